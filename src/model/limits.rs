@@ -1,0 +1,146 @@
+//! Every bound of the crate, with its arithmetic. A number that limits anything lives here and nowhere else.
+
+use std::time::Duration;
+
+/// One kibibyte.
+pub const KIB: usize = 1024;
+/// One mebibyte.
+pub const MIB: usize = 1024 * KIB;
+
+/// Longest key, in bytes of UTF-8. A key fits a log record header and a B-tree page with room for its neighbours.
+pub const KEY_BYTES_MAX: usize = 512;
+/// Longest value, in bytes.
+pub const VALUE_BYTES_MAX: usize = 64 * MIB;
+/// Values above this are stored and sent in chunks.
+pub const VALUE_INLINE_BYTES_MAX: usize = 256 * KIB;
+/// Payload of one chunk: just below a power of two, because the state rounds large values up to one.
+pub const CHUNK_BYTES: usize = 256 * KIB - 128;
+/// Chunks of the largest value: 64 MiB / (256 KiB - 128), rounded up.
+pub const VALUE_CHUNKS_MAX: usize = VALUE_BYTES_MAX.div_ceil(CHUNK_BYTES);
+/// Most changes in one change set.
+pub const CHANGES_MAX: usize = 10_000;
+/// Most guards in one change set.
+pub const GUARDS_MAX: usize = 1_000;
+/// Most bytes of keys and values in one change set; one value of the largest size always fits with its key.
+pub const CHANGE_SET_BYTES_MAX: usize = VALUE_BYTES_MAX + CHANGES_MAX * (KEY_BYTES_MAX + 64) / 8;
+
+/// Change sets that wait for the log at once; beyond it a commit is refused as overloaded.
+pub const COMMIT_QUEUE_MAX: usize = 4_096;
+/// Bytes of change sets that wait for the log at once: two of the largest.
+pub const COMMIT_QUEUE_BYTES_MAX: usize = 2 * CHANGE_SET_BYTES_MAX;
+/// Change sets written by one append and one sync.
+pub const GROUP_CHANGE_SETS_MAX: usize = 1_024;
+/// Bytes after which a group is closed. One change set may be larger than that and is then a group alone.
+pub const GROUP_BYTES_MAX: usize = 4 * MIB;
+
+/// A change set larger than this is written as several part records, so that no record is large.
+pub const PART_BYTES: usize = 128 * KIB;
+/// Payload of the largest log record: a part just below its bound, then one more inline value with its key.
+pub const RECORD_BYTES_MAX: usize = PART_BYTES + VALUE_INLINE_BYTES_MAX + KEY_BYTES_MAX + KIB;
+
+/// Longest control frame (everything but bulk), header excluded. A hello with a full history is the largest:
+/// `HISTORY_ERAS_MAX` x 50 bytes and some text.
+pub const CONTROL_FRAME_BYTES_MAX: usize = 128 * KIB;
+/// Longest bulk frame, header excluded: one piece of log or snapshot.
+pub const BULK_FRAME_BYTES_MAX: usize = 512 * KIB;
+/// Longest frame of the enrolment protocol: a certificate and some text.
+pub const ENROL_FRAME_BYTES_MAX: usize = 16 * KIB;
+/// Control messages that wait to be written to one link; beyond it the link is closed.
+pub const LINK_CONTROL_QUEUE_MAX: usize = 256;
+/// Bulk frames that wait in one link between the socket and the store.
+pub const LINK_BULK_QUEUE_MAX: usize = 8;
+/// Bytes of bulk in flight (sent and not acknowledged) at the least, so that a slow link still moves.
+pub const WINDOW_BYTES_MIN: usize = 64 * KIB;
+/// Bytes of bulk in flight at the most.
+pub const WINDOW_BYTES_MAX: usize = 8 * MIB;
+/// Bytes that one step of a push reads: a quarter of a small window, so that control frames slip between.
+pub const PUSH_STEP_BYTES: usize = 256 * KIB;
+
+/// Eras a history keeps; the oldest go first, and a position older than that is answered with a full push.
+/// 1,024 restarts and takeovers x 48 bytes = 48 KiB in a hello.
+pub const HISTORY_ERAS_MAX: usize = 1_024;
+
+/// Entries of the alert book: 15 kinds, most with one subject.
+pub const ALERTS_MAX: usize = 64;
+/// Longest text (message, subject, reason) in an alert or a refusal, in bytes.
+pub const TEXT_BYTES_MAX: usize = 512;
+/// Longest node name, in bytes.
+pub const NAME_BYTES_MAX: usize = 128;
+/// Longest address (`host:port`): 253 of a host name, a colon, five digits.
+pub const ADDRESS_BYTES_MAX: usize = 259;
+
+/// Connections that have not yet shown a permitted certificate; at the limit the oldest is dropped.
+pub const UNAUTHENTICATED_MAX: usize = 64;
+/// Time from accept to a finished handshake.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Join tokens alive at once.
+pub const TOKENS_MAX: usize = 16;
+/// Longest life of a join token.
+pub const TOKEN_LIFE_MAX: Duration = Duration::from_secs(24 * 3600);
+/// Life of a join token when none is named.
+pub const TOKEN_LIFE_DEFAULT: Duration = Duration::from_secs(15 * 60);
+
+/// Bytes of one log segment, preallocated.
+pub const SEGMENT_BYTES: u64 = 16 * MIB as u64;
+/// Default bound of the log in change sets.
+pub const LOG_CHANGES_DEFAULT: u64 = 100_000;
+/// Default bound of the log in bytes.
+pub const LOG_BYTES_DEFAULT: u64 = 256 * MIB as u64;
+/// Overlay entries that make the store apply them to the state.
+pub const OVERLAY_ENTRIES_MAX: usize = 20_000;
+/// Overlay bytes that make the store apply them to the state.
+pub const OVERLAY_BYTES_MAX: usize = 8 * MIB;
+/// Local entries of one node.
+pub const LOCAL_ENTRIES_MAX: usize = 10_000;
+/// Change sets of a former master that quarantine keeps at the most.
+pub const QUARANTINE_CHANGE_SETS_MAX: u64 = 100_000;
+
+/// Events one subscriber may lag behind before it is told that it missed some.
+pub const EVENTS_MAX: usize = 1_024;
+/// Change notices one watcher may lag behind before it is told to take a snapshot again.
+pub const WATCH_MAX: usize = 1_024;
+
+/// A bound that a caller's input broke.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Limit {
+    /// The key is empty.
+    #[error("a key must not be empty")]
+    KeyEmpty,
+    /// The key is longer than [`KEY_BYTES_MAX`].
+    #[error("a key has at most {KEY_BYTES_MAX} bytes, this one has {bytes}")]
+    KeyTooLong {
+        /// Its length.
+        bytes: usize,
+    },
+    /// The value is longer than [`VALUE_BYTES_MAX`].
+    #[error("a value has at most {VALUE_BYTES_MAX} bytes, this one has {bytes}")]
+    ValueTooLarge {
+        /// Its length.
+        bytes: usize,
+    },
+    /// The change set has more than [`CHANGES_MAX`] changes.
+    #[error("a change set has at most {CHANGES_MAX} changes, this one has {changes}")]
+    TooManyChanges {
+        /// Their number.
+        changes: usize,
+    },
+    /// The change set has more than [`GUARDS_MAX`] guards.
+    #[error("a change set has at most {GUARDS_MAX} guards, this one has {guards}")]
+    TooManyGuards {
+        /// Their number.
+        guards: usize,
+    },
+    /// The change set is larger than [`CHANGE_SET_BYTES_MAX`].
+    #[error("a change set has at most {CHANGE_SET_BYTES_MAX} bytes, this one has {bytes}")]
+    ChangeSetTooLarge {
+        /// Its size.
+        bytes: usize,
+    },
+    /// The change set has no change.
+    #[error("a change set needs at least one change")]
+    NoChanges,
+    /// There are [`LOCAL_ENTRIES_MAX`] local entries already.
+    #[error("a node has at most {LOCAL_ENTRIES_MAX} local entries")]
+    TooManyLocalEntries,
+}

@@ -1,0 +1,312 @@
+//! What an engine wants done.
+
+use super::{BatchId, BulkId, Facts, LinkId, Moment, Ticket};
+use crate::model::{Conflict, Epoch, Era, Position, Revision};
+use crate::protocol::alerts::Alert;
+use crate::protocol::wire::{Message, RefusalKind, Role, SnapshotHeader};
+
+/// What the shell must do, in this order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Do this durable work and report [`super::Event::Persisted`]. The engine asks for one batch at a time.
+    Persist {
+        /// Its number.
+        batch: BatchId,
+        /// What to do.
+        work: Work,
+    },
+    /// Make the configuration visible up to here (in memory; at once) and tell watchers.
+    Publish {
+        /// Up to this revision.
+        upto: Revision,
+    },
+    /// The peer durably holds everything up to here: what was kept to undo it may go.
+    Confirm {
+        /// Up to this revision.
+        upto: Revision,
+    },
+    /// Queue a control message.
+    Send {
+        /// On this link.
+        link: LinkId,
+        /// What to say.
+        message: Message,
+    },
+    /// Read whole records after this position, at most so many bytes (one record at the least), queue them as one
+    /// frame, and report [`super::Event::RecordsPushed`].
+    PushRecords {
+        /// On this link.
+        link: LinkId,
+        /// Records after this.
+        after: Revision,
+        /// The durable mark to send along, and the last position to send.
+        durable: Revision,
+        /// At most so many bytes.
+        max_bytes: usize,
+    },
+    /// Open a snapshot of what is visible now for this transfer and report [`super::Event::SnapshotOpened`].
+    OpenSnapshot {
+        /// Its number.
+        transfer: u64,
+    },
+    /// Read the next piece of it, queue it as one frame, and report [`super::Event::SnapshotPushed`].
+    PushSnapshot {
+        /// On this link.
+        link: LinkId,
+        /// Of this transfer.
+        transfer: u64,
+        /// At most so many bytes (one item at the least).
+        max_bytes: usize,
+    },
+    /// The snapshot is no longer needed.
+    CloseSnapshot {
+        /// Its number.
+        transfer: u64,
+    },
+    /// Forget received bulk.
+    DropBulk {
+        /// Which bytes.
+        bulk: BulkId,
+    },
+    /// Close a link, once what was queued before is written (or the drain timeout is over). No `LinkDown` follows.
+    Close {
+        /// Which one.
+        link: LinkId,
+    },
+    /// Dial the peer; report `LinkUp` or `DialFailed`. The engine asks for one dial at a time.
+    Dial {
+        /// Where; the shell tries an address given on the command line beside it.
+        address: String,
+    },
+    /// Answer a caller.
+    Answer {
+        /// Who.
+        ticket: Ticket,
+        /// What.
+        answer: Answer,
+    },
+    /// Answer a node that asks to enrol.
+    AnswerEnrol {
+        /// Number of the question.
+        ask: u64,
+        /// Accepted (store what you need and confirm), stored, or refused.
+        verdict: EnrolVerdict,
+    },
+    /// Ask the host whether this node may take over; report [`super::Event::HostAnswered`].
+    AskMayTakeOver {
+        /// Number of the question.
+        question: u64,
+    },
+    /// Wake the engine with [`super::Event::Timer`] at this moment; replaces the timer before it.
+    SetTimer {
+        /// When.
+        at: Moment,
+    },
+    /// Tell the host.
+    Notify(Notice),
+    /// Everything is stored and said: stop.
+    Stop,
+}
+
+/// Durable work. Whole or not at all; a power cut in the middle leaves what was before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// Replace the facts.
+    Facts(Box<Facts>),
+    /// Append the change sets under these tickets as one group, under this epoch.
+    Commits {
+        /// In this order.
+        tickets: Vec<Ticket>,
+        /// As this epoch.
+        epoch: Epoch,
+    },
+    /// Replace the facts, then append the record that opens this era.
+    Era {
+        /// Facts first.
+        facts: Box<Facts>,
+        /// Then the era.
+        era: Era,
+    },
+    /// Append records of the peer as they came, after the host's validation.
+    Records {
+        /// In this order.
+        bulk: Vec<BulkId>,
+    },
+    /// Open a new staging file for this snapshot; one that is there goes.
+    StageBegin(Box<SnapshotHeader>),
+    /// Write pieces to it.
+    Stage {
+        /// In this order.
+        bulk: Vec<BulkId>,
+    },
+    /// Verify it by its digest, ask the host's validation, switch to it; the log starts anew after it.
+    StageFinish,
+    /// Keep the change sets after this position, with the values before them, as a diff; the configuration stays.
+    Quarantine {
+        /// The last common position.
+        common: Revision,
+    },
+    /// After a failure: open the store again and see what is left.
+    Reopen,
+}
+
+/// The answer to a caller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The change set is committed.
+    Committed {
+        /// As this revision.
+        revision: Revision,
+        /// Durable on both nodes.
+        replicated: bool,
+    },
+    /// The operator's command is done, or under way.
+    Done,
+    /// It is refused; nothing changed (but for `InDoubt`).
+    Refused(Refused),
+}
+
+/// Why a caller was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Refused {
+    /// This node is not master; the master is dialled there.
+    NotMaster {
+        /// Where, if known.
+        master: Option<String>,
+    },
+    /// A guard did not hold.
+    Guard(Conflict),
+    /// Too many change sets wait.
+    Overloaded,
+    /// It reached the log, and what becomes of it is not known yet.
+    InDoubt {
+        /// The position it would have.
+        revision: Revision,
+    },
+    /// The disk is full; nothing changed.
+    DiskFull,
+    /// The disk failed; nothing changed.
+    Disk {
+        /// What the system says.
+        reason: String,
+    },
+    /// The node is stopping.
+    Stopped,
+    /// High availability is not enabled on this node.
+    Disabled,
+    /// There is an enrolled peer.
+    ShadowEnrolled,
+    /// There is no enrolled peer.
+    NoPeer,
+    /// The link to the peer is up.
+    PeerConnected,
+    /// Only a master can do this.
+    NotOnShadow,
+    /// There is no alert of this number.
+    UnknownAlert,
+    /// Too many tokens are alive.
+    TooManyTokens,
+    /// This shadow must not become master: it never had a complete copy.
+    Incomplete,
+    /// Change sets would be lost.
+    Loss {
+        /// First and last that are known to be missing, where known.
+        missing: Option<(Revision, Revision)>,
+    },
+    /// A later issue brings it.
+    NotSupported,
+}
+
+/// The answer to a node that asks to enrol.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EnrolVerdict {
+    /// Welcome: store this and confirm.
+    Accepted {
+        /// The pair.
+        pair: crate::model::PairId,
+    },
+    /// The enrolment is stored.
+    Stored,
+    /// No. Says nothing of which part was wrong.
+    Refused {
+        /// In a word: `wrong_token`, `ha_disabled`, `shadow_enrolled`, `disk`.
+        kind: &'static str,
+    },
+}
+
+/// What the host is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// Role or serving changed.
+    Role {
+        /// Role now.
+        role: Role,
+        /// Whether this node holds mastership now.
+        serving: bool,
+        /// Its epoch.
+        epoch: Epoch,
+        /// Why, in a stable word: `first_start`, `peer_answered`, `peer_silent`, `takeover`, `operator`, `yielded`,
+        /// `stalled`, `confirmed`, `disk_trouble`, `stopped`.
+        reason: &'static str,
+    },
+    /// The link changed.
+    Link {
+        /// To this state.
+        state: super::LinkState,
+        /// Why.
+        reason: String,
+    },
+    /// The nodes are at the same position.
+    Synced {
+        /// How that was reached.
+        how: How,
+        /// Where.
+        position: Position,
+        /// Entries or change sets that were transferred.
+        entries: u64,
+        /// Bytes that were transferred.
+        bytes: u64,
+        /// Time it took, microseconds.
+        took_us: u64,
+    },
+    /// An alert changed.
+    Alert {
+        /// How.
+        change: AlertChange,
+        /// What it says now.
+        alert: Alert,
+    },
+    /// A dial or a link was refused by the peer, or refused here.
+    Refused {
+        /// Why, in a word.
+        kind: RefusalKind,
+        /// In a sentence.
+        reason: String,
+    },
+}
+
+/// How a sink was brought up to date.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum How {
+    /// It was.
+    None,
+    /// By the log.
+    Incremental,
+    /// By what differs.
+    Differential,
+    /// By a full push.
+    Full,
+}
+
+/// How an alert changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AlertChange {
+    /// It is new.
+    Raised,
+    /// It happened again.
+    Updated,
+    /// It is gone.
+    Cleared,
+}

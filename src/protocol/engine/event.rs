@@ -1,0 +1,347 @@
+//! What can happen to an engine.
+
+use crate::model::{NodeId, Position, Revision};
+use crate::protocol::wire::{Bulk, Message, SnapshotHeader};
+
+/// A moment of the suspend-aware clock (`CLOCK_BOOTTIME`), in microseconds. Only differences mean anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Moment(pub u64);
+
+/// When an event happened, and the randomness that it may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// By the suspend-aware clock.
+    pub at: Moment,
+    /// By the wall clock, milliseconds since 1970. For people; nothing is decided by it but the life of a token.
+    pub wall_ms: u64,
+    /// Fresh random bits: jitter, ids, incarnations.
+    pub random: u64,
+}
+
+/// One TLS connection, authenticated. Chosen by the shell, unique in its run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LinkId(pub u64);
+
+/// One batch of durable work. Chosen by the engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BatchId(pub u64);
+
+/// A caller that waits: a commit, an operator. Chosen by the shell, unique in its run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub u64);
+
+/// Received bulk bytes that the shell keeps. Chosen by the shell, unique in its run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BulkId(pub u64);
+
+/// What happens to a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The timer that the engine set came due.
+    Timer,
+    /// A connection is up: TLS is done and the pinned peer is at its other end.
+    LinkUp {
+        /// Which one.
+        link: LinkId,
+        /// Whether this side dialled it.
+        dialled: bool,
+    },
+    /// A connection is gone, for a reason other than [`super::Action::Close`].
+    LinkDown {
+        /// Which one.
+        link: LinkId,
+        /// Why.
+        reason: String,
+    },
+    /// The dial that the engine asked for led to no link.
+    DialFailed {
+        /// Why, for people.
+        reason: String,
+        /// The peer's TLS refused us, or showed a key that is not pinned.
+        refused: bool,
+    },
+    /// A control message.
+    Message {
+        /// On this link.
+        link: LinkId,
+        /// What it says.
+        message: Message,
+    },
+    /// A bulk frame; its bytes wait in the shell until a batch or [`super::Action::DropBulk`] names them.
+    Bulk {
+        /// On this link.
+        link: LinkId,
+        /// The bytes.
+        bulk: BulkId,
+        /// What they are.
+        what: Bulk,
+        /// How many.
+        bytes: usize,
+    },
+    /// The shell read and queued what [`super::Action::PushRecords`] asked for.
+    RecordsPushed {
+        /// On this link.
+        link: LinkId,
+        /// Position after the last record queued; the asked-for position where the log holds nothing newer.
+        last: Revision,
+        /// Bytes queued.
+        bytes: usize,
+        /// The log no longer reaches that far back.
+        gone: bool,
+    },
+    /// The snapshot that [`super::Action::OpenSnapshot`] asked for is open.
+    SnapshotOpened {
+        /// What it is.
+        header: SnapshotHeader,
+    },
+    /// The shell read and queued a piece of the snapshot.
+    SnapshotPushed {
+        /// Of which transfer.
+        transfer: u64,
+        /// Bytes queued.
+        bytes: usize,
+        /// There is no more.
+        done: bool,
+    },
+    /// A snapshot or log could not be read for a push.
+    ReadFailed {
+        /// What the store says.
+        reason: String,
+    },
+    /// A caller wants to commit a change set that the shell keeps under its ticket, bounds already checked.
+    Commit {
+        /// Who.
+        ticket: Ticket,
+        /// Bytes of keys and values.
+        bytes: usize,
+    },
+    /// A batch is done.
+    Persisted {
+        /// Which one.
+        batch: BatchId,
+        /// What became of it.
+        result: Result<Receipt, DiskFailure>,
+    },
+    /// The host answered a question, or did not within its time (then `allowed` is false).
+    HostAnswered {
+        /// Number of the question.
+        question: u64,
+        /// Its answer.
+        allowed: bool,
+        /// Why not.
+        reason: String,
+    },
+    /// An operator's command.
+    Command {
+        /// Who asks.
+        ticket: Ticket,
+        /// What.
+        command: Command,
+    },
+    /// A node asks to enrol, and has proved that it knows a token (or not).
+    EnrolAsked {
+        /// Number of the question, chosen by the shell.
+        ask: u64,
+        /// Who.
+        peer: Peer,
+        /// Index of the token it proved, in [`super::Facts::tokens`].
+        token: Option<usize>,
+        /// Where it comes from, for the alert.
+        from: String,
+    },
+    /// The node that was accepted has stored what it needs.
+    EnrolConfirmed {
+        /// Number of the question.
+        ask: u64,
+    },
+    /// Somebody was turned away before it became a link.
+    Unpermitted {
+        /// Address.
+        from: String,
+        /// Why.
+        reason: String,
+    },
+    /// The pinned peer's certificate or ours nears its end.
+    CertificateExpiring {
+        /// Whose, and when.
+        subject: String,
+        /// Days left.
+        days: u64,
+    },
+    /// The store found damage or trouble outside a batch (recovery, maintenance).
+    StoreTrouble {
+        /// What it says.
+        reason: String,
+        /// Whether the disk is full.
+        full: bool,
+    },
+}
+
+/// What became of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Receipt {
+    /// Facts are durable.
+    Facts,
+    /// Change sets were written: a verdict for each, in order.
+    Commits {
+        /// What became of each.
+        verdicts: Vec<(Ticket, Result<Revision, CommitRefusal>)>,
+        /// Durable head after them.
+        head: Position,
+        /// Where the log begins now.
+        log_floor: Revision,
+    },
+    /// The era is durable.
+    Era {
+        /// Durable head after it.
+        head: Position,
+        /// Where the log begins now.
+        log_floor: Revision,
+    },
+    /// Records of the peer were handled.
+    Records(RecordsReceipt),
+    /// Staging is open.
+    StageBegun,
+    /// Pieces are staged (written, not yet synced).
+    Staged {
+        /// Bytes of this batch's pieces.
+        bytes: u64,
+    },
+    /// The staged snapshot was verified and switched to.
+    StageFinished {
+        /// Durable head now.
+        head: Position,
+    },
+    /// The staged snapshot was not what its header said; it is dropped.
+    StageMismatch {
+        /// What it was instead.
+        found: Position,
+    },
+    /// The host's validation refused the staged snapshot; it is dropped.
+    StageRejected {
+        /// Why.
+        reason: String,
+    },
+    /// A former master's change sets are in quarantine.
+    Quarantined {
+        /// Head before.
+        from: Revision,
+        /// Last of them.
+        to: Revision,
+        /// How many change sets.
+        change_sets: u64,
+    },
+    /// The store is open again after a failure.
+    Reopened {
+        /// Durable head that was found.
+        head: Position,
+        /// Where the log begins now.
+        log_floor: Revision,
+        /// Lineage that was found.
+        history: crate::model::History,
+    },
+}
+
+/// What became of records of the peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RecordsReceipt {
+    /// They are durable.
+    Appended {
+        /// Durable head after them.
+        head: Position,
+        /// Where the log begins now.
+        log_floor: Revision,
+    },
+    /// The host's validation refused them; nothing is left of them.
+    Rejected {
+        /// Up to here.
+        at: Revision,
+        /// Why.
+        reason: String,
+    },
+    /// They do not follow the head, or their content is not what they say; nothing is left of them.
+    Mismatch {
+        /// Durable head, as before.
+        head: Position,
+    },
+}
+
+/// Why one change set of a group was not written. Nothing is left of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CommitRefusal {
+    /// A guard did not hold.
+    Guard(crate::model::Conflict),
+    /// The disk is full.
+    DiskFull,
+}
+
+/// The disk did not do what it should.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskFailure {
+    /// It was full and nothing of the batch is left; else the store is closed until a
+    /// [`super::Work::Reopen`] found out what is left.
+    pub full: bool,
+    /// What the system says.
+    pub reason: String,
+}
+
+/// An operator's command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Allows a shadow to be enrolled.
+    Enable,
+    /// Forbids it again.
+    Disable,
+    /// Remembers a join token that the shell made.
+    Token(TokenFacts),
+    /// Closes the link and holds it.
+    Disconnect,
+    /// Lets it come again.
+    Reconnect,
+    /// Asks for a full push.
+    Resync,
+    /// Forgets the pairing.
+    Reset,
+    /// Marks an alert as seen; a `recovered` one goes.
+    Acknowledge {
+        /// Which one.
+        alert: u64,
+    },
+    /// Makes this node master.
+    TakeOver {
+        /// Although changes may be lost.
+        accept_loss: bool,
+    },
+    /// Stops: what can be stored is stored, the link is closed with a word.
+    Shutdown,
+}
+
+/// The other node, as it is remembered.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Peer {
+    /// Who.
+    pub node: NodeId,
+    /// Its name.
+    pub name: String,
+    /// Where it can be dialled.
+    pub address: String,
+    /// Its takeover delay, milliseconds, as last told.
+    pub takeover_delay_ms: u64,
+    /// The newest of our positions that it is known to have held durably.
+    pub confirmed: Revision,
+}
+
+/// A join token, as its master remembers it.
+#[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct TokenFacts {
+    /// Its secret bits.
+    pub secret: [u8; 16],
+    /// Wall clock, milliseconds since 1970, after which it is worth nothing.
+    pub expires_ms: u64,
+}
+
+impl std::fmt::Debug for TokenFacts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "TokenFacts(until {})", self.expires_ms)
+    }
+}

@@ -1,0 +1,72 @@
+//! What an engine must still know after a restart.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Peer, TokenFacts};
+use crate::model::{Epoch, NodeId, PairId};
+use crate::protocol::alerts::Alert;
+use crate::protocol::wire::Role;
+
+/// The durable facts of a node, beside its configuration. Small; written whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    /// This node.
+    pub node: NodeId,
+    /// Its pair.
+    pub pair: PairId,
+    /// Its role.
+    pub role: Role,
+    /// The highest epoch it has had.
+    pub epoch: Epoch,
+    /// The highest epoch it has tried at the witness; zero is none.
+    pub tried: Epoch,
+    /// The longest promise it ever gave, milliseconds.
+    pub promised_ms: u64,
+    /// Whether a shadow may be enrolled.
+    pub enabled: bool,
+    /// Whether what it holds is a complete, verified copy. True on a master.
+    pub complete: bool,
+    /// The pairing was forgotten on a shadow: it keeps a readable copy and never takes over.
+    pub detached: bool,
+    /// The other node.
+    pub peer: Option<Peer>,
+    /// Join tokens alive.
+    pub tokens: Vec<TokenFacts>,
+    /// Wall clock of the last takeovers, milliseconds since 1970, for the hold-down.
+    pub takeovers_ms: Vec<u64>,
+    /// The alert book.
+    pub alerts: Vec<Alert>,
+    /// Number of the next alert.
+    pub next_alert: u64,
+}
+
+impl Facts {
+    /// Of the first master of a new pair.
+    pub fn first_master(node: NodeId, pair: PairId) -> Self {
+        Self { role: Role::Master, epoch: Epoch::FIRST, complete: true, ..Self::blank(node, pair) }
+    }
+
+    /// Of a shadow that has just enrolled with `master`.
+    pub fn first_shadow(node: NodeId, pair: PairId, master: Peer) -> Self {
+        Self { role: Role::Shadow, enabled: true, peer: Some(master), ..Self::blank(node, pair) }
+    }
+
+    fn blank(node: NodeId, pair: PairId) -> Self {
+        Self {
+            node,
+            pair,
+            role: Role::Shadow,
+            epoch: Epoch::NONE,
+            tried: Epoch::NONE,
+            promised_ms: 0,
+            enabled: false,
+            complete: false,
+            detached: false,
+            peer: None,
+            tokens: Vec::new(),
+            takeovers_ms: Vec::new(),
+            alerts: Vec::new(),
+            next_alert: 1,
+        }
+    }
+}

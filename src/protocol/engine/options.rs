@@ -1,0 +1,140 @@
+//! The node's knobs, validated as one set.
+
+use std::time::Duration;
+
+use crate::model::limits::{LOG_BYTES_DEFAULT, LOG_CHANGES_DEFAULT, NAME_BYTES_MAX};
+
+/// The knobs of a node. Build with [`Options::default`] and the setters by field; [`Options::validate`] refuses
+/// impossible sets and names the rule they break.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Options {
+    /// Interval of heartbeats. Default 1 s; 10 ms to 1 h. Costs one small frame each way per interval.
+    pub heartbeat: Duration,
+    /// Silence after which the shadow tries to take over. Default 5 s; at least twice the heartbeat.
+    pub takeover_delay: Duration,
+    /// Who decides on a takeover. Default automatic.
+    pub failover: Failover,
+    /// Limits flapping. Default: after 3 takeovers within 10 minutes none for 10 minutes. Zero turns it off.
+    pub hold_down: Duration,
+    /// Whether a commit waits for the shadow. Default asynchronous.
+    pub replication: Replication,
+    /// How long a synchronous commit waits for the shadow. Default 2 s.
+    pub sync_timeout: Duration,
+    /// Bound on a dial: name, TCP and TLS. Default 3 s.
+    pub connect_timeout: Duration,
+    /// Bound on an answer of the host's hooks. Default 10 s.
+    pub hook_timeout: Duration,
+    /// Bound on what a shutdown waits for. Default 5 s.
+    pub drain_timeout: Duration,
+    /// Difference of wall clocks at which an alert is raised. Default 30 s.
+    pub clock_skew_warn: Duration,
+    /// Bound of the incremental log in change sets. Default 100,000; at least 1.
+    pub log_changes: u64,
+    /// Bound of the incremental log in bytes. Default 256 MiB.
+    pub log_bytes: u64,
+    /// Version of the host's data. A shadow with an older one is refused by its master. Default 0.
+    pub schema: u32,
+    /// Shown in status. Default empty; at most 128 bytes.
+    pub name: String,
+}
+
+/// Who decides on a takeover.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Failover {
+    /// An operator.
+    Manual,
+    /// The shadow, when the master is silent for the takeover delay.
+    Automatic,
+}
+
+/// Whether a commit waits for the shadow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Replication {
+    /// It returns when it is durable on the master.
+    Asynchronous,
+    /// It returns when it is durable on both.
+    Synchronous,
+}
+
+/// The rule that a set of options breaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OptionsError {
+    /// The heartbeat interval is out of bounds.
+    #[error("the heartbeat interval must be 10 ms to 1 h")]
+    Heartbeat,
+    /// A single late heartbeat would be a takeover.
+    #[error("the takeover delay must be at least twice the heartbeat interval and at most 24 h")]
+    TakeoverDelay,
+    /// A timeout is zero or above an hour.
+    #[error("{0} must be above zero and at most 1 h")]
+    Timeout(&'static str),
+    /// The log would hold nothing.
+    #[error("the log must be bounded to at least one change set and one byte")]
+    Log,
+    /// The name is too long.
+    #[error("a name has at most {NAME_BYTES_MAX} bytes")]
+    Name,
+    /// What a later version brings.
+    #[error("{0} is not supported yet")]
+    NotSupported(&'static str),
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            heartbeat: Duration::from_secs(1),
+            takeover_delay: Duration::from_secs(5),
+            failover: Failover::Automatic,
+            hold_down: Duration::from_secs(600),
+            replication: Replication::Asynchronous,
+            sync_timeout: Duration::from_secs(2),
+            connect_timeout: Duration::from_secs(3),
+            hook_timeout: Duration::from_secs(10),
+            drain_timeout: Duration::from_secs(5),
+            clock_skew_warn: Duration::from_secs(30),
+            log_changes: LOG_CHANGES_DEFAULT,
+            log_bytes: LOG_BYTES_DEFAULT,
+            schema: 0,
+            name: String::new(),
+        }
+    }
+}
+
+impl Options {
+    /// Checks the set.
+    ///
+    /// # Errors
+    /// The first rule that is broken, as [`OptionsError`].
+    pub fn validate(&self) -> Result<(), OptionsError> {
+        const HOUR: Duration = Duration::from_secs(3600);
+        if self.heartbeat < Duration::from_millis(10) || self.heartbeat > HOUR {
+            return Err(OptionsError::Heartbeat);
+        }
+        if self.takeover_delay < 2 * self.heartbeat || self.takeover_delay > 24 * HOUR {
+            return Err(OptionsError::TakeoverDelay);
+        }
+        let timeouts = [
+            ("sync_timeout", self.sync_timeout),
+            ("connect_timeout", self.connect_timeout),
+            ("hook_timeout", self.hook_timeout),
+            ("drain_timeout", self.drain_timeout),
+        ];
+        if let Some((name, _)) = timeouts.into_iter().find(|(_, time)| time.is_zero() || *time > HOUR) {
+            return Err(OptionsError::Timeout(name));
+        }
+        if self.log_changes == 0 || self.log_bytes == 0 {
+            return Err(OptionsError::Log);
+        }
+        if self.name.len() > NAME_BYTES_MAX {
+            return Err(OptionsError::Name);
+        }
+        match self.replication {
+            Replication::Asynchronous => Ok(()),
+            Replication::Synchronous => Err(OptionsError::NotSupported("synchronous replication")),
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! What an engine says of itself.
+
+use crate::model::{Epoch, NodeId, PairId, Position, Revision};
+use crate::protocol::alerts::Alert;
+use crate::protocol::wire::Role;
+
+/// The state of the link to the peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum LinkState {
+    /// There is no peer.
+    None,
+    /// Dialling, or waiting to be dialled, for the first time since the start.
+    Connecting,
+    /// TLS is up, the hellos are under way.
+    Handshake,
+    /// The shadow is being brought up to date.
+    Syncing,
+    /// Up.
+    Connected,
+    /// It was up and is not.
+    Lost,
+    /// One side refuses the other.
+    Refused,
+    /// An operator holds it.
+    Held,
+}
+
+/// What an engine says of itself, as plain data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EngineStatus {
+    /// This node.
+    pub node: NodeId,
+    /// Its pair.
+    pub pair: PairId,
+    /// Its role.
+    pub role: Role,
+    /// Whether it holds mastership.
+    pub serving: bool,
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// Its durable head.
+    pub position: Position,
+    /// Whether a shadow may be enrolled.
+    pub enabled: bool,
+    /// The link.
+    pub link: LinkState,
+    /// Why it is so.
+    pub link_reason: String,
+    /// Where the peer is dialled.
+    pub peer: Option<String>,
+    /// The peer's position as last heard.
+    pub peer_revision: Option<Revision>,
+    /// Change sets the shadow lacks.
+    pub lag: Option<u64>,
+    /// Microseconds since the peer was last heard.
+    pub last_seen_us: Option<u64>,
+    /// Smoothed round trip, microseconds.
+    pub round_trip_us: Option<u64>,
+    /// At the last heartbeat both had the same revision and digest.
+    pub in_sync: bool,
+    /// Why this node would not take over by itself now, in stable words; empty when it would.
+    pub why_not: Vec<&'static str>,
+    /// What stands in the alert book.
+    pub alerts: Vec<Alert>,
+}

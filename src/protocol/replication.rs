@@ -1,0 +1,1 @@
+//! Bringing a sink to a source's position.

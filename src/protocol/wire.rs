@@ -1,0 +1,5 @@
+//! Frames and versioned messages: the one place that knows how they look as bytes.
+
+mod message;
+
+pub use message::*;
