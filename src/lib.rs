@@ -1,6 +1,14 @@
 //! A hot standby for the configuration of your application.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unreachable,
+    clippy::print_stdout,
+    clippy::print_stderr
+)]
 #![allow(dead_code, unused_imports)] // SKELETON: removed when the modules are in
 
 pub(crate) mod identity;
@@ -22,3 +30,8 @@ pub use protocol::alerts::{Alert, AlertKind, Severity};
 pub use protocol::engine::{AlertChange, EngineStatus, Failover, How, LinkState, Options, OptionsError, Replication};
 pub use protocol::wire::Role;
 pub use store::{Diverged, DivergedChange, Entry, ReadError, Scan, Snapshot, StoreError, ValueReader};
+
+/// The example of the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;
