@@ -49,6 +49,10 @@ pub const ENROL_FRAME_BYTES_MAX: usize = 16 * KIB;
 pub const LINK_CONTROL_QUEUE_MAX: usize = 256;
 /// Bulk frames that wait in one link between the socket and the store.
 pub const LINK_BULK_QUEUE_MAX: usize = 8;
+/// Bulk frames that wait in the engine for the batch before them: a full window of the smallest frames worth sending.
+pub const LINK_BULK_WAITING_MAX: usize = 4_096;
+/// Bytes of bulk that wait there: two full windows.
+pub const LINK_BULK_WAITING_BYTES_MAX: usize = 2 * WINDOW_BYTES_MAX;
 /// Bytes of bulk in flight (sent and not acknowledged) at the least, so that a slow link still moves.
 pub const WINDOW_BYTES_MIN: usize = 64 * KIB;
 /// Bytes of bulk in flight at the most.
@@ -71,6 +75,8 @@ pub const ADDRESS_BYTES_MAX: usize = 259;
 
 /// Connections that have not yet shown a permitted certificate; at the limit the oldest is dropped.
 pub const UNAUTHENTICATED_MAX: usize = 64;
+/// Connections to the pinned peer at once: the one that counts, and those that are being greeted.
+pub const PEER_LINKS_MAX: usize = 4;
 /// Time from accept to a finished handshake.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Join tokens alive at once.
