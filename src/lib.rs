@@ -16,6 +16,8 @@ pub(crate) mod model;
 pub(crate) mod node;
 pub(crate) mod protocol;
 pub(crate) mod store;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 pub use identity::{EnrolError, IdentityError, JoinToken};
 pub use model::{
