@@ -218,3 +218,6 @@ impl Engine {
         Ground { head: self.head, log_floor: self.log_floor, history: &self.history }
     }
 }
+
+#[cfg(test)]
+mod tests;
