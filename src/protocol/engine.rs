@@ -3,6 +3,7 @@
 mod action;
 mod event;
 mod facts;
+mod frozen;
 mod options;
 mod status;
 
@@ -11,6 +12,7 @@ use crate::model::{History, Position, Revision, RunId};
 pub use action::*;
 pub use event::*;
 pub use facts::*;
+pub use frozen::{decode_facts, encode_facts};
 pub use options::*;
 pub use status::*;
 /// What an engine starts from.
