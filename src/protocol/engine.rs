@@ -22,6 +22,7 @@ mod command;
 mod commits;
 mod event;
 mod facts;
+mod frozen;
 mod links;
 mod mastership;
 mod meeting;
@@ -44,6 +45,7 @@ use crate::protocol::wire::Role;
 pub use action::*;
 pub use event::*;
 pub use facts::*;
+pub use frozen::{decode_facts, encode_facts};
 pub use options::*;
 pub use status::*;
 /// What an engine starts from.
