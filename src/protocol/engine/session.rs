@@ -16,7 +16,7 @@ use crate::protocol::wire::{Bulk, Hello, Message, Repair, Role};
 const DISK_RETRY_US: u64 = 1_000_000;
 
 /// What is going on with the peer, beside heartbeats.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Session {
     met: Option<(Meeting, Box<Hello>)>,
     source: Option<Source>,
@@ -34,24 +34,7 @@ pub(super) struct Session {
     /// Received and not yet durable: frames, bytes.
     waiting: (usize, usize),
     /// How far the source's own log is durable, by its last word.
-    mark: Revision,
-}
-
-impl Default for Session {
-    fn default() -> Self {
-        Self {
-            met: None,
-            source: None,
-            sink: None,
-            staged: None,
-            next_transfer: 1,
-            lacks: false,
-            resync: false,
-            disk_retry_at: None,
-            waiting: (0, 0),
-            mark: Revision::NONE,
-        }
-    }
+    mark: Option<Revision>,
 }
 
 impl Session {
@@ -264,7 +247,7 @@ impl Engine {
             return self.protest(now, link, "more bulk than was acknowledged");
         }
         if let Bulk::Records { durable, .. } = what {
-            self.session.mark = durable;
+            self.session.mark = Some(durable);
         }
         self.with_sink(now, |sink, _, _, out| sink.bulk(bulk, what, bytes, out));
     }
@@ -302,7 +285,8 @@ impl Engine {
     pub(super) fn session_receipt(&mut self, now: Now, receipt: Receipt) {
         if let (None, Receipt::Records(RecordsReceipt::Appended { head, .. })) = (&self.session.sink, &receipt) {
             // The link is gone; what it brought counts all the same.
-            self.sink_out(now, vec![SinkOut::Publish(head.revision.min(self.session.mark))]);
+            let upto = self.session.mark.map(|mark| head.revision.min(mark));
+            self.sink_out(now, upto.map(SinkOut::Publish).into_iter().collect());
         }
         self.with_sink(now, |sink, _, at, out| match &receipt {
             Receipt::Records(records) => sink.records_done(records, at, out),
