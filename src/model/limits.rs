@@ -45,10 +45,27 @@ pub const CONTROL_FRAME_BYTES_MAX: usize = 128 * KIB;
 pub const BULK_FRAME_BYTES_MAX: usize = 512 * KIB;
 /// Longest frame of the enrolment protocol: a certificate and some text.
 pub const ENROL_FRAME_BYTES_MAX: usize = 16 * KIB;
+/// Room that a frame decoder offers to each read beyond the frame under way: some control frames at once.
+pub const FRAME_READ_BYTES_MIN: usize = 4 * KIB;
+/// Longest duration a peer may name (heartbeat, takeover delay, promise): that of the options, 24 h.
+pub const PEER_DURATION_MAX: Duration = Duration::from_secs(24 * 3600);
+/// Longest stable word (of a refused enrolment), in bytes.
+pub const WORD_BYTES_MAX: usize = 64;
+/// Longest durable facts: 64 alerts x (2 texts of 512 bytes + 100) = 72 KiB, 16 tokens, a peer, and as much again.
+pub const FACTS_BYTES_MAX: usize = 256 * KIB;
+/// First bytes of a connection that are read before its TLS hello must be whole. One with post-quantum key shares has
+/// about 2 KiB.
+pub const CLIENT_HELLO_BYTES_MAX: usize = 16 * KIB;
+/// Longest certificate that is looked at; one of ours has about 400 bytes.
+pub const CERTIFICATE_BYTES_MAX: usize = 16 * KIB;
 /// Control messages that wait to be written to one link; beyond it the link is closed.
 pub const LINK_CONTROL_QUEUE_MAX: usize = 256;
 /// Bulk frames that wait in one link between the socket and the store.
 pub const LINK_BULK_QUEUE_MAX: usize = 8;
+/// Bulk frames that wait in the engine for the batch before them: a full window of the smallest frames worth sending.
+pub const LINK_BULK_WAITING_MAX: usize = 4_096;
+/// Bytes of bulk that wait there: two full windows.
+pub const LINK_BULK_WAITING_BYTES_MAX: usize = 2 * WINDOW_BYTES_MAX;
 /// Bytes of bulk in flight (sent and not acknowledged) at the least, so that a slow link still moves.
 pub const WINDOW_BYTES_MIN: usize = 64 * KIB;
 /// Bytes of bulk in flight at the most.
@@ -71,12 +88,16 @@ pub const ADDRESS_BYTES_MAX: usize = 259;
 
 /// Connections that have not yet shown a permitted certificate; at the limit the oldest is dropped.
 pub const UNAUTHENTICATED_MAX: usize = 64;
+/// Connections to the pinned peer at once: the one that counts, and those that are being greeted.
+pub const PEER_LINKS_MAX: usize = 4;
 /// Time from accept to a finished handshake.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Join tokens alive at once.
 pub const TOKENS_MAX: usize = 16;
 /// Longest life of a join token.
 pub const TOKEN_LIFE_MAX: Duration = Duration::from_secs(24 * 3600);
+/// Life of a node's own certificate: 10 years. Its end is an alert and not a refusal, so it need not be short.
+pub const CERTIFICATE_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 /// Life of a join token when none is named.
 pub const TOKEN_LIFE_DEFAULT: Duration = Duration::from_secs(15 * 60);
 

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::Revision;
+use crate::model::limits::{ALERTS_MAX, TEXT_BYTES_MAX};
 
 /// What kind of trouble it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -74,4 +75,253 @@ pub struct Alert {
     pub revisions: Option<(Revision, Revision)>,
     /// An operator has seen it.
     pub acknowledged: bool,
+}
+
+/// How an alert changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AlertChange {
+    /// It is new.
+    Raised,
+    /// It happened again.
+    Updated,
+    /// It is gone.
+    Cleared,
+}
+
+/// What stands, each trouble once. Bounded: beyond [`ALERTS_MAX`] the oldest acknowledged, then the oldest, goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Book {
+    alerts: Vec<Alert>,
+    next: u64,
+}
+
+/// A trouble to enter.
+#[derive(Clone, Debug)]
+pub struct Trouble {
+    /// What it is.
+    pub kind: AlertKind,
+    /// What it is about.
+    pub subject: String,
+    /// What happened and what to do.
+    pub message: String,
+    /// How often it happened now.
+    pub times: u64,
+    /// Change sets it concerns.
+    pub revisions: Option<(Revision, Revision)>,
+}
+
+impl Trouble {
+    /// One occurrence.
+    pub fn new(kind: AlertKind, subject: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { kind, subject: subject.into(), message: message.into(), times: 1, revisions: None }
+    }
+}
+
+impl AlertKind {
+    /// The stable word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::PushFailed => "push_failed",
+            Self::PushRejected => "push_rejected",
+            Self::ShadowLost => "shadow_lost",
+            Self::UnpermittedPeer => "unpermitted_peer",
+            Self::VersionMismatch => "version_mismatch",
+            Self::KeyMismatch => "key_mismatch",
+            Self::ClockSkew => "clock_skew",
+            Self::DigestMismatch => "digest_mismatch",
+            Self::CertificateExpiring => "certificate_expiring",
+            Self::Takeover => "takeover",
+            Self::TwoMasters => "two_masters",
+            Self::Diverged => "diverged",
+            Self::WitnessUnreachable => "witness_unreachable",
+            Self::DiskTrouble => "disk_trouble",
+            Self::Recovered => "recovered",
+        }
+    }
+
+    /// How bad it is.
+    pub fn severity(self) -> Severity {
+        match self {
+            Self::UnpermittedPeer | Self::ClockSkew | Self::CertificateExpiring | Self::Takeover | Self::Recovered => {
+                Severity::Warning
+            }
+            _ => Severity::Error,
+        }
+    }
+
+    /// Whether it ends when the shadow is in sync again, and then counts as an outage in [`AlertKind::Recovered`].
+    pub fn ends_in_sync(self) -> bool {
+        matches!(
+            self,
+            Self::PushFailed
+                | Self::PushRejected
+                | Self::ShadowLost
+                | Self::DigestMismatch
+                | Self::TwoMasters
+                | Self::VersionMismatch
+                | Self::KeyMismatch
+        )
+    }
+}
+
+impl Severity {
+    /// The stable word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::Error => "error",
+        }
+    }
+}
+
+impl Book {
+    /// A book of what stood before a restart.
+    pub fn restore(alerts: Vec<Alert>, next: u64) -> Self {
+        Self { alerts, next: next.max(1) }
+    }
+
+    /// What stands.
+    pub fn alerts(&self) -> &[Alert] {
+        &self.alerts
+    }
+
+    /// Number of the next alert.
+    pub fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// The alert of this kind that stands, whatever its subject.
+    pub fn find(&self, kind: AlertKind) -> Option<&Alert> {
+        self.alerts.iter().find(|alert| alert.kind == kind)
+    }
+
+    /// Enters a trouble: a new alert, or one more occurrence of the one that stands.
+    pub fn raise(&mut self, trouble: Trouble, wall_ms: u64) -> (AlertChange, Alert) {
+        let subject = cut(trouble.subject);
+        let message = cut(trouble.message);
+        let standing = self.alerts.iter_mut().find(|alert| alert.kind == trouble.kind && alert.subject == subject);
+        if let Some(alert) = standing {
+            alert.count = alert.count.saturating_add(trouble.times);
+            alert.last_ms = wall_ms.max(alert.first_ms);
+            alert.message = message;
+            alert.acknowledged = false;
+            alert.revisions = match (alert.revisions, trouble.revisions) {
+                (Some((from, _)), Some((_, to))) => Some((from, to)),
+                (before, now) => now.or(before),
+            };
+            return (AlertChange::Updated, alert.clone());
+        }
+        self.make_room();
+        let alert = Alert {
+            id: self.next,
+            kind: trouble.kind,
+            severity: trouble.kind.severity(),
+            subject,
+            message,
+            count: trouble.times,
+            first_ms: wall_ms,
+            last_ms: wall_ms,
+            revisions: trouble.revisions,
+            acknowledged: false,
+        };
+        self.next += 1;
+        self.alerts.push(alert.clone());
+        (AlertChange::Raised, alert)
+    }
+
+    /// Removes what stands and fits, and returns it.
+    pub fn clear(&mut self, fits: impl Fn(&Alert) -> bool) -> Vec<Alert> {
+        let (gone, stay) = self.alerts.drain(..).partition(|alert| fits(alert));
+        self.alerts = stay;
+        gone
+    }
+
+    /// Marks an alert as seen; a [`AlertKind::Recovered`] one goes. `None`: there is none of this number.
+    pub fn acknowledge(&mut self, id: u64) -> Option<(AlertChange, Alert)> {
+        let at = self.alerts.iter().position(|alert| alert.id == id)?;
+        self.alerts[at].acknowledged = true;
+        let alert = self.alerts[at].clone();
+        if alert.kind == AlertKind::Recovered {
+            self.alerts.remove(at);
+            return Some((AlertChange::Cleared, alert));
+        }
+        Some((AlertChange::Updated, alert))
+    }
+
+    /// Forgets everything.
+    pub fn forget(&mut self) -> Vec<Alert> {
+        std::mem::take(&mut self.alerts)
+    }
+
+    fn make_room(&mut self) {
+        while self.alerts.len() >= ALERTS_MAX {
+            let oldest = |seen: bool| {
+                let fit = self.alerts.iter().enumerate().filter(|(_, alert)| alert.acknowledged == seen);
+                fit.min_by_key(|(_, alert)| alert.last_ms).map(|(at, _)| at)
+            };
+            let Some(at) = oldest(true).or_else(|| oldest(false)) else { return };
+            self.alerts.remove(at);
+        }
+    }
+}
+
+/// Cuts a text to its bound, at a character.
+pub fn cut(mut text: String) -> String {
+    if text.len() > TEXT_BYTES_MAX {
+        let mut end = TEXT_BYTES_MAX;
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        text.truncate(end);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failed(times: u64) -> Trouble {
+        let revision = |seq| Revision::new(crate::model::Epoch::FIRST, seq);
+        let trouble = Trouble::new(AlertKind::PushFailed, "peer", "no link");
+        Trouble { times, revisions: Some((revision(5), revision(5 + times))), ..trouble }
+    }
+
+    #[test]
+    fn the_same_trouble_counts_and_does_not_grow() {
+        let mut book = Book::default();
+        assert_eq!(book.raise(failed(1), 10).0, AlertChange::Raised);
+        let (change, alert) = book.raise(failed(3), 20);
+        assert_eq!((change, alert.count, alert.first_ms, alert.last_ms), (AlertChange::Updated, 4, 10, 20));
+        assert_eq!(alert.revisions.map(|(from, to)| (from.seq, to.seq)), Some((5, 8)));
+        assert_eq!(book.alerts().len(), 1);
+        assert_eq!(book.raise(Trouble::new(AlertKind::PushFailed, "other", ""), 30).0, AlertChange::Raised);
+    }
+
+    #[test]
+    fn an_acknowledged_recovery_goes_and_a_trouble_stays() {
+        let mut book = Book::restore(Vec::new(), 7);
+        let (_, trouble) = book.raise(failed(1), 1);
+        let (_, story) = book.raise(Trouble::new(AlertKind::Recovered, "peer", "it was away"), 2);
+        assert_eq!((trouble.id, story.id), (7, 8));
+        assert_eq!(book.acknowledge(7).map(|(change, _)| change), Some(AlertChange::Updated));
+        assert_eq!(book.acknowledge(8).map(|(change, _)| change), Some(AlertChange::Cleared));
+        assert_eq!(book.acknowledge(8), None);
+        assert!(book.alerts()[0].acknowledged && book.alerts().len() == 1);
+        book.raise(failed(1), 3);
+        assert!(!book.alerts()[0].acknowledged, "it happened again after it was seen");
+    }
+
+    #[test]
+    fn the_book_and_its_texts_are_bounded() {
+        let mut book = Book::default();
+        for subject in 0..2 * ALERTS_MAX {
+            let long = "é".repeat(TEXT_BYTES_MAX);
+            book.raise(Trouble::new(AlertKind::UnpermittedPeer, subject.to_string(), long), subject as u64);
+        }
+        assert_eq!(book.alerts().len(), ALERTS_MAX);
+        assert_eq!(book.alerts()[0].subject, ALERTS_MAX.to_string());
+        assert_eq!(book.alerts()[0].message.len(), TEXT_BYTES_MAX);
+    }
 }

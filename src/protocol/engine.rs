@@ -1,16 +1,52 @@
 //! Joins the machines: one event in, ordered actions out.
+//!
+//! # The contract
+//! A driver calls [`Engine::start`] once, then [`Engine::handle`] with every event in the order in which they happened,
+//! and carries out the returned actions in their order before the next event. The engine asks for one batch of durable
+//! work at a time ([`Action::Persist`]) and for one dial at a time; each is answered by exactly one event. A message
+//! that promises durability is in the actions only after the receipt of the batch that it speaks of. There is always a
+//! timer; an event that comes much later than the timer tells the engine that its node was stopped.
+//!
+//! Absent on purpose: clocks, sockets, disks, randomness (it arrives in [`Now`]), bulk bytes (they have ids), and any
+//! loop of its own.
+//!
+//! # How to read it
+//! `mastership` turns the standing of the node, `links` and `heartbeat` keep the connection to the peer, `meeting` decides who leads, `session` brings the shadow up
+//! to date, `commits` serves callers, `batches` orders durable work and takes its receipts, `trouble` keeps the alert
+//! book, `command` serves operators. Every event ends in [`Engine::advance`], which does whatever has become due: so a
+//! deadline is looked at in one place.
 
 mod action;
+mod batches;
+mod command;
+mod commits;
 mod event;
 mod facts;
+mod frozen;
+mod heartbeat;
+mod links;
+mod mastership;
+mod meeting;
 mod options;
+mod session;
 mod status;
+mod trouble;
 
-use crate::model::{History, Position, Revision, RunId};
+use batches::Batches;
+use commits::Commits;
+use links::Links;
+use session::Session;
+
+use crate::model::{Epoch, History, Position, Revision, RunId};
+use crate::protocol::alerts::Book;
+use crate::protocol::failover::{Standing, Timing};
+use crate::protocol::replication::Ground;
+use crate::protocol::wire::Role;
 
 pub use action::*;
 pub use event::*;
 pub use facts::*;
+pub use frozen::{decode_facts, encode_facts};
 pub use options::*;
 pub use status::*;
 /// What an engine starts from.
@@ -43,37 +79,148 @@ pub struct Cover {
     pub until: Moment,
 }
 
-/// One node's decisions: master session, shadow session, failover and alerts behind one door.
+/// One node's decisions: master session, shadow session, failover and alerts behind one door. The
+/// [module](self) says how to drive it.
 #[derive(Clone, Debug)]
-pub struct Engine {}
+pub struct Engine {
+    options: Options,
+    timing: Timing,
+    run: RunId,
+    address: String,
+    facts: Facts,
+    book: Book,
+    head: Position,
+    log_floor: Revision,
+    history: History,
+    /// The newest revision that was made visible.
+    shown: Revision,
+    standing: Standing,
+    /// Why the standing is what it is, for the host.
+    reason: &'static str,
+    /// Since when the standing is what it is.
+    since: Moment,
+    /// Not before this moment is a failed attempt at the same thing made again.
+    retry_at: Moment,
+    batches: Batches,
+    commits: Commits,
+    links: Links,
+    session: Session,
+    trouble: trouble::Troubles,
+    /// The timer that was set.
+    due: Option<Moment>,
+    question: u64,
+    stopping: Option<Ticket>,
+    enrolling: Option<(u64, Peer, Option<TokenFacts>)>,
+    told: mastership::Told,
+    out: Vec<Action>,
+}
 
 impl Engine {
     /// An engine for what the data directory holds, and its first actions.
     pub fn start(now: Now, start: Start) -> (Self, Vec<Action>) {
-        let _ = (now, start);
-        todo!()
+        let standing = match start.facts.role {
+            Role::Master => Standing::Inquiring,
+            Role::Shadow => Standing::Following,
+        };
+        let mut facts = start.facts;
+        facts.complete &= start.damage.is_none();
+        let mut engine = Self {
+            timing: Timing::of(&start.options),
+            options: start.options,
+            run: start.run,
+            address: start.address,
+            book: Book::restore(std::mem::take(&mut facts.alerts), facts.next_alert),
+            facts,
+            head: start.head,
+            log_floor: start.log_floor,
+            history: start.history,
+            shown: start.head.revision,
+            standing,
+            reason: "started",
+            since: now.at,
+            retry_at: now.at,
+            batches: Batches::default(),
+            commits: Commits::default(),
+            links: Links::new(now.at),
+            session: Session::default(),
+            trouble: trouble::Troubles::default(),
+            due: None,
+            question: 0,
+            stopping: None,
+            enrolling: None,
+            told: mastership::Told::default(),
+            out: Vec::new(),
+        };
+        engine.trouble_at_start(now, start.damage);
+        engine.advance(now);
+        let actions = std::mem::take(&mut engine.out);
+        (engine, actions)
     }
 
     /// One event in, ordered actions out.
     #[must_use]
     pub fn handle(&mut self, now: Now, event: Event) -> Vec<Action> {
-        let _ = (now, event);
-        todo!()
-    }
-
-    /// What the engine says of itself at this moment.
-    pub fn status(&self, at: Moment) -> EngineStatus {
-        let _ = at;
-        todo!()
+        self.notice_lateness(now);
+        match event {
+            Event::Timer => {}
+            Event::LinkUp { link, dialled } => self.link_up(now, link, dialled),
+            Event::LinkDown { link, reason } => self.link_down(now, link, reason),
+            Event::DialFailed { how, reason } => self.dial_failed(now, how, reason),
+            Event::Message { link, message } => self.message(now, link, message),
+            Event::Bulk { link, bulk, what, bytes } => self.bulk(now, link, bulk, what, bytes),
+            Event::RecordsPushed { link, last, bytes, gone } => self.records_pushed(now, link, last, bytes, gone),
+            Event::SnapshotOpened { header } => self.snapshot_opened(now, header),
+            Event::SnapshotPushed { transfer, bytes, done } => self.snapshot_pushed(now, transfer, bytes, done),
+            Event::ReadFailed { reason } => self.read_failed(now, reason),
+            Event::Commit { ticket, bytes } => self.commit(ticket, bytes),
+            Event::Persisted { batch, result } => self.persisted(now, batch, result),
+            Event::HostAnswered { question, allowed, reason } => self.host_answered(now, question, allowed, reason),
+            Event::Command { ticket, command } => self.command(now, ticket, command),
+            Event::EnrolAsked { ask, peer, token, from } => self.enrol_asked(now, ask, peer, token, from),
+            Event::EnrolConfirmed { ask } => self.enrol_confirmed(now, ask),
+            Event::Unpermitted { from, reason } => self.unpermitted(now, from, reason),
+            Event::CertificateExpiring { subject, days } => self.certificate_expiring(now, subject, days),
+            Event::StoreTrouble { reason, full } => self.store_trouble(now, &reason, full),
+        }
+        self.advance(now);
+        std::mem::take(&mut self.out)
     }
 
     /// The facts, some of them perhaps not durable yet.
     pub fn facts(&self) -> &Facts {
-        todo!()
+        &self.facts
     }
 
     /// Whether it serves, and until when that may be relied upon.
     pub fn cover(&self) -> Cover {
-        todo!()
+        let until = match self.due {
+            Some(due) if self.facts.peer.is_some() => Moment(due.0.saturating_add(self.timing.stall_us)),
+            _ => Moment(u64::MAX),
+        };
+        Cover { serving: self.standing == Standing::Serving, until }
+    }
+
+    /// Does whatever has become due.
+    fn advance(&mut self, now: Now) {
+        self.advance_standing(now);
+        self.advance_links(now);
+        self.advance_session(now);
+        self.count_failed_pushes(now);
+        self.advance_batches(now);
+        self.advance_stop();
+        self.tell_changes(now);
+        self.set_timer(now);
+    }
+
+    /// The highest epoch that this node has had, tried or followed.
+    fn epoch(&self) -> Epoch {
+        self.facts.epoch.max(self.facts.tried).max(self.head.revision.epoch)
+    }
+
+    fn ground(&self) -> Ground<'_> {
+        Ground { head: self.head, log_floor: self.log_floor, history: &self.history }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,254 @@
-//! Roles, heartbeats, takeover.
+//! Roles and who may act as master: the standing of a node, and what changes it.
+//!
+//! [`Standing::turn`] is the whole machine, one table. The engine watches for what the table calls a [`Turn`], and does
+//! what entering a standing asks for. Timings are derived in one place ([`Timing`]) from the validated options.
+//!
+//! Absent on purpose: fail-back. A master that comes back stays shadow until an operator or the next failure says
+//! otherwise.
+
+use std::time::Duration;
+
+use crate::model::{Epoch, NodeId};
+use crate::protocol::engine::{Failover, Moment, Options};
+
+/// Where a node stands. The first six belong to the role of master, the next three to that of shadow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Standing {
+    /// Master by its directory; asks its peer whether that is still so.
+    Inquiring,
+    /// The shadow holds what this master's disk lost; takes it over.
+    TakingTail,
+    /// Its new era is being made durable.
+    Opening,
+    /// Acts as master.
+    Serving,
+    /// Was stopped for too long; acknowledges nothing until the peer answered or a dial failed.
+    Stalled,
+    /// Another outranks it; its own changes go to quarantine, then it is shadow.
+    Yielding,
+    /// Follows the master, and watches it.
+    Following,
+    /// The master was silent for the takeover delay; the host is asked.
+    AskingHost,
+    /// Its era as the new master is being made durable.
+    Promoting,
+    /// The store failed and is being opened again; either role.
+    Broken,
+}
+
+/// What changes a standing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Turn {
+    /// There is no peer to ask.
+    NoPeer,
+    /// The peer answered as a shadow that has nothing this node lacks.
+    PeerFollows,
+    /// The peer answered as a shadow that has what this node lacks.
+    PeerAhead,
+    /// The peer answered as a master that outranks this one.
+    Outranked,
+    /// The peer did not answer for its own takeover delay.
+    PeerSilent,
+    /// The link was lost.
+    LinkLost,
+    /// An operator makes this node master.
+    OperatorTakesOver,
+    /// The era is durable.
+    EraDurable,
+    /// The era could not be made durable; the store works.
+    EraFailed,
+    /// This node's own clock loop was late.
+    Late,
+    /// The peer answered as a shadow, or a dial failed.
+    Confirmed,
+    /// Role and quarantine are durable.
+    Yielded,
+    /// The master was silent for the takeover delay, and nothing speaks against a takeover.
+    Silence,
+    /// The host allows it.
+    HostAllows,
+    /// The host does not.
+    HostRefuses,
+    /// The master was heard again.
+    MasterHeard,
+    /// The store failed.
+    StoreFailed,
+    /// The store is open again; the role is that of master.
+    ReopenedAsMaster,
+    /// The store is open again; the role is that of shadow.
+    ReopenedAsShadow,
+}
+
+impl Standing {
+    /// Every standing, for tables.
+    pub const ALL: [Self; 10] = [
+        Self::Inquiring,
+        Self::TakingTail,
+        Self::Opening,
+        Self::Serving,
+        Self::Stalled,
+        Self::Yielding,
+        Self::Following,
+        Self::AskingHost,
+        Self::Promoting,
+        Self::Broken,
+    ];
+
+    /// The standing after this turn; `None` where it changes nothing.
+    pub fn turn(self, turn: Turn) -> Option<Self> {
+        use Standing as S;
+        use Turn as T;
+        match (self, turn) {
+            (S::Broken, T::ReopenedAsMaster) => Some(S::Inquiring),
+            (S::Broken, T::ReopenedAsShadow) => Some(S::Following),
+            (S::Broken, _) => None,
+            (_, T::StoreFailed) => Some(S::Broken),
+
+            (S::Inquiring, T::NoPeer | T::PeerFollows | T::PeerSilent | T::OperatorTakesOver) => Some(S::Opening),
+            (S::Inquiring, T::PeerAhead) => Some(S::TakingTail),
+            (S::TakingTail, T::PeerFollows | T::OperatorTakesOver) => Some(S::Opening),
+            (S::TakingTail, T::LinkLost) => Some(S::Inquiring),
+            (S::Opening, T::EraDurable) => Some(S::Serving),
+            (S::Opening, T::EraFailed) => Some(S::Inquiring),
+            (S::Serving, T::Late) => Some(S::Stalled),
+            (S::Stalled, T::Confirmed | T::OperatorTakesOver) => Some(S::Serving),
+            (S::Inquiring | S::TakingTail | S::Serving | S::Stalled, T::Outranked) => Some(S::Yielding),
+            (S::Yielding, T::Yielded) => Some(S::Following),
+
+            (S::Following, T::Silence) => Some(S::AskingHost),
+            (S::Following | S::AskingHost, T::OperatorTakesOver) => Some(S::Promoting),
+            (S::AskingHost, T::HostAllows) => Some(S::Promoting),
+            (S::AskingHost, T::HostRefuses | T::MasterHeard) => Some(S::Following),
+            (S::Promoting, T::EraDurable) => Some(S::Serving),
+            (S::Promoting, T::EraFailed) => Some(S::Following),
+            _ => None,
+        }
+    }
+
+    /// Whether the role is that of master here, before and after it is durable.
+    pub fn is_master(self) -> bool {
+        matches!(self, Self::Inquiring | Self::TakingTail | Self::Opening | Self::Serving | Self::Stalled)
+    }
+}
+
+/// The moments of failover, from the options.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// Interval of heartbeats.
+    pub heartbeat_us: u64,
+    /// Silence after which the shadow tries to take over.
+    pub delay_us: u64,
+    /// Silence after which a link is given up, so that a fresh dial ends within the delay.
+    pub lost_after_us: u64,
+    /// Lateness of the own clock loop that counts as a stop.
+    pub stall_us: u64,
+    /// Time without a link after which the master calls its shadow lost: three intervals.
+    pub shadow_lost_us: u64,
+}
+
+impl Timing {
+    /// Of these options.
+    pub fn of(options: &Options) -> Self {
+        let heartbeat_us = micros(options.heartbeat);
+        let delay_us = micros(options.takeover_delay);
+        Self {
+            heartbeat_us,
+            delay_us,
+            lost_after_us: (delay_us / 10 * 6).max(heartbeat_us / 2 * 3),
+            stall_us: delay_us / 2,
+            shadow_lost_us: 3 * heartbeat_us,
+        }
+    }
+}
+
+/// A duration in whole microseconds.
+pub fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// What speaks for and against a takeover by this node itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// Its role is that of shadow.
+    pub shadow: bool,
+    /// It has an enrolled peer.
+    pub enrolled: bool,
+    /// Who decides.
+    pub failover: Failover,
+    /// Its copy is complete and verified.
+    pub complete: bool,
+    /// It is being brought up to date, or was when the link was lost.
+    pub syncing: bool,
+    /// It had contact with its master since it started.
+    pub contact: bool,
+    /// An operator holds the link, here or there.
+    pub held: bool,
+    /// Too many takeovers of late.
+    pub hold_down: bool,
+    /// The store does not work.
+    pub broken: bool,
+    /// One side refuses the other.
+    pub refused: bool,
+}
+
+impl Candidate {
+    /// Why it would not take over by itself, in stable words; empty when it would.
+    pub fn why_not(&self) -> Vec<&'static str> {
+        if !self.shadow {
+            return vec!["master"];
+        }
+        let reasons = [
+            (!self.enrolled, "no_peer"),
+            (self.failover == Failover::Manual, "manual"),
+            (!self.complete, "incomplete"),
+            (self.complete && self.syncing, "syncing"),
+            (!self.contact, "no_contact"),
+            (self.held, "held"),
+            (self.hold_down, "hold_down"),
+            (self.refused, "refused"),
+            (self.broken, "disk_trouble"),
+        ];
+        reasons.into_iter().filter_map(|(holds, word)| holds.then_some(word)).collect()
+    }
+}
+
+/// Takeovers within the hold-down time after which there is none for that time.
+pub const HOLD_DOWN_TAKEOVERS: usize = 3;
+
+/// Whether takeovers at these wall-clock times forbid another one now.
+pub fn held_down(takeovers_ms: &[u64], hold_down: Duration, wall_ms: u64) -> bool {
+    let window_ms = u64::try_from(hold_down.as_millis()).unwrap_or(u64::MAX);
+    let recent = takeovers_ms.iter().filter(|at| wall_ms.saturating_sub(**at) < window_ms).count();
+    window_ms > 0 && recent >= HOLD_DOWN_TAKEOVERS
+}
+
+/// Of two masters without a witness, the one with the higher epoch stays, and of equals the higher id.
+pub fn outranks(epoch: Epoch, node: NodeId, other: (Epoch, NodeId)) -> bool {
+    (epoch, node) > other
+}
+
+/// When to dial again: soon at first, then at about the heartbeat interval, never in step with the peer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backoff {
+    failures: u32,
+}
+
+impl Backoff {
+    /// It worked.
+    pub fn reset(&mut self) {
+        self.failures = 0;
+    }
+
+    /// It failed: the moment of the next try. `slow` where the peer refused.
+    pub fn next(&mut self, at: Moment, heartbeat_us: u64, slow: bool, random: u64) -> Moment {
+        let base = (heartbeat_us / 4).clamp(10_000, 250_000);
+        let cap = if slow { 2_000_000 } else { heartbeat_us.clamp(100_000, 1_000_000) };
+        let wait = base.saturating_mul(1 << self.failures.min(10)).min(cap);
+        self.failures = self.failures.saturating_add(1);
+        let jitter = wait / 2;
+        Moment(at.0 + wait - jitter / 2 + random % jitter.max(1))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,56 @@
-//! Bringing a sink to a source's position.
+//! Bringing a sink to its source's position, by the cheapest repair that suffices.
+//!
+//! The master is the source and the shadow the sink; when a restarted master finds its shadow ahead, they change places
+//! until the tail is over. Two machines, one session each: [`Source`] and [`Sink`]. Neither knows of roles, links or
+//! clocks; the engine passes in where its own history stands ([`Ground`]) and carries out what comes back.
+//!
+//! Absent on purpose: retries. A session that cannot go on waits for the event that changes its ground (a newer head, an
+//! acknowledgement, a new link), so that a refused update is never resent in a loop.
+
+mod sink;
+mod source;
+mod window;
+
+pub use sink::{Sink, SinkOut};
+pub use source::{Source, SourceOut};
+
+use crate::model::{History, Position, Relation, Revision};
+
+/// Where this node's own history stands.
+#[derive(Clone, Copy, Debug)]
+pub struct Ground<'a> {
+    /// Durable head.
+    pub head: Position,
+    /// The log holds everything after this.
+    pub log_floor: Revision,
+    /// Lineage up to the head.
+    pub history: &'a History,
+}
+
+/// What would bring a sink at some position up to date.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Nothing.
+    Nothing,
+    /// The log after its head.
+    Log,
+    /// A snapshot.
+    Snapshot,
+}
+
+impl Ground<'_> {
+    /// The cheapest sufficient repair of a sink at `position` with `history`. An incomplete copy needs all of it,
+    /// unless it turns out to be the very same.
+    pub fn need(&self, position: Position, history: &History, complete: bool) -> Need {
+        match self.history.relate(self.head.revision, history, position.revision) {
+            Relation::Same if position.digest == self.head.digest => Need::Nothing,
+            Relation::Behind if complete && self.reaches(position.revision) => Need::Log,
+            _ => Need::Snapshot,
+        }
+    }
+
+    /// Whether the log holds everything after this position of the lineage.
+    pub fn reaches(&self, position: Revision) -> bool {
+        position != Revision::NONE && position >= self.log_floor && self.history.contains(self.head.revision, position)
+    }
+}

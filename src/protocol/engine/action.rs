@@ -1,7 +1,11 @@
 //! What an engine wants done.
 
+use std::time::Duration;
+
 use super::{BatchId, BulkId, Facts, LinkId, Moment, Ticket};
 use crate::model::{Conflict, Epoch, Era, Position, Revision};
+pub use crate::protocol::alerts::AlertChange;
+
 use crate::protocol::alerts::Alert;
 use crate::protocol::wire::{Message, RefusalKind, Role, SnapshotHeader};
 
@@ -77,6 +81,8 @@ pub enum Action {
     Dial {
         /// Where; the shell tries an address given on the command line beside it.
         address: String,
+        /// Bound on name, TCP and TLS together, so that the last dial of a silence ends within the takeover delay.
+        within: Duration,
     },
     /// Answer a caller.
     Answer {
@@ -298,15 +304,4 @@ pub enum How {
     Differential,
     /// By a full push.
     Full,
-}
-
-/// How an alert changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AlertChange {
-    /// It is new.
-    Raised,
-    /// It happened again.
-    Updated,
-    /// It is gone.
-    Cleared,
 }

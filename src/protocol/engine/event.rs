@@ -55,10 +55,10 @@ pub enum Event {
     },
     /// The dial that the engine asked for led to no link.
     DialFailed {
+        /// In which way.
+        how: DialTrouble,
         /// Why, for people.
         reason: String,
-        /// The peer's TLS refused us, or showed a key that is not pinned.
-        refused: bool,
     },
     /// A control message.
     Message {
@@ -177,6 +177,17 @@ pub enum Event {
     },
 }
 
+/// In which way a dial failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DialTrouble {
+    /// Nobody answered in time, or nobody was there.
+    Unreachable,
+    /// Somebody answered who is not the pinned peer.
+    WrongKey,
+    /// The pinned peer does not permit this node.
+    RefusedByPeer,
+}
+
 /// What became of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Receipt {
@@ -251,6 +262,8 @@ pub enum RecordsReceipt {
         head: Position,
         /// Where the log begins now.
         log_floor: Revision,
+        /// Eras that began in these records, oldest first.
+        eras: Vec<crate::model::Era>,
     },
     /// The host's validation refused them; nothing is left of them.
     Rejected {

@@ -1,5 +1,6 @@
 //! What an engine says of itself.
 
+use super::{Engine, Moment};
 use crate::model::{Epoch, NodeId, PairId, Position, Revision};
 use crate::protocol::alerts::Alert;
 use crate::protocol::wire::Role;
@@ -63,4 +64,48 @@ pub struct EngineStatus {
     pub why_not: Vec<&'static str>,
     /// What stands in the alert book.
     pub alerts: Vec<Alert>,
+}
+
+impl LinkState {
+    /// The stable word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Connecting => "connecting",
+            Self::Handshake => "handshake",
+            Self::Syncing => "syncing",
+            Self::Connected => "connected",
+            Self::Lost => "lost",
+            Self::Refused => "refused",
+            Self::Held => "held",
+        }
+    }
+}
+
+impl Engine {
+    /// What the engine says of itself at this moment; `wall_ms` is for the hold-down.
+    pub fn status(&self, at: Moment, wall_ms: u64) -> EngineStatus {
+        let (link, link_reason) = self.link_state();
+        let peer_position = self.links.peer_position().filter(|_| self.facts.peer.is_some());
+        let peer_revision = peer_position.map(|position| position.revision);
+        EngineStatus {
+            node: self.facts.node,
+            pair: self.facts.pair,
+            role: self.facts.role,
+            serving: self.cover().serving && at <= self.cover().until,
+            epoch: self.epoch(),
+            position: self.head,
+            enabled: self.facts.enabled,
+            link,
+            link_reason,
+            peer: self.facts.peer.as_ref().map(|peer| peer.address.clone()),
+            peer_revision,
+            lag: peer_revision.map(|peer| self.head.revision.seq.abs_diff(peer.seq)),
+            last_seen_us: self.links.silence_us(at),
+            round_trip_us: self.links.round_trip_us(),
+            in_sync: self.in_sync(),
+            why_not: self.candidate(wall_ms).why_not(),
+            alerts: self.book.alerts().to_vec(),
+        }
+    }
 }

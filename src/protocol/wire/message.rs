@@ -56,12 +56,11 @@ pub enum Message {
         /// Which one.
         transfer: u64,
     },
-    /// Sink to source: so many bytes of the snapshot are staged.
-    SnapshotAck {
-        /// Which one.
-        transfer: u64,
-        /// Bytes of pieces, summed up.
-        bytes: u64,
+    /// Sink to source: so much bulk was dealt with on this link, without a word on where the copy stands: pieces of a
+    /// snapshot were staged, or bulk was dropped.
+    Received {
+        /// Bytes (frame headers excluded), summed up over the link.
+        sum: u64,
     },
     /// Source to sink: all pieces were sent and acknowledged; verify and switch.
     SnapshotEnd {
@@ -72,6 +71,9 @@ pub enum Message {
     Ack {
         /// Durable head.
         position: Position,
+        /// Bytes of bulk (frame headers excluded) dealt with on this link, summed up, dropped ones too. The source
+        /// counts its window by it.
+        received: u64,
     },
     /// Sink to source: records or a snapshot up to `at` were refused by the host's validation.
     Rejected {

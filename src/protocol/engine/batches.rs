@@ -1,0 +1,266 @@
+//! Durable work: one batch at a time, in order, and what its receipts mean.
+
+use std::collections::VecDeque;
+
+use super::{Action, Answer, BatchId, DiskFailure, Engine, Facts, Moment, Now, Receipt, RecordsReceipt, Refused, Work};
+use crate::model::{Position, Revision};
+use crate::protocol::failover::{Standing, Turn};
+
+/// Time after which a failed write of facts or era is tried again.
+const RETRY_US: u64 = 1_000_000;
+/// Longest time for which a change that only counts (an alert's count, what the peer confirmed) stays undurable.
+const LAZY_US: u64 = 1_000_000;
+
+/// Durable work that waits, and the batch in flight.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Batches {
+    last: u64,
+    in_flight: Option<(BatchId, Purpose)>,
+    waiting: VecDeque<(Work, Purpose)>,
+    /// The facts changed, and somebody waits for it, or should not have to.
+    urgent: bool,
+    /// The facts changed in what only counts, since this moment.
+    lazy: Option<Moment>,
+    /// What may be said once the facts are durable.
+    then: Vec<Action>,
+    /// Facts failed to be written; not before this moment again.
+    retry_at: Option<Moment>,
+}
+
+/// What a batch is for.
+#[derive(Clone, Debug)]
+pub(super) enum Purpose {
+    Facts { then: Vec<Action> },
+    Yielded,
+    Commits { tickets: Vec<super::Ticket> },
+    Era,
+    Sink,
+    Quarantine,
+    Reopen,
+}
+
+impl Batches {
+    pub(super) fn is_idle(&self) -> bool {
+        self.in_flight.is_none() && self.waiting.is_empty()
+    }
+
+    /// Whether the batch in flight belongs to a sink.
+    pub(super) fn sink_is_busy(&self) -> bool {
+        matches!(self.in_flight, Some((_, Purpose::Sink)))
+    }
+
+    /// When the facts should be written although nobody waits.
+    pub(super) fn deadline(&self) -> Option<Moment> {
+        let lazy = self.lazy.map(|since| Moment(since.0 + LAZY_US));
+        let wanted = if self.urgent { self.retry_at } else { lazy };
+        wanted.max(self.retry_at.filter(|_| wanted.is_some()))
+    }
+
+    pub(super) fn wants_facts(&self) -> bool {
+        self.urgent || self.lazy.is_some()
+    }
+}
+
+impl Engine {
+    /// Queues durable work.
+    pub(super) fn persist(&mut self, work: Work, purpose: Purpose) {
+        self.batches.waiting.push_back((work, purpose));
+    }
+
+    /// The facts changed; say this once that is durable.
+    pub(super) fn facts_changed(&mut self, then: impl IntoIterator<Item = Action>) {
+        self.batches.urgent = true;
+        self.batches.then.extend(then);
+    }
+
+    /// The facts changed in what only counts.
+    pub(super) fn facts_counted(&mut self, now: Now) {
+        self.batches.lazy.get_or_insert(now.at);
+    }
+
+    /// The facts as they are to be written.
+    pub(super) fn facts_now(&self) -> Facts {
+        Facts { alerts: self.book.alerts().to_vec(), next_alert: self.book.next(), ..self.facts.clone() }
+    }
+
+    /// Starts the next batch, if none is in flight.
+    pub(super) fn advance_batches(&mut self, now: Now) {
+        if self.batches.in_flight.is_some() {
+            return;
+        }
+        if let Some((work, purpose)) = self.batches.waiting.pop_front() {
+            return self.start_batch(work, purpose);
+        }
+        if self.standing == Standing::Broken {
+            return;
+        }
+        let may_write = self.batches.retry_at.is_none_or(|at| at <= now.at);
+        let lazy = self.batches.lazy.is_some_and(|since| since.0 + LAZY_US <= now.at.0 || self.stopping.is_some());
+        if may_write && (self.batches.urgent || lazy) {
+            self.batches.urgent = false;
+            self.batches.lazy = None;
+            let then = std::mem::take(&mut self.batches.then);
+            let facts = Box::new(self.facts_now());
+            return self.start_batch(Work::Facts(facts), Purpose::Facts { then });
+        }
+        if self.standing == Standing::Serving
+            && let Some(tickets) = self.commits.next_group()
+        {
+            let work = Work::Commits { tickets: tickets.clone(), epoch: self.head.revision.epoch };
+            self.start_batch(work, Purpose::Commits { tickets });
+        }
+    }
+
+    fn start_batch(&mut self, work: Work, purpose: Purpose) {
+        self.batches.last += 1;
+        let batch = BatchId(self.batches.last);
+        self.batches.in_flight = Some((batch, purpose));
+        self.out.push(Action::Persist { batch, work });
+    }
+
+    /// A batch is done.
+    pub(super) fn persisted(&mut self, now: Now, batch: BatchId, result: Result<Receipt, DiskFailure>) {
+        let purpose = match self.batches.in_flight.take() {
+            Some((id, purpose)) if id == batch => purpose,
+            other => {
+                self.batches.in_flight = other;
+                return;
+            }
+        };
+        match result {
+            Ok(receipt) => self.receipt(now, purpose, receipt),
+            Err(failure) => self.batch_failed(now, purpose, &failure),
+        }
+    }
+
+    fn receipt(&mut self, now: Now, purpose: Purpose, receipt: Receipt) {
+        match (purpose, receipt) {
+            (Purpose::Facts { then }, _) => {
+                self.batches.retry_at = None;
+                self.out.extend(then);
+            }
+            (Purpose::Yielded, _) => self.yielded(now),
+            (Purpose::Commits { tickets }, Receipt::Commits { verdicts, head, log_floor }) => {
+                self.moved(head, log_floor);
+                self.commits_done(now, &tickets, verdicts);
+            }
+            (Purpose::Era, Receipt::Era { head, log_floor }) => {
+                self.moved(head, log_floor);
+                self.disk_works(now);
+                self.era_durable(now);
+            }
+            (Purpose::Quarantine, Receipt::Quarantined { from, to, change_sets }) => {
+                self.quarantined(now, from, to, change_sets);
+            }
+            (Purpose::Reopen, Receipt::Reopened { head, log_floor, history }) => {
+                self.history = history;
+                self.moved(head, log_floor);
+                self.reopened(now);
+            }
+            (Purpose::Sink, receipt) => self.sink_receipt(now, receipt),
+            // The shell answered another question than it was asked: treated as a store that cannot be trusted.
+            (purpose, _) => {
+                let failure = DiskFailure { full: false, reason: "an unexpected receipt".to_owned() };
+                self.batch_failed(now, purpose, &failure);
+            }
+        }
+    }
+
+    fn sink_receipt(&mut self, now: Now, receipt: Receipt) {
+        match &receipt {
+            Receipt::Records(RecordsReceipt::Appended { head, log_floor, eras }) => {
+                for era in eras {
+                    let _follows = self.history.begin(*era);
+                }
+                self.moved(*head, *log_floor);
+                self.disk_works(now);
+            }
+            Receipt::StageFinished { head } => {
+                self.adopt_staged(*head);
+                self.session.caught_up();
+                self.disk_works(now);
+            }
+            _ => {}
+        }
+        self.session_receipt(now, receipt);
+    }
+
+    /// A batch failed: what it was for is told, and a store that cannot be trusted is opened again.
+    fn batch_failed(&mut self, now: Now, purpose: Purpose, failure: &DiskFailure) {
+        self.disk_trouble(now, failure);
+        let retry_at = Moment(now.at.0 + RETRY_US);
+        match purpose {
+            Purpose::Facts { then } => {
+                // Whoever waits for the facts to be durable is refused; the facts themselves are tried again.
+                let refused = |action| match action {
+                    Action::Answer { ticket, .. } => {
+                        let reason = failure.reason.clone();
+                        let why = if failure.full { Refused::DiskFull } else { Refused::Disk { reason } };
+                        Action::Answer { ticket, answer: Answer::Refused(why) }
+                    }
+                    Action::AnswerEnrol { ask, .. } => {
+                        Action::AnswerEnrol { ask, verdict: super::EnrolVerdict::Refused { kind: "disk" } }
+                    }
+                    other => other,
+                };
+                self.out.extend(then.into_iter().map(refused));
+                self.batches.urgent = true;
+                self.batches.retry_at = Some(retry_at);
+            }
+            Purpose::Commits { tickets } => self.commits_failed(&tickets, failure),
+            Purpose::Era => {
+                self.retry_at = retry_at;
+                self.era_failed(now);
+            }
+            Purpose::Yielded | Purpose::Quarantine => {
+                self.retry_at = retry_at;
+                self.yield_failed();
+            }
+            Purpose::Sink => self.sink_failed(now, failure),
+            Purpose::Reopen => self.retry_at = retry_at,
+        }
+        if !failure.full {
+            self.turn(now, Turn::StoreFailed, "disk_trouble");
+        }
+    }
+
+    /// The durable head is here now.
+    fn moved(&mut self, head: Position, log_floor: Revision) {
+        self.head = head;
+        self.log_floor = log_floor;
+    }
+
+    /// Asks for the store to be opened again, when it is time.
+    pub(super) fn advance_reopen(&mut self, now: Now) {
+        if self.batches.is_idle() && self.retry_at <= now.at {
+            self.persist(Work::Reopen, Purpose::Reopen);
+        }
+    }
+
+    /// Forgets the work of a sink whose link is gone, as far as it has not begun.
+    pub(super) fn drop_sink_work(&mut self) {
+        let waiting = std::mem::take(&mut self.batches.waiting);
+        for (work, purpose) in waiting {
+            match (work, purpose) {
+                (Work::Records { bulk } | Work::Stage { bulk }, Purpose::Sink) => {
+                    self.out.extend(bulk.into_iter().map(|bulk| Action::DropBulk { bulk }));
+                }
+                (_, Purpose::Sink) => {}
+                other => self.batches.waiting.push_back(other),
+            }
+        }
+    }
+
+    /// Forgets durable work that has not begun; for a store that is gone.
+    pub(super) fn drop_waiting_work(&mut self) {
+        self.batches.waiting.clear();
+    }
+}
+
+#[cfg(test)]
+impl Engine {
+    /// The batch in flight, for tests; zero is none.
+    pub(super) fn batches_in_flight(&self) -> u64 {
+        self.batches.in_flight.as_ref().map_or(0, |(batch, _)| batch.0)
+    }
+}

@@ -1,0 +1,169 @@
+//! Operators, and nodes that ask to enrol.
+
+use super::{Action, Answer, Command, Engine, EnrolVerdict, Now, Peer, Refused, Ticket, TokenFacts};
+use crate::model::Revision;
+use crate::model::limits::TOKENS_MAX;
+use crate::protocol::alerts::{AlertKind, Trouble};
+use crate::protocol::engine::{AlertChange, Notice};
+use crate::protocol::failover::Standing;
+use crate::protocol::wire::{Bye, RefusalKind, Role};
+
+impl Engine {
+    pub(super) fn command(&mut self, now: Now, ticket: Ticket, command: Command) {
+        if self.stopping.is_some() {
+            return self.refuse(ticket, Refused::Stopped);
+        }
+        match command {
+            Command::Enable => self.enable(ticket, true),
+            Command::Disable => self.enable(ticket, false),
+            Command::Token(token) => self.token(now, ticket, token),
+            Command::Disconnect => self.hold(now, ticket, true),
+            Command::Reconnect => self.hold(now, ticket, false),
+            Command::Resync => self.resync(ticket),
+            Command::Reset => self.reset(now, ticket),
+            Command::Acknowledge { alert } => self.acknowledge(ticket, alert),
+            Command::TakeOver { accept_loss } => self.take_over(now, ticket, accept_loss),
+            Command::Shutdown => self.stopping = Some(ticket),
+        }
+    }
+
+    /// Changes a fact and answers once it is durable.
+    fn done_when_durable(&mut self, ticket: Ticket) {
+        self.facts_changed([Action::Answer { ticket, answer: Answer::Done }]);
+    }
+
+    fn enable(&mut self, ticket: Ticket, enabled: bool) {
+        self.facts.enabled = enabled;
+        if !enabled {
+            self.facts.tokens.clear();
+        }
+        self.done_when_durable(ticket);
+    }
+
+    fn token(&mut self, now: Now, ticket: Ticket, token: TokenFacts) {
+        self.facts.tokens.retain(|token| token.expires_ms > now.wall_ms);
+        let refused = match () {
+            () if self.facts.role == Role::Shadow => Refused::NotOnShadow,
+            () if !self.facts.enabled => Refused::Disabled,
+            () if self.facts.peer.is_some() => Refused::ShadowEnrolled,
+            () if self.facts.tokens.len() >= TOKENS_MAX => Refused::TooManyTokens,
+            () => {
+                self.facts.tokens.push(token);
+                return self.done_when_durable(ticket);
+            }
+        };
+        self.refuse(ticket, refused);
+    }
+
+    fn hold(&mut self, now: Now, ticket: Ticket, held: bool) {
+        if self.facts.peer.is_none() {
+            return self.refuse(ticket, Refused::NoPeer);
+        }
+        if held {
+            self.close_all_links(now, Some(Bye::Held), "held by this node's operator");
+        }
+        self.links.set_held(held, now.at);
+        self.answer(ticket, Answer::Done);
+    }
+
+    fn resync(&mut self, ticket: Ticket) {
+        if self.facts.peer.is_none() {
+            return self.refuse(ticket, Refused::NoPeer);
+        }
+        let foreign = [Some(RefusalKind::ForeignHistory), Some(RefusalKind::Blank)];
+        let refused = self.links.refusal().is_some_and(|refusal| foreign.contains(&refusal.kind));
+        if self.standing == Standing::Following && refused {
+            self.accept_foreign_master();
+        } else {
+            self.session.ask_full();
+        }
+        self.answer(ticket, Answer::Done);
+    }
+
+    fn reset(&mut self, now: Now, ticket: Ticket) {
+        if self.links.any() {
+            return self.refuse(ticket, Refused::PeerConnected);
+        }
+        if matches!(self.standing, Standing::AskingHost | Standing::Promoting | Standing::Yielding) {
+            return self.refuse(ticket, Refused::PeerConnected);
+        }
+        self.facts.peer = None;
+        self.facts.tokens.clear();
+        self.facts.detached = self.facts.role == Role::Shadow;
+        for alert in self.book.forget() {
+            self.out.push(Action::Notify(Notice::Alert { change: AlertChange::Cleared, alert }));
+        }
+        self.links.forget_peer();
+        self.troubles_of_new_peer();
+        let _ = now;
+        self.done_when_durable(ticket);
+    }
+
+    fn acknowledge(&mut self, ticket: Ticket, alert: u64) {
+        let Some((change, alert)) = self.book.acknowledge(alert) else {
+            return self.refuse(ticket, Refused::UnknownAlert);
+        };
+        self.out.push(Action::Notify(Notice::Alert { change, alert }));
+        self.done_when_durable(ticket);
+    }
+
+    /// A node asks to enrol. It has shown its key in the handshake, and a token or none.
+    pub(super) fn enrol_asked(&mut self, now: Now, ask: u64, peer: Peer, token: Option<usize>, from: String) {
+        let known = self.facts.peer.as_ref().is_some_and(|enrolled| enrolled.node == peer.node);
+        let token = token.and_then(|at| self.facts.tokens.get(at)).filter(|token| token.expires_ms > now.wall_ms);
+        let token = token.cloned();
+        let refused = match () {
+            () if self.stopping.is_some() || self.facts.role != Role::Master => Some("not_master"),
+            () if !self.facts.enabled => Some("ha_disabled"),
+            // The answer to an enrolment that was stored here got lost: it is given again.
+            () if known => None,
+            () if self.facts.peer.is_some() => Some("shadow_enrolled"),
+            () if token.is_none() => Some("wrong_token"),
+            () if peer.node == self.facts.node => Some("same_node"),
+            () => None,
+        };
+        if let Some(kind) = refused {
+            let message = format!("{from} asked to enrol and was refused: {kind}");
+            self.raise(now, Trouble::new(AlertKind::UnpermittedPeer, "enrolment", message));
+            self.out.push(Action::AnswerEnrol { ask, verdict: EnrolVerdict::Refused { kind } });
+            return;
+        }
+        self.enrolling = Some((ask, peer, token));
+        let pair = self.facts.pair;
+        self.out.push(Action::AnswerEnrol { ask, verdict: EnrolVerdict::Accepted { pair } });
+    }
+
+    /// The node that was accepted has stored the pairing.
+    pub(super) fn enrol_confirmed(&mut self, now: Now, ask: u64) {
+        let verdict = match self.enrolling.take() {
+            Some((asked, peer, token)) if asked == ask => self.store_peer(now, peer, token),
+            other => {
+                self.enrolling = other;
+                false
+            }
+        };
+        let answer = |verdict| Action::AnswerEnrol { ask, verdict };
+        if verdict {
+            self.facts_changed([answer(EnrolVerdict::Stored)]);
+        } else {
+            self.out.push(answer(EnrolVerdict::Refused { kind: "shadow_enrolled" }));
+        }
+    }
+
+    fn store_peer(&mut self, now: Now, peer: Peer, token: Option<TokenFacts>) -> bool {
+        if let Some(enrolled) = &self.facts.peer {
+            return enrolled.node == peer.node;
+        }
+        // Another enrolment with the same token may have come first.
+        let Some(token) = token else { return false };
+        let before = self.facts.tokens.len();
+        self.facts.tokens.retain(|alive| *alive != token);
+        if self.facts.tokens.len() == before {
+            return false;
+        }
+        self.facts.peer = Some(Peer { confirmed: Revision::NONE, ..peer });
+        self.troubles_of_new_peer();
+        self.links.new_peer(now.at);
+        true
+    }
+}

@@ -1,0 +1,483 @@
+//! The connection to the peer: dialled by whoever has none, greeted, beaten, and given up when silent.
+
+use super::{Action, DialTrouble, Engine, LinkId, LinkState, Moment, Notice, Now};
+use crate::model::limits::PEER_LINKS_MAX;
+use crate::model::{Epoch, NodeId, Position};
+use crate::protocol::alerts::{AlertKind, Trouble};
+use crate::protocol::failover::{Backoff, Standing, Turn, micros};
+use crate::protocol::wire::{Bye, Heartbeat, HeartbeatAck, Hello, Message, Refusal, RefusalKind, Role, Versions};
+
+/// Head start of a newly enrolled shadow, which knows best when it is ready.
+const FIRST_DIAL_US: u64 = 1_000_000;
+
+/// The connections to the peer: one that counts, and at most a few that are being greeted.
+#[derive(Clone, Debug)]
+pub(super) struct Links {
+    pub(super) conns: Vec<Conn>,
+    pub(super) active: Option<LinkId>,
+    pub(super) dialling: bool,
+    pub(super) dial_at: Moment,
+    pub(super) backoff: Backoff,
+    hello_no: u64,
+    /// An operator of this node holds the link.
+    pub(super) held: bool,
+    /// The peer's operator holds it.
+    held_by_peer: bool,
+    refusal: Option<Refused>,
+    /// A link counted since the start.
+    was_up: bool,
+    /// Since when none counts.
+    down_since: Moment,
+    down_reason: String,
+    /// Last frame of the peer, since the start.
+    last_heard: Option<Moment>,
+    peer_position: Option<Position>,
+    peer_in_sync: bool,
+    pub(super) highest_seen: Epoch,
+    pub(super) round_trip_us: Option<u64>,
+}
+
+/// One connection.
+#[derive(Clone, Debug)]
+pub(super) struct Conn {
+    pub(super) id: LinkId,
+    pub(super) dialled: bool,
+    /// This node's hello was sent.
+    pub(super) greeted: bool,
+    pub(super) heard: Moment,
+    /// The peer's first word.
+    pub(super) hello: Option<Box<Hello>>,
+    /// The peer has spoken after its hello, so it has accepted ours.
+    pub(super) confirmed: bool,
+    pub(super) next_beat: Moment,
+    pub(super) nonce: u64,
+    pub(super) unanswered: Vec<(u64, Moment)>,
+    /// Answers from this heartbeat on confirm a mastership that is asked for.
+    pub(super) asked: Option<u64>,
+}
+
+/// Why there is no link although there could be one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Refused {
+    pub(super) kind: Option<RefusalKind>,
+    pub(super) reason: String,
+    /// The peer itself refuses or is refused: it lives.
+    pub(super) alive: bool,
+}
+
+impl Links {
+    pub(super) fn new(at: Moment) -> Self {
+        Self {
+            conns: Vec::new(),
+            active: None,
+            dialling: false,
+            dial_at: at,
+            backoff: Backoff::default(),
+            hello_no: 0,
+            held: false,
+            held_by_peer: false,
+            refusal: None,
+            was_up: false,
+            down_since: at,
+            down_reason: String::new(),
+            last_heard: None,
+            peer_position: None,
+            peer_in_sync: false,
+            highest_seen: Epoch::NONE,
+            round_trip_us: None,
+        }
+    }
+
+    /// The connection that counts.
+    pub(super) fn active(&self) -> Option<&Conn> {
+        self.conns.iter().find(|conn| Some(conn.id) == self.active)
+    }
+
+    pub(super) fn is_active(&self, link: LinkId) -> bool {
+        self.active == Some(link)
+    }
+
+    pub(super) fn is_held(&self) -> bool {
+        self.held || self.held_by_peer
+    }
+
+    pub(super) fn any(&self) -> bool {
+        !self.conns.is_empty()
+    }
+
+    pub(super) fn ids(&self) -> Vec<LinkId> {
+        self.conns.iter().map(|conn| conn.id).collect()
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.conns.clear();
+        self.active = None;
+    }
+
+    pub(super) fn refusal(&self) -> Option<&Refused> {
+        self.refusal.as_ref()
+    }
+
+    pub(super) fn last_heard(&self) -> Option<Moment> {
+        self.last_heard
+    }
+
+    pub(super) fn round_trip_us(&self) -> Option<u64> {
+        self.round_trip_us
+    }
+
+    pub(super) fn peer_position(&self) -> Option<Position> {
+        self.peer_position
+    }
+
+    pub(super) fn peer_in_sync(&self) -> bool {
+        self.peer_in_sync
+    }
+
+    pub(super) fn highest_seen(&self) -> Epoch {
+        self.highest_seen
+    }
+
+    /// Since when no link counts; `None` while one does.
+    pub(super) fn down_since(&self) -> Option<Moment> {
+        self.active.is_none().then_some(self.down_since)
+    }
+
+    /// How long the peer was not heard; `None` where it never was since the start.
+    pub(super) fn silence_us(&self, at: Moment) -> Option<u64> {
+        self.last_heard.map(|heard| at.0.saturating_sub(heard.0))
+    }
+
+    /// This node was stopped: what it did not hear meanwhile says nothing of the peer.
+    pub(super) fn forgive(&mut self, at: Moment) {
+        self.last_heard = self.last_heard.map(|_| at);
+        self.down_since = self.down_since.max(Moment(0));
+        self.conns.iter_mut().for_each(|conn| conn.heard = at);
+    }
+
+    /// The host does not allow a takeover; the reason is kept for status.
+    pub(super) fn refuse_takeover(&mut self, reason: String) {
+        self.down_reason = reason;
+    }
+
+    /// The peer says where it stands.
+    pub(super) fn peer_at(&mut self, position: Position, own: Position) {
+        self.peer_position = Some(position);
+        self.peer_in_sync = position == own;
+    }
+
+    pub(super) fn forget_peer(&mut self) {
+        self.peer_position = None;
+        self.peer_in_sync = false;
+        self.last_heard = None;
+        self.refusal = None;
+        self.held = false;
+        self.held_by_peer = false;
+        self.was_up = false;
+    }
+
+    /// A shadow was enrolled: it dials first, so that a node that is still storing the pairing is left alone.
+    pub(super) fn new_peer(&mut self, at: Moment) {
+        self.forget_peer();
+        self.down_since = at;
+        self.dial_at = Moment(at.0 + FIRST_DIAL_US);
+        self.backoff.reset();
+    }
+
+    pub(super) fn set_held(&mut self, held: bool, at: Moment) {
+        self.held = held;
+        self.held_by_peer &= held;
+        self.dial_at = at;
+        self.backoff.reset();
+    }
+
+    pub(super) fn conn(&mut self, link: LinkId) -> Option<&mut Conn> {
+        self.conns.iter_mut().find(|conn| conn.id == link)
+    }
+}
+
+impl Engine {
+    pub(super) fn link_up(&mut self, now: Now, link: LinkId, dialled: bool) {
+        if dialled {
+            self.links.dialling = false;
+        }
+        if self.facts.peer.is_none() || self.stopping.is_some() || self.standing == Standing::Broken {
+            self.out.push(Action::Close { link });
+            return;
+        }
+        if self.links.held {
+            self.heard(now, link);
+            self.out.push(Action::Send { link, message: Message::Bye(Bye::Held) });
+            self.out.push(Action::Close { link });
+            return;
+        }
+        if self.links.conns.len() >= PEER_LINKS_MAX
+            && let Some(oldest) = self.links.conns.iter().map(|conn| conn.id).find(|id| !self.links.is_active(*id))
+        {
+            self.close(oldest, None);
+        }
+        self.links.conns.push(Conn {
+            id: link,
+            dialled,
+            greeted: false,
+            heard: now.at,
+            hello: None,
+            confirmed: false,
+            next_beat: now.at,
+            nonce: 0,
+            unanswered: Vec::new(),
+            asked: None,
+        });
+    }
+
+    /// Greets whoever was not greeted yet. What a link before this one left in the store must be settled first: the
+    /// position in the hello is where the repair begins.
+    pub(super) fn send_hellos(&mut self, now: Now) {
+        if self.batches.sink_is_busy() {
+            return;
+        }
+        let waiting: Vec<LinkId> = self.links.conns.iter().filter(|conn| !conn.greeted).map(|conn| conn.id).collect();
+        for link in waiting {
+            self.links.hello_no += 1;
+            let hello = self.hello(now);
+            if let Some(conn) = self.links.conn(link) {
+                conn.greeted = true;
+            }
+            self.out.push(Action::Send { link, message: Message::Hello(Box::new(hello)) });
+        }
+    }
+
+    fn hello(&self, now: Now) -> Hello {
+        Hello {
+            versions: Versions::OURS,
+            pair: self.facts.pair,
+            node: self.facts.node,
+            run: self.run,
+            hello_no: self.links.hello_no,
+            linked: self.links.active.is_some(),
+            name: self.options.name.clone(),
+            address: self.address.clone(),
+            role: self.facts.role,
+            serving: self.standing == Standing::Serving,
+            epoch: self.epoch(),
+            position: self.head,
+            log_floor: self.log_floor,
+            shown: self.shown,
+            complete: self.facts.complete,
+            history: self.history.clone(),
+            heartbeat: self.options.heartbeat,
+            takeover_delay: self.options.takeover_delay,
+            schema: self.options.schema,
+            data_key: None,
+            wall_ms: now.wall_ms,
+        }
+    }
+
+    /// Any frame of the peer is a sign of life.
+    fn heard(&mut self, now: Now, link: LinkId) {
+        if let Some(conn) = self.links.conn(link) {
+            conn.heard = now.at;
+            conn.confirmed |= conn.hello.is_some();
+        }
+        if self.links.last_heard.is_some() || self.links.is_active(link) {
+            self.links.last_heard = Some(now.at);
+        }
+    }
+
+    pub(super) fn link_down(&mut self, now: Now, link: LinkId, reason: String) {
+        if self.links.conn(link).is_some() {
+            self.links.dial_at = now.at;
+            self.drop_conn(now, link, &reason);
+        }
+    }
+
+    pub(super) fn dial_failed(&mut self, now: Now, how: DialTrouble, reason: String) {
+        self.links.dialling = false;
+        let slow = how != DialTrouble::Unreachable;
+        self.links.dial_at = self.links.backoff.next(now.at, self.timing.heartbeat_us, slow, now.random);
+        if how == DialTrouble::WrongKey {
+            let peer = self.facts.peer.as_ref().map(|peer| peer.address.clone()).unwrap_or_default();
+            let message = format!("whoever answers at the peer's address is not the peer: {reason}");
+            self.raise(now, Trouble::new(AlertKind::UnpermittedPeer, peer, message));
+        }
+        if slow {
+            let alive = how == DialTrouble::RefusedByPeer;
+            self.refused_link(None, reason, alive);
+        } else if self.links.refusal.as_ref().is_some_and(|refusal| !refusal.alive) {
+            self.links.refusal = None;
+            self.links.down_reason = reason;
+        } else {
+            self.links.down_reason = reason;
+        }
+        self.turn(now, Turn::Confirmed, "peer_unreachable");
+    }
+
+    /// One side refuses the other.
+    pub(super) fn refused_link(&mut self, kind: Option<RefusalKind>, reason: String, alive: bool) {
+        let refusal = Refused { kind, reason: reason.clone(), alive };
+        let news = self.links.refusal.as_ref().is_none_or(|before| before.kind != kind || before.alive != alive);
+        self.links.refusal = Some(refusal);
+        if let (true, Some(kind)) = (news, kind) {
+            self.out.push(Action::Notify(Notice::Refused { kind, reason }));
+        }
+    }
+
+    pub(super) fn message(&mut self, now: Now, link: LinkId, message: Message) {
+        let Some(conn) = self.links.conn(link) else { return };
+        let greeted = conn.hello.is_some();
+        self.heard(now, link);
+        match message {
+            Message::Hello(hello) if !greeted => self.greet(now, link, hello),
+            Message::Bye(bye) => self.bye(now, link, bye),
+            Message::Refuse(refusal) => self.refused_by_peer(now, link, refusal),
+            _ if !greeted => self.protest(now, link, "a message before the hello"),
+            Message::Hello(_) => self.protest(now, link, "a second hello"),
+            // A link that lost against another one is closed already, or about to be.
+            _ if !self.links.is_active(link) => {}
+            Message::Heartbeat(beat) => self.heartbeat(now, link, beat),
+            Message::HeartbeatAck(ack) => self.heartbeat_ack(now, link, ack),
+            other => self.session_message(now, link, other),
+        }
+    }
+
+    fn bye(&mut self, now: Now, link: LinkId, bye: Bye) {
+        let reason = match bye {
+            Bye::Held => "held by the peer's operator",
+            Bye::Shutdown => "the peer stopped",
+            Bye::Duplicate => "another link stays",
+            Bye::Reset => "the peer forgot the pairing",
+        };
+        self.links.held_by_peer = bye == Bye::Held;
+        self.close(link, None);
+        self.drop_conn(now, link, reason);
+        let slow = bye == Bye::Held;
+        self.links.dial_at = self.links.backoff.next(now.at, self.timing.heartbeat_us, slow, now.random);
+    }
+
+    fn refused_by_peer(&mut self, now: Now, link: LinkId, refusal: Refusal) {
+        self.refusal_alert(now, refusal.kind, &refusal.reason);
+        self.refused_link(Some(refusal.kind), refusal.reason, true);
+        self.end_refused(now, link);
+    }
+
+    /// This node refuses the peer, with a word.
+    pub(super) fn refuse_peer(&mut self, now: Now, link: LinkId, kind: RefusalKind, reason: String) {
+        self.refusal_alert(now, kind, &reason);
+        self.out.push(Action::Send { link, message: Message::Refuse(Refusal { kind, reason: reason.clone() }) });
+        self.refused_link(Some(kind), reason, true);
+        self.end_refused(now, link);
+    }
+
+    fn end_refused(&mut self, now: Now, link: LinkId) {
+        self.close(link, None);
+        self.drop_conn(now, link, "refused");
+        self.links.dial_at = self.links.backoff.next(now.at, self.timing.heartbeat_us, true, now.random);
+    }
+
+    /// The peer, or its shell, broke the protocol. The link is dropped; the next one comes after a while.
+    pub(super) fn protest(&mut self, now: Now, link: LinkId, what: &str) {
+        self.refuse_peer(now, link, RefusalKind::Protest, format!("the peer broke the protocol: {what}"));
+    }
+
+    /// Closes a link without a word about roles.
+    pub(super) fn close(&mut self, link: LinkId, word: Option<Bye>) {
+        if let Some(bye) = word {
+            self.out.push(Action::Send { link, message: Message::Bye(bye) });
+        }
+        self.out.push(Action::Close { link });
+    }
+
+    pub(super) fn close_all_links(&mut self, now: Now, word: Option<Bye>, reason: &str) {
+        for link in self.links.ids() {
+            self.close(link, word);
+            self.drop_conn(now, link, reason);
+        }
+        self.links.dial_at = now.at;
+        self.links.backoff.reset();
+    }
+
+    /// A connection is no more.
+    pub(super) fn drop_conn(&mut self, now: Now, link: LinkId, reason: &str) {
+        self.links.conns.retain(|conn| conn.id != link);
+        if self.links.is_active(link) {
+            self.links.active = None;
+            self.links.down_since = now.at;
+            self.links.down_reason = reason.to_owned();
+            self.session_ended(now);
+            self.turn(now, Turn::LinkLost, "link_lost");
+        }
+    }
+
+    /// This connection counts from now on; another that did is closed.
+    pub(super) fn activate(&mut self, now: Now, link: LinkId) {
+        if let Some(before) = self.links.active
+            && before != link
+        {
+            self.close(before, Some(Bye::Duplicate));
+            self.drop_conn(now, before, "another link stays");
+        }
+        self.links.active = Some(link);
+        self.links.was_up = true;
+        self.links.refusal = None;
+        self.links.held_by_peer = false;
+        self.links.backoff.reset();
+        self.links.last_heard = Some(now.at);
+    }
+
+    /// Of two connections, whether the newly greeted one stays. Both sides come to the same answer: a peer that started
+    /// again, or says that it lost the other one, is right; else the one dialled by the lower id stays.
+    pub(super) fn stays(&self, link: LinkId, hello: &Hello) -> bool {
+        let Some(active) = self.links.active() else { return true };
+        let Some(before) = &active.hello else { return true };
+        let Some(new) = self.links.conns.iter().find(|conn| conn.id == link) else { return false };
+        if before.run != hello.run || (active.confirmed && hello.hello_no > before.hello_no && !hello.linked) {
+            return true;
+        }
+        if active.dialled == new.dialled {
+            return hello.hello_no > before.hello_no;
+        }
+        let lower_dialled = if new.dialled { self.facts.node < hello.node } else { hello.node < self.facts.node };
+        lower_dialled
+    }
+
+    /// The state of the link, and why.
+    pub(super) fn link_state(&self) -> (LinkState, String) {
+        let links = &self.links;
+        let why = |text: &str| text.to_owned();
+        if self.facts.peer.is_none() {
+            return (LinkState::None, String::new());
+        }
+        if links.held {
+            return (LinkState::Held, why("held by this node's operator"));
+        }
+        if links.active.is_some() {
+            let state = if self.session.in_progress() { LinkState::Syncing } else { LinkState::Connected };
+            return (state, String::new());
+        }
+        if links.held_by_peer {
+            return (LinkState::Held, why("held by the peer's operator"));
+        }
+        if let Some(refusal) = &links.refusal {
+            let word = refusal.kind.map_or("not_permitted", RefusalKind::as_str);
+            return (LinkState::Refused, format!("{word}: {}", refusal.reason));
+        }
+        match (links.any(), links.was_up) {
+            (true, _) => (LinkState::Handshake, String::new()),
+            (false, true) => (LinkState::Lost, links.down_reason.clone()),
+            (false, false) => (LinkState::Connecting, links.down_reason.clone()),
+        }
+    }
+
+    /// Greeted under these names; for who is who.
+    pub(super) fn greeted(&mut self, link: LinkId, hello: Box<Hello>) {
+        self.links.highest_seen = self.links.highest_seen.max(hello.epoch);
+        if let Some(conn) = self.links.conn(link) {
+            conn.hello = Some(hello);
+        }
+    }
+
+    /// The node at the other end, if it has greeted.
+    pub(super) fn greeted_node(&self) -> Option<NodeId> {
+        self.links.active().and_then(|conn| conn.hello.as_ref()).map(|hello| hello.node)
+    }
+}

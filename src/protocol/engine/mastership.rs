@@ -1,0 +1,369 @@
+//! The standing of the node: what turns it, and what entering one asks for.
+
+use super::{Action, Answer, Engine, LinkState, Moment, Notice, Now, Refused, Work};
+use crate::model::{Epoch, Era, Relation, Revision};
+use crate::protocol::alerts::{AlertKind, Trouble};
+use crate::protocol::engine::Failover;
+use crate::protocol::engine::batches::Purpose;
+use crate::protocol::failover::{Candidate, Standing, Turn, held_down};
+use crate::protocol::wire::{Bye, Role};
+
+/// What the host was told last.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Told {
+    role: Option<(Role, bool, Epoch)>,
+    link: Option<(LinkState, String)>,
+}
+
+impl Engine {
+    /// Turns the standing, if the table says so, and does what entering the new one asks for.
+    pub(super) fn turn(&mut self, now: Now, turn: Turn, reason: &'static str) {
+        let Some(next) = self.standing.turn(turn) else { return };
+        let before = std::mem::replace(&mut self.standing, next);
+        self.since = now.at;
+        self.reason = reason;
+        match next {
+            Standing::Opening => self.begin_era(now, self.epoch_after_restart(now)),
+            Standing::Promoting => {
+                self.facts.takeovers_ms.retain(|at| now.wall_ms.saturating_sub(*at) < 24 * 3_600_000);
+                self.facts.takeovers_ms.push(now.wall_ms);
+                self.begin_era(now, self.epoch().promoted(now.random));
+            }
+            Standing::Serving if before == Standing::Stalled => self.release_withheld(),
+            Standing::Serving => self.publish_head(),
+            Standing::AskingHost => {
+                self.question += 1;
+                self.out.push(Action::AskMayTakeOver { question: self.question });
+            }
+            Standing::Stalled => self.ask_peer(now),
+            Standing::Yielding => self.drop_commits(),
+            Standing::Broken => {
+                self.drop_commits();
+                self.drop_waiting_work();
+                self.close_all_links(now, None, "the store failed");
+            }
+            Standing::Inquiring | Standing::Following | Standing::TakingTail => {}
+        }
+    }
+
+    /// Does what the standing waits for and time or ground now allow.
+    pub(super) fn advance_standing(&mut self, now: Now) {
+        if self.stopping.is_some() {
+            return;
+        }
+        match self.standing {
+            Standing::Broken => self.advance_reopen(now),
+            Standing::Inquiring if now.at >= self.retry_at => self.advance_inquiry(now),
+            Standing::Yielding => self.advance_yield(now),
+            Standing::Following => self.advance_watch(now),
+            _ => {}
+        }
+    }
+
+    fn advance_inquiry(&mut self, now: Now) {
+        if !self.facts.complete {
+            return;
+        }
+        let Some(peer) = &self.facts.peer else {
+            let first = self.history.eras().is_empty();
+            return self.turn(now, Turn::NoPeer, if first { "first_start" } else { "no_peer" });
+        };
+        let waited_us = now.at.0.saturating_sub(self.since.0);
+        let delay_us = peer.takeover_delay_ms.saturating_mul(1_000).max(self.timing.delay_us);
+        let automatic = self.options.failover == Failover::Automatic;
+        if automatic && waited_us >= delay_us && self.links.active().is_none() && !self.links.is_held() {
+            let message = "the peer was silent when this master started, so it serves without having asked it: \
+                           if the peer has taken over behind a cut cable, there are two masters until they meet";
+            self.raise(now, Trouble::new(AlertKind::ShadowLost, super::trouble::PEER, message));
+            self.turn(now, Turn::PeerSilent, "peer_silent");
+        }
+    }
+
+    fn advance_watch(&mut self, now: Now) {
+        let silent = self.links.silence_us(now.at).is_some_and(|us| us >= self.timing.delay_us);
+        let ready = now.at >= self.retry_at && self.batches.is_idle();
+        if silent && ready && self.candidate(now.wall_ms).why_not().is_empty() {
+            self.turn(now, Turn::Silence, "takeover");
+        }
+    }
+
+    /// The deadline that the standing waits for, if it waits for one.
+    pub(super) fn standing_deadline(&self) -> Option<Moment> {
+        match self.standing {
+            Standing::Broken | Standing::Yielding => Some(self.retry_at),
+            Standing::Inquiring => {
+                let peer_us = self.facts.peer.as_ref().map_or(0, |peer| peer.takeover_delay_ms.saturating_mul(1_000));
+                let silent = Moment(self.since.0.saturating_add(peer_us.max(self.timing.delay_us)));
+                Some(silent.max(self.retry_at))
+            }
+            Standing::Following => {
+                let heard = self.links.last_heard()?;
+                Some(Moment(heard.0 + self.timing.delay_us).max(self.retry_at))
+            }
+            _ => None,
+        }
+    }
+
+    /// What speaks for and against a takeover by this node itself.
+    pub(super) fn candidate(&self, wall_ms: u64) -> Candidate {
+        Candidate {
+            shadow: !self.standing.is_master() && self.standing != Standing::Yielding,
+            enrolled: self.facts.peer.is_some() && !self.facts.detached,
+            failover: self.options.failover,
+            complete: self.facts.complete,
+            syncing: self.session.lacks(),
+            contact: self.links.last_heard().is_some(),
+            held: self.links.is_held(),
+            hold_down: held_down(&self.facts.takeovers_ms, self.options.hold_down, wall_ms),
+            broken: self.standing == Standing::Broken,
+            refused: self.links.refusal().is_some_and(|refusal| refusal.alive),
+        }
+    }
+
+    /// The clock loop was late: this node was stopped, or starved. What it believes of its peer's silence is worth
+    /// nothing, and a master is one no longer until it has asked.
+    pub(super) fn notice_lateness(&mut self, now: Now) {
+        let late_us = self.due.map_or(0, |due| now.at.0.saturating_sub(due.0));
+        if late_us <= self.timing.stall_us {
+            return;
+        }
+        self.links.forgive(now.at);
+        if self.standing == Standing::Inquiring {
+            self.since = now.at;
+        }
+        if self.facts.peer.is_some() {
+            self.turn(now, Turn::Late, "stalled");
+        }
+    }
+
+    fn epoch_after_restart(&self, now: Now) -> Epoch {
+        let first = self.history.eras().is_empty() && self.facts.epoch == Epoch::FIRST;
+        if first { Epoch::FIRST } else { self.epoch().max(self.links.highest_seen()).restarted(now.random) }
+    }
+
+    /// Makes a new era durable, facts first: a crash in between leaves a master that asks before it serves.
+    fn begin_era(&mut self, _now: Now, epoch: Epoch) {
+        let mut facts = self.facts_now();
+        facts.role = Role::Master;
+        facts.complete = true;
+        facts.epoch = epoch;
+        self.facts.epoch = epoch;
+        let era = Era { epoch, first_seq: self.head.revision.seq + 1, node: self.facts.node };
+        self.persist(Work::Era { facts: Box::new(facts), era }, Purpose::Era);
+    }
+
+    pub(super) fn era_durable(&mut self, now: Now) {
+        let first_seq = self.head.revision.seq + 1;
+        let _follows = self.history.begin(Era { epoch: self.head.revision.epoch, first_seq, node: self.facts.node });
+        let promoted = self.standing == Standing::Promoting;
+        self.facts.role = Role::Master;
+        self.facts.complete = true;
+        let reason = self.reason;
+        if promoted {
+            let message = match reason {
+                "operator" => "this node took over as master by an operator's word",
+                _ => {
+                    "this node took over as master: the master was silent for the takeover delay. \
+                      When the former master returns it becomes the shadow"
+                }
+            };
+            self.raise(now, Trouble::new(AlertKind::Takeover, super::trouble::THIS_NODE, message));
+            self.session.became_master();
+            // The link, if one is up, was agreed upon in other roles.
+            self.close_all_links(now, None, "this node became master");
+        }
+        self.turn(now, Turn::EraDurable, reason);
+    }
+
+    pub(super) fn era_failed(&mut self, now: Now) {
+        if self.standing == Standing::Promoting {
+            // The role of master may have reached the facts.
+            self.facts.role = Role::Shadow;
+            self.facts.takeovers_ms.pop();
+            self.facts_changed([]);
+        }
+        self.turn(now, Turn::EraFailed, "disk_trouble");
+    }
+
+    /// Quarantines what the one who outranks this node never had, then makes the new role durable.
+    fn advance_yield(&mut self, now: Now) {
+        if !self.batches.is_idle() || now.at < self.retry_at {
+            return;
+        }
+        let Some(winner) = self.session.winner() else {
+            return self.persist_yield();
+        };
+        let own = self.head.revision;
+        match self.history.relate(own, &winner.history, winner.position.revision) {
+            Relation::Same | Relation::Ahead => self.persist_yield(),
+            Relation::Behind => self.quarantine(winner.position.revision),
+            Relation::Diverged { common } => self.quarantine(common),
+            Relation::Foreign => self.quarantine(Revision::NONE),
+        }
+    }
+
+    /// An era without change sets is no loss.
+    fn quarantine(&mut self, common: Revision) {
+        if common.seq == self.head.revision.seq {
+            self.facts.complete = false;
+            return self.persist_yield();
+        }
+        self.persist(Work::Quarantine { common }, Purpose::Quarantine);
+    }
+
+    pub(super) fn quarantined(&mut self, now: Now, from: Revision, to: Revision, change_sets: u64) {
+        let message = format!(
+            "{change_sets} change sets ({from} to {to}) that this node committed are not in the history of the \
+             master it follows; they are kept in quarantine: look at them with `diverged`"
+        );
+        let trouble = Trouble::new(AlertKind::Diverged, from.epoch.to_string(), message);
+        self.raise(now, Trouble { times: change_sets, revisions: Some((from, to)), ..trouble });
+        self.facts.complete = false;
+        if self.standing == Standing::Yielding {
+            self.persist_yield();
+        } else {
+            self.facts_changed([]);
+            self.close_all_links(now, None, "the copy is replaced");
+        }
+    }
+
+    fn persist_yield(&mut self) {
+        let facts = crate::protocol::engine::Facts { role: Role::Shadow, ..self.facts_now() };
+        self.persist(Work::Facts(Box::new(facts)), Purpose::Yielded);
+    }
+
+    pub(super) fn yielded(&mut self, now: Now) {
+        self.facts.role = Role::Shadow;
+        self.session.forget_winner();
+        self.turn(now, Turn::Yielded, "yielded");
+        // New hellos say who is who now.
+        self.close_all_links(now, None, "this node is the shadow now");
+    }
+
+    /// Without the quarantine there is no yielding: it is tried again, and meanwhile nothing is served.
+    pub(super) fn yield_failed(&mut self) {}
+
+    pub(super) fn reopened(&mut self, now: Now) {
+        self.shown = self.shown.min(self.head.revision);
+        self.publish_head();
+        self.disk_works(now);
+        self.retry_at = now.at;
+        match self.facts.role {
+            Role::Master => self.turn(now, Turn::ReopenedAsMaster, "reopened"),
+            Role::Shadow => self.turn(now, Turn::ReopenedAsShadow, "reopened"),
+        }
+    }
+
+    pub(super) fn host_answered(&mut self, now: Now, question: u64, allowed: bool, reason: String) {
+        if question != self.question || self.standing != Standing::AskingHost {
+            return;
+        }
+        if allowed {
+            return self.turn(now, Turn::HostAllows, "takeover");
+        }
+        self.links.refuse_takeover(reason);
+        self.retry_at = Moment(now.at.0 + self.timing.delay_us);
+        self.turn(now, Turn::HostRefuses, "host_refused");
+    }
+
+    /// An operator makes this node master.
+    pub(super) fn take_over(&mut self, now: Now, ticket: super::Ticket, accept_loss: bool) {
+        match self.standing {
+            Standing::Serving | Standing::Opening | Standing::Promoting => self.answer(ticket, Answer::Done),
+            Standing::Inquiring | Standing::TakingTail | Standing::Stalled => {
+                if !self.facts.complete && !accept_loss {
+                    return self.refuse(ticket, Refused::Incomplete);
+                }
+                self.facts.complete = true;
+                self.turn(now, Turn::OperatorTakesOver, "operator");
+                self.answer(ticket, Answer::Done);
+            }
+            Standing::Following | Standing::AskingHost => self.promote_by_operator(now, ticket, accept_loss),
+            Standing::Yielding => self.refuse(ticket, Refused::Loss { missing: None }),
+            Standing::Broken => self.refuse(ticket, Refused::Disk { reason: "the store is closed".to_owned() }),
+        }
+    }
+
+    fn promote_by_operator(&mut self, now: Now, ticket: super::Ticket, accept_loss: bool) {
+        if self.head.revision == Revision::NONE || (!self.facts.complete && !accept_loss) {
+            return self.refuse(ticket, Refused::Incomplete);
+        }
+        if !accept_loss && !self.in_sync() {
+            let known = self.links.peer_position().map(|position| position.revision);
+            let own = self.head.revision;
+            let missing = known.filter(|known| *known > own);
+            let first = |to: Revision| Revision::new(to.epoch, own.seq + 1);
+            return self.refuse(ticket, Refused::Loss { missing: missing.map(|to| (first(to), to)) });
+        }
+        self.turn(now, Turn::OperatorTakesOver, "operator");
+        self.answer(ticket, Answer::Done);
+    }
+
+    /// Tells the host what changed.
+    pub(super) fn tell_changes(&mut self, _now: Now) {
+        let serving = self.standing == Standing::Serving && self.stopping.is_none();
+        let role = (self.facts.role, serving, self.epoch());
+        if self.told.role != Some(role) {
+            // A shadow's epoch moves with its master's; that is no change of role.
+            let told = self.told.role.map(|(role, serving, _)| (role, serving));
+            let news = told != Some((role.0, role.1)) || (serving && self.told.role.is_some_and(|t| t.2 != role.2));
+            self.told.role = Some(role);
+            if news {
+                let (role, serving, epoch) = role;
+                self.out.push(Action::Notify(Notice::Role { role, serving, epoch, reason: self.reason }));
+            }
+        }
+        let link = self.link_state();
+        if self.told.link.as_ref() != Some(&link) {
+            self.told.link = Some(link.clone());
+            self.out.push(Action::Notify(Notice::Link { state: link.0, reason: link.1 }));
+        }
+    }
+
+    /// Sets the timer to the next deadline. Nodes with a peer wake at every heartbeat interval at the least, so that a
+    /// stop is found out soon.
+    pub(super) fn set_timer(&mut self, now: Now) {
+        let idle_us = if self.facts.peer.is_some() { self.timing.heartbeat_us } else { 3_600_000_000 };
+        let deadlines = [
+            Some(Moment(now.at.0 + idle_us)),
+            self.standing_deadline(),
+            self.links_deadline(),
+            self.session.deadline(),
+            self.batches.deadline(),
+            self.trouble_deadline(),
+        ];
+        // What could not be done yet (a batch is in flight) comes with its own event: never wake in a loop for it.
+        let soonest = Moment(now.at.0 + 1_000);
+        let due = deadlines.into_iter().flatten().filter(|at| *at > now.at).min().unwrap_or(soonest).max(soonest);
+        if self.due != Some(due) {
+            self.due = Some(due);
+            self.out.push(Action::SetTimer { at: due });
+        }
+    }
+
+    /// A stop in progress goes on: accepted change sets first, then the facts, then a word to the peer.
+    pub(super) fn advance_stop(&mut self) {
+        let Some(ticket) = self.stopping else { return };
+        let writable = matches!(self.standing, Standing::Serving) && !self.commits.is_empty();
+        let facts_wait = self.batches.wants_facts() && self.batches.deadline().is_none() && !self.is_broken();
+        if !self.batches.is_idle() || writable || facts_wait {
+            return;
+        }
+        self.drop_commits();
+        for link in self.links.ids() {
+            self.out.push(Action::Send { link, message: crate::protocol::wire::Message::Bye(Bye::Shutdown) });
+            self.out.push(Action::Close { link });
+        }
+        self.links.clear();
+        self.answer(ticket, Answer::Done);
+        self.out.push(Action::Stop);
+        self.stopping = None;
+        self.standing = Standing::Broken;
+        self.retry_at = Moment(u64::MAX);
+        self.reason = "stopped";
+    }
+
+    fn is_broken(&self) -> bool {
+        self.standing == Standing::Broken
+    }
+}

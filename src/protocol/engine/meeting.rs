@@ -1,0 +1,187 @@
+//! Two nodes meet: who refuses, who leads, who follows, who yields.
+
+use super::{Engine, LinkId, Now};
+use crate::model::{Relation, Revision};
+use crate::protocol::alerts::{AlertKind, Trouble};
+use crate::protocol::failover::{Standing, Turn, micros, outranks};
+use crate::protocol::wire::{Bye, Hello, RefusalKind, Role, Versions};
+
+/// What two hellos come to, from this side.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Meeting {
+    /// This node is the master and brings its shadow up to date.
+    Lead,
+    /// This node is the shadow and is brought up to date.
+    Follow,
+    /// This node is the master, its disk lost what the shadow holds: it takes that over before it serves.
+    TakeTail,
+    /// This node is the shadow, and gives its master what that one's disk lost.
+    GiveTail,
+    /// Both are masters, and the peer outranks this node.
+    Yield,
+    /// Both are masters, and this node outranks the peer.
+    PeerYields,
+    /// There is nothing to be done together.
+    Refuse(RefusalKind, String),
+}
+
+impl Engine {
+    /// The peer's first word.
+    pub(super) fn greet(&mut self, now: Now, link: LinkId, hello: Box<Hello>) {
+        if let Some((kind, reason)) = self.unacceptable(&hello) {
+            return self.refuse_peer(now, link, kind, reason);
+        }
+        if !self.stays(link, &hello) {
+            self.close(link, Some(Bye::Duplicate));
+            self.drop_conn(now, link, "another link stays");
+            return;
+        }
+        self.check_skew(now, hello.wall_ms);
+        match self.judge(&hello) {
+            Meeting::Refuse(kind, reason) => self.refuse_peer(now, link, kind, reason),
+            meeting => {
+                self.greeted(link, hello.clone());
+                self.activate(now, link);
+                self.learn_peer(now, &hello);
+                self.links.peer_at(hello.position, self.head);
+                self.meet(now, meeting, hello);
+            }
+        }
+    }
+
+    /// What no role can mend.
+    fn unacceptable(&self, hello: &Hello) -> Option<(RefusalKind, String)> {
+        let permitted = self.facts.peer.as_ref().map(|peer| peer.node);
+        if hello.pair != self.facts.pair || permitted != Some(hello.node) {
+            return Some((RefusalKind::WrongPair, format!("the peer belongs to pair {}", hello.pair)));
+        }
+        if Versions::OURS.common(hello.versions).is_none() {
+            let (min, max) = (hello.versions.min, hello.versions.max);
+            let ours = Versions::OURS;
+            let reason = format!(
+                "the peer speaks protocol versions {min} to {max}, this node {} to {}: upgrade the older one",
+                ours.min, ours.max
+            );
+            return Some((RefusalKind::Protocol, reason));
+        }
+        let (master, shadow) = match hello.role {
+            Role::Master => (hello.schema, self.options.schema),
+            Role::Shadow => (self.options.schema, hello.schema),
+        };
+        (hello.role != self.facts.role && master > shadow).then(|| {
+            let reason = format!(
+                "the master's data has schema version {master}, the shadow knows {shadow}: upgrade the shadow first"
+            );
+            (RefusalKind::Schema, reason)
+        })
+    }
+
+    /// Who is who, from the two hellos. Both sides come to answers that fit.
+    pub(super) fn judge(&self, hello: &Hello) -> Meeting {
+        let relation = self.history.relate(self.head.revision, &hello.history, hello.position.revision);
+        match (self.facts.role, hello.role) {
+            (Role::Master, Role::Master) => {
+                if outranks(self.epoch(), self.facts.node, (hello.epoch, hello.node)) {
+                    Meeting::PeerYields
+                } else {
+                    Meeting::Yield
+                }
+            }
+            (Role::Shadow, Role::Shadow) => {
+                let reason = "both nodes are shadows: let an operator make one master with take-over";
+                Meeting::Refuse(RefusalKind::NoMaster, reason.to_owned())
+            }
+            (Role::Master, Role::Shadow) => {
+                let may_take = matches!(self.standing, Standing::Inquiring | Standing::TakingTail) && hello.complete;
+                if may_take && (relation == Relation::Ahead || !self.facts.complete) {
+                    Meeting::TakeTail
+                } else {
+                    Meeting::Lead
+                }
+            }
+            (Role::Shadow, Role::Master) => self.judge_master(hello, relation),
+        }
+    }
+
+    fn judge_master(&self, hello: &Hello, relation: Relation) -> Meeting {
+        let inquiring = !hello.serving && self.facts.complete;
+        if inquiring && (relation == Relation::Behind || !hello.complete) {
+            return Meeting::GiveTail;
+        }
+        match relation {
+            Relation::Same | Relation::Ahead => Meeting::Follow,
+            // Nothing that was shown as a verified copy may be replaced by something that does not contain it.
+            _ if !self.facts.complete => Meeting::Follow,
+            Relation::Diverged { common } if self.shown.seq <= common.seq => Meeting::Follow,
+            _ if hello.position.revision.seq == 0 => {
+                let reason = "the master is blank, and this shadow holds a configuration; \
+                              resync here to accept it, or take-over here to serve what this node holds";
+                Meeting::Refuse(RefusalKind::Blank, reason.to_owned())
+            }
+            _ => {
+                let reason = format!(
+                    "the master at {} does not have what this shadow has shown ({}); resync on the shadow to accept \
+                     that (its own changes go to quarantine), or take-over on it to serve what it holds",
+                    hello.position.revision, self.shown
+                );
+                Meeting::Refuse(RefusalKind::ForeignHistory, reason)
+            }
+        }
+    }
+
+    /// What is worth remembering of the peer.
+    fn learn_peer(&mut self, now: Now, hello: &Hello) {
+        let Some(peer) = &mut self.facts.peer else { return };
+        let before = (peer.name.clone(), peer.address.clone(), peer.takeover_delay_ms);
+        peer.name = hello.name.clone();
+        peer.address = hello.address.clone();
+        peer.takeover_delay_ms = micros(hello.takeover_delay) / 1_000;
+        if before != (peer.name.clone(), peer.address.clone(), peer.takeover_delay_ms) {
+            self.facts_changed([]);
+        }
+        let _ = now;
+    }
+
+    fn meet(&mut self, now: Now, meeting: Meeting, hello: Box<Hello>) {
+        match meeting {
+            Meeting::Lead => {
+                self.turn(now, Turn::PeerFollows, "peer_answered");
+                self.turn(now, Turn::Confirmed, "confirmed");
+            }
+            Meeting::TakeTail => self.turn(now, Turn::PeerAhead, "peer_ahead"),
+            Meeting::Follow => self.turn(now, Turn::MasterHeard, "master_heard"),
+            Meeting::Yield => self.meet_winner(now, &hello),
+            Meeting::PeerYields => {
+                if hello.serving || self.standing == Standing::Serving {
+                    self.two_masters(now, &hello, "stays");
+                }
+                self.turn(now, Turn::Confirmed, "confirmed");
+            }
+            Meeting::GiveTail | Meeting::Refuse(..) => {}
+        }
+        self.session.meet(meeting, hello);
+    }
+
+    fn meet_winner(&mut self, now: Now, hello: &Hello) {
+        if hello.serving && self.standing == Standing::Serving {
+            self.two_masters(now, hello, "yields");
+        }
+        self.turn(now, Turn::Outranked, "yielded");
+    }
+
+    fn two_masters(&mut self, now: Now, hello: &Hello, verdict: &str) {
+        let message = format!(
+            "two masters met: this node at epoch {} and the peer at {}; this node {verdict}. What the one that yields \
+             committed alone is kept on it in quarantine",
+            self.epoch(),
+            hello.epoch
+        );
+        self.raise(now, Trouble::new(AlertKind::TwoMasters, super::trouble::PEER, message));
+    }
+
+    /// An operator of the shadow accepts a master that does not have what the shadow has shown.
+    pub(super) fn accept_foreign_master(&mut self) {
+        let common = Revision::NONE;
+        self.persist(super::Work::Quarantine { common }, super::batches::Purpose::Quarantine);
+    }
+}

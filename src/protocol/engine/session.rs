@@ -1,0 +1,490 @@
+//! The session on the link that counts: a source or a sink, and what they want done.
+
+use std::time::Duration;
+
+use super::meeting::Meeting;
+use super::{Action, BulkId, DiskFailure, Engine, How, LinkId, Moment, Notice, Now, Receipt, RecordsReceipt, Work};
+use crate::model::limits::{LINK_BULK_WAITING_BYTES_MAX, LINK_BULK_WAITING_MAX};
+use crate::model::{History, Position, Revision};
+use crate::protocol::alerts::{AlertKind, Trouble};
+use crate::protocol::engine::batches::Purpose;
+use crate::protocol::failover::{Standing, Turn};
+use crate::protocol::replication::{Sink, SinkOut, Source, SourceOut};
+use crate::protocol::wire::{Bulk, Hello, Message, Repair, Role};
+
+/// Time after which a sink whose disk failed says that it is ready again.
+const DISK_RETRY_US: u64 = 1_000_000;
+
+/// What is going on with the peer, beside heartbeats.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Session {
+    met: Option<(Meeting, Box<Hello>)>,
+    source: Option<Source>,
+    sink: Option<Sink>,
+    /// Lineage of the snapshot that is being staged.
+    staged: Option<History>,
+    /// Number of the next snapshot, over all sessions of this run.
+    next_transfer: u64,
+    /// A repair began and was not finished; it outlives the link.
+    lacks: bool,
+    /// An operator asked for a full push.
+    resync: bool,
+    /// The sink's disk failed: when to say that it is ready again.
+    disk_retry_at: Option<Moment>,
+    /// Received and not yet durable: frames, bytes.
+    waiting: (usize, usize),
+    /// How far the source's own log is durable, by its last word.
+    mark: Option<Revision>,
+}
+
+impl Session {
+    /// The staged snapshot is complete; whatever it lacks is asked for by the next session.
+    pub(super) fn caught_up(&mut self) {
+        self.lacks = false;
+    }
+
+    /// Two nodes met and agreed.
+    pub(super) fn meet(&mut self, meeting: Meeting, hello: Box<Hello>) {
+        self.met = Some((meeting, hello));
+    }
+
+    /// The master that outranks this one.
+    pub(super) fn winner(&self) -> Option<&Hello> {
+        match &self.met {
+            Some((Meeting::Yield, hello)) => Some(hello),
+            _ => None,
+        }
+    }
+
+    pub(super) fn forget_winner(&mut self) {
+        self.met = None;
+    }
+
+    /// Whether the copy is known to lack something that the master has.
+    pub(super) fn lacks(&self) -> bool {
+        self.lacks
+    }
+
+    pub(super) fn became_master(&mut self) {
+        self.lacks = false;
+        self.resync = false;
+    }
+
+    /// Whether a repair is under way, or about to be.
+    pub(super) fn in_progress(&self) -> bool {
+        match (&self.source, &self.sink) {
+            (Some(source), _) => !source.synced(),
+            (None, Some(sink)) => sink.syncing(),
+            (None, None) => true,
+        }
+    }
+
+    /// What the sink of this source durably holds.
+    pub(super) fn confirmed(&self) -> Option<Position> {
+        self.source.as_ref().map(Source::peer)
+    }
+
+    /// Whether pushes get through.
+    pub(super) fn is_live(&self) -> bool {
+        self.source.as_ref().is_some_and(|source| source.rejected().is_none())
+    }
+
+    pub(super) fn deadline(&self) -> Option<Moment> {
+        self.disk_retry_at
+    }
+
+    pub(super) fn ask_full(&mut self) {
+        self.resync = true;
+    }
+}
+
+impl Engine {
+    /// Begins what the meeting allows, and goes on with what is under way.
+    pub(super) fn advance_session(&mut self, now: Now) {
+        self.begin_session(now);
+        if let Some(at) = self.session.disk_retry_at
+            && at <= now.at
+            && self.batches.is_idle()
+            && self.standing != Standing::Broken
+        {
+            self.session.disk_retry_at = None;
+            self.with_sink(now, |sink, head, _, out| sink.acknowledge(head, out));
+        }
+        if self.session.resync {
+            self.push_resync(now);
+        }
+        self.with_source(now, |source, ground, at, out| source.advance(ground, at, out));
+    }
+
+    fn begin_session(&mut self, now: Now) {
+        let Some((meeting, hello)) = &self.session.met else { return };
+        if self.links.active().is_none() {
+            return;
+        }
+        let idle = self.session.source.is_none() && self.session.sink.is_none();
+        match meeting {
+            Meeting::Lead if idle && self.standing == Standing::Serving => self.begin_source(now),
+            Meeting::GiveTail if idle => self.begin_source(now),
+            Meeting::Follow | Meeting::TakeTail if idle => {
+                let behind = hello.position != self.head;
+                self.session.lacks |= behind && *meeting == Meeting::Follow;
+                self.session.sink = Some(Sink::begin(now.at));
+            }
+            // The tail is over: the places change back.
+            Meeting::TakeTail if self.standing == Standing::Serving => {
+                let hello = hello.clone();
+                self.end_machines(now);
+                let hello = Box::new(Hello { position: self.tail_end(), history: self.history.clone(), ..*hello });
+                self.session.meet(Meeting::Lead, hello);
+                self.begin_source(now);
+            }
+            _ => {}
+        }
+    }
+
+    /// Where the shadow stands whose tail was taken over: at the end of the era before this one.
+    fn tail_end(&self) -> Position {
+        let eras = self.history.eras();
+        let before = eras.len().checked_sub(2).and_then(|at| eras.get(at));
+        let revision = before.map_or(Revision::NONE, |era| Revision::new(era.epoch, self.head.revision.seq));
+        Position { revision, digest: self.head.digest }
+    }
+
+    fn begin_source(&mut self, now: Now) {
+        let Some((_, hello)) = self.session.met.clone() else { return };
+        let full = std::mem::take(&mut self.session.resync);
+        let ground = self.ground();
+        let same_place = ground.head.revision == hello.position.revision;
+        let mismatch = same_place && ground.head.digest != hello.position.digest && hello.complete;
+        let peer = (hello.position, &hello.history, hello.complete);
+        let transfer = self.session.next_transfer;
+        let (source, out) = Source::begin(ground, peer, full, self.options.heartbeat, transfer, now.at);
+        self.session.source = Some(source);
+        if mismatch {
+            self.digest_mismatch(now, hello.position);
+        }
+        self.source_out(now, out);
+    }
+
+    fn push_resync(&mut self, now: Now) {
+        if self.session.source.is_some() {
+            self.session.resync = false;
+            self.with_source(now, |source, _, _, out| source.restart_full(out));
+        } else if let (Some(_), Some(conn)) = (&self.session.sink, self.links.active()) {
+            self.session.resync = false;
+            self.out.push(Action::Send { link: conn.id, message: Message::Resync });
+        }
+    }
+
+    /// A message that belongs to the session.
+    pub(super) fn session_message(&mut self, now: Now, link: LinkId, message: Message) {
+        match message {
+            Message::Repair(repair) => self.repair(now, link, repair),
+            Message::SnapshotEnd { transfer } => {
+                self.with_sink(now, |sink, _, _, out| sink.snapshot_end(transfer, out));
+            }
+            Message::Resync if self.facts.role == Role::Master => {
+                self.session.resync = true;
+            }
+            other => {
+                self.tell_of_sink(now, &other);
+                self.with_source(now, |source, ground, at, out| source.message(ground, &other, at, out));
+                self.peer_confirmed(now);
+            }
+        }
+    }
+
+    /// What the sink says that concerns the alert book.
+    fn tell_of_sink(&mut self, now: Now, message: &Message) {
+        match message {
+            Message::Rejected { at, reason } => {
+                let text = format!("the shadow's host refused the configuration up to {at}: {reason}");
+                let trouble = Trouble::new(AlertKind::PushRejected, super::trouble::PEER, text);
+                self.raise(now, Trouble { revisions: Some((*at, *at)), ..trouble });
+            }
+            Message::DiskTrouble { full, reason } => {
+                let what = if *full { "is full" } else { "failed" };
+                let text = format!("the shadow's disk {what}: {reason}; pushes go on when it works again");
+                self.raise(now, Trouble::new(AlertKind::DiskTrouble, super::trouble::PEER, text));
+            }
+            Message::Mismatch { at } => self.digest_mismatch(now, *at),
+            _ => {}
+        }
+    }
+
+    fn repair(&mut self, now: Now, link: LinkId, repair: Repair) {
+        let giving = matches!(self.session.met, Some((Meeting::GiveTail, _)));
+        if giving && self.facts.role == Role::Shadow {
+            // The master has the tail and leads now.
+            self.end_machines(now);
+            if let Some((meeting, _)) = &mut self.session.met {
+                *meeting = Meeting::Follow;
+            }
+            self.session.sink = Some(Sink::begin(now.at));
+        }
+        if self.session.sink.is_none() {
+            return self.protest(now, link, "a repair of one who is no sink");
+        }
+        if let Repair::Full(header) = &repair {
+            if !header.history.contains(header.position.revision, header.position.revision) {
+                return self.protest(now, link, "a snapshot outside its own history");
+            }
+            self.session.staged = Some(header.history.clone());
+        }
+        self.session.lacks |= self.facts.role == Role::Shadow && repair != Repair::None;
+        self.with_sink(now, |sink, head, at, out| sink.repair(repair, head, at, out));
+    }
+
+    pub(super) fn bulk(&mut self, now: Now, link: LinkId, bulk: BulkId, what: Bulk, bytes: usize) {
+        if !self.links.is_active(link) || self.session.sink.is_none() {
+            self.out.push(Action::DropBulk { bulk });
+            return;
+        }
+        let (frames, waiting) = self.session.waiting;
+        self.session.waiting = (frames + 1, waiting + bytes);
+        if frames >= LINK_BULK_WAITING_MAX || waiting + bytes > LINK_BULK_WAITING_BYTES_MAX {
+            self.out.push(Action::DropBulk { bulk });
+            return self.protest(now, link, "more bulk than was acknowledged");
+        }
+        if let Bulk::Records { durable, .. } = what {
+            self.session.mark = Some(durable);
+        }
+        self.with_sink(now, |sink, _, _, out| sink.bulk(bulk, what, bytes, out));
+    }
+
+    pub(super) fn records_pushed(&mut self, now: Now, link: LinkId, last: Revision, bytes: usize, gone: bool) {
+        if self.links.is_active(link)
+            && let Some(source) = &mut self.session.source
+        {
+            source.records_pushed(last, bytes, gone, now.at);
+        }
+    }
+
+    pub(super) fn snapshot_opened(&mut self, now: Now, header: crate::protocol::wire::SnapshotHeader) {
+        if self.session.source.is_none() {
+            self.out.push(Action::CloseSnapshot { transfer: header.transfer });
+            return;
+        }
+        self.with_source(now, |source, _, _, out| source.snapshot_opened(header, out));
+    }
+
+    pub(super) fn snapshot_pushed(&mut self, now: Now, transfer: u64, bytes: usize, done: bool) {
+        if let Some(source) = &mut self.session.source {
+            source.snapshot_pushed(transfer, bytes, done, now.at);
+        }
+    }
+
+    /// The store could not be read: the link is dropped, and the next one comes after a while.
+    pub(super) fn read_failed(&mut self, now: Now, reason: String) {
+        self.disk_trouble(now, &DiskFailure { full: false, reason });
+        if let Some(link) = self.links.active().map(|conn| conn.id) {
+            self.protest(now, link, "this node cannot read its own store");
+        }
+    }
+
+    pub(super) fn session_receipt(&mut self, now: Now, receipt: Receipt) {
+        if let (None, Receipt::Records(RecordsReceipt::Appended { head, .. })) = (&self.session.sink, &receipt) {
+            // The link is gone; what it brought counts all the same.
+            let upto = self.session.mark.map(|mark| head.revision.min(mark));
+            self.sink_out(now, upto.map(SinkOut::Publish).into_iter().collect());
+        }
+        self.with_sink(now, |sink, _, at, out| match &receipt {
+            Receipt::Records(records) => sink.records_done(records, at, out),
+            Receipt::StageBegun => sink.stage_begun(out),
+            Receipt::Staged { .. } => sink.staged(out),
+            Receipt::StageFinished { head } => sink.stage_finished(*head, at, out),
+            Receipt::StageMismatch { found } => sink.stage_mismatch(*found, out),
+            Receipt::StageRejected { reason } => sink.stage_rejected(reason, out),
+            _ => {}
+        });
+        if let Receipt::StageMismatch { found } = receipt {
+            self.digest_mismatch(now, found);
+        }
+    }
+
+    pub(super) fn sink_failed(&mut self, now: Now, failure: &DiskFailure) {
+        self.session.disk_retry_at = Some(Moment(now.at.0 + DISK_RETRY_US));
+        self.with_sink(now, |sink, _, _, out| sink.failed(failure.full, &failure.reason, out));
+    }
+
+    /// The staged snapshot is the configuration now.
+    pub(super) fn adopt_staged(&mut self, head: Position) {
+        if let Some(history) = self.session.staged.take() {
+            self.history = history;
+        }
+        self.head = head;
+        self.log_floor = head.revision;
+        self.shown = head.revision;
+        if !self.facts.complete && self.facts.role == Role::Shadow {
+            self.facts.complete = true;
+            self.facts_changed([]);
+        }
+    }
+
+    /// The link that counted is gone.
+    pub(super) fn session_ended(&mut self, now: Now) {
+        self.end_machines(now);
+        if self.session.winner().is_none() {
+            self.session.met = None;
+        }
+        self.session.disk_retry_at = None;
+    }
+
+    fn end_machines(&mut self, now: Now) {
+        if let Some(source) = self.session.source.take() {
+            self.session.next_transfer = source.next_transfer();
+            if let Some(transfer) = source.open_transfer() {
+                self.out.push(Action::CloseSnapshot { transfer });
+            }
+            self.pushes_interrupted(now, source.peer());
+        }
+        if let Some(mut sink) = self.session.sink.take() {
+            let mut out = Vec::new();
+            sink.end(&mut out);
+            self.sink_out(now, out);
+            self.drop_sink_work();
+        }
+        self.session.waiting = (0, 0);
+    }
+
+    fn with_source(
+        &mut self,
+        now: Now,
+        act: impl FnOnce(&mut Source, crate::protocol::replication::Ground<'_>, Moment, &mut Vec<SourceOut>),
+    ) {
+        let Some(mut source) = self.session.source.take() else { return };
+        let mut out = Vec::new();
+        act(&mut source, self.ground(), now.at, &mut out);
+        self.session.source = Some(source);
+        self.source_out(now, out);
+    }
+
+    fn with_sink(&mut self, now: Now, act: impl FnOnce(&mut Sink, Position, Moment, &mut Vec<SinkOut>)) {
+        let Some(mut sink) = self.session.sink.take() else { return };
+        let mut out = Vec::new();
+        act(&mut sink, self.head, now.at, &mut out);
+        self.session.sink = Some(sink);
+        self.sink_out(now, out);
+    }
+
+    fn source_out(&mut self, now: Now, out: Vec<SourceOut>) {
+        for step in out {
+            let Some(link) = self.links.active().map(|conn| conn.id) else { return };
+            let durable = self.head.revision;
+            match step {
+                SourceOut::Send(message) => self.out.push(Action::Send { link, message }),
+                SourceOut::PushRecords { after, max_bytes } => {
+                    self.out.push(Action::PushRecords { link, after, durable, max_bytes });
+                }
+                SourceOut::OpenSnapshot { transfer } => self.out.push(Action::OpenSnapshot { transfer }),
+                SourceOut::PushSnapshot { transfer, max_bytes } => {
+                    self.out.push(Action::PushSnapshot { link, transfer, max_bytes });
+                }
+                SourceOut::CloseSnapshot { transfer } => self.out.push(Action::CloseSnapshot { transfer }),
+                SourceOut::Synced { how, position, entries, bytes, took } => {
+                    self.peer_confirmed(now);
+                    self.links.peer_at(position, self.head);
+                    self.tell_synced(how, position, entries, bytes, took);
+                    if self.facts.role == Role::Master {
+                        self.recovered(now, how);
+                    }
+                }
+                SourceOut::Protest(what) => return self.protest(now, link, what),
+            }
+        }
+    }
+
+    fn sink_out(&mut self, now: Now, out: Vec<SinkOut>) {
+        for step in out {
+            let link = self.links.active().map(|conn| conn.id);
+            match step {
+                SinkOut::Drop(bulk) => self.drop_bulk(bulk),
+                SinkOut::Persist(work) => self.persist_for_sink(work),
+                SinkOut::Publish(upto) => {
+                    if upto > self.shown {
+                        self.shown = upto;
+                        self.out.push(Action::Publish { upto });
+                    }
+                }
+                SinkOut::Send(message) => {
+                    if let Some(link) = link {
+                        self.out.push(Action::Send { link, message });
+                    }
+                }
+                SinkOut::Synced { how, position, entries, bytes, took } => {
+                    self.sink_synced(now, how, position, entries, bytes, took);
+                }
+                SinkOut::Protest(what) => {
+                    if let Some(link) = link {
+                        return self.protest(now, link, what);
+                    }
+                }
+            }
+        }
+    }
+
+    fn persist_for_sink(&mut self, work: Work) {
+        if let Work::Records { .. } | Work::Stage { .. } = &work {
+            self.session.waiting = (0, 0);
+        }
+        self.persist(work, Purpose::Sink);
+    }
+
+    fn drop_bulk(&mut self, bulk: BulkId) {
+        self.session.waiting.0 = self.session.waiting.0.saturating_sub(1);
+        self.out.push(Action::DropBulk { bulk });
+    }
+
+    fn sink_synced(&mut self, now: Now, how: How, position: Position, entries: u64, bytes: u64, took: Duration) {
+        self.session.lacks = false;
+        self.links.peer_at(position, self.head);
+        self.tell_synced(how, position, entries, bytes, took);
+        if self.facts.role == Role::Master {
+            // The tail is taken over: this node may lead again.
+            self.facts.complete = true;
+            return self.turn(now, Turn::PeerFollows, "peer_answered");
+        }
+        self.shadow_recovered(now);
+        if !self.facts.complete {
+            self.facts.complete = true;
+            self.facts_changed([]);
+        }
+    }
+
+    fn tell_synced(&mut self, how: How, position: Position, entries: u64, bytes: u64, took: Duration) {
+        let took_us = crate::protocol::failover::micros(took);
+        self.out.push(Action::Notify(Notice::Synced { how, position, entries, bytes, took_us }));
+    }
+
+    /// The shadow durably holds more of this node's history.
+    fn peer_confirmed(&mut self, now: Now) {
+        let Some(confirmed) = self.session.confirmed().map(|position| position.revision) else { return };
+        let Some(peer) = &mut self.facts.peer else { return };
+        if peer.confirmed != confirmed && self.history.contains(self.head.revision, confirmed) {
+            peer.confirmed = confirmed;
+            self.facts_counted(now);
+            self.out.push(Action::Confirm { upto: confirmed });
+        }
+        if let Some(position) = self.session.confirmed() {
+            self.links.peer_at(position, self.head);
+        }
+    }
+
+    /// The peer says in a heartbeat where it stands.
+    pub(super) fn peer_position(&mut self, now: Now, link: LinkId, position: Position) {
+        self.links.peer_at(position, self.head);
+        let differs = position.revision == self.head.revision && position.digest != self.head.digest;
+        let settled = !self.session.in_progress() && self.batches.is_idle();
+        if differs && settled && self.links.is_active(link) {
+            self.digest_mismatch(now, position);
+            self.with_source(now, |source, _, _, out| source.restart_full(out));
+            self.with_sink(now, |sink, head, _, out| sink.mismatch(head, out));
+        }
+    }
+
+    /// Whether at the last heartbeat both had the same revision and digest, and nothing was committed here since.
+    pub(super) fn in_sync(&self) -> bool {
+        let same = self.links.peer_position() == Some(self.head);
+        same && self.facts.peer.is_some() && self.facts.complete
+    }
+}

@@ -1,0 +1,227 @@
+//! What goes into the alert book, and what ends it.
+
+use super::{Action, AlertChange, DiskFailure, Engine, How, Moment, Notice, Now};
+use crate::model::{Position, Revision};
+use crate::protocol::alerts::{Alert, AlertKind, Trouble};
+use crate::protocol::failover::{Standing, micros};
+use crate::protocol::wire::{RefusalKind, Role};
+
+/// Subject of alerts about the other node.
+pub(super) const PEER: &str = "peer";
+/// Subject of alerts about this node.
+pub(super) const THIS_NODE: &str = "this node";
+
+/// What has been entered already.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Troubles {
+    /// Change sets up to here are counted as not pushed, or were pushed.
+    counted_seq: u64,
+    /// The shadow is called lost.
+    lost: bool,
+    /// The clocks are called apart.
+    skewed: bool,
+}
+
+impl Engine {
+    /// Enters a trouble, makes it durable and tells the host.
+    pub(super) fn raise(&mut self, now: Now, trouble: Trouble) {
+        let (change, alert) = self.book.raise(trouble, now.wall_ms);
+        match change {
+            AlertChange::Raised => self.facts_changed([]),
+            _ => self.facts_counted(now),
+        }
+        self.out.push(Action::Notify(Notice::Alert { change, alert }));
+    }
+
+    /// Ends what fits, and returns it.
+    pub(super) fn clear(&mut self, fits: impl Fn(&Alert) -> bool) -> Vec<Alert> {
+        let gone = self.book.clear(fits);
+        if !gone.is_empty() {
+            self.facts_changed([]);
+        }
+        for alert in &gone {
+            let change = AlertChange::Cleared;
+            self.out.push(Action::Notify(Notice::Alert { change, alert: alert.clone() }));
+        }
+        gone
+    }
+
+    pub(super) fn trouble_at_start(&mut self, now: Now, damage: Option<String>) {
+        // What stood before the restart was counted up to there; what came after was not pushed either.
+        let standing = self.book.find(AlertKind::PushFailed).and_then(|alert| alert.revisions);
+        self.trouble.counted_seq = standing.map_or(self.head.revision.seq, |(_, to)| to.seq);
+        self.trouble.lost = self.book.find(AlertKind::ShadowLost).is_some();
+        if let Some(damage) = damage {
+            let message = format!("the store is damaged: {damage}; the copy is repaired from the peer");
+            self.raise(now, Trouble::new(AlertKind::DiskTrouble, THIS_NODE, message));
+        }
+    }
+
+    /// A shadow was enrolled: it has been promised nothing yet.
+    pub(super) fn troubles_of_new_peer(&mut self) {
+        self.trouble = Troubles { counted_seq: self.head.revision.seq, ..Troubles::default() };
+    }
+
+    /// A session ended with this much confirmed: what the shadow lacks was not pushed.
+    pub(super) fn pushes_interrupted(&mut self, _now: Now, confirmed: Position) {
+        if self.history.contains(self.head.revision, confirmed.revision) {
+            self.trouble.counted_seq = self.trouble.counted_seq.max(confirmed.revision.seq);
+        }
+    }
+
+    /// Change sets that could not be pushed, and a shadow that stays away.
+    pub(super) fn count_failed_pushes(&mut self, now: Now) {
+        let master = matches!(self.standing, Standing::Serving | Standing::Stalled);
+        if !master || self.facts.peer.is_none() {
+            return;
+        }
+        if self.session.is_live() {
+            let confirmed = self.session.confirmed().map_or(0, |position| position.revision.seq);
+            self.trouble.counted_seq = self.trouble.counted_seq.max(confirmed);
+        } else {
+            self.count_unpushed(now);
+        }
+        let since = self.links.down_since();
+        if !self.trouble.lost && since.is_some_and(|at| now.at.0 >= at.0 + self.timing.shadow_lost_us) {
+            self.trouble.lost = true;
+            let (_, why) = self.link_state();
+            let message =
+                format!("the shadow does not answer ({why}); changes are kept here and pushed when it is back");
+            self.raise(now, Trouble::new(AlertKind::ShadowLost, PEER, message));
+        }
+    }
+
+    fn count_unpushed(&mut self, now: Now) {
+        let head = self.head.revision;
+        let times = head.seq.saturating_sub(self.trouble.counted_seq);
+        // A session that is about to begin is no failure.
+        let waiting = self.links.active().is_some() && self.session.confirmed().is_none();
+        if times == 0 || waiting {
+            return;
+        }
+        let from = Revision::new(head.epoch, self.trouble.counted_seq + 1);
+        self.trouble.counted_seq = head.seq;
+        let (state, why) = self.link_state();
+        let message = format!("change sets could not be pushed to the shadow: link {state:?} {why}");
+        let trouble = Trouble::new(AlertKind::PushFailed, PEER, message.trim_end());
+        self.raise(now, Trouble { times, revisions: Some((from, head)), ..trouble });
+    }
+
+    pub(super) fn trouble_deadline(&self) -> Option<Moment> {
+        let master = matches!(self.standing, Standing::Serving | Standing::Stalled);
+        let since = self.links.down_since().filter(|_| master && !self.trouble.lost && self.facts.peer.is_some())?;
+        Some(Moment(since.0 + self.timing.shadow_lost_us))
+    }
+
+    /// The shadow is in sync again: the failures end, and one warning tells what they were.
+    pub(super) fn recovered(&mut self, now: Now, how: How) {
+        self.trouble.lost = false;
+        self.trouble.counted_seq = self.trouble.counted_seq.max(self.head.revision.seq);
+        let ended = self.clear(|alert| {
+            alert.kind.ends_in_sync() || (alert.kind == AlertKind::DiskTrouble && alert.subject == PEER)
+        });
+        let Some(first_ms) = ended.iter().map(|alert| alert.first_ms).min() else { return };
+        let seconds = now.wall_ms.saturating_sub(first_ms) / 1_000;
+        let parts: Vec<String> = ended.iter().map(story).collect();
+        let message =
+            format!("the shadow is in sync again ({} repair) after {seconds} s of: {}", how.as_str(), parts.join("; "));
+        self.raise(now, Trouble::new(AlertKind::Recovered, PEER, message));
+    }
+
+    /// On the shadow: it is in sync, what concerned the link or an earlier role is over.
+    pub(super) fn shadow_recovered(&mut self, _now: Now) {
+        self.trouble.lost = false;
+        self.clear(|alert| alert.kind.ends_in_sync());
+    }
+
+    pub(super) fn digest_mismatch(&mut self, now: Now, theirs: Position) {
+        let message = format!(
+            "the copies differ at {} although they should be the same; a full push repairs the shadow",
+            theirs.revision
+        );
+        let trouble = Trouble::new(AlertKind::DigestMismatch, PEER, message);
+        self.raise(now, Trouble { revisions: Some((theirs.revision, theirs.revision)), ..trouble });
+    }
+
+    pub(super) fn refusal_alert(&mut self, now: Now, kind: RefusalKind, reason: &str) {
+        let alert = match kind {
+            RefusalKind::Protocol | RefusalKind::Schema => AlertKind::VersionMismatch,
+            RefusalKind::DataKey => AlertKind::KeyMismatch,
+            RefusalKind::WrongPair | RefusalKind::Blank => AlertKind::UnpermittedPeer,
+            RefusalKind::ForeignHistory => AlertKind::Diverged,
+            _ => return,
+        };
+        let known = self.book.alerts().iter().any(|standing| standing.kind == alert && standing.subject == PEER);
+        if !known || self.links.refusal().is_none_or(|refusal| refusal.kind != Some(kind)) {
+            self.raise(now, Trouble::new(alert, PEER, reason));
+        }
+    }
+
+    pub(super) fn check_skew(&mut self, now: Now, theirs_ms: u64) {
+        let skew_us = now.wall_ms.abs_diff(theirs_ms).saturating_mul(1_000);
+        let skewed = skew_us > micros(self.options.clock_skew_warn);
+        if skewed && !self.trouble.skewed {
+            let seconds = skew_us / 1_000_000;
+            let message = format!("the clocks of the two nodes differ by {seconds} s: set them right");
+            self.raise(now, Trouble::new(AlertKind::ClockSkew, PEER, message));
+        } else if !skewed && self.trouble.skewed {
+            self.clear(|alert| alert.kind == AlertKind::ClockSkew);
+        }
+        self.trouble.skewed = skewed;
+    }
+
+    pub(super) fn disk_trouble(&mut self, now: Now, failure: &DiskFailure) {
+        self.store_trouble(now, &failure.reason, failure.full);
+    }
+
+    pub(super) fn store_trouble(&mut self, now: Now, reason: &str, full: bool) {
+        let message = match full {
+            true => format!("the disk is full: {reason}; make room, nothing was changed"),
+            false => format!("the disk failed: {reason}; the store is opened again to find out what is left"),
+        };
+        self.raise(now, Trouble::new(AlertKind::DiskTrouble, THIS_NODE, message));
+    }
+
+    /// Something was written: trouble with this node's disk is over.
+    pub(super) fn disk_works(&mut self, _now: Now) {
+        if self.book.find(AlertKind::DiskTrouble).is_some() {
+            self.clear(|alert| alert.kind == AlertKind::DiskTrouble && alert.subject == THIS_NODE);
+        }
+    }
+
+    pub(super) fn unpermitted(&mut self, now: Now, from: String, reason: String) {
+        let message = format!("{from} was turned away: {reason}");
+        self.raise(now, Trouble::new(AlertKind::UnpermittedPeer, "listener", message));
+    }
+
+    pub(super) fn certificate_expiring(&mut self, now: Now, subject: String, days: u64) {
+        let message = format!("the certificate of {subject} ends in {days} days");
+        self.raise(now, Trouble::new(AlertKind::CertificateExpiring, subject, message));
+    }
+
+    /// Whether alerts of failures concern this node as master.
+    pub(super) fn is_master(&self) -> bool {
+        self.facts.role == Role::Master
+    }
+}
+
+/// What one ended alert was, in a few words.
+fn story(alert: &Alert) -> String {
+    let count = alert.count;
+    match (alert.kind, alert.revisions) {
+        (AlertKind::PushFailed, Some((from, to))) => format!("{count} change sets not pushed ({from} to {to})"),
+        (kind, _) => format!("{} x{count}", kind.as_str()),
+    }
+}
+
+impl How {
+    /// The stable word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Incremental => "incremental",
+            Self::Differential => "differential",
+            Self::Full => "full",
+        }
+    }
+}

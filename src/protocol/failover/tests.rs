@@ -1,0 +1,102 @@
+use super::*;
+
+const TURNS: [Turn; 19] = [
+    Turn::NoPeer,
+    Turn::PeerFollows,
+    Turn::PeerAhead,
+    Turn::Outranked,
+    Turn::PeerSilent,
+    Turn::LinkLost,
+    Turn::OperatorTakesOver,
+    Turn::EraDurable,
+    Turn::EraFailed,
+    Turn::Late,
+    Turn::Confirmed,
+    Turn::Yielded,
+    Turn::Silence,
+    Turn::HostAllows,
+    Turn::HostRefuses,
+    Turn::MasterHeard,
+    Turn::StoreFailed,
+    Turn::ReopenedAsMaster,
+    Turn::ReopenedAsShadow,
+];
+
+/// The whole machine as a reviewed table: a change of any cell shows.
+#[test]
+fn every_standing_and_every_turn() {
+    let mut table = String::new();
+    for turn in TURNS {
+        table.push_str(&format!("{turn:?}\n"));
+        for standing in Standing::ALL {
+            if let Some(next) = standing.turn(turn) {
+                table.push_str(&format!("    {standing:?} -> {next:?}\n"));
+            }
+        }
+    }
+    insta::assert_snapshot!("standings", table);
+}
+
+#[test]
+fn the_last_dial_of_a_silence_fits_into_the_delay() {
+    for (heartbeat, delay) in [(10, 20), (50, 200), (100, 500), (1_000, 5_000), (1_000, 60_000)] {
+        let mut options = Options::default();
+        options.heartbeat = Duration::from_millis(heartbeat);
+        options.takeover_delay = Duration::from_millis(delay);
+        let timing = Timing::of(&options);
+        assert!(timing.lost_after_us > timing.heartbeat_us && timing.lost_after_us < timing.delay_us);
+    }
+}
+
+#[test]
+fn hold_down_counts_only_the_window_and_is_off_at_zero() {
+    let minute = Duration::from_secs(60);
+    assert!(held_down(&[1_000, 2_000, 3_000], minute, 60_000));
+    assert!(!held_down(&[1_000, 2_000, 3_000], minute, 61_001));
+    assert!(!held_down(&[2_000, 3_000], minute, 4_000));
+    assert!(!held_down(&[1, 2, 3, 4], Duration::ZERO, 4));
+}
+
+#[test]
+fn backoff_stays_within_its_cap_and_jitters() {
+    let mut backoff = Backoff::default();
+    let mut last = 0;
+    for random in 0..50u64 {
+        let wait = backoff.next(Moment(0), 1_000_000, false, random * 7_919).0;
+        assert!((10_000..=1_250_000).contains(&wait), "{wait}");
+        last = wait;
+    }
+    assert!(last >= 750_000);
+}
+
+#[test]
+fn a_ready_shadow_has_no_reason_and_every_reason_has_a_word() {
+    let ready = Candidate {
+        shadow: true,
+        enrolled: true,
+        failover: Failover::Automatic,
+        complete: true,
+        syncing: false,
+        contact: true,
+        held: false,
+        hold_down: false,
+        broken: false,
+        refused: false,
+    };
+    assert_eq!(ready.why_not(), Vec::<&str>::new());
+    let never = Candidate {
+        enrolled: false,
+        failover: Failover::Manual,
+        complete: false,
+        contact: false,
+        held: true,
+        hold_down: true,
+        broken: true,
+        refused: true,
+        ..ready
+    };
+    let words = ["no_peer", "manual", "incomplete", "no_contact", "held", "hold_down", "refused", "disk_trouble"];
+    assert_eq!(never.why_not(), words);
+    assert_eq!(Candidate { syncing: true, ..ready }.why_not(), ["syncing"]);
+    assert_eq!(Candidate { shadow: false, ..never }.why_not(), ["master"]);
+}
