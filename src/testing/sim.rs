@@ -16,8 +16,8 @@ mod world;
 
 pub(crate) use step::Plan;
 
-use crate::testing::Summary;
 use crate::protocol::engine::{Command, Event};
+use crate::testing::Summary;
 use disk::Change;
 use host::{Asked, Payload};
 use lie::Ground;
@@ -41,7 +41,7 @@ pub(crate) fn run(seed: u64, plan: Plan) -> Result<Summary, String> {
     let violation = attempt(seed, plan.clone(), None, &mut story).err().unwrap_or(violation);
     let steps = serde_json::to_string(&plan.steps).unwrap_or_default();
     let story = story.unwrap_or_default();
-    let tail = &story[story.len().saturating_sub(400)..];
+    let tail = &story[story.len().saturating_sub(20_000)..];
     Err(format!(
         "seed {seed}: {violation}\nreplay: SHADOWPAIR_SEED={seed} cargo test --lib sim::tests::replay\nsteps: {steps}\n{}\n",
         tail.join("\n")
@@ -49,12 +49,7 @@ pub(crate) fn run(seed: u64, plan: Plan) -> Result<Summary, String> {
 }
 
 /// Runs the steps of a plan, then ends all faults and waits until the pair is whole.
-fn attempt(
-    seed: u64,
-    plan: Plan,
-    flaw: Option<Flaw>,
-    story: &mut Option<Vec<String>>,
-) -> Result<Summary, Violation> {
+fn attempt(seed: u64, plan: Plan, flaw: Option<Flaw>, story: &mut Option<Vec<String>>) -> Result<Summary, Violation> {
     let mut world = World::new(seed, plan);
     world.flaw = flaw;
     world.story = story.take();
@@ -93,6 +88,7 @@ fn apply(world: &mut World, step: Step) -> Checked {
     match step {
         Step::Run { us } => return world.run(us),
         Step::Commit { node, key, value, guarded } => {
+            world.summary.steps += 1;
             let id = world.summary.steps;
             let change = Change { id, key, value, guarded };
             let bytes = disk::ITEM_BYTES;
@@ -129,7 +125,12 @@ fn apply(world: &mut World, step: Step) -> Checked {
 }
 
 /// Callers and operators of a node that stands still wait outside: their threads stand still too.
-fn ask(world: &mut World, node: Side, asked: Asked, event: impl FnOnce(crate::protocol::engine::Ticket) -> Event) -> Checked {
+fn ask(
+    world: &mut World,
+    node: Side,
+    asked: Asked,
+    event: impl FnOnce(crate::protocol::engine::Ticket) -> Event,
+) -> Checked {
     if world.host(node).paused_at.is_some() { Ok(()) } else { world.ask(node, asked, event) }
 }
 
@@ -227,12 +228,21 @@ fn settle(world: &mut World) -> Checked {
     for side in Side::BOTH {
         world.command(side, Command::Reconnect)?;
     }
+    // A clean shutdown that is still under way comes to its end.
+    world.run(10 * LOOK_US)?;
     let end = world.now + SETTLE_US;
-    while world.now < end && !world.whole() {
+    let mut nudged = false;
+    loop {
+        Side::BOTH.into_iter().try_for_each(|side| world.start(side))?;
+        if world.now >= end || world.whole() {
+            break;
+        }
         world.run(LOOK_US)?;
-        // A clean shutdown that was under way may have ended a node.
-        for side in Side::BOTH {
-            world.start(side)?;
+        if !nudged && world.now + SETTLE_US / 2 > end {
+            // What a host refused is tried again only with a newer revision.
+            nudged = true;
+            apply(world, Step::Commit { node: Side::A, key: 0, value: Some(1), guarded: false })?;
+            apply(world, Step::Commit { node: Side::B, key: 0, value: Some(1), guarded: false })?;
         }
     }
     if !world.whole() {
@@ -242,13 +252,14 @@ fn settle(world: &mut World) -> Checked {
     Invariant::WholeAgain.check(world.whole(), || "the pair came together and fell apart without a fault".into())?;
     for host in &world.hosts {
         let Some(engine) = &host.engine else { continue };
-        let status = engine.status(host.clock.at(world.now));
+        let status = engine.status(host.clock.at(world.now), host.clock.wall(world.now));
         if status.serving {
             oracle::failures_ended(&status)?;
         }
         let (asked, bulks) = (host.asked.len(), host.bulks.len());
         Invariant::Contract.check(asked == 0, || format!("{asked} callers of {:?} were never answered", host.side))?;
-        Invariant::Contract.check(bulks == 0, || format!("{bulks} frames of bulk were never dropped by {:?}", host.side))?;
+        Invariant::Contract
+            .check(bulks == 0, || format!("{bulks} frames of bulk were never dropped by {:?}", host.side))?;
     }
     Ok(())
 }
@@ -259,7 +270,7 @@ const OPERATORS_WORDS: [&str; 4] = ["manual", "held", "detached", "refused"];
 fn unsettled(world: &mut World) -> Checked {
     let status = |side: Side| {
         let host = &world.hosts[side.index()];
-        host.engine.as_ref().map(|engine| engine.status(host.clock.at(world.now)))
+        host.engine.as_ref().map(|engine| engine.status(host.clock.at(world.now), host.clock.wall(world.now)))
     };
     let both = [status(Side::A), status(Side::B)];
     let named = both.iter().flatten().any(|status| {

@@ -1,6 +1,6 @@
 //! A small model of the store: the same promises as `store`, with change sets of one entry and content of a few numbers.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use super::random::mix;
@@ -95,6 +95,8 @@ pub struct Disk {
     staging: Option<Staging>,
     /// Change sets of a former master that were kept, by the number of their change.
     pub quarantine: Vec<(Revision, u64)>,
+    /// Own change sets that the peer is not known to hold; what undoes them is kept, whatever the log keeps.
+    unconfirmed: Vec<(Revision, u64)>,
     log_changes: usize,
     /// No room.
     pub full: bool,
@@ -173,7 +175,10 @@ impl Point {
             Content::Era(era) => Revision::new(era.epoch, self.position.revision.seq),
             Content::Set(change) => {
                 state.apply(change.key, change.value);
-                Revision::new(self.history.last().map_or(self.position.revision.epoch, |era| era.epoch), self.position.revision.seq + 1)
+                Revision::new(
+                    self.history.last().map_or(self.position.revision.epoch, |era| era.epoch),
+                    self.position.revision.seq + 1,
+                )
             }
         };
         Record { chains_to: self.chain, content, position: Position { revision, digest: state.digest() } }
@@ -210,6 +215,7 @@ impl Disk {
             visible: Revision::NONE,
             staging: None,
             quarantine: Vec::new(),
+            unconfirmed: Vec::new(),
             log_changes,
             full: false,
             fail_next: None,
@@ -268,6 +274,16 @@ impl Disk {
             }
         }
         None
+    }
+
+    /// The peer holds everything up to here.
+    pub fn confirm(&mut self, upto: Revision) {
+        self.unconfirmed.retain(|(revision, _)| *revision > upto);
+    }
+
+    /// Whether this node wrote change sets of its own after this, and the peer is not known to hold them.
+    pub fn unconfirmed_after(&self, confirmed: Revision) -> bool {
+        self.unconfirmed.iter().any(|(revision, _)| *revision > confirmed && self.holds(*revision))
     }
 
     /// Does a job. `accepts`: the host's validation. `made` is told every record that this node writes itself.
@@ -362,6 +378,7 @@ impl Disk {
             });
         }
         self.append(Content::Set(change), made);
+        self.unconfirmed.push((self.head.position.revision, change.id));
         Ok(self.head.position.revision)
     }
 
@@ -436,17 +453,16 @@ impl Disk {
 
     fn set_aside(&mut self, common: Revision) -> Receipt {
         let from = self.head.position.revision;
-        let lost = self.log.iter().filter(|record| {
-            record.position.revision.seq > common.seq || record.position.revision.epoch > common.epoch
+        let after = |revision: Revision| revision.seq > common.seq || revision.epoch > common.epoch;
+        let in_log = self.log.iter().filter_map(|record| match record.content {
+            Content::Set(change) => Some((record.position.revision, change.id)),
+            Content::Era(_) => None,
         });
-        let sets: Vec<(Revision, u64)> = lost
-            .filter_map(|record| match record.content {
-                Content::Set(change) => Some((record.position.revision, change.id)),
-                Content::Era(_) => None,
-            })
-            .collect();
+        let lost = self.unconfirmed.iter().copied().chain(in_log).filter(|(revision, _)| after(*revision));
+        let sets: BTreeSet<(Revision, u64)> = lost.collect();
         let to = sets.last().map_or(from, |(revision, _)| *revision);
         self.quarantine.extend(&sets);
+        self.unconfirmed.clear();
         Receipt::Quarantined { from, to, change_sets: sets.len() as u64 }
     }
 

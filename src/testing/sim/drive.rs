@@ -9,6 +9,7 @@ use crate::model::Revision;
 use crate::protocol::alerts::AlertKind;
 use crate::protocol::engine::{
     Action, Answer, BatchId, Command, DialTrouble, Event, Failover, How, LinkState, Notice, Receipt, Refused, Ticket,
+    Work,
 };
 use crate::protocol::wire::{Bulk, Role, SnapshotHeader};
 
@@ -16,6 +17,8 @@ use crate::protocol::wire::{Bulk, Role, SnapshotHeader};
 const ACTIONS_MAX: usize = 6_000;
 /// Two masters that can hear each other this long (microseconds) ought to have found out: four takeover delays.
 const TOUCH_US_MAX: u64 = 2_000_000;
+/// A link that is back within three heartbeat intervals (microseconds, and some) was no failed push.
+const UNTOLD_US_MAX: u64 = 400_000;
 /// Takeover delay and clock error, microseconds: silence before a takeover is this long at the least.
 const SILENCE_US_MIN: u64 = 500_000;
 
@@ -35,41 +38,35 @@ impl World {
         }
         let now = host.clock.now(now_us, random);
         let Some(mut engine) = host.engine.take() else { return Ok(()) };
-        let before = engine.cover().serving;
         let (engine, actions) = Self::unpanicked(move || {
             let actions = engine.handle(now, event);
             (engine, actions)
         })?;
-        let serves = engine.cover().serving;
         self.host(side).engine = Some(engine);
-        if serves && !before {
-            self.begins_to_serve(side)?;
-        }
         Invariant::Bounded.check(actions.len() <= ACTIONS_MAX, || format!("{} actions at once", actions.len()))?;
         self.perform(side, actions)?;
         self.judge(side)
     }
 
     /// 5: a shadow becomes master by itself only after its master was silent for the delay.
-    fn begins_to_serve(&mut self, side: Side) -> Checked {
+    fn takes_over(&mut self, side: Side) -> Checked {
         let now_us = self.now;
         let hostile = self.plan.hostile;
         let host = self.host(side);
-        let now = host.clock.at(now_us);
         let ordered = std::mem::take(&mut host.ordered);
-        let Some(engine) = &host.engine else { return Ok(()) };
-        let status = engine.status(now);
-        let taken = status.alerts.iter().any(|alert| alert.kind == AlertKind::Takeover);
-        let promoted = host.disk.facts.takeovers_ms.last().is_some_and(|at| now_us / 1_000 + host.clock.wall_ms <= at + 1_000);
-        if !(taken && promoted) || ordered || hostile {
+        if host.disk.facts.role == Role::Master || ordered || hostile {
             return Ok(());
         }
         self.summary.takeovers += 1;
         let host = self.host(side);
-        Invariant::NoBlankMaster.check(host.options.failover == Failover::Automatic, || "a takeover in manual".into())?;
-        let silence = host.heard.map(|heard| now.0.saturating_sub(heard.0));
+        let automatic = host.options.failover == Failover::Automatic;
+        let complete = host.engine.as_ref().is_none_or(|engine| engine.facts().complete);
+        Invariant::NoBlankMaster.check(automatic && complete, || {
+            format!("{side:?} takes over by itself in {:?}, complete: {complete}", host.options.failover)
+        })?;
+        let silence = host.heard.map(|heard| host.clock.at(now_us).0.saturating_sub(heard.0));
         Invariant::NoBlankMaster.check(silence.is_some_and(|us| us >= SILENCE_US_MIN), || {
-            format!("{side:?} took over after a silence of {silence:?} us")
+            format!("{side:?} takes over after a silence of {silence:?} us")
         })
     }
 
@@ -87,9 +84,14 @@ impl World {
     fn act(&mut self, side: Side, action: Action) -> Checked {
         let run = self.host(side).run;
         match action {
-            Action::Persist { batch, work } => self.persist(side, batch, work),
+            Action::Persist { batch, work } => {
+                if matches!(work, Work::Era { .. }) {
+                    self.takes_over(side)?;
+                }
+                self.persist(side, batch, work);
+            }
             Action::Publish { upto } => return self.publish(side, upto),
-            Action::Confirm { .. } => {}
+            Action::Confirm { upto } => self.host(side).disk.confirm(upto),
             Action::Send { link, message } => {
                 if !self.plan.hostile {
                     let disk = &self.hosts[side.index()].disk;
@@ -148,7 +150,7 @@ impl World {
         }
     }
 
-    fn persist(&mut self, side: Side, batch: BatchId, work: crate::protocol::engine::Work) {
+    fn persist(&mut self, side: Side, batch: BatchId, work: Work) {
         let host = self.host(side);
         let job = host.job(batch, work);
         host.batch = Some((batch, job));
@@ -383,7 +385,7 @@ impl World {
         let hostile = self.plan.hostile;
         let host = &self.hosts[side.index()];
         let Some(engine) = &host.engine else { return Ok(()) };
-        let status = engine.status(host.clock.at(now_us));
+        let status = engine.status(host.clock.at(now_us), host.clock.wall(now_us));
         let facts = engine.facts();
         oracle::bounded(&status, facts)?;
         let timer = host.timer.is_some() || facts.peer.is_none();
@@ -395,27 +397,38 @@ impl World {
         self.oracle.rightful(&host.disk, &status)?;
         self.oracle.shown_stays(side, &host.disk)?;
         let lost = matches!(status.link, LinkState::Lost | LinkState::Held);
-        let behind = facts.peer.as_ref().is_some_and(|peer| peer.confirmed.seq < status.position.revision.seq);
-        let told = status.alerts.iter().any(|alert| {
-            matches!(alert.kind, AlertKind::PushFailed | AlertKind::PushRejected | AlertKind::ShadowLost)
-        });
-        Invariant::FailuresShow.check(!(status.serving && lost && behind) || told, || {
-            let confirmed = facts.peer.as_ref().map(|peer| peer.confirmed);
-            format!("{side:?} is at {} and its shadow at {confirmed:?} without a link, and no alert", status.position.revision)
+        let confirmed = facts.peer.as_ref().map(|peer| peer.confirmed);
+        let behind = confirmed.is_some_and(|confirmed| host.disk.unconfirmed_after(confirmed));
+        let told = status
+            .alerts
+            .iter()
+            .any(|alert| matches!(alert.kind, AlertKind::PushFailed | AlertKind::PushRejected | AlertKind::ShadowLost));
+        let silent = status.serving && lost && behind && !told;
+        let position = status.position.revision;
+        let host = self.host(side);
+        host.untold_since = silent.then(|| host.untold_since.unwrap_or(now_us));
+        let untold_us = host.untold_since.map_or(0, |since| now_us - since);
+        Invariant::FailuresShow.check(untold_us <= UNTOLD_US_MAX, || {
+            format!("{side:?} is at {position} and its shadow at {confirmed:?}, without a link for {untold_us} us, and no alert")
         })?;
         self.two_masters()
     }
 
     /// 1: nodes that hear each other are not both masters for long.
     fn two_masters(&mut self) -> Checked {
-        let serving = self.hosts.iter().all(|host| {
-            host.paused_at.is_none() && host.engine.as_ref().is_some_and(|engine| engine.cover().serving)
-        });
+        let serving = self
+            .hosts
+            .iter()
+            .all(|host| host.paused_at.is_none() && host.engine.as_ref().is_some_and(|engine| engine.cover().serving));
         let held = self.hosts.iter().any(|host| {
-            let status = host.engine.as_ref().map(|engine| engine.status(host.clock.at(self.now)).link);
+            let status = host
+                .engine
+                .as_ref()
+                .map(|engine| engine.status(host.clock.at(self.now), host.clock.wall(self.now)).link);
             status == Some(LinkState::Held)
         });
-        let free = !self.cut[0] && !self.cut[1] && self.hosts.iter().all(|h| h.fail_dials == 0 && h.paused_at.is_none());
+        let free =
+            !self.cut[0] && !self.cut[1] && self.hosts.iter().all(|h| h.fail_dials == 0 && h.paused_at.is_none());
         if !serving || !free || held {
             self.in_touch_since = None;
             return Ok(());
@@ -431,7 +444,7 @@ impl World {
     pub fn whole(&self) -> bool {
         let status = |side: Side| {
             let host = &self.hosts[side.index()];
-            host.engine.as_ref().map(|engine| engine.status(host.clock.at(self.now)))
+            host.engine.as_ref().map(|engine| engine.status(host.clock.at(self.now), host.clock.wall(self.now)))
         };
         let (Some(a), Some(b)) = (status(Side::A), status(Side::B)) else { return false };
         let roles = (a.role == Role::Master) != (b.role == Role::Master);

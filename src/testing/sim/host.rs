@@ -6,9 +6,7 @@ use std::rc::Rc;
 use super::disk::{Change, Disk, Export, Job, Record};
 use super::oracle::{Checked, Invariant};
 use super::step::{Plan, Side};
-use crate::protocol::engine::{
-    Action, BatchId, BulkId, Engine, LinkId, Moment, Now, Options, Ticket, Work,
-};
+use crate::protocol::engine::{Action, BatchId, BulkId, Engine, LinkId, Moment, Now, Options, Ticket, Work};
 
 /// Received bulk.
 #[derive(Clone, Debug)]
@@ -53,9 +51,14 @@ impl Clock {
         u64::try_from((since * 1_000_000).div_ceil(rate)).unwrap_or(u64::MAX)
     }
 
+    /// The wall clock at this true time, milliseconds since 1970.
+    pub fn wall(&self, true_us: u64) -> u64 {
+        self.wall_ms + true_us / 1_000
+    }
+
     /// What an event may know of time, with this randomness.
     pub fn now(&self, true_us: u64, random: u64) -> Now {
-        Now { at: self.at(true_us), wall_ms: self.wall_ms + true_us / 1_000, random }
+        Now { at: self.at(true_us), wall_ms: self.wall(true_us), random }
     }
 }
 
@@ -104,6 +107,8 @@ pub struct Host {
     pub disk_us: u64,
     /// By its own clock, when something of the peer arrived last.
     pub heard: Option<Moment>,
+    /// Since when it has had a push that failed and no alert that says so.
+    pub untold_since: Option<u64>,
     /// An operator made it master; cleared when it is one.
     pub ordered: bool,
     last_batch: BatchId,
@@ -135,6 +140,7 @@ impl Host {
             fail_dials: 0,
             disk_us: 100,
             heard: None,
+            untold_since: None,
             ordered: false,
             last_batch: BatchId(0),
             next: 0,
@@ -178,6 +184,7 @@ impl Host {
         self.dialing = None;
         self.question = None;
         self.heard = None;
+        self.untold_since = None;
         self.ordered = false;
         self.last_batch = BatchId(0);
         self.links.clear();
@@ -203,10 +210,6 @@ impl Host {
                 contract(self.links.contains_key(link), "an unknown or closed link")?;
                 contract(self.exports.contains_key(transfer), "a snapshot that is not open")
             }
-            Action::CloseSnapshot { transfer } => {
-                let known = self.exports.contains_key(transfer) || opening.contains(transfer);
-                contract(known, "a snapshot that is not open")
-            }
             Action::OpenSnapshot { transfer } => {
                 let used = self.exports.contains_key(transfer) || opening.contains(transfer);
                 contract(!used, "a transfer number used again")
@@ -217,6 +220,7 @@ impl Host {
             Action::AskMayTakeOver { .. }
             | Action::Publish { .. }
             | Action::Confirm { .. }
+            | Action::CloseSnapshot { .. }
             | Action::AnswerEnrol { .. }
             | Action::SetTimer { .. }
             | Action::Notify(_)

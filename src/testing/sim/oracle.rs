@@ -160,7 +160,11 @@ impl Oracle {
             let back = disk.visible.seq < shown.seq;
             Invariant::OneRevision.check(!back, || format!("visible went back from {shown} to {}", disk.visible))?;
         }
-        *shown = Some(disk.visible);
+        // What counts is the newest change set: an era without one is no content.
+        let seq = disk.visible.seq;
+        let set = disk.head.history.epoch_of(seq).map(|epoch| Revision::new(epoch, seq));
+        let set_aside = disk.quarantine.iter().any(|(revision, _)| Some(*revision) == set);
+        *shown = set.filter(|_| !set_aside && seq > 0);
         Ok(())
     }
 

@@ -98,3 +98,24 @@ fn every_flaw_is_caught() {
         assert!(caught.is_some(), "{flaw:?} is not caught as {expected:?}");
     }
 }
+
+/// Every kind of violation with the first seed of it, instead of the story of one:
+/// `cargo test --lib sim::tests::survey -- --ignored --nocapture`
+#[test]
+#[ignore = "a tool for whoever works on the engine"]
+fn survey() {
+    let first = number("SHADOWPAIR_FIRST").unwrap_or(0);
+    let mut kinds: std::collections::BTreeMap<String, (u64, u64, String)> = std::collections::BTreeMap::new();
+    quietly(|| {
+        for seed in first..first + number("SHADOWPAIR_RUNS").unwrap_or(RUNS) {
+            if let Err(violation) = attempt(seed, Plan::of(seed), None, &mut None) {
+                let text = violation.to_string();
+                let kind: String = text.chars().filter(|c| !c.is_ascii_digit()).take(60).collect();
+                kinds.entry(kind).or_insert((0, seed, text)).0 += 1;
+            }
+        }
+    });
+    for (count, seed, text) in kinds.values() {
+        println!("{count:>6} x, first seed {seed}: {text}");
+    }
+}

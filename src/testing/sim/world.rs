@@ -7,11 +7,11 @@ use super::host::{Clock, Host, Payload};
 use super::oracle::{Checked, Invariant, Oracle, Violation};
 use super::random::{Random, mix};
 use super::step::{Plan, Side};
-use crate::testing::Summary;
 use crate::model::limits::BULK_FRAME_BYTES_MAX;
 use crate::model::{NodeId, PairId, Revision, RunId};
 use crate::protocol::engine::{BatchId, Engine, Event, Facts, LinkId, Peer, Start};
 use crate::protocol::wire::{Bulk, Message};
+use crate::testing::Summary;
 
 /// Events at one moment after which an engine is called spinning.
 const SPIN_MAX: u64 = 2_000;
