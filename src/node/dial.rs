@@ -8,14 +8,15 @@ use super::link::Connection;
 use super::seam::{BoxStream, Environment};
 use crate::identity::{Refused, Tls, refused_by_peer};
 use crate::model::limits::DIAL_HEAD_START;
+use crate::protocol::engine::DialTrouble;
 
 /// Why a dial led to no link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DialFailure {
     /// For people.
     pub reason: String,
-    /// One side's TLS refused the other.
-    pub refused: bool,
+    /// In which way.
+    pub how: DialTrouble,
 }
 
 /// Dials these addresses, the second a little after the first or when that failed; the first that answers wins.
@@ -27,7 +28,7 @@ pub async fn dial(
 ) -> Result<Connection, DialFailure> {
     let mut addresses = addresses.into_iter();
     let Some(first) = addresses.next() else {
-        return Err(DialFailure { reason: "the peer's address is not known".into(), refused: false });
+        return Err(DialFailure { reason: "the peer's address is not known".into(), how: DialTrouble::Unreachable });
     };
     let race = async {
         let one = attempt(&environment, &tls, first);
@@ -36,7 +37,7 @@ pub async fn dial(
             Some(second) => race(&environment, one, attempt(&environment, &tls, second)).await,
         }
     };
-    let late = || DialFailure { reason: format!("no answer within {timeout:?}"), refused: false };
+    let late = || DialFailure { reason: format!("no answer within {timeout:?}"), how: DialTrouble::Unreachable };
     environment.within(timeout, race).await.unwrap_or_else(|| Err(late()))
 }
 
@@ -72,25 +73,34 @@ async fn race<T>(
 /// One address: a TLS 1.3 server that refuses our certificate says so only after our side of the handshake is done, so
 /// a connection counts from the peer's first word on.
 async fn attempt(environment: &Environment, tls: &Tls, address: String) -> Result<Connection, DialFailure> {
-    let at = |reason: String, refused| DialFailure { reason: format!("{address}: {reason}"), refused };
-    let stream = environment.net.connect(address.clone()).await.map_err(|error| at(error.to_string(), false))?;
+    let at = |reason: String, how| DialFailure { reason: format!("{address}: {reason}"), how };
+    let stream = environment
+        .net
+        .connect(address.clone())
+        .await
+        .map_err(|error| at(error.to_string(), DialTrouble::Unreachable))?;
     let stream = tls.connect(stream).await.map_err(|error| {
-        let refused = matches!(error, Refused::Unpermitted(_) | Refused::ByPeer(_));
-        at(error.to_string(), refused)
+        let how = match error {
+            Refused::Unpermitted(_) => DialTrouble::WrongKey,
+            Refused::ByPeer(_) => DialTrouble::RefusedByPeer,
+            _ => DialTrouble::Unreachable,
+        };
+        at(error.to_string(), how)
     })?;
     let mut connection = Connection::new(Box::new(stream) as BoxStream);
     match connection.reader.first_word().await {
         Ok(()) => Ok(connection),
         Err(FrameError::Broken(error)) if refused_by_peer(&error) => {
-            Err(at("the peer refuses this node's certificate".into(), true))
+            Err(at("the peer refuses this node's certificate".into(), DialTrouble::RefusedByPeer))
         }
-        Err(error) => Err(at(error.to_string(), false)),
+        Err(error) => Err(at(error.to_string(), DialTrouble::Unreachable)),
     }
 }
 
 impl DialFailure {
     fn and(self, other: Self) -> Self {
-        Self { reason: format!("{}; {}", self.reason, other.reason), refused: self.refused || other.refused }
+        let how = if self.how == DialTrouble::Unreachable { other.how } else { self.how };
+        Self { reason: format!("{}; {}", self.reason, other.reason), how }
     }
 }
 
@@ -99,7 +109,8 @@ mod tests {
     use super::*;
 
     fn failure(reason: &str, refused: bool) -> DialFailure {
-        DialFailure { reason: reason.into(), refused }
+        let how = if refused { DialTrouble::RefusedByPeer } else { DialTrouble::Unreachable };
+        DialFailure { reason: reason.into(), how }
     }
 
     #[tokio::test]

@@ -22,8 +22,8 @@ use crate::identity::Tls;
 use crate::model::ChangeSet;
 use crate::model::limits::{CERTIFICATE_CHECK, CERTIFICATE_WARN_DAYS, LINGER, MAINTENANCE_PAUSE, WAKE_UPS_MAX};
 use crate::protocol::engine::{
-    Action, Answer, BulkId, Command, DiskFailure, Engine, EnrolVerdict, Event, LinkId, Moment, Notice, Now, Receipt,
-    Refused, Ticket,
+    Action, Answer, BulkId, Command, DialTrouble, DiskFailure, Engine, EnrolVerdict, Event, LinkId, Moment, Notice,
+    Now, Receipt, Refused, Ticket,
 };
 use crate::protocol::wire::Bulk;
 use crate::store::Reader;
@@ -168,7 +168,7 @@ impl Driver {
             Input::LinkDown { link, reason } => self.drop_link(link, reason),
             Input::Dialled { outcome: Ok(connection), pin } => self.take_link(connection, pin, true),
             Input::Dialled { outcome: Err(failure), .. } => {
-                self.tell(Event::DialFailed { reason: failure.reason, refused: failure.refused });
+                self.tell(Event::DialFailed { how: failure.how, reason: failure.reason });
             }
             Input::Accepted { connection, pin } => self.take_link(connection, pin, false),
             Input::EnrolAsked(ask) => self.take_ask(ask),
@@ -207,8 +207,9 @@ impl Driver {
     /// After every turn: maintenance where it is due, and status.
     fn settle(&mut self) {
         self.maintain();
-        let at = self.tools.environment.clock.now();
-        self.voice.publish(self.tools.place.status(self.engine.status(at), at));
+        let clock = &self.tools.environment.clock;
+        let (at, wall_ms) = (clock.now(), clock.wall_ms());
+        self.voice.publish(self.tools.place.status(self.engine.status(at, wall_ms), at));
     }
 
     fn take_commit(&mut self, changes: ChangeSet, place: QueuePlace, answer: oneshot::Sender<Answer>) {
@@ -239,7 +240,8 @@ impl Driver {
     fn take_link(&mut self, connection: Connection, pin: Pin, dialled: bool) {
         if pin.is_none() || pin != self.tools.porch.pins.get() {
             if dialled {
-                self.tell(Event::DialFailed { reason: "the pairing changed meanwhile".into(), refused: false });
+                let reason = "the pairing changed meanwhile".into();
+                self.tell(Event::DialFailed { how: DialTrouble::Unreachable, reason });
             }
             return;
         }
@@ -342,8 +344,8 @@ impl Driver {
         let links_over = async { while tools.links_over.recv().await.is_some() {} };
         tools.environment.within(bound, links_over).await;
         tools.environment.within(tools.drain_timeout, tools.keeper.close()).await;
-        let at = tools.environment.clock.now();
-        self.voice.publish(tools.place.status(self.engine.status(at), at));
+        let (at, wall_ms) = (tools.environment.clock.now(), tools.environment.clock.wall_ms());
+        self.voice.publish(tools.place.status(self.engine.status(at, wall_ms), at));
         self.voice.stop();
     }
 

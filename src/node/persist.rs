@@ -108,8 +108,14 @@ impl Keeper {
                 let at = candidate.revision();
                 match self.host.validate(candidate).await {
                     Ok(()) => {
-                        let (head, log_floor) = held.run(|store| store.accept().map(|()| ends(store))).await?;
-                        RecordsReceipt::Appended { head, log_floor }
+                        let accept = move |store: &mut Store| {
+                            store.accept()?;
+                            let began = |era: &&Era| era.epoch > head.revision.epoch;
+                            let eras = store.history().eras().iter().filter(began).copied().collect();
+                            Ok((ends(store), eras))
+                        };
+                        let ((head, log_floor), eras) = held.run(accept).await?;
+                        RecordsReceipt::Appended { head, log_floor, eras }
                     }
                     Err(reason) => {
                         held.run(Store::reject).await?;

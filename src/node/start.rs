@@ -194,7 +194,7 @@ fn run(
     let (alive, links_over) = mpsc::channel(1);
     let handles = watch::Sender::new(());
     let store: StoreCell = Arc::new(tokio::sync::Mutex::new(Some(store)));
-    let voice = Voice::new(place.status(engine.status(now.at), now.at));
+    let voice = Voice::new(place.status(engine.status(now.at, now.wall_ms), now.at));
     let shared = Arc::new(Shared {
         environment: environment.clone(),
         node: identity.node(),
