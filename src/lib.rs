@@ -9,7 +9,7 @@ pub(crate) mod node;
 pub(crate) mod protocol;
 pub(crate) mod store;
 
-pub use identity::{EnrolError, IdentityError, JoinToken};
+pub use identity::{EnrolError, IdentityError, JoinToken, ParseTokenError};
 pub use model::{
     Change, ChangeSet, Conflict, Digest, Epoch, Era, Expected, Guard, History, Key, Limit, NodeId, PairId, Position,
     Revision, limits,
