@@ -3,6 +3,9 @@
 #![deny(missing_docs)]
 #![allow(dead_code, unused_imports)] // SKELETON: removed when the modules are in
 
+#[cfg(any(fuzzing, test))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub(crate) mod identity;
 pub(crate) mod model;
 pub(crate) mod node;
