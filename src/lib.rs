@@ -3,13 +3,16 @@
 #![deny(missing_docs)]
 #![allow(dead_code, unused_imports)] // SKELETON: removed when the modules are in
 
+#[cfg(any(fuzzing, test))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub(crate) mod identity;
 pub(crate) mod model;
 pub(crate) mod node;
 pub(crate) mod protocol;
 pub(crate) mod store;
 
-pub use identity::{EnrolError, IdentityError, JoinToken};
+pub use identity::{EnrolError, IdentityError, JoinToken, ParseTokenError};
 pub use model::{
     Change, ChangeSet, Conflict, Digest, Epoch, Era, Expected, Guard, History, Key, Limit, NodeId, PairId, Position,
     Revision, limits,
