@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::{mpsc, oneshot};
 
-use super::frames::{FrameError, FrameReader, Received, bulk_frame, control_frame};
+use super::frames::{FrameError, FrameReader, Received};
 use super::inbox::Input;
 use super::push::{Push, Pusher};
 use super::seam::{BoxStream, Environment};
@@ -16,7 +16,7 @@ use crate::model::limits::{
     BULK_OVERHEAD_BYTES, LINGER, LINK_BULK_BYTES_MAX, LINK_BULK_QUEUE_MAX, LINK_CONTROL_QUEUE_MAX, LINK_PUSHES_MAX,
 };
 use crate::protocol::engine::LinkId;
-use crate::protocol::wire::{Bulk, Message};
+use crate::protocol::wire::{Bulk, BulkPrefix, Message, WireError, encode, encode_bulk};
 
 /// The driver's end of a link. Dropping it cuts the link; [`Link::close`] lets it say its last words first.
 pub struct Link {
@@ -36,14 +36,17 @@ pub enum LinkError {
     Pushes,
     /// The message cannot be written.
     #[error("a message could not be encoded: {0}")]
-    Encode(String),
+    Encode(#[from] WireError),
 }
 
-/// A connection that is authenticated and, where dialled, has heard a first word.
+/// A connection whose both ends have accepted each other.
 pub struct Connection {
     pub reader: FrameReader<ReadHalf<BoxStream>>,
     pub writer: WriteHalf<BoxStream>,
 }
+
+/// What is written before the bytes of a bulk frame, and the bytes.
+pub type BulkFrame = (BulkPrefix, Bytes);
 
 /// Bytes of bulk that a link received and that are not stored yet. Clones share.
 #[derive(Clone, Debug, Default)]
@@ -103,7 +106,7 @@ impl Link {
 
     /// Queues a control message; never waits.
     pub fn send(&self, message: &Message) -> Result<(), LinkError> {
-        let frame = control_frame(message).map_err(LinkError::Encode)?;
+        let frame = encode(message)?;
         self.control.try_send(frame).map_err(|_| LinkError::Stuck)
     }
 
@@ -200,7 +203,7 @@ enum End {
 async fn write<W: AsyncWrite + Unpin>(
     writer: &mut W,
     control: &mut mpsc::Receiver<Bytes>,
-    bulk: &mut mpsc::Receiver<(Bytes, Bytes)>,
+    bulk: &mut mpsc::Receiver<BulkFrame>,
 ) -> End {
     let mut batch = BytesMut::new();
     let broken = |error| End::Lost(FrameError::Broken(error).to_string());
@@ -211,7 +214,7 @@ async fn write<W: AsyncWrite + Unpin>(
                 Some(frame) => write_control(writer, frame, control, &mut batch).await,
                 None => return writer.shutdown().await.map_or_else(broken, |()| End::Said),
             },
-            Some((head, bytes)) = bulk.recv() => write_bulk(writer, &head, &bytes).await,
+            Some((head, bytes)) = bulk.recv() => write_bulk(writer, head.as_ref(), &bytes).await,
         };
         let flushed = match written {
             Ok(()) if control.is_empty() && bulk.is_empty() => writer.flush().await,
@@ -244,7 +247,6 @@ async fn write_bulk<W: AsyncWrite + Unpin>(writer: &mut W, head: &[u8], bytes: &
 }
 
 /// A bulk frame for the lane: its head and its bytes, which are not copied.
-pub fn bulk_of(what: &Bulk, bytes: Bytes) -> Result<(Bytes, Bytes), LinkError> {
-    let head = bulk_frame(what, bytes.len()).map_err(LinkError::Encode)?;
-    Ok((head, bytes))
+pub fn bulk_frame(what: &Bulk, bytes: Bytes) -> Result<BulkFrame, LinkError> {
+    Ok((encode_bulk(what, bytes.len())?, bytes))
 }

@@ -22,21 +22,21 @@ use crate::protocol::engine::{Event, Facts, Moment, TokenFacts};
 pub struct Porch {
     /// Who may become a link.
     pub pins: Pins,
-    /// Enabled, and no peer yet.
-    enrolling: AtomicBool,
+    /// High availability is enabled.
+    enabled: AtomicBool,
     tokens: ArcSwap<Vec<TokenFacts>>,
     asks: AtomicU64,
 }
 
 impl Porch {
     pub fn new(pins: Pins) -> Self {
-        let (enrolling, tokens) = (AtomicBool::new(false), ArcSwap::default());
-        Self { pins, enrolling, tokens, asks: AtomicU64::new(0) }
+        let (enabled, tokens) = (AtomicBool::new(false), ArcSwap::default());
+        Self { pins, enabled, tokens, asks: AtomicU64::new(0) }
     }
 
     /// Takes over what the engine says now; returns whether another node, or nobody, is permitted since.
     pub fn update(&self, facts: &Facts) -> bool {
-        self.enrolling.store(facts.enabled && facts.peer.is_none(), SeqCst);
+        self.enabled.store(facts.enabled, SeqCst);
         if **self.tokens.load() != facts.tokens {
             self.tokens.store(Arc::new(facts.tokens.clone()));
         }
@@ -48,9 +48,10 @@ impl Porch {
         changed
     }
 
-    /// Tokens that are worth something at this time of the wall clock; none while nobody may enrol.
+    /// Tokens that are worth something at this time of the wall clock. The enrolment protocol is answered while there is
+    /// one; whether there is room for a shadow is the engine's to say, with its reason.
     pub fn secrets(&self, wall_ms: u64) -> Vec<[u8; 16]> {
-        if !self.enrolling.load(SeqCst) {
+        if !self.enabled.load(SeqCst) {
             return Vec::new();
         }
         let tokens = self.tokens.load();
