@@ -250,3 +250,75 @@ async fn write_bulk<W: AsyncWrite + Unpin>(writer: &mut W, head: &[u8], bytes: &
 pub fn bulk_frame(what: &Bulk, bytes: Bytes) -> Result<BulkFrame, LinkError> {
     Ok((encode_bulk(what, bytes.len())?, bytes))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Epoch, Revision};
+
+    const WHAT: Bulk = Bulk::Snapshot { transfer: 7 };
+
+    fn heartbeat(nonce: u64) -> Message {
+        let position = crate::model::Position::NONE;
+        let role = crate::protocol::wire::Role::Shadow;
+        let ack =
+            crate::protocol::wire::HeartbeatAck { nonce, role, epoch: Epoch::FIRST, position, promise: Duration::ZERO };
+        Message::HeartbeatAck(ack)
+    }
+
+    #[tokio::test]
+    async fn control_overtakes_bulk_between_frames_and_a_closed_link_says_all_its_words() {
+        let (mut here, there) = tokio::io::duplex(64);
+        let (control, mut control_lane) = mpsc::channel(8);
+        let (bulk, mut bulk_lane) = mpsc::channel(8);
+        for _ in 0..2 {
+            bulk.try_send(bulk_frame(&WHAT, Bytes::from(vec![1; 500])).unwrap()).unwrap();
+        }
+        let mut reader = FrameReader::new(there);
+        let writer = tokio::spawn(async move {
+            let end = write(&mut here, &mut control_lane, &mut bulk_lane).await;
+            (matches!(end, End::Said), bulk_lane)
+        });
+        // The first bulk frame is under way when control is queued: it is finished, then control comes, then the rest.
+        assert!(matches!(reader.next().await, Ok(Received::Bulk(WHAT, bytes)) if bytes.len() == 500));
+        control.try_send(encode(&heartbeat(1)).unwrap()).unwrap();
+        control.try_send(encode(&heartbeat(2)).unwrap()).unwrap();
+        drop(control);
+        let mut seen = Vec::new();
+        while let Ok(received) = reader.next().await {
+            seen.push(matches!(received, Received::Control(_)));
+        }
+        assert_eq!(seen.iter().filter(|control| **control).count(), 2, "{seen:?}");
+        assert!(writer.await.unwrap().0);
+    }
+
+    #[tokio::test]
+    async fn what_is_no_frame_ends_the_link() {
+        let (mut here, there) = tokio::io::duplex(1024);
+        here.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+        assert!(matches!(FrameReader::new(there).next().await, Err(FrameError::Protocol(_))));
+        let (here, there) = tokio::io::duplex(1024);
+        drop(here);
+        assert!(matches!(FrameReader::new(there).next().await, Err(FrameError::Closed)));
+    }
+
+    #[test]
+    fn bulk_that_nobody_stores_is_bounded_in_bytes_and_number() {
+        let unstored = Unstored::default();
+        let large = unstored.take(LINK_BULK_BYTES_MAX - BULK_OVERHEAD_BYTES).expect("room");
+        assert!(unstored.take(0).is_none());
+        drop(large);
+        let small: Vec<_> = std::iter::from_fn(|| unstored.take(0)).collect();
+        assert_eq!(small.len(), LINK_BULK_BYTES_MAX / BULK_OVERHEAD_BYTES);
+        drop(small);
+        assert_eq!(unstored.0.load(SeqCst), 0);
+    }
+
+    #[test]
+    fn bulk_is_sent_without_being_copied() {
+        let bytes = Bytes::from(vec![3; 1000]);
+        let what = Bulk::Records { after: Revision::NONE, last: Revision::NONE, durable: Revision::NONE };
+        let (_, sent) = bulk_frame(&what, bytes.clone()).unwrap();
+        assert_eq!(sent.as_ptr(), bytes.as_ptr());
+    }
+}
