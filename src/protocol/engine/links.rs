@@ -32,7 +32,6 @@ pub(super) struct Links {
     /// Last frame of the peer, since the start.
     last_heard: Option<Moment>,
     peer_position: Option<Position>,
-    peer_in_sync: bool,
     pub(super) highest_seen: Epoch,
     pub(super) round_trip_us: Option<u64>,
 }
@@ -82,7 +81,6 @@ impl Links {
             down_reason: String::new(),
             last_heard: None,
             peer_position: None,
-            peer_in_sync: false,
             highest_seen: Epoch::NONE,
             round_trip_us: None,
         }
@@ -130,10 +128,6 @@ impl Links {
         self.peer_position
     }
 
-    pub(super) fn peer_in_sync(&self) -> bool {
-        self.peer_in_sync
-    }
-
     pub(super) fn highest_seen(&self) -> Epoch {
         self.highest_seen
     }
@@ -161,14 +155,12 @@ impl Links {
     }
 
     /// The peer says where it stands.
-    pub(super) fn peer_at(&mut self, position: Position, own: Position) {
+    pub(super) fn peer_at(&mut self, position: Position) {
         self.peer_position = Some(position);
-        self.peer_in_sync = position == own;
     }
 
     pub(super) fn forget_peer(&mut self) {
         self.peer_position = None;
-        self.peer_in_sync = false;
         self.last_heard = None;
         self.refusal = None;
         self.held = false;

@@ -39,8 +39,8 @@ impl Engine {
             Standing::Yielding => self.drop_commits(),
             Standing::Broken => {
                 self.drop_commits();
-                self.drop_waiting_work();
                 self.close_all_links(now, None, "the store failed");
+                self.drop_waiting_work();
             }
             Standing::Inquiring | Standing::Following | Standing::TakingTail => {}
         }
@@ -193,8 +193,7 @@ impl Engine {
         let Some(winner) = self.session.winner() else {
             return self.persist_yield();
         };
-        let own = self.head.revision;
-        match self.history.relate(own, &winner.history, winner.position.revision) {
+        match self.relation(winner) {
             Relation::Same | Relation::Ahead => self.persist_yield(),
             Relation::Behind => self.quarantine(winner.position.revision),
             Relation::Diverged { common } => self.quarantine(common),

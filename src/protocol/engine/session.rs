@@ -35,12 +35,24 @@ pub(super) struct Session {
     waiting: (usize, usize),
     /// How far the source's own log is durable, by its last word.
     mark: Option<Revision>,
+    /// The last position that is common with a master that was refused.
+    common: Option<Revision>,
 }
 
 impl Session {
     /// The staged snapshot is complete; whatever it lacks is asked for by the next session.
     pub(super) fn caught_up(&mut self) {
         self.lacks = false;
+    }
+
+    /// A master was refused; up to here its history is this node's.
+    pub(super) fn refused_at(&mut self, common: Revision) {
+        self.common = Some(common);
+    }
+
+    /// The last position that is common with a master that was refused.
+    pub(super) fn last_common(&self) -> Revision {
+        self.common.unwrap_or(Revision::NONE)
     }
 
     /// Two nodes met and agreed.
@@ -383,7 +395,7 @@ impl Engine {
                 SourceOut::CloseSnapshot { transfer } => self.out.push(Action::CloseSnapshot { transfer }),
                 SourceOut::Synced { how, position, entries, bytes, took } => {
                     self.peer_confirmed(now);
-                    self.links.peer_at(position, self.head);
+                    self.links.peer_at(position);
                     self.tell_synced(how, position, entries, bytes, took);
                     if self.facts.role == Role::Master {
                         self.recovered(now, how);
@@ -437,7 +449,7 @@ impl Engine {
 
     fn sink_synced(&mut self, now: Now, how: How, position: Position, entries: u64, bytes: u64, took: Duration) {
         self.session.lacks = false;
-        self.links.peer_at(position, self.head);
+        self.links.peer_at(position);
         self.tell_synced(how, position, entries, bytes, took);
         if self.facts.role == Role::Master {
             // The tail is taken over: this node may lead again.
@@ -466,13 +478,13 @@ impl Engine {
             self.out.push(Action::Confirm { upto: confirmed });
         }
         if let Some(position) = self.session.confirmed() {
-            self.links.peer_at(position, self.head);
+            self.links.peer_at(position);
         }
     }
 
     /// The peer says in a heartbeat where it stands.
     pub(super) fn peer_position(&mut self, now: Now, link: LinkId, position: Position) {
-        self.links.peer_at(position, self.head);
+        self.links.peer_at(position);
         let differs = position.revision == self.head.revision && position.digest != self.head.digest;
         let settled = !self.session.in_progress() && self.batches.is_idle();
         if differs && settled && self.links.is_active(link) {

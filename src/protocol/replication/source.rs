@@ -281,7 +281,6 @@ impl Source {
 
     fn repair(&mut self, ground: Ground<'_>, need: Need, at: Moment, out: &mut Vec<SourceOut>) {
         let target = ground.head.revision;
-        let reported = self.repair.reported;
         self.sent = self.peer.revision;
         match need {
             Need::Nothing => {
@@ -294,8 +293,6 @@ impl Source {
             }
             Need::Log => {
                 self.repair = Progress::new(How::Incremental, at, self.peer.revision.seq, target);
-                // A session that was in sync and goes on after a refusal has nothing to report again.
-                self.repair.reported = reported;
                 out.push(SourceOut::Send(Message::Repair(Repair::Incremental { to: target })));
                 self.state = State::Live { reading: false };
             }
@@ -349,7 +346,6 @@ impl Source {
         self.peer = position;
         if self.state == State::Troubled {
             let need = if ground.reaches(position.revision) { Need::Log } else { Need::Snapshot };
-            self.repair.reported = false;
             self.state = State::Draining { then: need };
         }
         if position.revision == ground.head.revision && position.digest != ground.head.digest {
