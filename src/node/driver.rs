@@ -9,9 +9,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
+use super::dial::DialFailure;
 use super::enrol::Ask;
 use super::hooks::Host;
 use super::inbox::{Alarm, Alarms, Inbox, Input, Wake};
+use super::join::Joining;
 use super::link::{Connection, Link, LinkContext, Share};
 use super::listener::{Pin, Porch};
 use super::persist::{Keeper, Outcome};
@@ -61,11 +63,12 @@ pub struct Tools {
     pub links_over: mpsc::Receiver<()>,
     /// Tried beside the peer's learnt address.
     pub master_address: Option<String>,
-    pub connect_timeout: Duration,
     pub drain_timeout: Duration,
     /// End of this node's certificate, seconds since 1970.
     pub certificate_ends: i64,
     pub place: Place,
+    /// An enrolment that is stored here and perhaps not with the master.
+    pub unconfirmed: Option<Joining>,
     /// Ends the node's tasks with the driver.
     pub scope: Scope,
 }
@@ -168,7 +171,7 @@ impl Driver {
             Input::LinkDown { link, reason } => self.drop_link(link, reason),
             Input::Dialled { outcome: Ok(connection), pin } => self.take_link(connection, pin, true),
             Input::Dialled { outcome: Err(failure), .. } => {
-                self.tell(Event::DialFailed { how: failure.how, reason: failure.reason });
+                self.take_dial_failure(failure);
             }
             Input::Accepted { connection, pin } => self.take_link(connection, pin, false),
             Input::EnrolAsked(ask) => self.take_ask(ask),
@@ -207,6 +210,10 @@ impl Driver {
     /// After every turn: maintenance where it is due, and status.
     fn settle(&mut self) {
         self.maintain();
+        self.publish_status();
+    }
+
+    fn publish_status(&self) {
         let clock = &self.tools.environment.clock;
         let (at, wall_ms) = (clock.now(), clock.wall_ms());
         self.voice.publish(self.tools.place.status(self.engine.status(at, wall_ms), at));
@@ -248,6 +255,16 @@ impl Driver {
         let link = LinkId(self.number());
         self.links.insert(link, Link::open(link, connection, &self.tools.links));
         self.tell(Event::LinkUp { link, dialled });
+    }
+
+    /// A peer that refuses this node, whose enrolment it may not have stored, is asked again, once.
+    fn take_dial_failure(&mut self, DialFailure { how, reason }: DialFailure) {
+        if how == DialTrouble::RefusedByPeer
+            && let Some(joining) = self.tools.unconfirmed.take()
+        {
+            self.spawn(joining.finish());
+        }
+        self.tell(Event::DialFailed { how, reason });
     }
 
     /// A link is gone by itself, or for a reason that came up here.
@@ -344,8 +361,7 @@ impl Driver {
         let links_over = async { while tools.links_over.recv().await.is_some() {} };
         tools.environment.within(bound, links_over).await;
         tools.environment.within(tools.drain_timeout, tools.keeper.close()).await;
-        let (at, wall_ms) = (tools.environment.clock.now(), tools.environment.clock.wall_ms());
-        self.voice.publish(tools.place.status(self.engine.status(at, wall_ms), at));
+        self.publish_status();
         self.voice.stop();
     }
 

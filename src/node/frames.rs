@@ -1,14 +1,12 @@
-//! Frames between the socket and the node: how they are read from a stream, and how they look as bytes.
+//! Frames between the socket and the driver. How they look as bytes is `protocol::wire`'s.
 
 use std::io;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use crate::protocol::wire::{self, Bulk, Frame, FrameDecoder, FrameKind, Message};
-
-/// Read at once where nothing is wanted any more.
-const READ_BYTES: usize = 8 * 1024;
+use crate::model::limits::FRAME_READ_BYTES_MIN;
+use crate::protocol::wire::{Bulk, FrameDecoder, FrameKind, Message, WireError, decode, decode_bulk};
 
 /// What a peer sent.
 #[derive(Debug, PartialEq)]
@@ -30,74 +28,43 @@ pub enum FrameError {
     Broken(#[source] io::Error),
     /// What came is no frame of ours.
     #[error("the peer breaks the protocol: {0}")]
-    Protocol(String),
+    Protocol(#[from] WireError),
 }
 
 /// Reads frames. Holds one frame at the most, and a read's worth beyond it.
 pub struct FrameReader<R> {
     stream: R,
     decoder: FrameDecoder,
-    /// The frame that was the first word.
-    first: Option<Frame>,
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
     pub fn new(stream: R) -> Self {
-        Self { stream, decoder: FrameDecoder::link(), first: None }
-    }
-
-    /// Waits until the peer has said its first frame.
-    pub async fn first_word(&mut self) -> Result<(), FrameError> {
-        if self.first.is_none() {
-            self.first = Some(self.frame().await?);
-        }
-        Ok(())
+        Self { stream, decoder: FrameDecoder::link() }
     }
 
     /// The next frame.
     pub async fn next(&mut self) -> Result<Received, FrameError> {
-        let frame = match self.first.take() {
-            Some(frame) => frame,
-            None => self.frame().await?,
-        };
-        let received = match frame.kind {
-            FrameKind::Control => wire::decode(&frame.payload).map(Received::Control),
-            _ => wire::decode_bulk(frame).map(|(what, bytes)| Received::Bulk(what, bytes)),
-        };
-        received.map_err(|error| FrameError::Protocol(error.to_string()))
-    }
-
-    /// Reads and forgets until the peer's end.
-    pub async fn discard(&mut self) {
-        let mut buffer = BytesMut::with_capacity(READ_BYTES);
-        while matches!(self.stream.read_buf(&mut buffer).await, Ok(1..)) {
-            buffer.clear();
-        }
-    }
-
-    /// Reads until a whole frame is at hand.
-    async fn frame(&mut self) -> Result<Frame, FrameError> {
-        loop {
-            if let Some(frame) = self.decoder.next().map_err(|error| FrameError::Protocol(error.to_string()))? {
-                return Ok(frame);
+        let frame = loop {
+            if let Some(frame) = self.decoder.next()? {
+                break frame;
             }
             match self.stream.read_buf(self.decoder.buffer()).await {
                 Ok(0) => return Err(FrameError::Closed),
                 Ok(_) => {}
+                // A TLS stream that ends without saying so.
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(FrameError::Closed),
                 Err(error) => return Err(FrameError::Broken(error)),
             }
+        };
+        match frame.kind {
+            FrameKind::Control => Ok(Received::Control(decode(&frame.payload)?)),
+            _ => decode_bulk(frame).map(|(what, bytes)| Received::Bulk(what, bytes)).map_err(FrameError::Protocol),
         }
     }
-}
 
-/// A control message as a frame, header included.
-pub fn control_frame(message: &Message) -> Result<Bytes, String> {
-    wire::encode(message).map_err(|error| error.to_string())
-}
-
-/// All of a bulk frame but its `bytes`, which follow it.
-pub fn bulk_frame(what: &Bulk, bytes: usize) -> Result<Bytes, String> {
-    let prefix = wire::encode_bulk(what, bytes).map_err(|error| error.to_string())?;
-    Ok(Bytes::copy_from_slice(prefix.as_ref()))
+    /// Reads and forgets until the peer's end.
+    pub async fn discard(&mut self) {
+        let mut bytes = vec![0; FRAME_READ_BYTES_MIN];
+        while matches!(self.stream.read(&mut bytes).await, Ok(1..)) {}
+    }
 }

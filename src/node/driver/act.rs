@@ -132,8 +132,7 @@ impl Driver {
         addresses.retain(|address| !address.is_empty());
         addresses.dedup();
         let (environment, tls) = (self.tools.environment.clone(), self.tools.tls.clone());
-        let inputs = self.tools.links.inputs.clone();
-        let pin = self.tools.porch.pins.get();
+        let (inputs, pin) = (self.tools.links.inputs.clone(), self.tools.porch.pins.get());
         self.spawn(async move {
             let outcome = dial(environment, tls, addresses, within).await;
             drop(inputs.send(Input::Dialled { outcome, pin }).await);
