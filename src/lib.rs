@@ -11,6 +11,9 @@
 )]
 #![allow(dead_code, unused_imports)] // SKELETON: removed when the modules are in
 
+#[cfg(any(fuzzing, test))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub(crate) mod identity;
 pub(crate) mod model;
 pub(crate) mod node;
@@ -19,7 +22,7 @@ pub(crate) mod store;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
-pub use identity::{EnrolError, IdentityError, JoinToken};
+pub use identity::{EnrolError, IdentityError, JoinToken, ParseTokenError};
 pub use model::{
     Change, ChangeSet, Conflict, Digest, Epoch, Era, Expected, Guard, History, Key, Limit, NodeId, PairId, Position,
     Revision, limits,

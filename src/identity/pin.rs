@@ -54,7 +54,7 @@ impl Shown {
     ///
     /// rustls verifies the handshake's signature with the key that *its* parser finds. Were ours to find another one in
     /// the same bytes, the key that is pinned and the key that signed would differ; so both must agree.
-    pub(super) fn read(certificate: &CertificateDer<'_>) -> Option<Self> {
+    pub(crate) fn read(certificate: &CertificateDer<'_>) -> Option<Self> {
         if certificate.len() > CERTIFICATE_BYTES_MAX {
             return None;
         }

@@ -141,20 +141,23 @@ mod keys {
         assert!((left - CERTIFICATE_LIFE.as_secs() as i64).abs() < 60, "{left}");
     }
 
-    /// Written by an earlier build, with either provider: what is in data directories stays readable.
+    /// Written by earlier builds with either provider: what is in data directories stays readable by both.
     #[test]
     fn an_identity_of_old_is_read() {
-        let pem = String::from_utf8(golden::read("identity")).unwrap();
-        let node = NodeId(golden::read("identity-node").try_into().unwrap());
-        assert_eq!(Identity::from_pem(&pem).unwrap().node(), node);
+        for provider in ["aws-lc-rs", "ring"] {
+            let pem = String::from_utf8(golden::read(&format!("identity-{provider}"))).unwrap();
+            let node = NodeId(golden::read(&format!("identity-{provider}-node")).try_into().unwrap());
+            assert_eq!(Identity::from_pem(&pem).unwrap().node(), node);
+        }
     }
 
     #[test]
     #[ignore = "writes golden copies; run it once with SHADOWPAIR_BLESS=1 where there are none"]
     fn bless_an_identity() {
         let identity = Identity::generate().unwrap();
-        golden::compare("identity", identity.to_pem().as_bytes());
-        golden::compare("identity-node", &identity.node().0);
+        let provider = if cfg!(feature = "aws-lc-rs") { "aws-lc-rs" } else { "ring" };
+        golden::compare(&format!("identity-{provider}"), identity.to_pem().as_bytes());
+        golden::compare(&format!("identity-{provider}-node"), &identity.node().0);
     }
 
     #[test]
@@ -219,6 +222,26 @@ mod pinned {
             tokio::join!(master.tls.accept(accepted.unwrap().0, false), shadow.tls.connect(dialled.unwrap()));
         link(accepted);
         connected.unwrap();
+    }
+
+    /// Each node has the provider that its host chose.
+    #[cfg(all(feature = "aws-lc-rs", feature = "ring"))]
+    #[tokio::test]
+    async fn over_two_providers() {
+        use rustls::crypto::{aws_lc_rs, ring};
+        for swapped in [false, true] {
+            let (mut master, mut shadow) = pair();
+            let mut providers = [aws_lc_rs::default_provider(), ring::default_provider()].map(Arc::new);
+            if swapped {
+                providers.reverse();
+            }
+            let [one, other] = providers;
+            master.tls = Tls::new(&master.identity, master.pins.clone(), one).unwrap();
+            shadow.tls = Tls::new(&shadow.identity, shadow.pins.clone(), other).unwrap();
+            let (accepted, connected) = meet(&master, &shadow).await;
+            link(accepted);
+            connected.unwrap();
+        }
     }
 
     #[tokio::test]

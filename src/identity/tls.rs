@@ -252,6 +252,7 @@ async fn read_client_hello<S: Stream>(stream: &mut S) -> Result<rustls::server::
     let mut buffer = [0; KIB];
     let mut first = None;
     let mut total = 0;
+    let endless = || Refused::Unpermitted("a TLS hello that does not end".into());
     loop {
         let read = stream.read(&mut buffer).await.map_err(Refused::Broken)?;
         let mut bytes = buffer.get(..read).unwrap_or_default();
@@ -261,12 +262,15 @@ async fn read_client_hello<S: Stream>(stream: &mut S) -> Result<rustls::server::
         let opening = *first.get_or_insert_with(|| opening(bytes));
         total += read;
         while !bytes.is_empty() {
-            acceptor.read_tls(&mut bytes).map_err(Refused::Broken)?;
+            match acceptor.read_tls(&mut bytes) {
+                Ok(taken) if taken > 0 => {}
+                _ => return Err(endless()),
+            }
         }
         match acceptor.accept() {
             Ok(Some(hello)) => return Ok(hello),
             Ok(None) if total <= CLIENT_HELLO_BYTES_MAX => {}
-            Ok(None) => return Err(Refused::Unpermitted("a TLS hello that does not end".into())),
+            Ok(None) => return Err(endless()),
             Err((error, mut alert)) => {
                 let mut bytes = Vec::new();
                 if alert.write_all(&mut bytes).is_ok() {

@@ -3,19 +3,19 @@
 use std::future::Future;
 use std::time::Duration;
 
-use super::frames::FrameError;
 use super::link::Connection;
-use super::seam::{BoxStream, Environment};
-use crate::identity::{Refused, Tls, refused_by_peer};
+use super::seam::Environment;
+use crate::identity::{Refused, Tls};
 use crate::model::limits::DIAL_HEAD_START;
+use crate::protocol::engine::DialTrouble;
 
 /// Why a dial led to no link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DialFailure {
+    /// In which way.
+    pub how: DialTrouble,
     /// For people.
     pub reason: String,
-    /// One side's TLS refused the other.
-    pub refused: bool,
 }
 
 /// Dials these addresses, the second a little after the first or when that failed; the first that answers wins.
@@ -27,7 +27,8 @@ pub async fn dial(
 ) -> Result<Connection, DialFailure> {
     let mut addresses = addresses.into_iter();
     let Some(first) = addresses.next() else {
-        return Err(DialFailure { reason: "the peer's address is not known".into(), refused: false });
+        let reason = "the peer's address is not known".into();
+        return Err(DialFailure { how: DialTrouble::Unreachable, reason });
     };
     let race = async {
         let one = attempt(&environment, &tls, first);
@@ -36,8 +37,9 @@ pub async fn dial(
             Some(second) => race(&environment, one, attempt(&environment, &tls, second)).await,
         }
     };
-    let late = || DialFailure { reason: format!("no answer within {timeout:?}"), refused: false };
-    environment.within(timeout, race).await.unwrap_or_else(|| Err(late()))
+    let reason = || format!("no answer within {timeout:?}");
+    let late = || Err(DialFailure { how: DialTrouble::Unreachable, reason: reason() });
+    environment.within(timeout, race).await.unwrap_or_else(late)
 }
 
 /// The first success of two, or both failures as one.
@@ -69,28 +71,29 @@ async fn race<T>(
     }
 }
 
-/// One address: a TLS 1.3 server that refuses our certificate says so only after our side of the handshake is done, so
-/// a connection counts from the peer's first word on.
+/// One address.
 async fn attempt(environment: &Environment, tls: &Tls, address: String) -> Result<Connection, DialFailure> {
-    let at = |reason: String, refused| DialFailure { reason: format!("{address}: {reason}"), refused };
-    let stream = environment.net.connect(address.clone()).await.map_err(|error| at(error.to_string(), false))?;
-    let stream = tls.connect(stream).await.map_err(|error| {
-        let refused = matches!(error, Refused::Unpermitted(_) | Refused::ByPeer(_));
-        at(error.to_string(), refused)
-    })?;
-    let mut connection = Connection::new(Box::new(stream) as BoxStream);
-    match connection.reader.first_word().await {
-        Ok(()) => Ok(connection),
-        Err(FrameError::Broken(error)) if refused_by_peer(&error) => {
-            Err(at("the peer refuses this node's certificate".into(), true))
-        }
-        Err(error) => Err(at(error.to_string(), false)),
+    let at = |reason: String, how| DialFailure { how, reason: format!("{address}: {reason}") };
+    let stream = environment.net.connect(address.clone()).await;
+    let stream = stream.map_err(|error| at(error.to_string(), DialTrouble::Unreachable))?;
+    match tls.connect(stream).await {
+        Ok(stream) => Ok(Connection::new(Box::new(stream))),
+        Err(error @ Refused::Unpermitted(_)) => Err(at(error.to_string(), DialTrouble::WrongKey)),
+        Err(error @ Refused::ByPeer(_)) => Err(at(error.to_string(), DialTrouble::RefusedByPeer)),
+        Err(error @ Refused::Broken(_)) => Err(at(error.to_string(), DialTrouble::Unreachable)),
     }
 }
 
 impl DialFailure {
+    /// Of two, the one that says most of the peer counts: it refuses this node, somebody else is there, nobody is.
     fn and(self, other: Self) -> Self {
-        Self { reason: format!("{}; {}", self.reason, other.reason), refused: self.refused || other.refused }
+        let weight = |how| match how {
+            DialTrouble::Unreachable => 0,
+            DialTrouble::WrongKey => 1,
+            DialTrouble::RefusedByPeer => 2,
+        };
+        let how = if weight(other.how) > weight(self.how) { other.how } else { self.how };
+        Self { how, reason: format!("{}; {}", self.reason, other.reason) }
     }
 }
 
@@ -99,7 +102,8 @@ mod tests {
     use super::*;
 
     fn failure(reason: &str, refused: bool) -> DialFailure {
-        DialFailure { reason: reason.into(), refused }
+        let how = if refused { DialTrouble::RefusedByPeer } else { DialTrouble::Unreachable };
+        DialFailure { how, reason: reason.into() }
     }
 
     #[tokio::test]

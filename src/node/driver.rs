@@ -9,9 +9,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
+use super::dial::DialFailure;
 use super::enrol::Ask;
 use super::hooks::Host;
 use super::inbox::{Alarm, Alarms, Inbox, Input, Wake};
+use super::join::Joining;
 use super::link::{Connection, Link, LinkContext, Share};
 use super::listener::{Pin, Porch};
 use super::persist::{Keeper, Outcome};
@@ -22,8 +24,8 @@ use crate::identity::Tls;
 use crate::model::ChangeSet;
 use crate::model::limits::{CERTIFICATE_CHECK, CERTIFICATE_WARN_DAYS, LINGER, MAINTENANCE_PAUSE, WAKE_UPS_MAX};
 use crate::protocol::engine::{
-    Action, Answer, BulkId, Command, DiskFailure, Engine, EnrolVerdict, Event, LinkId, Moment, Notice, Now, Receipt,
-    Refused, Ticket,
+    Action, Answer, BulkId, Command, DialTrouble, DiskFailure, Engine, EnrolVerdict, Event, LinkId, Moment, Notice,
+    Now, Receipt, Refused, Ticket,
 };
 use crate::protocol::wire::Bulk;
 use crate::store::Reader;
@@ -61,11 +63,12 @@ pub struct Tools {
     pub links_over: mpsc::Receiver<()>,
     /// Tried beside the peer's learnt address.
     pub master_address: Option<String>,
-    pub connect_timeout: Duration,
     pub drain_timeout: Duration,
     /// End of this node's certificate, seconds since 1970.
     pub certificate_ends: i64,
     pub place: Place,
+    /// An enrolment that is stored here and perhaps not with the master.
+    pub unconfirmed: Option<Joining>,
     /// Ends the node's tasks with the driver.
     pub scope: Scope,
 }
@@ -168,7 +171,7 @@ impl Driver {
             Input::LinkDown { link, reason } => self.drop_link(link, reason),
             Input::Dialled { outcome: Ok(connection), pin } => self.take_link(connection, pin, true),
             Input::Dialled { outcome: Err(failure), .. } => {
-                self.tell(Event::DialFailed { reason: failure.reason, refused: failure.refused });
+                self.take_dial_failure(failure);
             }
             Input::Accepted { connection, pin } => self.take_link(connection, pin, false),
             Input::EnrolAsked(ask) => self.take_ask(ask),
@@ -207,8 +210,13 @@ impl Driver {
     /// After every turn: maintenance where it is due, and status.
     fn settle(&mut self) {
         self.maintain();
-        let at = self.tools.environment.clock.now();
-        self.voice.publish(self.tools.place.status(self.engine.status(at), at));
+        self.publish_status();
+    }
+
+    fn publish_status(&self) {
+        let clock = &self.tools.environment.clock;
+        let (at, wall_ms) = (clock.now(), clock.wall_ms());
+        self.voice.publish(self.tools.place.status(self.engine.status(at, wall_ms), at));
     }
 
     fn take_commit(&mut self, changes: ChangeSet, place: QueuePlace, answer: oneshot::Sender<Answer>) {
@@ -239,13 +247,24 @@ impl Driver {
     fn take_link(&mut self, connection: Connection, pin: Pin, dialled: bool) {
         if pin.is_none() || pin != self.tools.porch.pins.get() {
             if dialled {
-                self.tell(Event::DialFailed { reason: "the pairing changed meanwhile".into(), refused: false });
+                let reason = "the pairing changed meanwhile".into();
+                self.tell(Event::DialFailed { how: DialTrouble::Unreachable, reason });
             }
             return;
         }
         let link = LinkId(self.number());
         self.links.insert(link, Link::open(link, connection, &self.tools.links));
         self.tell(Event::LinkUp { link, dialled });
+    }
+
+    /// A peer that refuses this node, whose enrolment it may not have stored, is asked again, once.
+    fn take_dial_failure(&mut self, DialFailure { how, reason }: DialFailure) {
+        if how == DialTrouble::RefusedByPeer
+            && let Some(joining) = self.tools.unconfirmed.take()
+        {
+            self.spawn(joining.finish());
+        }
+        self.tell(Event::DialFailed { how, reason });
     }
 
     /// A link is gone by itself, or for a reason that came up here.
@@ -342,8 +361,7 @@ impl Driver {
         let links_over = async { while tools.links_over.recv().await.is_some() {} };
         tools.environment.within(bound, links_over).await;
         tools.environment.within(tools.drain_timeout, tools.keeper.close()).await;
-        let at = tools.environment.clock.now();
-        self.voice.publish(tools.place.status(self.engine.status(at), at));
+        self.publish_status();
         self.voice.stop();
     }
 

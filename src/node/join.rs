@@ -1,10 +1,9 @@
 //! Enrolment as the shadow sees it.
 //!
 //! Both sides store the pairing, the shadow first. An answer that is lost on the way is asked for again with the same
-//! token and key, and answered alike: the shadow does so within the same start, and, where it was stopped in between,
-//! at later starts with the same arguments as long as it has not met its master. A refusal then means that the master
-//! has stored the pairing already, or that the token is worth nothing any more (the way out is an empty directory and a
-//! new token).
+//! token and key, and answered alike: the shadow does so within the same start, and again, now or at a later start with
+//! the same arguments, when the master turns its link away although it has never met it. Where the token is worth nothing
+//! any more by then, the way out is an empty directory and a new token.
 
 use std::time::Duration;
 
@@ -106,6 +105,16 @@ impl Joining {
         false
     }
 
+    /// Asks again for an enrolment that is stored here and perhaps not with the master.
+    pub async fn finish(mut self) {
+        self.until = self.environment.after(ENROL_TIMEOUT);
+        let finished = match self.enrol().await {
+            Ok(enrolling) => self.confirm(enrolling).await,
+            Err(_) => false,
+        };
+        tracing::info!(finished, "the enrolment was asked for again");
+    }
+
     /// Name, TCP, TLS and the master's answer, in bounded time.
     async fn try_once(&self) -> Result<Enrolling<BoxStream>, TryError> {
         let again = |error: std::io::Error| TryError::Again(error.to_string());
@@ -126,14 +135,6 @@ impl Joining {
 
     fn rest(&self) -> Duration {
         Duration::from_micros(self.until.0.saturating_sub(self.environment.clock.now().0))
-    }
-}
-
-/// Asks again for an enrolment that is stored here and perhaps not with the master.
-pub async fn finish_enrolment(joining: Joining) {
-    match joining.enrol().await {
-        Ok(enrolling) => drop(joining.confirm(enrolling).await),
-        Err(error) => tracing::debug!(%error, "the enrolment was not asked for again with success"),
     }
 }
 

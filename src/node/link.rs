@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::{mpsc, oneshot};
 
-use super::frames::{FrameError, FrameReader, Received, bulk_frame, control_frame};
+use super::frames::{FrameError, FrameReader, Received};
 use super::inbox::Input;
 use super::push::{Push, Pusher};
 use super::seam::{BoxStream, Environment};
@@ -16,7 +16,7 @@ use crate::model::limits::{
     BULK_OVERHEAD_BYTES, LINGER, LINK_BULK_BYTES_MAX, LINK_BULK_QUEUE_MAX, LINK_CONTROL_QUEUE_MAX, LINK_PUSHES_MAX,
 };
 use crate::protocol::engine::LinkId;
-use crate::protocol::wire::{Bulk, Message};
+use crate::protocol::wire::{Bulk, BulkPrefix, Message, WireError, encode, encode_bulk};
 
 /// The driver's end of a link. Dropping it cuts the link; [`Link::close`] lets it say its last words first.
 pub struct Link {
@@ -36,14 +36,17 @@ pub enum LinkError {
     Pushes,
     /// The message cannot be written.
     #[error("a message could not be encoded: {0}")]
-    Encode(String),
+    Encode(#[from] WireError),
 }
 
-/// A connection that is authenticated and, where dialled, has heard a first word.
+/// A connection whose both ends have accepted each other.
 pub struct Connection {
     pub reader: FrameReader<ReadHalf<BoxStream>>,
     pub writer: WriteHalf<BoxStream>,
 }
+
+/// What is written before the bytes of a bulk frame, and the bytes.
+pub type BulkFrame = (BulkPrefix, Bytes);
 
 /// Bytes of bulk that a link received and that are not stored yet. Clones share.
 #[derive(Clone, Debug, Default)]
@@ -103,7 +106,7 @@ impl Link {
 
     /// Queues a control message; never waits.
     pub fn send(&self, message: &Message) -> Result<(), LinkError> {
-        let frame = control_frame(message).map_err(LinkError::Encode)?;
+        let frame = encode(message)?;
         self.control.try_send(frame).map_err(|_| LinkError::Stuck)
     }
 
@@ -200,7 +203,7 @@ enum End {
 async fn write<W: AsyncWrite + Unpin>(
     writer: &mut W,
     control: &mut mpsc::Receiver<Bytes>,
-    bulk: &mut mpsc::Receiver<(Bytes, Bytes)>,
+    bulk: &mut mpsc::Receiver<BulkFrame>,
 ) -> End {
     let mut batch = BytesMut::new();
     let broken = |error| End::Lost(FrameError::Broken(error).to_string());
@@ -211,7 +214,7 @@ async fn write<W: AsyncWrite + Unpin>(
                 Some(frame) => write_control(writer, frame, control, &mut batch).await,
                 None => return writer.shutdown().await.map_or_else(broken, |()| End::Said),
             },
-            Some((head, bytes)) = bulk.recv() => write_bulk(writer, &head, &bytes).await,
+            Some((head, bytes)) = bulk.recv() => write_bulk(writer, head.as_ref(), &bytes).await,
         };
         let flushed = match written {
             Ok(()) if control.is_empty() && bulk.is_empty() => writer.flush().await,
@@ -244,7 +247,78 @@ async fn write_bulk<W: AsyncWrite + Unpin>(writer: &mut W, head: &[u8], bytes: &
 }
 
 /// A bulk frame for the lane: its head and its bytes, which are not copied.
-pub fn bulk_of(what: &Bulk, bytes: Bytes) -> Result<(Bytes, Bytes), LinkError> {
-    let head = bulk_frame(what, bytes.len()).map_err(LinkError::Encode)?;
-    Ok((head, bytes))
+pub fn bulk_frame(what: &Bulk, bytes: Bytes) -> Result<BulkFrame, LinkError> {
+    Ok((encode_bulk(what, bytes.len())?, bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Epoch, Revision};
+
+    const WHAT: Bulk = Bulk::Snapshot { transfer: 7 };
+
+    fn heartbeat(nonce: u64) -> Message {
+        let position = crate::model::Position::NONE;
+        let role = crate::protocol::wire::Role::Shadow;
+        let ack =
+            crate::protocol::wire::HeartbeatAck { nonce, role, epoch: Epoch::FIRST, position, promise: Duration::ZERO };
+        Message::HeartbeatAck(ack)
+    }
+
+    #[tokio::test]
+    async fn control_overtakes_bulk_between_frames_and_a_closed_link_says_all_its_words() {
+        let (mut here, there) = tokio::io::duplex(64);
+        let (control, mut control_lane) = mpsc::channel(8);
+        let (bulk, mut bulk_lane) = mpsc::channel(8);
+        for _ in 0..2 {
+            bulk.try_send(bulk_frame(&WHAT, Bytes::from(vec![1; 500])).unwrap()).unwrap();
+        }
+        let mut reader = FrameReader::new(there);
+        let writer = tokio::spawn(async move {
+            let end = write(&mut here, &mut control_lane, &mut bulk_lane).await;
+            (matches!(end, End::Said), bulk_lane)
+        });
+        // The first bulk frame is under way when control is queued: it is finished, then control comes, then the rest.
+        assert!(matches!(reader.next().await, Ok(Received::Bulk(WHAT, bytes)) if bytes.len() == 500));
+        control.try_send(encode(&heartbeat(1)).unwrap()).unwrap();
+        control.try_send(encode(&heartbeat(2)).unwrap()).unwrap();
+        drop(control);
+        let mut seen = Vec::new();
+        while let Ok(received) = reader.next().await {
+            seen.push(matches!(received, Received::Control(_)));
+        }
+        assert_eq!(seen.iter().filter(|control| **control).count(), 2, "{seen:?}");
+        assert!(writer.await.unwrap().0);
+    }
+
+    #[tokio::test]
+    async fn what_is_no_frame_ends_the_link() {
+        let (mut here, there) = tokio::io::duplex(1024);
+        here.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+        assert!(matches!(FrameReader::new(there).next().await, Err(FrameError::Protocol(_))));
+        let (here, there) = tokio::io::duplex(1024);
+        drop(here);
+        assert!(matches!(FrameReader::new(there).next().await, Err(FrameError::Closed)));
+    }
+
+    #[test]
+    fn bulk_that_nobody_stores_is_bounded_in_bytes_and_number() {
+        let unstored = Unstored::default();
+        let large = unstored.take(LINK_BULK_BYTES_MAX - BULK_OVERHEAD_BYTES).expect("room");
+        assert!(unstored.take(0).is_none());
+        drop(large);
+        let small: Vec<_> = std::iter::from_fn(|| unstored.take(0)).collect();
+        assert_eq!(small.len(), LINK_BULK_BYTES_MAX / BULK_OVERHEAD_BYTES);
+        drop(small);
+        assert_eq!(unstored.0.load(SeqCst), 0);
+    }
+
+    #[test]
+    fn bulk_is_sent_without_being_copied() {
+        let bytes = Bytes::from(vec![3; 1000]);
+        let what = Bulk::Records { after: Revision::NONE, last: Revision::NONE, durable: Revision::NONE };
+        let (_, sent) = bulk_frame(&what, bytes.clone()).unwrap();
+        assert_eq!(sent.as_ptr(), bytes.as_ptr());
+    }
 }

@@ -22,21 +22,21 @@ use crate::protocol::engine::{Event, Facts, Moment, TokenFacts};
 pub struct Porch {
     /// Who may become a link.
     pub pins: Pins,
-    /// Enabled, and no peer yet.
-    enrolling: AtomicBool,
+    /// High availability is enabled.
+    enabled: AtomicBool,
     tokens: ArcSwap<Vec<TokenFacts>>,
     asks: AtomicU64,
 }
 
 impl Porch {
     pub fn new(pins: Pins) -> Self {
-        let (enrolling, tokens) = (AtomicBool::new(false), ArcSwap::default());
-        Self { pins, enrolling, tokens, asks: AtomicU64::new(0) }
+        let (enabled, tokens) = (AtomicBool::new(false), ArcSwap::default());
+        Self { pins, enabled, tokens, asks: AtomicU64::new(0) }
     }
 
     /// Takes over what the engine says now; returns whether another node, or nobody, is permitted since.
     pub fn update(&self, facts: &Facts) -> bool {
-        self.enrolling.store(facts.enabled && facts.peer.is_none(), SeqCst);
+        self.enabled.store(facts.enabled, SeqCst);
         if **self.tokens.load() != facts.tokens {
             self.tokens.store(Arc::new(facts.tokens.clone()));
         }
@@ -48,9 +48,10 @@ impl Porch {
         changed
     }
 
-    /// Tokens that are worth something at this time of the wall clock; none while nobody may enrol.
+    /// Tokens that are worth something at this time of the wall clock. The enrolment protocol is answered while there is
+    /// one; whether there is room for a shadow is the engine's to say, with its reason.
     pub fn secrets(&self, wall_ms: u64) -> Vec<[u8; 16]> {
-        if !self.enrolling.load(SeqCst) {
+        if !self.enabled.load(SeqCst) {
             return Vec::new();
         }
         let tokens = self.tokens.load();
@@ -113,6 +114,7 @@ impl Guest {
             // A sender that is gone without a word means that the guest is known by now: this branch is off then.
             Ok(()) = evicted => Some(format!("dropped: more than {UNAUTHENTICATED_MAX} connections without a certificate")),
         };
+        self.place.leave();
         if let Some(reason) = refusal {
             self.turned_away.report(&self.door, self.from, reason).await;
         }
@@ -201,39 +203,72 @@ impl Drop for Place {
     }
 }
 
-/// Who was turned away, told to the engine at most once per interval; those between are counted. Clones share.
+/// Who was turned away, told to the engine at most once per interval: the first at once, those that follow together at
+/// the interval's end. Clones share.
 #[derive(Clone, Default)]
 struct TurnedAway(Arc<Mutex<Tally>>);
 
 #[derive(Default)]
 struct Tally {
     quiet_until: Moment,
+    /// How many went untold in this interval; the first of them waits to tell.
     untold: u64,
+}
+
+/// What one who was turned away has to do about it.
+#[derive(Debug, PartialEq, Eq)]
+enum Duty {
+    /// Tell.
+    Tell,
+    /// Wait until then, and tell for all that came meanwhile.
+    TellAt(Moment),
+    /// Nothing: another one tells.
+    Nothing,
 }
 
 impl TurnedAway {
     async fn report(&self, door: &Door, from: SocketAddr, reason: String) {
         tracing::debug!(%from, %reason, "a connection was turned away");
         let environment = &door.environment;
-        let Some(untold) = self.tally(environment.clock.now(), environment.after(UNPERMITTED_INTERVAL)) else { return };
-        let reason = match untold {
-            0 => reason,
-            more => format!("{reason} ({more} more were turned away since the last report)"),
+        let reason = match self.duty(environment.clock.now(), environment.after(UNPERMITTED_INTERVAL)) {
+            Duty::Nothing => return,
+            Duty::Tell => reason,
+            Duty::TellAt(at) => {
+                environment.clock.sleep_until(at).await;
+                match self.gathered(environment.after(UNPERMITTED_INTERVAL)) {
+                    0 | 1 => reason,
+                    all => format!("{reason} ({all} connections like this in {UNPERMITTED_INTERVAL:?})"),
+                }
+            }
         };
         // The port changes with every connection: one trouble is one alert.
         let event = Event::Unpermitted { from: from.ip().to_canonical().to_string(), reason };
         drop(door.inputs.send(Input::Engine(event)).await);
     }
 
-    /// How many went untold, where it is time to tell.
-    fn tally(&self, now: Moment, quiet_until: Moment) -> Option<u64> {
-        let mut tally = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if now < tally.quiet_until {
+    fn duty(&self, now: Moment, quiet_until: Moment) -> Duty {
+        let mut tally = self.lock();
+        if tally.untold > 0 {
             tally.untold += 1;
-            return None;
+            return Duty::Nothing;
+        }
+        if now < tally.quiet_until {
+            tally.untold = 1;
+            return Duty::TellAt(tally.quiet_until);
         }
         tally.quiet_until = quiet_until;
-        Some(std::mem::take(&mut tally.untold))
+        Duty::Tell
+    }
+
+    /// How many there are to tell of; a new interval begins.
+    fn gathered(&self, quiet_until: Moment) -> u64 {
+        let mut tally = self.lock();
+        tally.quiet_until = quiet_until;
+        std::mem::take(&mut tally.untold)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Tally> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -260,12 +295,16 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_is_one_report_and_a_count() {
+    fn a_flood_is_two_reports_and_a_count() {
         let turned_away = TurnedAway::default();
-        assert_eq!(turned_away.tally(Moment(10), Moment(20)), Some(0));
-        for _ in 0..5 {
-            assert_eq!(turned_away.tally(Moment(15), Moment(25)), None);
+        assert_eq!(turned_away.duty(Moment(10), Moment(20)), Duty::Tell);
+        assert_eq!(turned_away.duty(Moment(15), Moment(25)), Duty::TellAt(Moment(20)));
+        for _ in 0..4 {
+            assert_eq!(turned_away.duty(Moment(16), Moment(26)), Duty::Nothing);
         }
-        assert_eq!(turned_away.tally(Moment(20), Moment(30)), Some(5));
+        assert_eq!(turned_away.gathered(Moment(30)), 5);
+        assert_eq!(turned_away.duty(Moment(25), Moment(35)), Duty::TellAt(Moment(30)));
+        assert_eq!(turned_away.gathered(Moment(40)), 1);
+        assert_eq!(turned_away.duty(Moment(40), Moment(50)), Duty::Tell);
     }
 }

@@ -93,7 +93,7 @@ mod tests {
         let wait = std::sync::Arc::new(Mutex::new(wait));
         for _ in 0..8 {
             let wait = std::sync::Arc::clone(&wait);
-            run(Box::new(move || drop(wait.lock().unwrap().recv())));
+            run(Box::new(move || assert!(wait.lock().unwrap().recv().is_err())));
         }
         let (done, all) = mpsc::channel();
         for n in 0..100 {

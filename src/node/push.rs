@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::inbox::Input;
-use super::link::bulk_of;
+use super::link::{BulkFrame, bulk_frame};
 use super::seam::Environment;
 use crate::model::Revision;
 use crate::protocol::engine::{Event, LinkId};
@@ -81,12 +81,12 @@ impl Pusher {
         &self,
         link: LinkId,
         pushes: &mut mpsc::Receiver<Push>,
-        lane: &mpsc::Sender<(Bytes, Bytes)>,
+        lane: &mpsc::Sender<BulkFrame>,
         inputs: &mpsc::Sender<Input>,
     ) {
         while let Some(push) = pushes.recv().await {
-            let step = self.step(link, push).await;
-            let frame = step.frame.map(|(what, bytes)| bulk_of(&what, bytes)).transpose();
+            let Some(step) = self.step(link, push).await else { continue };
+            let frame = step.frame.map(|(what, bytes)| bulk_frame(&what, bytes)).transpose();
             let event = match frame {
                 Ok(None) => step.event,
                 Ok(Some(frame)) => match lane.send(frame).await {
@@ -101,12 +101,16 @@ impl Pusher {
         }
     }
 
-    async fn step(&self, link: LinkId, push: Push) -> Step {
+    /// Reads; nothing for a snapshot that was closed meanwhile, after which nobody asks.
+    async fn step(&self, link: LinkId, push: Push) -> Option<Step> {
         let read = match push {
-            Push::Records { after, durable, max_bytes } => self.records(link, after, durable, max_bytes).await,
+            Push::Records { after, durable, max_bytes } => {
+                self.records(link, after, durable, max_bytes).await.map(Some)
+            }
             Push::Snapshot { transfer, max_bytes } => self.snapshot(transfer, max_bytes).await,
         };
-        read.unwrap_or_else(|error| Step { frame: None, event: Event::ReadFailed { reason: error.to_string() } })
+        let failed = |error: ReadError| Step { frame: None, event: Event::ReadFailed { reason: error.to_string() } };
+        read.unwrap_or_else(|error| Some(failed(error)))
     }
 
     async fn records(
@@ -130,19 +134,19 @@ impl Pusher {
         Ok(Step { frame: Some((what, records.bytes)), event })
     }
 
-    async fn snapshot(&self, transfer: u64, max_bytes: usize) -> Result<Step, ReadError> {
+    async fn snapshot(&self, transfer: u64, max_bytes: usize) -> Result<Option<Step>, ReadError> {
         let export = match self.slots().get(&transfer) {
             Some(Slot::Open(export)) => Arc::clone(export),
-            Some(Slot::Opening) | None => return Err(ReadError::Disk(format!("snapshot {transfer} is not open"))),
+            Some(Slot::Opening) | None => return Ok(None),
         };
         let read = move || export.lock().unwrap_or_else(PoisonError::into_inner).next(max_bytes);
-        Ok(match self.block(read).await? {
+        Ok(Some(match self.block(read).await? {
             Some(bytes) => {
                 let event = Event::SnapshotPushed { transfer, bytes: bytes.len(), done: false };
                 Step { frame: Some((Bulk::Snapshot { transfer }, bytes)), event }
             }
             None => Step { frame: None, event: Event::SnapshotPushed { transfer, bytes: 0, done: true } },
-        })
+        }))
     }
 
     async fn block<T: Send + 'static>(

@@ -10,7 +10,7 @@ use super::builder::{Builder, FirstStart, StartError};
 use super::driver::{Driver, Tools};
 use super::hooks::Host;
 use super::inbox::Inbox;
-use super::join::{Joining, finish_enrolment};
+use super::join::Joining;
 use super::link::LinkContext;
 use super::listener::{Door, Porch};
 use super::permit::Permit;
@@ -194,7 +194,7 @@ fn run(
     let (alive, links_over) = mpsc::channel(1);
     let handles = watch::Sender::new(());
     let store: StoreCell = Arc::new(tokio::sync::Mutex::new(Some(store)));
-    let voice = Voice::new(place.status(engine.status(now.at), now.at));
+    let voice = Voice::new(place.status(engine.status(now.at, now.wall_ms), now.at));
     let shared = Arc::new(Shared {
         environment: environment.clone(),
         node: identity.node(),
@@ -212,10 +212,8 @@ fn run(
     let (porch, scope) = (Arc::new(Porch::new(pins)), Scope::new());
     let (tasks, name) = (Arc::clone(&environment.tasks), options.name.clone());
     let (door_tls, door_porch, door_inputs) = (tls.clone(), Arc::clone(&porch), inputs.clone());
-    if let Some((master, token)) = unconfirmed {
-        let joining = Joining::new(&environment, &tls, &options, &advertise, &master, &token);
-        scope.spawn(&*tasks, finish_enrolment(joining));
-    }
+    let unconfirmed =
+        unconfirmed.map(|(master, token)| Joining::new(&environment, &tls, &options, &advertise, &master, &token));
     let world = environment.clone();
     let door =
         Door { environment: world, tls: door_tls, porch: door_porch, permits, inputs: door_inputs, name, advertise };
@@ -233,10 +231,10 @@ fn run(
         links,
         links_over,
         master_address,
-        connect_timeout: options.connect_timeout,
         drain_timeout: options.drain_timeout,
         certificate_ends: identity.expires(),
         place,
+        unconfirmed,
         scope,
     };
     let inbox = Inbox { inputs: inputs_lane, callers: callers_lane, handles: Some(handles.subscribe()) };

@@ -1,5 +1,7 @@
 //! What the engine wants done.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use super::super::dial::dial;
@@ -34,7 +36,7 @@ impl Driver {
                     open.close();
                 }
             }
-            Action::Dial { address } => self.dial(address),
+            Action::Dial { address, within } => self.dial(address, within),
             Action::Answer { ticket, answer } => self.answer(ticket, answer),
             Action::AnswerEnrol { ask, verdict } => self.answer_enrol(ask, verdict),
             Action::AskMayTakeOver { question } => self.ask_may_take_over(question),
@@ -124,16 +126,15 @@ impl Driver {
         });
     }
 
-    fn dial(&self, address: String) {
+    fn dial(&self, address: String, within: Duration) {
         let mut addresses = vec![address];
         addresses.extend(self.tools.master_address.clone());
         addresses.retain(|address| !address.is_empty());
         addresses.dedup();
         let (environment, tls) = (self.tools.environment.clone(), self.tools.tls.clone());
-        let (timeout, inputs) = (self.tools.connect_timeout, self.tools.links.inputs.clone());
-        let pin = self.tools.porch.pins.get();
+        let (inputs, pin) = (self.tools.links.inputs.clone(), self.tools.porch.pins.get());
         self.spawn(async move {
-            let outcome = dial(environment, tls, addresses, timeout).await;
+            let outcome = dial(environment, tls, addresses, within).await;
             drop(inputs.send(Input::Dialled { outcome, pin }).await);
         });
     }

@@ -207,3 +207,6 @@ where
     }
     Ok(value)
 }
+
+#[cfg(test)]
+mod tests;
