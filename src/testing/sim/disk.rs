@@ -236,11 +236,6 @@ impl Disk {
         self.head.history.contains(self.head.position.revision, revision)
     }
 
-    /// Whether a change set of this number is in the log.
-    pub fn logged(&self, id: u64) -> bool {
-        self.log.iter().any(|record| matches!(record.content, Content::Set(change) if change.id == id))
-    }
-
     /// The records after this position and up to another, as far as these bytes go; `None` where the log does not reach.
     pub fn records(&self, after: Revision, upto: Revision, max_bytes: usize) -> Option<Vec<Record>> {
         let from = match self.log.iter().position(|record| record.position.revision == after) {

@@ -72,8 +72,6 @@ pub struct Oracle {
     acknowledged: [Vec<(Revision, u64)>; 2],
     /// The newest revision that a node has shown while it was shadow.
     shown: [Option<Revision>; 2],
-    /// Kinds of trouble that ended in sync and were cleared since the last acknowledged recovery.
-    pub recovered_acknowledged: [u64; 2],
 }
 
 impl Oracle {
@@ -200,11 +198,6 @@ impl Oracle {
             })?;
         }
         Ok(())
-    }
-
-    /// How many change sets were acknowledged.
-    pub fn acknowledgements(&self) -> u64 {
-        self.acknowledged.iter().map(|list| list.len() as u64).sum()
     }
 }
 
