@@ -32,6 +32,7 @@ pub enum FrameError {
 }
 
 /// Reads frames. Holds one frame at the most, and a read's worth beyond it.
+#[derive(Debug)]
 pub struct FrameReader<R> {
     stream: R,
     decoder: FrameDecoder,

@@ -7,7 +7,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::hooks::Host;
 use super::seam::{Environment, Panicked};
-use crate::model::{ChangeSet, Epoch, Era, History, Position, Revision};
+use crate::model::{ChangeSet, Epoch, Era, Position, Revision};
 use crate::protocol::engine::{DiskFailure, Facts, Receipt, RecordsReceipt, Ticket};
 use crate::protocol::wire::SnapshotHeader;
 use crate::store::{Received, Store, Verified};
@@ -100,17 +100,22 @@ impl Keeper {
 
     /// Records of the peer: written, shown to the host, then made durable or cut off again.
     async fn append_records(&self, held: Held, pieces: Vec<Bytes>) -> Result<Receipt, DiskFailure> {
-        let receive = move |store: &mut Store| Ok((store.history(), store.receive(&pieces)?, store.head()));
-        let (held, (before, received, head)) = held.step(receive).await?;
+        let receive = move |store: &mut Store| Ok((store.receive(&pieces)?, store.head()));
+        let (held, (received, head)) = held.step(receive).await?;
         let receipt = match received {
             Received::Mismatch => RecordsReceipt::Mismatch { head },
             Received::Pending { candidate } => {
                 let at = candidate.revision();
                 match self.host.validate(candidate).await {
                     Ok(()) => {
-                        let accept = |store: &mut Store| store.accept().map(|()| (ends(store), store.history()));
-                        let ((head, log_floor), after) = held.run(accept).await?;
-                        RecordsReceipt::Appended { head, log_floor, eras: eras_since(&before, &after) }
+                        let accept = move |store: &mut Store| {
+                            store.accept()?;
+                            let began = |era: &&Era| era.epoch > head.revision.epoch;
+                            let eras = store.history().eras().iter().filter(began).copied().collect();
+                            Ok((ends(store), eras))
+                        };
+                        let ((head, log_floor), eras) = held.run(accept).await?;
+                        RecordsReceipt::Appended { head, log_floor, eras }
                     }
                     Err(reason) => {
                         held.run(Store::reject).await?;
@@ -219,12 +224,6 @@ impl From<Panicked> for DiskFailure {
     fn from(_: Panicked) -> Self {
         Self { full: false, reason: "the store panicked".into() }
     }
-}
-
-/// Eras that one history has after the last of another that it continues.
-fn eras_since(before: &History, after: &History) -> Vec<Era> {
-    let last = before.last().map(|era| era.epoch);
-    after.eras().iter().filter(|era| last.is_none_or(|last| era.epoch > last)).copied().collect()
 }
 
 /// Durable head and log floor.
