@@ -159,6 +159,7 @@ impl World {
             };
             Host::new(side, Disk::new(facts, plan.log_changes), clock, Host::options(&plan))
         });
+        let oracle = Oracle::new(plan.hostile);
         Self {
             now: 0,
             random,
@@ -167,7 +168,7 @@ impl World {
             conns: Vec::new(),
             cut: [false; 2],
             latency_us: 200,
-            oracle: Oracle::default(),
+            oracle,
             story: None,
             summary: Summary::default(),
             flaw: None,
