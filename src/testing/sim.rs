@@ -233,21 +233,13 @@ fn settle(world: &mut World) -> Checked {
     }
     // A clean shutdown that is still under way comes to its end.
     world.run(10 * LOOK_US)?;
-    let end = world.now + SETTLE_US;
-    let mut nudged = false;
-    loop {
-        Side::BOTH.into_iter().try_for_each(|side| world.start(side))?;
-        if world.now >= end || world.whole() {
-            break;
-        }
-        world.run(LOOK_US)?;
-        if !nudged && world.now + SETTLE_US / 2 > end {
-            // What a host refused is tried again only with a newer revision.
-            nudged = true;
-            apply(world, Step::Commit { node: Side::A, key: 0, value: Some(1), guarded: false })?;
-            apply(world, Step::Commit { node: Side::B, key: 0, value: Some(1), guarded: false })?;
-        }
+    until_whole(world, SETTLE_US / 2)?;
+    // What a host refused is tried again only with a newer revision.
+    for node in Side::BOTH {
+        apply(world, Step::Commit { node, key: 0, value: Some(1), guarded: false })?;
     }
+    world.run(LOOK_US)?;
+    until_whole(world, SETTLE_US / 2)?;
     if !world.whole() {
         return unsettled(world);
     }
@@ -265,6 +257,18 @@ fn settle(world: &mut World) -> Checked {
             .check(bulks == 0, || format!("{bulks} frames of bulk were never dropped by {:?}", host.side))?;
     }
     Ok(())
+}
+
+/// Lets time pass until the pair is whole, or this long.
+fn until_whole(world: &mut World, us: u64) -> Checked {
+    let end = world.now + us;
+    loop {
+        Side::BOTH.into_iter().try_for_each(|side| world.start(side))?;
+        if world.now >= end || world.whole() {
+            return Ok(());
+        }
+        world.run(LOOK_US)?;
+    }
 }
 
 /// Words that say that an operator must decide.
