@@ -53,7 +53,8 @@ pub enum Action {
         /// Its number.
         transfer: u64,
     },
-    /// Read the next piece of it, queue it as one frame, and report [`super::Event::SnapshotPushed`].
+    /// Read the next piece of it, queue it as one frame, and report [`super::Event::SnapshotPushed`]; also where it was
+    /// closed meanwhile (no bytes, done). As long as the link is up there is exactly one report.
     PushSnapshot {
         /// On this link.
         link: LinkId,

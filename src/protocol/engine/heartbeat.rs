@@ -71,7 +71,7 @@ impl Engine {
         self.out.push(Action::Send { link: conn.id, message: Message::Heartbeat(beat) });
     }
 
-    /// A master that was stopped asks its peer at once.
+    /// A master that was stopped, or started, asks its peer at once; only the answer to this question counts.
     pub(super) fn ask_peer(&mut self, now: Now) {
         let active = self.links.active;
         if let Some(conn) = self.links.conns.iter_mut().find(|conn| Some(conn.id) == active) {
@@ -115,7 +115,8 @@ impl Engine {
             None => took_us,
         });
         self.peer_position(now, link, ack.position);
-        if asked && ack.role == Role::Shadow && ack.epoch <= self.epoch() {
+        if asked && ack.role == Role::Shadow {
+            self.session.peer_answered();
             self.turn(now, Turn::Confirmed, "confirmed");
         }
         self.check_roles(now, link, ack.role);

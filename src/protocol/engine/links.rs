@@ -179,6 +179,8 @@ impl Links {
     pub(super) fn set_held(&mut self, held: bool, at: Moment) {
         self.held = held;
         self.held_by_peer &= held;
+        // What was not heard while the link was held says nothing of the peer.
+        self.last_heard = self.last_heard.map(|_| at);
         self.dial_at = at;
         self.backoff.reset();
     }
@@ -278,7 +280,7 @@ impl Engine {
 
     pub(super) fn link_down(&mut self, now: Now, link: LinkId, reason: String) {
         if self.links.conn(link).is_some() {
-            self.links.dial_at = now.at;
+            self.links.dial_at = self.links.backoff.next(now.at, self.timing.heartbeat_us, false, now.random);
             self.drop_conn(now, link, &reason);
         }
     }

@@ -58,6 +58,7 @@ impl Engine {
         match self.standing {
             Standing::Broken => self.advance_reopen(now),
             Standing::Inquiring if now.at >= self.retry_at => self.advance_inquiry(now),
+            Standing::TakingTail => self.advance_answer(now),
             Standing::Yielding => self.advance_yield(now),
             Standing::Following => self.advance_watch(now),
             _ => {}
@@ -65,11 +66,8 @@ impl Engine {
     }
 
     fn advance_inquiry(&mut self, now: Now) {
-        // The peer answered already, and what came of it failed: it is tried again.
-        if let Some(turn) = self.session.answer_of_peer() {
-            return self.turn(now, turn, "peer_answered");
-        }
-        if !self.facts.complete {
+        self.advance_answer(now);
+        if self.standing != Standing::Inquiring || !self.facts.complete {
             return;
         }
         let Some(peer) = &self.facts.peer else {
@@ -84,6 +82,13 @@ impl Engine {
                            if the peer has taken over behind a cut cable, there are two masters until they meet";
             self.raise(now, Trouble::new(AlertKind::ShadowLost, super::trouble::PEER, message));
             self.turn(now, Turn::PeerSilent, "peer_silent");
+        }
+    }
+
+    /// The peer has answered: what follows from it is done, and tried again where it failed.
+    fn advance_answer(&mut self, now: Now) {
+        if let Some(turn) = self.session.answer_of_peer() {
+            self.turn(now, turn, "peer_answered");
         }
     }
 

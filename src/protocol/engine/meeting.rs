@@ -164,10 +164,8 @@ impl Engine {
 
     fn meet(&mut self, now: Now, meeting: Meeting, hello: Box<Hello>) {
         match meeting {
-            Meeting::Lead => {
-                self.turn(now, Turn::PeerFollows, "peer_answered");
-                self.turn(now, Turn::Confirmed, "confirmed");
-            }
+            // A hello may have waited in a buffer while this node stood still: only an answer counts.
+            Meeting::Lead => self.ask_peer(now),
             Meeting::TakeTail => self.turn(now, Turn::PeerAhead, "peer_ahead"),
             Meeting::Follow => {
                 self.turn(now, Turn::MasterHeard, "master_heard");
@@ -178,9 +176,12 @@ impl Engine {
                 if hello.serving || self.standing == Standing::Serving {
                     self.two_masters(now, &hello, "stays");
                 }
-                self.turn(now, Turn::Confirmed, "confirmed");
             }
-            Meeting::GiveTail | Meeting::Refuse(..) => {}
+            Meeting::GiveTail => {
+                self.turn(now, Turn::MasterHeard, "master_heard");
+                self.call_off_promotion(now);
+            }
+            Meeting::Refuse(..) => {}
         }
         self.session.meet(meeting, hello);
     }

@@ -19,6 +19,8 @@ const DISK_RETRY_US: u64 = 1_000_000;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Session {
     met: Option<(Meeting, Box<Hello>)>,
+    /// The peer has answered a question on this link, as a shadow.
+    answered: bool,
     source: Option<Source>,
     sink: Option<Sink>,
     /// Lineage of the snapshot that is being staged.
@@ -58,15 +60,25 @@ impl Session {
     /// Two nodes met and agreed.
     pub(super) fn meet(&mut self, meeting: Meeting, hello: Box<Hello>) {
         self.met = Some((meeting, hello));
+        self.answered = false;
+    }
+
+    /// The peer has answered the question on this link, as a shadow.
+    pub(super) fn peer_answered(&mut self) {
+        self.answered = true;
     }
 
     /// What the peer answered to a master that asks, as long as the link is up.
     pub(super) fn answer_of_peer(&self) -> Option<Turn> {
         match &self.met {
-            Some((Meeting::Lead, _)) => Some(Turn::PeerFollows),
+            Some((Meeting::Lead, _)) if self.answered => Some(Turn::PeerFollows),
             Some((Meeting::TakeTail, _)) => {
                 let taken = self.sink.as_ref().is_some_and(|sink| !sink.syncing());
-                Some(if taken { Turn::PeerFollows } else { Turn::PeerAhead })
+                match (taken, self.answered) {
+                    (false, _) => Some(Turn::PeerAhead),
+                    (true, true) => Some(Turn::PeerFollows),
+                    (true, false) => None,
+                }
             }
             _ => None,
         }
@@ -468,7 +480,7 @@ impl Engine {
         if self.facts.role == Role::Master {
             // The tail is taken over: this node may lead again.
             self.facts.complete = true;
-            return self.turn(now, Turn::PeerFollows, "peer_answered");
+            return self.ask_peer(now);
         }
         self.shadow_recovered(now);
         if !self.facts.complete {

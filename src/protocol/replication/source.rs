@@ -34,6 +34,7 @@ pub struct Source {
     peer: Position,
     /// What was pushed.
     sent: Revision,
+    first_transfer: u64,
     next_transfer: u64,
     mismatches: u32,
     repair: Progress,
@@ -127,6 +128,7 @@ impl Source {
             reading: false,
             peer: position,
             sent: position.revision,
+            first_transfer: transfer,
             next_transfer: transfer,
             mismatches: 0,
             repair: Progress::new(How::None, at, position.revision.seq, ground.head.revision),
@@ -176,6 +178,10 @@ impl Source {
             State::Draining { then } if !self.reading && self.window.is_empty() => {
                 let then = *then;
                 self.repair(ground, then, at, out);
+            }
+            // What was refused is what the sink has already: there is nothing left to push.
+            State::Rejected { .. } if self.peer == ground.head && !self.reading && self.window.is_empty() => {
+                self.repair(ground, Need::Nothing, at, out);
             }
             State::Rejected { at: refused }
                 if ground.head.revision > *refused && !self.reading && self.window.is_empty() =>
@@ -233,6 +239,10 @@ impl Source {
 
     /// The shell pushed a piece of the snapshot.
     pub fn snapshot_pushed(&mut self, transfer: u64, bytes: usize, last: bool, at: Moment) {
+        if transfer < self.first_transfer {
+            // Of a session on a link that is gone.
+            return;
+        }
         self.window.pushed(bytes, at.0);
         self.repair.bytes += bytes as u64;
         self.reading = false;

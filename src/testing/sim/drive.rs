@@ -233,7 +233,9 @@ impl World {
             Read::Piece { link, transfer, max_bytes } => {
                 let host = self.host(side);
                 let Some(conn) = host.links.get(&link).copied() else { return Ok(()) };
-                let Some(export) = host.exports.get_mut(&transfer) else { return Ok(()) };
+                let Some(export) = host.exports.get_mut(&transfer) else {
+                    return self.event(side, Event::SnapshotPushed { transfer, bytes: 0, done: true });
+                };
                 let count = (max_bytes / ITEM_BYTES).max(1).min(export.rest.len());
                 let piece: Vec<(u8, u64)> = export.rest.drain(..count).collect();
                 let done = export.rest.is_empty();
