@@ -111,7 +111,7 @@ impl Standing {
             (S::Opening, T::EraDurable) => Some(S::Serving),
             (S::Opening, T::EraFailed) => Some(S::Inquiring),
             (S::Serving, T::Late) => Some(S::Stalled),
-            (S::Stalled, T::Confirmed | T::OperatorTakesOver) => Some(S::Serving),
+            (S::Stalled, T::Confirmed) => Some(S::Serving),
             (S::Inquiring | S::TakingTail | S::Serving | S::Stalled, T::Outranked) => Some(S::Yielding),
             (S::Yielding, T::Yielded) => Some(S::Following),
 

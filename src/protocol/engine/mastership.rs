@@ -289,8 +289,11 @@ impl Engine {
     /// An operator makes this node master.
     pub(super) fn take_over(&mut self, now: Now, ticket: super::Ticket, accept_loss: bool) {
         match self.standing {
-            Standing::Serving | Standing::Opening | Standing::Promoting => self.answer(ticket, Answer::Done),
-            Standing::Inquiring | Standing::TakingTail | Standing::Stalled => {
+            // A master that was stopped learns by itself, and at once, whether it still is one.
+            Standing::Serving | Standing::Stalled | Standing::Opening | Standing::Promoting => {
+                self.answer(ticket, Answer::Done);
+            }
+            Standing::Inquiring | Standing::TakingTail => {
                 if !self.facts.complete && !accept_loss {
                     return self.refuse(ticket, Refused::Incomplete);
                 }

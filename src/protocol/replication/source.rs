@@ -34,6 +34,8 @@ pub struct Source {
     peer: Position,
     /// What was pushed.
     sent: Revision,
+    /// A full push was asked for while another one was ending.
+    again: bool,
     first_transfer: u64,
     next_transfer: u64,
     mismatches: u32,
@@ -128,6 +130,7 @@ impl Source {
             reading: false,
             peer: position,
             sent: position.revision,
+            again: false,
             first_transfer: transfer,
             next_transfer: transfer,
             mismatches: 0,
@@ -280,6 +283,11 @@ impl Source {
 
     /// Starts over with a full push, once nothing old is in flight.
     pub fn restart_full(&mut self, out: &mut Vec<SourceOut>) {
+        if matches!(self.state, State::Ending { .. }) {
+            // The sink's verdict on this one is under way, and must not be taken for one on the next.
+            self.again = true;
+            return;
+        }
         self.close_snapshot(out);
         self.repair.reported = false;
         self.state = State::Draining { then: Need::Snapshot };
@@ -292,6 +300,7 @@ impl Source {
         if self.mismatches > MISMATCHES_MAX {
             return out.push(SourceOut::Protest("the copy does not match after repeated full pushes"));
         }
+        self.close_snapshot(out);
         self.restart_full(out);
     }
 
@@ -352,6 +361,9 @@ impl Source {
                 self.sent = position.revision;
                 self.state = State::Live;
                 self.report(at, out);
+                if std::mem::take(&mut self.again) {
+                    self.restart_full(out);
+                }
             }
             return;
         }
