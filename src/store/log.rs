@@ -219,6 +219,7 @@ impl Log {
             } else if let Some(known) = index.known.front_mut() {
                 known.bytes = scan.bytes;
             }
+            index.floor(options);
         }
         Ok(log)
     }

@@ -50,6 +50,9 @@ struct Inner {
     syncs: u64,
     /// Handles of an earlier life are dead.
     life: u64,
+    /// Changes until the machine stops; zero never.
+    stop_in: u64,
+    stopped: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -98,6 +101,8 @@ impl SimDisk {
             fail_sync_in: 0,
             syncs: 0,
             life: 0,
+            stop_in: 0,
+            stopped: false,
         })))
     }
 
@@ -116,6 +121,17 @@ impl SimDisk {
         self.inner().fail_sync_in = nth;
     }
 
+    /// The machine stops at the nth change from now on (one is the next): that one and everything after it fails, until
+    /// [`SimDisk::cut_power`] or [`SimDisk::kill`]. Zero: it does not.
+    pub fn stop(&self, nth: u64) {
+        self.inner().stop_in = nth;
+    }
+
+    /// Whether it stopped.
+    pub fn is_stopped(&self) -> bool {
+        self.inner().stopped
+    }
+
     /// How many syncs of files there were.
     pub fn syncs(&self) -> u64 {
         self.inner().syncs
@@ -129,8 +145,7 @@ impl SimDisk {
     /// The process dies: handles and locks are dead, nothing that was written is lost.
     pub fn kill(&self) {
         let mut inner = self.inner();
-        inner.life += 1;
-        inner.locks.clear();
+        inner.revive();
     }
 
     /// Flips a bit. Returns whether the file is long enough.
@@ -187,9 +202,7 @@ impl Inner {
     }
 
     fn cut_power(&mut self, cut: PowerCut) {
-        self.life += 1;
-        self.locks.clear();
-        self.fail_sync_in = 0;
+        self.revive();
         // A file system keeps the order of its names: some first operations are durable, the rest is not.
         let kept = match cut {
             PowerCut::Lost => 0,
@@ -223,7 +236,30 @@ impl Inner {
         }
     }
 
+    fn revive(&mut self) {
+        self.life += 1;
+        self.locks.clear();
+        (self.fail_sync_in, self.stop_in, self.stopped) = (0, 0, false);
+    }
+
+    /// Something is about to change.
+    fn change(&mut self) -> io::Result<()> {
+        if self.stop_in > 0 {
+            self.stop_in -= 1;
+            self.stopped |= self.stop_in == 0;
+        }
+        self.alive()
+    }
+
+    fn alive(&self) -> io::Result<()> {
+        match self.stopped {
+            true => Err(io::Error::other("the machine was switched off")),
+            false => Ok(()),
+        }
+    }
+
     fn file(&mut self, id: u64, life: u64) -> io::Result<&mut Content> {
+        self.alive()?;
         if life != self.life {
             return Err(io::Error::other("the machine was switched off"));
         }
@@ -343,6 +379,7 @@ impl File for SimFile {
 
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let mut inner = self.inner();
+        inner.change()?;
         inner.room_for(self.id, offset + data.len() as u64)?;
         inner.file(self.id, self.life)?.write(offset, data);
         Ok(())
@@ -350,6 +387,7 @@ impl File for SimFile {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         let mut inner = self.inner();
+        inner.change()?;
         inner.room_for(self.id, len)?;
         inner.file(self.id, self.life)?.resize(len);
         Ok(())
@@ -357,6 +395,7 @@ impl File for SimFile {
 
     fn allocate(&self, len: u64) -> io::Result<()> {
         let mut inner = self.inner();
+        inner.change()?;
         inner.room_for(self.id, len)?;
         let file = inner.file(self.id, self.life)?;
         file.len = file.len.max(len);
@@ -365,6 +404,7 @@ impl File for SimFile {
 
     fn sync(&self) -> io::Result<()> {
         let mut inner = self.inner();
+        inner.change()?;
         inner.file(self.id, self.life)?;
         inner.syncs += 1;
         if inner.fail_sync_in > 0 {
@@ -392,9 +432,11 @@ impl SimFile {
 impl Disk for SimDisk {
     fn open(&self, path: &Path, create: bool) -> io::Result<Arc<dyn File>> {
         let mut inner = self.inner();
+        inner.alive()?;
         let id = match inner.names.get(path) {
             Some(id) => *id,
             None if create => {
+                inner.change()?;
                 let id = inner.next;
                 inner.next += 1;
                 inner.files.insert(id, Content::default());
@@ -413,12 +455,14 @@ impl Disk for SimDisk {
 
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
         let inner = self.inner();
+        inner.alive()?;
         let inside = inner.names.keys().filter(|file| file.parent() == Some(path));
         Ok(inside.filter_map(|file| file.file_name().map(PathBuf::from)).collect())
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut inner = self.inner();
+        inner.change()?;
         inner.names.remove(path).ok_or(io::ErrorKind::NotFound)?;
         inner.pending.push(Operation::Unlink(path.to_owned()));
         Ok(())
@@ -426,6 +470,7 @@ impl Disk for SimDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut inner = self.inner();
+        inner.change()?;
         let id = inner.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
         inner.names.insert(to.to_owned(), id);
         inner.pending.push(Operation::Rename(from.to_owned(), to.to_owned(), id));
@@ -435,6 +480,7 @@ impl Disk for SimDisk {
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         let mut inner = self.inner();
         let _ = path;
+        inner.change()?;
         // One journal for all names, as the usual file systems have it.
         let pending = std::mem::take(&mut inner.pending);
         pending.into_iter().for_each(|operation| apply(&mut inner.durable_names, operation));
