@@ -107,6 +107,25 @@ pub const TOKEN_LIFE_DEFAULT: Duration = Duration::from_secs(15 * 60);
 
 /// Bytes of one log segment, preallocated.
 pub const SEGMENT_BYTES: u64 = 16 * MIB as u64;
+/// Bytes of a log segment at the least: where the log is bounded below four segments, segments are a quarter of its bound.
+pub const SEGMENT_BYTES_MIN: u64 = 64 * KIB as u64;
+/// Bytes of log records that are read or written with one call to the system.
+pub const LOG_STEP_BYTES: usize = 256 * KIB;
+/// Bytes of log between two positions that can be found without reading: 256 MiB / 32 KiB = 8,192 of 56 bytes.
+pub const LOG_INDEX_BYTES: u64 = 32 * KIB as u64;
+/// Positions of the log that are known by their number alone: with a bound of N change sets, every N / 1,024th.
+pub const LOG_INDEX_ENTRIES: u64 = 1_024;
+/// Memory that the state's pages may take, read and written.
+pub const STATE_CACHE_BYTES: usize = 8 * MIB;
+/// Memory that the node file's pages (facts, local entries, quarantine) may take.
+pub const NODE_CACHE_BYTES: usize = MIB;
+/// Undo images that one round of maintenance removes: a few milliseconds.
+pub const UNDO_PRUNE_MAX: usize = 20_000;
+/// How far beyond [`OVERLAY_ENTRIES_MAX`] and [`OVERLAY_BYTES_MAX`] a commit lets the overlay grow before it does the
+/// maintenance itself.
+pub const OVERLAY_SLACK: usize = 4;
+/// Longest encoded facts: alerts, tokens and a peer, with room.
+pub const FACTS_BYTES_MAX: usize = MIB;
 /// Default bound of the log in change sets.
 pub const LOG_CHANGES_DEFAULT: u64 = 100_000;
 /// Default bound of the log in bytes.

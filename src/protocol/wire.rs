@@ -13,6 +13,7 @@ mod frame;
 #[cfg(test)]
 pub(crate) mod golden;
 mod message;
+pub mod record;
 mod v1;
 
 pub use codec::{

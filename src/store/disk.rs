@@ -1,5 +1,8 @@
 //! The seam to the file system: real in production, breakable in tests.
 
+#[cfg(any(test, feature = "testing"))]
+pub mod sim;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -38,6 +41,237 @@ pub trait Disk: Send + Sync + std::fmt::Debug {
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>>;
 }
 
+/// Reads a whole file of at most `max_bytes`. `None` where there is none.
+///
+/// # Errors
+/// What the system says; `InvalidData` for a file that is longer.
+pub fn read_file(disk: &dyn Disk, path: &Path, max_bytes: usize) -> io::Result<Option<Vec<u8>>> {
+    let file = match disk.open(path, false) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let len = file.len()?;
+    if len > max_bytes as u64 {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("the file has {len} bytes")));
+    }
+    let mut bytes = vec![0; len as usize];
+    file.read_at(0, &mut bytes)?;
+    Ok(Some(bytes))
+}
+
+/// Replaces a small file: after a crash it is there as it was or as it should be, whole. Returns when that is durable.
+///
+/// # Errors
+/// What the system says; the file is as before, or (where the last sync failed) as it should be.
+pub fn write_file_atomically(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".new");
+    let temporary = PathBuf::from(temporary);
+    let file = disk.open(&temporary, true)?;
+    let written = file.set_len(0).and_then(|()| file.write_at(0, bytes)).and_then(|()| file.sync());
+    if let Err(error) = written.and_then(|()| disk.rename(&temporary, path)) {
+        // Best effort: what is left is overwritten next time.
+        let _ = disk.remove(&temporary);
+        return Err(error);
+    }
+    disk.sync_dir(path.parent().unwrap_or(Path::new(".")))
+}
+
+/// Whether this error says that the disk, or the quota on it, is full.
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
+}
+
 /// The file system of this machine.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct RealDisk;
+
+/// A file of this machine.
+#[derive(Debug)]
+struct RealFile(std::fs::File);
+
+#[cfg(unix)]
+fn open_options(create: bool) -> std::fs::OpenOptions {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut options = std::fs::OpenOptions::new();
+    options.read(true).write(true).create(create).truncate(false).mode(0o600);
+    options
+}
+
+#[cfg(not(unix))]
+fn open_options(create: bool) -> std::fs::OpenOptions {
+    let mut options = std::fs::OpenOptions::new();
+    options.read(true).write(true).create(create).truncate(false);
+    options
+}
+
+impl Disk for RealDisk {
+    fn open(&self, path: &Path, create: bool) -> io::Result<Arc<dyn File>> {
+        Ok(Arc::new(RealFile(open_options(create).open(path)?)))
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        let mut builder = std::fs::DirBuilder::new();
+        builder.recursive(true);
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        builder.create(path)
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
+        std::fs::read_dir(path)?.map(|entry| entry.map(|entry| PathBuf::from(entry.file_name()))).collect()
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        std::fs::remove_file(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::rename(from, to)
+    }
+
+    #[cfg(unix)]
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        std::fs::File::open(path)?.sync_all()
+    }
+
+    // Elsewhere a directory cannot be opened; names are journalled by the file system.
+    #[cfg(not(unix))]
+    fn sync_dir(&self, _path: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>> {
+        let file = open_options(true).open(path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Box::new(file)),
+            Err(std::fs::TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
+            Err(std::fs::TryLockError::Error(error)) => Err(error),
+        }
+    }
+}
+
+impl File for RealFile {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    #[cfg(unix)]
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        std::os::unix::fs::FileExt::read_exact_at(&self.0, buffer, offset)
+    }
+
+    #[cfg(unix)]
+    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        std::os::unix::fs::FileExt::write_all_at(&self.0, data, offset)
+    }
+
+    #[cfg(windows)]
+    fn read_at(&self, mut offset: u64, mut buffer: &mut [u8]) -> io::Result<()> {
+        while !buffer.is_empty() {
+            match std::os::windows::fs::FileExt::seek_read(&self.0, buffer, offset)? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                read => {
+                    buffer = &mut buffer[read..];
+                    offset += read as u64;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    #[cfg(windows)]
+    fn write_at(&self, mut offset: u64, mut data: &[u8]) -> io::Result<()> {
+        while !data.is_empty() {
+            match std::os::windows::fs::FileExt::seek_write(&self.0, data, offset)? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                written => {
+                    data = &data[written..];
+                    offset += written as u64;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        {
+            use rustix::fs::FallocateFlags;
+            match rustix::fs::fallocate(&self.0, FallocateFlags::empty(), 0, len) {
+                Ok(()) => return Ok(()),
+                Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        // Not every file system can reserve: writing zeros is the same, only slower.
+        let mut at = self.len()?;
+        let zeros = [0; 64 * 1024];
+        while at < len {
+            let step = (len - at).min(zeros.len() as u64);
+            self.write_at(at, &zeros[..step as usize])?;
+            at += step;
+        }
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_real_file_reads_back_what_was_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/b");
+        RealDisk.create_dir(&path).unwrap();
+        let file = RealDisk.open(&path.join("f"), true).unwrap();
+        file.allocate(100_000).unwrap();
+        assert_eq!(file.len().unwrap(), 100_000);
+        file.write_at(5, b"hello").unwrap();
+        file.sync().unwrap();
+        let mut buffer = [0; 7];
+        file.read_at(4, &mut buffer).unwrap();
+        assert_eq!(&buffer, b"\0hello\0");
+        assert!(file.read_at(99_999, &mut buffer).is_err());
+        file.set_len(6).unwrap();
+        assert_eq!(file.len().unwrap(), 6);
+        assert_eq!(RealDisk.list(&path).unwrap(), [PathBuf::from("f")]);
+    }
+
+    #[test]
+    fn a_file_is_replaced_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        assert_eq!(read_file(&RealDisk, &path, 10).unwrap(), None);
+        write_file_atomically(&RealDisk, &path, b"one").unwrap();
+        write_file_atomically(&RealDisk, &path, b"second").unwrap();
+        assert_eq!(read_file(&RealDisk, &path, 10).unwrap().unwrap(), b"second");
+        assert!(read_file(&RealDisk, &path, 5).is_err());
+        assert_eq!(RealDisk.list(dir.path()).unwrap().len(), 1);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        }
+    }
+
+    #[test]
+    fn a_lock_is_exclusive_until_dropped() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let lock = RealDisk.lock(&path).unwrap();
+        assert_eq!(RealDisk.lock(&path).err().map(|error| error.kind()), Some(io::ErrorKind::WouldBlock));
+        drop(lock);
+        RealDisk.lock(&path).unwrap();
+    }
+}

@@ -1,0 +1,593 @@
+//! A disk in memory that can be broken: power cuts that lose, keep or tear what was not synced, a bound on its size,
+//! syncs that fail, flipped bits. Everything is drawn from one seed, so that a run can be replayed.
+//!
+//! What it assumes of a real disk: a sector of 512 bytes is written whole or not at all; what a sync that returned
+//! well covered survives; after a sync that *failed*, what it should have covered stays readable and may be lost at
+//! the next power cut, and no later sync brings it back (as Linux behaves).
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::{Disk, File};
+
+/// What a disk writes whole.
+const SECTOR: usize = 512;
+/// Pages in which content is kept, so that holes cost nothing.
+const PAGE: usize = 4096;
+
+/// What happens at a power cut to what was not synced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PowerCut {
+    /// All is lost.
+    Lost,
+    /// All is kept.
+    Kept,
+    /// Each sector, each length and each name is lost or kept by itself.
+    Torn,
+}
+
+/// The disk. Clones share it.
+#[derive(Clone, Debug)]
+pub struct SimDisk(Arc<Mutex<Inner>>);
+
+#[derive(Debug)]
+struct Inner {
+    files: HashMap<u64, Content>,
+    /// As they are seen.
+    names: BTreeMap<PathBuf, u64>,
+    /// As they are after a power cut.
+    durable_names: BTreeMap<PathBuf, u64>,
+    /// Renames that are neither lost nor durable: both names change together.
+    pending: Vec<Operation>,
+    locks: Vec<PathBuf>,
+    next: u64,
+    random: u64,
+    capacity: u64,
+    /// Syncs until one fails; zero never.
+    fail_sync_in: u64,
+    syncs: u64,
+    /// Handles of an earlier life are dead.
+    life: u64,
+    /// Changes until the machine stops; zero never.
+    stop_in: u64,
+    stopped: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Operation {
+    Link(PathBuf, u64),
+    Unlink(PathBuf),
+    Rename(PathBuf, PathBuf, u64),
+}
+
+#[derive(Debug, Default)]
+struct Content {
+    len: u64,
+    pages: HashMap<u64, Box<[u8; PAGE]>>,
+    durable_len: u64,
+    /// What is on the disk where something else was written and not synced.
+    old: BTreeMap<u64, [u8; SECTOR]>,
+    /// The same where a sync failed.
+    doomed: BTreeMap<u64, [u8; SECTOR]>,
+}
+
+#[derive(Debug)]
+struct SimFile {
+    disk: Arc<Mutex<Inner>>,
+    id: u64,
+    life: u64,
+}
+
+struct SimLock {
+    disk: Arc<Mutex<Inner>>,
+    path: PathBuf,
+    life: u64,
+}
+
+impl SimDisk {
+    /// An empty disk without bound.
+    pub fn new(seed: u64) -> Self {
+        Self(Arc::new(Mutex::new(Inner {
+            files: HashMap::new(),
+            names: BTreeMap::new(),
+            durable_names: BTreeMap::new(),
+            pending: Vec::new(),
+            locks: Vec::new(),
+            next: 1,
+            random: seed.wrapping_mul(2).wrapping_add(1),
+            capacity: u64::MAX,
+            fail_sync_in: 0,
+            syncs: 0,
+            life: 0,
+            stop_in: 0,
+            stopped: false,
+        })))
+    }
+
+    /// Bytes that all files together may have.
+    pub fn set_capacity(&self, bytes: u64) {
+        self.inner().capacity = bytes;
+    }
+
+    /// Bytes that all files together have.
+    pub fn used(&self) -> u64 {
+        self.inner().used()
+    }
+
+    /// The nth sync of a file from now on fails (one is the next); zero: none does.
+    pub fn fail_sync(&self, nth: u64) {
+        self.inner().fail_sync_in = nth;
+    }
+
+    /// The machine stops at the nth change from now on (one is the next): that one and everything after it fails, until
+    /// [`SimDisk::cut_power`] or [`SimDisk::kill`]. Zero: it does not.
+    pub fn stop(&self, nth: u64) {
+        self.inner().stop_in = nth;
+    }
+
+    /// Whether it stopped.
+    pub fn is_stopped(&self) -> bool {
+        self.inner().stopped
+    }
+
+    /// How many syncs of files there were.
+    pub fn syncs(&self) -> u64 {
+        self.inner().syncs
+    }
+
+    /// The power fails: what was not synced goes the way of `cut`, all handles and locks are dead.
+    pub fn cut_power(&self, cut: PowerCut) {
+        self.inner().cut_power(cut);
+    }
+
+    /// The process dies: handles and locks are dead, nothing that was written is lost.
+    pub fn kill(&self) {
+        let mut inner = self.inner();
+        inner.revive();
+    }
+
+    /// Flips a bit. Returns whether the file is long enough.
+    pub fn flip(&self, path: &Path, at: u64, bit: u32) -> bool {
+        let mut inner = self.inner();
+        let Some(content) = inner.names.get(path).copied().and_then(|id| inner.files.get_mut(&id)) else {
+            return false;
+        };
+        let mut byte = [0];
+        if content.read(at, &mut byte).is_err() {
+            return false;
+        }
+        content.pages.entry(at / PAGE as u64).or_insert_with(|| Box::new([0; PAGE]))[(at % PAGE as u64) as usize] ^=
+            1 << (bit % 8);
+        // It is the disk that changed: what a power cut may bring back has the same flip.
+        for kept in [&mut content.old, &mut content.doomed] {
+            if let Some(sector) = kept.get_mut(&(at / SECTOR as u64)) {
+                sector[(at % SECTOR as u64) as usize] ^= 1 << (bit % 8);
+            }
+        }
+        true
+    }
+
+    /// All files and their lengths.
+    pub fn files(&self) -> Vec<(PathBuf, u64)> {
+        let inner = self.inner();
+        inner.names.iter().map(|(path, id)| (path.clone(), inner.files.get(id).map_or(0, |file| file.len))).collect()
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn used(&self) -> u64 {
+        self.names.values().filter_map(|id| self.files.get(id)).map(|file| file.len).sum()
+    }
+
+    /// A small generator of Marsaglia's kind; good enough to choose what breaks.
+    fn random(&mut self) -> u64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        self.random.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    fn keeps(&mut self, cut: PowerCut) -> bool {
+        match cut {
+            PowerCut::Lost => false,
+            PowerCut::Kept => true,
+            PowerCut::Torn => self.random() >> 63 == 0,
+        }
+    }
+
+    fn cut_power(&mut self, cut: PowerCut) {
+        self.revive();
+        // A file system keeps the order of its names: some first operations are durable, the rest is not.
+        let kept = match cut {
+            PowerCut::Lost => 0,
+            PowerCut::Kept => self.pending.len(),
+            PowerCut::Torn => (self.random() % (self.pending.len() as u64 + 1)) as usize,
+        };
+        let pending = std::mem::take(&mut self.pending);
+        pending.into_iter().take(kept).for_each(|operation| apply(&mut self.durable_names, operation));
+        self.names = self.durable_names.clone();
+        let mut ids: Vec<u64> = self.files.keys().copied().collect();
+        ids.sort_unstable();
+        for id in ids {
+            if !self.names.values().any(|named| *named == id) {
+                self.files.remove(&id);
+                continue;
+            }
+            let Some(mut content) = self.files.remove(&id) else { continue };
+            for (sector, bytes) in
+                std::mem::take(&mut content.old).into_iter().chain(std::mem::take(&mut content.doomed))
+            {
+                if !self.keeps(cut) {
+                    content.put(sector * SECTOR as u64, &bytes);
+                }
+            }
+            if content.len != content.durable_len && !self.keeps(cut) {
+                content.len = content.durable_len;
+            }
+            content.forget_beyond_end();
+            content.durable_len = content.len;
+            self.files.insert(id, content);
+        }
+    }
+
+    fn revive(&mut self) {
+        self.life += 1;
+        self.locks.clear();
+        (self.fail_sync_in, self.stop_in, self.stopped) = (0, 0, false);
+    }
+
+    /// Something is about to change.
+    fn change(&mut self) -> io::Result<()> {
+        if self.stop_in > 0 {
+            self.stop_in -= 1;
+            self.stopped |= self.stop_in == 0;
+        }
+        self.alive()
+    }
+
+    fn alive(&self) -> io::Result<()> {
+        match self.stopped {
+            true => Err(io::Error::other("the machine was switched off")),
+            false => Ok(()),
+        }
+    }
+
+    fn file(&mut self, id: u64, life: u64) -> io::Result<&mut Content> {
+        self.alive()?;
+        if life != self.life {
+            return Err(io::Error::other("the machine was switched off"));
+        }
+        self.files.get_mut(&id).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn room_for(&self, id: u64, len: u64) -> io::Result<()> {
+        let before = self.files.get(&id).map_or(0, |file| file.len);
+        match len > before && self.used() + (len - before) > self.capacity {
+            true => Err(io::ErrorKind::StorageFull.into()),
+            false => Ok(()),
+        }
+    }
+}
+
+fn apply(names: &mut BTreeMap<PathBuf, u64>, operation: Operation) {
+    match operation {
+        Operation::Link(path, id) => {
+            names.insert(path, id);
+        }
+        Operation::Unlink(path) => {
+            names.remove(&path);
+        }
+        Operation::Rename(from, to, id) => {
+            names.remove(&from);
+            names.insert(to, id);
+        }
+    }
+}
+
+impl Content {
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        if offset + out.len() as u64 > self.len {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.get(offset, out);
+        Ok(())
+    }
+
+    fn get(&self, mut offset: u64, mut out: &mut [u8]) {
+        while !out.is_empty() {
+            let (page, at) = (offset / PAGE as u64, (offset % PAGE as u64) as usize);
+            let here = out.len().min(PAGE - at);
+            match self.pages.get(&page) {
+                Some(bytes) => out[..here].copy_from_slice(&bytes[at..at + here]),
+                None => out[..here].fill(0),
+            }
+            offset += here as u64;
+            out = &mut out[here..];
+        }
+    }
+
+    fn put(&mut self, mut offset: u64, mut data: &[u8]) {
+        while !data.is_empty() {
+            let (page, at) = (offset / PAGE as u64, (offset % PAGE as u64) as usize);
+            let here = data.len().min(PAGE - at);
+            let bytes = self.pages.entry(page).or_insert_with(|| Box::new([0; PAGE]));
+            bytes[at..at + here].copy_from_slice(&data[..here]);
+            offset += here as u64;
+            data = &data[here..];
+        }
+    }
+
+    fn write(&mut self, offset: u64, data: &[u8]) {
+        let end = offset + data.len() as u64;
+        for sector in offset / SECTOR as u64..end.div_ceil(SECTOR as u64) {
+            let before = self.doomed.remove(&sector);
+            if !self.old.contains_key(&sector) {
+                let mut bytes = [0; SECTOR];
+                self.get(sector * SECTOR as u64, &mut bytes);
+                self.old.insert(sector, before.unwrap_or(bytes));
+            }
+        }
+        self.len = self.len.max(end);
+        self.put(offset, data);
+    }
+
+    fn resize(&mut self, len: u64) {
+        if len < self.len {
+            // What is cut off reads as zeros when the file grows again; on the disk it is still there until a sync.
+            let mut at = len;
+            while at < self.len {
+                let page = at / PAGE as u64;
+                let end = ((page + 1) * PAGE as u64).min(self.len);
+                if self.pages.contains_key(&page) {
+                    self.write(at, &vec![0; (end - at) as usize]);
+                }
+                at = end;
+            }
+        }
+        self.len = len;
+    }
+
+    /// What is beyond the end reads as zeros should the file grow again.
+    fn forget_beyond_end(&mut self) {
+        let len = self.len;
+        self.pages.retain(|page, _| page * (PAGE as u64) < len);
+        if let Some(last) = self.pages.get_mut(&(len / PAGE as u64)) {
+            last[(len % PAGE as u64) as usize..].fill(0);
+        }
+    }
+
+    fn sync(&mut self) {
+        self.old.clear();
+        self.durable_len = self.len;
+    }
+}
+
+impl File for SimFile {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.inner().file(self.id, self.life)?.len)
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.inner().file(self.id, self.life)?.read(offset, buffer)
+    }
+
+    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let mut inner = self.inner();
+        inner.change()?;
+        inner.room_for(self.id, offset + data.len() as u64)?;
+        inner.file(self.id, self.life)?.write(offset, data);
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        let mut inner = self.inner();
+        inner.change()?;
+        inner.room_for(self.id, len)?;
+        inner.file(self.id, self.life)?.resize(len);
+        Ok(())
+    }
+
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        let mut inner = self.inner();
+        inner.change()?;
+        inner.room_for(self.id, len)?;
+        let file = inner.file(self.id, self.life)?;
+        file.len = file.len.max(len);
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let mut inner = self.inner();
+        inner.change()?;
+        inner.file(self.id, self.life)?;
+        inner.syncs += 1;
+        if inner.fail_sync_in > 0 {
+            inner.fail_sync_in -= 1;
+            if inner.fail_sync_in == 0 {
+                let file = inner.file(self.id, self.life)?;
+                let old = std::mem::take(&mut file.old);
+                old.into_iter().for_each(|(sector, bytes)| {
+                    file.doomed.entry(sector).or_insert(bytes);
+                });
+                return Err(io::Error::other("the disk did not take it"));
+            }
+        }
+        inner.file(self.id, self.life)?.sync();
+        Ok(())
+    }
+}
+
+impl SimFile {
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.disk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Disk for SimDisk {
+    fn open(&self, path: &Path, create: bool) -> io::Result<Arc<dyn File>> {
+        let mut inner = self.inner();
+        inner.alive()?;
+        let id = match inner.names.get(path) {
+            Some(id) => *id,
+            None if create => {
+                inner.change()?;
+                let id = inner.next;
+                inner.next += 1;
+                inner.files.insert(id, Content::default());
+                inner.names.insert(path.to_owned(), id);
+                inner.pending.push(Operation::Link(path.to_owned(), id));
+                id
+            }
+            None => return Err(io::ErrorKind::NotFound.into()),
+        };
+        Ok(Arc::new(SimFile { disk: self.0.clone(), id, life: inner.life }))
+    }
+
+    fn create_dir(&self, _path: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
+        let inner = self.inner();
+        inner.alive()?;
+        let inside = inner.names.keys().filter(|file| file.parent() == Some(path));
+        Ok(inside.filter_map(|file| file.file_name().map(PathBuf::from)).collect())
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let mut inner = self.inner();
+        inner.change()?;
+        inner.names.remove(path).ok_or(io::ErrorKind::NotFound)?;
+        inner.pending.push(Operation::Unlink(path.to_owned()));
+        Ok(())
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut inner = self.inner();
+        inner.change()?;
+        let id = inner.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
+        inner.names.insert(to.to_owned(), id);
+        inner.pending.push(Operation::Rename(from.to_owned(), to.to_owned(), id));
+        Ok(())
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        let mut inner = self.inner();
+        let _ = path;
+        inner.change()?;
+        // One journal for all names, as the usual file systems have it.
+        let pending = std::mem::take(&mut inner.pending);
+        pending.into_iter().for_each(|operation| apply(&mut inner.durable_names, operation));
+        Ok(())
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>> {
+        self.open(path, true)?;
+        let mut inner = self.inner();
+        if inner.locks.iter().any(|locked| locked == path) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        inner.locks.push(path.to_owned());
+        Ok(Box::new(SimLock { disk: self.0.clone(), path: path.to_owned(), life: inner.life }))
+    }
+}
+
+impl Drop for SimLock {
+    fn drop(&mut self) {
+        let mut inner = self.disk.lock().unwrap_or_else(PoisonError::into_inner);
+        if inner.life == self.life {
+            inner.locks.retain(|locked| *locked != self.path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(seed: u64) -> (SimDisk, Arc<dyn File>) {
+        let disk = SimDisk::new(seed);
+        let file = disk.open("d/f".as_ref(), true).unwrap();
+        file.write_at(0, &[1; 2048]).unwrap();
+        file.sync().unwrap();
+        disk.sync_dir("d".as_ref()).unwrap();
+        (disk, file)
+    }
+
+    fn content(disk: &SimDisk) -> Vec<u8> {
+        super::super::read_file(disk, "d/f".as_ref(), 1 << 20).unwrap().unwrap()
+    }
+
+    #[test]
+    fn a_power_cut_loses_keeps_or_tears_what_was_not_synced() {
+        for (cut, sectors) in [(PowerCut::Lost, 0..=0), (PowerCut::Kept, 4..=4), (PowerCut::Torn, 0..=4)] {
+            for seed in 0..20 {
+                let (disk, file) = with(seed);
+                file.write_at(0, &[2; 2048]).unwrap();
+                disk.cut_power(cut);
+                assert!(file.read_at(0, &mut [0]).is_err(), "a handle of an earlier life");
+                let content = content(&disk);
+                assert!(content.chunks(512).all(|sector| sector.iter().all(|byte| *byte == sector[0])));
+                assert!(sectors.contains(&content.chunks(512).filter(|sector| sector[0] == 2).count()));
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_failed_sync_covered_is_readable_and_lost() {
+        let (disk, file) = with(1);
+        file.write_at(0, &[2; 512]).unwrap();
+        disk.fail_sync(1);
+        assert!(file.sync().is_err());
+        file.sync().unwrap();
+        assert_eq!(content(&disk)[0], 2);
+        disk.cut_power(PowerCut::Lost);
+        assert_eq!(content(&disk)[0], 1);
+    }
+
+    #[test]
+    fn written_again_after_a_failed_sync_it_stays() {
+        let (disk, file) = with(1);
+        file.write_at(0, &[2; 512]).unwrap();
+        disk.fail_sync(1);
+        assert!(file.sync().is_err());
+        file.write_at(0, &[2; 512]).unwrap();
+        file.sync().unwrap();
+        disk.cut_power(PowerCut::Lost);
+        assert_eq!(content(&disk)[0], 2);
+    }
+
+    #[test]
+    fn names_are_lost_until_their_directory_is_synced() {
+        let (disk, _file) = with(1);
+        disk.open("d/g".as_ref(), true).unwrap();
+        disk.rename("d/f".as_ref(), "d/h".as_ref()).unwrap();
+        disk.cut_power(PowerCut::Lost);
+        assert_eq!(disk.list("d".as_ref()).unwrap(), [PathBuf::from("f")]);
+        disk.rename("d/f".as_ref(), "d/h".as_ref()).unwrap();
+        disk.sync_dir("d".as_ref()).unwrap();
+        disk.cut_power(PowerCut::Lost);
+        assert_eq!(disk.list("d".as_ref()).unwrap(), [PathBuf::from("h")]);
+    }
+
+    #[test]
+    fn a_full_disk_and_a_shorter_file() {
+        let (disk, file) = with(1);
+        disk.set_capacity(3000);
+        assert_eq!(file.allocate(3001).unwrap_err().kind(), io::ErrorKind::StorageFull);
+        file.allocate(3000).unwrap();
+        file.set_len(100).unwrap();
+        file.set_len(600).unwrap();
+        let mut bytes = [9; 600];
+        file.read_at(0, &mut bytes).unwrap();
+        assert_eq!((bytes[99], bytes[100], bytes[599]), (1, 0, 0));
+        disk.cut_power(PowerCut::Lost);
+        assert_eq!(content(&disk), [1; 2048]);
+    }
+}
