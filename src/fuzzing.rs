@@ -1,6 +1,7 @@
 //! What a fuzzer calls: each function takes arbitrary bytes, and whatever they are it must neither panic nor break
 //! what is asserted here. Not part of the crate: compiled under `cfg(fuzzing)` (cargo-fuzz sets it) and for tests,
 //! which run the corpora of `fuzz/corpus` once.
+#![allow(clippy::expect_used, reason = "a panic here is a finding")]
 
 use crate::identity::{Identity, JoinToken, Shown};
 use crate::model::limits::{BULK_FRAME_BYTES_MAX, FRAME_READ_BYTES_MIN};

@@ -224,6 +224,40 @@ mod pinned {
         connected.unwrap();
     }
 
+    /// The refusal arrives, and not the reset of a connection that was closed too early.
+    #[tokio::test]
+    async fn a_refusal_arrives_over_real_sockets() {
+        let (master, _shadow) = pair();
+        let stranger = End::new();
+        stranger.permits(&master);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        for _ in 0..20 {
+            let dialled = TcpStream::connect(listener.local_addr().unwrap());
+            let (accepted, dialled) = tokio::join!(listener.accept(), dialled);
+            let (accepted, connected) =
+                tokio::join!(master.tls.accept(accepted.unwrap().0, true), stranger.tls.connect(dialled.unwrap()));
+            unpermitted(accepted);
+            by_peer(connected);
+        }
+    }
+
+    /// Dates are not compared with the clock: `identity.rs` says why.
+    #[tokio::test]
+    async fn an_expired_certificate_of_the_right_key_is_an_alert_and_not_a_refusal() {
+        let (master, shadow) = pair();
+        let pem = shadow.identity.to_pem();
+        let key = rcgen::KeyPair::from_pem(&pem[..pem.find("-----BEGIN CERTIFICATE").unwrap()]).unwrap();
+        let mut params = rcgen::CertificateParams::default();
+        params.not_after = rcgen::date_time_ymd(2001, 1, 1);
+        let expired = key.serialize_pem() + &params.self_signed(&key).unwrap().pem();
+        let expired = Identity::from_pem(&expired).unwrap();
+        assert_eq!(expired.node(), shadow.identity.node());
+        shadow.tls.set_identity(&expired).unwrap();
+        let (accepted, connected) = meet(&master, &shadow).await;
+        assert_eq!(shown_by(link(accepted).get_ref().1).unwrap().expires, 978_307_200);
+        connected.unwrap();
+    }
+
     /// Each node has the provider that its host chose.
     #[cfg(all(feature = "aws-lc-rs", feature = "ring"))]
     #[tokio::test]

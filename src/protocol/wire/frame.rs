@@ -86,8 +86,8 @@ impl FrameDecoder {
     /// The next whole frame, or `None` until more bytes are there.
     ///
     /// # Errors
-    /// [`WireError::TooLong`], [`WireError::UnknownKind`], [`WireError::Reserved`] and [`WireError::Newer`], of the
-    /// header alone. The payload is not looked at.
+    /// [`WireError::TooLong`], [`WireError::UnknownKind`], [`WireError::Reserved`], [`WireError::Malformed`] and
+    /// [`WireError::Newer`], of the header alone. The payload is not looked at.
     pub fn next(&mut self) -> Result<Option<Frame>, WireError> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
@@ -126,8 +126,10 @@ impl FrameDecoder {
         let Some(kind) = self.kinds.iter().copied().find(|known| known.code() == kind) else {
             return Err(WireError::UnknownKind { found: kind });
         };
-        if format != FORMAT {
-            return Err(WireError::Newer { what: "a frame", found: format.into(), known: FORMAT.into() });
+        match format {
+            FORMAT => {}
+            0 => return Err(WireError::Malformed { what: "a frame", reason: "there is no format 0" }),
+            found => return Err(WireError::Newer { what: "a frame", found: found.into(), known: FORMAT.into() }),
         }
         if reserved != 0 {
             return Err(WireError::Reserved);

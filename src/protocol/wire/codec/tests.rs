@@ -92,7 +92,7 @@ fn samples() -> Vec<(&'static str, Message)> {
 }
 
 fn enrol_samples() -> Vec<(&'static str, EnrolMessage)> {
-    let (name, address) = || -> (String, String) { ("right".into(), "right.example:7444".into()) }();
+    let (name, address) = (String::from("right"), String::from("right.example:7444"));
     let request = EnrolMessage::Request {
         name: name.clone(),
         address: address.clone(),
@@ -168,7 +168,7 @@ fn bulk_frames_without_bytes_or_header_are_refused() {
     }
     assert!(decode_bulk(Frame { kind: FrameKind::Control, payload: vec![1; 99].into() }).is_err());
     // One record of the largest size always fits.
-    assert!(RECORD_BYTES_MAX + RECORDS_HEADER_BYTES < BULK_FRAME_BYTES_MAX);
+    const { assert!(RECORD_BYTES_MAX + RECORDS_HEADER_BYTES < BULK_FRAME_BYTES_MAX) };
 }
 
 #[test]
@@ -415,6 +415,21 @@ proptest! {
     #[test]
     fn every_message_is_read_back(message in any_message()) {
         prop_assert_eq!(decode(payload(&encode(&message).unwrap())), Ok(message));
+    }
+
+    #[test]
+    fn every_enrolment_message_is_read_back(
+        (name, address) in (text(NAME_BYTES_MAX), text(ADDRESS_BYTES_MAX)),
+        takeover_delay_ms in 0..=PEER_DURATION_MAX.as_millis() as u64,
+        proof in any::<[u8; 32]>(),
+        pair in any::<[u8; 16]>(),
+        word in "[a-z0-9_]{1,64}",
+    ) {
+        let request = EnrolMessage::Request { name: name.clone(), address: address.clone(), takeover_delay_ms, proof };
+        let accepted = EnrolMessage::Accepted { pair: PairId(pair), name, address };
+        for message in [request, accepted, EnrolMessage::Refused { word }] {
+            prop_assert_eq!(decode_enrol(payload(&encode_enrol(&message).unwrap())), Ok(message));
+        }
     }
 
     #[test]

@@ -87,6 +87,8 @@ fn headers_that_are_not_ours_are_refused() {
     assert_eq!(refused(FrameDecoder::enrolment(), [1, 0, 0, 0, 1, 1, 0, 0]), WireError::UnknownKind { found: 1 });
     let newer = WireError::Newer { what: "a frame", found: 2, known: 1 };
     assert_eq!(refused(FrameDecoder::link(), [1, 0, 0, 0, 1, 2, 0, 0]), newer);
+    let none = WireError::Malformed { what: "a frame", reason: "there is no format 0" };
+    assert_eq!(refused(FrameDecoder::link(), [1, 0, 0, 0, 1, 0, 0, 0]), none);
     assert_eq!(refused(FrameDecoder::link(), [1, 0, 0, 0, 1, 1, 0, 1]), WireError::Reserved);
 }
 
