@@ -1,0 +1,16 @@
+//! What must hold, seen from outside: the real programs, real disks and real sockets, told as stories.
+//!
+//! Each story is whole: it starts its programs, says what an operator would say, breaks what it is about, and asserts
+//! order and outcome, never speed.
+
+#[path = "../harness/mod.rs"]
+mod harness;
+
+mod content;
+mod disk;
+mod face;
+mod hostile;
+mod outage;
+mod partition;
+mod refusals;
+mod takeover;
