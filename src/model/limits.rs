@@ -45,6 +45,19 @@ pub const CONTROL_FRAME_BYTES_MAX: usize = 128 * KIB;
 pub const BULK_FRAME_BYTES_MAX: usize = 512 * KIB;
 /// Longest frame of the enrolment protocol: a certificate and some text.
 pub const ENROL_FRAME_BYTES_MAX: usize = 16 * KIB;
+/// Room that a frame decoder offers to each read beyond the frame under way: some control frames at once.
+pub const FRAME_READ_BYTES_MIN: usize = 4 * KIB;
+/// Longest duration a peer may name (heartbeat, takeover delay, promise): that of the options, 24 h.
+pub const PEER_DURATION_MAX: Duration = Duration::from_secs(24 * 3600);
+/// Longest stable word (of a refused enrolment), in bytes.
+pub const WORD_BYTES_MAX: usize = 64;
+/// Longest durable facts: 64 alerts x (2 texts of 512 bytes + 100) = 72 KiB, 16 tokens, a peer, and as much again.
+pub const FACTS_BYTES_MAX: usize = 256 * KIB;
+/// First bytes of a connection that are read before its TLS hello must be whole. One with post-quantum key shares has
+/// about 2 KiB.
+pub const CLIENT_HELLO_BYTES_MAX: usize = 16 * KIB;
+/// Longest certificate that is looked at; one of ours has about 400 bytes.
+pub const CERTIFICATE_BYTES_MAX: usize = 16 * KIB;
 /// Control messages that wait to be written to one link; beyond it the link is closed.
 pub const LINK_CONTROL_QUEUE_MAX: usize = 256;
 /// Bulk frames that wait in one link between the socket and the store.
@@ -83,6 +96,8 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 pub const TOKENS_MAX: usize = 16;
 /// Longest life of a join token.
 pub const TOKEN_LIFE_MAX: Duration = Duration::from_secs(24 * 3600);
+/// Life of a node's own certificate: 10 years. Its end is an alert and not a refusal, so it need not be short.
+pub const CERTIFICATE_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 /// Life of a join token when none is named.
 pub const TOKEN_LIFE_DEFAULT: Duration = Duration::from_secs(15 * 60);
 
@@ -105,6 +120,44 @@ pub const QUARANTINE_CHANGE_SETS_MAX: u64 = 100_000;
 pub const EVENTS_MAX: usize = 1_024;
 /// Change notices one watcher may lag behind before it is told to take a snapshot again.
 pub const WATCH_MAX: usize = 1_024;
+
+/// Threads of the pool for what blocks, over all nodes of the process; as many as tokio's own has.
+pub const POOL_THREADS_MAX: usize = 512;
+/// Idle time after which a thread of that pool ends.
+pub const POOL_IDLE: Duration = Duration::from_secs(10);
+/// Operator's commands that wait for the node at once, beside `COMMIT_QUEUE_MAX` change sets.
+pub const COMMAND_QUEUE_MAX: usize = 64;
+/// What the node's own tasks (links, disk, listener) may have waiting for it; beyond it they wait.
+pub const INPUTS_MAX: usize = 64;
+/// Wake-ups handled in one go before status is published: enough to amortise it, few enough to stay below 1 ms.
+pub const WAKE_UPS_MAX: usize = 64;
+/// Bytes that one link may have received as bulk and not yet seen stored: a window, and one more for a peer that
+/// counts differently. Beyond it the link is closed.
+pub const LINK_BULK_BYTES_MAX: usize = 2 * WINDOW_BYTES_MAX;
+/// What one received bulk frame costs beside its bytes, so that empty ones are not free.
+pub const BULK_OVERHEAD_BYTES: usize = 256;
+/// Time that a closed link waits for the other side's end, so that its last words are not lost to a TCP reset.
+pub const LINGER: Duration = Duration::from_secs(1);
+/// Head start of the learnt address before the one given by the host is dialled beside it (RFC 8305 names 250 ms).
+pub const DIAL_HEAD_START: Duration = Duration::from_millis(250);
+/// Time for an enrolment, from the first dial to the last answer, on either side.
+pub const ENROL_TIMEOUT: Duration = Duration::from_secs(30);
+/// First pause between two tries of an enrolment; doubles up to eight times that.
+pub const ENROL_RETRY: Duration = Duration::from_millis(250);
+/// Pause of the listener after an error (no file descriptors left, say), so that it does not spin.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Turned-away connections are reported at most once in this time; those between are counted.
+pub const UNPERMITTED_INTERVAL: Duration = Duration::from_secs(1);
+/// First pause after maintenance of the store failed; doubles up to 64 times that.
+pub const MAINTENANCE_PAUSE: Duration = Duration::from_millis(500);
+/// Interval at which certificates are looked at.
+pub const CERTIFICATE_CHECK: Duration = Duration::from_secs(24 * 3600);
+/// Days before its end at which a certificate is worth an alert.
+pub const CERTIFICATE_WARN_DAYS: u64 = 30;
+/// Pushes that wait in one link. The engine asks for one at a time; more is a defect, and closes the link.
+pub const LINK_PUSHES_MAX: usize = 8;
+/// Largest identity file that is read: two keys and two certificates are a tenth of that.
+pub const IDENTITY_BYTES_MAX: usize = 64 * KIB;
 
 /// A bound that a caller's input broke.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

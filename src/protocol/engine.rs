@@ -11,7 +11,7 @@
 //! loop of its own.
 //!
 //! # How to read it
-//! `mastership` turns the standing of the node, `links` keeps the connection to the peer, `session` brings the shadow up
+//! `mastership` turns the standing of the node, `links` and `heartbeat` keep the connection to the peer, `meeting` decides who leads, `session` brings the shadow up
 //! to date, `commits` serves callers, `batches` orders durable work and takes its receipts, `trouble` keeps the alert
 //! book, `command` serves operators. Every event ends in [`Engine::advance`], which does whatever has become due: so a
 //! deadline is looked at in one place.
@@ -22,6 +22,8 @@ mod command;
 mod commits;
 mod event;
 mod facts;
+mod frozen;
+mod heartbeat;
 mod links;
 mod mastership;
 mod meeting;
@@ -44,6 +46,7 @@ use crate::protocol::wire::Role;
 pub use action::*;
 pub use event::*;
 pub use facts::*;
+pub use frozen::{decode_facts, encode_facts};
 pub use options::*;
 pub use status::*;
 /// What an engine starts from.
@@ -218,3 +221,6 @@ impl Engine {
         Ground { head: self.head, log_floor: self.log_floor, history: &self.history }
     }
 }
+
+#[cfg(test)]
+mod tests;

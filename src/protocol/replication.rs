@@ -54,3 +54,6 @@ impl Ground<'_> {
         position != Revision::NONE && position >= self.log_floor && self.history.contains(self.head.revision, position)
     }
 }
+
+#[cfg(test)]
+mod tests;

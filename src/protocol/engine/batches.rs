@@ -256,3 +256,11 @@ impl Engine {
         self.batches.waiting.clear();
     }
 }
+
+#[cfg(test)]
+impl Engine {
+    /// The batch in flight, for tests; zero is none.
+    pub(super) fn batches_in_flight(&self) -> u64 {
+        self.batches.in_flight.as_ref().map_or(0, |(batch, _)| batch.0)
+    }
+}

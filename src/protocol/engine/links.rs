@@ -7,23 +7,20 @@ use crate::protocol::alerts::{AlertKind, Trouble};
 use crate::protocol::failover::{Backoff, Standing, Turn, micros};
 use crate::protocol::wire::{Bye, Heartbeat, HeartbeatAck, Hello, Message, Refusal, RefusalKind, Role, Versions};
 
-/// Heartbeats that may be unanswered at once before the oldest is forgotten.
-const UNANSWERED_MAX: usize = 16;
-
 /// Head start of a newly enrolled shadow, which knows best when it is ready.
 const FIRST_DIAL_US: u64 = 1_000_000;
 
 /// The connections to the peer: one that counts, and at most a few that are being greeted.
 #[derive(Clone, Debug)]
 pub(super) struct Links {
-    conns: Vec<Conn>,
-    active: Option<LinkId>,
-    dialling: bool,
-    dial_at: Moment,
-    backoff: Backoff,
+    pub(super) conns: Vec<Conn>,
+    pub(super) active: Option<LinkId>,
+    pub(super) dialling: bool,
+    pub(super) dial_at: Moment,
+    pub(super) backoff: Backoff,
     hello_no: u64,
     /// An operator of this node holds the link.
-    held: bool,
+    pub(super) held: bool,
     /// The peer's operator holds it.
     held_by_peer: bool,
     refusal: Option<Refused>,
@@ -35,28 +32,27 @@ pub(super) struct Links {
     /// Last frame of the peer, since the start.
     last_heard: Option<Moment>,
     peer_position: Option<Position>,
-    peer_in_sync: bool,
-    highest_seen: Epoch,
-    round_trip_us: Option<u64>,
+    pub(super) highest_seen: Epoch,
+    pub(super) round_trip_us: Option<u64>,
 }
 
 /// One connection.
 #[derive(Clone, Debug)]
 pub(super) struct Conn {
     pub(super) id: LinkId,
-    dialled: bool,
+    pub(super) dialled: bool,
     /// This node's hello was sent.
-    greeted: bool,
-    heard: Moment,
+    pub(super) greeted: bool,
+    pub(super) heard: Moment,
     /// The peer's first word.
     pub(super) hello: Option<Box<Hello>>,
     /// The peer has spoken after its hello, so it has accepted ours.
-    confirmed: bool,
-    next_beat: Moment,
-    nonce: u64,
-    unanswered: Vec<(u64, Moment)>,
+    pub(super) confirmed: bool,
+    pub(super) next_beat: Moment,
+    pub(super) nonce: u64,
+    pub(super) unanswered: Vec<(u64, Moment)>,
     /// Answers from this heartbeat on confirm a mastership that is asked for.
-    asked: Option<u64>,
+    pub(super) asked: Option<u64>,
 }
 
 /// Why there is no link although there could be one.
@@ -85,7 +81,6 @@ impl Links {
             down_reason: String::new(),
             last_heard: None,
             peer_position: None,
-            peer_in_sync: false,
             highest_seen: Epoch::NONE,
             round_trip_us: None,
         }
@@ -133,10 +128,6 @@ impl Links {
         self.peer_position
     }
 
-    pub(super) fn peer_in_sync(&self) -> bool {
-        self.peer_in_sync
-    }
-
     pub(super) fn highest_seen(&self) -> Epoch {
         self.highest_seen
     }
@@ -164,14 +155,12 @@ impl Links {
     }
 
     /// The peer says where it stands.
-    pub(super) fn peer_at(&mut self, position: Position, own: Position) {
+    pub(super) fn peer_at(&mut self, position: Position) {
         self.peer_position = Some(position);
-        self.peer_in_sync = position == own;
     }
 
     pub(super) fn forget_peer(&mut self) {
         self.peer_position = None;
-        self.peer_in_sync = false;
         self.last_heard = None;
         self.refusal = None;
         self.held = false;
@@ -194,7 +183,7 @@ impl Links {
         self.backoff.reset();
     }
 
-    fn conn(&mut self, link: LinkId) -> Option<&mut Conn> {
+    pub(super) fn conn(&mut self, link: LinkId) -> Option<&mut Conn> {
         self.conns.iter_mut().find(|conn| conn.id == link)
     }
 }
@@ -235,7 +224,7 @@ impl Engine {
 
     /// Greets whoever was not greeted yet. What a link before this one left in the store must be settled first: the
     /// position in the hello is where the repair begins.
-    fn send_hellos(&mut self, now: Now) {
+    pub(super) fn send_hellos(&mut self, now: Now) {
         if self.batches.sink_is_busy() {
             return;
         }
@@ -443,123 +432,6 @@ impl Engine {
         lower_dialled
     }
 
-    /// Dials, beats and gives up, as far as it is time.
-    pub(super) fn advance_links(&mut self, now: Now) {
-        if self.stopping.is_some() || self.standing == Standing::Broken {
-            return;
-        }
-        let lost_us = self.timing.lost_after_us;
-        let greeting_us = lost_us.max(micros(self.options.connect_timeout));
-        let silent = |conn: &&Conn| {
-            let bound_us = if conn.hello.is_some() { lost_us } else { greeting_us };
-            now.at.0.saturating_sub(conn.heard.0) >= bound_us
-        };
-        let lost: Vec<LinkId> = self.links.conns.iter().filter(silent).map(|conn| conn.id).collect();
-        for link in lost {
-            self.close(link, None);
-            self.drop_conn(now, link, "the peer is silent");
-            self.links.dial_at = now.at;
-        }
-        self.send_hellos(now);
-        self.beat(now);
-        self.dial(now);
-    }
-
-    fn dial(&mut self, now: Now) {
-        let links = &self.links;
-        let wanted = !links.dialling && !links.held && !links.any() && links.dial_at <= now.at;
-        let Some(peer) = self.facts.peer.as_ref().filter(|_| wanted && !self.facts.detached) else { return };
-        let left_us = match self.standing {
-            // The last dial of a silence ends within the delay.
-            Standing::Following | Standing::AskingHost => self.links.silence_us(now.at).map_or(u64::MAX, |silence| {
-                let left = self.timing.delay_us.saturating_sub(silence);
-                if left == 0 { u64::MAX } else { left }
-            }),
-            _ => u64::MAX,
-        };
-        let within = self.options.connect_timeout.min(std::time::Duration::from_micros(left_us));
-        self.out.push(Action::Dial { address: peer.address.clone(), within });
-        self.links.dialling = true;
-    }
-
-    fn beat(&mut self, now: Now) {
-        let (role, serving, epoch) = (self.facts.role, self.standing == Standing::Serving, self.epoch());
-        let (position, asks, heartbeat_us) = (self.head, self.standing == Standing::Stalled, self.timing.heartbeat_us);
-        let active = self.links.active;
-        let Some(conn) = self.links.conns.iter_mut().find(|conn| Some(conn.id) == active && conn.greeted) else {
-            return;
-        };
-        if conn.next_beat > now.at {
-            return;
-        }
-        conn.next_beat = Moment(now.at.0 + heartbeat_us);
-        conn.nonce += 1;
-        let nonce = conn.nonce;
-        if conn.unanswered.len() == UNANSWERED_MAX {
-            conn.unanswered.remove(0);
-        }
-        conn.unanswered.push((nonce, now.at));
-        let beat = Heartbeat { nonce, role, serving, epoch, position, asks, wall_ms: now.wall_ms };
-        self.out.push(Action::Send { link: conn.id, message: Message::Heartbeat(beat) });
-    }
-
-    /// A master that was stopped asks its peer at once.
-    pub(super) fn ask_peer(&mut self, now: Now) {
-        let active = self.links.active;
-        if let Some(conn) = self.links.conns.iter_mut().find(|conn| Some(conn.id) == active) {
-            conn.asked = Some(conn.nonce + 1);
-            conn.next_beat = now.at;
-        }
-    }
-
-    fn heartbeat(&mut self, now: Now, link: LinkId, beat: Heartbeat) {
-        self.links.highest_seen = self.links.highest_seen.max(beat.epoch);
-        let ack = HeartbeatAck {
-            nonce: beat.nonce,
-            role: self.facts.role,
-            epoch: self.epoch(),
-            position: self.head,
-            promise: std::time::Duration::ZERO,
-        };
-        self.out.push(Action::Send { link, message: Message::HeartbeatAck(ack) });
-        self.check_skew(now, beat.wall_ms);
-        self.peer_position(now, link, beat.position);
-        self.check_roles(now, link, beat.role);
-    }
-
-    fn heartbeat_ack(&mut self, now: Now, link: LinkId, ack: HeartbeatAck) {
-        let Some(conn) = self.links.conn(link) else { return };
-        let asked = conn.asked.is_some_and(|nonce| ack.nonce >= nonce);
-        let Some(at) = conn.unanswered.iter().position(|(nonce, _)| *nonce == ack.nonce) else {
-            // An answer to none, or to one so old that it was forgotten: worth nothing.
-            return;
-        };
-        let (_, sent) = conn.unanswered.remove(at);
-        let took_us = now.at.0.saturating_sub(sent.0);
-        if asked {
-            conn.asked = None;
-        }
-        self.links.round_trip_us = Some(match self.links.round_trip_us {
-            Some(before) => (7 * before + took_us) / 8,
-            None => took_us,
-        });
-        self.peer_position(now, link, ack.position);
-        if asked && ack.role == Role::Shadow && ack.epoch <= self.epoch() {
-            self.turn(now, Turn::Confirmed, "confirmed");
-        }
-        self.check_roles(now, link, ack.role);
-    }
-
-    /// The peer's role is another than the one in its hello: the hellos must be said again.
-    fn check_roles(&mut self, now: Now, link: LinkId, role: Role) {
-        let greeted_as = self.links.active().and_then(|conn| conn.hello.as_ref()).map(|hello| hello.role);
-        if greeted_as.is_some_and(|before| before != role) {
-            self.close(link, None);
-            self.drop_conn(now, link, "the peer's role changed");
-            self.links.dial_at = now.at;
-        }
-    }
-
     /// The state of the link, and why.
     pub(super) fn link_state(&self) -> (LinkState, String) {
         let links = &self.links;
@@ -586,15 +458,6 @@ impl Engine {
             (false, true) => (LinkState::Lost, links.down_reason.clone()),
             (false, false) => (LinkState::Connecting, links.down_reason.clone()),
         }
-    }
-
-    pub(super) fn links_deadline(&self) -> Option<Moment> {
-        let lost_us = self.timing.lost_after_us;
-        let conns = self.links.conns.iter().map(|conn| Moment(conn.heard.0 + lost_us));
-        let beat = self.links.active().map(|conn| conn.next_beat);
-        let dialable = self.facts.peer.is_some() && !self.links.held && !self.links.dialling && !self.links.any();
-        let dial = dialable.then_some(self.links.dial_at);
-        conns.chain(beat).chain(dial).min()
     }
 
     /// Greeted under these names; for who is who.

@@ -39,8 +39,8 @@ impl Engine {
             Standing::Yielding => self.drop_commits(),
             Standing::Broken => {
                 self.drop_commits();
-                self.drop_waiting_work();
                 self.close_all_links(now, None, "the store failed");
+                self.drop_waiting_work();
             }
             Standing::Inquiring | Standing::Following | Standing::TakingTail => {}
         }
@@ -169,6 +169,7 @@ impl Engine {
             };
             self.raise(now, Trouble::new(AlertKind::Takeover, super::trouble::THIS_NODE, message));
             self.session.became_master();
+            self.troubles_of_new_master();
             // The link, if one is up, was agreed upon in other roles.
             self.close_all_links(now, None, "this node became master");
         }
@@ -193,8 +194,7 @@ impl Engine {
         let Some(winner) = self.session.winner() else {
             return self.persist_yield();
         };
-        let own = self.head.revision;
-        match self.history.relate(own, &winner.history, winner.position.revision) {
+        match self.relation(winner) {
             Relation::Same | Relation::Ahead => self.persist_yield(),
             Relation::Behind => self.quarantine(winner.position.revision),
             Relation::Diverged { common } => self.quarantine(common),

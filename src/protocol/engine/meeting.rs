@@ -38,12 +38,18 @@ impl Engine {
         }
         self.check_skew(now, hello.wall_ms);
         match self.judge(&hello) {
-            Meeting::Refuse(kind, reason) => self.refuse_peer(now, link, kind, reason),
+            Meeting::Refuse(kind, reason) => {
+                self.session.refused_at(match self.relation(&hello) {
+                    Relation::Diverged { common } => common,
+                    _ => Revision::NONE,
+                });
+                self.refuse_peer(now, link, kind, reason);
+            }
             meeting => {
                 self.greeted(link, hello.clone());
                 self.activate(now, link);
                 self.learn_peer(now, &hello);
-                self.links.peer_at(hello.position, self.head);
+                self.links.peer_at(hello.position);
                 self.meet(now, meeting, hello);
             }
         }
@@ -78,7 +84,7 @@ impl Engine {
 
     /// Who is who, from the two hellos. Both sides come to answers that fit.
     pub(super) fn judge(&self, hello: &Hello) -> Meeting {
-        let relation = self.history.relate(self.head.revision, &hello.history, hello.position.revision);
+        let relation = self.relation(hello);
         match (self.facts.role, hello.role) {
             (Role::Master, Role::Master) => {
                 if outranks(self.epoch(), self.facts.node, (hello.epoch, hello.node)) {
@@ -101,6 +107,11 @@ impl Engine {
             }
             (Role::Shadow, Role::Master) => self.judge_master(hello, relation),
         }
+    }
+
+    /// How the peer's history stands to this node's.
+    pub(super) fn relation(&self, hello: &Hello) -> Relation {
+        self.history.relate(self.head.revision, &hello.history, hello.position.revision)
     }
 
     fn judge_master(&self, hello: &Hello, relation: Relation) -> Meeting {
@@ -181,7 +192,7 @@ impl Engine {
 
     /// An operator of the shadow accepts a master that does not have what the shadow has shown.
     pub(super) fn accept_foreign_master(&mut self) {
-        let common = Revision::NONE;
+        let common = self.session.last_common();
         self.persist(super::Work::Quarantine { common }, super::batches::Purpose::Quarantine);
     }
 }

@@ -16,7 +16,7 @@ use crate::protocol::wire::{Bulk, Hello, Message, Repair, Role};
 const DISK_RETRY_US: u64 = 1_000_000;
 
 /// What is going on with the peer, beside heartbeats.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Session {
     met: Option<(Meeting, Box<Hello>)>,
     source: Option<Source>,
@@ -34,30 +34,25 @@ pub(super) struct Session {
     /// Received and not yet durable: frames, bytes.
     waiting: (usize, usize),
     /// How far the source's own log is durable, by its last word.
-    mark: Revision,
-}
-
-impl Default for Session {
-    fn default() -> Self {
-        Self {
-            met: None,
-            source: None,
-            sink: None,
-            staged: None,
-            next_transfer: 1,
-            lacks: false,
-            resync: false,
-            disk_retry_at: None,
-            waiting: (0, 0),
-            mark: Revision::NONE,
-        }
-    }
+    mark: Option<Revision>,
+    /// The last position that is common with a master that was refused.
+    common: Option<Revision>,
 }
 
 impl Session {
     /// The staged snapshot is complete; whatever it lacks is asked for by the next session.
     pub(super) fn caught_up(&mut self) {
         self.lacks = false;
+    }
+
+    /// A master was refused; up to here its history is this node's.
+    pub(super) fn refused_at(&mut self, common: Revision) {
+        self.common = Some(common);
+    }
+
+    /// The last position that is common with a master that was refused.
+    pub(super) fn last_common(&self) -> Revision {
+        self.common.unwrap_or(Revision::NONE)
     }
 
     /// Two nodes met and agreed.
@@ -264,7 +259,7 @@ impl Engine {
             return self.protest(now, link, "more bulk than was acknowledged");
         }
         if let Bulk::Records { durable, .. } = what {
-            self.session.mark = durable;
+            self.session.mark = Some(durable);
         }
         self.with_sink(now, |sink, _, _, out| sink.bulk(bulk, what, bytes, out));
     }
@@ -302,7 +297,8 @@ impl Engine {
     pub(super) fn session_receipt(&mut self, now: Now, receipt: Receipt) {
         if let (None, Receipt::Records(RecordsReceipt::Appended { head, .. })) = (&self.session.sink, &receipt) {
             // The link is gone; what it brought counts all the same.
-            self.sink_out(now, vec![SinkOut::Publish(head.revision.min(self.session.mark))]);
+            let upto = self.session.mark.map(|mark| head.revision.min(mark));
+            self.sink_out(now, upto.map(SinkOut::Publish).into_iter().collect());
         }
         self.with_sink(now, |sink, _, at, out| match &receipt {
             Receipt::Records(records) => sink.records_done(records, at, out),
@@ -399,7 +395,7 @@ impl Engine {
                 SourceOut::CloseSnapshot { transfer } => self.out.push(Action::CloseSnapshot { transfer }),
                 SourceOut::Synced { how, position, entries, bytes, took } => {
                     self.peer_confirmed(now);
-                    self.links.peer_at(position, self.head);
+                    self.links.peer_at(position);
                     self.tell_synced(how, position, entries, bytes, took);
                     if self.facts.role == Role::Master {
                         self.recovered(now, how);
@@ -453,7 +449,7 @@ impl Engine {
 
     fn sink_synced(&mut self, now: Now, how: How, position: Position, entries: u64, bytes: u64, took: Duration) {
         self.session.lacks = false;
-        self.links.peer_at(position, self.head);
+        self.links.peer_at(position);
         self.tell_synced(how, position, entries, bytes, took);
         if self.facts.role == Role::Master {
             // The tail is taken over: this node may lead again.
@@ -482,13 +478,13 @@ impl Engine {
             self.out.push(Action::Confirm { upto: confirmed });
         }
         if let Some(position) = self.session.confirmed() {
-            self.links.peer_at(position, self.head);
+            self.links.peer_at(position);
         }
     }
 
     /// The peer says in a heartbeat where it stands.
     pub(super) fn peer_position(&mut self, now: Now, link: LinkId, position: Position) {
-        self.links.peer_at(position, self.head);
+        self.links.peer_at(position);
         let differs = position.revision == self.head.revision && position.digest != self.head.digest;
         let settled = !self.session.in_progress() && self.batches.is_idle();
         if differs && settled && self.links.is_active(link) {

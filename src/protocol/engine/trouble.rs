@@ -4,7 +4,7 @@ use super::{Action, AlertChange, DiskFailure, Engine, How, Moment, Notice, Now};
 use crate::model::{Position, Revision};
 use crate::protocol::alerts::{Alert, AlertKind, Trouble};
 use crate::protocol::failover::{Standing, micros};
-use crate::protocol::wire::{RefusalKind, Role};
+use crate::protocol::wire::RefusalKind;
 
 /// Subject of alerts about the other node.
 pub(super) const PEER: &str = "peer";
@@ -62,6 +62,12 @@ impl Engine {
         self.trouble = Troubles { counted_seq: self.head.revision.seq, ..Troubles::default() };
     }
 
+    /// This node took over: what it did not hear from its master is no alert of its shadow's.
+    pub(super) fn troubles_of_new_master(&mut self) {
+        self.clear(|alert| alert.kind == AlertKind::ShadowLost);
+        self.troubles_of_new_peer();
+    }
+
     /// A session ended with this much confirmed: what the shadow lacks was not pushed.
     pub(super) fn pushes_interrupted(&mut self, _now: Now, confirmed: Position) {
         if self.history.contains(self.head.revision, confirmed.revision) {
@@ -72,6 +78,9 @@ impl Engine {
     /// Change sets that could not be pushed, and a shadow that stays away.
     pub(super) fn count_failed_pushes(&mut self, now: Now) {
         let master = matches!(self.standing, Standing::Serving | Standing::Stalled);
+        if self.standing == Standing::Following {
+            self.tell_of_lost_master(now);
+        }
         if !master || self.facts.peer.is_none() {
             return;
         }
@@ -89,6 +98,24 @@ impl Engine {
                 format!("the shadow does not answer ({why}); changes are kept here and pushed when it is back");
             self.raise(now, Trouble::new(AlertKind::ShadowLost, PEER, message));
         }
+    }
+
+    /// A shadow whose master stays silent, and that does not take over by itself, needs an operator who knows.
+    fn tell_of_lost_master(&mut self, now: Now) {
+        let since = self.links.down_since().filter(|_| self.facts.peer.is_some() && !self.trouble.lost);
+        let Some(since) = since.filter(|at| now.at.0 >= at.0 + self.timing.delay_us) else { return };
+        let why_not = self.candidate(now.wall_ms).why_not();
+        if why_not.is_empty() {
+            return;
+        }
+        self.trouble.lost = true;
+        let message = format!(
+            "the master has been silent since {} s, and this shadow does not take over by itself: {}; an operator can \
+             make it master with take-over",
+            now.at.0.saturating_sub(since.0) / 1_000_000,
+            why_not.join(", ")
+        );
+        self.raise(now, Trouble::new(AlertKind::ShadowLost, PEER, message));
     }
 
     fn count_unpushed(&mut self, now: Now) {
@@ -109,6 +136,9 @@ impl Engine {
 
     pub(super) fn trouble_deadline(&self) -> Option<Moment> {
         let master = matches!(self.standing, Standing::Serving | Standing::Stalled);
+        if self.standing == Standing::Following && !self.trouble.lost && self.facts.peer.is_some() {
+            return self.links.down_since().map(|since| Moment(since.0 + self.timing.delay_us));
+        }
         let since = self.links.down_since().filter(|_| master && !self.trouble.lost && self.facts.peer.is_some())?;
         Some(Moment(since.0 + self.timing.shadow_lost_us))
     }
@@ -197,11 +227,6 @@ impl Engine {
     pub(super) fn certificate_expiring(&mut self, now: Now, subject: String, days: u64) {
         let message = format!("the certificate of {subject} ends in {days} days");
         self.raise(now, Trouble::new(AlertKind::CertificateExpiring, subject, message));
-    }
-
-    /// Whether alerts of failures concern this node as master.
-    pub(super) fn is_master(&self) -> bool {
-        self.facts.role == Role::Master
     }
 }
 

@@ -277,3 +277,11 @@ impl Sink {
         out.push(SinkOut::Synced { how, position, entries, bytes: self.bytes, took });
     }
 }
+
+#[cfg(test)]
+impl Sink {
+    /// The state, for tables.
+    pub(super) fn state(&self) -> &impl std::fmt::Debug {
+        &self.state
+    }
+}

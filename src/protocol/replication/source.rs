@@ -28,6 +28,8 @@ const LYING_ACK: &str = "an acknowledgement of what was never sent";
 pub struct Source {
     state: State,
     window: Window,
+    /// The shell reads for a push; its answer is still to come.
+    reading: bool,
     /// What the sink durably holds, by its last word.
     peer: Position,
     /// What was pushed.
@@ -40,10 +42,10 @@ pub struct Source {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum State {
     Draining { then: Need },
-    Live { reading: bool },
+    Live,
     Opening { transfer: u64 },
     Offered { header: Box<SnapshotHeader> },
-    Sending { header: Box<SnapshotHeader>, reading: bool, done: bool },
+    Sending { header: Box<SnapshotHeader>, done: bool },
     Ending { header: Box<SnapshotHeader> },
     Rejected { at: Revision },
     Troubled,
@@ -122,6 +124,7 @@ impl Source {
         let mut source = Self {
             state: State::Troubled,
             window: Window::new(heartbeat),
+            reading: false,
             peer: position,
             sent: position.revision,
             next_transfer: transfer,
@@ -140,7 +143,7 @@ impl Source {
 
     /// Whether the repair that opened the session is over.
     pub fn synced(&self) -> bool {
-        self.repair.reported && matches!(self.state, State::Live { .. } | State::Rejected { .. } | State::Troubled)
+        self.repair.reported && matches!(self.state, State::Live | State::Rejected { .. } | State::Troubled)
     }
 
     /// Whether pushes are refused by the sink's host, and up to where.
@@ -170,21 +173,23 @@ impl Source {
     /// Goes on as far as it can: called when the head moved, and after every event below.
     pub fn advance(&mut self, ground: Ground<'_>, at: Moment, out: &mut Vec<SourceOut>) {
         match &mut self.state {
-            State::Draining { then } if self.window.is_empty() => {
+            State::Draining { then } if !self.reading && self.window.is_empty() => {
                 let then = *then;
                 self.repair(ground, then, at, out);
             }
-            State::Rejected { at: refused } if ground.head.revision > *refused && self.window.is_empty() => {
+            State::Rejected { at: refused }
+                if ground.head.revision > *refused && !self.reading && self.window.is_empty() =>
+            {
                 let need = if ground.reaches(self.peer.revision) { Need::Log } else { Need::Snapshot };
                 self.repair(ground, need, at, out);
             }
-            State::Live { reading } if !*reading && self.sent < ground.head.revision && self.window.room() > 0 => {
-                *reading = true;
+            State::Live if !self.reading && self.sent < ground.head.revision && self.window.room() > 0 => {
+                self.reading = true;
                 let max_bytes = self.window.room().min(PUSH_STEP_BYTES);
                 out.push(SourceOut::PushRecords { after: self.sent, max_bytes });
             }
-            State::Sending { header, reading, done: false } if !*reading && self.window.room() > 0 => {
-                *reading = true;
+            State::Sending { header, done: false } if !self.reading && self.window.room() > 0 => {
+                self.reading = true;
                 let max_bytes = self.window.room().min(PUSH_STEP_BYTES);
                 out.push(SourceOut::PushSnapshot { transfer: header.transfer, max_bytes });
             }
@@ -202,9 +207,10 @@ impl Source {
     pub fn records_pushed(&mut self, last: Revision, bytes: usize, gone: bool, at: Moment) {
         self.window.pushed(bytes, at.0);
         self.repair.bytes += bytes as u64;
-        if let State::Live { reading } = &mut self.state {
-            *reading = false;
-            if gone {
+        self.reading = false;
+        if self.state == State::Live {
+            // A log that reaches there and holds nothing newer contradicts its own head: not to be asked in a loop.
+            if gone || (bytes == 0 && last <= self.sent) {
                 self.state = State::Draining { then: Need::Snapshot };
             } else {
                 self.sent = last.max(self.sent);
@@ -229,10 +235,10 @@ impl Source {
     pub fn snapshot_pushed(&mut self, transfer: u64, bytes: usize, last: bool, at: Moment) {
         self.window.pushed(bytes, at.0);
         self.repair.bytes += bytes as u64;
-        if let State::Sending { header, reading, done, .. } = &mut self.state
+        self.reading = false;
+        if let State::Sending { header, done } = &mut self.state
             && header.transfer == transfer
         {
-            *reading = false;
             *done = last;
         }
     }
@@ -281,7 +287,6 @@ impl Source {
 
     fn repair(&mut self, ground: Ground<'_>, need: Need, at: Moment, out: &mut Vec<SourceOut>) {
         let target = ground.head.revision;
-        let reported = self.repair.reported;
         self.sent = self.peer.revision;
         match need {
             Need::Nothing => {
@@ -289,15 +294,13 @@ impl Source {
                 self.sent = target;
                 self.peer = ground.head;
                 out.push(SourceOut::Send(Message::Repair(Repair::None)));
-                self.state = State::Live { reading: false };
+                self.state = State::Live;
                 self.report(at, out);
             }
             Need::Log => {
                 self.repair = Progress::new(How::Incremental, at, self.peer.revision.seq, target);
-                // A session that was in sync and goes on after a refusal has nothing to report again.
-                self.repair.reported = reported;
                 out.push(SourceOut::Send(Message::Repair(Repair::Incremental { to: target })));
-                self.state = State::Live { reading: false };
+                self.state = State::Live;
             }
             Need::Snapshot => {
                 let transfer = self.next_transfer;
@@ -314,7 +317,7 @@ impl Source {
         match &self.state {
             State::Offered { header } if header.transfer == ready => {
                 let header = header.clone();
-                self.state = State::Sending { header, reading: false, done: false };
+                self.state = State::Sending { header, done: false };
             }
             // An answer to an offer that was given up since.
             _ if ready < self.next_transfer => {}
@@ -337,7 +340,7 @@ impl Source {
             if position == header.position {
                 self.peer = position;
                 self.sent = position.revision;
-                self.state = State::Live { reading: false };
+                self.state = State::Live;
                 self.report(at, out);
             }
             return;
@@ -349,13 +352,12 @@ impl Source {
         self.peer = position;
         if self.state == State::Troubled {
             let need = if ground.reaches(position.revision) { Need::Log } else { Need::Snapshot };
-            self.repair.reported = false;
             self.state = State::Draining { then: need };
         }
         if position.revision == ground.head.revision && position.digest != ground.head.digest {
             return self.mismatch(out);
         }
-        if matches!(self.state, State::Live { .. }) && position.revision >= self.repair.target {
+        if matches!(self.state, State::Live) && position.revision >= self.repair.target {
             self.report(at, out);
         }
     }
@@ -392,5 +394,13 @@ impl Source {
 impl Progress {
     fn new(how: How, since: Moment, from_seq: u64, target: Revision) -> Self {
         Self { how, since, from_seq, target, entries: 0, bytes: 0, reported: false }
+    }
+}
+
+#[cfg(test)]
+impl Source {
+    /// The state, for tables.
+    pub(super) fn state(&self) -> &impl std::fmt::Debug {
+        &self.state
     }
 }

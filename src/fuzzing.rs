@@ -1,0 +1,103 @@
+//! What a fuzzer calls: each function takes arbitrary bytes, and whatever they are it must neither panic nor break
+//! what is asserted here. Not part of the crate: compiled under `cfg(fuzzing)` (cargo-fuzz sets it) and for tests,
+//! which run the corpora of `fuzz/corpus` once.
+
+use crate::identity::{Identity, JoinToken, Shown};
+use crate::model::limits::{BULK_FRAME_BYTES_MAX, FRAME_READ_BYTES_MIN};
+use crate::protocol::engine::{decode_facts, encode_facts};
+use crate::protocol::wire::{
+    Bulk, FrameDecoder, FrameKind, HEADER_BYTES, Message, decode, decode_bulk, decode_enrol, encode, encode_bulk,
+    encode_enrol,
+};
+
+/// A stream of frames on a link, in pieces whose length the first byte chooses.
+pub fn frames(bytes: &[u8]) {
+    let Some((piece, stream)) = bytes.split_first() else { return };
+    let mut decoder = FrameDecoder::link();
+    for piece in stream.chunks(usize::from(*piece) + 1) {
+        decoder.push(piece);
+        while let Ok(Some(frame)) = decoder.next() {
+            assert!(frame.payload.len() <= frame.kind.payload_max());
+            if frame.kind == FrameKind::Control {
+                let _ = decode(&frame.payload);
+            } else if let Ok((bulk, rest)) = decode_bulk(frame.clone()) {
+                let prefix = encode_bulk(&bulk, rest.len()).expect("what was read can be written");
+                assert!(prefix.as_ref().ends_with(&frame.payload[..frame.payload.len() - rest.len()]));
+                assert_eq!(matches!(bulk, Bulk::Records { .. }), frame.kind == FrameKind::Records);
+            }
+        }
+        assert!(decoder.buffer().capacity() <= 2 * (BULK_FRAME_BYTES_MAX + HEADER_BYTES + FRAME_READ_BYTES_MIN));
+    }
+}
+
+/// The payload of a control frame, and the durable facts.
+pub fn messages(bytes: &[u8]) {
+    if let Ok(message) = decode(bytes) {
+        let frame = encode(&message).expect("what was read can be written");
+        // Refusals and farewells of newer programs are read as the nearest that is known.
+        if !matches!(message, Message::Refuse(_) | Message::Bye(_)) {
+            assert_eq!(&frame[HEADER_BYTES..], bytes);
+        }
+        assert_eq!(decode(&frame[HEADER_BYTES..]), Ok(message));
+    }
+    if let Ok(facts) = decode_facts(bytes) {
+        assert_eq!(encode_facts(&facts).expect("what was read can be written"), bytes);
+    }
+}
+
+/// A stream on an enrolment connection.
+pub fn enrolment(bytes: &[u8]) {
+    let mut decoder = FrameDecoder::enrolment();
+    decoder.push(bytes);
+    while let Ok(Some(frame)) = decoder.next() {
+        if let Ok(message) = decode_enrol(&frame.payload) {
+            let again = encode_enrol(&message).expect("what was read can be written");
+            assert_eq!(again[HEADER_BYTES..], frame.payload);
+        }
+    }
+}
+
+/// Join tokens, identities as text, certificates.
+pub fn credentials(bytes: &[u8]) {
+    let _ = Shown::read(&bytes.into());
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    if let Ok(token) = text.parse::<JoinToken>() {
+        assert_eq!(token.to_string(), text.trim().to_ascii_lowercase());
+    }
+    let _ = Identity::from_pem(text);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    fn corpus(name: &str, target: fn(&[u8])) {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(name);
+        let mut files = 0;
+        for file in std::fs::read_dir(dir).unwrap() {
+            target(&std::fs::read(file.unwrap().path()).unwrap());
+            files += 1;
+        }
+        assert!(files > 0);
+    }
+
+    #[test]
+    fn frames() {
+        corpus("frames", super::frames);
+    }
+
+    #[test]
+    fn messages() {
+        corpus("messages", super::messages);
+    }
+
+    #[test]
+    fn enrolment() {
+        corpus("enrolment", super::enrolment);
+    }
+
+    #[test]
+    fn credentials() {
+        corpus("credentials", super::credentials);
+    }
+}

@@ -1,0 +1,212 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::seam::fill_random;
+use super::shared::Shared;
+use crate::identity::JoinToken;
+use crate::model::limits::{TOKEN_LIFE_DEFAULT, TOKEN_LIFE_MAX};
+use crate::model::{History, Revision};
+use crate::protocol::engine::{Answer, Command, Refused, TokenFacts};
+use crate::store::{Diverged, ReadError};
+
+/// The operator's verbs. Each returns when the node has done it or refused it; what takes longer (a full push, say)
+/// is told by events. Dropping a future takes nothing back.
+#[derive(Clone)]
+pub struct Operator {
+    shared: Arc<Shared>,
+}
+
+/// Why an operator's command was refused. Nothing changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OperatorError {
+    /// High availability is not enabled.
+    #[error("high availability is not enabled on this node: say enable first")]
+    Disabled,
+    /// There is an enrolled shadow.
+    #[error("there is an enrolled shadow")]
+    ShadowEnrolled,
+    /// There is no enrolled peer.
+    #[error("there is no enrolled peer")]
+    NoPeer,
+    /// The link is up.
+    #[error("the link to the peer is up: disconnect first")]
+    PeerConnected,
+    /// Only a master can do this.
+    #[error("only a master can do this{}", master.as_ref().map(|at| format!("; the master is dialled at {at}")).unwrap_or_default())]
+    NotMaster {
+        /// Where the master is dialled, if known.
+        master: Option<String>,
+    },
+    /// There is no such alert.
+    #[error("there is no alert of this number")]
+    UnknownAlert,
+    /// Too many tokens are alive.
+    #[error("too many tokens are alive: wait until one expires")]
+    TooManyTokens,
+    /// The argument is out of bounds.
+    #[error("{0}")]
+    BadArgument(String),
+    /// This shadow never had a complete copy.
+    #[error("this shadow has no complete, verified copy")]
+    Incomplete,
+    /// Change sets would be lost.
+    #[error("change sets would be lost; say so explicitly to accept it")]
+    Loss {
+        /// First and last that are known to be missing, where known.
+        missing: Option<(Revision, Revision)>,
+    },
+    /// Too much waits. Try again later.
+    #[error("too much waits; try again later")]
+    Overloaded,
+    /// A later version brings it.
+    #[error("not supported yet")]
+    NotSupported,
+    /// The disk is full or failed.
+    #[error("the disk failed: {0}")]
+    Disk(String),
+    /// The node is stopped.
+    #[error("the node is stopped")]
+    Stopped,
+    /// A defect of this crate: please report it.
+    #[error("a defect of this crate: {0}")]
+    Internal(&'static str),
+}
+
+impl Operator {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// Allows a shadow to be enrolled. The directory remembers.
+    ///
+    /// # Errors
+    /// [`OperatorError`]; nothing changed.
+    pub async fn enable(&self) -> Result<(), OperatorError> {
+        self.say(Command::Enable).await
+    }
+
+    /// Forbids it again.
+    ///
+    /// # Errors
+    /// [`OperatorError`]; nothing changed.
+    pub async fn disable(&self) -> Result<(), OperatorError> {
+        self.say(Command::Disable).await
+    }
+
+    /// Makes a join token, good for one enrolment; returns it with its end (wall clock, milliseconds since 1970).
+    /// Without a `life`, 15 minutes; at most 24 hours.
+    ///
+    /// # Errors
+    /// [`OperatorError::BadArgument`] for a life out of bounds, [`OperatorError::Disabled`],
+    /// [`OperatorError::ShadowEnrolled`], [`OperatorError::TooManyTokens`]; no token was made.
+    pub async fn token(&self, life: Option<Duration>) -> Result<(JoinToken, u64), OperatorError> {
+        let life = life.unwrap_or(TOKEN_LIFE_DEFAULT);
+        if life.is_zero() || life > TOKEN_LIFE_MAX {
+            return Err(OperatorError::BadArgument(format!("a token lives above zero and at most {TOKEN_LIFE_MAX:?}")));
+        }
+        let mut secret = [0; 16];
+        fill_random(&mut secret).map_err(|error| OperatorError::Disk(format!("no randomness: {error}")))?;
+        let life_ms = u64::try_from(life.as_millis()).unwrap_or(u64::MAX);
+        let expires_ms = self.shared.environment.clock.wall_ms().saturating_add(life_ms);
+        self.say(Command::Token(TokenFacts { secret, expires_ms })).await?;
+        Ok((JoinToken::new(self.shared.node, secret), expires_ms))
+    }
+
+    /// Closes the link and holds it: neither side dials until [`Operator::reconnect`].
+    ///
+    /// # Errors
+    /// [`OperatorError`]; nothing changed.
+    pub async fn disconnect(&self) -> Result<(), OperatorError> {
+        self.say(Command::Disconnect).await
+    }
+
+    /// Lets the link come again.
+    ///
+    /// # Errors
+    /// [`OperatorError`]; nothing changed.
+    pub async fn reconnect(&self) -> Result<(), OperatorError> {
+        self.say(Command::Reconnect).await
+    }
+
+    /// Asks for a full push, on either node. Returns at once; a `Synced` event tells the end.
+    ///
+    /// # Errors
+    /// [`OperatorError`]; nothing changed.
+    pub async fn resync(&self) -> Result<(), OperatorError> {
+        self.say(Command::Resync).await
+    }
+
+    /// Forgets the pairing on this node: pins, tokens, the peer's address and alerts. A master keeps its configuration
+    /// and has room for another shadow; a shadow keeps a readable copy, and never takes over.
+    ///
+    /// # Errors
+    /// [`OperatorError::PeerConnected`] while the link is up.
+    pub async fn reset(&self) -> Result<(), OperatorError> {
+        self.say(Command::Reset).await
+    }
+
+    /// Marks an alert as seen; a `recovered` one goes.
+    ///
+    /// # Errors
+    /// [`OperatorError::UnknownAlert`].
+    pub async fn acknowledge(&self, alert: u64) -> Result<(), OperatorError> {
+        self.say(Command::Acknowledge { alert }).await
+    }
+
+    /// Makes this node master; on a master nothing changes.
+    ///
+    /// # Errors
+    /// [`OperatorError::Loss`] where change sets would or could be lost, unless that is accepted;
+    /// [`OperatorError::Incomplete`] whatever is accepted.
+    pub async fn take_over(&self, accept_loss: bool) -> Result<(), OperatorError> {
+        self.say(Command::TakeOver { accept_loss }).await
+    }
+
+    /// What a former master's quarantine holds, on the node that wrote it.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn diverged(&self) -> Result<Vec<Diverged>, ReadError> {
+        let reader = self.shared.reader.clone();
+        let read = self.shared.environment.block(move || reader.diverged()).await;
+        read.unwrap_or_else(|panicked| Err(ReadError::Disk(panicked.to_string())))
+    }
+
+    /// The lineage of what is visible now.
+    pub fn history(&self) -> History {
+        self.shared.reader.snapshot().history()
+    }
+
+    async fn say(&self, command: Command) -> Result<(), OperatorError> {
+        match self.shared.command(command).await {
+            Some(Answer::Done) => Ok(()),
+            Some(Answer::Refused(refused)) => Err(refused.into()),
+            Some(Answer::Committed { .. }) => Err(OperatorError::Internal("a command was answered like a change set")),
+            None => Err(OperatorError::Stopped),
+        }
+    }
+}
+
+impl From<Refused> for OperatorError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::NotMaster { master } => Self::NotMaster { master },
+            Refused::NotOnShadow => Self::NotMaster { master: None },
+            Refused::Overloaded => Self::Overloaded,
+            Refused::DiskFull => Self::Disk("it is full".into()),
+            Refused::Disk { reason } => Self::Disk(reason),
+            Refused::Stopped => Self::Stopped,
+            Refused::Disabled => Self::Disabled,
+            Refused::ShadowEnrolled => Self::ShadowEnrolled,
+            Refused::NoPeer => Self::NoPeer,
+            Refused::PeerConnected => Self::PeerConnected,
+            Refused::UnknownAlert => Self::UnknownAlert,
+            Refused::TooManyTokens => Self::TooManyTokens,
+            Refused::Incomplete => Self::Incomplete,
+            Refused::Loss { missing } => Self::Loss { missing },
+            Refused::NotSupported => Self::NotSupported,
+            Refused::Guard(_) | Refused::InDoubt { .. } => Self::Internal("a command was refused like a change set"),
+        }
+    }
+}

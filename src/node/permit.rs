@@ -1,0 +1,131 @@
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use super::seam::Environment;
+
+/// Who may connect: a host name, an address, or a range of addresses (`10.0.0.0/8`, `fd00::/8`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Permit {
+    /// The addresses this name has when somebody connects.
+    Host(String),
+    /// Those that share the first `bits` with `network`.
+    Range { network: IpAddr, bits: u32 },
+}
+
+/// The text is neither host name nor address range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BadPermit;
+
+impl FromStr for Permit {
+    type Err = BadPermit;
+
+    fn from_str(text: &str) -> Result<Self, BadPermit> {
+        if let Some((network, bits)) = text.split_once('/') {
+            let network: IpAddr = network.parse().map_err(|_| BadPermit)?;
+            let bits: u32 = bits.parse().map_err(|_| BadPermit)?;
+            return if bits <= width(network) { Ok(Self::Range { network, bits }) } else { Err(BadPermit) };
+        }
+        if let Ok(network) = text.parse() {
+            return Ok(Self::Range { network, bits: width(network) });
+        }
+        let label = |label: &str| {
+            let legal = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+            (1..=63).contains(&label.len()) && label.bytes().all(legal)
+        };
+        let name = text.strip_suffix('.').unwrap_or(text);
+        // A name whose last label is a number is a mistyped address.
+        let number = name.rsplit('.').next().is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
+        match name.len() <= 253 && name.split('.').all(label) && !number {
+            true => Ok(Self::Host(text.to_owned())),
+            false => Err(BadPermit),
+        }
+    }
+}
+
+impl Permit {
+    /// Whether this address may connect. A name that cannot be resolved permits nobody.
+    async fn permits(&self, from: IpAddr, environment: &Environment) -> bool {
+        match self {
+            Self::Range { network, bits } => in_range(from, *network, *bits),
+            Self::Host(name) => {
+                let found = environment.net.resolve(name.clone()).await.unwrap_or_default();
+                found.into_iter().any(|address| address.to_canonical() == from.to_canonical())
+            }
+        }
+    }
+}
+
+/// Whether any of these permits an address; without any, everybody is.
+pub async fn permitted(permits: &[Permit], from: IpAddr, environment: &Environment) -> bool {
+    for permit in permits {
+        if permit.permits(from, environment).await {
+            return true;
+        }
+    }
+    permits.is_empty()
+}
+
+fn width(address: IpAddr) -> u32 {
+    if address.is_ipv4() { 32 } else { 128 }
+}
+
+/// An IPv4 address that arrives at an IPv6 socket counts as the IPv4 address that it is.
+fn in_range(from: IpAddr, network: IpAddr, bits: u32) -> bool {
+    match (from.to_canonical(), network) {
+        (IpAddr::V4(from), IpAddr::V4(network)) => same(from.to_bits().into(), network.to_bits().into(), 32 - bits),
+        (IpAddr::V6(from), IpAddr::V6(network)) => same(from.to_bits(), network.to_bits(), 128 - bits),
+        _ => false,
+    }
+}
+
+/// Whether two addresses are the same but for so many low bits.
+fn same(one: u128, other: u128, low_bits: u32) -> bool {
+    (one ^ other).checked_shr(low_bits).unwrap_or(0) == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn permits(permit: &str, from: &str) -> bool {
+        let permit: Permit = permit.parse().expect("a permit");
+        permit.permits(from.parse().expect("an address"), &Environment::real()).await
+    }
+
+    #[tokio::test]
+    async fn ranges_and_addresses() {
+        for (permit, inside, outside) in [
+            ("10.0.0.0/8", "10.255.0.1", "11.0.0.1"),
+            ("10.0.0.1", "10.0.0.1", "10.0.0.2"),
+            ("192.168.4.0/22", "192.168.7.255", "192.168.8.0"),
+            ("fd00::/8", "fdff::1", "fe00::1"),
+            ("0.0.0.0/0", "1.2.3.4", "::1"),
+            ("::/0", "::1", "1.2.3.4"),
+            ("127.0.0.1/32", "::ffff:127.0.0.1", "127.0.0.2"),
+        ] {
+            assert!(permits(permit, inside).await, "{permit} {inside}");
+            assert!(!permits(permit, outside).await, "{permit} {outside}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_permits_the_addresses_that_it_has() {
+        assert!(permits("localhost", "127.0.0.1").await);
+        assert!(!permits("localhost", "10.0.0.1").await);
+    }
+
+    #[test]
+    fn what_is_no_permit_is_refused() {
+        for text in ["", "10.0.0.0/33", "10.0.0/8", "::/129", "a b", "10.0.0.300", "-/8", "a..b", &"x".repeat(64)] {
+            assert_eq!(text.parse::<Permit>(), Err(BadPermit), "{text}");
+        }
+        assert_eq!("shadow.example.net".parse(), Ok(Permit::Host("shadow.example.net".into())));
+    }
+
+    #[tokio::test]
+    async fn without_permits_everybody_is_answered() {
+        let from = IpAddr::from([1, 2, 3, 4]);
+        assert!(permitted(&[], from, &Environment::real()).await);
+        assert!(!permitted(&["10.0.0.0/8".parse().expect("a permit")], from, &Environment::real()).await);
+    }
+}

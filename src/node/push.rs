@@ -1,0 +1,164 @@
+//! Pushes: what the engine wants read from the store and queued on a link.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use super::inbox::Input;
+use super::link::{BulkFrame, bulk_frame};
+use super::seam::Environment;
+use crate::model::Revision;
+use crate::protocol::engine::{Event, LinkId};
+use crate::protocol::wire::Bulk;
+use crate::store::{Export, ReadError, Reader};
+
+/// One step of a push.
+#[derive(Debug)]
+pub enum Push {
+    /// Whole records after a position.
+    Records { after: Revision, durable: Revision, max_bytes: usize },
+    /// The next piece of a snapshot.
+    Snapshot { transfer: u64, max_bytes: usize },
+}
+
+/// Reads for pushes, off the driver. Clones share.
+#[derive(Clone)]
+pub struct Pusher {
+    environment: Environment,
+    reader: Reader,
+    exports: Arc<Mutex<HashMap<u64, Slot>>>,
+}
+
+/// A snapshot that the engine asked for.
+enum Slot {
+    Opening,
+    Open(Arc<Mutex<Export>>),
+}
+
+/// What a step queued: a frame where there is one, and what the engine is told once it is queued.
+struct Step {
+    frame: Option<(Bulk, Bytes)>,
+    event: Event,
+}
+
+impl Pusher {
+    pub fn new(environment: Environment, reader: Reader) -> Self {
+        Self { environment, reader, exports: Arc::default() }
+    }
+
+    /// Promises that the snapshot of this transfer will be opened, so that a close that comes before is not lost.
+    pub fn announce(&self, transfer: u64) {
+        self.slots().insert(transfer, Slot::Opening);
+    }
+
+    /// Opens a snapshot of what is visible now. Returns what the engine is told; nothing where it was closed meanwhile.
+    pub async fn open(&self, transfer: u64) -> Option<Event> {
+        let reader = self.reader.clone();
+        let opened = self.environment.block(move || reader.export(transfer)).await;
+        let mut slots = self.slots();
+        let slot = slots.get_mut(&transfer)?;
+        match opened.unwrap_or_else(|panicked| Err(ReadError::Disk(panicked.to_string()))) {
+            Ok((header, export)) => {
+                *slot = Slot::Open(Arc::new(Mutex::new(export)));
+                Some(Event::SnapshotOpened { header })
+            }
+            Err(error) => {
+                slots.remove(&transfer);
+                Some(Event::ReadFailed { reason: error.to_string() })
+            }
+        }
+    }
+
+    /// The snapshot is no longer needed. A step under way ends first.
+    pub fn close(&self, transfer: u64) {
+        self.slots().remove(&transfer);
+    }
+
+    /// Carries out the pushes of one link, in order, each when the one before it found room.
+    pub async fn run(
+        &self,
+        link: LinkId,
+        pushes: &mut mpsc::Receiver<Push>,
+        lane: &mpsc::Sender<BulkFrame>,
+        inputs: &mpsc::Sender<Input>,
+    ) {
+        while let Some(push) = pushes.recv().await {
+            let Some(step) = self.step(link, push).await else { continue };
+            let frame = step.frame.map(|(what, bytes)| bulk_frame(&what, bytes)).transpose();
+            let event = match frame {
+                Ok(None) => step.event,
+                Ok(Some(frame)) => match lane.send(frame).await {
+                    Ok(()) => step.event,
+                    Err(_) => return,
+                },
+                Err(error) => Event::ReadFailed { reason: error.to_string() },
+            };
+            if inputs.send(Input::Engine(event)).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Reads; nothing for a snapshot that was closed meanwhile, after which nobody asks.
+    async fn step(&self, link: LinkId, push: Push) -> Option<Step> {
+        let read = match push {
+            Push::Records { after, durable, max_bytes } => {
+                self.records(link, after, durable, max_bytes).await.map(Some)
+            }
+            Push::Snapshot { transfer, max_bytes } => self.snapshot(transfer, max_bytes).await,
+        };
+        let failed = |error: ReadError| Step { frame: None, event: Event::ReadFailed { reason: error.to_string() } };
+        read.unwrap_or_else(|error| Some(failed(error)))
+    }
+
+    async fn records(
+        &self,
+        link: LinkId,
+        after: Revision,
+        durable: Revision,
+        max_bytes: usize,
+    ) -> Result<Step, ReadError> {
+        let reader = self.reader.clone();
+        let read = move || reader.records_after(after, durable, max_bytes);
+        let pushed = |last, bytes, gone| Event::RecordsPushed { link, last, bytes, gone };
+        let Some(records) = self.block(read).await? else {
+            return Ok(Step { frame: None, event: pushed(after, 0, true) });
+        };
+        if records.bytes.is_empty() {
+            return Ok(Step { frame: None, event: pushed(records.last, 0, false) });
+        }
+        let event = pushed(records.last, records.bytes.len(), false);
+        let what = Bulk::Records { after, last: records.last, durable };
+        Ok(Step { frame: Some((what, records.bytes)), event })
+    }
+
+    async fn snapshot(&self, transfer: u64, max_bytes: usize) -> Result<Option<Step>, ReadError> {
+        let export = match self.slots().get(&transfer) {
+            Some(Slot::Open(export)) => Arc::clone(export),
+            Some(Slot::Opening) | None => return Ok(None),
+        };
+        let read = move || export.lock().unwrap_or_else(PoisonError::into_inner).next(max_bytes);
+        Ok(Some(match self.block(read).await? {
+            Some(bytes) => {
+                let event = Event::SnapshotPushed { transfer, bytes: bytes.len(), done: false };
+                Step { frame: Some((Bulk::Snapshot { transfer }, bytes)), event }
+            }
+            None => Step { frame: None, event: Event::SnapshotPushed { transfer, bytes: 0, done: true } },
+        }))
+    }
+
+    async fn block<T: Send + 'static>(
+        &self,
+        read: impl FnOnce() -> Result<T, ReadError> + Send + 'static,
+    ) -> Result<T, ReadError> {
+        let read = self.environment.block(read).await;
+        read.unwrap_or_else(|panicked| Err(ReadError::Disk(panicked.to_string())))
+    }
+
+    fn slots(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Slot>> {
+        // Nothing panics under this lock; and a map is whole after any insert or remove.
+        self.exports.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,277 @@
+//! The durable form of [`Facts`]: frozen structs, as on the wire (`protocol/wire/v1.rs` states the rules). A newer
+//! format is refused untouched; an older one will be read here, by the structs of its version.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Facts, Peer, TokenFacts};
+use crate::model::limits::FACTS_BYTES_MAX;
+use crate::model::{Epoch, NodeId, PairId, Revision};
+use crate::protocol::alerts::{Alert, AlertKind, Severity};
+use crate::protocol::wire::{Role, WireError, open_durable, seal_durable};
+
+/// The format that this build writes.
+const FORMAT: u16 = 1;
+const WHAT: &str = "the facts";
+
+/// The facts as bytes. Secret: they hold the secrets of join tokens.
+///
+/// # Errors
+/// [`WireError::Bound`] where they exceed [`FACTS_BYTES_MAX`]; what was written before stays right.
+pub fn encode_facts(facts: &Facts) -> Result<Vec<u8>, WireError> {
+    seal_durable::<FactsV1, FACTS_BYTES_MAX>(WHAT, FORMAT, &facts.into())
+}
+
+/// Reads what [`encode_facts`] wrote.
+///
+/// # Errors
+/// [`WireError::Newer`] where a newer program wrote them, [`WireError::Malformed`] and [`WireError::Bound`] where they
+/// are damaged.
+pub fn decode_facts(bytes: &[u8]) -> Result<Facts, WireError> {
+    open_durable::<FactsV1, FACTS_BYTES_MAX>(WHAT, FORMAT, bytes)?.try_into()
+}
+
+#[derive(Serialize, Deserialize)]
+struct FactsV1 {
+    node: [u8; 32],
+    pair: [u8; 16],
+    role: u8,
+    epoch: u64,
+    tried: u64,
+    promised_ms: u64,
+    enabled: bool,
+    complete: bool,
+    detached: bool,
+    peer: Option<PeerV1>,
+    tokens: Vec<TokenV1>,
+    takeovers_ms: Vec<u64>,
+    alerts: Vec<AlertV1>,
+    next_alert: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct PeerV1 {
+    node: [u8; 32],
+    name: String,
+    address: String,
+    takeover_delay_ms: u64,
+    confirmed: RevisionV1,
+}
+
+#[derive(Serialize, Deserialize)]
+struct TokenV1 {
+    secret: [u8; 16],
+    expires_ms: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct AlertV1 {
+    id: u64,
+    kind: u8,
+    severity: u8,
+    subject: String,
+    message: String,
+    count: u64,
+    first_ms: u64,
+    last_ms: u64,
+    revisions: Option<(RevisionV1, RevisionV1)>,
+    acknowledged: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct RevisionV1 {
+    epoch: u64,
+    seq: u64,
+}
+
+impl From<&Facts> for FactsV1 {
+    fn from(facts: &Facts) -> Self {
+        Self {
+            node: facts.node.0,
+            pair: facts.pair.0,
+            role: role_code(facts.role),
+            epoch: facts.epoch.as_u64(),
+            tried: facts.tried.as_u64(),
+            promised_ms: facts.promised_ms,
+            enabled: facts.enabled,
+            complete: facts.complete,
+            detached: facts.detached,
+            peer: facts.peer.as_ref().map(PeerV1::from),
+            tokens: facts.tokens.iter().map(TokenV1::from).collect(),
+            takeovers_ms: facts.takeovers_ms.clone(),
+            alerts: facts.alerts.iter().map(AlertV1::from).collect(),
+            next_alert: facts.next_alert,
+        }
+    }
+}
+
+impl TryFrom<FactsV1> for Facts {
+    type Error = WireError;
+
+    fn try_from(facts: FactsV1) -> Result<Self, WireError> {
+        Ok(Self {
+            node: NodeId(facts.node),
+            pair: PairId(facts.pair),
+            role: role(facts.role)?,
+            epoch: Epoch::from_u64(facts.epoch),
+            tried: Epoch::from_u64(facts.tried),
+            promised_ms: facts.promised_ms,
+            enabled: facts.enabled,
+            complete: facts.complete,
+            detached: facts.detached,
+            peer: facts.peer.map(Peer::from),
+            tokens: facts.tokens.into_iter().map(TokenFacts::from).collect(),
+            takeovers_ms: facts.takeovers_ms,
+            alerts: facts.alerts.into_iter().map(Alert::try_from).collect::<Result<_, _>>()?,
+            next_alert: facts.next_alert,
+        })
+    }
+}
+
+impl From<&Peer> for PeerV1 {
+    fn from(peer: &Peer) -> Self {
+        Self {
+            node: peer.node.0,
+            name: peer.name.clone(),
+            address: peer.address.clone(),
+            takeover_delay_ms: peer.takeover_delay_ms,
+            confirmed: peer.confirmed.into(),
+        }
+    }
+}
+
+impl From<PeerV1> for Peer {
+    fn from(peer: PeerV1) -> Self {
+        Self {
+            node: NodeId(peer.node),
+            name: peer.name,
+            address: peer.address,
+            takeover_delay_ms: peer.takeover_delay_ms,
+            confirmed: peer.confirmed.into(),
+        }
+    }
+}
+
+impl From<&TokenFacts> for TokenV1 {
+    fn from(token: &TokenFacts) -> Self {
+        Self { secret: token.secret, expires_ms: token.expires_ms }
+    }
+}
+
+impl From<TokenV1> for TokenFacts {
+    fn from(token: TokenV1) -> Self {
+        Self { secret: token.secret, expires_ms: token.expires_ms }
+    }
+}
+
+impl From<&Alert> for AlertV1 {
+    fn from(alert: &Alert) -> Self {
+        Self {
+            id: alert.id,
+            kind: kind_code(alert.kind),
+            severity: severity_code(alert.severity),
+            subject: alert.subject.clone(),
+            message: alert.message.clone(),
+            count: alert.count,
+            first_ms: alert.first_ms,
+            last_ms: alert.last_ms,
+            revisions: alert.revisions.map(|(first, last)| (first.into(), last.into())),
+            acknowledged: alert.acknowledged,
+        }
+    }
+}
+
+impl TryFrom<AlertV1> for Alert {
+    type Error = WireError;
+
+    fn try_from(alert: AlertV1) -> Result<Self, WireError> {
+        let find_kind = |kind: &AlertKind| kind_code(*kind) == alert.kind;
+        let find_severity = |severity: &Severity| severity_code(*severity) == alert.severity;
+        Ok(Self {
+            id: alert.id,
+            kind: KINDS.into_iter().find(find_kind).ok_or(WireError::Bound { field: "alert kind" })?,
+            severity: SEVERITIES.into_iter().find(find_severity).ok_or(WireError::Bound { field: "alert severity" })?,
+            subject: alert.subject,
+            message: alert.message,
+            count: alert.count,
+            first_ms: alert.first_ms,
+            last_ms: alert.last_ms,
+            revisions: alert.revisions.map(|(first, last)| (first.into(), last.into())),
+            acknowledged: alert.acknowledged,
+        })
+    }
+}
+
+impl From<Revision> for RevisionV1 {
+    fn from(revision: Revision) -> Self {
+        Self { epoch: revision.epoch.as_u64(), seq: revision.seq }
+    }
+}
+
+impl From<RevisionV1> for Revision {
+    fn from(revision: RevisionV1) -> Self {
+        Self::new(Epoch::from_u64(revision.epoch), revision.seq)
+    }
+}
+
+fn role_code(role: Role) -> u8 {
+    match role {
+        Role::Master => 1,
+        Role::Shadow => 2,
+    }
+}
+
+fn role(code: u8) -> Result<Role, WireError> {
+    let mut roles = [Role::Master, Role::Shadow].into_iter();
+    roles.find(|role| role_code(*role) == code).ok_or(WireError::Bound { field: "role" })
+}
+
+const SEVERITIES: [Severity; 3] = [Severity::Info, Severity::Warning, Severity::Error];
+
+fn severity_code(severity: Severity) -> u8 {
+    match severity {
+        Severity::Info => 1,
+        Severity::Warning => 2,
+        Severity::Error => 3,
+    }
+}
+
+const KINDS: [AlertKind; 15] = [
+    AlertKind::PushFailed,
+    AlertKind::PushRejected,
+    AlertKind::ShadowLost,
+    AlertKind::UnpermittedPeer,
+    AlertKind::VersionMismatch,
+    AlertKind::KeyMismatch,
+    AlertKind::ClockSkew,
+    AlertKind::DigestMismatch,
+    AlertKind::CertificateExpiring,
+    AlertKind::Takeover,
+    AlertKind::TwoMasters,
+    AlertKind::Diverged,
+    AlertKind::WitnessUnreachable,
+    AlertKind::DiskTrouble,
+    AlertKind::Recovered,
+];
+
+fn kind_code(kind: AlertKind) -> u8 {
+    match kind {
+        AlertKind::PushFailed => 1,
+        AlertKind::PushRejected => 2,
+        AlertKind::ShadowLost => 3,
+        AlertKind::UnpermittedPeer => 4,
+        AlertKind::VersionMismatch => 5,
+        AlertKind::KeyMismatch => 6,
+        AlertKind::ClockSkew => 7,
+        AlertKind::DigestMismatch => 8,
+        AlertKind::CertificateExpiring => 9,
+        AlertKind::Takeover => 10,
+        AlertKind::TwoMasters => 11,
+        AlertKind::Diverged => 12,
+        AlertKind::WitnessUnreachable => 13,
+        AlertKind::DiskTrouble => 14,
+        AlertKind::Recovered => 15,
+    }
+}
+
+#[cfg(test)]
+mod tests;

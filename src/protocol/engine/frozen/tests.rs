@@ -1,0 +1,105 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::protocol::wire::golden;
+
+fn facts() -> Facts {
+    let revision = |n: u64| Revision::new(Epoch::new(n as u32, n), n * 300);
+    let alert = |kind: AlertKind, severity, revisions, acknowledged| Alert {
+        id: kind_code(kind).into(),
+        kind,
+        severity,
+        subject: "shadow.example:7444".into(),
+        message: format!("{kind:?}: look at it"),
+        count: 3,
+        first_ms: 1_790_000_000_000,
+        last_ms: 1_790_000_060_000,
+        revisions,
+        acknowledged,
+    };
+    let severities = SEVERITIES.into_iter().cycle();
+    let alerts = KINDS.into_iter().zip(severities).enumerate().map(|(i, (kind, severity))| {
+        let revisions = (i % 2 == 0).then(|| (revision(1), revision(2)));
+        alert(kind, severity, revisions, i % 3 == 0)
+    });
+    Facts {
+        node: NodeId([0x11; 32]),
+        pair: PairId([0x22; 16]),
+        role: Role::Master,
+        epoch: Epoch::new(3, 5),
+        tried: Epoch::new(4, 6),
+        promised_ms: 5_000,
+        enabled: true,
+        complete: true,
+        detached: false,
+        peer: Some(Peer {
+            node: NodeId([0x33; 32]),
+            name: "right".into(),
+            address: "right.example:7444".into(),
+            takeover_delay_ms: 5_500,
+            confirmed: revision(3),
+        }),
+        tokens: vec![TokenFacts { secret: [0x44; 16], expires_ms: 1_790_000_900_000 }],
+        takeovers_ms: vec![1_780_000_000_000, 1_785_000_000_000],
+        alerts: alerts.collect(),
+        next_alert: 16,
+    }
+}
+
+#[test]
+fn facts_have_the_bytes_that_were_promised() {
+    golden::compare("facts", &encode_facts(&facts()).unwrap());
+    assert_eq!(decode_facts(&golden::read("facts")), Ok(facts()));
+    let first = Facts::first_master(NodeId([0x11; 32]), PairId([0x22; 16]));
+    golden::compare("facts-first", &encode_facts(&first).unwrap());
+    assert_eq!(decode_facts(&golden::read("facts-first")), Ok(first));
+}
+
+#[test]
+fn facts_of_a_newer_program_are_refused_untouched() {
+    let mut bytes = encode_facts(&facts()).unwrap();
+    bytes[0] = 2;
+    assert_eq!(decode_facts(&bytes), Err(WireError::Newer { what: WHAT, found: 2, known: 1 }));
+}
+
+#[test]
+fn truncated_and_extended_facts_are_refused() {
+    let bytes = encode_facts(&facts()).unwrap();
+    for len in 0..bytes.len() {
+        assert!(decode_facts(&bytes[..len]).is_err(), "{len}");
+    }
+    assert!(decode_facts(&[&bytes[..], &[0]].concat()).is_err());
+}
+
+#[test]
+fn facts_beyond_their_bound_are_not_written() {
+    let facts = Facts { takeovers_ms: vec![u64::MAX; FACTS_BYTES_MAX / 8 + 1], ..facts() };
+    assert_eq!(encode_facts(&facts), Err(WireError::Bound { field: WHAT }));
+}
+
+/// The fullest book of alerts, each with the longest texts, fits twice.
+#[test]
+fn a_full_alert_book_fits() {
+    use crate::model::limits::{ALERTS_MAX, TEXT_BYTES_MAX, TOKENS_MAX};
+    let text = "x".repeat(TEXT_BYTES_MAX);
+    let alert = Alert { subject: text.clone(), message: text, ..facts().alerts[0].clone() };
+    let tokens = vec![facts().tokens[0].clone(); TOKENS_MAX];
+    let facts = Facts { alerts: vec![alert; 2 * ALERTS_MAX], tokens, ..facts() };
+    assert_eq!(decode_facts(&encode_facts(&facts).unwrap()), Ok(facts));
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        let _ = decode_facts(&bytes);
+        let _ = decode_facts(&[&[1, 0], &bytes[..]].concat());
+    }
+
+    #[test]
+    fn damaged_facts_never_panic(at in any::<prop::sample::Index>(), flip in 1..=255u8) {
+        let mut bytes = encode_facts(&facts()).unwrap();
+        let at = at.index(bytes.len());
+        bytes[at] ^= flip;
+        let _ = decode_facts(&bytes);
+    }
+}

@@ -1,0 +1,139 @@
+//! What the links do by the clock: dial, beat, answer, and give up.
+
+use std::time::Duration;
+
+use super::links::Conn;
+use super::{Action, Engine, LinkId, Moment, Now};
+use crate::protocol::failover::{Standing, Turn, micros};
+use crate::protocol::wire::{Heartbeat, HeartbeatAck, Message, Role};
+
+/// Heartbeats that may be unanswered at once before the oldest is forgotten.
+const UNANSWERED_MAX: usize = 16;
+
+impl Engine {
+    /// Dials, beats and gives up, as far as it is time.
+    pub(super) fn advance_links(&mut self, now: Now) {
+        if self.stopping.is_some() || self.standing == Standing::Broken {
+            return;
+        }
+        let lost_us = self.timing.lost_after_us;
+        let greeting_us = lost_us.max(micros(self.options.connect_timeout));
+        let silent = |conn: &&Conn| {
+            let bound_us = if conn.hello.is_some() { lost_us } else { greeting_us };
+            now.at.0.saturating_sub(conn.heard.0) >= bound_us
+        };
+        let lost: Vec<LinkId> = self.links.conns.iter().filter(silent).map(|conn| conn.id).collect();
+        for link in lost {
+            self.close(link, None);
+            self.drop_conn(now, link, "the peer is silent");
+            self.links.dial_at = now.at;
+        }
+        self.send_hellos(now);
+        self.beat(now);
+        self.dial(now);
+    }
+
+    fn dial(&mut self, now: Now) {
+        let links = &self.links;
+        let wanted = !links.dialling && !links.held && !links.any() && links.dial_at <= now.at;
+        let Some(peer) = self.facts.peer.as_ref().filter(|_| wanted && !self.facts.detached) else { return };
+        let left_us = match self.standing {
+            // The last dial of a silence ends within the delay.
+            Standing::Following | Standing::AskingHost => self.links.silence_us(now.at).map_or(u64::MAX, |silence| {
+                let left = self.timing.delay_us.saturating_sub(silence);
+                if left == 0 { u64::MAX } else { left }
+            }),
+            _ => u64::MAX,
+        };
+        let within = self.options.connect_timeout.min(Duration::from_micros(left_us));
+        self.out.push(Action::Dial { address: peer.address.clone(), within });
+        self.links.dialling = true;
+    }
+
+    fn beat(&mut self, now: Now) {
+        let (role, serving, epoch) = (self.facts.role, self.standing == Standing::Serving, self.epoch());
+        let (position, asks, heartbeat_us) = (self.head, self.standing == Standing::Stalled, self.timing.heartbeat_us);
+        let active = self.links.active;
+        let Some(conn) = self.links.conns.iter_mut().find(|conn| Some(conn.id) == active && conn.greeted) else {
+            return;
+        };
+        if conn.next_beat > now.at {
+            return;
+        }
+        conn.next_beat = Moment(now.at.0 + heartbeat_us);
+        conn.nonce += 1;
+        let nonce = conn.nonce;
+        if conn.unanswered.len() == UNANSWERED_MAX {
+            conn.unanswered.remove(0);
+        }
+        conn.unanswered.push((nonce, now.at));
+        let beat = Heartbeat { nonce, role, serving, epoch, position, asks, wall_ms: now.wall_ms };
+        self.out.push(Action::Send { link: conn.id, message: Message::Heartbeat(beat) });
+    }
+
+    /// A master that was stopped asks its peer at once.
+    pub(super) fn ask_peer(&mut self, now: Now) {
+        let active = self.links.active;
+        if let Some(conn) = self.links.conns.iter_mut().find(|conn| Some(conn.id) == active) {
+            conn.asked = Some(conn.nonce + 1);
+            conn.next_beat = now.at;
+        }
+    }
+
+    pub(super) fn heartbeat(&mut self, now: Now, link: LinkId, beat: Heartbeat) {
+        self.links.highest_seen = self.links.highest_seen.max(beat.epoch);
+        let ack = HeartbeatAck {
+            nonce: beat.nonce,
+            role: self.facts.role,
+            epoch: self.epoch(),
+            position: self.head,
+            promise: Duration::ZERO,
+        };
+        self.out.push(Action::Send { link, message: Message::HeartbeatAck(ack) });
+        self.check_skew(now, beat.wall_ms);
+        self.peer_position(now, link, beat.position);
+        self.check_roles(now, link, beat.role);
+    }
+
+    pub(super) fn heartbeat_ack(&mut self, now: Now, link: LinkId, ack: HeartbeatAck) {
+        let Some(conn) = self.links.conn(link) else { return };
+        let asked = conn.asked.is_some_and(|nonce| ack.nonce >= nonce);
+        let Some(at) = conn.unanswered.iter().position(|(nonce, _)| *nonce == ack.nonce) else {
+            // An answer to none, or to one so old that it was forgotten: worth nothing.
+            return;
+        };
+        let (_, sent) = conn.unanswered.remove(at);
+        let took_us = now.at.0.saturating_sub(sent.0);
+        if asked {
+            conn.asked = None;
+        }
+        self.links.round_trip_us = Some(match self.links.round_trip_us {
+            Some(before) => (7 * before + took_us) / 8,
+            None => took_us,
+        });
+        self.peer_position(now, link, ack.position);
+        if asked && ack.role == Role::Shadow && ack.epoch <= self.epoch() {
+            self.turn(now, Turn::Confirmed, "confirmed");
+        }
+        self.check_roles(now, link, ack.role);
+    }
+
+    /// The peer's role is another than the one in its hello: the hellos must be said again.
+    fn check_roles(&mut self, now: Now, link: LinkId, role: Role) {
+        let greeted_as = self.links.active().and_then(|conn| conn.hello.as_ref()).map(|hello| hello.role);
+        if greeted_as.is_some_and(|before| before != role) {
+            self.close(link, None);
+            self.drop_conn(now, link, "the peer's role changed");
+            self.links.dial_at = now.at;
+        }
+    }
+
+    pub(super) fn links_deadline(&self) -> Option<Moment> {
+        let lost_us = self.timing.lost_after_us;
+        let conns = self.links.conns.iter().map(|conn| Moment(conn.heard.0 + lost_us));
+        let beat = self.links.active().map(|conn| conn.next_beat);
+        let dialable = self.facts.peer.is_some() && !self.links.held && !self.links.dialling && !self.links.any();
+        let dial = dialable.then_some(self.links.dial_at);
+        conns.chain(beat).chain(dial).min()
+    }
+}

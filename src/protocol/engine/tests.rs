@@ -1,0 +1,425 @@
+//! Whole lists of actions: an extra action shows as well as a missing one.
+
+use std::time::Duration;
+
+use super::*;
+use crate::model::{Digest, Era, NodeId, PairId};
+use crate::protocol::alerts::AlertKind;
+use crate::protocol::wire::{Bulk, Heartbeat, HeartbeatAck, Hello, Message, Repair, Versions};
+
+const PAIR: PairId = PairId([9; 16]);
+const MASTER: NodeId = NodeId([1; 32]);
+const SHADOW: NodeId = NodeId([2; 32]);
+const SECOND: u64 = 1_000_000;
+const LINK: LinkId = LinkId(1);
+
+fn now(at_us: u64) -> Now {
+    Now { at: Moment(at_us), wall_ms: 1_700_000_000_000 + at_us / 1_000, random: 41 }
+}
+
+fn at(epoch: Epoch, seq: u64) -> Revision {
+    Revision::new(epoch, seq)
+}
+
+fn position(epoch: Epoch, seq: u64) -> Position {
+    Position { revision: at(epoch, seq), digest: Digest([seq as u8; 32]) }
+}
+
+fn history(eras: &[(Epoch, u64)]) -> History {
+    let era = |&(epoch, first_seq): &(Epoch, u64)| Era { epoch, first_seq, node: MASTER };
+    History::from_eras(eras.iter().map(era).collect()).unwrap()
+}
+
+fn peer(node: NodeId) -> Peer {
+    Peer {
+        node,
+        name: String::new(),
+        address: "there:1".to_owned(),
+        takeover_delay_ms: 5_000,
+        confirmed: Revision::NONE,
+    }
+}
+
+fn begin(facts: Facts, head: Position, history: History) -> (Engine, Vec<Action>) {
+    let start = Start {
+        facts,
+        head,
+        log_floor: Revision::NONE,
+        history,
+        options: Options::default(),
+        run: RunId(7),
+        address: "here:1".to_owned(),
+        damage: None,
+    };
+    Engine::start(now(0), start)
+}
+
+fn role(role: Role, serving: bool, epoch: Epoch, reason: &'static str) -> Action {
+    Action::Notify(Notice::Role { role, serving, epoch, reason })
+}
+
+fn link(state: LinkState) -> Action {
+    Action::Notify(Notice::Link { state, reason: String::new() })
+}
+
+fn timer(at_us: u64) -> Action {
+    Action::SetTimer { at: Moment(at_us) }
+}
+
+fn done(engine: &mut Engine, at_us: u64, batch: u64, receipt: Receipt) -> Vec<Action> {
+    engine.handle(now(at_us), Event::Persisted { batch: BatchId(batch), result: Ok(receipt) })
+}
+
+/// The batch that these actions ask for.
+fn batch(actions: &[Action]) -> (u64, Work) {
+    let found = actions.iter().find_map(|action| match action {
+        Action::Persist { batch, work } => Some((batch.0, work.clone())),
+        _ => None,
+    });
+    found.unwrap_or_else(|| panic!("no batch in {actions:#?}"))
+}
+
+fn sent(actions: &[Action]) -> Vec<Message> {
+    let message = |action: &Action| match action {
+        Action::Send { message, .. } => Some(message.clone()),
+        _ => None,
+    };
+    actions.iter().filter_map(message).collect()
+}
+
+/// A first master that serves; its first era is durable.
+fn lone_master() -> Engine {
+    let (mut engine, actions) = begin(Facts::first_master(MASTER, PAIR), Position::NONE, History::default());
+    let (batch, _) = batch(&actions);
+    let head = Position { revision: at(Epoch::FIRST, 0), digest: Digest::ZERO };
+    let _ = done(&mut engine, 10, batch, Receipt::Era { head, log_floor: Revision::NONE });
+    engine
+}
+
+fn hello_of(role: Role, node: NodeId, position: Position, history: History) -> Hello {
+    Hello {
+        versions: Versions::OURS,
+        pair: PAIR,
+        node,
+        run: RunId(3),
+        hello_no: 1,
+        linked: false,
+        name: String::new(),
+        address: "there:1".to_owned(),
+        role,
+        serving: role == Role::Master,
+        epoch: position.revision.epoch,
+        position,
+        log_floor: Revision::NONE,
+        shown: position.revision,
+        complete: position != Position::NONE,
+        history,
+        heartbeat: Duration::from_secs(1),
+        takeover_delay: Duration::from_secs(5),
+        schema: 0,
+        data_key: None,
+        wall_ms: 1_700_000_000_000,
+    }
+}
+
+/// A shadow at 1.0/5 that follows its master.
+fn following_shadow() -> Engine {
+    let mut facts = Facts::first_shadow(SHADOW, PAIR, peer(MASTER));
+    facts.complete = true;
+    let (mut engine, actions) = begin(facts, position(Epoch::FIRST, 5), history(&[(Epoch::FIRST, 1)]));
+    assert!(actions.contains(&Action::Dial { address: "there:1".to_owned(), within: Duration::from_secs(3) }));
+    let _ = engine.handle(now(100), Event::LinkUp { link: LINK, dialled: true });
+    let hello = hello_of(Role::Master, MASTER, position(Epoch::FIRST, 5), history(&[(Epoch::FIRST, 1)]));
+    let _ = engine.handle(now(200), Event::Message { link: LINK, message: Message::Hello(Box::new(hello)) });
+    let actions = engine.handle(now(300), Event::Message { link: LINK, message: Message::Repair(Repair::None) });
+    assert!(actions.contains(&link(LinkState::Connected)), "{actions:#?}");
+    engine
+}
+
+#[test]
+fn a_first_master_serves_once_its_era_is_durable() {
+    let (mut engine, actions) = begin(Facts::first_master(MASTER, PAIR), Position::NONE, History::default());
+    let era = Era { epoch: Epoch::FIRST, first_seq: 1, node: MASTER };
+    let facts = Box::new(Facts::first_master(MASTER, PAIR));
+    assert_eq!(
+        actions,
+        [
+            Action::Persist { batch: BatchId(1), work: Work::Era { facts, era } },
+            role(Role::Master, false, Epoch::FIRST, "first_start"),
+            link(LinkState::None),
+            timer(3_600 * SECOND),
+        ]
+    );
+    let head = Position { revision: at(Epoch::FIRST, 0), digest: Digest::ZERO };
+    let actions = done(&mut engine, 10, 1, Receipt::Era { head, log_floor: Revision::NONE });
+    assert_eq!(
+        actions,
+        [
+            Action::Publish { upto: at(Epoch::FIRST, 0) },
+            role(Role::Master, true, Epoch::FIRST, "first_start"),
+            timer(3_600 * SECOND + 10),
+        ]
+    );
+}
+
+#[test]
+fn commits_that_wait_together_are_one_group() {
+    let mut engine = lone_master();
+    let actions = engine.handle(now(20), Event::Commit { ticket: Ticket(1), bytes: 10 });
+    let (first, work) = batch(&actions);
+    assert_eq!(work, Work::Commits { tickets: vec![Ticket(1)], epoch: Epoch::FIRST });
+    assert_eq!(batch_count(&engine.handle(now(21), Event::Commit { ticket: Ticket(2), bytes: 10 })), 0);
+    assert_eq!(batch_count(&engine.handle(now(22), Event::Commit { ticket: Ticket(3), bytes: 10 })), 0);
+
+    let verdicts = vec![(Ticket(1), Ok(at(Epoch::FIRST, 1)))];
+    let head = position(Epoch::FIRST, 1);
+    let actions = done(&mut engine, 30, first, Receipt::Commits { verdicts, head, log_floor: Revision::NONE });
+    let answer = Answer::Committed { revision: at(Epoch::FIRST, 1), replicated: false };
+    let group = Work::Commits { tickets: vec![Ticket(2), Ticket(3)], epoch: Epoch::FIRST };
+    assert_eq!(
+        actions,
+        [
+            Action::Publish { upto: at(Epoch::FIRST, 1) },
+            Action::Answer { ticket: Ticket(1), answer },
+            Action::Persist { batch: BatchId(first + 1), work: group },
+            timer(3_600 * SECOND + 30),
+        ]
+    );
+}
+
+fn batch_count(actions: &[Action]) -> usize {
+    actions.iter().filter(|action| matches!(action, Action::Persist { .. })).count()
+}
+
+#[test]
+fn a_full_disk_refuses_and_the_next_commit_is_tried() {
+    let mut engine = lone_master();
+    let (first, _) = batch(&engine.handle(now(20), Event::Commit { ticket: Ticket(1), bytes: 10 }));
+    let failure = DiskFailure { full: true, reason: "no space".to_owned() };
+    let actions = engine.handle(now(30), Event::Persisted { batch: BatchId(first), result: Err(failure) });
+    assert!(actions.contains(&Action::Answer { ticket: Ticket(1), answer: Answer::Refused(Refused::DiskFull) }));
+    assert_eq!(engine.status(Moment(31), 0).alerts[0].kind, AlertKind::DiskTrouble);
+    assert!(engine.cover().serving);
+    let (facts, _) = batch(&actions);
+    let _ = done(&mut engine, 40, facts, Receipt::Facts);
+    let (second, _) = batch(&engine.handle(now(50), Event::Commit { ticket: Ticket(2), bytes: 10 }));
+    let verdicts = vec![(Ticket(2), Ok(at(Epoch::FIRST, 1)))];
+    let head = position(Epoch::FIRST, 1);
+    let _ = done(&mut engine, 60, second, Receipt::Commits { verdicts, head, log_floor: Revision::NONE });
+    assert_eq!(engine.status(Moment(61), 0).alerts, []);
+}
+
+#[test]
+fn a_failed_sync_ends_the_incarnation() {
+    let mut engine = lone_master();
+    let (first, _) = batch(&engine.handle(now(20), Event::Commit { ticket: Ticket(1), bytes: 10 }));
+    let failure = DiskFailure { full: false, reason: "io".to_owned() };
+    let actions = engine.handle(now(30), Event::Persisted { batch: BatchId(first), result: Err(failure) });
+    let revision = at(Epoch::FIRST, 1);
+    let doubt = Answer::Refused(Refused::InDoubt { revision });
+    assert!(actions.contains(&Action::Answer { ticket: Ticket(1), answer: doubt }));
+    assert!(actions.contains(&role(Role::Master, false, Epoch::FIRST, "disk_trouble")), "{actions:#?}");
+    let (reopen, work) = batch(&actions);
+    assert_eq!(work, Work::Reopen);
+    // The change set turned out to be there.
+    let head = position(Epoch::FIRST, 1);
+    let history = history(&[(Epoch::FIRST, 1)]);
+    let receipt = Receipt::Reopened { head, log_floor: Revision::NONE, history };
+    let actions = done(&mut engine, 2 * SECOND + 10, reopen, receipt);
+    let (_, work) = batch(&actions);
+    let Work::Era { era, .. } = work else { panic!("{work:?}") };
+    assert!(era.epoch > Epoch::FIRST && era.epoch.term() == 1 && era.first_seq == 2);
+}
+
+#[test]
+fn a_silent_master_is_replaced_after_the_delay_and_not_before() {
+    let mut engine = following_shadow();
+    let _ = engine.handle(now(SECOND), Event::LinkDown { link: LINK, reason: "reset".to_owned() });
+    let trouble = |engine: &mut Engine, at_us| {
+        engine.handle(now(at_us), Event::DialFailed { how: DialTrouble::Unreachable, reason: "refused".to_owned() })
+    };
+    let mut time = SECOND;
+    while time < 5 * SECOND {
+        let actions = trouble(&mut engine, time);
+        assert!(!actions.contains(&Action::AskMayTakeOver { question: 1 }), "at {time}");
+        time += SECOND / 2;
+        let _ = engine.handle(now(time), Event::Timer);
+    }
+    let actions = engine.handle(now(5 * SECOND + 400), Event::Timer);
+    assert!(actions.contains(&Action::AskMayTakeOver { question: 1 }), "{actions:#?}");
+    let answer = Event::HostAnswered { question: 1, allowed: true, reason: String::new() };
+    let (promote, work) = batch(&engine.handle(now(5 * SECOND + 500), answer));
+    let Work::Era { facts, era } = work else { panic!("{work:?}") };
+    assert_eq!((era.epoch.term(), era.first_seq, facts.role), (2, 6, Role::Master));
+    assert!(!engine.cover().serving);
+    let head = Position { revision: at(era.epoch, 5), ..position(Epoch::FIRST, 5) };
+    let actions = done(&mut engine, 5 * SECOND + 600, promote, Receipt::Era { head, log_floor: Revision::NONE });
+    assert!(actions.contains(&role(Role::Master, true, era.epoch, "takeover")), "{actions:#?}");
+    assert_eq!(engine.status(Moment(6 * SECOND), 0).alerts[0].kind, AlertKind::Takeover);
+}
+
+#[test]
+fn a_shadow_that_was_stopped_itself_does_not_take_over() {
+    let mut engine = following_shadow();
+    let actions = engine.handle(now(60 * SECOND), Event::Timer);
+    assert!(!actions.contains(&Action::AskMayTakeOver { question: 1 }));
+    assert_eq!(engine.status(Moment(60 * SECOND), 0).why_not, Vec::<&str>::new());
+}
+
+#[test]
+fn a_shadow_without_contact_does_not_take_over_and_says_why() {
+    let mut facts = Facts::first_shadow(SHADOW, PAIR, peer(MASTER));
+    facts.complete = true;
+    let (mut engine, _) = begin(facts, position(Epoch::FIRST, 5), history(&[(Epoch::FIRST, 1)]));
+    for second in 1..20 {
+        let failed = Event::DialFailed { how: DialTrouble::Unreachable, reason: "refused".to_owned() };
+        let _ = engine.handle(now(second * SECOND), failed);
+        let actions = engine.handle(now(second * SECOND + 1), Event::Timer);
+        assert!(!actions.iter().any(|action| matches!(action, Action::AskMayTakeOver { .. })));
+    }
+    assert_eq!(engine.status(Moment(20 * SECOND), 0).why_not, ["no_contact"]);
+}
+
+/// A master with a shadow in sync, at 1.0/5 before the start and under a new incarnation since.
+fn leading_master() -> (Engine, Epoch) {
+    let mut facts = Facts::first_master(MASTER, PAIR);
+    facts.peer = Some(peer(SHADOW));
+    let (mut engine, actions) = begin(facts, position(Epoch::FIRST, 5), history(&[(Epoch::FIRST, 1)]));
+    assert!(!engine.cover().serving, "it asks first: {actions:#?}");
+    let _ = engine.handle(now(100), Event::LinkUp { link: LINK, dialled: true });
+    let hello = hello_of(Role::Shadow, SHADOW, position(Epoch::FIRST, 5), history(&[(Epoch::FIRST, 1)]));
+    let greet = Event::Message { link: LINK, message: Message::Hello(Box::new(hello)) };
+    let (batch, work) = batch(&engine.handle(now(200), greet));
+    let Work::Era { era, .. } = work else { panic!("{work:?}") };
+    let head = Position { revision: at(era.epoch, 5), ..position(Epoch::FIRST, 5) };
+    let actions = done(&mut engine, 300, batch, Receipt::Era { head, log_floor: Revision::NONE });
+    assert!(sent(&actions).contains(&Message::Repair(Repair::Incremental { to: head.revision })), "{actions:#?}");
+    let _ = engine.handle(now(310), Event::RecordsPushed { link: LINK, last: head.revision, bytes: 72, gone: false });
+    let ack = Message::Ack { position: head, received: 72 };
+    let actions = engine.handle(now(400), Event::Message { link: LINK, message: ack });
+    assert!(actions.contains(&link(LinkState::Connected)), "{actions:#?}");
+    assert!(engine.status(Moment(500), 0).in_sync);
+    (engine, era.epoch)
+}
+
+#[test]
+fn a_stopped_master_acknowledges_nothing_until_its_peer_answered() {
+    let (mut engine, epoch) = leading_master();
+    let (first, _) = drain_facts(&mut engine, Event::Commit { ticket: Ticket(1), bytes: 3 });
+    // Stopped for a minute; the receipt is the first that it hears of.
+    let verdicts = vec![(Ticket(1), Ok(at(epoch, 6)))];
+    let head = position(epoch, 6);
+    let late = 60 * SECOND;
+    let actions = done(&mut engine, late, first, Receipt::Commits { verdicts, head, log_floor: Revision::NONE });
+    assert!(!actions.iter().any(|action| matches!(action, Action::Answer { .. } | Action::Publish { .. })));
+    assert!(actions.contains(&role(Role::Master, false, epoch, "stalled")), "{actions:#?}");
+    let asked = sent(&actions).into_iter().find_map(|message| match message {
+        Message::Heartbeat(Heartbeat { nonce, asks: true, .. }) => Some(nonce),
+        _ => None,
+    });
+    let ack = HeartbeatAck {
+        nonce: asked.unwrap(),
+        role: Role::Shadow,
+        epoch,
+        position: position(epoch, 5),
+        promise: Duration::ZERO,
+    };
+    let actions = engine.handle(now(late + 100), Event::Message { link: LINK, message: Message::HeartbeatAck(ack) });
+    let answer = Answer::Committed { revision: at(epoch, 6), replicated: false };
+    assert!(actions.contains(&Action::Answer { ticket: Ticket(1), answer }), "{actions:#?}");
+    assert!(actions.contains(&role(Role::Master, true, epoch, "confirmed")));
+}
+
+/// Handles an event, and receipts for facts, until another batch is asked for.
+fn drain_facts(engine: &mut Engine, event: Event) -> (u64, Vec<Action>) {
+    let mut all = engine.handle(now(600), event);
+    for _ in 0..4 {
+        match all.iter().rev().find_map(|action| match action {
+            Action::Persist { batch, work } => Some((batch.0, work.clone())),
+            _ => None,
+        }) {
+            Some((batch, Work::Facts(_))) => all.extend(done(engine, 601, batch, Receipt::Facts)),
+            Some((batch, _)) => return (batch, all),
+            None => {
+                let pending = engine.batches_in_flight();
+                all.extend(done(engine, 601, pending, Receipt::Facts));
+            }
+        }
+    }
+    panic!("no batch in {all:#?}");
+}
+
+#[test]
+fn a_stopped_master_whose_shadow_took_over_yields() {
+    let (mut engine, epoch) = leading_master();
+    let (first, _) = drain_facts(&mut engine, Event::Commit { ticket: Ticket(1), bytes: 3 });
+    let late = 60 * SECOND;
+    let verdicts = vec![(Ticket(1), Ok(at(epoch, 6)))];
+    let head = position(epoch, 6);
+    let _ = done(&mut engine, late, first, Receipt::Commits { verdicts, head, log_floor: Revision::NONE });
+    let _ = engine.handle(now(late + 1), Event::LinkDown { link: LINK, reason: "reset".to_owned() });
+    let _ = engine.handle(now(late + 2), Event::LinkUp { link: LinkId(2), dialled: true });
+    let promoted = epoch.promoted(5);
+    let lineage = history(&[(Epoch::FIRST, 1), (epoch, 6), (promoted, 6)]);
+    let hello = hello_of(Role::Master, SHADOW, position(promoted, 9), lineage);
+    let greet = Event::Message { link: LinkId(2), message: Message::Hello(Box::new(hello)) };
+    let actions = engine.handle(now(late + 3), greet);
+    let doubt = Answer::Refused(Refused::InDoubt { revision: at(epoch, 6) });
+    assert!(actions.contains(&Action::Answer { ticket: Ticket(1), answer: doubt }), "{actions:#?}");
+    // Facts were being written when the winner came: quarantine waits for them.
+    let pending = engine.batches_in_flight();
+    let (batch_no, work) = batch(&done(&mut engine, late + 4, pending, Receipt::Facts));
+    assert_eq!(work, Work::Quarantine { common: at(epoch, 5) });
+    let (from, to) = (at(epoch, 6), at(epoch, 6));
+    let receipt = Receipt::Quarantined { from, to, change_sets: 1 };
+    let (batch_no, work) = batch(&done(&mut engine, late + 4, batch_no, receipt));
+    let Work::Facts(facts) = work else { panic!("{work:?}") };
+    assert_eq!((facts.role, facts.complete), (Role::Shadow, false));
+    let actions = done(&mut engine, late + 5, batch_no, Receipt::Facts);
+    assert!(actions.contains(&role(Role::Shadow, false, epoch, "yielded")), "{actions:#?}");
+    assert!(actions.contains(&Action::Close { link: LinkId(2) }));
+    let kinds: Vec<AlertKind> = engine.status(Moment(late), 0).alerts.iter().map(|alert| alert.kind).collect();
+    assert_eq!(kinds, [AlertKind::PushFailed, AlertKind::ClockSkew, AlertKind::Diverged]);
+}
+
+#[test]
+fn an_outage_is_counted_and_told_once() {
+    let (mut engine, epoch) = leading_master();
+    let _ = engine.handle(now(SECOND / 2), Event::LinkDown { link: LINK, reason: "reset".to_owned() });
+    let mut time = SECOND / 2;
+    for seq in 6..=105 {
+        time += 1_000;
+        let mut actions = engine.handle(now(time), Event::Commit { ticket: Ticket(seq), bytes: 3 });
+        while let Some((batch, work)) = actions.iter().find_map(|action| match action {
+            Action::Persist { batch, work } => Some((batch.0, work.clone())),
+            _ => None,
+        }) {
+            let receipt = match work {
+                Work::Commits { tickets, .. } => {
+                    let verdicts = vec![(tickets[0], Ok(at(epoch, seq)))];
+                    let head = position(epoch, seq);
+                    Receipt::Commits { verdicts, head, log_floor: Revision::NONE }
+                }
+                _ => Receipt::Facts,
+            };
+            actions = done(&mut engine, time, batch, receipt);
+        }
+        // A facts batch may have been in flight when the change set came.
+        let pending = engine.batches_in_flight();
+        if pending != 0 {
+            let _ = done(&mut engine, time, pending, Receipt::Facts);
+        }
+    }
+    let alerts = engine.status(Moment(time), 0).alerts;
+    let failed = alerts.iter().find(|alert| alert.kind == AlertKind::PushFailed).unwrap();
+    assert_eq!(failed.count, engine.status(Moment(time), 0).position.revision.seq - 5);
+}
+
+#[test]
+fn bulk_that_nobody_asked_for_is_dropped() {
+    let mut engine = following_shadow();
+    let what = Bulk::Snapshot { transfer: 9 };
+    let actions = engine.handle(now(400), Event::Bulk { link: LINK, bulk: BulkId(1), what, bytes: 100 });
+    assert!(actions.contains(&Action::DropBulk { bulk: BulkId(1) }));
+    assert!(sent(&actions).contains(&Message::Received { sum: 100 }));
+}

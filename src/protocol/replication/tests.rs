@@ -1,0 +1,263 @@
+//! Every state with every event, as reviewed tables: a change of any cell shows, and so does an extra step.
+
+use std::time::Duration;
+
+use super::*;
+use crate::model::{Digest, Epoch, Era, NodeId};
+use crate::protocol::engine::{BulkId, Moment, RecordsReceipt};
+use crate::protocol::wire::{Bulk, Message, Repair, SnapshotHeader};
+
+fn at(seq: u64) -> Revision {
+    Revision::new(Epoch::FIRST, seq)
+}
+
+fn position(seq: u64) -> Position {
+    Position { revision: at(seq), digest: Digest([seq as u8; 32]) }
+}
+
+fn history() -> History {
+    History::from_eras(vec![Era { epoch: Epoch::FIRST, first_seq: 1, node: NodeId([1; 32]) }]).unwrap()
+}
+
+/// Without the inside of a snapshot's header.
+fn short(what: &impl std::fmt::Debug) -> String {
+    let text = format!("{what:?}");
+    match text.split_once("SnapshotHeader {") {
+        Some((before, _)) => format!("{before}.."),
+        None => text,
+    }
+}
+
+fn header(transfer: u64, seq: u64) -> SnapshotHeader {
+    SnapshotHeader { transfer, position: position(seq), history: history(), chain: 7, entries: 3, bytes: 300 }
+}
+
+/// A source at 1.0/9 whose log begins at 1.0/2, and a sink of it.
+struct Bench {
+    history: History,
+    head: Position,
+    source: Source,
+    out: Vec<SourceOut>,
+}
+
+impl Bench {
+    fn new(sink: u64) -> Self {
+        let (history, head) = (history(), position(9));
+        let ground = Ground { head, log_floor: at(2), history: &history };
+        let peer = (position(sink), &history, true);
+        let (source, out) = Source::begin(ground, peer, false, Duration::from_secs(1), 1, Moment(0));
+        Self { history, head, source, out }
+    }
+
+    fn blank() -> Self {
+        let (history, head) = (history(), position(9));
+        let ground = Ground { head, log_floor: at(2), history: &history };
+        let nothing = History::default();
+        let peer = (Position::NONE, &nothing, false);
+        let (source, out) = Source::begin(ground, peer, false, Duration::from_secs(1), 1, Moment(0));
+        Self { history, head, source, out }
+    }
+
+    fn event(&mut self, name: &str) {
+        let ground = Ground { head: self.head, log_floor: at(2), history: &self.history };
+        let time = Moment(1_000);
+        let out = &mut self.out;
+        let ack = |seq, received| Message::Ack { position: position(seq), received };
+        match name {
+            "pushed to the head" => self.source.records_pushed(at(9), 100, false, time),
+            "log gone" => self.source.records_pushed(at(3), 0, true, time),
+            "opened" => self.source.snapshot_opened(header(1, 9), out),
+            "ready" => self.source.message(ground, &Message::SnapshotReady { transfer: 1 }, time, out),
+            "last piece" => self.source.snapshot_pushed(1, 100, true, time),
+            "received all" => self.source.message(ground, &Message::Received { sum: 100 }, time, out),
+            "received too much" => self.source.message(ground, &Message::Received { sum: 1_000 }, time, out),
+            "ack of the head" => self.source.message(ground, &ack(9, 100), time, out),
+            "ack of nothing new" => self.source.message(ground, &ack(5, 0), time, out),
+            "rejected" => {
+                let message = Message::Rejected { at: at(9), reason: "no".to_owned() };
+                self.source.message(ground, &message, time, out);
+            }
+            "mismatch" => self.source.message(ground, &Message::Mismatch { at: position(5) }, time, out),
+            "resync" => self.source.message(ground, &Message::Resync, time, out),
+            "disk trouble" => {
+                let message = Message::DiskTrouble { full: true, reason: "full".to_owned() };
+                self.source.message(ground, &message, time, out);
+            }
+            "newer head" => self.head = position(10),
+            other => panic!("no event {other}"),
+        }
+        let ground = Ground { head: self.head, log_floor: at(2), history: &self.history };
+        self.source.advance(ground, time, &mut self.out);
+    }
+
+    fn after(mut self, events: &[&str]) -> Self {
+        events.iter().for_each(|event| self.event(event));
+        self.out.clear();
+        self
+    }
+}
+
+const SOURCE_EVENTS: [&str; 14] = [
+    "pushed to the head",
+    "log gone",
+    "opened",
+    "ready",
+    "last piece",
+    "received all",
+    "received too much",
+    "ack of the head",
+    "ack of nothing new",
+    "rejected",
+    "mismatch",
+    "resync",
+    "disk trouble",
+    "newer head",
+];
+
+#[test]
+fn every_state_of_a_source_and_every_event() {
+    let states: [(&str, fn() -> Bench); 9] = [
+        ("live, in sync", || Bench::new(9).after(&[])),
+        ("live, reading", || Bench::new(5).after(&[])),
+        ("live, pushed", || Bench::new(5).after(&["pushed to the head"])),
+        ("opening", || Bench::blank().after(&[])),
+        ("offered", || Bench::blank().after(&["opened"])),
+        ("sending", || Bench::blank().after(&["opened", "ready"])),
+        ("ending", || Bench::blank().after(&["opened", "ready", "last piece", "received all"])),
+        ("rejected", || Bench::new(5).after(&["pushed to the head", "rejected", "received all"])),
+        ("troubled", || Bench::new(5).after(&["pushed to the head", "disk trouble", "received all"])),
+    ];
+    let mut table = String::new();
+    for (name, state) in states {
+        table.push_str(&format!("{name}\n"));
+        for event in SOURCE_EVENTS {
+            let mut bench = state();
+            bench.event(event);
+            table.push_str(&format!("    {event}: {}\n", short(bench.source.state())));
+            for step in &bench.out {
+                table.push_str(&format!("        {}\n", short(step)));
+            }
+        }
+    }
+    insta::assert_snapshot!("source", table);
+}
+
+const SINK_EVENTS: [&str; 16] = [
+    "repair none",
+    "repair incremental",
+    "repair full",
+    "records",
+    "pieces",
+    "appended",
+    "rejected",
+    "mismatch",
+    "begun",
+    "staged",
+    "snapshot end",
+    "finished",
+    "stage mismatch",
+    "stage rejected",
+    "failed",
+    "link gone",
+];
+
+fn sink_event(sink: &mut Sink, name: &str, out: &mut Vec<SinkOut>) {
+    let (head, time) = (position(5), Moment(1_000));
+    let records = Bulk::Records { after: at(5), last: at(9), durable: at(9) };
+    match name {
+        "repair none" => sink.repair(Repair::None, head, time, out),
+        "repair incremental" => sink.repair(Repair::Incremental { to: at(9) }, head, time, out),
+        "repair full" => sink.repair(Repair::Full(header(4, 9)), head, time, out),
+        "records" => sink.bulk(BulkId(1), records, 100, out),
+        "pieces" => sink.bulk(BulkId(2), Bulk::Snapshot { transfer: 4 }, 100, out),
+        "appended" => {
+            let receipt = RecordsReceipt::Appended { head: position(9), log_floor: at(2), eras: Vec::new() };
+            sink.records_done(&receipt, time, out);
+        }
+        "rejected" => {
+            let receipt = RecordsReceipt::Rejected { at: at(9), reason: "no".to_owned() };
+            sink.records_done(&receipt, time, out);
+        }
+        "mismatch" => sink.records_done(&RecordsReceipt::Mismatch { head }, time, out),
+        "begun" => sink.stage_begun(out),
+        "staged" => sink.staged(out),
+        "snapshot end" => sink.snapshot_end(4, out),
+        "finished" => sink.stage_finished(position(9), time, out),
+        "stage mismatch" => sink.stage_mismatch(position(8), out),
+        "stage rejected" => sink.stage_rejected("no", out),
+        "failed" => sink.failed(true, "full", out),
+        "link gone" => sink.end(out),
+        other => panic!("no event {other}"),
+    }
+}
+
+#[test]
+fn every_state_of_a_sink_and_every_event() {
+    let states: [(&str, &[&str]); 8] = [
+        ("waiting", &[]),
+        ("following", &["repair none"]),
+        ("catching up", &["repair incremental"]),
+        ("appending, more waits", &["repair incremental", "records", "records"]),
+        ("staging, not begun", &["repair full"]),
+        ("staging", &["repair full", "begun"]),
+        ("finishing", &["repair full", "begun", "pieces", "staged", "snapshot end"]),
+        ("skipping", &["repair incremental", "records", "rejected"]),
+    ];
+    let mut table = String::new();
+    for (name, path) in states {
+        table.push_str(&format!("{name}\n"));
+        for event in SINK_EVENTS {
+            let mut sink = Sink::begin(Moment(0));
+            path.iter().for_each(|step| sink_event(&mut sink, step, &mut Vec::new()));
+            let mut out = Vec::new();
+            sink_event(&mut sink, event, &mut out);
+            table.push_str(&format!("    {event}: {}\n", short(sink.state())));
+            for step in &out {
+                table.push_str(&format!("        {}\n", short(step)));
+            }
+        }
+    }
+    insta::assert_snapshot!("sink", table);
+}
+
+#[test]
+fn a_refused_update_is_not_resent_until_there_is_a_newer_one() {
+    let mut bench = Bench::new(5).after(&["pushed to the head", "rejected", "received all"]);
+    for event in ["ack of nothing new", "received all", "ack of nothing new"] {
+        bench.event(event);
+    }
+    assert_eq!(bench.out, []);
+    bench.event("newer head");
+    assert_eq!(
+        bench.out,
+        [
+            SourceOut::Send(Message::Repair(Repair::Incremental { to: at(10) })),
+            SourceOut::PushRecords { after: at(5), max_bytes: crate::model::limits::PUSH_STEP_BYTES },
+        ]
+    );
+}
+
+#[test]
+fn a_copy_that_never_matches_ends_the_link_and_no_loop() {
+    let mut bench = Bench::new(9);
+    for _ in 0..3 {
+        bench.event("mismatch");
+        bench.event("opened");
+    }
+    assert!(!bench.out.iter().any(|step| matches!(step, SourceOut::Protest(_))));
+    bench.event("mismatch");
+    assert!(bench.out.iter().any(|step| matches!(step, SourceOut::Protest(_))), "{:#?}", bench.out);
+}
+
+#[test]
+fn the_cheapest_repair_that_suffices() {
+    let own = history();
+    let ground = Ground { head: position(9), log_floor: at(4), history: &own };
+    assert_eq!(ground.need(position(9), &own, true), Need::Nothing);
+    assert_eq!(ground.need(Position { digest: Digest::ZERO, ..position(9) }, &own, true), Need::Snapshot);
+    assert_eq!(ground.need(position(6), &own, true), Need::Log);
+    assert_eq!(ground.need(position(6), &own, false), Need::Snapshot);
+    assert_eq!(ground.need(position(3), &own, true), Need::Snapshot);
+    assert_eq!(ground.need(Position::NONE, &History::default(), false), Need::Snapshot);
+    assert_eq!(ground.need(position(12), &own, true), Need::Snapshot);
+}

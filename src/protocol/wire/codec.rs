@@ -1,0 +1,212 @@
+//! The one file that knows bincode.
+//!
+//! Its rules, each for something that bincode 2.0.1 does not do by itself: the length is capped before it is called;
+//! every decode runs under `with_limit`, so that a length inside cannot allocate more than the cap; what is left over
+//! is an error; and what was decoded must encode to the very bytes it came from, because longer forms of the same
+//! number are read without complaint. The structs it is given hold no recursive type, no element of size zero and no
+//! hash map, and byte strings of fixed length only. The format number stands outside of what it encodes.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::frame::{FrameKind, HEADER_BYTES};
+use super::v1::{EnrolV1, MessageV1, RequestV1};
+use super::{Bulk, EnrolMessage, Frame, Message, WireError};
+use crate::model::limits::{CONTROL_FRAME_BYTES_MAX, ENROL_FRAME_BYTES_MAX};
+use crate::model::{Epoch, Revision};
+
+/// Bytes of the header of a records frame, after the frame header: three revisions.
+const RECORDS_HEADER_BYTES: usize = 3 * 16;
+/// Bytes of the header of a snapshot frame, after the frame header: the transfer.
+const SNAPSHOT_HEADER_BYTES: usize = 8;
+/// Bytes of the format number before a durable value.
+const DURABLE_HEADER_BYTES: usize = 2;
+
+/// What goes before the raw bytes of a bulk frame: frame header and bulk header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BulkPrefix {
+    bytes: [u8; HEADER_BYTES + RECORDS_HEADER_BYTES],
+    len: usize,
+}
+
+/// A control message as one whole frame.
+///
+/// Free text (names, reasons) is cut to its bound and freed of control characters on the way, so that no message of
+/// the system's makes a link unusable.
+///
+/// # Errors
+/// [`WireError::Bound`] where an address or a duration is out of bounds, [`WireError::TooLong`] where all is too long.
+pub fn encode(message: &Message) -> Result<Bytes, WireError> {
+    whole_frame(FrameKind::Control, &MessageV1::try_from(message)?)
+}
+
+/// Reads the payload of a [`FrameKind::Control`] frame.
+///
+/// # Errors
+/// [`WireError::Malformed`] and [`WireError::Bound`]; nothing was taken over.
+pub fn decode(payload: &[u8]) -> Result<Message, WireError> {
+    canonical::<MessageV1, CONTROL_FRAME_BYTES_MAX>("a message", payload)?.try_into()
+}
+
+/// An enrolment message as one whole frame.
+///
+/// # Errors
+/// As [`encode`].
+pub fn encode_enrol(message: &EnrolMessage) -> Result<Bytes, WireError> {
+    whole_frame(FrameKind::Enrolment, &EnrolV1::try_from(message)?)
+}
+
+/// Reads the payload of a [`FrameKind::Enrolment`] frame.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_enrol(payload: &[u8]) -> Result<EnrolMessage, WireError> {
+    canonical::<EnrolV1, ENROL_FRAME_BYTES_MAX>("an enrolment message", payload)?.try_into()
+}
+
+/// The fields of an enrolment request as its proof covers them.
+///
+/// # Errors
+/// As [`encode`].
+pub fn enrol_proof_input(name: &str, address: &str, takeover_delay_ms: u64) -> Result<Vec<u8>, WireError> {
+    to_vec("an enrolment request", &RequestV1::new(name, address, takeover_delay_ms)?)
+}
+
+/// What is to be written before `bytes` raw bytes, which are never copied: frame header and bulk header.
+///
+/// # Errors
+/// [`WireError::TooLong`] where they do not fit into one frame, [`WireError::Bound`] where there are none: a frame
+/// that says nothing is never sent.
+pub fn encode_bulk(bulk: &Bulk, bytes: usize) -> Result<BulkPrefix, WireError> {
+    if bytes == 0 {
+        return Err(WireError::Bound { field: "bulk bytes" });
+    }
+    let (kind, header_bytes) = match bulk {
+        Bulk::Records { .. } => (FrameKind::Records, RECORDS_HEADER_BYTES),
+        Bulk::Snapshot { .. } => (FrameKind::Snapshot, SNAPSHOT_HEADER_BYTES),
+    };
+    let mut prefix = BulkPrefix { bytes: [0; _], len: HEADER_BYTES + header_bytes };
+    let mut out = &mut prefix.bytes[..];
+    out.put_slice(&kind.header(bytes.saturating_add(header_bytes))?);
+    match *bulk {
+        Bulk::Records { after, last, durable } => {
+            for revision in [after, last, durable] {
+                out.put_u64_le(revision.epoch.as_u64());
+                out.put_u64_le(revision.seq);
+            }
+        }
+        Bulk::Snapshot { transfer } => out.put_u64_le(transfer),
+    }
+    Ok(prefix)
+}
+
+/// Splits a [`FrameKind::Records`] or [`FrameKind::Snapshot`] frame into what it is and its raw bytes, which share the
+/// frame's buffer.
+///
+/// # Errors
+/// [`WireError::Malformed`] where it is shorter than its header or has no bytes after it, [`WireError::UnknownKind`]
+/// for a frame of another kind.
+pub fn decode_bulk(frame: Frame) -> Result<(Bulk, Bytes), WireError> {
+    let mut payload = frame.payload;
+    let header_bytes = match frame.kind {
+        FrameKind::Records => RECORDS_HEADER_BYTES,
+        FrameKind::Snapshot => SNAPSHOT_HEADER_BYTES,
+        other => return Err(WireError::UnknownKind { found: other.code() }),
+    };
+    if payload.len() <= header_bytes {
+        return Err(WireError::Malformed { what: "a bulk frame", reason: "it is cut short" });
+    }
+    let header = payload.split_to(header_bytes);
+    let mut numbers =
+        header.chunks_exact(8).map(|number| number.iter().rfold(0, |sum, byte| sum << 8 | u64::from(*byte)));
+    let mut next = || numbers.next().unwrap_or_default();
+    let bulk = match frame.kind {
+        FrameKind::Records => {
+            let mut revision = || Revision::new(Epoch::from_u64(next()), next());
+            Bulk::Records { after: revision(), last: revision(), durable: revision() }
+        }
+        _ => Bulk::Snapshot { transfer: next() },
+    };
+    Ok((bulk, payload))
+}
+
+/// A value that lasts, with its format number before it.
+///
+/// It is read back before it is handed out: what could not be read again must not replace what can.
+///
+/// # Errors
+/// [`WireError::Bound`] where it is longer than `MAX` bytes or exceeds what a reader allows.
+pub fn seal_durable<T, const MAX: usize>(what: &'static str, format: u16, value: &T) -> Result<Vec<u8>, WireError>
+where
+    T: Serialize + DeserializeOwned,
+{
+    let mut sealed = format.to_le_bytes().to_vec();
+    sealed.append(&mut to_vec(what, value)?);
+    match open_durable::<T, MAX>(what, format, &sealed) {
+        Ok(_) => Ok(sealed),
+        Err(_) => Err(WireError::Bound { field: what }),
+    }
+}
+
+/// Reads what [`seal_durable`] wrote.
+///
+/// # Errors
+/// [`WireError::Newer`] where its format is not `format`, [`WireError::Malformed`] where it is damaged.
+pub fn open_durable<T, const MAX: usize>(what: &'static str, format: u16, sealed: &[u8]) -> Result<T, WireError>
+where
+    T: Serialize + DeserializeOwned,
+{
+    let Some((found, bytes)) = sealed.split_first_chunk::<DURABLE_HEADER_BYTES>() else {
+        return Err(WireError::Malformed { what, reason: "it is cut short" });
+    };
+    match u16::from_le_bytes(*found) {
+        0 => Err(WireError::Malformed { what, reason: "there is no format 0" }),
+        found if found > format => Err(WireError::Newer { what, found: found.into(), known: format.into() }),
+        found if found < format => Err(WireError::Malformed { what, reason: "it has an older format" }),
+        _ => canonical::<T, MAX>(what, bytes),
+    }
+}
+
+impl AsRef<[u8]> for BulkPrefix {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+/// Header and payload in one buffer, made once.
+fn whole_frame<T: Serialize>(kind: FrameKind, message: &T) -> Result<Bytes, WireError> {
+    let payload = to_vec("a message", message)?;
+    let mut frame = BytesMut::with_capacity(HEADER_BYTES + payload.len());
+    frame.put_slice(&kind.header(payload.len())?);
+    frame.put_slice(&payload);
+    Ok(frame.freeze())
+}
+
+fn to_vec<T: Serialize>(what: &'static str, value: &T) -> Result<Vec<u8>, WireError> {
+    bincode::serde::encode_to_vec(value, bincode::config::standard())
+        .map_err(|_| WireError::Malformed { what, reason: "it could not be encoded" })
+}
+
+/// Decodes all of `bytes`, at most `MAX` of them, and only if there is no other way to write the same value.
+fn canonical<T, const MAX: usize>(what: &'static str, bytes: &[u8]) -> Result<T, WireError>
+where
+    T: Serialize + DeserializeOwned,
+{
+    if bytes.len() > MAX {
+        return Err(WireError::Malformed { what, reason: "it is longer than its bound" });
+    }
+    let config = bincode::config::standard().with_limit::<MAX>();
+    let (value, consumed) = bincode::serde::decode_from_slice::<T, _>(bytes, config)
+        .map_err(|_| WireError::Malformed { what, reason: "it does not decode" })?;
+    if consumed != bytes.len() {
+        return Err(WireError::Malformed { what, reason: "bytes are left over" });
+    }
+    if to_vec(what, &value)? != bytes {
+        return Err(WireError::Malformed { what, reason: "it is not canonical" });
+    }
+    Ok(value)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,48 @@
+//! A pair in one process, with a clock, a network and disks that can be broken.
+//!
+//! [`simulate`] runs one random history of two engines and checks after every step what must hold. The same seed gives the
+//! same history, so a failure is a story that can be told again.
+#![allow(clippy::disallowed_methods, reason = "the test bed is a shell of its own: it runs histories on threads")]
+#![allow(clippy::panic, reason = "a broken invariant is reported by panicking, as tests do")]
+
+pub(crate) mod sim;
+
+/// What one simulated history contained.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Summary {
+    /// Concrete steps: faults, commits, operators' commands.
+    pub steps: u64,
+    /// Events handled by both engines.
+    pub events: u64,
+    /// Change sets acknowledged.
+    pub acknowledged: u64,
+    /// Takeovers.
+    pub takeovers: u64,
+    /// Full pushes that completed.
+    pub full_pushes: u64,
+    /// Whether the pair was left with a reason that needs an operator; 1 or 0.
+    pub operator_needed: u64,
+    /// Times a former master's change sets went to quarantine.
+    pub quarantines: u64,
+}
+
+impl std::ops::AddAssign for Summary {
+    fn add_assign(&mut self, other: Self) {
+        self.steps += other.steps;
+        self.events += other.events;
+        self.acknowledged += other.acknowledged;
+        self.takeovers += other.takeovers;
+        self.full_pushes += other.full_pushes;
+        self.operator_needed += other.operator_needed;
+        self.quarantines += other.quarantines;
+    }
+}
+
+/// Runs the random history of this seed and checks every invariant after every step.
+///
+/// # Errors
+/// The invariant that broke, the command that replays it, and the story of what happened on both nodes.
+pub fn simulate(seed: u64) -> Result<Summary, String> {
+    sim::run(seed, sim::Plan::of(seed))
+}

@@ -1,0 +1,498 @@
+//! A small model of the store: the same promises as `store`, with change sets of one entry and content of a few numbers.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::Rc;
+
+use super::random::mix;
+use crate::model::{Conflict, Digest, Era, History, Key, NodeId, Position, Revision};
+use crate::protocol::engine::{CommitRefusal, DiskFailure, Facts, Receipt, RecordsReceipt, Ticket};
+use crate::protocol::wire::SnapshotHeader;
+
+/// Bytes that one record or entry stands for: a few of them fill one step of a push.
+pub const ITEM_BYTES: usize = 90_000;
+
+/// What a caller wants changed. Its number is unique over both nodes, so that the oracle finds it anywhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Whose it is, for the oracle only.
+    pub id: u64,
+    /// Which entry.
+    pub key: u8,
+    /// Its value; nothing removes it.
+    pub value: Option<u64>,
+    /// Only if the entry is there.
+    pub guarded: bool,
+}
+
+/// One record of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Checksum of the record before it.
+    pub chains_to: u32,
+    /// What it is.
+    pub content: Content,
+    /// Where it leads.
+    pub position: Position,
+}
+
+/// What a record holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// Opens an era.
+    Era(Era),
+    /// A change set.
+    Set(Change),
+}
+
+/// A configuration at one position.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    /// Its entries.
+    pub entries: BTreeMap<u8, u64>,
+    sum: u128,
+}
+
+/// What of a configuration is needed to go on from it.
+#[derive(Clone, Debug)]
+pub struct Point {
+    /// Where.
+    pub position: Position,
+    /// Lineage up to there.
+    pub history: History,
+    /// Checksum of its record.
+    pub chain: u32,
+    /// Content.
+    pub state: State,
+}
+
+/// A snapshot that is being read for a push.
+#[derive(Clone, Debug)]
+pub struct Export {
+    /// What is still to be sent.
+    pub rest: VecDeque<(u8, u64)>,
+}
+
+/// A snapshot that is being received.
+#[derive(Clone, Debug)]
+struct Staging {
+    header: SnapshotHeader,
+    state: State,
+}
+
+/// One data directory.
+#[derive(Clone, Debug)]
+pub struct Disk {
+    node: NodeId,
+    /// The durable facts.
+    pub facts: Facts,
+    /// Where the log begins.
+    pub floor: Point,
+    log: Vec<Record>,
+    /// Durable head.
+    pub head: Point,
+    /// Up to where readers see.
+    pub visible: Revision,
+    staging: Option<Staging>,
+    /// Change sets of a former master that were kept, by the number of their change.
+    pub quarantine: Vec<(Revision, u64)>,
+    /// Own change sets that the peer is not known to hold; what undoes them is kept, whatever the log keeps.
+    unconfirmed: Vec<(Revision, u64)>,
+    log_changes: usize,
+    /// No room.
+    pub full: bool,
+    /// The next batch fails, and so much of it reaches the disk, of 255.
+    pub fail_next: Option<u8>,
+    /// After a failure, until it is opened again.
+    pub closed: bool,
+}
+
+/// Work with everything that it names.
+#[derive(Clone, Debug)]
+pub enum Job {
+    /// Replace the facts.
+    Facts(Box<Facts>),
+    /// Append change sets.
+    Commits(Vec<(Ticket, Change)>, crate::model::Epoch),
+    /// Facts, then an era.
+    Era(Box<Facts>, Era),
+    /// Append the peer's records.
+    Records(Vec<Rc<[Record]>>),
+    /// Begin a staging file.
+    StageBegin(Box<SnapshotHeader>),
+    /// Write pieces.
+    Stage(Vec<Rc<[(u8, u64)]>>),
+    /// Verify and switch.
+    StageFinish,
+    /// Keep what is after this.
+    Quarantine(Revision),
+    /// Open again.
+    Reopen,
+}
+
+impl State {
+    /// Sets or removes an entry.
+    pub fn apply(&mut self, key: u8, value: Option<u64>) {
+        let old = match value {
+            Some(value) => self.entries.insert(key, value),
+            None => self.entries.remove(&key),
+        };
+        for (value, add) in [(old, false), (value, true)] {
+            let Some(value) = value else { continue };
+            let hash = u128::from(mix(value ^ mix(u64::from(key) + 1))) << 32 | u128::from(mix(value) >> 32);
+            self.sum = if add { self.sum.wrapping_add(hash) } else { self.sum.wrapping_sub(hash) };
+        }
+    }
+
+    /// What it holds.
+    pub fn digest(&self) -> Digest {
+        let mut bytes = [0; 32];
+        bytes[..16].copy_from_slice(&self.sum.to_le_bytes());
+        Digest(bytes)
+    }
+}
+
+impl Record {
+    /// The checksum to which the next record chains.
+    fn chain(&self) -> u32 {
+        let (tag, number) = match self.content {
+            Content::Era(era) => (1, era.epoch.as_u64() ^ era.first_seq),
+            Content::Set(change) => (2, change.id ^ mix(change.value.unwrap_or(u64::MAX)) ^ u64::from(change.key)),
+        };
+        mix(u64::from(self.chains_to) ^ mix(number) ^ tag) as u32
+    }
+}
+
+impl Point {
+    /// Before anything.
+    fn none() -> Self {
+        Self { position: Position::NONE, history: History::default(), chain: 0, state: State::default() }
+    }
+
+    /// The record that leads on from here with this content.
+    fn next(&self, content: Content) -> Record {
+        let mut state = self.state.clone();
+        let revision = match content {
+            Content::Era(era) => Revision::new(era.epoch, self.position.revision.seq),
+            Content::Set(change) => {
+                state.apply(change.key, change.value);
+                Revision::new(
+                    self.history.last().map_or(self.position.revision.epoch, |era| era.epoch),
+                    self.position.revision.seq + 1,
+                )
+            }
+        };
+        Record { chains_to: self.chain, content, position: Position { revision, digest: state.digest() } }
+    }
+
+    /// Goes on by a record. `false`, and nothing changed, where it does not follow or is not what it says.
+    fn advance(&mut self, record: &Record) -> bool {
+        if record.chains_to != self.chain || self.next(record.content) != *record {
+            return false;
+        }
+        match record.content {
+            Content::Era(era) => {
+                if !self.history.begin(era) {
+                    return false;
+                }
+            }
+            Content::Set(change) => self.state.apply(change.key, change.value),
+        }
+        self.chain = record.chain();
+        self.position = record.position;
+        true
+    }
+}
+
+impl Disk {
+    /// An empty directory that was given these facts.
+    pub fn new(facts: Facts, log_changes: usize) -> Self {
+        Self {
+            node: facts.node,
+            facts,
+            floor: Point::none(),
+            log: Vec::new(),
+            head: Point::none(),
+            visible: Revision::NONE,
+            staging: None,
+            quarantine: Vec::new(),
+            unconfirmed: Vec::new(),
+            log_changes,
+            full: false,
+            fail_next: None,
+            closed: false,
+        }
+    }
+
+    /// The process is gone: what was only in memory is too.
+    pub fn crash(&mut self) {
+        self.staging = None;
+        self.fail_next = None;
+        self.closed = false;
+        self.visible = self.head.position.revision;
+    }
+
+    /// Whether this revision belongs to what is held.
+    pub fn holds(&self, revision: Revision) -> bool {
+        self.head.history.contains(self.head.position.revision, revision)
+    }
+
+    /// Whether a change set of this number is in the log.
+    pub fn logged(&self, id: u64) -> bool {
+        self.log.iter().any(|record| matches!(record.content, Content::Set(change) if change.id == id))
+    }
+
+    /// The records after this position and up to another, as far as these bytes go; `None` where the log does not reach.
+    pub fn records(&self, after: Revision, upto: Revision, max_bytes: usize) -> Option<Vec<Record>> {
+        let from = match self.log.iter().position(|record| record.position.revision == after) {
+            Some(at) => at + 1,
+            None if self.floor.position.revision == after => 0,
+            None => return None,
+        };
+        let most = (max_bytes / ITEM_BYTES).max(1);
+        let wanted = self.log[from..].iter().take_while(|record| record.position.revision <= upto);
+        Some(wanted.take(most).copied().collect())
+    }
+
+    /// Where readers are; `None` where they see what is not held.
+    pub fn visible_position(&self) -> Option<Position> {
+        let held = self.log.iter().rev().map(|record| record.position).chain([self.floor.position, Position::NONE]);
+        held.into_iter().find(|position| position.revision == self.visible)
+    }
+
+    /// What is visible now.
+    pub fn visible_point(&self) -> Option<Point> {
+        let mut point = self.floor.clone();
+        if point.position.revision == self.visible {
+            return Some(point);
+        }
+        for record in &self.log {
+            if !point.advance(record) {
+                return None;
+            }
+            if point.position.revision == self.visible {
+                return Some(point);
+            }
+        }
+        None
+    }
+
+    /// The peer holds everything up to here.
+    pub fn confirm(&mut self, upto: Revision) {
+        self.unconfirmed.retain(|(revision, _)| *revision > upto);
+    }
+
+    /// Whether this node wrote change sets of its own after this, and the peer is not known to hold them.
+    pub fn unconfirmed_after(&self, confirmed: Revision) -> bool {
+        self.unconfirmed.iter().any(|(revision, _)| *revision > confirmed && self.holds(*revision))
+    }
+
+    /// Does a job. `accepts`: the host's validation. `made` is told every record that this node writes itself.
+    pub fn perform(&mut self, job: Job, accepts: bool, made: &mut Vec<Record>) -> Result<Receipt, DiskFailure> {
+        if let Some(kept) = self.fail_next.take() {
+            self.interrupted(job, kept, made);
+            self.closed = true;
+            return Err(DiskFailure { full: false, reason: "input/output error".into() });
+        }
+        if self.closed && !matches!(job, Job::Reopen) {
+            return Err(DiskFailure { full: false, reason: "the store is closed".into() });
+        }
+        if self.full && !matches!(job, Job::Reopen) {
+            return match job {
+                // A group that finds no room is refused one by one.
+                Job::Commits(sets, _) => Ok(Receipt::Commits {
+                    verdicts: sets.into_iter().map(|(ticket, _)| (ticket, Err(CommitRefusal::DiskFull))).collect(),
+                    head: self.head.position,
+                    log_floor: self.floor.position.revision,
+                }),
+                _ => Err(DiskFailure { full: true, reason: "no space left on device".into() }),
+            };
+        }
+        Ok(self.done(job, accepts, made))
+    }
+
+    /// Power went, or the sync failed, in the middle of a job: so much of it is there, of 255.
+    pub fn interrupted(&mut self, job: Job, kept: u8, made: &mut Vec<Record>) {
+        let share = |length: usize| length * usize::from(kept) / 255;
+        match job {
+            Job::Facts(facts) if kept > 127 => self.facts = *facts,
+            Job::Commits(mut sets, epoch) => {
+                sets.truncate(share(sets.len()));
+                let _ = self.done(Job::Commits(sets, epoch), true, made);
+            }
+            Job::Era(facts, era) if kept > 170 => {
+                let _ = self.done(Job::Era(facts, era), true, made);
+            }
+            Job::Era(facts, _) if kept > 85 => self.facts = *facts,
+            Job::Records(mut pieces) => {
+                pieces.truncate(share(pieces.len()));
+                let _ = self.done(Job::Records(pieces), true, made);
+            }
+            Job::StageFinish | Job::Quarantine(_) if kept > 127 => {
+                let _ = self.done(job, true, made);
+            }
+            _ => {}
+        }
+    }
+
+    fn done(&mut self, job: Job, accepts: bool, made: &mut Vec<Record>) -> Receipt {
+        match job {
+            Job::Facts(facts) => {
+                self.facts = *facts;
+                Receipt::Facts
+            }
+            Job::Commits(sets, _) => {
+                let verdicts = sets.into_iter().map(|(ticket, change)| (ticket, self.commit(change, made))).collect();
+                self.trim();
+                Receipt::Commits { verdicts, head: self.head.position, log_floor: self.floor.position.revision }
+            }
+            Job::Era(facts, era) => {
+                self.facts = *facts;
+                self.append(Content::Era(era), made);
+                Receipt::Era { head: self.head.position, log_floor: self.floor.position.revision }
+            }
+            Job::Records(pieces) => Receipt::Records(self.receive(&pieces, accepts)),
+            Job::StageBegin(header) => {
+                self.staging = Some(Staging { header: *header, state: State::default() });
+                Receipt::StageBegun
+            }
+            Job::Stage(pieces) => self.stage(&pieces),
+            Job::StageFinish => self.stage_finish(accepts),
+            Job::Quarantine(common) => self.set_aside(common),
+            Job::Reopen => {
+                self.crash();
+                Receipt::Reopened {
+                    head: self.head.position,
+                    log_floor: self.floor.position.revision,
+                    history: self.head.history.clone(),
+                }
+            }
+        }
+    }
+
+    fn commit(&mut self, change: Change, made: &mut Vec<Record>) -> Result<Revision, CommitRefusal> {
+        if change.guarded && !self.head.state.entries.contains_key(&change.key) {
+            let key = Key::new(format!("k{}", change.key));
+            return Err(match key {
+                Ok(key) => CommitRefusal::Guard(Conflict::Key { key }),
+                Err(_) => CommitRefusal::DiskFull,
+            });
+        }
+        self.append(Content::Set(change), made);
+        self.unconfirmed.push((self.head.position.revision, change.id));
+        Ok(self.head.position.revision)
+    }
+
+    fn append(&mut self, content: Content, made: &mut Vec<Record>) {
+        let record = self.head.next(content);
+        if self.head.advance(&record) {
+            self.log.push(record);
+            made.push(record);
+        }
+    }
+
+    /// The log is bounded; what is not visible yet stays.
+    fn trim(&mut self) {
+        while self.log.len() > self.log_changes && self.floor.position.revision < self.visible {
+            let record = self.log.remove(0);
+            if !self.floor.advance(&record) {
+                return;
+            }
+        }
+    }
+
+    fn receive(&mut self, pieces: &[Rc<[Record]>], accepts: bool) -> RecordsReceipt {
+        let mut head = self.head.clone();
+        let all = || pieces.iter().flat_map(|piece| piece.iter());
+        if !all().all(|record| head.advance(record)) {
+            return RecordsReceipt::Mismatch { head: self.head.position };
+        }
+        if !accepts && all().any(|record| matches!(record.content, Content::Set(_))) {
+            return RecordsReceipt::Rejected { at: head.position.revision, reason: "the host says no".into() };
+        }
+        self.log.extend(all());
+        self.head = head;
+        self.trim();
+        let eras = all().filter_map(|record| match record.content {
+            Content::Era(era) => Some(era),
+            Content::Set(_) => None,
+        });
+        RecordsReceipt::Appended {
+            head: self.head.position,
+            log_floor: self.floor.position.revision,
+            eras: eras.collect(),
+        }
+    }
+
+    fn stage(&mut self, pieces: &[Rc<[(u8, u64)]>]) -> Receipt {
+        let mut bytes = 0;
+        if let Some(staging) = &mut self.staging {
+            for (key, value) in pieces.iter().flat_map(|piece| piece.iter()) {
+                staging.state.apply(*key, Some(*value));
+                bytes += ITEM_BYTES as u64;
+            }
+        }
+        Receipt::Staged { bytes }
+    }
+
+    fn stage_finish(&mut self, accepts: bool) -> Receipt {
+        let Some(staging) = self.staging.take() else { return Receipt::StageMismatch { found: Position::NONE } };
+        let found = Position { revision: staging.header.position.revision, digest: staging.state.digest() };
+        if found != staging.header.position {
+            return Receipt::StageMismatch { found };
+        }
+        if !accepts {
+            return Receipt::StageRejected { reason: "the host says no".into() };
+        }
+        let SnapshotHeader { position, history, chain, .. } = staging.header;
+        self.floor = Point { position, history, chain, state: staging.state };
+        self.head = self.floor.clone();
+        self.log.clear();
+        self.visible = position.revision;
+        Receipt::StageFinished { head: position }
+    }
+
+    fn set_aside(&mut self, common: Revision) -> Receipt {
+        let from = self.head.position.revision;
+        let after = |revision: Revision| revision.seq > common.seq || revision.epoch > common.epoch;
+        let in_log = self.log.iter().filter_map(|record| match record.content {
+            Content::Set(change) => Some((record.position.revision, change.id)),
+            Content::Era(_) => None,
+        });
+        let lost = self.unconfirmed.iter().copied().chain(in_log).filter(|(revision, _)| after(*revision));
+        let sets: BTreeSet<(Revision, u64)> = lost.collect();
+        let to = sets.last().map_or(from, |(revision, _)| *revision);
+        self.quarantine.extend(&sets);
+        self.unconfirmed.clear();
+        Receipt::Quarantined { from, to, change_sets: sets.len() as u64 }
+    }
+
+    /// A flaw: the newest record is gone.
+    pub fn forget_last(&mut self) {
+        let mut head = self.floor.clone();
+        self.log.pop();
+        let follows = self.log.iter().all(|record| head.advance(record));
+        if follows {
+            self.head = head;
+        }
+        self.visible = self.head.position.revision;
+    }
+
+    /// A flaw: the newest content is not what was sent.
+    pub fn spoil(&mut self) {
+        self.head.state.apply(0, Some(1));
+        self.head.position.digest = self.head.state.digest();
+        if let Some(record) = self.log.last_mut() {
+            record.position.digest = self.head.position.digest;
+        }
+    }
+
+    /// A flaw: what was refused is written.
+    pub fn leak(&mut self, change: Change, made: &mut Vec<Record>) {
+        self.append(Content::Set(change), made);
+    }
+
+    /// Who writes here.
+    pub fn node(&self) -> NodeId {
+        self.node
+    }
+}

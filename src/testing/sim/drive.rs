@@ -1,0 +1,453 @@
+//! The driver of the simulated nodes: one event in, its actions carried out in order, everything checked.
+
+use super::disk::{Export, ITEM_BYTES, Job};
+use super::host::{Asked, Payload};
+use super::oracle::{self, Checked, Invariant, Violation};
+use super::step::Side;
+use super::world::{Conn, Flaw, Frame, Read, Wake, World};
+use crate::model::Revision;
+use crate::protocol::alerts::AlertKind;
+use crate::protocol::engine::{
+    Action, Answer, BatchId, Command, DialTrouble, Event, Failover, How, LinkState, Notice, Receipt, Refused, Ticket,
+    Work,
+};
+use crate::protocol::wire::{Bulk, Role, SnapshotHeader};
+
+/// More actions than one event may ask for: a full queue of callers answered, and some.
+const ACTIONS_MAX: usize = 6_000;
+/// Two masters that can hear each other this long (microseconds) ought to have found out: four takeover delays.
+const TOUCH_US_MAX: u64 = 2_000_000;
+/// A link that is back within three heartbeat intervals (microseconds, and some) was no failed push.
+const UNTOLD_US_MAX: u64 = 400_000;
+/// Takeover delay and clock error, microseconds: silence before a takeover is this long at the least.
+const SILENCE_US_MIN: u64 = 500_000;
+
+impl World {
+    /// Hands an event to an engine and does what it asks for.
+    pub fn event(&mut self, side: Side, event: Event) -> Checked {
+        let (now_us, random) = (self.now, self.random.bits());
+        if self.host(side).engine.is_none() {
+            return Ok(());
+        }
+        self.summary.events += 1;
+        self.tell(|| format!("{side:?} <- {event:?}"));
+        let fails = matches!(event, Event::DialFailed { .. });
+        let host = self.host(side);
+        if fails {
+            host.unconfirmed_since = None;
+        }
+        let now = host.clock.now(now_us, random);
+        let Some(mut engine) = host.engine.take() else { return Ok(()) };
+        let (engine, actions) = Self::unpanicked(move || {
+            let actions = engine.handle(now, event);
+            (engine, actions)
+        })?;
+        self.host(side).engine = Some(engine);
+        Invariant::Bounded.check(actions.len() <= ACTIONS_MAX, || format!("{} actions at once", actions.len()))?;
+        self.perform(side, actions)?;
+        self.judge(side)
+    }
+
+    /// 5: a shadow becomes master by itself only after its master was silent for the delay.
+    fn takes_over(&mut self, side: Side) -> Checked {
+        let now_us = self.now;
+        let hostile = self.plan.hostile;
+        let host = self.host(side);
+        let ordered = std::mem::take(&mut host.ordered);
+        if host.disk.facts.role == Role::Master || ordered || hostile {
+            return Ok(());
+        }
+        self.summary.takeovers += 1;
+        let host = self.host(side);
+        let automatic = host.options.failover == Failover::Automatic;
+        let complete = host.engine.as_ref().is_none_or(|engine| engine.facts().complete);
+        Invariant::NoBlankMaster.check(automatic && complete, || {
+            format!("{side:?} takes over by itself in {:?}, complete: {complete}", host.options.failover)
+        })?;
+        let silence = host.heard.map(|heard| host.clock.at(now_us).0.saturating_sub(heard.0));
+        Invariant::NoBlankMaster.check(silence.is_some_and(|us| us >= SILENCE_US_MIN), || {
+            format!("{side:?} takes over after a silence of {silence:?} us")
+        })
+    }
+
+    /// Carries out actions in their order.
+    pub fn perform(&mut self, side: Side, actions: Vec<Action>) -> Checked {
+        for action in actions {
+            self.tell(|| format!("{side:?} -> {action:?}"));
+            let opening = self.opening(side).clone();
+            self.host(side).lawful(&action, &opening)?;
+            self.act(side, action)?;
+        }
+        Ok(())
+    }
+
+    fn act(&mut self, side: Side, action: Action) -> Checked {
+        let run = self.host(side).run;
+        match action {
+            Action::Persist { batch, work } => {
+                if matches!(work, Work::Era { .. }) {
+                    self.takes_over(side)?;
+                }
+                self.persist(side, batch, work);
+            }
+            Action::Publish { upto } => return self.publish(side, upto),
+            Action::Confirm { upto } => self.host(side).disk.confirm(upto),
+            Action::Send { link, message } => {
+                if !self.plan.hostile {
+                    let disk = &self.hosts[side.index()].disk;
+                    self.oracle.truthful(disk, &message)?;
+                }
+                if let Some(conn) = self.host(side).links.get(&link).copied() {
+                    self.send(conn, side.other(), Frame::Message(message));
+                }
+            }
+            Action::PushRecords { link, after, durable, max_bytes } => {
+                let read = Read::Records { link, after, durable, max_bytes };
+                self.after(30, Wake::Read { side, run, read });
+            }
+            Action::OpenSnapshot { transfer } => {
+                self.opening(side).insert(transfer);
+                self.after(30, Wake::Read { side, run, read: Read::Open { transfer } });
+            }
+            Action::PushSnapshot { link, transfer, max_bytes } => {
+                self.after(30, Wake::Read { side, run, read: Read::Piece { link, transfer, max_bytes } });
+            }
+            Action::CloseSnapshot { transfer } => {
+                self.opening(side).remove(&transfer);
+                self.host(side).exports.remove(&transfer);
+            }
+            Action::DropBulk { bulk } => {
+                self.host(side).bulks.remove(&bulk);
+            }
+            Action::Close { link } => self.close(side, link),
+            Action::Dial { .. } => self.dial(side),
+            Action::Answer { ticket, answer } => return self.answered(side, ticket, answer),
+            Action::AskMayTakeOver { question } => {
+                self.host(side).question = Some(question);
+                self.after(500, Wake::Host { side, run, question });
+            }
+            Action::SetTimer { at } => {
+                let now = self.now;
+                let host = self.host(side);
+                let set = host.timer.map_or(1, |(_, set)| set + 1);
+                host.timer = Some((at, set));
+                let wait = host.clock.when(at).saturating_sub(now);
+                self.after(wait, Wake::Timer { side, run, set });
+            }
+            Action::Notify(notice) => self.noticed(&notice),
+            Action::AnswerEnrol { .. } => {}
+            Action::Stop => {
+                self.tell(|| format!("{side:?} stops"));
+                return self.end(side, None, false);
+            }
+        }
+        Ok(())
+    }
+
+    fn noticed(&mut self, notice: &Notice) {
+        if let Notice::Synced { how: How::Full, .. } = notice {
+            self.summary.full_pushes += 1;
+        }
+    }
+
+    fn persist(&mut self, side: Side, batch: BatchId, work: Work) {
+        let host = self.host(side);
+        let job = host.job(batch, work);
+        host.batch = Some((batch, job));
+        let (run, disk_us) = (host.run, host.disk_us);
+        let us = disk_us / 2 + self.random.below(disk_us + 1);
+        self.after(us, Wake::Batch { side, run, batch });
+    }
+
+    fn publish(&mut self, side: Side, upto: Revision) -> Checked {
+        let eager = self.flaw == Some(Flaw::EagerReader);
+        let disk = &mut self.host(side).disk;
+        disk.visible = upto;
+        if eager {
+            disk.visible.seq += 1;
+        }
+        let disk = &self.hosts[side.index()].disk;
+        self.oracle.one_revision(disk)
+    }
+
+    /// A batch came to its end.
+    pub fn batch_done(&mut self, side: Side, batch: BatchId) -> Checked {
+        let flaw = self.flaw;
+        let host = self.host(side);
+        let Some((_, job)) = host.batch.take_if(|(current, _)| *current == batch) else { return Ok(()) };
+        let quarantines = matches!(job, Job::Quarantine(_));
+        let mut made = Vec::new();
+        let receipt = host.disk.perform(job, host.accepts, &mut made);
+        if flaw == Some(Flaw::WrongContent) && matches!(receipt, Ok(Receipt::Records(_))) {
+            host.disk.spoil();
+        }
+        let node = host.disk.node();
+        self.oracle.wrote(node, &made)?;
+        if quarantines && receipt.is_ok() {
+            self.summary.quarantines += 1;
+            self.oracle.may_be_cut(side);
+        }
+        let host = &self.hosts[side.index()];
+        if !self.plan.hostile {
+            self.oracle.known(host.disk.head.position)?;
+        }
+        self.oracle.kept(side, &host.disk)?;
+        if flaw == Some(Flaw::LeakyRefusal) {
+            self.leak(side, &receipt)?;
+        }
+        self.event(side, Event::Persisted { batch, result: receipt })
+    }
+
+    /// A flaw: a refused change is written all the same.
+    fn leak(&mut self, side: Side, receipt: &Result<Receipt, crate::protocol::engine::DiskFailure>) -> Checked {
+        let Ok(Receipt::Commits { verdicts, .. }) = receipt else { return Ok(()) };
+        let mut made = Vec::new();
+        for (ticket, verdict) in verdicts {
+            let host = self.host(side);
+            if let (Err(_), Some(Asked::Commit(change))) = (verdict, host.asked.get(ticket).copied()) {
+                host.disk.leak(change, &mut made);
+            }
+        }
+        let node = self.host(side).disk.node();
+        self.oracle.wrote(node, &made)
+    }
+
+    /// Reads for a push. What is read for a link that is gone is not told.
+    pub fn read(&mut self, side: Side, read: Read) -> Checked {
+        match read {
+            Read::Records { link, after, durable, max_bytes } => {
+                let Some(conn) = self.host(side).links.get(&link).copied() else { return Ok(()) };
+                let found = self.host(side).disk.records(after, durable, max_bytes);
+                let gone = found.is_none();
+                let records = found.unwrap_or_default();
+                let last = records.last().map_or(after, |record| record.position.revision);
+                let mut bytes = 0;
+                if !records.is_empty() {
+                    bytes = self.push_records(side, conn, records, Bulk::Records { after, last, durable });
+                }
+                self.event(side, Event::RecordsPushed { link, last, bytes, gone })
+            }
+            Read::Open { transfer } => self.open(side, transfer),
+            Read::Piece { link, transfer, max_bytes } => {
+                let host = self.host(side);
+                let Some(conn) = host.links.get(&link).copied() else { return Ok(()) };
+                let Some(export) = host.exports.get_mut(&transfer) else { return Ok(()) };
+                let count = (max_bytes / ITEM_BYTES).max(1).min(export.rest.len());
+                let piece: Vec<(u8, u64)> = export.rest.drain(..count).collect();
+                let done = export.rest.is_empty();
+                let bytes = piece.len() * ITEM_BYTES;
+                if bytes > 0 {
+                    let payload = Payload::Snapshot(piece.into());
+                    self.send(conn, side.other(), Frame::Bulk(Bulk::Snapshot { transfer }, payload, bytes));
+                }
+                self.event(side, Event::SnapshotPushed { transfer, bytes, done })
+            }
+        }
+    }
+
+    fn open(&mut self, side: Side, transfer: u64) -> Checked {
+        if !self.opening(side).remove(&transfer) {
+            return Ok(());
+        }
+        let host = self.host(side);
+        let Some(point) = host.disk.visible_point() else {
+            return self.event(side, Event::ReadFailed { reason: "not held".into() });
+        };
+        let rest: std::collections::VecDeque<(u8, u64)> = point.state.entries.into_iter().collect();
+        let header = SnapshotHeader {
+            transfer,
+            position: point.position,
+            history: point.history,
+            chain: point.chain,
+            entries: rest.len() as u64,
+            bytes: (rest.len() * ITEM_BYTES) as u64,
+        };
+        host.exports.insert(transfer, Export { rest });
+        self.event(side, Event::SnapshotOpened { header })
+    }
+
+    fn close(&mut self, side: Side, link: crate::protocol::engine::LinkId) {
+        let Some(conn) = self.host(side).links.remove(&link) else { return };
+        self.conns[conn].links[side.index()] = None;
+        self.conns[conn].to[side.index()].clear();
+        self.send(conn, side.other(), Frame::Down("closed by peer"));
+    }
+
+    fn dial(&mut self, side: Side) {
+        let host = self.host(side);
+        let dial = host.fresh();
+        host.dialing = Some(dial);
+        let (run, wanted) = (host.run, host.fail_dials == 0);
+        host.fail_dials = host.fail_dials.saturating_sub(1);
+        let other_down = self.hosts[side.other().index()].engine.is_none();
+        let one_way = self.latency_us;
+        if wanted && self.reachable(side) {
+            let conn = self.conns.len();
+            self.conns.push(Conn { dial, ..Conn::default() });
+            self.send(conn, side.other(), Frame::Up { dialled: false });
+            self.send(conn, side, Frame::Up { dialled: true });
+            // TLS takes two round trips; either end may be first.
+            for (end, trips) in [(side.other(), 2), (side, 3)] {
+                if let Some((at, ..)) = self.conns[conn].to[end.index()].back_mut() {
+                    *at += one_way * trips;
+                }
+            }
+            self.after(300_000, Wake::DialOver { side, run, dial, refused: false });
+        } else {
+            let refused = other_down && !self.cut[0] && !self.cut[1];
+            let us = if refused || !wanted { 2 * one_way } else { 300_000 };
+            self.after(us, Wake::DialOver { side, run, dial, refused });
+        }
+    }
+
+    /// A dial that led to no link is over.
+    pub fn dial_over(&mut self, side: Side, dial: u64, refused: bool) -> Checked {
+        if self.host(side).dialing != Some(dial) {
+            return Ok(());
+        }
+        self.host(side).dialing = None;
+        let other = side.other();
+        if let Some(conn) = self.conns.iter().position(|conn| conn.dial == dial && conn.links[side.index()].is_none()) {
+            self.conns[conn].to[side.index()].clear();
+            if self.conns[conn].links[other.index()].is_some() || !self.conns[conn].to[other.index()].is_empty() {
+                self.send(conn, other, Frame::Down("the dial was given up"));
+            }
+        }
+        let reason = if refused { "connection refused" } else { "timed out" };
+        self.event(side, Event::DialFailed { how: DialTrouble::Unreachable, reason: reason.into() })
+    }
+
+    /// The host answers.
+    pub fn host_answers(&mut self, side: Side, question: u64) -> Checked {
+        let host = self.host(side);
+        if host.question.take_if(|asked| *asked == question).is_none() {
+            return Ok(());
+        }
+        let allowed = host.may_take_over;
+        let reason = if allowed { "" } else { "no uplink" };
+        self.event(side, Event::HostAnswered { question, allowed, reason: reason.into() })
+    }
+
+    /// 0 and 9: everybody is answered once, and truthfully.
+    fn answered(&mut self, side: Side, ticket: Ticket, answer: Answer) -> Checked {
+        let double = self.flaw == Some(Flaw::DoubleAnswer);
+        let host = self.host(side);
+        let asked = if double { host.asked.get(&ticket).copied() } else { host.asked.remove(&ticket) };
+        let unconfirmed = host.unconfirmed_since;
+        let Some(Asked::Commit(change)) = asked else { return Ok(()) };
+        match answer {
+            Answer::Committed { revision, .. } => {
+                Invariant::OneMaster.check(unconfirmed.is_none() || self.plan.hostile, || {
+                    format!("{side:?} acknowledged {revision} after it stood still, before it heard from anybody")
+                })?;
+                let disk = &self.hosts[side.index()].disk;
+                self.oracle.acknowledge(side, disk, change.id, revision)?;
+                self.summary.acknowledged += 1;
+                if double {
+                    return self.answered_again(side, ticket, answer);
+                }
+                Ok(())
+            }
+            Answer::Refused(Refused::InDoubt { .. }) => Ok(()),
+            Answer::Refused(_) => self.oracle.refuse(change.id),
+            Answer::Done => {
+                Err(Violation { invariant: Invariant::Contract, what: "a commit answered as a command".into() })
+            }
+        }
+    }
+
+    /// A flaw: the answer comes a second time.
+    fn answered_again(&mut self, side: Side, ticket: Ticket, answer: Answer) -> Checked {
+        self.host(side).asked.remove(&ticket);
+        let opening = self.opening(side).clone();
+        self.host(side).lawful(&Action::Answer { ticket, answer }, &opening)
+    }
+
+    /// A caller or an operator asks.
+    pub fn ask(&mut self, side: Side, asked: Asked, event: impl FnOnce(Ticket) -> Event) -> Checked {
+        let host = self.host(side);
+        if host.engine.is_none() {
+            return Ok(());
+        }
+        let ticket = Ticket(host.fresh());
+        host.asked.insert(ticket, asked);
+        self.event(side, event(ticket))
+    }
+
+    /// An operator asks.
+    pub fn command(&mut self, side: Side, command: Command) -> Checked {
+        self.ask(side, Asked::Command, |ticket| Event::Command { ticket, command })
+    }
+
+    /// Everything that must hold after every step, from this node's side.
+    pub fn judge(&mut self, side: Side) -> Checked {
+        let now_us = self.now;
+        let hostile = self.plan.hostile;
+        let host = &self.hosts[side.index()];
+        let Some(engine) = &host.engine else { return Ok(()) };
+        let status = engine.status(host.clock.at(now_us), host.clock.wall(now_us));
+        let facts = engine.facts();
+        oracle::bounded(&status, facts)?;
+        let timer = host.timer.is_some() || facts.peer.is_none();
+        Invariant::Contract.check(timer, || format!("{side:?} has no timer"))?;
+        self.oracle.one_revision(&host.disk)?;
+        if hostile {
+            return Ok(());
+        }
+        self.oracle.rightful(&host.disk, &status)?;
+        self.oracle.shown_stays(side, &host.disk)?;
+        let lost = matches!(status.link, LinkState::Lost | LinkState::Held);
+        let confirmed = facts.peer.as_ref().map(|peer| peer.confirmed);
+        let behind = confirmed.is_some_and(|confirmed| host.disk.unconfirmed_after(confirmed));
+        let told = status
+            .alerts
+            .iter()
+            .any(|alert| matches!(alert.kind, AlertKind::PushFailed | AlertKind::PushRejected | AlertKind::ShadowLost));
+        let silent = status.serving && lost && behind && !told;
+        let position = status.position.revision;
+        let host = self.host(side);
+        host.untold_since = silent.then(|| host.untold_since.unwrap_or(now_us));
+        let untold_us = host.untold_since.map_or(0, |since| now_us - since);
+        Invariant::FailuresShow.check(untold_us <= UNTOLD_US_MAX, || {
+            format!("{side:?} is at {position} and its shadow at {confirmed:?}, without a link for {untold_us} us, and no alert")
+        })?;
+        self.two_masters()
+    }
+
+    /// 1: nodes that hear each other are not both masters for long.
+    fn two_masters(&mut self) -> Checked {
+        let serving = self
+            .hosts
+            .iter()
+            .all(|host| host.paused_at.is_none() && host.engine.as_ref().is_some_and(|engine| engine.cover().serving));
+        let held = self.hosts.iter().any(|host| {
+            let status = host
+                .engine
+                .as_ref()
+                .map(|engine| engine.status(host.clock.at(self.now), host.clock.wall(self.now)).link);
+            status == Some(LinkState::Held)
+        });
+        let free =
+            !self.cut[0] && !self.cut[1] && self.hosts.iter().all(|h| h.fail_dials == 0 && h.paused_at.is_none());
+        if !serving || !free || held {
+            self.in_touch_since = None;
+            return Ok(());
+        }
+        let now = self.now;
+        let since = *self.in_touch_since.get_or_insert(now);
+        Invariant::OneMaster.check(now - since <= TOUCH_US_MAX, || {
+            format!("two masters, although nothing has kept them apart for {} ms", (now - since) / 1_000)
+        })
+    }
+
+    /// Whether the pair is whole: one serving master, its shadow in sync, the same content.
+    pub fn whole(&self) -> bool {
+        let status = |side: Side| {
+            let host = &self.hosts[side.index()];
+            host.engine.as_ref().map(|engine| engine.status(host.clock.at(self.now), host.clock.wall(self.now)))
+        };
+        let (Some(a), Some(b)) = (status(Side::A), status(Side::B)) else { return false };
+        let roles = (a.role == Role::Master) != (b.role == Role::Master);
+        roles && (a.serving != b.serving) && a.in_sync && b.in_sync && a.position == b.position
+    }
+}

@@ -1,0 +1,234 @@
+//! What must hold, judged by somebody who sees both nodes, both disks and everything that was promised.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use super::disk::{Content, Disk, Record};
+use super::step::Side;
+use crate::model::limits::{ALERTS_MAX, TEXT_BYTES_MAX, TOKENS_MAX};
+use crate::model::{Epoch, NodeId, Position, Revision};
+use crate::protocol::alerts::AlertKind;
+use crate::protocol::engine::{EngineStatus, Facts};
+use crate::protocol::wire::{Message, Role};
+
+/// What must hold; the numbers are those of the design's list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Invariant {
+    /// 0: the engine and its driver keep to their contract.
+    Contract,
+    /// 1: two masters only while they cannot hear each other.
+    OneMaster,
+    /// 3: what is visible is exactly one revision of a master's history.
+    OneRevision,
+    /// 4: the same position has the same content everywhere, and nobody claims what is not durable.
+    SameContent,
+    /// 5: no blank master, no takeover before its time, and what a shadow has shown is never cut.
+    NoBlankMaster,
+    /// 6: every change set that is not pushed shows, and its end is told once.
+    FailuresShow,
+    /// 7: nothing grows without bound, and nothing panics.
+    Bounded,
+    /// 8: after the faults the pair is whole, or says which operator's word it needs.
+    WholeAgain,
+    /// 9: nothing of a refused commit remains; what was acknowledged is in a history or in quarantine.
+    NothingOfRefused,
+}
+
+/// An invariant that does not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Which one.
+    pub invariant: Invariant,
+    /// How.
+    pub what: String,
+}
+
+/// A check.
+pub type Checked = Result<(), Violation>;
+
+impl Invariant {
+    /// Holds, or is broken like this.
+    pub fn check(self, holds: bool, what: impl FnOnce() -> String) -> Checked {
+        if holds { Ok(()) } else { Err(Violation { invariant: self, what: what() }) }
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {}", self.invariant, self.what)
+    }
+}
+
+/// Everything that was ever written, shown, acknowledged and refused.
+#[derive(Clone, Debug, Default)]
+pub struct Oracle {
+    /// Every position that a master wrote, with its record.
+    written: BTreeMap<Revision, Record>,
+    /// Where each caller's change set was written.
+    changes: BTreeMap<u64, Revision>,
+    /// Who wrote under an epoch.
+    writers: BTreeMap<Epoch, NodeId>,
+    refused: BTreeSet<u64>,
+    acknowledged: [Vec<(Revision, u64)>; 2],
+    /// The newest revision that a node has shown while it was shadow.
+    shown: [Option<Revision>; 2],
+    /// Kinds of trouble that ended in sync and were cleared since the last acknowledged recovery.
+    pub recovered_acknowledged: [u64; 2],
+}
+
+impl Oracle {
+    /// 4: nobody writes the same position twice with another content, and no two nodes write under one epoch.
+    pub fn wrote(&mut self, node: NodeId, records: &[Record]) -> Checked {
+        for record in records {
+            let revision = record.position.revision;
+            let before = self.written.insert(revision, *record);
+            Invariant::SameContent.check(before.is_none_or(|before| before == *record), || {
+                format!("{revision} was written twice, with different content")
+            })?;
+            let writer = *self.writers.entry(revision.epoch).or_insert(node);
+            Invariant::SameContent
+                .check(writer == node, || format!("two nodes write under the epoch {}", revision.epoch))?;
+            if let Content::Set(change) = record.content {
+                self.changes.insert(change.id, revision);
+                Invariant::NothingOfRefused.check(!self.refused.contains(&change.id), || {
+                    format!("change set {} was refused and is written as {revision}", change.id)
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// 4: this position is one that a master wrote, with this content.
+    pub fn known(&self, position: Position) -> Checked {
+        if position == Position::NONE {
+            return Ok(());
+        }
+        let written = self.written.get(&position.revision).map(|record| record.position.digest);
+        Invariant::SameContent.check(written == Some(position.digest), || {
+            format!("{} has content {:?} here and {written:?} where it was written", position.revision, position.digest)
+        })
+    }
+
+    /// 3: what readers see is exactly one revision of a master's history, with its content.
+    pub fn one_revision(&self, disk: &Disk) -> Checked {
+        let Some(visible) = disk.visible_position() else {
+            return Invariant::OneRevision.check(false, || format!("{} is visible and not held", disk.visible));
+        };
+        self.known(visible)
+            .map_err(|violation| Violation { invariant: Invariant::OneRevision, what: format!("visible: {violation}") })
+    }
+
+    /// 4 and persist before send: what a message claims to hold is durable here.
+    pub fn truthful(&self, disk: &Disk, message: &Message) -> Checked {
+        let claimed = match message {
+            Message::Hello(hello) => hello.position,
+            Message::Heartbeat(heartbeat) => heartbeat.position,
+            Message::HeartbeatAck(ack) => ack.position,
+            Message::Ack { position, .. } => *position,
+            _ => return Ok(()),
+        };
+        self.known(claimed)?;
+        Invariant::SameContent.check(claimed == Position::NONE || disk.holds(claimed.revision), || {
+            format!("{} is claimed and not durable here (head {})", claimed.revision, disk.head.position.revision)
+        })
+    }
+
+    /// 5: who serves has a complete copy, the role, and an era of its own, all of them durable.
+    pub fn rightful(&self, disk: &Disk, status: &EngineStatus) -> Checked {
+        if !status.serving {
+            return Ok(());
+        }
+        let era = disk.head.history.last();
+        let own = era.is_some_and(|era| era.node == disk.node() && era.epoch == status.epoch);
+        let rightful = disk.facts.role == Role::Master && disk.facts.complete && status.role == Role::Master && own;
+        Invariant::NoBlankMaster.check(rightful, || {
+            let Facts { role, complete, epoch, .. } = &disk.facts;
+            format!("serves as {} with {role:?}, complete {complete}, epoch {epoch}, {era:?} durable", status.epoch)
+        })
+    }
+
+    /// 5: what a shadow has shown stays while it is shadow. Called after everything that may change the disk or what is shown.
+    pub fn shown_stays(&mut self, side: Side, disk: &Disk) -> Checked {
+        let shown = &mut self.shown[side.index()];
+        if disk.facts.role == Role::Master {
+            *shown = None;
+            return Ok(());
+        }
+        if let Some(shown) = *shown {
+            Invariant::NoBlankMaster
+                .check(disk.holds(shown), || format!("{shown} was shown by the shadow and is gone from its history"))?;
+            let back = disk.visible.seq < shown.seq;
+            Invariant::OneRevision.check(!back, || format!("visible went back from {shown} to {}", disk.visible))?;
+        }
+        // What counts is the newest change set: an era without one is no content.
+        let seq = disk.visible.seq;
+        let set = disk.head.history.epoch_of(seq).map(|epoch| Revision::new(epoch, seq));
+        let set_aside = disk.quarantine.iter().any(|(revision, _)| Some(*revision) == set);
+        *shown = set.filter(|_| !set_aside && seq > 0);
+        Ok(())
+    }
+
+    /// What a former master had shown, or what an operator gave up, may be cut.
+    pub fn may_be_cut(&mut self, side: Side) {
+        self.shown[side.index()] = None;
+    }
+
+    /// 9: an acknowledged change set is what was written as that revision, and is durable here.
+    pub fn acknowledge(&mut self, side: Side, disk: &Disk, id: u64, revision: Revision) -> Checked {
+        let written = self.changes.get(&id).copied();
+        Invariant::NothingOfRefused.check(written == Some(revision) && disk.holds(revision), || {
+            format!("change set {id} is acknowledged as {revision}; it was written as {written:?}")
+        })?;
+        self.acknowledged[side.index()].push((revision, id));
+        Ok(())
+    }
+
+    /// 9: a refused change set was not written, and will not be.
+    pub fn refuse(&mut self, id: u64) -> Checked {
+        self.refused.insert(id);
+        let written = self.changes.get(&id);
+        Invariant::NothingOfRefused
+            .check(written.is_none(), || format!("change set {id} is refused and was written as {written:?}"))
+    }
+
+    /// 9: what this node acknowledged is in its history or in its quarantine.
+    pub fn kept(&self, side: Side, disk: &Disk) -> Checked {
+        for (revision, id) in &self.acknowledged[side.index()] {
+            let kept = disk.holds(*revision) || disk.quarantine.contains(&(*revision, *id));
+            Invariant::NothingOfRefused.check(kept, || {
+                format!("{revision} was acknowledged and is neither in the history nor in quarantine")
+            })?;
+        }
+        Ok(())
+    }
+
+    /// How many change sets were acknowledged.
+    pub fn acknowledgements(&self) -> u64 {
+        self.acknowledged.iter().map(|list| list.len() as u64).sum()
+    }
+}
+
+/// 7: facts, alerts and texts stay within their limits.
+pub fn bounded(status: &EngineStatus, facts: &Facts) -> Checked {
+    let alerts = status.alerts.len();
+    Invariant::Bounded.check(alerts <= ALERTS_MAX, || format!("{alerts} alerts"))?;
+    Invariant::Bounded.check(facts.tokens.len() <= TOKENS_MAX, || format!("{} tokens", facts.tokens.len()))?;
+    let long = status.alerts.iter().find(|alert| alert.message.len().max(alert.subject.len()) > TEXT_BYTES_MAX);
+    Invariant::Bounded.check(long.is_none(), || format!("a text too long: {long:?}"))?;
+    for (i, alert) in status.alerts.iter().enumerate() {
+        let twice = status.alerts[..i].iter().any(|other| (other.kind, &other.subject) == (alert.kind, &alert.subject));
+        Invariant::FailuresShow.check(!twice, || format!("{:?} stands twice for {}", alert.kind, alert.subject))?;
+    }
+    Ok(())
+}
+
+/// 6: a pair that is whole has no failure of a push standing, and one recovery at the most.
+pub fn failures_ended(status: &EngineStatus) -> Checked {
+    let standing = |kind: AlertKind| status.alerts.iter().filter(|alert| alert.kind == kind).count();
+    for kind in [AlertKind::PushFailed, AlertKind::PushRejected, AlertKind::ShadowLost, AlertKind::DigestMismatch] {
+        Invariant::FailuresShow
+            .check(standing(kind) == 0, || format!("{kind:?} still stands although the pair is whole"))?;
+    }
+    let recovered = standing(AlertKind::Recovered);
+    Invariant::FailuresShow.check(recovered <= 1, || format!("{recovered} recoveries stand"))
+}

@@ -1,0 +1,121 @@
+//! Thousands of random histories; and the proof that the judge sees what is wrong.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::*;
+
+/// Histories of the default run. `SHADOWPAIR_RUNS` asks for another number, `SHADOWPAIR_FIRST` begins elsewhere.
+const RUNS: u64 = 3_000;
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().and_then(|text| text.parse().ok())
+}
+
+/// The panic of a history under test belongs into its story, not between the lines of the test run.
+fn quietly<T>(run: impl FnOnce() -> T) -> T {
+    std::panic::set_hook(Box::new(|_| {}));
+    let result = run();
+    drop(std::panic::take_hook());
+    result
+}
+
+#[test]
+fn random_histories_hold_every_invariant() {
+    let first = number("SHADOWPAIR_FIRST").unwrap_or(0);
+    let next = AtomicU64::new(first);
+    let end = first + number("SHADOWPAIR_RUNS").unwrap_or(RUNS);
+    let worker = || {
+        let mut total = Summary::default();
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= end {
+                return Ok(total);
+            }
+            total += run(seed, Plan::of(seed))?;
+        }
+    };
+    let results: Vec<Result<Summary, String>> = quietly(|| {
+        std::thread::scope(|scope| {
+            let threads = [scope.spawn(worker), scope.spawn(worker)];
+            threads.map(|thread| thread.join().unwrap()).into()
+        })
+    });
+    let mut total = Summary::default();
+    for result in results {
+        total += result.unwrap_or_else(|story| panic!("{story}"));
+    }
+    println!("{} histories: {total:?}", end - first);
+    if end - first >= RUNS {
+        // Histories in which nothing happens prove nothing.
+        assert!(total.takeovers > 100 && total.quarantines > 50 && total.full_pushes > 100, "{total:?}");
+        assert!(total.acknowledged > 10_000, "{total:?}");
+        assert!(total.operator_needed * 50 < end - first, "too often an operator is needed: {total:?}");
+    }
+}
+
+/// `SHADOWPAIR_SEED=7 cargo test --lib sim::tests::replay -- --nocapture`
+#[test]
+fn replay() {
+    let Some(seed) = number("SHADOWPAIR_SEED") else { return };
+    let summary = quietly(|| run(seed, Plan::of(seed))).unwrap_or_else(|story| panic!("{story}"));
+    println!("seed {seed}: {summary:?}");
+}
+
+#[test]
+fn a_seed_means_the_same_every_time() {
+    for seed in [1, 7, 40] {
+        let story = || {
+            let mut story = Some(Vec::new());
+            let result = attempt(seed, Plan::of(seed), None, &mut story);
+            (result.map_err(|violation| violation.to_string()), story)
+        };
+        assert_eq!(story(), story());
+    }
+}
+
+#[test]
+fn steps_are_read_back() {
+    let steps = Plan::of(3).steps;
+    let text = serde_json::to_string(&steps).unwrap();
+    assert_eq!(serde_json::from_str::<Vec<Step>>(&text).unwrap(), steps);
+}
+
+/// Every flaw is caught, and by the invariant that is there for it.
+#[test]
+fn every_flaw_is_caught() {
+    let table = [
+        (Flaw::ForgetfulDisk, Invariant::NothingOfRefused),
+        (Flaw::WrongContent, Invariant::SameContent),
+        (Flaw::EagerReader, Invariant::OneRevision),
+        (Flaw::DoubleAnswer, Invariant::Contract),
+        (Flaw::LeakyRefusal, Invariant::NothingOfRefused),
+    ];
+    for (flaw, expected) in table {
+        let caught = (0..400).filter(|seed| seed % 8 != 7).find_map(|seed| {
+            let found = quietly(|| attempt(seed, Plan::of(seed), Some(flaw), &mut None));
+            found.err().filter(|violation| violation.invariant == expected)
+        });
+        assert!(caught.is_some(), "{flaw:?} is not caught as {expected:?}");
+    }
+}
+
+/// Every kind of violation with the first seed of it, instead of the story of one:
+/// `cargo test --lib sim::tests::survey -- --ignored --nocapture`
+#[test]
+#[ignore = "a tool for whoever works on the engine"]
+fn survey() {
+    let first = number("SHADOWPAIR_FIRST").unwrap_or(0);
+    let mut kinds: std::collections::BTreeMap<String, (u64, u64, String)> = std::collections::BTreeMap::new();
+    quietly(|| {
+        for seed in first..first + number("SHADOWPAIR_RUNS").unwrap_or(RUNS) {
+            if let Err(violation) = attempt(seed, Plan::of(seed), None, &mut None) {
+                let text = violation.to_string();
+                let kind: String = text.chars().filter(|c| !c.is_ascii_digit()).take(60).collect();
+                kinds.entry(kind).or_insert((0, seed, text)).0 += 1;
+            }
+        }
+    });
+    for (count, seed, text) in kinds.values() {
+        println!("{count:>6} x, first seed {seed}: {text}");
+    }
+}

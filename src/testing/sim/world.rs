@@ -1,0 +1,430 @@
+//! The pair and what is between its nodes: true time, connections, and everything that is under way.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::disk::{Disk, Record};
+use super::host::{Clock, Host, Payload};
+use super::oracle::{Checked, Invariant, Oracle, Violation};
+use super::random::{Random, mix};
+use super::step::{Plan, Side};
+use crate::model::limits::BULK_FRAME_BYTES_MAX;
+use crate::model::{NodeId, PairId, Revision, RunId};
+use crate::protocol::engine::{BatchId, Engine, Event, Facts, LinkId, Peer, Start};
+use crate::protocol::wire::{Bulk, Message};
+use crate::testing::Summary;
+
+/// Events at one moment after which an engine is called spinning.
+const SPIN_MAX: u64 = 2_000;
+
+/// What is under way.
+#[derive(Clone, Debug)]
+pub enum Wake {
+    /// The timer of a run, set for the so-manieth time.
+    Timer { side: Side, run: u64, set: u64 },
+    /// Something arrives at this end of a connection.
+    Arrival { conn: usize, to: Side },
+    /// A dial took too long.
+    DialOver { side: Side, run: u64, dial: u64, refused: bool },
+    /// A batch is done.
+    Batch { side: Side, run: u64, batch: BatchId },
+    /// Something is read for a push.
+    Read { side: Side, run: u64, read: Read },
+    /// The host answers.
+    Host { side: Side, run: u64, question: u64 },
+}
+
+/// What is read for a push.
+#[derive(Clone, Debug)]
+pub enum Read {
+    /// Records of the log.
+    Records { link: LinkId, after: Revision, durable: Revision, max_bytes: usize },
+    /// Opens a snapshot.
+    Open { transfer: u64 },
+    /// A piece of it.
+    Piece { link: LinkId, transfer: u64, max_bytes: usize },
+}
+
+impl Wake {
+    /// Whom it wakes.
+    fn side(&self) -> Side {
+        match self {
+            Self::Timer { side, .. }
+            | Self::Arrival { to: side, .. }
+            | Self::DialOver { side, .. }
+            | Self::Batch { side, .. }
+            | Self::Read { side, .. }
+            | Self::Host { side, .. } => *side,
+        }
+    }
+}
+
+/// What travels.
+#[derive(Clone, Debug)]
+pub enum Frame {
+    /// The connection is up.
+    Up { dialled: bool },
+    /// A control message.
+    Message(Message),
+    /// Bulk.
+    Bulk(Bulk, Payload, usize),
+    /// The connection is gone.
+    Down(&'static str),
+}
+
+/// One connection: an end at each node.
+#[derive(Clone, Debug, Default)]
+pub struct Conn {
+    /// The link of each end, once it is up; gone when it is down.
+    pub links: [Option<LinkId>; 2],
+    /// What travels to each end, with the time of its arrival and when it was sent.
+    pub to: [VecDeque<(u64, u64, Frame)>; 2],
+    /// The dial that it began with.
+    pub dial: u64,
+}
+
+/// The pair.
+#[derive(Debug)]
+pub struct World {
+    /// True time, microseconds.
+    pub now: u64,
+    /// For everything that is drawn on the way.
+    pub random: Random,
+    /// The surroundings.
+    pub plan: Plan,
+    /// Both nodes.
+    pub hosts: [Host; 2],
+    /// Connections, those that are gone too.
+    pub conns: Vec<Conn>,
+    /// What this node sends does not arrive.
+    pub cut: [bool; 2],
+    /// Time of one way, microseconds.
+    pub latency_us: u64,
+    /// The judge.
+    pub oracle: Oracle,
+    /// What happened, in words, where somebody wants to read it.
+    pub story: Option<Vec<String>>,
+    /// What the history contained.
+    pub summary: Summary,
+    /// A flaw that is put in on purpose, so that an invariant is seen to catch it.
+    pub flaw: Option<Flaw>,
+    /// Since when nothing has kept the nodes from hearing each other; `None` while something does.
+    pub in_touch_since: Option<u64>,
+    wakes: BTreeMap<(u64, u64), Wake>,
+    deferred: [Vec<Wake>; 2],
+    opening: [BTreeSet<u64>; 2],
+    serial: u64,
+    spin: (u64, u64),
+}
+
+/// A flaw of the surroundings, put in on purpose: each must be caught by an invariant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flaw {
+    /// A disk forgets a record that it had called durable when power is cut.
+    ForgetfulDisk,
+    /// A sink writes another value than was sent, and checks nothing.
+    WrongContent,
+    /// The driver shows what the engine did not allow to be shown.
+    EagerReader,
+    /// The driver answers a caller twice.
+    DoubleAnswer,
+    /// A guard that does not hold is reported and the change is written all the same.
+    LeakyRefusal,
+}
+
+impl World {
+    /// A pair that was enrolled and never started.
+    pub fn new(seed: u64, plan: Plan) -> Self {
+        let mut random = Random::new(seed);
+        let pair = PairId(mix(seed).to_le_bytes().repeat(2).try_into().unwrap_or([7; 16]));
+        // Which id is lower decides which of two connections stays and who of two equals yields.
+        let swapped = u8::from(random.percent(50));
+        let ids = [NodeId([1 + swapped; 32]), NodeId([2 - swapped; 32])];
+        let hosts = Side::BOTH.map(|side| {
+            let clock = Clock {
+                offset_us: random.below(1 << 40),
+                rate_ppm: plan.rates_ppm[side.index()],
+                wall_ms: 1_800_000_000_000 + random.below(20_000),
+            };
+            let (own, other) = (ids[side.index()], ids[side.other().index()]);
+            let peer = Peer {
+                node: other,
+                name: format!("{:?}", side.other()),
+                address: Host::address(side.other()),
+                takeover_delay_ms: 500,
+                confirmed: Revision::NONE,
+            };
+            let facts = match side {
+                Side::A => Facts { enabled: true, peer: Some(peer), ..Facts::first_master(own, pair) },
+                Side::B => Facts::first_shadow(own, pair, peer),
+            };
+            Host::new(side, Disk::new(facts, plan.log_changes), clock, Host::options(&plan))
+        });
+        Self {
+            now: 0,
+            random,
+            plan,
+            hosts,
+            conns: Vec::new(),
+            cut: [false; 2],
+            latency_us: 200,
+            oracle: Oracle::default(),
+            story: None,
+            summary: Summary::default(),
+            flaw: None,
+            in_touch_since: None,
+            wakes: BTreeMap::new(),
+            deferred: [Vec::new(), Vec::new()],
+            opening: [BTreeSet::new(), BTreeSet::new()],
+            serial: 0,
+            spin: (0, 0),
+        }
+    }
+
+    /// A node.
+    pub fn host(&mut self, side: Side) -> &mut Host {
+        &mut self.hosts[side.index()]
+    }
+
+    /// Snapshots that are being opened.
+    pub fn opening(&mut self, side: Side) -> &mut BTreeSet<u64> {
+        &mut self.opening[side.index()]
+    }
+
+    /// A line of the story.
+    pub fn tell(&mut self, line: impl FnOnce() -> String) {
+        let now = self.now;
+        if let Some(story) = &mut self.story {
+            let mut line = line();
+            if line.len() > 600 {
+                line = line.chars().take(600).chain("...".chars()).collect();
+            }
+            story.push(format!("{:>12.6}  {line}", now as f64 / 1e6));
+        }
+    }
+
+    /// Something will happen after this time.
+    pub fn after(&mut self, us: u64, wake: Wake) {
+        self.serial += 1;
+        self.wakes.insert((self.now.saturating_add(us), self.serial), wake);
+    }
+
+    /// Lets time pass.
+    pub fn run(&mut self, us: u64) -> Checked {
+        let end = self.now + us;
+        while let Some(entry) = self.wakes.first_entry() {
+            if entry.key().0 > end {
+                break;
+            }
+            let ((at, _), wake) = entry.remove_entry();
+            self.now = self.now.max(at);
+            self.spin = if self.spin.0 == self.now { (self.now, self.spin.1 + 1) } else { (self.now, 0) };
+            Invariant::Bounded.check(self.spin.1 < SPIN_MAX, || "the engines spin: no time passes".into())?;
+            self.wake(wake)?;
+        }
+        self.now = end;
+        Ok(())
+    }
+
+    fn wake(&mut self, wake: Wake) -> Checked {
+        let side = wake.side();
+        if self.host(side).paused_at.is_some() {
+            self.deferred[side.index()].push(wake);
+            return Ok(());
+        }
+        let current = self.host(side).run;
+        match wake {
+            Wake::Arrival { conn, to } => self.arrival(conn, to),
+            Wake::Timer { run, set, .. } => {
+                let due = run == current && self.host(side).timer.is_some_and(|(_, now)| now == set);
+                if due { self.event(side, Event::Timer) } else { Ok(()) }
+            }
+            Wake::DialOver { run, dial, refused, .. } if run == current => self.dial_over(side, dial, refused),
+            Wake::Batch { run, batch, .. } if run == current => self.batch_done(side, batch),
+            Wake::Read { run, read, .. } if run == current => self.read(side, read),
+            Wake::Host { run, question, .. } if run == current => self.host_answers(side, question),
+            _ => Ok(()),
+        }
+    }
+
+    /// Starts a node that does not run.
+    pub fn start(&mut self, side: Side) -> Checked {
+        let random = self.random.bits();
+        let run_id = RunId(self.random.bits());
+        let now_us = self.now;
+        let host = self.host(side);
+        if host.engine.is_some() {
+            return Ok(());
+        }
+        host.run += 1;
+        let start = Start {
+            facts: host.disk.facts.clone(),
+            head: host.disk.head.position,
+            log_floor: host.disk.floor.position.revision,
+            history: host.disk.head.history.clone(),
+            options: host.options.clone(),
+            run: run_id,
+            address: Host::address(side),
+            damage: None,
+        };
+        let now = host.clock.now(now_us, random);
+        self.opening(side).clear();
+        self.tell(|| format!("{side:?} starts at {:?}, {:?}", start.head, start.facts.role));
+        // The other side of a connection that a silent crash left behind finds out now.
+        self.break_conns(side, "reset by peer");
+        let (engine, actions) = Self::unpanicked(move || Engine::start(now, start))?;
+        self.host(side).engine = Some(engine);
+        self.perform(side, actions)?;
+        self.judge(side)
+    }
+
+    /// A node ends, cleanly or not.
+    pub fn end(&mut self, side: Side, kept: Option<u8>, silent: bool) -> Checked {
+        let made = self.host(side).stop(kept);
+        let node = self.host(side).disk.node();
+        self.deferred[side.index()].clear();
+        self.oracle.wrote(node, &made)?;
+        if kept.is_some() && self.flaw == Some(Flaw::ForgetfulDisk) {
+            self.host(side).disk.forget_last();
+        }
+        for conn in &mut self.conns {
+            conn.links[side.index()] = None;
+            conn.to[side.index()].clear();
+        }
+        if !silent {
+            self.break_conns(side, "closed by peer");
+        }
+        let host = &self.hosts[side.index()];
+        self.oracle.kept(side, &host.disk)?;
+        self.oracle.one_revision(&host.disk)
+    }
+
+    /// All connections of this node end for the other one.
+    pub fn break_conns(&mut self, side: Side, reason: &'static str) {
+        let to = side.other();
+        for conn in 0..self.conns.len() {
+            let alive = self.conns[conn].links[to.index()].is_some() || !self.conns[conn].to[to.index()].is_empty();
+            if alive && self.conns[conn].links[side.index()].is_none() {
+                self.send(conn, to, Frame::Down(reason));
+            }
+        }
+    }
+
+    /// Goes on after standing still.
+    pub fn resume(&mut self, side: Side, timer_first: bool) {
+        let mut waiting = std::mem::take(&mut self.deferred[side.index()]);
+        if timer_first {
+            waiting.sort_by_key(|wake| !matches!(wake, Wake::Timer { .. }));
+        }
+        for wake in waiting {
+            self.after(0, wake);
+        }
+    }
+
+    /// Puts something on its way to an end of a connection, behind what is on its way already.
+    pub fn send(&mut self, conn: usize, to: Side, frame: Frame) {
+        let jitter = self.random.below(self.latency_us / 2 + 1);
+        let queue = &mut self.conns[conn].to[to.index()];
+        let at = (self.now + self.latency_us + jitter).max(queue.back().map_or(0, |(at, ..)| *at));
+        queue.push_back((at, self.now, frame));
+        self.after(at - self.now, Wake::Arrival { conn, to });
+    }
+
+    /// What was held back by a cut goes on.
+    pub fn heal(&mut self, from: Side) {
+        self.cut[from.index()] = false;
+        let to = from.other();
+        for conn in 0..self.conns.len() {
+            for _ in 0..self.conns[conn].to[to.index()].len() {
+                self.after(self.latency_us, Wake::Arrival { conn, to });
+            }
+        }
+    }
+
+    fn arrival(&mut self, conn: usize, to: Side) -> Checked {
+        if self.cut[to.other().index()] {
+            return Ok(());
+        }
+        let queue = &mut self.conns[conn].to[to.index()];
+        let Some((at, sent, frame)) = queue.pop_front() else { return Ok(()) };
+        if at > self.now {
+            let wait = at - self.now;
+            queue.push_front((at, sent, frame));
+            self.after(wait, Wake::Arrival { conn, to });
+            return Ok(());
+        }
+        let link = self.conns[conn].links[to.index()];
+        match (frame, link) {
+            (Frame::Up { dialled }, None) => self.link_up(conn, to, dialled),
+            (Frame::Down(reason), Some(link)) => {
+                self.conns[conn].links[to.index()] = None;
+                self.conns[conn].to[to.index()].clear();
+                self.host(to).links.remove(&link);
+                self.event(to, Event::LinkDown { link, reason: reason.into() })
+            }
+            (Frame::Message(message), Some(link)) => {
+                self.heard(to, sent);
+                self.event(to, Event::Message { link, message })
+            }
+            (Frame::Bulk(what, payload, bytes), Some(link)) => {
+                self.heard(to, sent);
+                let bulk = self.keep_bulk(to, payload);
+                self.event(to, Event::Bulk { link, bulk, what, bytes })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Bulk waits in the shell under a fresh number.
+    pub fn keep_bulk(&mut self, side: Side, payload: Payload) -> crate::protocol::engine::BulkId {
+        let host = self.host(side);
+        let bulk = crate::protocol::engine::BulkId(host.fresh());
+        host.bulks.insert(bulk, payload);
+        bulk
+    }
+
+    fn heard(&mut self, side: Side, sent: u64) {
+        let now = self.now;
+        let host = self.host(side);
+        host.heard = Some(host.clock.at(now));
+        if host.unconfirmed_since.is_some_and(|since| sent >= since) {
+            host.unconfirmed_since = None;
+        }
+    }
+
+    fn link_up(&mut self, conn: usize, to: Side, dialled: bool) -> Checked {
+        let dial = self.conns[conn].dial;
+        let host = self.host(to);
+        if host.engine.is_none() || (dialled && host.dialing != Some(dial)) {
+            return Ok(());
+        }
+        if dialled {
+            host.dialing = None;
+        }
+        let link = LinkId(host.fresh());
+        host.links.insert(link, conn);
+        self.conns[conn].links[to.index()] = Some(link);
+        self.event(to, Event::LinkUp { link, dialled })
+    }
+
+    /// Whether a dial by this side would get through now.
+    pub fn reachable(&self, from: Side) -> bool {
+        let other = &self.hosts[from.other().index()];
+        !self.cut[0] && !self.cut[1] && other.engine.is_some() && other.paused_at.is_none()
+    }
+
+    /// Runs something of the engine. 7: it never panics.
+    pub fn unpanicked<T>(run: impl FnOnce() -> T) -> Result<T, Violation> {
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).map_err(|panic| {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+            Violation { invariant: Invariant::Bounded, what: format!("panic: {}", text.unwrap_or_default()) }
+        })
+    }
+
+    /// Hands records that are read to the link. Returns their bytes.
+    pub fn push_records(&mut self, side: Side, conn: usize, records: Vec<Record>, what: Bulk) -> usize {
+        let bytes = (records.len() * super::disk::ITEM_BYTES).min(BULK_FRAME_BYTES_MAX);
+        self.send(conn, side.other(), Frame::Bulk(what, Payload::Records(records.into()), bytes));
+        bytes
+    }
+}
