@@ -8,6 +8,7 @@
 //! Everything is real but the distance: TLS, disk and sockets on loopback, in a temporary directory. It ends with 0,
 //! or with the reason why a step did not hold.
 #![forbid(unsafe_code)]
+#![allow(clippy::disallowed_methods, reason = "a program of its own: it may run tasks and bound waits")]
 
 #[path = "demo/network.rs"]
 mod network;

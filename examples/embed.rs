@@ -6,6 +6,7 @@
 //!
 //! Run alone it is a master without a shadow; `docs/CLI.md` shows how a shadow is enrolled.
 #![forbid(unsafe_code)]
+#![allow(clippy::disallowed_methods, reason = "a program of its own: it may run tasks")]
 
 use std::error::Error;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, ValueEnum};
-use shadowpair::{Builder, Failover, FirstStart, JoinToken, Node, Options};
+use shadowpair::{Builder, Failover, FirstStart, Node, Options, ParseTokenError};
 
 /// What an empty data directory becomes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -126,7 +126,15 @@ pub struct Request {
     /// What `status` says of these options.
     pub chosen: Chosen,
     /// Why there is no first start, should the directory turn out to be empty.
-    pub no_first_start: String,
+    pub no_first_start: NoFirstStart,
+}
+
+/// Why the command line names no first start.
+#[derive(Default)]
+pub struct NoFirstStart {
+    /// The exit code: a mistyped token is a refused one, anything else a bad command line.
+    pub code: u8,
+    pub why: String,
 }
 
 /// Options that the node's own status does not show.
@@ -168,7 +176,7 @@ fn request(join: Option<JoinArgs>, common: CommonArgs) -> Result<Request, BadArg
     if let Some(address) = common.advertise {
         builder = builder.advertise(address);
     }
-    let mut no_first_start = String::new();
+    let mut no_first_start = NoFirstStart::default();
     match join {
         None => builder = builder.first_start(FirstStart::Master),
         Some(join) => {
@@ -216,15 +224,21 @@ fn options(common: &CommonArgs) -> Result<Options, BadArgument> {
 }
 
 /// What an empty directory becomes, or why that is not known.
-fn first_join(join: JoinArgs) -> Result<FirstStart, String> {
-    let master = join.master.ok_or("--master HOST:PORT is missing")?;
+fn first_join(join: JoinArgs) -> Result<FirstStart, NoFirstStart> {
+    let missing = |why: &str| NoFirstStart { code: 2, why: why.into() };
+    let master = join.master.ok_or_else(|| missing("--master HOST:PORT is missing"))?;
     let text = match (join.token, join.token_file) {
         (Some(token), _) => token,
-        (None, Some(file)) => std::fs::read_to_string(&file).map_err(|e| format!("{}: {e}", file.display()))?,
-        (None, None) => return Err("--token TOKEN or --token-file FILE is missing".into()),
+        (None, Some(file)) => {
+            std::fs::read_to_string(&file).map_err(|e| missing(&format!("{} cannot be read: {e}", file.display())))?
+        }
+        (None, None) => return Err(missing("--token TOKEN or --token-file FILE is missing")),
     };
-    let token: JoinToken = text.trim().parse().map_err(|e| format!("the token cannot be read: {e}"))?;
-    Ok(FirstStart::Join { master, token })
+    match text.trim().parse() {
+        Ok(token) => Ok(FirstStart::Join { master, token }),
+        Err(e @ ParseTokenError::Checksum) => Err(NoFirstStart { code: 1, why: e.to_string() }),
+        Err(e) => Err(missing(&e.to_string())),
+    }
 }
 
 /// `HOST:PORT`; whether the host exists shows when it is used.

@@ -4,6 +4,11 @@
 //! Reading order: [`args`] makes a node, [`run`] joins its input, its events and its end, [`commands`] reads a line,
 //! [`session`] does what it says, [`output`] writes.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a program of its own: it may look at the clock, make threads and run tasks"
+)]
+
 mod args;
 mod commands;
 mod load;
@@ -11,7 +16,6 @@ mod output;
 mod run;
 mod session;
 mod view;
-mod words;
 
 pub use args::FirstRole;
 pub use run::main;

@@ -10,7 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing_subscriber::EnvFilter;
 
-use super::args::{self, FirstRole, Request};
+use super::args::{self, FirstRole, NoFirstStart, Request};
 use super::commands::{Command, parse};
 use super::output::{Event, Printer, Refusal, Reply};
 use super::session::Session;
@@ -201,11 +201,15 @@ impl Signals {
     }
 }
 
-fn start_failed(error: StartError, data: &str, no_first_start: &str) -> Failure {
+fn start_failed(error: StartError, data: &str, no_first_start: &NoFirstStart) -> Failure {
     let (code, what_to_do) = match &error {
         StartError::FirstStartMissing => {
-            let why = format!("{data} holds no node yet, and for the first start of a shadow {no_first_start}");
-            return Failure { code: 2, line: format!("{why}: say `token` on the master and give both") };
+            let NoFirstStart { code, why } = no_first_start;
+            let line = format!(
+                "{data} holds no node yet, and a first start is not possible: {why}: say `token` on the master, and \
+                 give its address and the token"
+            );
+            return Failure { code: *code, line };
         }
         StartError::Options(_) | StartError::Permit(_) => (2, "see --help"),
         StartError::MasterUnreachable { .. } => (1, "see that it runs and can be reached from here, then start again"),

@@ -3,21 +3,35 @@
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
-use shadowpair::{Alert, Diverged, DivergedChange, History, NodeEvent, Revision, Severity, Status};
+use shadowpair::{Alert, AlertChange, Diverged, DivergedChange, History, NodeEvent, Revision, Role, Severity, Status};
 
 use super::args::Chosen;
 use super::output::{Event, fields};
-use super::words;
 
 pub fn revision(revision: Revision) -> Value {
     json!({ "epoch": revision.epoch.to_string(), "seq": revision.seq })
+}
+
+fn role(role: Role) -> &'static str {
+    match role {
+        Role::Master => "master",
+        Role::Shadow => "shadow",
+    }
+}
+
+fn action(change: AlertChange) -> &'static str {
+    match change {
+        AlertChange::Raised => "raised",
+        AlertChange::Updated => "updated",
+        AlertChange::Cleared => "cleared",
+    }
 }
 
 /// The first event.
 pub fn started(status: &Status, chosen: Chosen) -> Event {
     let engine = &status.engine;
     Event::Started(fields(json!({
-        "role": words::role(engine.role),
+        "role": self::role(engine.role),
         "serving": engine.serving,
         "listen": status.listen.to_string(),
         "advertise": status.advertise,
@@ -34,13 +48,11 @@ pub fn started(status: &Status, chosen: Chosen) -> Event {
 pub fn event(event: NodeEvent) -> Option<Event> {
     Some(match event {
         NodeEvent::Role { role, serving, epoch, reason } => {
-            Event::Role { role: words::role(role), serving, epoch: epoch.to_string(), reason }
+            Event::Role { role: self::role(role), serving, epoch: epoch.to_string(), reason }
         }
-        NodeEvent::Link { state, peer, reason } => {
-            Event::Link { state: words::link(state), peer, reason: text(reason) }
-        }
+        NodeEvent::Link { state, peer, reason } => Event::Link { state: state.as_str(), peer, reason: text(reason) },
         NodeEvent::Synced { how, revision: at, entries, bytes, took } => Event::Synced {
-            how: words::how(how),
+            how: how.as_str(),
             revision: revision(at),
             entries,
             bytes,
@@ -48,9 +60,9 @@ pub fn event(event: NodeEvent) -> Option<Event> {
         },
         NodeEvent::Changed { revision: at, keys } => Event::Changed { revision: revision(at), keys },
         NodeEvent::Alert { change, alert } => Event::Alert(fields(json!({
-            "action": words::alert_change(change),
-            "kind": words::kind(alert.kind),
-            "severity": words::severity(alert.severity),
+            "action": action(change),
+            "kind": alert.kind.as_str(),
+            "severity": alert.severity.as_str(),
             "subject": alert.subject,
             "message": alert.message,
             "count": alert.count,
@@ -69,7 +81,7 @@ pub fn status(status: &Status, chosen: Chosen) -> Value {
     let engine = &status.engine;
     let count = |severity| engine.alerts.iter().filter(|alert| alert.severity == severity).count();
     json!({
-        "role": words::role(engine.role),
+        "role": self::role(engine.role),
         "serving": engine.serving,
         "epoch": engine.epoch.to_string(),
         "revision": revision(engine.position.revision),
@@ -81,7 +93,7 @@ pub fn status(status: &Status, chosen: Chosen) -> Value {
         "listen": status.listen.to_string(),
         "advertise": status.advertise,
         "link": {
-            "state": words::link(engine.link),
+            "state": engine.link.as_str(),
             "peer": engine.peer,
             "peer_revision": engine.peer_revision.map(revision),
             "lag": engine.lag,
@@ -107,8 +119,8 @@ pub fn status(status: &Status, chosen: Chosen) -> Value {
 pub fn alert(alert: &Alert) -> Value {
     json!({
         "id": alert.id,
-        "kind": words::kind(alert.kind),
-        "severity": words::severity(alert.severity),
+        "kind": alert.kind.as_str(),
+        "severity": alert.severity.as_str(),
         "subject": alert.subject,
         "message": alert.message,
         "count": alert.count,
