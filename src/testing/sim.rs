@@ -28,20 +28,23 @@ use world::{Flaw, Frame, World};
 
 /// Time within which a pair must be whole after the faults ended, microseconds: sixty takeover delays, and the hold-down.
 const SETTLE_US: u64 = 30_000_000;
+/// Lines that are shown of a story, from its end.
+const STORY_LINES: usize = 400;
 /// How often it is looked at.
 const LOOK_US: u64 = 100_000;
 
 /// Runs a history; a broken invariant becomes a story with fewer steps.
 pub(crate) fn run(seed: u64, plan: Plan) -> Result<Summary, String> {
-    let Err(violation) = attempt(seed, plan.clone(), None, &mut None) else {
-        return attempt(seed, plan, None, &mut None).map_err(|violation| violation.to_string());
+    let violation = match attempt(seed, plan.clone(), None, &mut None) {
+        Ok(summary) => return Ok(summary),
+        Err(violation) => violation,
     };
     let plan = shrink(seed, plan, violation.invariant);
     let mut story = Some(Vec::new());
     let violation = attempt(seed, plan.clone(), None, &mut story).err().unwrap_or(violation);
     let steps = serde_json::to_string(&plan.steps).unwrap_or_default();
     let story = story.unwrap_or_default();
-    let tail = &story[story.len().saturating_sub(20_000)..];
+    let tail = &story[story.len().saturating_sub(STORY_LINES)..];
     Err(format!(
         "seed {seed}: {violation}\nreplay: SHADOWPAIR_SEED={seed} cargo test --lib sim::tests::replay\nsteps: {steps}\n{}\n",
         tail.join("\n")

@@ -17,6 +17,8 @@ use crate::protocol::wire::{Bulk, Role, SnapshotHeader};
 const ACTIONS_MAX: usize = 6_000;
 /// Two masters that can hear each other this long (microseconds) ought to have found out: four takeover delays.
 const TOUCH_US_MAX: u64 = 2_000_000;
+/// More dials within a second than this are a loop that waits for nothing.
+const DIALS_MAX: u64 = 200;
 /// A link that is back within three heartbeat intervals (microseconds, and some) was no failed push.
 const UNTOLD_US_MAX: u64 = 400_000;
 /// Takeover delay and clock error, microseconds: silence before a takeover is this long at the least.
@@ -120,7 +122,7 @@ impl World {
                 self.host(side).bulks.remove(&bulk);
             }
             Action::Close { link } => self.close(side, link),
-            Action::Dial { .. } => self.dial(side),
+            Action::Dial { .. } => return self.dial(side),
             Action::Answer { ticket, answer } => return self.answered(side, ticket, answer),
             Action::AskMayTakeOver { question } => {
                 self.host(side).question = Some(question);
@@ -273,8 +275,13 @@ impl World {
         self.send(conn, side.other(), Frame::Down("closed by peer"));
     }
 
-    fn dial(&mut self, side: Side) {
+    fn dial(&mut self, side: Side) -> Checked {
+        let second = self.now / 1_000_000;
         let host = self.host(side);
+        host.dials = if host.dials.1 == second { (host.dials.0 + 1, second) } else { (1, second) };
+        let dials = host.dials.0;
+        Invariant::Bounded
+            .check(dials <= DIALS_MAX, || format!("{side:?} dials in a loop: {dials} times in a second"))?;
         let dial = host.fresh();
         host.dialing = Some(dial);
         let (run, wanted) = (host.run, host.fail_dials == 0);
@@ -298,6 +305,7 @@ impl World {
             let us = if refused || !wanted { 2 * one_way } else { 300_000 };
             self.after(us, Wake::DialOver { side, run, dial, refused });
         }
+        Ok(())
     }
 
     /// A dial that led to no link is over.

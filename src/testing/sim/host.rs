@@ -75,8 +75,10 @@ pub struct Host {
     pub clock: Clock,
     /// Its knobs.
     pub options: Options,
-    /// How often it was started.
+    /// Grows with every start and every end.
     pub run: u64,
+    /// Dials of this second, and which one it is.
+    pub dials: (u64, u64),
     /// Since when it stands still.
     pub paused_at: Option<u64>,
     /// Woke up after more than the time it may be away, and has not heard from anybody since this true time.
@@ -125,6 +127,7 @@ impl Host {
             clock,
             options,
             run: 0,
+            dials: (0, 0),
             paused_at: None,
             unconfirmed_since: None,
             timer: None,
@@ -177,6 +180,8 @@ impl Host {
             self.disk.interrupted(job, kept, &mut made);
         }
         self.disk.crash();
+        // What is still under way for this run finds nobody.
+        self.run += 1;
         self.engine = None;
         self.timer = None;
         self.paused_at = None;
