@@ -1,7 +1,7 @@
 //! Drives the real programs over the contract of `docs/CLI.md`: starts them, says commands, waits for events. Nothing
 //! sleeps: every wait is for a line of a program, has a generous end, and shows the whole transcript when it fails.
 
-#![allow(dead_code, reason = "each binary that includes the harness uses a part of it")]
+#![allow(dead_code, unused_imports, reason = "each binary that includes the harness uses a part of it")]
 
 mod pair;
 mod process;
