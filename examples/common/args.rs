@@ -1,10 +1,11 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory, FromArgMatches, Parser, ValueEnum};
+use clap::{Args, CommandFactory, Parser, ValueEnum};
 use shadowpair::{Builder, Failover, FirstStart, Node, Options, ParseTokenError};
 
 /// What an empty data directory becomes.
@@ -144,21 +145,27 @@ pub struct Chosen {
     pub failover: &'static str,
 }
 
-/// Reads the command line; a bad one ends the process with exit code 2, as clap does.
-pub fn read(first: FirstRole) -> Request {
-    let (command, join, common) = match first {
-        FirstRole::Master => (MasterArgs::command(), None, MasterArgs::parse().common),
-        FirstRole::Shadow => {
-            let mut command = ShadowArgs::command();
-            let args = ShadowArgs::from_arg_matches(&command.clone().get_matches()).unwrap_or_else(|e| e.exit());
-            command.build();
-            (command, Some(args.join), args.common)
-        }
+/// Reads the command line; for a bad one, and for `--help`, the exit code after telling.
+pub fn read(first: FirstRole) -> Result<Request, ExitCode> {
+    let asked = match first {
+        FirstRole::Master => MasterArgs::try_parse().map(|args| (MasterArgs::command(), None, args.common)),
+        FirstRole::Shadow => ShadowArgs::try_parse().map(|args| (ShadowArgs::command(), Some(args.join), args.common)),
     };
-    match request(join, common) {
-        Ok(request) => request,
-        Err((kind, message)) => command.clone().error(kind, message).exit(),
+    asked
+        .and_then(|(mut command, join, common)| {
+            request(join, common).map_err(|(kind, message)| command.error(kind, message))
+        })
+        .map_err(tell)
+}
+
+fn tell(error: clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        _ = error.print();
+        return ExitCode::SUCCESS;
     }
+    // One line, as for every other failure.
+    eprintln!("{}", error.to_string().split_whitespace().collect::<Vec<_>>().join(" "));
+    ExitCode::from(2)
 }
 
 type BadArgument = (ErrorKind, String);

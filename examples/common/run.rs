@@ -25,7 +25,10 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Runs the program.
 pub fn main(first: FirstRole) -> ExitCode {
-    let request = args::read(first);
+    let request = match args::read(first) {
+        Ok(request) => request,
+        Err(told) => return told,
+    };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("error"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {

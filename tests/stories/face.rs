@@ -34,7 +34,8 @@ fn bad_arguments_end_with_2() {
     for (program, arguments) in bad {
         let (status, output, error) = Launch::new(program, &data).with(arguments.iter().copied()).run();
         assert_eq!(status.code(), Some(2), "{program} {arguments:?}: {output}{error}");
-        assert!(!error.is_empty() && output.is_empty(), "{program} {arguments:?}: {output}{error}");
+        assert_eq!(error.trim().lines().count(), 1, "{program} {arguments:?}: {error}");
+        assert!(output.is_empty(), "{program} {arguments:?}: {output}");
     }
     let left = std::fs::read_dir(&data).map(|files| files.count()).unwrap_or_default();
     assert!(left <= 1, "nothing but a lock file");
