@@ -77,6 +77,10 @@ pub const PUSH_STEP_BYTES: usize = 256 * KIB;
 /// 1,024 restarts and takeovers x 48 bytes = 48 KiB in a hello.
 pub const HISTORY_ERAS_MAX: usize = 1_024;
 
+/// Terms that a peer may be ahead at once. One takeover is one term; a peer that claims more than this is broken, and
+/// following it would use the numbers up.
+pub const TERMS_AHEAD_MAX: u32 = 65_536;
+
 /// Entries of the alert book: 15 kinds, most with one subject.
 pub const ALERTS_MAX: usize = 64;
 /// Longest text (message, subject, reason) in an alert or a refusal, in bytes.

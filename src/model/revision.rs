@@ -20,6 +20,7 @@ pub struct Epoch(u64);
 
 const INCARNATION_BITS: u32 = 40;
 const INCARNATION_MAX: u64 = (1 << INCARNATION_BITS) - 1;
+const TERM_MAX: u32 = (1 << (64 - INCARNATION_BITS)) - 1;
 /// Largest random step of an incarnation: 2^20, so that a term has room for a million restarts.
 const STEP_MAX: u64 = 1 << 20;
 
@@ -59,17 +60,20 @@ impl Epoch {
     #[must_use]
     pub const fn restarted(self, random: u64) -> Self {
         let step = random % STEP_MAX + 1;
-        if self.incarnation() + step > INCARNATION_MAX {
+        if self.incarnation() + step > INCARNATION_MAX && self.term() < TERM_MAX {
             return self.promoted(random);
         }
-        Self(self.0 + step)
+        Self(self.0.saturating_add(step))
     }
 
     /// The epoch after a promotion: the next term, its incarnation drawn from `random` for the same reason.
     #[must_use]
     pub const fn promoted(self, random: u64) -> Self {
-        let term = self.term().saturating_add(1);
-        Self::new(term, random % STEP_MAX)
+        // A term that cannot grow grows its incarnation: 16 million takeovers are never reached, only claimed.
+        if self.term() >= TERM_MAX {
+            return Self(self.0.saturating_add(random % STEP_MAX + 1));
+        }
+        Self::new(self.term() + 1, random % STEP_MAX)
     }
 }
 

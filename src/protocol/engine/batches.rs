@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::{Action, Answer, BatchId, DiskFailure, Engine, Facts, Moment, Now, Receipt, RecordsReceipt, Refused, Work};
-use crate::model::{Position, Revision};
+use crate::model::{Epoch, Position, Revision};
 use crate::protocol::failover::{Standing, Turn};
 
 /// Time after which a failed write of facts or era is tried again.
@@ -17,6 +17,8 @@ pub(super) struct Batches {
     last: u64,
     in_flight: Option<(BatchId, Purpose)>,
     waiting: VecDeque<(Work, Purpose)>,
+    /// An era is to be opened as this epoch, once nothing is in flight: where it begins is known only then.
+    era: Option<Epoch>,
     /// The facts changed, and somebody waits for it, or should not have to.
     urgent: bool,
     /// The facts changed in what only counts, since this moment.
@@ -41,12 +43,17 @@ pub(super) enum Purpose {
 
 impl Batches {
     pub(super) fn is_idle(&self) -> bool {
-        self.in_flight.is_none() && self.waiting.is_empty()
+        self.in_flight.is_none() && self.waiting.is_empty() && self.era.is_none()
     }
 
     /// Whether the batch in flight belongs to a sink.
     pub(super) fn sink_is_busy(&self) -> bool {
         matches!(self.in_flight, Some((_, Purpose::Sink)))
+    }
+
+    /// Takes back an era that nobody has begun to write. Returns whether there was one.
+    pub(super) fn cancel_era(&mut self) -> bool {
+        self.era.take().is_some()
     }
 
     /// When the facts should be written although nobody waits.
@@ -65,6 +72,11 @@ impl Engine {
     /// Queues durable work.
     pub(super) fn persist(&mut self, work: Work, purpose: Purpose) {
         self.batches.waiting.push_back((work, purpose));
+    }
+
+    /// Opens an era as soon as nothing is in flight.
+    pub(super) fn persist_era(&mut self, epoch: Epoch) {
+        self.batches.era = Some(epoch);
     }
 
     /// The facts changed; say this once that is durable.
@@ -87,6 +99,11 @@ impl Engine {
     pub(super) fn advance_batches(&mut self, now: Now) {
         if self.batches.in_flight.is_some() {
             return;
+        }
+        if let Some(epoch) = self.batches.era.take() {
+            self.drop_sink_work();
+            let work = self.era_work(epoch);
+            return self.start_batch(work, Purpose::Era);
         }
         if let Some((work, purpose)) = self.batches.waiting.pop_front() {
             return self.start_batch(work, purpose);
@@ -254,6 +271,7 @@ impl Engine {
     /// Forgets durable work that has not begun; for a store that is gone.
     pub(super) fn drop_waiting_work(&mut self) {
         self.batches.waiting.clear();
+        self.batches.era = None;
     }
 }
 

@@ -81,6 +81,9 @@ impl Engine {
     }
 
     pub(super) fn heartbeat(&mut self, now: Now, link: LinkId, beat: Heartbeat) {
+        if self.is_wild(beat.epoch) {
+            return self.protest(now, link, "an epoch that no history leads to");
+        }
         self.links.highest_seen = self.links.highest_seen.max(beat.epoch);
         let ack = HeartbeatAck {
             nonce: beat.nonce,

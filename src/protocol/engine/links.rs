@@ -266,7 +266,7 @@ impl Engine {
     }
 
     /// Any frame of the peer is a sign of life.
-    fn heard(&mut self, now: Now, link: LinkId) {
+    pub(super) fn heard(&mut self, now: Now, link: LinkId) {
         if let Some(conn) = self.links.conn(link) {
             conn.heard = now.at;
             conn.confirmed |= conn.hello.is_some();

@@ -23,11 +23,11 @@ impl Engine {
         self.since = now.at;
         self.reason = reason;
         match next {
-            Standing::Opening => self.begin_era(now, self.epoch_after_restart(now)),
+            Standing::Opening => self.persist_era(self.epoch_after_restart(now)),
             Standing::Promoting => {
                 self.facts.takeovers_ms.retain(|at| now.wall_ms.saturating_sub(*at) < 24 * 3_600_000);
                 self.facts.takeovers_ms.push(now.wall_ms);
-                self.begin_era(now, self.epoch().promoted(now.random));
+                self.persist_era(self.epoch().promoted(now.random));
             }
             Standing::Serving if before == Standing::Stalled => self.release_withheld(),
             Standing::Serving => self.publish_head(),
@@ -51,6 +51,10 @@ impl Engine {
         if self.stopping.is_some() {
             return;
         }
+        if self.session.winner().is_some() {
+            // It was met while an era was being made durable, which is over now.
+            self.turn(now, Turn::Outranked, "yielded");
+        }
         match self.standing {
             Standing::Broken => self.advance_reopen(now),
             Standing::Inquiring if now.at >= self.retry_at => self.advance_inquiry(now),
@@ -61,6 +65,10 @@ impl Engine {
     }
 
     fn advance_inquiry(&mut self, now: Now) {
+        // The peer answered already, and what came of it failed: it is tried again.
+        if let Some(turn) = self.session.answer_of_peer() {
+            return self.turn(now, turn, "peer_answered");
+        }
         if !self.facts.complete {
             return;
         }
@@ -141,15 +149,15 @@ impl Engine {
         if first { Epoch::FIRST } else { self.epoch().max(self.links.highest_seen()).restarted(now.random) }
     }
 
-    /// Makes a new era durable, facts first: a crash in between leaves a master that asks before it serves.
-    fn begin_era(&mut self, _now: Now, epoch: Epoch) {
+    /// A new era, facts first: a crash in between leaves a master that asks before it serves.
+    pub(super) fn era_work(&mut self, epoch: Epoch) -> Work {
         let mut facts = self.facts_now();
         facts.role = Role::Master;
         facts.complete = true;
         facts.epoch = epoch;
         self.facts.epoch = epoch;
         let era = Era { epoch, first_seq: self.head.revision.seq + 1, node: self.facts.node };
-        self.persist(Work::Era { facts: Box::new(facts), era }, Purpose::Era);
+        Work::Era { facts: Box::new(facts), era }
     }
 
     pub(super) fn era_durable(&mut self, now: Now) {
@@ -184,6 +192,13 @@ impl Engine {
             self.facts_changed([]);
         }
         self.turn(now, Turn::EraFailed, "disk_trouble");
+    }
+
+    /// The master was heard again before anything of this node's own promotion was written.
+    pub(super) fn call_off_promotion(&mut self, now: Now) {
+        if self.standing == Standing::Promoting && self.reason == "takeover" && self.batches.cancel_era() {
+            self.era_failed(now);
+        }
     }
 
     /// Quarantines what the one who outranks this node never had, then makes the new role durable.

@@ -1,7 +1,8 @@
 //! Two nodes meet: who refuses, who leads, who follows, who yields.
 
 use super::{Engine, LinkId, Now};
-use crate::model::{Relation, Revision};
+use crate::model::limits::TERMS_AHEAD_MAX;
+use crate::model::{Epoch, Relation, Revision};
 use crate::protocol::alerts::{AlertKind, Trouble};
 use crate::protocol::failover::{Standing, Turn, micros, outranks};
 use crate::protocol::wire::{Bye, Hello, RefusalKind, Role, Versions};
@@ -55,11 +56,19 @@ impl Engine {
         }
     }
 
+    /// An epoch that no history leads to.
+    pub(super) fn is_wild(&self, epoch: Epoch) -> bool {
+        epoch.term() > self.epoch().term().saturating_add(TERMS_AHEAD_MAX)
+    }
+
     /// What no role can mend.
     fn unacceptable(&self, hello: &Hello) -> Option<(RefusalKind, String)> {
         let permitted = self.facts.peer.as_ref().map(|peer| peer.node);
         if hello.pair != self.facts.pair || permitted != Some(hello.node) {
             return Some((RefusalKind::WrongPair, format!("the peer belongs to pair {}", hello.pair)));
+        }
+        if self.is_wild(hello.epoch) || hello.history.eras().iter().any(|era| self.is_wild(era.epoch)) {
+            return Some((RefusalKind::Protest, format!("the peer claims the epoch {}", hello.epoch)));
         }
         if Versions::OURS.common(hello.versions).is_none() {
             let (min, max) = (hello.versions.min, hello.versions.max);
@@ -160,7 +169,10 @@ impl Engine {
                 self.turn(now, Turn::Confirmed, "confirmed");
             }
             Meeting::TakeTail => self.turn(now, Turn::PeerAhead, "peer_ahead"),
-            Meeting::Follow => self.turn(now, Turn::MasterHeard, "master_heard"),
+            Meeting::Follow => {
+                self.turn(now, Turn::MasterHeard, "master_heard");
+                self.call_off_promotion(now);
+            }
             Meeting::Yield => self.meet_winner(now, &hello),
             Meeting::PeerYields => {
                 if hello.serving || self.standing == Standing::Serving {

@@ -60,6 +60,18 @@ impl Session {
         self.met = Some((meeting, hello));
     }
 
+    /// What the peer answered to a master that asks, as long as the link is up.
+    pub(super) fn answer_of_peer(&self) -> Option<Turn> {
+        match &self.met {
+            Some((Meeting::Lead, _)) => Some(Turn::PeerFollows),
+            Some((Meeting::TakeTail, _)) => {
+                let taken = self.sink.as_ref().is_some_and(|sink| !sink.syncing());
+                Some(if taken { Turn::PeerFollows } else { Turn::PeerAhead })
+            }
+            _ => None,
+        }
+    }
+
     /// The master that outranks this one.
     pub(super) fn winner(&self) -> Option<&Hello> {
         match &self.met {
@@ -248,6 +260,7 @@ impl Engine {
     }
 
     pub(super) fn bulk(&mut self, now: Now, link: LinkId, bulk: BulkId, what: Bulk, bytes: usize) {
+        self.heard(now, link);
         if !self.links.is_active(link) || self.session.sink.is_none() {
             self.out.push(Action::DropBulk { bulk });
             return;
@@ -336,7 +349,8 @@ impl Engine {
     /// The link that counted is gone.
     pub(super) fn session_ended(&mut self, now: Now) {
         self.end_machines(now);
-        if self.session.winner().is_none() {
+        // Whoever yields needs to know to whom until that is durable.
+        if self.standing != Standing::Yielding {
             self.session.met = None;
         }
         self.session.disk_retry_at = None;
