@@ -1,0 +1,258 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, ValueEnum};
+use shadowpair::{Builder, Failover, FirstStart, Node, Options, ParseTokenError};
+
+/// What an empty data directory becomes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[allow(dead_code, reason = "each of the two programs makes one of them")]
+pub enum FirstRole {
+    Master,
+    Shadow,
+}
+
+/// The first master of a pair. After its first start the data directory knows its role, and the same command line is
+/// right whatever happened.
+#[derive(Parser)]
+#[command(name = "master", version)]
+struct MasterArgs {
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+/// The shadow of a master. After its first start the data directory knows its role, and the same command line is
+/// right whatever happened.
+#[derive(Parser)]
+#[command(name = "shadow", version)]
+struct ShadowArgs {
+    #[command(flatten)]
+    join: JoinArgs,
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+#[derive(Args)]
+struct JoinArgs {
+    /// Where the master is; needed at the first start, tried beside the learnt address afterwards.
+    #[arg(long, value_name = "HOST:PORT", value_parser = address)]
+    master: Option<String>,
+    /// The join token that `token` printed on the master.
+    #[arg(long, conflicts_with = "token_file")]
+    token: Option<String>,
+    /// A file that holds the join token.
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Not supported yet.
+    #[arg(long, value_name = "HEX")]
+    fingerprint: Option<String>,
+    /// Not supported yet.
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+}
+
+#[derive(Args)]
+struct CommonArgs {
+    /// The data directory; made where it is missing.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// Where to listen [default: 127.0.0.1:7443 for master, 127.0.0.1:7444 for shadow].
+    #[arg(long, value_name = "ADDR:PORT", value_parser = address)]
+    listen: Option<String>,
+    /// Where the peer dials [default: --listen].
+    #[arg(long, value_name = "HOST:PORT", value_parser = address)]
+    advertise: Option<String>,
+    /// Answer only peers from this host name or address range; may be given several times.
+    #[arg(long, value_name = "HOST_OR_CIDR")]
+    permit: Vec<String>,
+    /// One JSON object per line on standard output (the default when it is not a terminal).
+    #[arg(long)]
+    json: bool,
+    /// Interval of heartbeats [default: 1s].
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    heartbeat: Option<Duration>,
+    /// Silence after which the shadow takes over [default: 5s].
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    takeover_delay: Option<Duration>,
+    /// Who decides on a takeover.
+    #[arg(long, value_enum, default_value_t = FailoverArg::Automatic)]
+    failover: FailoverArg,
+    /// Limits flapping; 0s turns it off [default: 10m].
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    hold_down: Option<Duration>,
+    /// Not supported yet.
+    #[arg(long, value_name = "file:PATH")]
+    witness: Option<String>,
+    /// Whether a change waits for the shadow; only async is supported yet.
+    #[arg(long, value_enum, default_value_t = ReplicationArg::Async)]
+    replication: ReplicationArg,
+    /// Not supported yet.
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    sync_timeout: Option<Duration>,
+    /// Bound of the incremental log in change sets.
+    #[arg(long, value_name = "N")]
+    log_changes: Option<u64>,
+    /// Bound of the incremental log in bytes.
+    #[arg(long, value_name = "N")]
+    log_bytes: Option<u64>,
+    /// Shown in status.
+    #[arg(long, default_value = "")]
+    name: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum FailoverArg {
+    Manual,
+    Automatic,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ReplicationArg {
+    Async,
+    Sync,
+}
+
+/// What the command line asks for.
+pub struct Request {
+    /// Makes the node.
+    pub builder: Builder,
+    /// The data directory, for messages.
+    pub data: PathBuf,
+    /// Whether standard output is for programs.
+    pub json: bool,
+    /// What `status` says of these options.
+    pub chosen: Chosen,
+    /// Why there is no first start, should the directory turn out to be empty.
+    pub no_first_start: NoFirstStart,
+}
+
+/// Why the command line names no first start.
+#[derive(Default)]
+pub struct NoFirstStart {
+    /// The exit code: a mistyped token is a refused one, anything else a bad command line.
+    pub code: u8,
+    pub why: String,
+}
+
+/// Options that the node's own status does not show.
+#[derive(Clone, Copy)]
+pub struct Chosen {
+    /// Who decides on a takeover.
+    pub failover: &'static str,
+}
+
+/// Reads the command line; for a bad one, and for `--help`, the exit code after telling.
+pub fn read(first: FirstRole) -> Result<Request, ExitCode> {
+    let asked = match first {
+        FirstRole::Master => MasterArgs::try_parse().map(|args| (MasterArgs::command(), None, args.common)),
+        FirstRole::Shadow => ShadowArgs::try_parse().map(|args| (ShadowArgs::command(), Some(args.join), args.common)),
+    };
+    asked
+        .and_then(|(mut command, join, common)| {
+            request(join, common).map_err(|(kind, message)| command.error(kind, message))
+        })
+        .map_err(tell)
+}
+
+fn tell(error: clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    // One line, as for every other failure.
+    eprintln!("{}", error.to_string().split_whitespace().collect::<Vec<_>>().join(" "));
+    ExitCode::from(2)
+}
+
+type BadArgument = (ErrorKind, String);
+
+fn request(join: Option<JoinArgs>, common: CommonArgs) -> Result<Request, BadArgument> {
+    refuse_later_flags(&common, join.as_ref())?;
+    let options = options(&common)?;
+    let chosen = Chosen { failover: if common.failover == FailoverArg::Manual { "manual" } else { "automatic" } };
+    let json = common.json || !std::io::IsTerminal::is_terminal(&std::io::stdout());
+    let default_listen = if join.is_some() { "127.0.0.1:7444" } else { "127.0.0.1:7443" };
+    let mut builder = Node::builder(&common.data)
+        .options(options)
+        .listen(common.listen.unwrap_or_else(|| default_listen.into()))
+        .permit(common.permit);
+    if let Some(address) = common.advertise {
+        builder = builder.advertise(address);
+    }
+    let mut no_first_start = NoFirstStart::default();
+    match join {
+        None => builder = builder.first_start(FirstStart::Master),
+        Some(join) => {
+            if let Some(master) = &join.master {
+                builder = builder.master_address(master);
+            }
+            match first_join(join) {
+                Ok(first) => builder = builder.first_start(first),
+                // Only an empty directory needs it: the same command line is right when the token file is long gone.
+                Err(why) => no_first_start = why,
+            }
+        }
+    }
+    Ok(Request { builder, data: common.data, json, chosen, no_first_start })
+}
+
+fn refuse_later_flags(common: &CommonArgs, join: Option<&JoinArgs>) -> Result<(), BadArgument> {
+    let later = [
+        ("--witness", common.witness.is_some()),
+        ("--replication sync", common.replication == ReplicationArg::Sync),
+        ("--sync-timeout", common.sync_timeout.is_some()),
+        ("--fingerprint", join.is_some_and(|join| join.fingerprint.is_some())),
+        ("--user", join.is_some_and(|join| join.user.is_some())),
+    ];
+    match later.into_iter().find(|(_, given)| *given) {
+        Some((flag, _)) => Err((ErrorKind::InvalidValue, format!("not_supported: {flag} comes with a later version"))),
+        None => Ok(()),
+    }
+}
+
+fn options(common: &CommonArgs) -> Result<Options, BadArgument> {
+    let mut options = Options::default();
+    options.heartbeat = common.heartbeat.unwrap_or(options.heartbeat);
+    options.takeover_delay = common.takeover_delay.unwrap_or(options.takeover_delay);
+    options.hold_down = common.hold_down.unwrap_or(options.hold_down);
+    options.log_changes = common.log_changes.unwrap_or(options.log_changes);
+    options.log_bytes = common.log_bytes.unwrap_or(options.log_bytes);
+    options.failover = match common.failover {
+        FailoverArg::Manual => Failover::Manual,
+        FailoverArg::Automatic => Failover::Automatic,
+    };
+    options.name = common.name.clone();
+    options.validate().map_err(|rule| (ErrorKind::ValueValidation, rule.to_string()))?;
+    Ok(options)
+}
+
+/// What an empty directory becomes, or why that is not known.
+fn first_join(join: JoinArgs) -> Result<FirstStart, NoFirstStart> {
+    let missing = |why: &str| NoFirstStart { code: 2, why: why.into() };
+    let master = join.master.ok_or_else(|| missing("--master HOST:PORT is missing"))?;
+    let text = match (join.token, join.token_file) {
+        (Some(token), _) => token,
+        (None, Some(file)) => {
+            std::fs::read_to_string(&file).map_err(|e| missing(&format!("{} cannot be read: {e}", file.display())))?
+        }
+        (None, None) => return Err(missing("--token TOKEN or --token-file FILE is missing")),
+    };
+    match text.trim().parse() {
+        Ok(token) => Ok(FirstStart::Join { master, token }),
+        Err(e @ ParseTokenError::Checksum) => Err(NoFirstStart { code: 1, why: e.to_string() }),
+        Err(e) => Err(missing(&e.to_string())),
+    }
+}
+
+/// `HOST:PORT`; whether the host exists shows when it is used.
+fn address(text: &str) -> Result<String, String> {
+    let (host, port) = text.rsplit_once(':').ok_or("HOST:PORT is expected")?;
+    if host.is_empty() || port.parse::<u16>().is_err() {
+        return Err("HOST:PORT is expected".into());
+    }
+    Ok(text.into())
+}

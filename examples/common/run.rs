@@ -1,0 +1,231 @@
+//! Joins a node with its input, its output and its end.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use shadowpair::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use shadowpair::{EnrolError, Events, NodeEvent, StartError, StoreError};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tracing_subscriber::EnvFilter;
+
+use super::args::{self, FirstRole, NoFirstStart, Request};
+use super::commands::{Command, parse};
+use super::output::{Event, Printer, Refusal, Reply};
+use super::session::Session;
+use super::view;
+
+/// Longest line of input: `put-file`, a key, the largest value, and the spaces between.
+const LINE_BYTES_MAX: usize = VALUE_BYTES_MAX + KEY_BYTES_MAX + 16;
+/// Lines read ahead; a line can be large, so few.
+const LINES_AHEAD: usize = 4;
+/// How long the last lines wait for somebody who reads them.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// Runs the program.
+pub fn main(first: FirstRole) -> ExitCode {
+    let request = match args::read(first) {
+        Ok(request) => request,
+        Err(told) => return told,
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("error"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(e) => return failed(Failure { code: 1, line: format!("the runtime could not be started: {e}") }),
+    };
+    let ended = runtime.block_on(run(request));
+    // A thread that hangs in a file system must not keep the process.
+    runtime.shutdown_background();
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failed(failure),
+    }
+}
+
+/// The end of the program but for a clean one: an exit code, and a line that says what to do.
+struct Failure {
+    code: u8,
+    line: String,
+}
+
+fn failed(failure: Failure) -> ExitCode {
+    eprintln!("{}", failure.line.replace('\n', " "));
+    ExitCode::from(failure.code)
+}
+
+/// Why the program ends.
+enum End {
+    /// `quit`, end of input or a signal.
+    Asked,
+    /// Nobody reads standard output any more.
+    Unheard,
+    /// The node stopped by itself.
+    ByItself,
+}
+
+async fn run(request: Request) -> Result<(), Failure> {
+    let mut signals = Signals::listen()?;
+    let Request { builder, data, json, chosen, no_first_start } = request;
+    let node = tokio::select! {
+        node = builder.start() => node.map_err(|e| start_failed(e, &data.display().to_string(), &no_first_start))?,
+        () = signals.next() => return Ok(()),
+    };
+    let events = node.events();
+    let (printer, writer) = Printer::start(json);
+    printer.print(view::started(&node.status(), chosen)).await;
+    let mut pump = tokio::spawn(print_events(events, printer.clone()));
+    let mut commands = tokio::spawn(obey(Session::new(node.clone(), chosen), read_lines(), printer.clone()));
+    let end = tokio::select! {
+        _ = &mut commands => End::Asked,
+        () = signals.next() => End::Asked,
+        () = printer.closed() => End::Unheard,
+        _ = &mut pump => End::ByItself,
+    };
+    node.shutdown().await;
+    // A command that was under way is answered first: by now the node refuses it. Whatever hangs is left behind.
+    _ = tokio::time::timeout(LAST_WORDS, async {
+        if !commands.is_finished() && !matches!(end, End::Unheard) {
+            _ = tokio::time::timeout(LAST_WORDS / 2, &mut commands).await;
+        }
+        if !pump.is_finished() {
+            _ = (&mut pump).await;
+        }
+    })
+    .await;
+    commands.abort();
+    pump.abort();
+    printer.print(Event::Stopped {}).await;
+    drop(printer);
+    writer.finish(LAST_WORDS);
+    match end {
+        End::Asked => Ok(()),
+        End::Unheard => {
+            Err(Failure { code: 1, line: "standard output is closed: read it, or send it to a file".into() })
+        }
+        End::ByItself => Err(Failure {
+            code: 1,
+            line: "the node stopped by itself: see the log (RUST_LOG=info), then start it again".into(),
+        }),
+    }
+}
+
+async fn print_events(mut events: Events, printer: Printer) {
+    while let Some(event) = events.next().await {
+        if let NodeEvent::Stopped = event {
+            return;
+        }
+        if let Some(event) = view::event(event) {
+            printer.print(event).await;
+        }
+    }
+}
+
+/// Answers lines until `quit` or the end of input.
+async fn obey(mut session: Session, mut lines: mpsc::Receiver<Line>, printer: Printer) {
+    while let Some(line) = lines.recv().await {
+        let (name, command) = match &line {
+            Line::Whole(line) => parse(line),
+            Line::TooLong(start) => {
+                let message = format!("a line has at most {LINE_BYTES_MAX} bytes");
+                (parse(start).0, Err(Refusal::new("too_large", message)))
+            }
+        };
+        drop(line);
+        let quit = matches!(command, Ok(Command::Quit));
+        let outcome = match command {
+            Ok(command) => session.execute(command).await,
+            Err(refusal) => Err(refusal),
+        };
+        printer.reply(Reply::new(name, outcome)).await;
+        if quit {
+            return;
+        }
+    }
+}
+
+/// A line of input without its end.
+enum Line {
+    Whole(Vec<u8>),
+    /// Its first bytes.
+    TooLong(Vec<u8>),
+}
+
+/// Reads standard input on a thread of its own: a read of it cannot be cancelled, and must not keep the runtime.
+fn read_lines() -> mpsc::Receiver<Line> {
+    let (sender, lines) = mpsc::channel(LINES_AHEAD);
+    std::thread::spawn(move || {
+        let mut input = BufReader::new(std::io::stdin());
+        while let Ok(Some(line)) = read_line(&mut input) {
+            if sender.blocking_send(line).is_err() {
+                return;
+            }
+        }
+    });
+    lines
+}
+
+fn read_line(input: &mut impl BufRead) -> std::io::Result<Option<Line>> {
+    let mut line = Vec::new();
+    input.by_ref().take(LINE_BYTES_MAX as u64 + 1).read_until(b'\n', &mut line)?;
+    if line.last() == Some(&b'\n') {
+        line.pop();
+        return Ok(Some(Line::Whole(line)));
+    }
+    if line.len() <= LINE_BYTES_MAX {
+        return Ok(Some(Line::Whole(line)).filter(|line| !matches!(line, Line::Whole(line) if line.is_empty())));
+    }
+    line.truncate(64);
+    input.skip_until(b'\n')?;
+    Ok(Some(Line::TooLong(line)))
+}
+
+/// SIGINT and SIGTERM.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, Failure> {
+        let refused = |e| Failure { code: 1, line: format!("signals cannot be listened for: {e}") };
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt()).map_err(refused)?,
+            terminate: signal(SignalKind::terminate()).map_err(refused)?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => (),
+            _ = self.terminate.recv() => (),
+        }
+    }
+}
+
+fn start_failed(error: StartError, data: &str, no_first_start: &NoFirstStart) -> Failure {
+    let (code, what_to_do) = match &error {
+        StartError::FirstStartMissing => {
+            let NoFirstStart { code, why } = no_first_start;
+            let line = format!(
+                "{data} holds no node yet, and a first start is not possible: {why}: say `token` on the master, and \
+                 give its address and the token"
+            );
+            return Failure { code: *code, line };
+        }
+        StartError::Options(_) | StartError::Permit(_) => (2, "see --help"),
+        StartError::MasterUnreachable { .. } => (1, "see that it runs and can be reached from here, then start again"),
+        StartError::Enrol(EnrolError::WrongMaster) => {
+            (1, "check --master, or say `token` on that master for a new one")
+        }
+        StartError::Enrol(_) => (1, "say `enable` and `token` on the master, then start again with the new token"),
+        StartError::Store(StoreError::Locked(_)) => (1, "stop that process, or choose another --data"),
+        StartError::Store(StoreError::Newer { .. }) => (1, "start it with the version that wrote it"),
+        StartError::Store(_) => (1, "see to the disk, or replace this node by a new one"),
+        StartError::Identity(_) => (1, "restore the node's files, or replace this node by a new one"),
+        StartError::Listen { .. } => (1, "choose another --listen"),
+        _ => (1, "see the log (RUST_LOG=info)"),
+    };
+    Failure { code, line: format!("{error}: {what_to_do}") }
+}

@@ -1,0 +1,94 @@
+//! Full disks.
+
+use crate::harness::{FAST, Launch, Pair, Proxy, SmallDisk, at, content, token, turn};
+
+const DISK_MB: u32 = 96;
+
+/// On the master: a clear error, no change half done, and all is well when there is room.
+#[test]
+fn a_full_disk_on_the_master_is_a_clear_error_and_passes() {
+    let _turn = turn();
+    let dir = tempfile::tempdir().unwrap();
+    let Some(disk) = SmallDisk::at(&dir.path().join("disk")) else { return };
+    let wire = Proxy::new();
+    let mut master = disk.hosts(at("master", &disk.data(), &wire, FAST), DISK_MB).start();
+    wire.leads_to(&master.listen());
+    master.serving();
+    let token = token(&mut master);
+    let join = ["--listen", "127.0.0.1:0", "--master", &wire.address(), "--token", &token];
+    let mut shadow = Launch::new("shadow", &dir.path().join("shadow")).with(join).with(FAST.iter().copied()).start();
+    master.ok("put before 1");
+    disk.fill(&master);
+    let mut last = master.ok("digest");
+    let refused = loop {
+        let reply = master.say("load 50 20000 fill/");
+        if reply["ok"] == false {
+            break reply;
+        }
+        last = master.ok("digest");
+    };
+    master.check(refused["error"] == "disk_full", &format!("{refused}"));
+    if refused["loaded"] == 0 {
+        assert_eq!(content(&master.ok("digest")), content(&last), "nothing of a refused change set remains");
+    }
+    assert_eq!(master.ok("get before")["value"], "1", "it can still be read");
+    master.alerts_until("the disk's alert", |alerts| alerts.iter().any(|alert| alert["kind"] == "disk_trouble"));
+
+    disk.free(&master);
+    master.until("put after 1", "room to be found", |reply| reply["ok"] == true);
+    master.alerts_until("the alert to go", |alerts| alerts.iter().all(|alert| alert["kind"] != "disk_trouble"));
+    for node in [&mut master, &mut shadow] {
+        node.status("both to be in sync", |status| status["in_sync"] == true);
+    }
+    let [one, other] = [&mut master, &mut shadow].map(|node| content(&node.ok("digest")));
+    assert_eq!(one, other);
+}
+
+/// On the shadow: an alert on both nodes, the last good configuration live, and a repair when there is room.
+#[test]
+fn a_full_disk_on_the_shadow_is_told_on_both_and_passes() {
+    let _turn = turn();
+    let dir = tempfile::tempdir().unwrap();
+    let Some(disk) = SmallDisk::at(&dir.path().join("disk")) else { return };
+    let wire = Proxy::new();
+    let mut master = at("master", &dir.path().join("master"), &wire, FAST).start();
+    wire.leads_to(&master.listen());
+    master.serving();
+    let token = token(&mut master);
+    let join = ["--listen", "127.0.0.1:0", "--master", &wire.address(), "--token", &token];
+    let launch = Launch::new("shadow", &disk.data()).with(join).with(FAST.iter().copied());
+    let mut shadow = disk.hosts(launch, DISK_MB).start();
+    master.ok("put before 1");
+    shadow.status("the start to be in sync", |status| status["in_sync"] == true);
+    disk.fill(&shadow);
+    let full = |alerts: &[serde_json::Value]| alerts.iter().any(|alert| alert["kind"] == "disk_trouble");
+    for _ in 0..100 {
+        master.ok("load 50 20000 fill/");
+        if !shadow.alerts("disk_trouble").is_empty() {
+            break;
+        }
+    }
+    shadow.alerts_until("the shadow's alert", full);
+    master.alerts_until("the master's alert", full);
+    assert_eq!(shadow.ok("get before")["value"], "1", "the last good configuration is live");
+    assert_eq!(master.ok("put during 1")["ok"], true, "the master works on");
+
+    disk.free(&shadow);
+    for node in [&mut master, &mut shadow] {
+        node.status("both to be in sync again", |status| status["in_sync"] == true);
+        node.alerts_until("the alert to go", |alerts| !full(alerts));
+    }
+    assert_eq!(shadow.ok("get during")["value"], "1");
+}
+
+/// A second process in the same data directory gets a clear error and disturbs nothing.
+#[test]
+fn a_second_process_in_the_same_directory_is_refused() {
+    let _turn = turn();
+    let mut pair = Pair::enrol(FAST);
+    let (status, _, error) = pair.nodes[0].launch().run();
+    assert_eq!(status.code(), Some(1), "{error}");
+    assert!(error.contains("another process") && error.trim().lines().count() == 1, "{error}");
+    pair.nodes[0].ok("put k v");
+    pair.in_sync();
+}

@@ -1,0 +1,174 @@
+//! Connections that want nothing good.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme};
+
+use crate::harness::{FAST, PATIENCE, Pair, Program, turn};
+
+/// 200 connections that say nothing, or half a word: the pair works on, and memory stays.
+#[test]
+fn two_hundred_idle_connections_cost_next_to_nothing() {
+    let _turn = turn();
+    let mut pair = Pair::enrol(FAST);
+    pair.nodes[0].ok("load 1000 100");
+    pair.in_sync();
+    let epoch = pair.nodes[0].ok("status")["epoch"].clone();
+    let before = pair.nodes.each_ref().map(Program::resident);
+    let mut idle = Vec::new();
+    for node in &pair.nodes {
+        for number in 0..200 {
+            // A connection that is turned away at once is as good.
+            let Ok(mut stream) = TcpStream::connect(node.listen()) else { continue };
+            if number % 2 == 0 {
+                _ = stream.write_all(&[0x16, 0x03, 0x01, 0x02, 0x00]); // the first five bytes of a TLS hello
+            }
+            idle.push(stream);
+        }
+    }
+    for round in 0..20 {
+        pair.nodes[0].ok(&format!("put during/{round} {round}"));
+        pair.in_sync();
+    }
+    for (node, before) in pair.nodes.iter().zip(before) {
+        let grown = node.resident().saturating_sub(before);
+        node.check(grown < 32 * 1024 * 1024, &format!("{grown} bytes more for idle connections"));
+    }
+    assert_eq!(pair.nodes[0].ok("status")["epoch"], epoch, "nobody took over");
+    drop(idle);
+}
+
+/// HTTP and noise: refused, alerted, and the pair does not notice.
+#[test]
+fn http_and_random_bytes_are_refused_and_alerted() {
+    let _turn = turn();
+    let mut pair = Pair::enrol(FAST);
+    let noise: Vec<u8> = (0..5000u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    for words in [b"GET / HTTP/1.1\r\nHost: shadow\r\n\r\n".as_slice(), &noise] {
+        for node in &pair.nodes {
+            refuses(node, words);
+        }
+    }
+    pair.nodes[0].alerts_until("the alert", |alerts| alerts.iter().any(|alert| alert["kind"] == "unpermitted_peer"));
+    undisturbed(&mut pair);
+}
+
+/// Without a certificate, or with one that nobody knows: refused inside the handshake.
+#[test]
+fn no_certificate_and_a_foreign_certificate_are_refused() {
+    let _turn = turn();
+    let mut pair = Pair::enrol(FAST);
+    let key = rcgen::generate_simple_self_signed(["shadowpair".to_owned()]).unwrap();
+    let foreign = (key.cert.der().clone(), PrivateKeyDer::try_from(key.signing_key.serialize_der()).unwrap());
+    for certificate in [None, Some(foreign)] {
+        for alpn in [b"shadowpair/1".as_slice(), b"shadowpair-enrol/1", b"h2"] {
+            let heard = speak_tls(&pair.nodes[0], certificate.as_ref(), alpn);
+            pair.nodes[0].check(heard.is_err(), &format!("it was answered {heard:?}"));
+        }
+    }
+    pair.nodes[0].alerts_until("the alert", |alerts| alerts.iter().any(|alert| alert["kind"] == "unpermitted_peer"));
+    undisturbed(&mut pair);
+}
+
+fn undisturbed(pair: &mut Pair) {
+    pair.nodes[0].ok("put after 1");
+    pair.in_sync();
+    let [master, shadow] = &mut pair.nodes;
+    assert_eq!(master.ok("status")["epoch"], master.started["epoch"]);
+    assert_eq!(shadow.ok("status")["role"], "shadow");
+}
+
+/// The node ends a connection on which this is said.
+fn refuses(node: &Program, words: &[u8]) {
+    let mut stream = TcpStream::connect(node.listen()).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    // It may hang up before it has heard everything.
+    _ = stream.write_all(words);
+    let mut heard = Vec::new();
+    let end = stream.take(64 * 1024).read_to_end(&mut heard);
+    let timed_out =
+        end.is_err_and(|e| matches!(e.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut));
+    node.check(!timed_out, "it keeps a connection that cannot be its peer's");
+    node.check(heard.len() < 64, &format!("it answers a stranger at length: {heard:?}"));
+}
+
+type Certificate = (CertificateDer<'static>, PrivateKeyDer<'static>);
+
+/// Speaks TLS, accepting whatever the node shows, then a word, and returns what it answers.
+fn speak_tls(node: &Program, certificate: Option<&Certificate>, alpn: &[u8]) -> std::io::Result<Vec<u8>> {
+    let provider = Arc::new(provider());
+    let trusting = Arc::new(Trusting(provider.clone()));
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(trusting);
+    let mut config = match certificate {
+        Some((certificate, key)) => builder.with_client_auth_cert(vec![certificate.clone()], key.clone_key()).unwrap(),
+        None => builder.with_no_client_auth(),
+    };
+    config.alpn_protocols = vec![alpn.to_vec()];
+    let mut tls = ClientConnection::new(Arc::new(config), ServerName::try_from("shadowpair").unwrap()).unwrap();
+    let mut socket = TcpStream::connect(node.listen())?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    let mut stream = rustls::Stream::new(&mut tls, &mut socket);
+    stream.write_all(&[0; 64])?;
+    stream.flush()?;
+    let mut heard = vec![0; 1024];
+    match stream.read(&mut heard)? {
+        0 => Err(std::io::ErrorKind::UnexpectedEof.into()),
+        bytes => Ok(heard[..bytes].to_vec()),
+    }
+}
+
+#[cfg(feature = "aws-lc-rs")]
+fn provider() -> rustls::crypto::CryptoProvider {
+    rustls::crypto::aws_lc_rs::default_provider()
+}
+
+#[cfg(not(feature = "aws-lc-rs"))]
+fn provider() -> rustls::crypto::CryptoProvider {
+    rustls::crypto::ring::default_provider()
+}
+
+/// An attacker does not care who answers.
+#[derive(Debug)]
+struct Trusting(Arc<rustls::crypto::CryptoProvider>);
+
+impl rustls::client::danger::ServerCertVerifier for Trusting {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<rustls::client::danger::ServerCertVerified, rustls::Error> {
+        Ok(rustls::client::danger::ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        Ok(rustls::client::danger::HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        Ok(rustls::client::danger::HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

@@ -1,0 +1,25 @@
+//! What must hold, seen from outside: the real programs, real disks and real sockets, told as stories.
+//!
+//! Each story is whole: it starts its programs, says what an operator would say, breaks what it is about, and asserts
+//! order and outcome, never speed.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "tests of programs from outside: they have threads and a clock, and fail by panicking"
+)]
+
+#[path = "../harness/mod.rs"]
+mod harness;
+
+mod content;
+mod disk;
+mod face;
+mod hostile;
+mod outage;
+mod partition;
+mod refusals;
+mod takeover;

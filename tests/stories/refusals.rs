@@ -1,0 +1,165 @@
+//! Who is turned away, and with which reason.
+
+use serde_json::Value;
+
+use crate::harness::{FAST, Launch, Pair, Proxy, at, token, turn};
+
+fn unpermitted(alerts: &[Value]) -> bool {
+    alerts.iter().any(|alert| alert["kind"] == "unpermitted_peer")
+}
+
+fn joining(pair: &Pair, name: &str, token: &str) -> Launch {
+    let join = ["--listen", "127.0.0.1:0", "--master", &pair.wires[0].address(), "--token", token];
+    Launch::new("shadow", &pair.dir().join(name)).with(join).with(FAST.iter().copied())
+}
+
+/// The end of a first start that was refused: exit code 1, one line that says what to do, an empty directory.
+fn is_refused(launch: &Launch, dir: &std::path::Path) {
+    let (status, output, error) = launch.run();
+    assert_eq!(status.code(), Some(1), "{output}{error}");
+    assert_eq!(error.trim().lines().count(), 1, "one line that says what to do: {error}");
+    let left: Vec<_> = std::fs::read_dir(dir)
+        .map(|files| files.map_while(Result::ok).map(|file| file.file_name()).collect())
+        .unwrap_or_default();
+    assert!(left.len() <= 1, "the directory is empty but for a lock file: {left:?}");
+}
+
+/// A shadow does not write, and says who does.
+#[test]
+fn a_put_on_the_shadow_names_the_master() {
+    let _turn = turn();
+    let mut pair = Pair::enrol(FAST);
+    let address = pair.wires[0].address();
+    for command in ["put k v", "delete k", "load 10 10", "token"] {
+        let refused = pair.nodes[1].refused(command, "not_master");
+        assert_eq!(refused["master"], address, "{refused}");
+    }
+    pair.nodes[1].ok("begin");
+    pair.nodes[1].ok("put k v");
+    pair.nodes[1].refused("commit", "not_master");
+    pair.in_sync();
+}
+
+/// There is one shadow; a used, a wrong and an expired token open nothing.
+#[test]
+fn a_second_shadow_and_bad_tokens_are_refused() {
+    let _turn = turn();
+    let dir = tempfile::tempdir().unwrap();
+    let wires = [Proxy::new(), Proxy::new()];
+    let mut master = at("master", &dir.path().join("a"), &wires[0], FAST).start();
+    wires[0].leads_to(&master.listen());
+    master.serving();
+    master.refused("token", "ha_disabled");
+    let expiring = {
+        master.ok("enable");
+        master.ok("token 1ms")["token"].as_str().unwrap().to_owned()
+    };
+    let good = token(&mut master);
+    let join = |name: &str, token: &str| {
+        let join = ["--listen", "127.0.0.1:0", "--master", &wires[0].address(), "--token", token];
+        Launch::new("shadow", &dir.path().join(name)).with(join).with(FAST.iter().copied())
+    };
+    is_refused(&join("expired", &expiring), &dir.path().join("expired"));
+    master.alerts_until("the alert", unpermitted);
+    // Letters from the other end of the token: the right master, the wrong secret.
+    let wrong = mangled(&good);
+    let (status, _, error) = join("wrong", &wrong).run();
+    assert!(matches!(status.code(), Some(1 | 2)), "{status} {error}");
+
+    let mut shadow = join("b", &good).start();
+    shadow.status("the good token to do", |status| status["in_sync"] == true);
+    is_refused(&join("reused", &good), &dir.path().join("reused"));
+    master.refused("token", "shadow_enrolled");
+    shadow.status("the pair to be undisturbed", |status| status["in_sync"] == true);
+    assert_eq!(master.ok("status")["epoch"], master.started["epoch"]);
+}
+
+/// The same token with its last letter changed.
+fn mangled(token: &str) -> String {
+    let (rest, last) = token.split_at(token.len() - 1);
+    format!("{rest}{}", if last == "a" { "b" } else { "a" })
+}
+
+/// The right certificate, from another pair.
+#[test]
+fn a_shadow_of_another_pair_is_refused_and_follows_nobody() {
+    let _turn = turn();
+    let mut pair = Pair::enrol(FAST);
+    pair.nodes[0].ok("put ours 1");
+    let ours = pair.in_sync();
+    let mut other = Pair::enrol(&[FAST, &["--failover", "manual"]].concat());
+    other.nodes[0].ok("put theirs 1");
+    let theirs = other.in_sync();
+    other.nodes[0].kill();
+    // The other pair's shadow dials our master: by command line, and because its own master's address leads there now.
+    other.wires[0].leads_to(&pair.nodes[0].listen());
+    other.nodes[1].status("our master to be refused", |status| {
+        status["link"]["state"] == "refused" && status["link"]["reason"].is_string()
+    });
+    other.nodes[1].alerts_until("its alert", unpermitted);
+    pair.nodes[0].alerts_until("our alert", unpermitted);
+    assert_eq!(pair.in_sync(), ours);
+    let kept = crate::harness::content(&other.nodes[1].ok("digest"));
+    assert_eq!(kept, theirs, "it follows nobody else");
+    other.start_again(0);
+    other.nodes[0].serving();
+    assert_eq!(other.in_sync(), theirs);
+}
+
+/// A master that was born again on the peer's address is not followed.
+#[test]
+fn a_blank_master_on_the_peers_address_is_not_followed() {
+    let _turn = turn();
+    let mut pair = Pair::enrol(&[FAST, &["--failover", "manual"]].concat());
+    pair.nodes[0].ok("put k v");
+    let before = pair.in_sync();
+    pair.nodes[0].kill();
+    let mut blank = at("master", &pair.dir().join("blank"), &pair.wires[0], FAST).start();
+    pair.wires[0].leads_to(&blank.listen());
+    pair.nodes[1].status("the stranger to be refused", |status| status["link"]["state"] == "refused");
+    pair.nodes[1].alerts_until("the alert", unpermitted);
+    assert_eq!(crate::harness::content(&pair.nodes[1].ok("digest")), before);
+    blank.kill();
+    pair.start_again(0);
+    assert_eq!(pair.in_sync(), before);
+}
+
+/// A first start without a master ends, and leaves the directory as it was.
+#[test]
+fn a_master_that_cannot_be_reached_ends_the_first_start() {
+    let _turn = turn();
+    let mut pair = Pair::enrol(FAST);
+    pair.nodes[0].ok("put k v");
+    let wire = Proxy::new(); // leads nowhere
+    let mut master = at("master", &pair.dir().join("other"), &wire, FAST).start();
+    master.serving();
+    let token = token(&mut master);
+    let launch = joining(&pair, "x", &token);
+    // The right address of the wrong master: its key is not the one that the token names.
+    is_refused(&launch, &pair.dir().join("x"));
+    let nowhere = ["--listen", "127.0.0.1:0", "--master", &wire.address(), "--token", &token];
+    is_refused(&Launch::new("shadow", &pair.dir().join("y")).with(nowhere), &pair.dir().join("y"));
+    pair.in_sync();
+}
+
+/// `reset` forgets the pairing: the master has room for another shadow, the old shadow keeps a copy and never serves.
+#[test]
+fn reset_makes_room_for_another_shadow() {
+    let _turn = turn();
+    let mut pair = Pair::enrol(FAST);
+    pair.nodes[0].ok("put k v");
+    let before = pair.in_sync();
+    pair.nodes[0].refused("reset", "peer_connected");
+    pair.nodes[1].refused("reset", "peer_connected");
+    pair.nodes[1].ok("disconnect");
+    pair.nodes[0].status("the link to be down", |status| status["link"]["state"] != "connected");
+    pair.nodes[1].ok("reset");
+    pair.nodes[0].ok("reset");
+    let status = pair.nodes[1].ok("status");
+    assert_eq!((&status["role"], &status["takeover"]["able"]), (&"shadow".into(), &false.into()));
+    assert_eq!(pair.nodes[1].ok("get k")["value"], "v");
+    let token = token(&mut pair.nodes[0]);
+    let mut other = joining(&pair, "third", &token).start();
+    other.status("the new shadow to be in sync", |status| status["in_sync"] == true);
+    assert_eq!(crate::harness::content(&other.ok("digest")), before);
+}

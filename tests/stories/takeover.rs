@@ -1,0 +1,173 @@
+//! Death, takeover and return.
+
+use rustix::process::Signal;
+
+use crate::harness::{FAST, Pair, content, kind_is, turn};
+
+/// `load`, kill -9, takeover, return with the old command line: twenty times, roles alternating.
+#[test]
+fn twenty_takeovers_with_alternating_roles_lose_nothing() {
+    let _turn = turn();
+    let mut pair = Pair::enrol(FAST);
+    pair.nodes[0].ok("load 10000 200");
+    for round in 0..20 {
+        let (old, new) = (round % 2, (round + 1) % 2);
+        pair.nodes[old].ok(&format!("put round/{round} {round}"));
+        let before = pair.in_sync();
+        pair.nodes[new].from_now_on();
+        pair.nodes[old].kill();
+        pair.nodes[new].wait("the takeover", |event| {
+            event["event"] == "role" && event["role"] == "master" && event["serving"] == true
+        });
+        let after = pair.nodes[new].ok("digest");
+        pair.nodes[new].check(content(&after) == before, &format!("the takeover changed the content: {before}"));
+        pair.nodes[new].ok(&format!("put after/{round} {round}"));
+        pair.start_again(old);
+        pair.nodes[old].status("the old master to be a shadow", |status| status["role"] == "shadow");
+        pair.in_sync();
+        let entries = pair.nodes[old].ok("digest")["entries"].as_u64();
+        pair.nodes[old].check(entries == Some(10_000 + 2 * (round as u64 + 1)), "an entry was lost");
+        pair.nodes[old].refused("put k v", "not_master");
+    }
+    let [first, second] = &mut pair.nodes;
+    for round in 0..20 {
+        assert_eq!(second.ok(&format!("get round/{round}"))["value"], round.to_string());
+        assert_eq!(first.ok(&format!("get after/{round}"))["value"], round.to_string());
+    }
+    assert_eq!(first.ok("diverged")["diverged"], serde_json::json!([]), "nothing was left behind");
+    assert!(first.ok("history")["history"].as_array().is_some_and(|eras| eras.len() >= 21));
+}
+
+/// A host that freezes is no master any more when it thaws.
+#[test]
+fn a_stopped_master_acknowledges_nothing_when_it_wakes_up_late() {
+    let _turn = turn();
+    let mut pair = Pair::enrol(FAST);
+    let [master, shadow] = &mut pair.nodes;
+    master.ok("put before 1");
+    shadow.wait("the change", |event| event["event"] == "changed" && event["revision"]["seq"] == 1);
+    shadow.status("both at the same", |status| status["in_sync"] == true);
+
+    master.signal(Signal::STOP);
+    master.write("put late 1"); // waits in its pipe while it is stopped
+    shadow.serving();
+    shadow.ok("put meanwhile 1");
+    master.signal(Signal::CONT);
+    let late = master.answer("put late 1");
+    master.check(late["ok"] == false, &format!("it acknowledged a change that its successor never had: {late}"));
+    master.check(
+        late["error"] == "not_master" || late["error"] == "in_doubt",
+        &format!("a late change is refused with its reason: {late}"),
+    );
+    master.wait("it yields and says so", |event| event["event"] == "role" && event["role"] == "shadow");
+    pair.in_sync();
+    let [old, new] = &mut pair.nodes;
+    for node in [old, new] {
+        assert_eq!(node.ok("get before")["value"], "1");
+        assert_eq!(node.ok("get meanwhile")["value"], "1");
+        assert!(node.ok("get late")["value"].is_null());
+    }
+}
+
+/// Nothing that was never complete becomes master.
+#[test]
+fn a_shadow_that_never_synced_does_not_take_over_and_says_why() {
+    let _turn = turn();
+    let dir = tempfile::tempdir().unwrap();
+    let wire = crate::harness::Proxy::new();
+    let mut master = crate::harness::at("master", &dir.path().join("a"), &wire, FAST).start();
+    wire.leads_to(&master.listen());
+    master.serving();
+    master.ok("load 2000 2000");
+    let token = crate::harness::token(&mut master);
+    // Slow enough that the full push is not done for minutes, quick enough for heartbeats.
+    let join = ["--listen", "127.0.0.1:0", "--master", &wire.address(), "--token", &token];
+    let mut shadow =
+        crate::harness::Launch::new("shadow", &dir.path().join("b")).with(join).with(FAST.iter().copied()).start();
+    wire.slow(50_000);
+    shadow.status("the first push to be under way", |status| {
+        ["syncing", "connected", "handshake"].iter().any(|state| status["link"]["state"] == *state)
+    });
+    let status = shadow.ok("status");
+    shadow.check(status["in_sync"] == false, "it cannot be in sync yet");
+    shadow.from_now_on();
+    master.kill();
+    shadow.status("the master to be missed", |status| status["link"]["state"] == "lost");
+    // Several delays long nothing happens: what would, happens within one.
+    while let Some(event) = shadow.next_event(std::time::Duration::from_millis(2500)) {
+        shadow.check(event["event"] != "role", &format!("it took over: {event}"));
+        if event["event"] == "stopped" {
+            break;
+        }
+    }
+    let status = shadow.ok("status");
+    assert_eq!((&status["role"], &status["serving"]), (&"shadow".into(), &false.into()));
+    assert_eq!(status["takeover"]["able"], false);
+    assert!(!status["takeover"]["why_not"].as_array().unwrap().is_empty(), "{status}");
+    shadow.refused("take-over", "incomplete");
+    master.start_again();
+    wire.slow(0);
+    wire.leads_to(&master.listen());
+    shadow.status("the push to end after all", |status| status["in_sync"] == true);
+}
+
+/// A shadow that starts without hearing its master cannot know how far behind it is.
+#[test]
+fn a_shadow_that_starts_while_its_master_is_away_does_not_take_over() {
+    let _turn = turn();
+    let mut pair = Pair::enrol(FAST);
+    pair.nodes[0].ok("put k v");
+    let before = pair.in_sync();
+    pair.nodes[1].kill();
+    pair.nodes[0].kill();
+    pair.start_again(1);
+    let shadow = &mut pair.nodes[1];
+    while let Some(event) = shadow.next_event(std::time::Duration::from_millis(2500)) {
+        shadow.check(event["event"] != "role" || event["role"] == "shadow", &format!("it took over: {event}"));
+    }
+    let status = shadow.ok("status");
+    assert_eq!(
+        (&status["role"], &status["serving"], &status["takeover"]["able"]),
+        (&"shadow".into(), &false.into(), &false.into())
+    );
+    assert!(!status["takeover"]["why_not"].as_array().unwrap().is_empty(), "{status}");
+    assert_eq!(shadow.ok("get k")["value"], "v", "its own copy can be read");
+    pair.start_again(0);
+    pair.nodes[0].serving();
+    assert_eq!(pair.in_sync(), before);
+}
+
+/// In manual mode the operator's word is the takeover.
+#[test]
+fn manual_failover_waits_for_the_operator() {
+    let _turn = turn();
+    let mut pair = Pair::enrol(&[FAST, &["--failover", "manual"]].concat());
+    pair.nodes[0].ok("put k v");
+    let before = pair.in_sync();
+    pair.nodes[0].kill();
+    let shadow = &mut pair.nodes[1];
+    let status = shadow.status("the master to be missed", |status| status["link"]["state"] == "lost");
+    assert!(status["takeover"]["why_not"].as_array().unwrap().contains(&"manual".into()), "{status}");
+    shadow.ok("take-over");
+    shadow.serving();
+    shadow.ok("put l w");
+    pair.start_again(0);
+    pair.nodes[0].wait("the end of its time as master", |event| event["event"] == "role" && event["role"] == "shadow");
+    assert_ne!(pair.in_sync(), before);
+    assert_eq!(pair.nodes[0].ok("get l")["value"], "w");
+    let takeovers = pair.nodes[1].alerts("takeover");
+    assert_eq!(takeovers.len(), 1, "{takeovers:?}");
+}
+
+/// An operator's `take-over` on a master changes nothing; without a complete pairing there is nobody to switch with.
+#[test]
+fn take_over_on_a_master_changes_nothing() {
+    let _turn = turn();
+    let mut pair = Pair::enrol(FAST);
+    let before = pair.nodes[0].ok("status");
+    pair.nodes[0].ok("take-over");
+    let after = pair.nodes[0].ok("status");
+    assert_eq!((&before["epoch"], &before["role"]), (&after["epoch"], &after["role"]));
+    pair.nodes[0].write("quit");
+    pair.nodes[0].wait("stopped", kind_is("stopped"));
+}
