@@ -124,8 +124,6 @@ pub const UNDO_PRUNE_MAX: usize = 20_000;
 /// How far beyond [`OVERLAY_ENTRIES_MAX`] and [`OVERLAY_BYTES_MAX`] a commit lets the overlay grow before it does the
 /// maintenance itself.
 pub const OVERLAY_SLACK: usize = 4;
-/// Longest encoded facts: alerts, tokens and a peer, with room.
-pub const FACTS_BYTES_MAX: usize = MIB;
 /// Default bound of the log in change sets.
 pub const LOG_CHANGES_DEFAULT: u64 = 100_000;
 /// Default bound of the log in bytes.

@@ -12,7 +12,7 @@ use super::seam::Environment;
 use crate::model::Revision;
 use crate::protocol::engine::{Event, LinkId};
 use crate::protocol::wire::Bulk;
-use crate::store::{Export, ReadError, Reader};
+use crate::store::{Cursor, Export, ReadError, Reader};
 
 /// One step of a push.
 #[derive(Debug)]
@@ -84,8 +84,10 @@ impl Pusher {
         lane: &mpsc::Sender<BulkFrame>,
         inputs: &mpsc::Sender<Input>,
     ) {
+        // Where the reading of a change set that is larger than one step goes on.
+        let mut cursor = None;
         while let Some(push) = pushes.recv().await {
-            let Some(step) = self.step(link, push).await else { continue };
+            let step = self.step(link, push, &mut cursor).await;
             let frame = step.frame.map(|(what, bytes)| bulk_frame(&what, bytes)).transpose();
             let event = match frame {
                 Ok(None) => step.event,
@@ -101,16 +103,12 @@ impl Pusher {
         }
     }
 
-    /// Reads; nothing for a snapshot that was closed meanwhile, after which nobody asks.
-    async fn step(&self, link: LinkId, push: Push) -> Option<Step> {
+    async fn step(&self, link: LinkId, push: Push, cursor: &mut Option<Cursor>) -> Step {
         let read = match push {
-            Push::Records { after, durable, max_bytes } => {
-                self.records(link, after, durable, max_bytes).await.map(Some)
-            }
+            Push::Records { after, durable, max_bytes } => self.records(link, after, durable, max_bytes, cursor).await,
             Push::Snapshot { transfer, max_bytes } => self.snapshot(transfer, max_bytes).await,
         };
-        let failed = |error: ReadError| Step { frame: None, event: Event::ReadFailed { reason: error.to_string() } };
-        read.unwrap_or_else(|error| Some(failed(error)))
+        read.unwrap_or_else(|error| Step { frame: None, event: Event::ReadFailed { reason: error.to_string() } })
     }
 
     async fn records(
@@ -119,13 +117,15 @@ impl Pusher {
         after: Revision,
         durable: Revision,
         max_bytes: usize,
+        cursor: &mut Option<Cursor>,
     ) -> Result<Step, ReadError> {
-        let reader = self.reader.clone();
-        let read = move || reader.records_after(after, durable, max_bytes);
+        let (reader, from) = (self.reader.clone(), cursor.take());
+        let read = move || reader.records_after(after, from, durable, max_bytes);
         let pushed = |last, bytes, gone| Event::RecordsPushed { link, last, bytes, gone };
         let Some(records) = self.block(read).await? else {
             return Ok(Step { frame: None, event: pushed(after, 0, true) });
         };
+        *cursor = Some(records.next);
         if records.bytes.is_empty() {
             return Ok(Step { frame: None, event: pushed(records.last, 0, false) });
         }
@@ -134,19 +134,22 @@ impl Pusher {
         Ok(Step { frame: Some((what, records.bytes)), event })
     }
 
-    async fn snapshot(&self, transfer: u64, max_bytes: usize) -> Result<Option<Step>, ReadError> {
+    async fn snapshot(&self, transfer: u64, max_bytes: usize) -> Result<Step, ReadError> {
         let export = match self.slots().get(&transfer) {
             Some(Slot::Open(export)) => Arc::clone(export),
-            Some(Slot::Opening) | None => return Ok(None),
+            // Closed meanwhile: reported all the same, so that the engine knows that nothing is under way.
+            Some(Slot::Opening) | None => {
+                return Ok(Step { frame: None, event: Event::SnapshotPushed { transfer, bytes: 0, done: true } });
+            }
         };
         let read = move || export.lock().unwrap_or_else(PoisonError::into_inner).next(max_bytes);
-        Ok(Some(match self.block(read).await? {
+        Ok(match self.block(read).await? {
             Some(bytes) => {
                 let event = Event::SnapshotPushed { transfer, bytes: bytes.len(), done: false };
                 Step { frame: Some((Bulk::Snapshot { transfer }, bytes)), event }
             }
             None => Step { frame: None, event: Event::SnapshotPushed { transfer, bytes: 0, done: true } },
-        }))
+        })
     }
 
     async fn block<T: Send + 'static>(

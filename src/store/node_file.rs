@@ -13,9 +13,10 @@ use super::pages::Pages;
 use super::state::{begin, broken, open_redb, redb_io, redb_read};
 use super::view::ValueReader;
 use super::{Diverged, DivergedChange, ReadError, StoreError};
-use crate::model::limits::{FACTS_BYTES_MAX, NODE_CACHE_BYTES, QUARANTINE_CHANGE_SETS_MAX};
+use crate::model::limits::{NODE_CACHE_BYTES, QUARANTINE_CHANGE_SETS_MAX};
 use crate::model::{Epoch, Key, Revision};
-use crate::protocol::engine::Facts;
+use crate::protocol::engine::{Facts, decode_facts, encode_facts};
+use crate::protocol::wire::WireError;
 
 /// Newest version of the node file's tables that this program writes and reads.
 const NODE_VERSION: u32 = 1;
@@ -69,7 +70,7 @@ impl NodeFile {
             txn.open_table(VALUES).map_err(redb_io)?;
             let mut meta = txn.open_table(META).map_err(redb_io)?;
             meta.insert("version", NODE_VERSION.to_le_bytes().as_slice()).map_err(redb_io)?;
-            meta.insert("facts", encode_facts(facts)?.as_slice()).map_err(redb_io)?;
+            meta.insert("facts", seal(facts)?.as_slice()).map_err(redb_io)?;
             Ok(())
         })?;
         Ok(node)
@@ -107,17 +108,14 @@ impl NodeFile {
     pub(super) fn facts(&self) -> Result<Facts, StoreError> {
         let bytes = self.meta("facts").map_err(|source| broken(NODE_FILE, source))?.unwrap_or_default();
         let corrupt = |reason: String| StoreError::Corrupt { what: NODE_FILE.into(), reason };
-        let (version, json) = bytes.split_first_chunk().ok_or_else(|| corrupt("it has no facts".into()))?;
-        match u32::from_le_bytes(*version) {
-            found if found > NODE_VERSION => {
-                Err(StoreError::Newer { what: "facts".into(), found, known: NODE_VERSION })
-            }
-            _ => serde_json::from_slice(json).map_err(|error| corrupt(error.to_string())),
-        }
+        decode_facts(&bytes).map_err(|error| match error {
+            WireError::Newer { found, known, .. } => StoreError::Newer { what: "facts".into(), found, known },
+            other => corrupt(other.to_string()),
+        })
     }
 
     pub(super) fn write_facts(&self, facts: &Facts) -> io::Result<()> {
-        let bytes = encode_facts(facts)?;
+        let bytes = seal(facts)?;
         self.write(|txn| {
             let mut meta = txn.open_table(META).map_err(redb_io)?;
             meta.insert("facts", bytes.as_slice()).map_err(redb_io)?;
@@ -293,11 +291,6 @@ fn decode_head(bytes: &[u8]) -> (Epoch, Revision, Revision) {
     (Epoch::from_u64(number(0)), revision(1), revision(3))
 }
 
-fn encode_facts(facts: &Facts) -> io::Result<Vec<u8>> {
-    let mut bytes = NODE_VERSION.to_le_bytes().to_vec();
-    serde_json::to_writer(&mut bytes, facts)?;
-    match bytes.len() > FACTS_BYTES_MAX {
-        true => Err(io::Error::new(io::ErrorKind::InvalidInput, "the facts are too long")),
-        false => Ok(bytes),
-    }
+fn seal(facts: &Facts) -> io::Result<Vec<u8>> {
+    encode_facts(facts).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
 }
