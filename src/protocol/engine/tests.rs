@@ -280,6 +280,17 @@ fn a_shadow_without_contact_does_not_take_over_and_says_why() {
     assert_eq!(engine.status(Moment(20 * SECOND), 0).why_not, ["no_contact"]);
 }
 
+/// The shadow answers the heartbeat among these actions.
+fn answer(engine: &mut Engine, at_us: u64, actions: &[Action], position: Position) -> Vec<Action> {
+    let nonce = sent(actions).into_iter().find_map(|message| match message {
+        Message::Heartbeat(Heartbeat { nonce, .. }) => Some(nonce),
+        _ => None,
+    });
+    let epoch = position.revision.epoch;
+    let ack = HeartbeatAck { nonce: nonce.unwrap(), role: Role::Shadow, epoch, position, promise: Duration::ZERO };
+    engine.handle(now(at_us), Event::Message { link: LINK, message: Message::HeartbeatAck(ack) })
+}
+
 /// A master with a shadow in sync, at 1.0/5 before the start and under a new incarnation since.
 fn leading_master() -> (Engine, Epoch) {
     let mut facts = Facts::first_master(MASTER, PAIR);
@@ -289,7 +300,9 @@ fn leading_master() -> (Engine, Epoch) {
     let _ = engine.handle(now(100), Event::LinkUp { link: LINK, dialled: true });
     let hello = hello_of(Role::Shadow, SHADOW, position(Epoch::FIRST, 5), history(&[(Epoch::FIRST, 1)]));
     let greet = Event::Message { link: LINK, message: Message::Hello(Box::new(hello)) };
-    let (batch, work) = batch(&engine.handle(now(200), greet));
+    let actions = engine.handle(now(200), greet);
+    assert_eq!(batch_count(&actions), 0, "a hello may be old, only an answer counts: {actions:#?}");
+    let (batch, work) = batch(&answer(&mut engine, 250, &actions, position(Epoch::FIRST, 5)));
     let Work::Era { era, .. } = work else { panic!("{work:?}") };
     let head = Position { revision: at(era.epoch, 5), ..position(Epoch::FIRST, 5) };
     let actions = done(&mut engine, 300, batch, Receipt::Era { head, log_floor: Revision::NONE });
@@ -313,18 +326,9 @@ fn a_stopped_master_acknowledges_nothing_until_its_peer_answered() {
     let actions = done(&mut engine, late, first, Receipt::Commits { verdicts, head, log_floor: Revision::NONE });
     assert!(!actions.iter().any(|action| matches!(action, Action::Answer { .. } | Action::Publish { .. })));
     assert!(actions.contains(&role(Role::Master, false, epoch, "stalled")), "{actions:#?}");
-    let asked = sent(&actions).into_iter().find_map(|message| match message {
-        Message::Heartbeat(Heartbeat { nonce, asks: true, .. }) => Some(nonce),
-        _ => None,
-    });
-    let ack = HeartbeatAck {
-        nonce: asked.unwrap(),
-        role: Role::Shadow,
-        epoch,
-        position: position(epoch, 5),
-        promise: Duration::ZERO,
-    };
-    let actions = engine.handle(now(late + 100), Event::Message { link: LINK, message: Message::HeartbeatAck(ack) });
+    let asks = |message: &Message| matches!(message, Message::Heartbeat(Heartbeat { asks: true, .. }));
+    assert!(sent(&actions).iter().any(asks), "{actions:#?}");
+    let actions = answer(&mut engine, late + 100, &actions, position(epoch, 5));
     let answer = Answer::Committed { revision: at(epoch, 6), replicated: false };
     assert!(actions.contains(&Action::Answer { ticket: Ticket(1), answer }), "{actions:#?}");
     assert!(actions.contains(&role(Role::Master, true, epoch, "confirmed")));
