@@ -6,6 +6,7 @@
 
 pub mod disk;
 mod log;
+mod mutants;
 mod node_file;
 mod pages;
 mod quarantine;
@@ -29,6 +30,7 @@ use crate::protocol::wire::SnapshotHeader;
 use crate::protocol::wire::record::{HEADER_BYTES, Header};
 use disk::{Disk, is_full};
 use log::{Log, Replay, Start};
+use mutants::{Mutant, made};
 use node_file::NodeFile;
 use recovery::Place;
 use runs::{Assembler, Run};
@@ -610,6 +612,9 @@ impl Store {
         let meta = &state.head().meta;
         let start = Start { revision: meta.revision, chain: meta.chain, inside: false };
         let base = state.base().map_err(|error| (false, error))?;
+        if made(Mutant::PointerFirst) {
+            self.place.point_to(generation).map_err(|error| (true, error))?;
+        }
         let log = self.place.new_log(generation, start).map_err(|error| (false, error))?;
         self.place.point_to(generation).map_err(|error| (true, error))?;
         self.state.close();
@@ -714,7 +719,8 @@ impl Store {
     fn cut(&mut self, what: &str) -> Result<(), DiskFailure> {
         (self.pending, self.unfinished) = (None, None);
         self.log.writer = crate::protocol::wire::record::Writer::new(self.tip.meta.chain);
-        let cut = if self.log.is_clean() { Ok(()) } else { self.log.cut_to(self.log.whole()) };
+        let cut =
+            if self.log.is_clean() || made(Mutant::KeepRejected) { Ok(()) } else { self.log.cut_to(self.log.whole()) };
         cut.map_err(|error| self.failure(what, &error))
     }
 

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 
 use super::disk::{Disk, is_full};
+use super::mutants::{Mutant, made};
 use super::pages::rewrite;
 use super::{ReadError, StoreError, StoreOptions};
 use crate::model::Revision;
@@ -277,7 +278,7 @@ impl Log {
 
     /// The next record's header is written last, right before the sync: without it nothing of what follows counts.
     pub(super) fn withhold(&mut self) {
-        self.withhold_next = true;
+        self.withhold_next = !made(Mutant::NoWithholding);
     }
 
     /// Appends encoded records; chain and room are the caller's.
@@ -333,7 +334,10 @@ impl Log {
         if let Some((at, header)) = self.withheld.take() {
             segment.file.write_at(at.offset, &header)?;
         }
-        segment.sync()?;
+        match segment.sync() {
+            Err(error) if !made(Mutant::IgnoreFailedSync) => return Err(error),
+            _ => {}
+        }
         let mut index = self.index.lock();
         for (revision, at) in wholes {
             index.extend(*revision, *at, self.options);
@@ -397,7 +401,8 @@ impl Log {
         let gone: Vec<_> = {
             let mut index = self.index.lock();
             index.floor(self.options);
-            let needed = applied.segment.min(index.known.front().map_or(u64::MAX, |known| known.at.segment));
+            let applied = if made(Mutant::TrimTooMuch) { u64::MAX } else { applied.segment };
+            let needed = applied.min(index.known.front().map_or(u64::MAX, |known| known.at.segment));
             index.segments.iter().filter(|segment| segment.ordinal < needed).cloned().collect()
         };
         for segment in &gone {
@@ -545,7 +550,9 @@ impl LogScan {
 
     fn report(&mut self, damage: String) {
         tracing::error!(%damage, "the log is damaged");
-        self.damage.get_or_insert(damage);
+        if !made(Mutant::CutDamageSilently) {
+            self.damage.get_or_insert(damage);
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! One public method after the other, on the simulated disk. What crashes do to them is in `crash`.
 
 mod crash;
+mod golden;
 
 use super::disk::sim::SimDisk;
 use super::*;

@@ -390,6 +390,33 @@ fn check(snapshot: &Snapshot, rev: &Rev) {
     assert!(found == rev.map, "content at {}", rev.revision);
 }
 
+#[test]
+fn every_mistake_is_found() {
+    use super::super::mutants::{Mutant, make};
+    let mutants = [
+        Mutant::SkipSync,
+        Mutant::IgnoreFailedSync,
+        Mutant::CutDamageSilently,
+        Mutant::HalfChangeSet,
+        Mutant::NoWithholding,
+        Mutant::KeepRejected,
+        Mutant::TrustMemory,
+        Mutant::PointerFirst,
+        Mutant::TrimTooMuch,
+        Mutant::IgnoreSums,
+    ];
+    let found: Vec<_> = mutants
+        .into_iter()
+        .map(|mutant| {
+            make(Some(mutant));
+            let seed = (0..RUNS).find(|seed| std::panic::catch_unwind(|| Run::new(*seed).go()).is_err());
+            make(None);
+            (mutant, seed)
+        })
+        .collect();
+    assert!(found.iter().all(|(_, seed)| seed.is_some()), "{found:?}");
+}
+
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
