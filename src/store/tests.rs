@@ -2,6 +2,7 @@
 
 mod crash;
 mod golden;
+mod size;
 
 use super::disk::sim::SimDisk;
 use super::*;
