@@ -5,9 +5,11 @@ mod golden;
 mod size;
 
 use super::disk::sim::SimDisk;
+use bytes::Bytes;
+
 use super::*;
 use crate::model::limits::{BULK_FRAME_BYTES_MAX, LOG_BYTES_DEFAULT, LOG_CHANGES_DEFAULT, VALUE_INLINE_BYTES_MAX};
-use crate::model::{Conflict, Expected, Guard, NodeId, PairId};
+use crate::model::{Conflict, Digest, Expected, Guard, NodeId, PairId};
 
 const DIR: &str = "data";
 const NODE: NodeId = NodeId([7; 32]);
