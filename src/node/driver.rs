@@ -122,6 +122,7 @@ impl Driver {
     /// The life of a node.
     pub async fn run(mut self, first: Vec<Action>) {
         self.look_at_certificate();
+        self.open_or_close_the_door();
         self.obey(first);
         self.tell_what_came_up();
         self.settle();

@@ -6,13 +6,13 @@ use crate::protocol::alerts::{AlertKind, Trouble};
 use crate::protocol::engine::Failover;
 use crate::protocol::engine::batches::Purpose;
 use crate::protocol::failover::{Candidate, Standing, Turn, held_down};
-use crate::protocol::wire::{Bye, Role};
+use crate::protocol::wire::{Bye, RefusalKind, Role};
 
 /// What the host was told last.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Told {
     role: Option<(Role, bool, Epoch)>,
-    link: Option<(LinkState, String)>,
+    link: Option<(LinkState, Option<RefusalKind>)>,
 }
 
 impl Engine {
@@ -336,10 +336,12 @@ impl Engine {
                 self.out.push(Action::Notify(Notice::Role { role, serving, epoch, reason: self.reason }));
             }
         }
-        let link = self.link_state();
-        if self.told.link.as_ref() != Some(&link) {
-            self.told.link = Some(link.clone());
-            self.out.push(Action::Notify(Notice::Link { state: link.0, reason: link.1 }));
+        let (state, reason) = self.link_state();
+        // One failed dial after the other for reasons that differ in their wording is no news.
+        let refusal = self.links.refusal().and_then(|refusal| refusal.kind);
+        if self.told.link != Some((state, refusal)) {
+            self.told.link = Some((state, refusal));
+            self.out.push(Action::Notify(Notice::Link { state, reason }));
         }
     }
 
