@@ -144,7 +144,6 @@ impl From<Refused> for CommitError {
             Refused::DiskFull => Self::DiskFull,
             Refused::Disk { reason } => Self::Disk(reason),
             Refused::Stopped => Self::Stopped,
-            Refused::NotOnShadow => Self::NotMaster { master: None },
             Refused::Disabled
             | Refused::ShadowEnrolled
             | Refused::NoPeer

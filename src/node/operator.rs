@@ -192,7 +192,6 @@ impl From<Refused> for OperatorError {
     fn from(refused: Refused) -> Self {
         match refused {
             Refused::NotMaster { master } => Self::NotMaster { master },
-            Refused::NotOnShadow => Self::NotMaster { master: None },
             Refused::Overloaded => Self::Overloaded,
             Refused::DiskFull => Self::Disk("it is full".into()),
             Refused::Disk { reason } => Self::Disk(reason),

@@ -208,8 +208,6 @@ pub enum Refused {
     NoPeer,
     /// The link to the peer is up.
     PeerConnected,
-    /// Only a master can do this.
-    NotOnShadow,
     /// There is no alert of this number.
     UnknownAlert,
     /// Too many tokens are alive.

@@ -43,7 +43,7 @@ impl Engine {
     fn token(&mut self, now: Now, ticket: Ticket, token: TokenFacts) {
         self.facts.tokens.retain(|token| token.expires_ms > now.wall_ms);
         let refused = match () {
-            () if self.facts.role == Role::Shadow => Refused::NotOnShadow,
+            () if self.facts.role == Role::Shadow => self.not_master(),
             () if !self.facts.enabled => Refused::Disabled,
             () if self.facts.peer.is_some() => Refused::ShadowEnrolled,
             () if self.facts.tokens.len() >= TOKENS_MAX => Refused::TooManyTokens,
