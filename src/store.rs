@@ -5,30 +5,32 @@
 //! is the one over the other; `shared` is where writer and readers meet; `recovery` opens what a crash left.
 
 pub mod disk;
+mod follow;
 mod log;
+mod mutants;
 mod node_file;
 mod pages;
 mod quarantine;
 mod recovery;
 mod runs;
 mod shared;
+mod snapshot;
 mod staging;
 mod state;
+mod types;
 mod view;
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use crate::model::limits::{LOCAL_ENTRIES_MAX, Limit, OVERLAY_SLACK, QUARANTINE_CHANGE_SETS_MAX};
-use crate::model::{ChangeSet, Digest, DigestKey, Epoch, Era, History, Key, Position, Revision};
+use crate::model::{ChangeSet, DigestKey, Epoch, Era, History, Key, Position, Revision};
 use crate::protocol::engine::{CommitRefusal, DiskFailure, Facts};
-use crate::protocol::wire::SnapshotHeader;
-use crate::protocol::wire::record::{HEADER_BYTES, Header};
+use crate::protocol::wire::record::{HEADER_BYTES, Writer};
 use disk::{Disk, is_full};
-use log::{Log, Replay, Start};
+use log::{Log, Start};
+use mutants::{Mutant, made};
 use node_file::NodeFile;
 use recovery::Place;
 use runs::{Assembler, Run};
@@ -39,52 +41,10 @@ use view::View;
 
 pub use log::{Cursor, RecordsRead};
 pub use shared::Reader;
+pub use snapshot::Snapshot;
 pub use staging::Export;
+pub use types::{Diverged, DivergedChange, Entry, ReadError, StoreError, StoreOptions};
 pub use view::{Scan, ValueReader};
-
-/// Bounds of the log.
-#[derive(Clone, Copy, Debug)]
-pub struct StoreOptions {
-    /// In change sets.
-    pub log_changes: u64,
-    /// In bytes.
-    pub log_bytes: u64,
-}
-
-/// The data directory could not be opened. Nothing was changed.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StoreError {
-    /// Another process has it.
-    #[error("another process uses the data directory {0}")]
-    Locked(std::path::PathBuf),
-    /// Written by a newer version.
-    #[error("{what} has version {found}, newer than {known} which this program knows; nothing was changed")]
-    Newer {
-        /// Which file.
-        what: String,
-        /// Its version.
-        found: u32,
-        /// Newest known.
-        known: u32,
-    },
-    /// A file is damaged.
-    #[error("{what} is damaged: {reason}")]
-    Corrupt {
-        /// Which file.
-        what: String,
-        /// How.
-        reason: String,
-    },
-    /// The system refused.
-    #[error("{what}: {source}")]
-    Io {
-        /// What was tried.
-        what: String,
-        /// What the system says.
-        source: std::io::Error,
-    },
-}
 
 /// A store that was opened, and what was found.
 pub struct Opened {
@@ -160,34 +120,6 @@ pub enum Verified {
     },
 }
 
-/// Change sets of a former master in quarantine.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Diverged {
-    /// Its number.
-    pub id: u64,
-    /// The epoch that was lost.
-    pub epoch: Epoch,
-    /// First change set lost.
-    pub from: Revision,
-    /// Last one.
-    pub to: Revision,
-    /// Keys that changed, each once, in key order.
-    pub changes: Vec<DivergedChange>,
-}
-
-/// One key of a [`Diverged`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DivergedChange {
-    /// Which one.
-    pub key: Key,
-    /// Never shown.
-    pub secret: bool,
-    /// Value before.
-    pub old: Option<Bytes>,
-    /// Value after.
-    pub new: Option<Bytes>,
-}
-
 /// What [`Store::reopen`] found.
 pub struct Reopened {
     /// Durable head.
@@ -198,30 +130,6 @@ pub struct Reopened {
     pub history: History,
     /// As in [`Opened`].
     pub damage: Option<String>,
-}
-
-/// The configuration at one revision. Cheap to clone, never changes, never blocks.
-#[derive(Clone)]
-pub struct Snapshot(Arc<View>);
-
-/// One entry of a [`Snapshot`], without its value.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// Its name.
-    pub key: Key,
-    /// Length of its value.
-    pub bytes: u64,
-    /// Never shown in logs, alerts or `Debug`.
-    pub secret: bool,
-}
-
-/// The configuration could not be read. It is unchanged.
-#[derive(Debug, Clone, thiserror::Error)]
-#[non_exhaustive]
-pub enum ReadError {
-    /// The disk failed or the state is damaged.
-    #[error("the configuration could not be read: {0}")]
-    Disk(String),
 }
 
 impl Store {
@@ -447,199 +355,6 @@ impl Store {
         Ok(())
     }
 
-    /// Takes records of the peer, each piece a sequence of whole ones: checks that they follow the head and that their
-    /// content is what they say, and writes them, but for what would make them count. Followed by [`Store::accept`] or
-    /// [`Store::reject`].
-    ///
-    /// A change set may come in several calls (each accepted): the candidate shows the last whole one. Records that
-    /// follow the head while one is unfinished begin anew.
-    ///
-    /// # Errors
-    /// [`DiskFailure`], as told at [`Store`].
-    pub fn receive(&mut self, pieces: &[Bytes]) -> Result<Received, DiskFailure> {
-        self.check()?;
-        if self.pending.is_some() {
-            self.reject()?;
-        }
-        let first = pieces.iter().find_map(|piece| Header::decode(piece).ok()).map(|(header, _)| header.prev);
-        let goes_on = self.unfinished.as_ref().is_some_and(|run| Some(run.chain) == first);
-        if !goes_on {
-            self.settle()?;
-        }
-        let bytes: usize = pieces.iter().map(Bytes::len).sum();
-        self.reserve(bytes as u64)?;
-        let mut assembler = Assembler::new(self.tip.clone(), self.unfinished.clone());
-        let fits = match self.assemble(&mut assembler, pieces) {
-            Ok(fits) => fits,
-            Err(error) => return Err(self.take_back("appending received records", error)),
-        };
-        if !fits {
-            self.cut("dropping received records")?;
-            return Ok(Received::Mismatch);
-        }
-        let candidate = Snapshot(Arc::new(assembler.tip.clone()));
-        self.pending = Some(assembler);
-        Ok(Received::Pending { candidate })
-    }
-
-    /// Puts the pieces together and writes them; `false` where they do not fit.
-    fn assemble(&mut self, assembler: &mut Assembler, pieces: &[Bytes]) -> io::Result<bool> {
-        self.log.withhold();
-        for piece in pieces {
-            let segment = self.log.current()?;
-            let base = self.log.position().offset;
-            let mut at = 0;
-            while at < piece.len() {
-                let Ok((header, payload)) = Header::decode(&piece[at..]) else { return Ok(false) };
-                match assembler.record(base + at as u64, &segment, &header, payload) {
-                    Ok(_) => at += header.frame_bytes(),
-                    Err(log::Unfit::Malformed(why)) => {
-                        tracing::warn!(%why, "received records do not fit");
-                        return Ok(false);
-                    }
-                    Err(log::Unfit::Read(error)) => return Err(io::Error::other(error.to_string())),
-                }
-            }
-            self.log.append(piece)?;
-        }
-        self.log.flush()?;
-        Ok(true)
-    }
-
-    /// Makes received records durable.
-    ///
-    /// # Errors
-    /// [`DiskFailure`], as told at [`Store`]. Nothing received is the caller's mistake.
-    pub fn accept(&mut self) -> Result<(), DiskFailure> {
-        self.check()?;
-        let Some(mut assembler) = self.pending.take() else { return Err(mistake("nothing was received")) };
-        let versions = std::mem::take(&mut assembler.done);
-        self.sync(&versions)?;
-        self.log.writer = crate::protocol::wire::record::Writer::new(assembler.chain);
-        self.tip = assembler.tip;
-        self.unfinished = assembler.run;
-        self.shared.enqueue(versions);
-        Ok(())
-    }
-
-    /// Cuts received records off again, an unfinished change set too.
-    ///
-    /// # Errors
-    /// [`DiskFailure`], as told at [`Store`].
-    pub fn reject(&mut self) -> Result<(), DiskFailure> {
-        self.check()?;
-        self.cut("dropping received records")
-    }
-
-    /// Opens a new staging file for this snapshot; one that is there goes.
-    ///
-    /// # Errors
-    /// [`DiskFailure`], as told at [`Store`].
-    pub fn stage_begin(&mut self, header: &SnapshotHeader) -> Result<(), DiskFailure> {
-        self.check()?;
-        self.stage_drop();
-        let generation = self.generation + 1;
-        let state = self.place.new_state(generation).map_err(|error| self.refusal("making a staging file", &error))?;
-        self.staging = Some(Staging::new(state, generation, header, self.keys.clone()));
-        Ok(())
-    }
-
-    /// Writes a piece to it. A piece that makes no sense is told by [`Store::stage_verify`].
-    ///
-    /// # Errors
-    /// [`DiskFailure`]; the staging is dropped, the configuration is as before. No staging is the caller's mistake.
-    pub fn stage_write(&mut self, piece: &[u8]) -> Result<(), DiskFailure> {
-        self.check()?;
-        let Some(staging) = &mut self.staging else { return Err(mistake("no snapshot is being staged")) };
-        match staging.write(piece) {
-            Ok(()) => Ok(()),
-            Err(error) => {
-                self.stage_drop();
-                Err(self.refusal("writing a staging file", &error))
-            }
-        }
-    }
-
-    /// Makes it durable and compares it with its header.
-    ///
-    /// # Errors
-    /// As [`Store::stage_write`].
-    pub fn stage_verify(&mut self) -> Result<Verified, DiskFailure> {
-        self.check()?;
-        let Some(staging) = self.staging.take() else { return Err(mistake("no snapshot is being staged")) };
-        let generation = staging.generation;
-        let verified = staging.finish().and_then(|(state, good)| Ok((state.base()?, state, good)));
-        let (base, mut state, good) = match verified {
-            Ok(verified) => verified,
-            Err(error) => {
-                self.place.remove_state(generation);
-                return Err(self.refusal("writing a staging file", &error));
-            }
-        };
-        if !good {
-            let found = base.meta.position();
-            state.close();
-            self.place.remove_state(generation);
-            return Ok(Verified::Bad { found });
-        }
-        self.verified = Some((state, generation));
-        Ok(Verified::Good { candidate: Snapshot(Arc::new(recovery::view_of(base, &self.keys))) })
-    }
-
-    /// Switches to it: the configuration is at once that of the snapshot, visible, and the log starts anew after it.
-    ///
-    /// # Errors
-    /// [`DiskFailure`], as told at [`Store`]; after a crash or a failure it is the old one or the new one, whole. No
-    /// verified staging is the caller's mistake.
-    pub fn stage_switch(&mut self) -> Result<(), DiskFailure> {
-        self.check()?;
-        let Some((state, generation)) = self.verified.take() else { return Err(mistake("no snapshot was verified")) };
-        self.verified = None;
-        match self.switch(state, generation) {
-            Ok(()) => Ok(()),
-            Err((false, error)) => {
-                self.place.remove_state(generation);
-                Err(self.refusal("making a new log", &error))
-            }
-            Err((true, error)) => Err(self.failure("switching to the staged snapshot", &error)),
-        }
-    }
-
-    /// The error says whether the switch may have happened.
-    fn switch(&mut self, state: State, generation: u64) -> Result<(), (bool, io::Error)> {
-        let meta = &state.head().meta;
-        let start = Start { revision: meta.revision, chain: meta.chain, inside: false };
-        let base = state.base().map_err(|error| (false, error))?;
-        let log = self.place.new_log(generation, start).map_err(|error| (false, error))?;
-        self.place.point_to(generation).map_err(|error| (true, error))?;
-        self.state.close();
-        let old = std::mem::replace(&mut self.generation, generation);
-        (self.state, self.log) = (state, log);
-        self.tip = recovery::view_of(base, &self.keys);
-        (self.unfinished, self.pending) = (None, None);
-        self.shared.index.store(self.log.index());
-        self.shared.replace(self.tip.clone(), Vec::new());
-        self.place.remove_generation(old);
-        let node = self.shared.node.load_full();
-        if node.damage().map_err(|error| (true, error))?.is_some() {
-            node.note_damage(None).map_err(|error| (true, error))?;
-        }
-        Ok(())
-    }
-
-    /// Drops it.
-    pub fn stage_drop(&mut self) {
-        if let Some(staging) = self.staging.take() {
-            let generation = staging.generation;
-            drop(staging);
-            self.place.remove_state(generation);
-        }
-        if let Some((mut state, generation)) = self.verified.take() {
-            state.close();
-            self.place.remove_state(generation);
-        }
-    }
-
     /// Copies the change sets after `common`, with the values before them, durably into quarantine, one [`Diverged`] per
     /// epoch. Returns first, last and number of them; the configuration stays as it is. Where undo images reach not that
     /// far back (they are bounded as the log is), the keys that only older change sets touched are missing.
@@ -713,8 +428,9 @@ impl Store {
     /// Back to the last whole change set.
     fn cut(&mut self, what: &str) -> Result<(), DiskFailure> {
         (self.pending, self.unfinished) = (None, None);
-        self.log.writer = crate::protocol::wire::record::Writer::new(self.tip.meta.chain);
-        let cut = if self.log.is_clean() { Ok(()) } else { self.log.cut_to(self.log.whole()) };
+        self.log.writer = Writer::new(self.tip.meta.chain);
+        let cut =
+            if self.log.is_clean() || made(Mutant::KeepRejected) { Ok(()) } else { self.log.cut_to(self.log.whole()) };
         cut.map_err(|error| self.failure(what, &error))
     }
 
@@ -772,65 +488,6 @@ impl Store {
 /// The caller's mistake; nothing was changed and the store goes on.
 fn mistake(reason: impl std::fmt::Display) -> DiskFailure {
     DiskFailure { full: false, reason: format!("refused, nothing was changed: {reason}") }
-}
-
-impl Snapshot {
-    /// Which revision this is.
-    pub fn revision(&self) -> Revision {
-        self.0.meta.revision
-    }
-
-    /// What it holds.
-    pub fn digest(&self) -> Digest {
-        self.0.meta.digest
-    }
-
-    /// How many entries there are.
-    pub fn entries(&self) -> u64 {
-        self.0.meta.entries
-    }
-
-    /// Bytes of keys and values.
-    pub fn bytes(&self) -> u64 {
-        self.0.meta.bytes
-    }
-
-    /// Lineage up to here.
-    pub fn history(&self) -> History {
-        self.0.meta.history.as_ref().clone()
-    }
-
-    /// The value of an entry. A large one is whole in memory then; see [`Snapshot::value`].
-    ///
-    /// # Errors
-    /// [`ReadError`].
-    pub fn get(&self, key: impl AsRef<str>) -> Result<Option<Bytes>, ReadError> {
-        self.value(key)?.map(ValueReader::whole).transpose()
-    }
-
-    /// An entry without its value.
-    ///
-    /// # Errors
-    /// [`ReadError`].
-    pub fn entry(&self, key: impl AsRef<str>) -> Result<Option<Entry>, ReadError> {
-        let Ok(key) = Key::new(key) else { return Ok(None) };
-        let entry = self.0.get(key.as_str())?;
-        Ok(entry.map(|entry| Entry { key, bytes: entry.bytes, secret: entry.secret }))
-    }
-
-    /// The entries whose key begins with this, in key order.
-    pub fn scan(&self, prefix: &str) -> Scan {
-        Scan::new(self, prefix)
-    }
-
-    /// Reads a value in pieces, so that it is never whole in memory. `None` where there is no such entry.
-    ///
-    /// # Errors
-    /// [`ReadError`].
-    pub fn value(&self, key: impl AsRef<str>) -> Result<Option<ValueReader>, ReadError> {
-        let Ok(key) = Key::new(key) else { return Ok(None) };
-        Ok(self.0.get(key.as_str())?.map(|entry| self.0.open(&key, entry)))
-    }
 }
 
 #[cfg(test)]

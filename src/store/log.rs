@@ -3,22 +3,27 @@
 //!
 //! Nothing here knows what a record means; see `runs` for that.
 
+mod index;
+mod scan;
 mod segment;
 
 use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use bytes::Bytes;
+use std::sync::{Arc, Mutex};
 
 use super::disk::{Disk, is_full};
+use super::mutants::{Mutant, made};
 use super::pages::rewrite;
 use super::{ReadError, StoreError, StoreOptions};
 use crate::model::Revision;
-use crate::model::limits::{LOG_INDEX_BYTES, LOG_INDEX_ENTRIES, LOG_STEP_BYTES, SEGMENT_BYTES, SEGMENT_BYTES_MIN};
-use crate::protocol::wire::record::{HEADER_BYTES, Header, Kind, Writer};
-pub(super) use segment::{Found, Records, SEGMENT_HEADER_BYTES, Segment, Start, parse_name};
+use crate::model::limits::{LOG_STEP_BYTES, SEGMENT_BYTES, SEGMENT_BYTES_MIN};
+use crate::protocol::wire::record::{HEADER_BYTES, Header, Writer};
+pub(super) use index::SharedIndex;
+pub use index::{Cursor, RecordsRead};
+use index::{Index, Known};
+pub(super) use scan::LogScan;
+pub(super) use segment::{SEGMENT_HEADER_BYTES, Segment, Start, parse_name};
 
 /// Where in the log a record begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,47 +59,6 @@ pub(super) struct Log {
     /// Checksum of the last record, chain for the next one.
     pub(super) writer: Writer,
     index: Arc<SharedIndex>,
-}
-
-/// What readers know of the log: durable positions only.
-pub(super) struct SharedIndex(Mutex<Index>);
-
-struct Index {
-    segments: VecDeque<Arc<Segment>>,
-    /// Positions from which the log can be read, oldest first; the first is the floor. Never empty.
-    known: VecDeque<Known>,
-    /// After the last durable whole change set or era.
-    end: LogPosition,
-    head: Revision,
-    bytes: u64,
-}
-
-/// Records after `revision` begin at `at`.
-#[derive(Clone, Copy, Debug)]
-struct Known {
-    revision: Revision,
-    at: LogPosition,
-    /// Bytes of records before it.
-    bytes: u64,
-}
-
-/// Where a reader of records goes on: behind the records of a change set that it has read in part.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cursor {
-    after: Revision,
-    at: LogPosition,
-}
-
-/// Records read from the log.
-#[derive(Debug, Clone)]
-pub struct RecordsRead {
-    /// Whole records as they stand in the log; empty where there is nothing newer.
-    pub bytes: Bytes,
-    /// Position after the last whole change set or era in them (never inside a change set); the asked-for position where
-    /// there is none.
-    pub last: Revision,
-    /// Where the next read goes on: to be given back with `last`.
-    pub next: Cursor,
 }
 
 /// What meets the records of a recovery.
@@ -277,7 +241,7 @@ impl Log {
 
     /// The next record's header is written last, right before the sync: without it nothing of what follows counts.
     pub(super) fn withhold(&mut self) {
-        self.withhold_next = true;
+        self.withhold_next = !made(Mutant::NoWithholding);
     }
 
     /// Appends encoded records; chain and room are the caller's.
@@ -333,7 +297,10 @@ impl Log {
         if let Some((at, header)) = self.withheld.take() {
             segment.file.write_at(at.offset, &header)?;
         }
-        segment.sync()?;
+        match segment.sync() {
+            Err(error) if !made(Mutant::IgnoreFailedSync) => return Err(error),
+            _ => {}
+        }
         let mut index = self.index.lock();
         for (revision, at) in wholes {
             index.extend(*revision, *at, self.options);
@@ -397,7 +364,8 @@ impl Log {
         let gone: Vec<_> = {
             let mut index = self.index.lock();
             index.floor(self.options);
-            let needed = applied.segment.min(index.known.front().map_or(u64::MAX, |known| known.at.segment));
+            let applied = if made(Mutant::TrimTooMuch) { u64::MAX } else { applied.segment };
+            let needed = applied.min(index.known.front().map_or(u64::MAX, |known| known.at.segment));
             index.segments.iter().filter(|segment| segment.ordinal < needed).cloned().collect()
         };
         for segment in &gone {
@@ -422,258 +390,6 @@ impl Log {
 
     fn segment(&self, ordinal: u64) -> Option<Arc<Segment>> {
         self.index.lock().segments.iter().find(|segment| segment.ordinal == ordinal).cloned()
-    }
-}
-
-/// What a scan of the segments found.
-pub(super) struct LogScan {
-    /// After the last whole change set or era.
-    pub(super) end: LogPosition,
-    pub(super) head: Start,
-    pub(super) damage: Option<String>,
-    known: Vec<Known>,
-    bytes: u64,
-}
-
-impl LogScan {
-    /// Finds out how far back the log reaches, up to where the state is. Damage in here costs nothing but reach.
-    fn older(&mut self, segments: &[Arc<Segment>], options: StoreOptions) -> io::Result<()> {
-        let mut chain = None;
-        let end = self.end.segment;
-        for segment in segments.iter().filter(|segment| segment.ordinal <= end) {
-            if chain != Some(segment.start.chain) {
-                self.known.clear();
-            }
-            if !segment.start.inside {
-                let at = LogPosition { segment: segment.ordinal, offset: SEGMENT_HEADER_BYTES };
-                self.know(segment.start.revision, at, options);
-            }
-            let mut last = segment.start.chain;
-            let mut records = Records::new(segment, SEGMENT_HEADER_BYTES)?;
-            let limit = if segment.ordinal == self.end.segment { self.end.offset } else { u64::MAX };
-            while records.at() < limit {
-                let Found::Record { header, .. } = records.next()? else { break };
-                if header.prev != last {
-                    break;
-                }
-                last = header.crc;
-                self.bytes += header.frame_bytes() as u64;
-                if matches!(header.kind, Kind::Era | Kind::ChangeSet) {
-                    let at = LogPosition { segment: segment.ordinal, offset: records.at() };
-                    self.know(header.revision, at, options);
-                }
-            }
-            chain = Some(last);
-            if segment.ordinal == self.end.segment && (records.at() != limit || last != self.head.chain) {
-                self.known.clear();
-            }
-        }
-        if self.known.is_empty() {
-            tracing::debug!("the log reaches no further back than the state");
-        }
-        self.known.push(Known { revision: self.head.revision, at: self.end, bytes: self.bytes });
-        Ok(())
-    }
-
-    /// Replays what is after the state.
-    fn newer(
-        &mut self,
-        segments: &[Arc<Segment>],
-        options: StoreOptions,
-        replay: &mut dyn Replay,
-    ) -> Result<(), StoreError> {
-        let reading = |source| io_error("reading the log", source);
-        let mut at = self.end;
-        let mut chain = self.head.chain;
-        loop {
-            let Some(segment) = segments.iter().find(|segment| segment.ordinal == at.segment) else {
-                self.report(format!("segment {} of the log is missing", at.segment));
-                return Ok(());
-            };
-            let mark = segment.mark().map_err(reading)?;
-            let next = segments.iter().find(|other| other.ordinal > at.segment);
-            let mut records = Records::new(segment, at.offset).map_err(reading)?;
-            let why = loop {
-                let begins = records.at();
-                let (header, payload) = match records.next().map_err(reading)? {
-                    Found::Record { header, payload } if header.prev == chain => (header, payload),
-                    Found::Record { .. } => break "a record does not follow the one before".to_owned(),
-                    Found::End => break "records are missing".to_owned(),
-                    Found::Bad(bad) => match segment::newer(bad, &segment.name()) {
-                        Some(newer) => return Err(newer),
-                        None => break bad.to_string(),
-                    },
-                };
-                let frame = header.frame_bytes() as u64;
-                match replay.record(begins, segment, &header, payload) {
-                    Ok(whole) => {
-                        chain = header.crc;
-                        self.bytes += frame;
-                        if whole {
-                            self.end = LogPosition { segment: segment.ordinal, offset: begins + frame };
-                            self.head = Start { revision: header.revision, chain, inside: false };
-                            self.know(header.revision, self.end, options);
-                        }
-                    }
-                    // It is what was written (the checksum fits): no torn write looks like this.
-                    Err(unfit) => {
-                        self.report(format!("{} at byte {begins}: {unfit}", segment.name()));
-                        return Ok(());
-                    }
-                }
-            };
-            let stopped = records.at();
-            match next {
-                Some(next) if next.start.chain == chain && next.ordinal == at.segment + 1 => {
-                    at = LogPosition { segment: next.ordinal, offset: SEGMENT_HEADER_BYTES };
-                }
-                None if stopped >= mark => return Ok(()),
-                _ => {
-                    self.report(format!("{} at byte {stopped}: {why}", segment.name()));
-                    return Ok(());
-                }
-            }
-        }
-    }
-
-    fn know(&mut self, revision: Revision, at: LogPosition, options: StoreOptions) {
-        let known = Known { revision, at, bytes: self.bytes };
-        if self.known.last().is_none_or(|last| last.is_apart(&known, options)) {
-            self.known.push(known);
-        }
-    }
-
-    fn report(&mut self, damage: String) {
-        tracing::error!(%damage, "the log is damaged");
-        self.damage.get_or_insert(damage);
-    }
-}
-
-impl Known {
-    /// Whether the later position is worth an entry of its own.
-    fn is_apart(&self, later: &Known, options: StoreOptions) -> bool {
-        let step = (options.log_changes / LOG_INDEX_ENTRIES).max(1);
-        later.revision.seq >= self.revision.seq + step || later.bytes >= self.bytes + LOG_INDEX_BYTES
-    }
-}
-
-impl SharedIndex {
-    /// The log holds everything after this.
-    pub(super) fn floor(&self) -> Revision {
-        let index = self.lock();
-        index.known.front().map_or(index.head, |known| known.revision)
-    }
-
-    /// Reads durable records after a position; see `Reader::records_after`.
-    pub(super) fn read(
-        &self,
-        after: Revision,
-        cursor: Option<Cursor>,
-        upto: Revision,
-        max_bytes: usize,
-    ) -> Result<Option<RecordsRead>, ReadError> {
-        let (mut at, segments, end) = {
-            let index = self.lock();
-            let from = index.known.partition_point(|known| known.revision <= after);
-            let Some(known) = from.checked_sub(1).and_then(|from| index.known.get(from)) else { return Ok(None) };
-            let at = match cursor {
-                Some(cursor) if cursor.after == after && cursor.at >= known.at => cursor.at,
-                _ => known.at,
-            };
-            let inside =
-                |segment: &&Arc<Segment>| segment.ordinal >= at.segment && segment.ordinal <= index.end.segment;
-            let resumes = cursor.is_some_and(|cursor| cursor.after == after && cursor.at == at);
-            let segments: Vec<_> = index.segments.iter().filter(inside).cloned().collect();
-            ((at, if resumes || known.revision == after { after } else { known.revision }), segments, index.end)
-        };
-        let mut read = Reading { after, upto, max_bytes, bytes: Vec::new(), last: after, reached: at.1 == after };
-        for segment in segments {
-            if segment.ordinal > at.0.segment {
-                at.0 = LogPosition { segment: segment.ordinal, offset: SEGMENT_HEADER_BYTES };
-            }
-            let limit = if segment.ordinal == end.segment { end.offset } else { u64::MAX };
-            let full = read.segment(&segment, &mut at.0, limit).map_err(|error| ReadError::Disk(error.to_string()))?;
-            if full {
-                break;
-            }
-        }
-        let next = Cursor { after: read.last, at: at.0 };
-        Ok(read.reached.then(|| RecordsRead { bytes: read.bytes.into(), last: read.last, next }))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Index> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A read of records under way.
-struct Reading {
-    after: Revision,
-    upto: Revision,
-    max_bytes: usize,
-    bytes: Vec<u8>,
-    last: Revision,
-    /// Whether the position asked for was come by: it may be none of this log.
-    reached: bool,
-}
-
-impl Reading {
-    /// Reads on in this segment; moves `at`. Returns whether there is enough.
-    fn segment(&mut self, segment: &Arc<Segment>, at: &mut LogPosition, limit: u64) -> io::Result<bool> {
-        let mut records = Records::new(segment, at.offset)?;
-        while records.at() < limit {
-            let before = records.at();
-            let (header, frame) = match records.next()? {
-                Found::Record { header, payload } => (header, payload.len() + HEADER_BYTES),
-                Found::End => return Ok(false),
-                Found::Bad(bad) => return Err(io::Error::new(io::ErrorKind::InvalidData, bad.to_string())),
-            };
-            let whole = matches!(header.kind, Kind::Era | Kind::ChangeSet);
-            if self.reached {
-                let enough = !self.bytes.is_empty() && self.bytes.len() + frame > self.max_bytes;
-                if enough || header.revision > self.upto {
-                    return Ok(true);
-                }
-                records.copy(before, frame, &mut self.bytes);
-                if whole {
-                    self.last = header.revision;
-                }
-            } else if whole {
-                self.reached = header.revision == self.after;
-                if header.revision > self.after {
-                    return Ok(true);
-                }
-            }
-            at.offset = before + frame as u64;
-        }
-        Ok(false)
-    }
-}
-
-impl Index {
-    fn extend(&mut self, revision: Revision, at: LogPosition, options: StoreOptions) {
-        let same = at.segment == self.end.segment;
-        self.bytes += at.offset - if same { self.end.offset } else { SEGMENT_HEADER_BYTES };
-        (self.end, self.head) = (at, revision);
-        let known = Known { revision, at, bytes: self.bytes };
-        if self.known.back().is_none_or(|last| last.is_apart(&known, options)) {
-            self.known.push_back(known);
-        }
-    }
-
-    /// Forgets positions beyond the bounds; there is always one left.
-    fn floor(&mut self, options: StoreOptions) {
-        while let Some(first) = self.known.front() {
-            let kept = self.head.seq - first.revision.seq.min(self.head.seq) <= options.log_changes
-                && self.bytes - first.bytes <= options.log_bytes;
-            if kept {
-                return;
-            }
-            if self.known.len() == 1 {
-                self.known.push_back(Known { revision: self.head, at: self.end, bytes: self.bytes });
-            }
-            self.known.pop_front();
-        }
     }
 }
 

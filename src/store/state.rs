@@ -1,26 +1,32 @@
 //! The state: a redb file that holds the configuration at one position, the digests of its buckets, and the values
 //! before the change sets that the peer may not have yet.
 
+mod loader;
+mod rows;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use redb::{
-    Database, ReadOnlyTable, ReadableDatabase, ReadableTable, ReadableTableMetadata, Table, TableDefinition,
-    WriteTransaction,
-};
+use redb::{Database, ReadOnlyTable, ReadableDatabase, ReadableTable, Table, TableDefinition, WriteTransaction};
 
-use super::disk::{Disk, File, is_full};
+use super::disk::{Disk, File};
 use super::log::LogPosition;
 use super::pages::Pages;
 use super::view::{Applied, EntryRef, Meta, ValueReader, ValueRef, Version};
 use super::{ReadError, StoreError};
 use crate::model::limits::{STATE_CACHE_BYTES, UNDO_PRUNE_MAX};
-use crate::model::{Digest, DigestKey, EntryHash, Epoch, Era, History, Key, NodeId, Revision, bucket_of};
+use crate::model::{Digest, DigestKey, EntryHash, Key, Revision, bucket_of};
+
+pub(super) use loader::Loader;
+use rows::{
+    corrupt, decode, key_of, read_head, stored_bytes, stored_hash, stored_inline, stored_large, stored_value_id,
+    write_head,
+};
 
 /// Newest version of the state's tables that this program writes and reads.
 pub(super) const STATE_VERSION: u32 = 1;
@@ -445,264 +451,6 @@ impl Iterator for BaseScan {
         };
         Some(entry().map_err(read_error))
     }
-}
-
-/// Loads a state in key order, for a full push.
-pub(super) struct Loader {
-    state: State,
-    txn: Option<WriteTransaction>,
-    buckets: BTreeMap<u16, Digest>,
-    last: Option<Key>,
-    uncommitted: usize,
-}
-
-impl Loader {
-    /// Into this empty state.
-    pub(super) fn new(state: State) -> Self {
-        Self { state, txn: None, buckets: BTreeMap::new(), last: None, uncommitted: 0 }
-    }
-
-    /// The sums so far.
-    pub(super) fn meta(&self) -> &Meta {
-        &self.state.head.meta
-    }
-
-    /// Whether this key may come next.
-    pub(super) fn follows(&self, key: &Key) -> bool {
-        self.last.as_ref().is_none_or(|last| last < key)
-    }
-
-    pub(super) fn inline(&mut self, key: &Key, secret: bool, hash: &EntryHash, value: &[u8]) -> io::Result<()> {
-        self.insert(key, hash, value.len() as u64, &stored_inline(secret, hash, value))
-    }
-
-    /// A number for a large value whose chunks come now.
-    pub(super) fn begin_value(&mut self) -> u64 {
-        let id = self.state.head.next_value;
-        self.state.head.next_value += 1;
-        id
-    }
-
-    pub(super) fn chunk(&mut self, id: u64, number: u32, bytes: &[u8]) -> io::Result<()> {
-        let txn = self.txn()?;
-        txn.open_table(CHUNKS).map_err(redb_io)?.insert((id, number), bytes).map_err(redb_io)?;
-        self.wrote(bytes.len())
-    }
-
-    pub(super) fn end_value(
-        &mut self,
-        key: &Key,
-        secret: bool,
-        hash: &EntryHash,
-        bytes: u64,
-        id: u64,
-    ) -> io::Result<()> {
-        self.insert(key, hash, bytes, &stored_large(secret, hash, bytes, id))
-    }
-
-    /// Everything is in: writes the position, durably.
-    pub(super) fn finish(mut self, meta: Meta) -> io::Result<State> {
-        if let Some(txn) = self.txn.take() {
-            txn.commit().map_err(redb_io)?;
-        }
-        let txn = self.state.begin()?;
-        {
-            let mut buckets = txn.open_table(BUCKETS).map_err(redb_io)?;
-            for (bucket, digest) in &self.buckets {
-                buckets.insert(bucket, digest.0.as_slice()).map_err(redb_io)?;
-            }
-        }
-        self.state.head.confirmed = meta.revision;
-        self.state.head.undo_from = meta.revision.seq + 1;
-        self.state.head.meta = meta;
-        write_head(&txn, &self.state.head)?;
-        txn.commit().map_err(redb_io)?;
-        Ok(self.state)
-    }
-
-    fn insert(&mut self, key: &Key, hash: &EntryHash, bytes: u64, stored: &[u8]) -> io::Result<()> {
-        {
-            let txn = self.txn()?;
-            let mut entries = txn.open_table(ENTRIES).map_err(redb_io)?;
-            let mut cursor = entries.upper_bound_mut(Bound::<&[u8]>::Unbounded).map_err(redb_io)?;
-            cursor.insert_before(key.as_bytes(), stored).map_err(|error| io::Error::other(error.to_string()))?;
-            cursor.close().map_err(redb_io)?;
-        }
-        self.last = Some(key.clone());
-        let meta = &mut self.state.head.meta;
-        meta.digest.add(hash);
-        meta.entries += 1;
-        meta.bytes += key.as_bytes().len() as u64 + bytes;
-        self.buckets.entry(bucket_of(key) as u16).or_insert(Digest::ZERO).add(hash);
-        self.wrote(stored.len())
-    }
-
-    fn txn(&mut self) -> io::Result<&mut WriteTransaction> {
-        if self.txn.is_none() {
-            let mut txn = self.state.db()?.begin_write().map_err(redb_io)?;
-            txn.set_durability(redb::Durability::None).map_err(redb_io)?;
-            self.txn = Some(txn);
-        }
-        self.txn.as_mut().ok_or_else(|| io::Error::other("no transaction"))
-    }
-
-    fn wrote(&mut self, bytes: usize) -> io::Result<()> {
-        self.uncommitted += bytes;
-        if self.uncommitted >= STATE_CACHE_BYTES / 2 {
-            self.uncommitted = 0;
-            if let Some(txn) = self.txn.take() {
-                txn.commit().map_err(redb_io)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-fn write_head(txn: &WriteTransaction, head: &Head) -> io::Result<()> {
-    let mut table = txn.open_table(META).map_err(redb_io)?;
-    let meta = &head.meta;
-    let mut bytes = STATE_VERSION.to_le_bytes().to_vec();
-    bytes.extend_from_slice(&meta.revision.epoch.as_u64().to_le_bytes());
-    bytes.extend_from_slice(&meta.revision.seq.to_le_bytes());
-    bytes.extend_from_slice(&meta.digest.0);
-    bytes.extend_from_slice(&meta.chain.to_le_bytes());
-    for number in [
-        meta.entries,
-        meta.bytes,
-        meta.end.segment,
-        meta.end.offset,
-        head.next_value,
-        head.confirmed.epoch.as_u64(),
-        head.confirmed.seq,
-        head.undo_bytes,
-        head.undo_from,
-    ] {
-        bytes.extend_from_slice(&number.to_le_bytes());
-    }
-    table.insert("head", bytes.as_slice()).map_err(redb_io)?;
-    let eras = meta.history.eras().iter().flat_map(|era| {
-        let numbers = [era.epoch.as_u64().to_le_bytes(), era.first_seq.to_le_bytes()];
-        numbers.into_iter().flatten().chain(era.node.0)
-    });
-    table.insert("history", eras.collect::<Vec<u8>>().as_slice()).map_err(redb_io)?;
-    Ok(())
-}
-
-/// `None`: there is no head. The inner error: the version of a newer one.
-fn read_head(txn: &redb::ReadTransaction) -> io::Result<Option<Result<Head, u32>>> {
-    let table = match txn.open_table(META) {
-        Ok(table) => table,
-        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
-        Err(error) => return Err(redb_io(error)),
-    };
-    let (Some(head), Some(history)) = (table.get("head").map_err(redb_io)?, table.get("history").map_err(redb_io)?)
-    else {
-        return Ok(None);
-    };
-    let mut input = Fields(head.value());
-    let version = u32::from_le_bytes(input.take()?);
-    if version > STATE_VERSION {
-        return Ok(Some(Err(version)));
-    }
-    let revision = input.revision()?;
-    let digest = Digest(input.take()?);
-    let chain = u32::from_le_bytes(input.take()?);
-    let (entries, bytes) = (input.number()?, input.number()?);
-    let end = LogPosition { segment: input.number()?, offset: input.number()? };
-    let next_value = input.number()?;
-    let confirmed = input.revision()?;
-    let (undo_bytes, undo_from) = (input.number()?, input.number()?);
-    let mut eras = Vec::new();
-    let mut input = Fields(history.value());
-    while !input.0.is_empty() {
-        let at = input.revision()?;
-        eras.push(Era { epoch: at.epoch, first_seq: at.seq, node: NodeId(input.take()?) });
-    }
-    let history = Arc::new(History::from_eras(eras).ok_or_else(|| corrupt("the history"))?);
-    let meta = Meta { revision, chain, digest, entries, bytes, history, end };
-    Ok(Some(Ok(Head { meta, next_value, confirmed, undo_bytes, undo_from })))
-}
-
-/// Fields of a stored row, little-endian.
-struct Fields<'a>(&'a [u8]);
-
-impl Fields<'_> {
-    fn take<const N: usize>(&mut self) -> io::Result<[u8; N]> {
-        let (taken, rest) = self.0.split_first_chunk().ok_or_else(|| corrupt("a row"))?;
-        self.0 = rest;
-        Ok(*taken)
-    }
-
-    fn number(&mut self) -> io::Result<u64> {
-        self.take().map(u64::from_le_bytes)
-    }
-
-    fn revision(&mut self) -> io::Result<Revision> {
-        Ok(Revision::new(Epoch::from_u64(self.number()?), self.number()?))
-    }
-}
-
-/// An inline entry: 1 (secret: 2), hash, value.
-fn stored_inline(secret: bool, hash: &EntryHash, value: &[u8]) -> Vec<u8> {
-    let mut stored = Vec::with_capacity(33 + value.len());
-    stored.push(1 + u8::from(secret));
-    stored.extend_from_slice(&hash.0);
-    stored.extend_from_slice(value);
-    stored
-}
-
-/// An entry in chunks: 3 (secret: 4), hash, length, number of the value.
-fn stored_large(secret: bool, hash: &EntryHash, bytes: u64, id: u64) -> Vec<u8> {
-    let mut stored = vec![3 + u8::from(secret)];
-    stored.extend_from_slice(&hash.0);
-    stored.extend_from_slice(&bytes.to_le_bytes());
-    stored.extend_from_slice(&id.to_le_bytes());
-    stored
-}
-
-/// `None`: there was no entry (undo images only: 0).
-fn decode(stored: &[u8]) -> io::Result<Option<EntryRef>> {
-    let Some(bytes) = stored_bytes(stored)? else { return Ok(None) };
-    let value = match stored_value_id(stored)? {
-        Some((id, _)) => ValueRef::State(id),
-        None => ValueRef::Inline(Bytes::copy_from_slice(&stored[33..])),
-    };
-    Ok(Some(EntryRef { secret: stored[0].is_multiple_of(2), bytes, hash: stored_hash(stored)?, value }))
-}
-
-fn stored_hash(stored: &[u8]) -> io::Result<EntryHash> {
-    let hash = stored.get(1..33).and_then(|hash| hash.try_into().ok());
-    hash.map(EntryHash).ok_or_else(|| corrupt("an entry"))
-}
-
-fn stored_bytes(stored: &[u8]) -> io::Result<Option<u64>> {
-    match (stored.first(), stored.len()) {
-        (Some(0), 1) => Ok(None),
-        (Some(1 | 2), 33..) => Ok(Some(stored.len() as u64 - 33)),
-        (Some(3 | 4), 49) => Ok(stored_value_id(stored)?.map(|(_, bytes)| bytes)),
-        _ => Err(corrupt("an entry")),
-    }
-}
-
-/// Number and length of a large value.
-fn stored_value_id(stored: &[u8]) -> io::Result<Option<(u64, u64)>> {
-    match (stored.first(), stored.len()) {
-        (Some(3 | 4), 49) => {
-            let mut fields = Fields(&stored[33..]);
-            let bytes = fields.number()?;
-            Ok(Some((fields.number()?, bytes)))
-        }
-        _ => Ok(None),
-    }
-}
-
-fn key_of(bytes: &[u8]) -> io::Result<Key> {
-    let text = std::str::from_utf8(bytes).map_err(|_| corrupt("a key"))?;
-    Key::new(text).map_err(|_| corrupt("a key"))
-}
-
-fn corrupt(what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("{what} of the state makes no sense"))
 }
 
 fn read_error(error: io::Error) -> ReadError {

@@ -1,11 +1,15 @@
 //! One public method after the other, on the simulated disk. What crashes do to them is in `crash`.
 
 mod crash;
+mod golden;
+mod size;
 
 use super::disk::sim::SimDisk;
+use bytes::Bytes;
+
 use super::*;
 use crate::model::limits::{BULK_FRAME_BYTES_MAX, LOG_BYTES_DEFAULT, LOG_CHANGES_DEFAULT, VALUE_INLINE_BYTES_MAX};
-use crate::model::{Conflict, Expected, Guard, NodeId, PairId};
+use crate::model::{Conflict, Digest, Expected, Guard, NodeId, PairId};
 
 const DIR: &str = "data";
 const NODE: NodeId = NodeId([7; 32]);

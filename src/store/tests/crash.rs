@@ -70,7 +70,7 @@ impl Run {
         let options = StoreOptions { log_changes, log_bytes };
         let opened = create(&disk, options);
         let source = random.once_in(2).then(|| {
-            let mut opened = create(&SimDisk::new(random.next()), StoreOptions { log_changes: 1000, ..options });
+            let mut opened = create(&SimDisk::new(random.next()), super::options());
             opened.store.begin_era(era(1, 1)).unwrap();
             let revs = vec![Rev { revision: opened.store.head().revision, map: Map::new() }];
             Source { opened, revs }
@@ -95,10 +95,10 @@ impl Run {
             let ok = self.step();
             self.disk.set_capacity(u64::MAX);
             self.disk.fail_sync(0);
+            self.disk.stop(0);
             if !ok || self.disk.is_stopped() || self.random.once_in(8) {
                 self.crash();
             }
-            self.disk.stop(0);
             if self.random.once_in(4) {
                 self.check_snapshot();
             }
@@ -200,6 +200,7 @@ impl Run {
         if self.random.once_in(6) {
             let head = source.opened.store.head().revision;
             source.opened.store.begin_era(era(head.epoch.term() + 1, head.seq + 1)).unwrap();
+            source.opened.reader.publish(source.opened.store.head().revision);
             let map = source.revs.last().unwrap().map.clone();
             source.revs.push(Rev { revision: source.opened.store.head().revision, map });
         }
@@ -387,6 +388,33 @@ fn check(snapshot: &Snapshot, rev: &Rev) {
         })
         .collect();
     assert!(found == rev.map, "content at {}", rev.revision);
+}
+
+#[test]
+fn every_mistake_is_found() {
+    use super::super::mutants::{Mutant, make};
+    let mutants = [
+        Mutant::SkipSync,
+        Mutant::IgnoreFailedSync,
+        Mutant::CutDamageSilently,
+        Mutant::HalfChangeSet,
+        Mutant::NoWithholding,
+        Mutant::KeepRejected,
+        Mutant::TrustMemory,
+        Mutant::PointerFirst,
+        Mutant::TrimTooMuch,
+        Mutant::IgnoreSums,
+    ];
+    let found: Vec<_> = mutants
+        .into_iter()
+        .map(|mutant| {
+            make(Some(mutant));
+            let seed = (0..RUNS).find(|seed| std::panic::catch_unwind(|| Run::new(*seed).go()).is_err());
+            make(None);
+            (mutant, seed)
+        })
+        .collect();
+    assert!(found.iter().all(|(_, seed)| seed.is_some()), "{found:?}");
 }
 
 fn number(name: &str) -> Option<u64> {
