@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use shadowpair::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
-use shadowpair::{EnrolError, Events, NodeEvent, StartError, StoreError};
+use shadowpair::{EnrolError, Events, LinkState, Node, NodeEvent, Role, StartError, StoreError};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing_subscriber::EnvFilter;
@@ -20,6 +20,8 @@ use super::view;
 const LINE_BYTES_MAX: usize = VALUE_BYTES_MAX + KEY_BYTES_MAX + 16;
 /// Lines read ahead; a line can be large, so few.
 const LINES_AHEAD: usize = 4;
+/// How long `started` waits for a node that will serve at once.
+const SETTLE: Duration = Duration::from_secs(2);
 /// How long the last lines wait for somebody who reads them.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
@@ -72,6 +74,7 @@ async fn run(request: Request) -> Result<(), Failure> {
         node = builder.start() => node.map_err(|e| start_failed(e, &data.display().to_string(), &no_first_start))?,
         () = signals.next() => return Ok(()),
     };
+    settle(&node).await;
     let events = node.events();
     let (printer, writer) = Printer::start(json);
     printer.print(view::started(&node.status(), chosen)).await;
@@ -109,6 +112,17 @@ async fn run(request: Request) -> Result<(), Failure> {
             line: "the node stopped by itself: see the log (RUST_LOG=info), then start it again".into(),
         }),
     }
+}
+
+/// A master without a shadow serves as soon as its first era is durable: whoever reads `started` may write at once.
+/// One with a shadow asks it first, which can take long; a `role` event tells.
+async fn settle(node: &Node) {
+    let mut status = node.status_watch();
+    let settled = status.wait_for(|status| {
+        let engine = &status.engine;
+        engine.serving || engine.role == Role::Shadow || engine.link != LinkState::None
+    });
+    _ = tokio::time::timeout(SETTLE, settled).await;
 }
 
 async fn print_events(mut events: Events, printer: Printer) {

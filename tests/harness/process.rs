@@ -291,6 +291,12 @@ impl Program {
         kill_process(pid, signal).expect("it takes signals");
     }
 
+    /// Whether it ever wrote this.
+    pub fn said(&self, words: &str) -> bool {
+        let transcript = self.transcript.lock().expect("nobody panics with the transcript");
+        transcript.iter().any(|line| line.starts_with('<') && line.contains(words))
+    }
+
     /// Bytes resident in memory.
     pub fn resident(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
