@@ -157,10 +157,16 @@ impl AlertKind {
                 | Self::PushRejected
                 | Self::ShadowLost
                 | Self::DigestMismatch
-                | Self::TwoMasters
                 | Self::VersionMismatch
                 | Self::KeyMismatch
         )
+    }
+}
+
+impl AlertKind {
+    /// Whether it tells of something that is over: it stands until an operator has seen it, and goes with the next start.
+    pub fn is_event(self) -> bool {
+        matches!(self, Self::Takeover | Self::TwoMasters | Self::UnpermittedPeer | Self::Recovered)
     }
 }
 
@@ -177,7 +183,8 @@ impl Severity {
 
 impl Book {
     /// A book of what stood before a restart.
-    pub fn restore(alerts: Vec<Alert>, next: u64) -> Self {
+    pub fn restore(mut alerts: Vec<Alert>, next: u64) -> Self {
+        alerts.retain(|alert| !(alert.acknowledged && alert.kind.is_event()));
         Self { alerts, next: next.max(1) }
     }
 

@@ -45,10 +45,9 @@ fn after_a_partition_one_yields_and_its_changes_are_kept() {
     let shared = changes.iter().find(|change| change["key"] == "shared").unwrap();
     assert!(shared["old"] == "before" && shared["new"].is_null(), "{shared}");
     assert_eq!(first.alerts("diverged").len(), 1);
-    // In sync again, the trouble is over: what stands is the one warning that tells of it.
-    assert!(first.said("\"kind\":\"two_masters\"") || second.said("\"kind\":\"two_masters\""), "it was told");
-    let recovered = [first.alerts("recovered"), second.alerts("recovered")].concat();
-    assert!(recovered.iter().any(|alert| alert["message"].as_str().unwrap().contains("two_masters")), "{recovered:?}");
+    // That there were two masters is worth knowing after they are one again.
+    let told = first.alerts("two_masters").len() + second.alerts("two_masters").len();
+    assert!(told >= 1, "somebody says that two masters met");
 
     first.kill();
     pair.start_again(0);
