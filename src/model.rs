@@ -10,6 +10,7 @@ mod history;
 mod id;
 mod key;
 pub mod limits;
+mod moment;
 mod revision;
 
 pub use change::{Change, ChangeSet, Conflict, Expected, Guard};
@@ -18,4 +19,5 @@ pub use history::{Era, History, Relation};
 pub use id::{NodeId, PairId, RunId};
 pub use key::Key;
 pub use limits::Limit;
+pub use moment::Moment;
 pub use revision::{Epoch, ParseRevisionError, Position, Revision};

@@ -11,8 +11,8 @@
 //! loop of its own.
 //!
 //! # How to read it
-//! `mastership` turns the standing of the node, `links` and `heartbeat` keep the connection to the peer, `meeting` decides who leads, `session` brings the shadow up
-//! to date, `commits` serves callers, `batches` orders durable work and takes its receipts, `trouble` keeps the alert
+//! `mastership` turns the standing of the node, `links` and `heartbeat` keep the connection to the peer, `meeting` decides who leads, `session` and `exchange` bring the
+//! shadow up to date, `commits` serves callers, `batches` orders durable work and takes its receipts, `trouble` keeps the alert
 //! book, `command` serves operators. Every event ends in [`Engine::advance`], which does whatever has become due: so a
 //! deadline is looked at in one place.
 
@@ -21,6 +21,7 @@ mod batches;
 mod command;
 mod commits;
 mod event;
+mod exchange;
 mod facts;
 mod frozen;
 mod heartbeat;
@@ -49,6 +50,10 @@ pub use facts::*;
 pub use frozen::{decode_facts, encode_facts};
 pub use options::*;
 pub use status::*;
+
+pub use crate::model::Moment;
+pub use crate::protocol::replication::{How, RecordsReceipt};
+pub use crate::protocol::wire::BulkId;
 /// What an engine starts from.
 #[derive(Clone, Debug)]
 pub struct Start {
@@ -125,7 +130,7 @@ impl Engine {
         let mut facts = start.facts;
         facts.complete &= start.damage.is_none();
         let mut engine = Self {
-            timing: Timing::of(&start.options),
+            timing: Timing::of(start.options.heartbeat, start.options.takeover_delay),
             options: start.options,
             run: start.run,
             address: start.address,

@@ -8,8 +8,7 @@
 
 use std::time::Duration;
 
-use crate::model::{Epoch, NodeId};
-use crate::protocol::engine::{Failover, Moment, Options};
+use crate::model::{Epoch, Moment, NodeId};
 
 /// Where a node stands. The first six belong to the role of master, the next three to that of shadow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -147,10 +146,9 @@ pub struct Timing {
 }
 
 impl Timing {
-    /// Of these options.
-    pub fn of(options: &Options) -> Self {
-        let heartbeat_us = micros(options.heartbeat);
-        let delay_us = micros(options.takeover_delay);
+    /// Of a heartbeat interval and a takeover delay.
+    pub fn of(heartbeat: Duration, delay: Duration) -> Self {
+        let (heartbeat_us, delay_us) = (micros(heartbeat), micros(delay));
         Self {
             heartbeat_us,
             delay_us,
@@ -173,8 +171,8 @@ pub struct Candidate {
     pub shadow: bool,
     /// It has an enrolled peer.
     pub enrolled: bool,
-    /// Who decides.
-    pub failover: Failover,
+    /// An operator decides.
+    pub manual: bool,
     /// Its copy is complete and verified.
     pub complete: bool,
     /// It is being brought up to date, or was when the link was lost.
@@ -199,7 +197,7 @@ impl Candidate {
         }
         let reasons = [
             (!self.enrolled, "no_peer"),
-            (self.failover == Failover::Manual, "manual"),
+            (self.manual, "manual"),
             (!self.complete, "incomplete"),
             (self.complete && self.syncing, "syncing"),
             (!self.contact, "no_contact"),

@@ -14,7 +14,7 @@ mod window;
 pub use sink::{Sink, SinkOut};
 pub use source::{Source, SourceOut};
 
-use crate::model::{History, Position, Relation, Revision};
+use crate::model::{Era, History, Position, Relation, Revision};
 
 /// Where this node's own history stands.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +53,58 @@ impl Ground<'_> {
     pub fn reaches(&self, position: Revision) -> bool {
         position != Revision::NONE && position >= self.log_floor && self.history.contains(self.head.revision, position)
     }
+}
+
+/// How a sink was brought up to date.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum How {
+    /// It was.
+    None,
+    /// By the log.
+    Incremental,
+    /// By what differs.
+    Differential,
+    /// By a full push.
+    Full,
+}
+
+impl How {
+    /// The stable word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Incremental => "incremental",
+            Self::Differential => "differential",
+            Self::Full => "full",
+        }
+    }
+}
+
+/// What became of records of the peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RecordsReceipt {
+    /// They are durable.
+    Appended {
+        /// Durable head after them.
+        head: Position,
+        /// Where the log begins now.
+        log_floor: Revision,
+        /// Eras that began in these records, oldest first.
+        eras: Vec<Era>,
+    },
+    /// The host's validation refused them; nothing is left of them.
+    Rejected {
+        /// Up to here.
+        at: Revision,
+        /// Why.
+        reason: String,
+    },
+    /// They do not follow the head, or their content is not what they say; nothing is left of them.
+    Mismatch {
+        /// Durable head, as before.
+        head: Position,
+    },
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use crate::model::{Conflict, Epoch, Era, Position, Revision};
 pub use crate::protocol::alerts::AlertChange;
 
 use crate::protocol::alerts::Alert;
+use crate::protocol::replication::How;
 use crate::protocol::wire::{Message, RefusalKind, Role, SnapshotHeader};
 
 /// What the shell must do, in this order.
@@ -289,18 +290,4 @@ pub enum Notice {
         /// In a sentence.
         reason: String,
     },
-}
-
-/// How a sink was brought up to date.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum How {
-    /// It was.
-    None,
-    /// By the log.
-    Incremental,
-    /// By what differs.
-    Differential,
-    /// By a full push.
-    Full,
 }

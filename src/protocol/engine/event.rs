@@ -1,11 +1,8 @@
 //! What can happen to an engine.
 
-use crate::model::{NodeId, Position, Revision};
-use crate::protocol::wire::{Bulk, Message, SnapshotHeader};
-
-/// A moment of the suspend-aware clock (`CLOCK_BOOTTIME`), in microseconds. Only differences mean anything.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Moment(pub u64);
+use crate::model::{Moment, NodeId, Position, Revision};
+use crate::protocol::replication::RecordsReceipt;
+use crate::protocol::wire::{Bulk, BulkId, Message, SnapshotHeader};
 
 /// When an event happened, and the randomness that it may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,10 +26,6 @@ pub struct BatchId(pub u64);
 /// A caller that waits: a commit, an operator. Chosen by the shell, unique in its run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub u64);
-
-/// Received bulk bytes that the shell keeps. Chosen by the shell, unique in its run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct BulkId(pub u64);
 
 /// What happens to a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -250,32 +243,6 @@ pub enum Receipt {
         log_floor: Revision,
         /// Lineage that was found.
         history: crate::model::History,
-    },
-}
-
-/// What became of records of the peer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RecordsReceipt {
-    /// They are durable.
-    Appended {
-        /// Durable head after them.
-        head: Position,
-        /// Where the log begins now.
-        log_floor: Revision,
-        /// Eras that began in these records, oldest first.
-        eras: Vec<crate::model::Era>,
-    },
-    /// The host's validation refused them; nothing is left of them.
-    Rejected {
-        /// Up to here.
-        at: Revision,
-        /// Why.
-        reason: String,
-    },
-    /// They do not follow the head, or their content is not what they say; nothing is left of them.
-    Mismatch {
-        /// Durable head, as before.
-        head: Position,
     },
 }
 

@@ -122,7 +122,7 @@ impl Engine {
         Candidate {
             shadow: !self.standing.is_master() && self.standing != Standing::Yielding,
             enrolled: self.facts.peer.is_some() && !self.facts.detached,
-            failover: self.options.failover,
+            manual: self.options.failover == Failover::Manual,
             complete: self.facts.complete,
             syncing: self.session.lacks(),
             contact: self.links.last_heard().is_some(),

@@ -18,27 +18,27 @@ const DISK_RETRY_US: u64 = 1_000_000;
 /// What is going on with the peer, beside heartbeats.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Session {
-    met: Option<(Meeting, Box<Hello>)>,
+    pub(super) met: Option<(Meeting, Box<Hello>)>,
     /// The peer has answered a question on this link, as a shadow.
-    answered: bool,
-    source: Option<Source>,
-    sink: Option<Sink>,
+    pub(super) answered: bool,
+    pub(super) source: Option<Source>,
+    pub(super) sink: Option<Sink>,
     /// Lineage of the snapshot that is being staged.
-    staged: Option<History>,
+    pub(super) staged: Option<History>,
     /// Number of the next snapshot, over all sessions of this run.
-    next_transfer: u64,
+    pub(super) next_transfer: u64,
     /// A repair began and was not finished; it outlives the link.
-    lacks: bool,
+    pub(super) lacks: bool,
     /// An operator asked for a full push.
-    resync: bool,
+    pub(super) resync: bool,
     /// The sink's disk failed: when to say that it is ready again.
-    disk_retry_at: Option<Moment>,
+    pub(super) disk_retry_at: Option<Moment>,
     /// Received and not yet durable: frames, bytes.
-    waiting: (usize, usize),
+    pub(super) waiting: (usize, usize),
     /// How far the source's own log is durable, by its last word.
-    mark: Option<Revision>,
+    pub(super) mark: Option<Revision>,
     /// The last position that is common with a master that was refused.
-    common: Option<Revision>,
+    pub(super) common: Option<Revision>,
 }
 
 impl Session {
@@ -383,129 +383,6 @@ impl Engine {
             self.drop_sink_work();
         }
         self.session.waiting = (0, 0);
-    }
-
-    fn with_source(
-        &mut self,
-        now: Now,
-        act: impl FnOnce(&mut Source, crate::protocol::replication::Ground<'_>, Moment, &mut Vec<SourceOut>),
-    ) {
-        let Some(mut source) = self.session.source.take() else { return };
-        let mut out = Vec::new();
-        act(&mut source, self.ground(), now.at, &mut out);
-        self.session.source = Some(source);
-        self.source_out(now, out);
-    }
-
-    fn with_sink(&mut self, now: Now, act: impl FnOnce(&mut Sink, Position, Moment, &mut Vec<SinkOut>)) {
-        let Some(mut sink) = self.session.sink.take() else { return };
-        let mut out = Vec::new();
-        act(&mut sink, self.head, now.at, &mut out);
-        self.session.sink = Some(sink);
-        self.sink_out(now, out);
-    }
-
-    fn source_out(&mut self, now: Now, out: Vec<SourceOut>) {
-        for step in out {
-            let Some(link) = self.links.active().map(|conn| conn.id) else { return };
-            let durable = self.head.revision;
-            match step {
-                SourceOut::Send(message) => self.out.push(Action::Send { link, message }),
-                SourceOut::PushRecords { after, max_bytes } => {
-                    self.out.push(Action::PushRecords { link, after, durable, max_bytes });
-                }
-                SourceOut::OpenSnapshot { transfer } => self.out.push(Action::OpenSnapshot { transfer }),
-                SourceOut::PushSnapshot { transfer, max_bytes } => {
-                    self.out.push(Action::PushSnapshot { link, transfer, max_bytes });
-                }
-                SourceOut::CloseSnapshot { transfer } => self.out.push(Action::CloseSnapshot { transfer }),
-                SourceOut::Synced { how, position, entries, bytes, took } => {
-                    self.peer_confirmed(now);
-                    self.links.peer_at(position);
-                    self.tell_synced(how, position, entries, bytes, took);
-                    if self.facts.role == Role::Master {
-                        self.recovered(now, how);
-                    }
-                }
-                SourceOut::Protest(what) => return self.protest(now, link, what),
-            }
-        }
-    }
-
-    fn sink_out(&mut self, now: Now, out: Vec<SinkOut>) {
-        for step in out {
-            let link = self.links.active().map(|conn| conn.id);
-            match step {
-                SinkOut::Drop(bulk) => self.drop_bulk(bulk),
-                SinkOut::Persist(work) => self.persist_for_sink(work),
-                SinkOut::Publish(upto) => {
-                    if upto > self.shown {
-                        self.shown = upto;
-                        self.out.push(Action::Publish { upto });
-                    }
-                }
-                SinkOut::Send(message) => {
-                    if let Some(link) = link {
-                        self.out.push(Action::Send { link, message });
-                    }
-                }
-                SinkOut::Synced { how, position, entries, bytes, took } => {
-                    self.sink_synced(now, how, position, entries, bytes, took);
-                }
-                SinkOut::Protest(what) => {
-                    if let Some(link) = link {
-                        return self.protest(now, link, what);
-                    }
-                }
-            }
-        }
-    }
-
-    fn persist_for_sink(&mut self, work: Work) {
-        if let Work::Records { .. } | Work::Stage { .. } = &work {
-            self.session.waiting = (0, 0);
-        }
-        self.persist(work, Purpose::Sink);
-    }
-
-    fn drop_bulk(&mut self, bulk: BulkId) {
-        self.session.waiting.0 = self.session.waiting.0.saturating_sub(1);
-        self.out.push(Action::DropBulk { bulk });
-    }
-
-    fn sink_synced(&mut self, now: Now, how: How, position: Position, entries: u64, bytes: u64, took: Duration) {
-        self.session.lacks = false;
-        self.links.peer_at(position);
-        self.tell_synced(how, position, entries, bytes, took);
-        if self.facts.role == Role::Master {
-            // The tail is taken over: this node may lead again.
-            self.facts.complete = true;
-            return self.ask_peer(now);
-        }
-        self.shadow_recovered(now);
-        if !self.facts.complete {
-            self.facts.complete = true;
-            self.facts_changed([]);
-        }
-    }
-
-    fn tell_synced(&mut self, how: How, position: Position, entries: u64, bytes: u64, took: Duration) {
-        let took_us = crate::protocol::failover::micros(took);
-        self.out.push(Action::Notify(Notice::Synced { how, position, entries, bytes, took_us }));
-    }
-
-    /// The shadow durably holds more of this node's history.
-    fn peer_confirmed(&mut self, now: Now) {
-        let Some(confirmed) = self.session.confirmed().map(|position| position.revision) else { return };
-        let Some(peer) = &mut self.facts.peer else { return };
-        if peer.confirmed != confirmed && self.history.contains(self.head.revision, confirmed) {
-            peer.confirmed = confirmed;
-            self.facts_counted(now);
-            self.out.push(Action::Confirm { upto: confirmed });
-        }
-        if let Some(position) = self.session.confirmed() {
-            self.links.peer_at(position);
-        }
     }
 
     /// The peer says in a heartbeat where it stands.

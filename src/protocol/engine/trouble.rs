@@ -238,15 +238,3 @@ fn story(alert: &Alert) -> String {
         (kind, _) => format!("{} x{count}", kind.as_str()),
     }
 }
-
-impl How {
-    /// The stable word for it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Incremental => "incremental",
-            Self::Differential => "differential",
-            Self::Full => "full",
-        }
-    }
-}

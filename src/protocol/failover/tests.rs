@@ -40,10 +40,7 @@ fn every_standing_and_every_turn() {
 #[test]
 fn the_last_dial_of_a_silence_fits_into_the_delay() {
     for (heartbeat, delay) in [(10, 20), (50, 200), (100, 500), (1_000, 5_000), (1_000, 60_000)] {
-        let mut options = Options::default();
-        options.heartbeat = Duration::from_millis(heartbeat);
-        options.takeover_delay = Duration::from_millis(delay);
-        let timing = Timing::of(&options);
+        let timing = Timing::of(Duration::from_millis(heartbeat), Duration::from_millis(delay));
         assert!(timing.lost_after_us > timing.heartbeat_us && timing.lost_after_us < timing.delay_us);
     }
 }
@@ -74,7 +71,7 @@ fn a_ready_shadow_has_no_reason_and_every_reason_has_a_word() {
     let ready = Candidate {
         shadow: true,
         enrolled: true,
-        failover: Failover::Automatic,
+        manual: false,
         complete: true,
         syncing: false,
         contact: true,
@@ -86,7 +83,7 @@ fn a_ready_shadow_has_no_reason_and_every_reason_has_a_word() {
     assert_eq!(ready.why_not(), Vec::<&str>::new());
     let never = Candidate {
         enrolled: false,
-        failover: Failover::Manual,
+        manual: true,
         complete: false,
         contact: false,
         held: true,

@@ -1,8 +1,8 @@
 use std::time::Duration;
 
-use crate::model::{Position, Revision};
-use crate::protocol::engine::{BulkId, How, Moment, RecordsReceipt, Work};
-use crate::protocol::wire::{Bulk, Message, Repair, SnapshotHeader};
+use super::{How, RecordsReceipt};
+use crate::model::{Moment, Position, Revision};
+use crate::protocol::wire::{Bulk, BulkId, Message, Repair, SnapshotHeader};
 
 /// The receiving end of one session.
 ///
@@ -44,8 +44,14 @@ enum State {
 pub enum SinkOut {
     /// Say this.
     Send(Message),
-    /// Make this durable.
-    Persist(Work),
+    /// Append these records as they came, durably.
+    Append(Vec<BulkId>),
+    /// Open a new staging file for this snapshot.
+    StageBegin(Box<SnapshotHeader>),
+    /// Write these pieces to it.
+    Stage(Vec<BulkId>),
+    /// Verify the staged snapshot and switch to it.
+    StageFinish,
     /// Forget these bytes.
     Drop(BulkId),
     /// Make visible up to here.
@@ -105,7 +111,7 @@ impl Sink {
             }
             Repair::Incremental { to } => self.state = State::Following { to: Some(to) },
             Repair::Full(header) => {
-                out.push(SinkOut::Persist(Work::StageBegin(Box::new(header.clone()))));
+                out.push(SinkOut::StageBegin(Box::new(header.clone())));
                 self.state = State::Staging { header: Box::new(header), begun: false };
             }
         }
@@ -138,7 +144,7 @@ impl Sink {
                     return out.push(SinkOut::Protest("the end of a snapshot before its last acknowledgement"));
                 }
                 let header = header.clone();
-                out.push(SinkOut::Persist(Work::StageFinish));
+                out.push(SinkOut::StageFinish);
                 self.state = State::Finishing { header };
             }
             // The end of a snapshot that was given up here.
@@ -249,7 +255,7 @@ impl Sink {
         self.busy = Some(self.queue.iter().map(|(_, bytes)| bytes).sum());
         let bulk = self.queue.drain(..).map(|(bulk, _)| bulk).collect();
         let staging = matches!(self.state, State::Staging { .. });
-        out.push(SinkOut::Persist(if staging { Work::Stage { bulk } } else { Work::Records { bulk } }));
+        out.push(if staging { SinkOut::Stage(bulk) } else { SinkOut::Append(bulk) });
     }
 
     /// The batch in flight is over; its bytes count as received.

@@ -1,10 +1,9 @@
 use std::time::Duration;
 
 use super::window::Window;
-use super::{Ground, Need};
+use super::{Ground, How, Need};
 use crate::model::limits::PUSH_STEP_BYTES;
-use crate::model::{History, Position, Revision};
-use crate::protocol::engine::{How, Moment};
+use crate::model::{History, Moment, Position, Revision};
 use crate::protocol::wire::{Message, Repair, SnapshotHeader};
 
 /// Full pushes in one session that may turn out wrong at the other end before the link is given up.

@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use super::*;
-use crate::model::{Digest, Epoch, Era, NodeId};
-use crate::protocol::engine::{BulkId, Moment, RecordsReceipt};
-use crate::protocol::wire::{Bulk, Message, Repair, SnapshotHeader};
+use crate::model::{Digest, Epoch, Era, Moment, NodeId};
+use crate::protocol::wire::{Bulk, BulkId, Message, Repair, SnapshotHeader};
 
 fn at(seq: u64) -> Revision {
     Revision::new(Epoch::FIRST, seq)

@@ -280,6 +280,10 @@ pub struct SnapshotHeader {
     pub bytes: u64,
 }
 
+/// Received bulk bytes that the shell keeps. Chosen by the shell, unique in its run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BulkId(pub u64);
+
 /// A frame of bulk, without its bytes: those stay in the shell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bulk {
