@@ -105,7 +105,7 @@ fn takeovers() -> Vec<Duration> {
     let takeover = |round: usize| {
         let (old, new) = (round % 2, (round + 1) % 2);
         pair.in_sync();
-        pair.nodes[new].from_now_on();
+        pair.nodes[new].skip_to_now();
         let killed = Instant::now();
         pair.nodes[old].kill();
         pair.nodes[new].wait("the takeover", |event| event["event"] == "role" && event["serving"] == true);
@@ -123,7 +123,7 @@ fn full_push() {
     let mut rates = Vec::new();
     let resident = pair.nodes.each_ref().map(|node| node.resident_peak());
     for _ in 0..3 {
-        pair.nodes[1].from_now_on();
+        pair.nodes[1].skip_to_now();
         let begun = Instant::now();
         pair.nodes[1].ok("resync");
         let synced = pair.nodes[1].wait("the full push", |event| event["event"] == "synced" && event["how"] == "full");

@@ -1,13 +1,13 @@
 //! Joins a node with its input, its output and its end.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, IsTerminal, Read};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use shadowpair::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use shadowpair::{EnrolError, Events, LinkState, Node, NodeEvent, Role, StartError, StoreError};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tracing_subscriber::EnvFilter;
 
 use super::args::{self, FirstRole, NoFirstStart, Request};
@@ -32,7 +32,11 @@ pub fn main(first: FirstRole) -> ExitCode {
         Err(told) => return told,
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("error"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(e) => return failed(Failure { code: 1, line: format!("the runtime could not be started: {e}") }),
@@ -79,7 +83,9 @@ async fn run(request: Request) -> Result<(), Failure> {
     let (printer, writer) = Printer::start(json);
     printer.print(view::started(&node.status(), chosen)).await;
     let mut pump = tokio::spawn(print_events(events, printer.clone()));
-    let mut commands = tokio::spawn(obey(Session::new(node.clone(), chosen), read_lines(), printer.clone()));
+    let (stop, stopping) = oneshot::channel();
+    let session = Session::new(node.clone(), chosen);
+    let mut commands = tokio::spawn(obey(session, read_lines(), stopping, printer.clone()));
     let end = tokio::select! {
         _ = &mut commands => End::Asked,
         () = signals.next() => End::Asked,
@@ -87,6 +93,7 @@ async fn run(request: Request) -> Result<(), Failure> {
         _ = &mut pump => End::ByItself,
     };
     node.shutdown().await;
+    drop(stop);
     // A command that was under way is answered first: by now the node refuses it. Whatever hangs is left behind.
     _ = tokio::time::timeout(LAST_WORDS, async {
         if !commands.is_finished() && !matches!(end, End::Unheard) {
@@ -136,9 +143,19 @@ async fn print_events(mut events: Events, printer: Printer) {
     }
 }
 
-/// Answers lines until `quit` or the end of input.
-async fn obey(mut session: Session, mut lines: mpsc::Receiver<Line>, printer: Printer) {
-    while let Some(line) = lines.recv().await {
+/// Answers lines until `quit`, the end of input, or `stopping` is dropped; a command under way is answered first.
+async fn obey(
+    mut session: Session,
+    mut lines: mpsc::Receiver<Line>,
+    mut stopping: oneshot::Receiver<()>,
+    printer: Printer,
+) {
+    loop {
+        let line = tokio::select! {
+            line = lines.recv() => line,
+            _ = &mut stopping => None,
+        };
+        let Some(line) = line else { return };
         let (name, command) = match &line {
             Line::Whole(line) => parse(line),
             Line::TooLong(start) => {

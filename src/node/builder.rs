@@ -176,7 +176,8 @@ impl Builder {
     /// # Errors
     /// [`StartError`] says what is left in the directory.
     pub async fn start(self) -> Result<Node, StartError> {
-        start::start(self).await
+        // Boxed: a host's future that awaits this must not carry the 18 KiB of enrolment and recovery in it.
+        Box::pin(start::start(self)).await
     }
 
     pub(super) fn permits(&self) -> Result<Arc<[Permit]>, StartError> {

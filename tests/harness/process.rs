@@ -188,7 +188,7 @@ impl Program {
     }
 
     /// Forgets the events so far: the next wait is for what happens from now on.
-    pub fn from_now_on(&mut self) {
+    pub fn skip_to_now(&mut self) {
         self.waiting.clear();
         while self.lines.try_recv().is_ok() {}
     }

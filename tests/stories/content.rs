@@ -25,7 +25,7 @@ fn deletions_arrive_by_increment_and_by_full_push() {
     for change in 0..8 {
         pair.nodes[0].ok(&format!("put beyond {change}"));
     }
-    pair.nodes[1].from_now_on();
+    pair.nodes[1].skip_to_now();
     pair.heal();
     let synced = pair.nodes[1].wait("the repair", |event| event["event"] == "synced");
     assert!(synced["how"] == "full" || synced["how"] == "differential", "{synced}");
@@ -65,7 +65,7 @@ fn a_million_small_entries_arrive_in_bounded_memory() {
     pair.nodes[0].ok("load 1000000 100");
     pair.in_sync();
     let before = pair.nodes.each_ref().map(|node| node.resident_peak());
-    pair.nodes[1].from_now_on();
+    pair.nodes[1].skip_to_now();
     pair.nodes[1].ok("resync");
     let synced = pair.nodes[1].wait("the full push", |event| event["event"] == "synced" && event["how"] == "full");
     assert_eq!(synced["entries"], 1_000_000);

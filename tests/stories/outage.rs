@@ -38,7 +38,7 @@ fn an_outage_is_counted_outlives_a_restart_and_ends_in_one_warning() {
     assert_eq!(after_restart.len(), 1, "alerts survive a restart");
     assert_eq!(after_restart[0]["first"], of_kind(&standing, "push_failed")[0]["first"]);
 
-    pair.nodes[1].from_now_on();
+    pair.nodes[1].skip_to_now();
     pair.heal();
     let synced = pair.nodes[1].wait("the repair", |event| event["event"] == "synced");
     assert_eq!(synced["how"], "incremental", "{synced}");
@@ -82,7 +82,7 @@ fn resync_is_a_full_push_from_either_side() {
     pair.nodes[0].ok("load 2000 100");
     let before = pair.in_sync();
     for asking in [0, 1] {
-        pair.nodes.iter_mut().for_each(|node| node.from_now_on());
+        pair.nodes.iter_mut().for_each(|node| node.skip_to_now());
         pair.nodes[asking].ok("resync");
         for node in &mut pair.nodes {
             let synced = node.wait("the full push", |event| event["event"] == "synced");
@@ -110,7 +110,7 @@ fn a_full_push_beyond_the_log_survives_kills_at_fifty_random_points() {
             pair.nodes[0].ok(&format!("put beyond {round}.{change}"));
         }
         let new = content(&pair.nodes[0].ok("digest"));
-        pair.nodes[1].from_now_on();
+        pair.nodes[1].skip_to_now();
         pair.heal();
         let victim = (round % 2) as usize;
         // The connection may be dialled by either node, so it runs through either wire: look at both.

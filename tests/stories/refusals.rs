@@ -124,22 +124,27 @@ fn a_blank_master_on_the_peers_address_is_not_followed() {
     assert_eq!(pair.in_sync(), before);
 }
 
-/// A first start without a master ends, and leaves the directory as it was.
+/// The right address of the wrong master: its key is not the one that the token names.
 #[test]
-fn a_master_that_cannot_be_reached_ends_the_first_start() {
+fn a_token_of_another_master_is_refused() {
     let _turn = turn();
     let mut pair = Pair::enrol(FAST);
-    pair.nodes[0].ok("put k v");
-    let wire = Proxy::new(); // leads nowhere
-    let mut master = at("master", &pair.dir().join("other"), &wire, FAST).start();
-    master.serving();
-    let token = token(&mut master);
-    let launch = joining(&pair, "x", &token);
-    // The right address of the wrong master: its key is not the one that the token names.
-    is_refused(&launch, &pair.dir().join("x"));
-    let nowhere = ["--listen", "127.0.0.1:0", "--master", &wire.address(), "--token", &token];
-    is_refused(&Launch::new("shadow", &pair.dir().join("y")).with(nowhere), &pair.dir().join("y"));
+    let mut other = at("master", &pair.dir().join("other"), &Proxy::new(), FAST).start();
+    let token = token(&mut other);
+    is_refused(&joining(&pair, "x", &token), &pair.dir().join("x"));
     pair.in_sync();
+}
+
+/// A first start without a master ends after 30 s, and leaves the directory as it was. It only waits, so it takes no
+/// turn.
+#[test]
+fn a_master_that_cannot_be_reached_ends_the_first_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let nowhere = Proxy::new();
+    let mut master = at("master", &dir.path().join("master"), &nowhere, FAST).start();
+    let token = token(&mut master);
+    let join = ["--listen", "127.0.0.1:0", "--master", &nowhere.address(), "--token", &token];
+    is_refused(&Launch::new("shadow", &dir.path().join("x")).with(join), &dir.path().join("x"));
 }
 
 /// `reset` forgets the pairing: the master has room for another shadow, the old shadow keeps a copy and never serves.

@@ -16,7 +16,7 @@ fn twenty_takeovers_with_alternating_roles_lose_nothing() {
         let (old, new) = (round % 2, (round + 1) % 2);
         pair.nodes[old].ok(&format!("put round/{round} {round}"));
         let before = pair.in_sync();
-        pair.nodes[new].from_now_on();
+        pair.nodes[new].skip_to_now();
         pair.nodes[old].kill();
         pair.nodes[new].wait("the takeover", |event| {
             event["event"] == "role" && event["role"] == "master" && event["serving"] == true
@@ -91,7 +91,7 @@ fn a_shadow_that_never_synced_does_not_take_over_and_says_why() {
     });
     let status = shadow.ok("status");
     shadow.check(status["in_sync"] == false, "it cannot be in sync yet");
-    shadow.from_now_on();
+    shadow.skip_to_now();
     master.kill();
     shadow.status("the master to be missed", |status| status["link"]["state"] == "lost");
     stays_shadow(&mut shadow);
