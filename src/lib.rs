@@ -9,7 +9,6 @@
     clippy::print_stdout,
     clippy::print_stderr
 )]
-#![allow(dead_code, unused_imports)] // SKELETON: removed when the modules are in
 
 #[cfg(any(fuzzing, test))]
 #[doc(hidden)]

@@ -185,7 +185,7 @@ impl Engine {
             Event::EnrolConfirmed { ask } => self.enrol_confirmed(now, ask),
             Event::Unpermitted { from, reason } => self.unpermitted(now, from, reason),
             Event::CertificateExpiring { subject, days } => self.certificate_expiring(now, subject, days),
-            Event::StoreTrouble { reason, full } => self.store_trouble(now, &reason, full),
+            Event::StoreTrouble { reason, full } => self.store_trouble_aside(now, reason, full),
         }
         self.advance(now);
         std::mem::take(&mut self.out)

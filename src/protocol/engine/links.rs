@@ -112,6 +112,11 @@ impl Links {
         self.active = None;
     }
 
+    /// Whether a link counted since the start, or since the peer was enrolled.
+    pub(super) fn was_up(&self) -> bool {
+        self.was_up
+    }
+
     pub(super) fn refusal(&self) -> Option<&Refused> {
         self.refusal.as_ref()
     }

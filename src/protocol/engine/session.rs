@@ -339,6 +339,14 @@ impl Engine {
         }
     }
 
+    /// The source hears of this node's disk, and a while later that it may try again.
+    pub(super) fn tell_source_of_disk(&mut self, now: Now, full: bool, reason: String) {
+        if let (Some(_), Some(conn)) = (&self.session.sink, self.links.active()) {
+            self.out.push(Action::Send { link: conn.id, message: Message::DiskTrouble { full, reason } });
+            self.session.disk_retry_at = Some(Moment(now.at.0 + DISK_RETRY_US));
+        }
+    }
+
     pub(super) fn sink_failed(&mut self, now: Now, failure: &DiskFailure) {
         self.session.disk_retry_at = Some(Moment(now.at.0 + DISK_RETRY_US));
         self.with_sink(now, |sink, _, _, out| sink.failed(failure.full, &failure.reason, out));

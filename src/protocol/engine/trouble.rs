@@ -122,8 +122,10 @@ impl Engine {
         let head = self.head.revision;
         let times = head.seq.saturating_sub(self.trouble.counted_seq);
         // A session that is about to begin is no failure.
-        let waiting = self.links.active().is_some() && self.session.confirmed().is_none();
-        if times == 0 || waiting {
+        let beginning = self.links.active().is_some() && self.session.confirmed().is_none();
+        // Nor is a shadow that was enrolled a moment ago, or a node that started a moment ago, and is being dialled.
+        let grace = self.links.down_since().is_some_and(|at| now.at.0 < at.0 + self.timing.shadow_lost_us);
+        if times == 0 || beginning || (grace && !self.links.was_up()) {
             return;
         }
         let from = Revision::new(head.epoch, self.trouble.counted_seq + 1);
@@ -210,6 +212,12 @@ impl Engine {
             false => format!("the disk failed: {reason}; the store is opened again to find out what is left"),
         };
         self.raise(now, Trouble::new(AlertKind::DiskTrouble, THIS_NODE, message));
+    }
+
+    /// The store is in trouble outside a batch. The master of a shadow hears of it too.
+    pub(super) fn store_trouble_aside(&mut self, now: Now, reason: String, full: bool) {
+        self.store_trouble(now, &reason, full);
+        self.tell_source_of_disk(now, full, reason);
     }
 
     /// Something was written: trouble with this node's disk is over.
