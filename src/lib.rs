@@ -1,4 +1,68 @@
 //! A hot standby for the configuration of your application.
+//!
+//! Two instances of your program form a **pair**. The **master** owns the configuration and pushes it, whole or change by
+//! change, over mutual TLS to the one permitted **shadow**. The shadow keeps a read-only copy, watches the master's
+//! heartbeats, and takes over when they stop. What could not be pushed shows as alerts.
+//!
+//! ```no_run
+//! use shadowpair::{ChangeSet, FirstStart, Node, Watched};
+//!
+//! # async fn host() -> Result<(), Box<dyn std::error::Error>> {
+//! let node = Node::builder("/var/lib/gateway/pair") // remembers role, key, peer and configuration
+//!     .first_start(FirstStart::Master) // looked at only while the directory is empty
+//!     .listen("0.0.0.0:7443")
+//!     .start()
+//!     .await?;
+//!
+//! // Both roles read, and hear of every change.
+//! let mut watch = node.config().watch("routes/");
+//! let route = node.config().snapshot().get("routes/api")?;
+//!
+//! // The master writes; on a shadow this waits until it has taken over.
+//! let mastership = node.mastership().await?;
+//! let changes = ChangeSet::new().put("routes/api", "10.0.0.7:80").delete("routes/old");
+//! let committed = node.config().commit(changes).await?;
+//! println!("epoch {} wrote {}; before: {route:?}", mastership.epoch(), committed.revision);
+//!
+//! while let Some(change) = watch.next().await {
+//!     match change {
+//!         Watched::Changed { revision, keys } => println!("{revision}: {keys:?}"),
+//!         _ => println!("something was missed: take a snapshot again"),
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The other instance says [`FirstStart::Join`] with a [`JoinToken`] that the master's [`Operator::token`] made. After their
+//! first start both keep their command lines: the data directory knows who is what.
+//!
+//! # How to read it
+//!
+//! | you want to | look at |
+//! |---|---|
+//! | start and stop a node | [`Node`], [`Builder`], [`Options`] |
+//! | read, write and watch the configuration | [`Config`], [`ChangeSet`], [`Snapshot`], [`Watch`]; [`Local`] for entries of one node's own |
+//! | act only while you are master | [`Node::mastership`], [`Mastership`] and its [`epoch`](Mastership::epoch), the fencing token for what you write elsewhere |
+//! | have a say | [`Hooks`]: refuse what is pushed, or a takeover |
+//! | show what is going on | [`Node::status`], [`Node::events`], [`Alert`] |
+//! | operate | [`Operator`]: tokens, hold, resync, takeover, quarantine |
+//! | know a bound | [`limits`] |
+//!
+//! What holds and what does not (above all: without a third vote, a partition can make two masters) stands in the
+//! repository's `README.md`, every situation in `docs/FAILOVER.md`, the layout of the sources in `docs/ARCHITECTURE.md`.
+//!
+//! # Errors
+//!
+//! Every error says what happened to the state: nothing remains of what was *refused*; only
+//! [`CommitError::InDoubt`] leaves an end open, and names the revision to look for. Errors, events and options are
+//! `#[non_exhaustive]`: match with a wildcard, and set [`Options`] field by field.
+//!
+//! # Features
+//!
+//! - `aws-lc-rs` (default) and `ring`: the cryptography of rustls. At least one; with both, the host chooses with
+//!   [`Builder::crypto_provider`]. No process-wide default is installed.
+//! - `testing`: the module `testing`, a pair in one process whose clock, network and disks can be broken.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 #![deny(

@@ -7,7 +7,7 @@ use super::seam::Environment;
 use crate::store::Snapshot;
 
 /// What the host has a say in. A panic or a timeout ([`Options::hook_timeout`](crate::Options::hook_timeout)) is a
-/// refusal with an alert. The methods block a thread of a pool, never the node; each is asked by one thread at a time,
+/// refusal. The methods block a thread of a pool, never the node; each is asked by one thread at a time,
 /// so that a hook that hangs holds one thread and no more.
 pub trait Hooks: Send + Sync + 'static {
     /// On the shadow, before anything of it is durable: whether this configuration is acceptable.
@@ -19,10 +19,10 @@ pub trait Hooks: Send + Sync + 'static {
         Ok(())
     }
 
-    /// Whether this node may take over now: a check of its own uplinks, say.
+    /// Whether this node may take over now: a check of its own uplinks, say. Asked again after another takeover delay.
     ///
     /// # Errors
-    /// The reason.
+    /// The reason, which the link's state shows.
     fn may_take_over(&self) -> Result<(), String> {
         Ok(())
     }

@@ -47,7 +47,7 @@ pub enum OperatorError {
     /// The argument is out of bounds.
     #[error("{0}")]
     BadArgument(String),
-    /// This shadow never had a complete copy.
+    /// This shadow has no complete copy.
     #[error("this shadow has no complete, verified copy")]
     Incomplete,
     /// Change sets would be lost.
@@ -86,7 +86,7 @@ impl Operator {
         self.say(Command::Enable).await
     }
 
-    /// Forbids it again.
+    /// Forbids it again, and ends living tokens. A shadow that is enrolled stays.
     ///
     /// # Errors
     /// [`OperatorError`]; nothing changed.
@@ -113,7 +113,8 @@ impl Operator {
         Ok((JoinToken::new(self.shared.node, secret), expires_ms))
     }
 
-    /// Closes the link and holds it: neither side dials until [`Operator::reconnect`].
+    /// Closes the link and holds it: it does not come up, and neither node takes over by itself, until
+    /// [`Operator::reconnect`] on this node or its next start.
     ///
     /// # Errors
     /// [`OperatorError`]; nothing changed.
@@ -129,7 +130,8 @@ impl Operator {
         self.say(Command::Reconnect).await
     }
 
-    /// Asks for a full push, on either node. Returns at once; a `Synced` event tells the end.
+    /// Asks for a full push, on either node. Returns at once; a `Synced` event tells the end. On a shadow that refuses its
+    /// master it accepts that one: what only the shadow has goes to quarantine.
     ///
     /// # Errors
     /// [`OperatorError`]; nothing changed.
@@ -138,10 +140,10 @@ impl Operator {
     }
 
     /// Forgets the pairing on this node: pins, tokens, the peer's address and alerts. A master keeps its configuration
-    /// and has room for another shadow; a shadow keeps a readable copy, and never takes over.
+    /// and has room for another shadow; a shadow keeps a readable copy, and never takes over by itself.
     ///
     /// # Errors
-    /// [`OperatorError::PeerConnected`] while the link is up.
+    /// [`OperatorError::PeerConnected`] while the link is up, or the role is changing.
     pub async fn reset(&self) -> Result<(), OperatorError> {
         self.say(Command::Reset).await
     }
@@ -154,11 +156,12 @@ impl Operator {
         self.say(Command::Acknowledge { alert }).await
     }
 
-    /// Makes this node master; on a master nothing changes.
+    /// Makes this node master; a restarted master that waits for its peer serves; on a master that serves nothing changes.
     ///
     /// # Errors
-    /// [`OperatorError::Loss`] where change sets would or could be lost, unless that is accepted;
-    /// [`OperatorError::Incomplete`] whatever is accepted.
+    /// [`OperatorError::Loss`] where change sets would or could be lost, and [`OperatorError::Incomplete`] where the copy is
+    /// not complete, unless that is accepted; [`OperatorError::Incomplete`] whatever is accepted where there is no copy at
+    /// all.
     pub async fn take_over(&self, accept_loss: bool) -> Result<(), OperatorError> {
         self.say(Command::TakeOver { accept_loss }).await
     }
