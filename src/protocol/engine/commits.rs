@@ -79,7 +79,6 @@ impl Engine {
                 Ok(revision) if self.standing == Standing::Stalled => self.commits.withheld.push((ticket, revision)),
                 Ok(revision) => self.refuse(ticket, Refused::InDoubt { revision }),
                 Err(CommitRefusal::Guard(conflict)) => self.refuse(ticket, Refused::Guard(conflict)),
-                Err(CommitRefusal::DiskFull) => self.refuse(ticket, Refused::DiskFull),
             }
         }
     }

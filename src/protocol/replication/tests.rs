@@ -115,7 +115,8 @@ const SOURCE_EVENTS: [&str; 14] = [
 
 #[test]
 fn every_state_of_a_source_and_every_event() {
-    let states: [(&str, fn() -> Bench); 9] = [
+    type MakeBench = fn() -> Bench;
+    let states: [(&str, MakeBench); 9] = [
         ("live, in sync", || Bench::new(9).after(&[])),
         ("live, reading", || Bench::new(5).after(&[])),
         ("live, pushed", || Bench::new(5).after(&["pushed to the head"])),
