@@ -238,6 +238,16 @@ fn a_refused_update_is_not_resent_until_there_is_a_newer_one() {
 }
 
 #[test]
+fn a_disk_that_works_again_is_repaired_whatever_it_holds() {
+    let mut bench = Bench::blank().after(&["opened", "disk trouble"]);
+    let foreign = Position { revision: Revision::new(Epoch::new(7, 7), 3), digest: Digest::ZERO };
+    let ground = Ground { head: bench.head, log_floor: at(2), history: &bench.history };
+    let ack = Message::Ack { position: foreign, received: 0 };
+    bench.source.message(ground, &ack, Moment(2_000), &mut bench.out);
+    assert_eq!(bench.out, [SourceOut::OpenSnapshot { transfer: 2 }]);
+}
+
+#[test]
 fn a_copy_that_never_matches_ends_the_link_and_no_loop() {
     let mut bench = Bench::new(9);
     for _ in 0..3 {
