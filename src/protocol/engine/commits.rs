@@ -124,6 +124,10 @@ impl Engine {
         if self.shown != self.head.revision {
             self.shown = self.head.revision;
             self.out.push(Action::Publish { upto: self.shown });
+            if self.facts.peer.is_none() {
+                // Nobody can turn out never to have had it: what would undo it need not be kept.
+                self.out.push(Action::Confirm { upto: self.shown });
+            }
         }
     }
 
