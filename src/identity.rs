@@ -24,8 +24,12 @@ mod token;
 
 pub use enrol::{EnrolError, EnrolRequest, Enrolled, Enrolling, Enrolment};
 pub use key::{Identity, IdentityError};
-pub use pin::{Pins, Shown};
-pub use tls::{Accepted, Refused, Stream, Tls, default_provider, refused_by_peer, shown_by};
+pub use pin::Pins;
+#[cfg(any(fuzzing, test))]
+pub use pin::Shown;
+#[cfg(test)]
+pub use tls::shown_by;
+pub use tls::{Accepted, Refused, Stream, Tls, default_provider, refused_by_peer};
 pub use token::{JoinToken, ParseTokenError};
 
 /// ALPN name of the link between two enrolled nodes.

@@ -14,10 +14,10 @@ mod moment;
 mod revision;
 
 pub use change::{Change, ChangeSet, Conflict, Expected, Guard};
-pub use digest::{BUCKETS, Digest, DigestKey, EntryHash, EntryHasher, bucket_of};
+pub use digest::{Digest, DigestKey, EntryHash, EntryHasher, bucket_of};
 pub use history::{Era, History, Relation};
 pub use id::{NodeId, PairId, RunId};
 pub use key::Key;
 pub use limits::Limit;
 pub use moment::Moment;
-pub use revision::{Epoch, ParseRevisionError, Position, Revision};
+pub use revision::{Epoch, Position, Revision};

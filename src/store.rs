@@ -39,7 +39,7 @@ use staging::Staging;
 use state::{State, UndoBounds};
 use view::View;
 
-pub use log::{Cursor, RecordsRead};
+pub use log::Cursor;
 pub use shared::Reader;
 pub use snapshot::Snapshot;
 pub use staging::Export;
@@ -65,7 +65,9 @@ pub struct Opened {
 }
 
 /// The exclusive right to one data directory, until dropped.
-pub struct DirLock(Box<dyn Send + Sync>);
+pub struct DirLock {
+    _held: Box<dyn Send + Sync>,
+}
 
 /// The writer of one data directory. All its methods block.
 ///
@@ -140,7 +142,7 @@ impl Store {
     pub fn lock(disk: &Arc<dyn Disk>, dir: &Path) -> Result<DirLock, StoreError> {
         disk.create_dir(dir).map_err(|source| log::io_error("making the data directory", source))?;
         match disk.lock(&dir.join("lock")) {
-            Ok(lock) => Ok(DirLock(lock)),
+            Ok(lock) => Ok(DirLock { _held: lock }),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(StoreError::Locked(dir.to_owned())),
             Err(source) => Err(log::io_error("locking the data directory", source)),
         }
@@ -307,7 +309,7 @@ impl Store {
         Ok(verdicts)
     }
 
-    #[allow(clippy::type_complexity)]
+    #[allow(clippy::type_complexity, reason = "named once, and taken apart by its one caller")]
     fn append_all(
         &mut self,
         sets: &[ChangeSet],

@@ -96,6 +96,7 @@ impl<S: Stream> Enrolment<S> {
     }
 
     /// The node that wants to enrol. It has proved that it has this key, and nothing else yet.
+    #[cfg(test)]
     pub fn peer(&self) -> NodeId {
         self.peer
     }

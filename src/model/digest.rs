@@ -4,9 +4,6 @@ use serde::{Deserialize, Serialize};
 
 use super::{Key, PairId};
 
-/// Buckets of the second level: a differential repair compares these before it compares entries.
-pub const BUCKETS: usize = 4_096;
-
 /// What a configuration holds, in 256 bits: the sum modulo 2^256 of the [`EntryHash`] of every entry. It does not
 /// depend on the order of the entries, and a change costs one subtraction and one addition.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -85,7 +82,8 @@ impl EntryHasher {
     }
 }
 
-/// The bucket of a key: the first 12 bits of its BLAKE3 hash.
+/// The bucket of a key, one of 4,096: the first 12 bits of its BLAKE3 hash. A differential repair compares the digests
+/// of buckets before it compares entries.
 pub fn bucket_of(key: &Key) -> usize {
     let hash = blake3::hash(key.as_bytes());
     let [first, second, ..] = hash.as_bytes();

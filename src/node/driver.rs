@@ -132,7 +132,7 @@ impl Driver {
             self.take_what_waits();
             self.settle();
         }
-        self.farewell().await;
+        Box::pin(self.farewell()).await;
     }
 
     /// More that has come meanwhile: status is published once for all of it.
@@ -361,7 +361,7 @@ impl Driver {
         let bound = tools.drain_timeout + LINGER;
         let links_over = async { while tools.links_over.recv().await.is_some() {} };
         tools.environment.within(bound, links_over).await;
-        tools.environment.within(tools.drain_timeout, tools.keeper.close()).await;
+        Box::pin(tools.environment.within(tools.drain_timeout, tools.keeper.close())).await;
         self.publish_status();
         self.voice.stop();
     }

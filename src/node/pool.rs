@@ -5,7 +5,6 @@
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use crate::model::limits::{POOL_IDLE, POOL_THREADS_MAX};
 
@@ -84,6 +83,8 @@ impl Pool {
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
+
+    use std::time::Duration;
 
     use super::*;
 

@@ -171,19 +171,10 @@ async fn run_blocking<T: Send + 'static>(
 }
 
 /// `CLOCK_BOOTTIME` where there is one, else the monotonic clock; tokio's timer to wait.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct RealClock {
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
     start: std::time::Instant,
-}
-
-impl Default for RealClock {
-    fn default() -> Self {
-        Self {
-            #[cfg(not(any(target_os = "linux", target_os = "android")))]
-            start: std::time::Instant::now(),
-        }
-    }
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]

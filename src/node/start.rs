@@ -39,7 +39,7 @@ pub async fn start(builder: Builder) -> Result<Node, StartError> {
     let listener = listen(&environment, &builder.listen).await?;
     let advertise = builder.advertise.clone().unwrap_or_else(|| listener.address().to_string());
     let site = Site { advertise, lock, exists };
-    let home = move_in(&builder, site).await?;
+    let home = Box::pin(move_in(&builder, site)).await?;
     run(builder, permits, environment, listener, home)
 }
 
@@ -109,7 +109,7 @@ async fn move_in(builder: &Builder, site: Site) -> Result<Home, StartError> {
             (create(builder, site.lock, &identity, facts).await?, None)
         }
         Some(FirstStart::Join { master, token }) => {
-            join(builder, &site.advertise, site.lock, &identity, &tls, (master, token)).await?
+            Box::pin(join(builder, &site.advertise, site.lock, &identity, &tls, (master, token))).await?
         }
         None => return Err(StartError::FirstStartMissing),
     };

@@ -79,6 +79,7 @@ pub enum Turn {
 }
 
 impl Standing {
+    #[cfg(test)]
     /// Every standing, for tables.
     pub const ALL: [Self; 10] = [
         Self::Inquiring,

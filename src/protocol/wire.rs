@@ -22,5 +22,7 @@ pub use codec::{
 };
 pub use enrol::EnrolMessage;
 pub use error::WireError;
-pub use frame::{Frame, FrameDecoder, FrameKind, HEADER_BYTES};
+#[cfg(any(fuzzing, test))]
+pub use frame::HEADER_BYTES;
+pub use frame::{Frame, FrameDecoder, FrameKind};
 pub use message::*;

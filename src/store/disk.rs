@@ -1,6 +1,6 @@
 //! The seam to the file system: real in production, breakable in tests.
 
-#[cfg(any(test, feature = "testing"))]
+#[cfg(test)]
 pub mod sim;
 
 use std::io;
@@ -211,7 +211,7 @@ impl File for RealFile {
         }
         // Not every file system can reserve: writing zeros is the same, only slower.
         let mut at = self.len()?;
-        let zeros = [0; 64 * 1024];
+        let zeros = vec![0; 64 * 1024];
         while at < len {
             let step = (len - at).min(zeros.len() as u64);
             self.write_at(at, &zeros[..step as usize])?;

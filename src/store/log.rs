@@ -95,7 +95,7 @@ impl Log {
     ) -> io::Result<Self> {
         let segment =
             Segment::create(&**disk, dir, generation, LogPosition::FIRST.segment, start, segment_bytes(options))?;
-        Ok(Self::assemble(disk, dir, generation, options, vec![Arc::new(segment)], start, LogPosition::FIRST)?)
+        Self::assemble(disk, dir, generation, options, vec![Arc::new(segment)], start, LogPosition::FIRST)
     }
 
     fn assemble(
@@ -373,12 +373,6 @@ impl Log {
             self.index.lock().segments.retain(|kept| kept.ordinal != segment.ordinal);
         }
         if gone.is_empty() { Ok(()) } else { self.disk.sync_dir(&self.dir) }
-    }
-
-    /// Removes the log's files.
-    pub(super) fn remove(&self) -> io::Result<()> {
-        let segments = self.index.lock().segments.clone();
-        remove_all(&*self.disk, &self.dir, segments.iter())
     }
 
     /// Whether segments wait only for the state to be checkpointed.

@@ -2,7 +2,7 @@
 
 /// A mistake in the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(not(test), allow(dead_code))]
+#[cfg_attr(not(test), allow(dead_code, reason = "mistakes are made in tests only"))]
 pub(super) enum Mutant {
     /// A group is acknowledged without a sync.
     SkipSync,

@@ -282,7 +282,7 @@ mod tests {
         let (_disk, file) = file();
         let pages = Pages::open(file.clone()).unwrap();
         pages.set_len(10 * BLOCK).unwrap();
-        pages.write(BLOCK, &[1; 9 * BLOCK as usize]).unwrap();
+        pages.write(BLOCK, &vec![1; 9 * BLOCK as usize]).unwrap();
         pages.set_len(3 * BLOCK).unwrap();
         pages.set_len(10 * BLOCK).unwrap();
         for pages in [pages, Pages::open(file).unwrap()] {

@@ -35,7 +35,6 @@ pub(super) struct Assembler {
 /// A change set of which not all records are there.
 #[derive(Clone)]
 pub(super) struct Run {
-    revision: Revision,
     changes: Vec<Applied>,
     values: Vec<Value>,
     bytes: u64,
@@ -191,8 +190,7 @@ impl Replay for Assembler {
         if header.revision != Revision::new(head.epoch, head.seq + 1) || head.epoch == Epoch::NONE {
             return Err(Unfit::Malformed("a change set out of place"));
         }
-        let revision = header.revision;
-        let empty = || Run { revision, changes: Vec::new(), values: Vec::new(), bytes: 0, chain: 0 };
+        let empty = || Run { changes: Vec::new(), values: Vec::new(), bytes: 0, chain: 0 };
         let run = self.run.get_or_insert_with(empty);
         run.chain = header.crc;
         match header.kind {

@@ -172,11 +172,6 @@ impl Reader {
         self.0.is_behind(1) || Log::is_pinned(&self.0.index.load(), self.0.view.load().base.meta.end)
     }
 
-    /// The log holds everything after this.
-    pub fn log_floor(&self) -> Revision {
-        self.0.index.load().floor()
-    }
-
     /// Reads whole durable records after `after` and up to `upto`, at most `max_bytes` (one record at the least).
     ///
     /// A change set may be larger than that. Then `last` stays before it, and the next call must give back `next` as

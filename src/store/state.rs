@@ -42,7 +42,6 @@ pub(super) struct State {
     db: Option<Database>,
     pages: Pages,
     file: Arc<dyn File>,
-    pub(super) name: String,
     head: Head,
 }
 
@@ -122,7 +121,7 @@ impl State {
         let file = disk.open(path, true)?;
         let (db, pages) = open_redb(file.clone(), STATE_CACHE_BYTES)?;
         let head = Head { meta, next_value: 1, confirmed: Revision::NONE, undo_bytes: 0, undo_from: 0 };
-        let mut state = Self { db: Some(db), pages, file, name: name_of(path), head };
+        let mut state = Self { db: Some(db), pages, file, head };
         let txn = state.begin()?;
         {
             txn.open_table(ENTRIES).map_err(redb_io)?;
@@ -150,7 +149,7 @@ impl State {
         })?;
         let head = head.map_err(|found| StoreError::Newer { what: name.clone(), found, known: STATE_VERSION })?;
         drop(txn);
-        Ok(Self { db: Some(db), pages, file, name, head })
+        Ok(Self { db: Some(db), pages, file, head })
     }
 
     pub(super) fn head(&self) -> &Head {

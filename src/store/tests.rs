@@ -1,5 +1,7 @@
 //! One public method after the other, on the simulated disk. What crashes do to them is in `crash`.
 
+#![allow(clippy::disallowed_methods, reason = "tests are steered by their surroundings, and measure")]
+
 mod crash;
 mod golden;
 mod size;

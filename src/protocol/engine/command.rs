@@ -63,6 +63,10 @@ impl Engine {
             self.close_all_links(now, Some(Bye::Held), "held by this node's operator");
         }
         self.links.set_held(held, now.at);
+        if self.standing == Standing::Inquiring {
+            // While the link was held nobody could answer: the peer has its whole time from now on.
+            self.since = now.at;
+        }
         self.answer(ticket, Answer::Done);
     }
 

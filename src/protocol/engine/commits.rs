@@ -79,7 +79,6 @@ impl Engine {
                 Ok(revision) if self.standing == Standing::Stalled => self.commits.withheld.push((ticket, revision)),
                 Ok(revision) => self.refuse(ticket, Refused::InDoubt { revision }),
                 Err(CommitRefusal::Guard(conflict)) => self.refuse(ticket, Refused::Guard(conflict)),
-                Err(CommitRefusal::DiskFull) => self.refuse(ticket, Refused::DiskFull),
             }
         }
     }
@@ -125,6 +124,10 @@ impl Engine {
         if self.shown != self.head.revision {
             self.shown = self.head.revision;
             self.out.push(Action::Publish { upto: self.shown });
+            if self.facts.peer.is_none() {
+                // Nobody can turn out never to have had it: what would undo it need not be kept.
+                self.out.push(Action::Confirm { upto: self.shown });
+            }
         }
     }
 

@@ -251,8 +251,6 @@ pub enum Receipt {
 pub enum CommitRefusal {
     /// A guard did not hold.
     Guard(crate::model::Conflict),
-    /// The disk is full.
-    DiskFull,
 }
 
 /// The disk did not do what it should.

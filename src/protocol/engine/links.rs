@@ -2,10 +2,10 @@
 
 use super::{Action, DialTrouble, Engine, LinkId, LinkState, Moment, Notice, Now};
 use crate::model::limits::PEER_LINKS_MAX;
-use crate::model::{Epoch, NodeId, Position};
+use crate::model::{Epoch, Position};
 use crate::protocol::alerts::{AlertKind, Trouble};
-use crate::protocol::failover::{Backoff, Standing, Turn, micros};
-use crate::protocol::wire::{Bye, Heartbeat, HeartbeatAck, Hello, Message, Refusal, RefusalKind, Role, Versions};
+use crate::protocol::failover::{Backoff, Standing, Turn};
+use crate::protocol::wire::{Bye, Hello, Message, Refusal, RefusalKind, Versions};
 
 /// Head start of a newly enrolled shadow, which knows best when it is ready.
 const FIRST_DIAL_US: u64 = 1_000_000;
@@ -435,8 +435,8 @@ impl Engine {
         if active.dialled == new.dialled {
             return hello.hello_no > before.hello_no;
         }
-        let lower_dialled = if new.dialled { self.facts.node < hello.node } else { hello.node < self.facts.node };
-        lower_dialled
+
+        if new.dialled { self.facts.node < hello.node } else { hello.node < self.facts.node }
     }
 
     /// The state of the link, and why.
@@ -473,10 +473,5 @@ impl Engine {
         if let Some(conn) = self.links.conn(link) {
             conn.hello = Some(hello);
         }
-    }
-
-    /// The node at the other end, if it has greeted.
-    pub(super) fn greeted_node(&self) -> Option<NodeId> {
-        self.links.active().and_then(|conn| conn.hello.as_ref()).map(|hello| hello.node)
     }
 }

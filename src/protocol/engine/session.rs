@@ -1,15 +1,12 @@
 //! The session on the link that counts: a source or a sink, and what they want done.
 
-use std::time::Duration;
-
 use super::meeting::Meeting;
-use super::{Action, BulkId, DiskFailure, Engine, How, LinkId, Moment, Notice, Now, Receipt, RecordsReceipt, Work};
+use super::{Action, BulkId, DiskFailure, Engine, LinkId, Moment, Now, Receipt, RecordsReceipt};
 use crate::model::limits::{LINK_BULK_WAITING_BYTES_MAX, LINK_BULK_WAITING_MAX};
 use crate::model::{History, Position, Revision};
 use crate::protocol::alerts::{AlertKind, Trouble};
-use crate::protocol::engine::batches::Purpose;
 use crate::protocol::failover::{Standing, Turn};
-use crate::protocol::replication::{Sink, SinkOut, Source, SourceOut};
+use crate::protocol::replication::{Sink, SinkOut, Source};
 use crate::protocol::wire::{Bulk, Hello, Message, Repair, Role};
 
 /// Time after which a sink whose disk failed says that it is ready again.

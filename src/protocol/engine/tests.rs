@@ -156,6 +156,7 @@ fn a_first_master_serves_once_its_era_is_durable() {
         actions,
         [
             Action::Publish { upto: at(Epoch::FIRST, 0) },
+            Action::Confirm { upto: at(Epoch::FIRST, 0) },
             role(Role::Master, true, Epoch::FIRST, "first_start"),
             timer(3_600 * SECOND + 10),
         ]
@@ -180,6 +181,7 @@ fn commits_that_wait_together_are_one_group() {
         actions,
         [
             Action::Publish { upto: at(Epoch::FIRST, 1) },
+            Action::Confirm { upto: at(Epoch::FIRST, 1) },
             Action::Answer { ticket: Ticket(1), answer },
             Action::Persist { batch: BatchId(first + 1), work: group },
             timer(3_600 * SECOND + 30),

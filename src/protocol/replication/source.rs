@@ -367,7 +367,11 @@ impl Source {
             return;
         }
         if !ground.history.contains(ground.head.revision, position.revision) {
-            // An old tail of the sink's, or nothing at all: the repair under way replaces it.
+            // An old tail of the sink's, or nothing at all: the repair under way replaces it, or is begun again where
+            // the sink's disk had stopped it.
+            if self.state == State::Troubled {
+                self.state = State::Draining { then: Need::Snapshot };
+            }
             return;
         }
         self.peer = position;

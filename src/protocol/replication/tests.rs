@@ -115,7 +115,8 @@ const SOURCE_EVENTS: [&str; 14] = [
 
 #[test]
 fn every_state_of_a_source_and_every_event() {
-    let states: [(&str, fn() -> Bench); 9] = [
+    type MakeBench = fn() -> Bench;
+    let states: [(&str, MakeBench); 9] = [
         ("live, in sync", || Bench::new(9).after(&[])),
         ("live, reading", || Bench::new(5).after(&[])),
         ("live, pushed", || Bench::new(5).after(&["pushed to the head"])),
@@ -234,6 +235,16 @@ fn a_refused_update_is_not_resent_until_there_is_a_newer_one() {
             SourceOut::PushRecords { after: at(5), max_bytes: crate::model::limits::PUSH_STEP_BYTES },
         ]
     );
+}
+
+#[test]
+fn a_disk_that_works_again_is_repaired_whatever_it_holds() {
+    let mut bench = Bench::blank().after(&["opened", "disk trouble"]);
+    let foreign = Position { revision: Revision::new(Epoch::new(7, 7), 3), digest: Digest::ZERO };
+    let ground = Ground { head: bench.head, log_floor: at(2), history: &bench.history };
+    let ack = Message::Ack { position: foreign, received: 0 };
+    bench.source.message(ground, &ack, Moment(2_000), &mut bench.out);
+    assert_eq!(bench.out, [SourceOut::OpenSnapshot { transfer: 2 }]);
 }
 
 #[test]

@@ -78,6 +78,7 @@ impl FrameDecoder {
         &mut self.buffer
     }
 
+    #[cfg(any(fuzzing, test))]
     /// Appends received bytes.
     pub fn push(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
@@ -110,6 +111,7 @@ impl FrameDecoder {
         Ok(Some(Frame { kind: header.kind, payload: self.buffer.split_to(header.bytes).freeze() }))
     }
 
+    #[cfg(any(fuzzing, test))]
     /// Whether the stream may end here: it is not in the middle of a frame.
     pub fn at_boundary(&self) -> bool {
         self.header.is_none() && self.buffer.is_empty() && self.failed.is_none()

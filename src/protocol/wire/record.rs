@@ -6,7 +6,11 @@
 //! A change set is a run `[chunk | part]* change-set` of records with the same revision; nothing of it counts before
 //! its last record. An era is a record of its own and consumes no `seq`.
 
+mod input;
+
 use std::fmt;
+
+use input::Input;
 
 use crate::model::limits::{CHANGES_MAX, CHUNK_BYTES, RECORD_BYTES_MAX, VALUE_BYTES_MAX, VALUE_INLINE_BYTES_MAX};
 use crate::model::{Digest, EntryHash, Epoch, Key, NodeId, Revision};
@@ -14,6 +18,7 @@ use crate::model::{Digest, EntryHash, Epoch, Key, NodeId, Revision};
 /// Bytes of a record's header.
 pub const HEADER_BYTES: usize = 36;
 /// Bytes of the largest record with its header.
+#[cfg(test)]
 pub const RECORD_FRAME_BYTES_MAX: usize = HEADER_BYTES + RECORD_BYTES_MAX;
 /// Newest version of the record format that this program writes and reads.
 pub const RECORD_VERSION: u8 = 1;
@@ -417,94 +422,6 @@ fn is_large(bytes: u64) -> bool {
 fn put_key(out: &mut Vec<u8>, key: &Key) {
     out.extend_from_slice(&(key.as_bytes().len() as u16).to_le_bytes());
     out.extend_from_slice(key.as_bytes());
-}
-
-/// What is left to read.
-struct Input<'a>(&'a [u8]);
-
-impl<'a> Input<'a> {
-    fn take(&mut self, bytes: usize) -> Result<&'a [u8], BadRecord> {
-        let (taken, rest) = self.0.split_at_checked(bytes).ok_or(BadRecord::Payload)?;
-        self.0 = rest;
-        Ok(taken)
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], BadRecord> {
-        self.take(N)?.try_into().map_err(|_| BadRecord::Payload)
-    }
-
-    fn u8(&mut self) -> Result<u8, BadRecord> {
-        self.array().map(u8::from_le_bytes)
-    }
-
-    fn u16(&mut self) -> Result<u16, BadRecord> {
-        self.array().map(u16::from_le_bytes)
-    }
-
-    fn u32(&mut self) -> Result<u32, BadRecord> {
-        self.array().map(u32::from_le_bytes)
-    }
-
-    fn u64(&mut self) -> Result<u64, BadRecord> {
-        self.array().map(u64::from_le_bytes)
-    }
-
-    fn flag(&mut self) -> Result<bool, BadRecord> {
-        match self.u8()? {
-            0 => Ok(false),
-            1 => Ok(true),
-            _ => Err(BadRecord::Payload),
-        }
-    }
-
-    fn key(&mut self) -> Result<Key, BadRecord> {
-        let bytes = self.u16()?;
-        let text = std::str::from_utf8(self.take(usize::from(bytes))?).map_err(|_| BadRecord::Payload)?;
-        Key::new(text).map_err(|_| BadRecord::Payload)
-    }
-
-    fn inline(&mut self) -> Result<&'a [u8], BadRecord> {
-        let bytes = self.u32()? as usize;
-        if bytes > VALUE_INLINE_BYTES_MAX {
-            return Err(BadRecord::Payload);
-        }
-        self.take(bytes)
-    }
-
-    fn large(&mut self) -> Result<u64, BadRecord> {
-        let bytes = self.u64()?;
-        if is_large(bytes) { Ok(bytes) } else { Err(BadRecord::Payload) }
-    }
-
-    fn change(&mut self) -> Result<RecordChange<'a>, BadRecord> {
-        let kind = self.u8()?;
-        let key = self.key()?;
-        match kind {
-            0 => Ok(RecordChange::Delete { key }),
-            1 | 2 => Ok(RecordChange::Put { key, value: self.inline()?, secret: kind == 2 }),
-            3 | 4 => {
-                let (bytes, index) = (self.large()?, self.u32()?);
-                Ok(RecordChange::Large { key, bytes, index, hash: EntryHash(self.array()?), secret: kind == 4 })
-            }
-            _ => Err(BadRecord::Payload),
-        }
-    }
-
-    fn item(&mut self) -> Result<Item<'a>, BadRecord> {
-        let kind = self.u8()?;
-        match kind {
-            1 | 2 => Ok(Item::Entry { key: self.key()?, value: self.inline()?, secret: kind == 2 }),
-            3 | 4 => Ok(Item::Large { key: self.key()?, bytes: self.large()?, secret: kind == 4 }),
-            5 => {
-                let bytes = self.inline()?;
-                if bytes.is_empty() || bytes.len() > CHUNK_BYTES {
-                    return Err(BadRecord::Payload);
-                }
-                Ok(Item::Chunk(bytes))
-            }
-            _ => Err(BadRecord::Payload),
-        }
-    }
 }
 
 impl fmt::Debug for RecordChange<'_> {

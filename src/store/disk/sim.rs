@@ -132,11 +132,6 @@ impl SimDisk {
         self.inner().stopped
     }
 
-    /// How many syncs of files there were.
-    pub fn syncs(&self) -> u64 {
-        self.inner().syncs
-    }
-
     /// The power fails: what was not synced goes the way of `cut`, all handles and locks are dead.
     pub fn cut_power(&self, cut: PowerCut) {
         self.inner().cut_power(cut);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use super::random::mix;
-use crate::model::{Conflict, Digest, Era, History, Key, NodeId, Position, Revision};
+use crate::model::{Conflict, Digest, Era, History, NodeId, Position, Revision};
 use crate::protocol::engine::{CommitRefusal, DiskFailure, Facts, Receipt, RecordsReceipt, Ticket};
 use crate::protocol::wire::SnapshotHeader;
 
@@ -292,15 +292,7 @@ impl Disk {
             return Err(DiskFailure { full: false, reason: "the store is closed".into() });
         }
         if self.full && !matches!(job, Job::Reopen) {
-            return match job {
-                // A group that finds no room is refused one by one.
-                Job::Commits(sets, _) => Ok(Receipt::Commits {
-                    verdicts: sets.into_iter().map(|(ticket, _)| (ticket, Err(CommitRefusal::DiskFull))).collect(),
-                    head: self.head.position,
-                    log_floor: self.floor.position.revision,
-                }),
-                _ => Err(DiskFailure { full: true, reason: "no space left on device".into() }),
-            };
+            return Err(DiskFailure { full: true, reason: "no space left on device".into() });
         }
         Ok(self.done(job, accepts, made))
     }
@@ -366,11 +358,8 @@ impl Disk {
 
     fn commit(&mut self, change: Change, made: &mut Vec<Record>) -> Result<Revision, CommitRefusal> {
         if change.guarded && !self.head.state.entries.contains_key(&change.key) {
-            let key = Key::new(format!("k{}", change.key));
-            return Err(match key {
-                Ok(key) => CommitRefusal::Guard(Conflict::Key { key }),
-                Err(_) => CommitRefusal::DiskFull,
-            });
+            let (expected, head) = (Revision::NONE, self.head.position.revision);
+            return Err(CommitRefusal::Guard(Conflict::Head { expected, head }));
         }
         self.append(Content::Set(change), made);
         self.unconfirmed.push((self.head.position.revision, change.id));
