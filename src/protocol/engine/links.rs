@@ -154,11 +154,6 @@ impl Links {
         self.conns.iter_mut().for_each(|conn| conn.heard = at);
     }
 
-    /// The host does not allow a takeover; the reason is kept for status.
-    pub(super) fn refuse_takeover(&mut self, reason: String) {
-        self.down_reason = reason;
-    }
-
     /// The peer says where it stands.
     pub(super) fn peer_at(&mut self, position: Position) {
         self.peer_position = Some(position);

@@ -281,7 +281,8 @@ impl Engine {
         if allowed {
             return self.turn(now, Turn::HostAllows, "takeover");
         }
-        self.links.refuse_takeover(reason);
+        let message = format!("the master is silent, and the host does not allow this node to take over: {reason}");
+        self.raise(now, Trouble::new(AlertKind::ShadowLost, super::trouble::PEER, message));
         self.retry_at = Moment(now.at.0 + self.timing.delay_us);
         self.turn(now, Turn::HostRefuses, "host_refused");
     }

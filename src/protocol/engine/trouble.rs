@@ -149,9 +149,7 @@ impl Engine {
     pub(super) fn recovered(&mut self, now: Now, how: How) {
         self.trouble.lost = false;
         self.trouble.counted_seq = self.trouble.counted_seq.max(self.head.revision.seq);
-        let ended = self.clear(|alert| {
-            alert.kind.ends_in_sync() || (alert.kind == AlertKind::DiskTrouble && alert.subject == PEER)
-        });
+        let ended = self.clear(ends_in_sync);
         let Some(first_ms) = ended.iter().map(|alert| alert.first_ms).min() else { return };
         let seconds = now.wall_ms.saturating_sub(first_ms) / 1_000;
         let parts: Vec<String> = ended.iter().map(story).collect();
@@ -163,7 +161,7 @@ impl Engine {
     /// On the shadow: it is in sync, what concerned the link or an earlier role is over.
     pub(super) fn shadow_recovered(&mut self, _now: Now) {
         self.trouble.lost = false;
-        self.clear(|alert| alert.kind.ends_in_sync());
+        self.clear(ends_in_sync);
     }
 
     pub(super) fn digest_mismatch(&mut self, now: Now, theirs: Position) {
@@ -236,6 +234,12 @@ impl Engine {
         let message = format!("the certificate of {subject} ends in {days} days");
         self.raise(now, Trouble::new(AlertKind::CertificateExpiring, subject, message));
     }
+}
+
+/// Whether this trouble is over when the pair is in sync: what concerned the peer, but not what it left behind here.
+fn ends_in_sync(alert: &Alert) -> bool {
+    let of_peer = matches!(alert.kind, AlertKind::DiskTrouble | AlertKind::Diverged) && alert.subject == PEER;
+    alert.kind.ends_in_sync() || of_peer
 }
 
 /// What one ended alert was, in a few words.
