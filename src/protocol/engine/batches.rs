@@ -229,12 +229,9 @@ impl Engine {
                 self.retry_at = retry_at;
                 self.era_failed(now);
             }
-            Purpose::Yielded | Purpose::Quarantine => {
-                self.retry_at = retry_at;
-                self.yield_failed();
-            }
+            // Without the quarantine there is no yielding: it is tried again, and meanwhile nothing is served.
+            Purpose::Yielded | Purpose::Quarantine | Purpose::Reopen => self.retry_at = retry_at,
             Purpose::Sink => self.sink_failed(now, failure),
-            Purpose::Reopen => self.retry_at = retry_at,
         }
         if !failure.full {
             self.turn(now, Turn::StoreFailed, "disk_trouble");

@@ -260,9 +260,6 @@ impl Engine {
         self.close_all_links(now, None, "this node is the shadow now");
     }
 
-    /// Without the quarantine there is no yielding: it is tried again, and meanwhile nothing is served.
-    pub(super) fn yield_failed(&mut self) {}
-
     pub(super) fn reopened(&mut self, now: Now) {
         self.shown = self.shown.min(self.head.revision);
         self.publish_head();
@@ -384,6 +381,7 @@ impl Engine {
         self.answer(ticket, Answer::Done);
         self.out.push(Action::Stop);
         self.stopping = None;
+        // Nothing is left to be done: like a store that is never opened again.
         self.standing = Standing::Broken;
         self.retry_at = Moment(u64::MAX);
         self.reason = "stopped";
