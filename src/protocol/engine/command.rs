@@ -20,7 +20,7 @@ impl Engine {
             Command::Disconnect => self.hold(now, ticket, true),
             Command::Reconnect => self.hold(now, ticket, false),
             Command::Resync => self.resync(ticket),
-            Command::Reset => self.reset(now, ticket),
+            Command::Reset => self.reset(ticket),
             Command::Acknowledge { alert } => self.acknowledge(ticket, alert),
             Command::TakeOver { accept_loss } => self.take_over(now, ticket, accept_loss),
             Command::Shutdown => self.stopping = Some(ticket),
@@ -84,7 +84,7 @@ impl Engine {
         self.answer(ticket, Answer::Done);
     }
 
-    fn reset(&mut self, now: Now, ticket: Ticket) {
+    fn reset(&mut self, ticket: Ticket) {
         if self.links.any() {
             return self.refuse(ticket, Refused::PeerConnected);
         }
@@ -99,7 +99,6 @@ impl Engine {
         }
         self.links.forget_peer();
         self.troubles_of_new_peer();
-        let _ = now;
         self.done_when_durable(ticket);
     }
 

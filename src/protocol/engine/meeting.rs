@@ -49,7 +49,7 @@ impl Engine {
             meeting => {
                 self.greeted(link, hello.clone());
                 self.activate(now, link);
-                self.learn_peer(now, &hello);
+                self.learn_peer(&hello);
                 self.links.peer_at(hello.position);
                 self.meet(now, meeting, hello);
             }
@@ -150,7 +150,7 @@ impl Engine {
     }
 
     /// What is worth remembering of the peer.
-    fn learn_peer(&mut self, now: Now, hello: &Hello) {
+    fn learn_peer(&mut self, hello: &Hello) {
         let Some(peer) = &mut self.facts.peer else { return };
         let before = (peer.name.clone(), peer.address.clone(), peer.takeover_delay_ms);
         peer.name = hello.name.clone();
@@ -159,7 +159,6 @@ impl Engine {
         if before != (peer.name.clone(), peer.address.clone(), peer.takeover_delay_ms) {
             self.facts_changed([]);
         }
-        let _ = now;
     }
 
     fn meet(&mut self, now: Now, meeting: Meeting, hello: Box<Hello>) {
