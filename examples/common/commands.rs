@@ -68,7 +68,7 @@ fn parse_words(name: &str, rest: Option<&[u8]>) -> Result<Command, Refusal> {
         ("get", [key]) => Command::Get { key: (*key).into() },
         ("list", []) => Command::List { prefix: String::new() },
         ("list", [prefix]) => Command::List { prefix: (*prefix).into() },
-        ("load", [count, size]) => load(count, size, "load/")?,
+        ("load", [count, size]) => load(count, size, "")?,
         ("load", [count, size, prefix]) => load(count, size, prefix)?,
         ("ack", [alert]) => Command::Ack { alert: number(alert)? },
         ("token", []) => Command::Token { life: None },

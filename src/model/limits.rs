@@ -105,8 +105,8 @@ pub const CERTIFICATE_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 3600)
 /// Life of a join token when none is named.
 pub const TOKEN_LIFE_DEFAULT: Duration = Duration::from_secs(15 * 60);
 
-/// Bytes of one log segment, preallocated.
-pub const SEGMENT_BYTES: u64 = 16 * MIB as u64;
+/// Bytes of one log segment, preallocated. A staged copy preallocates another one, and both fit a small disk.
+pub const SEGMENT_BYTES: u64 = 4 * MIB as u64;
 /// Bytes of a log segment at the least: where the log is bounded below four segments, segments are a quarter of its bound.
 pub const SEGMENT_BYTES_MIN: u64 = 64 * KIB as u64;
 /// Bytes of log records that are read or written with one call to the system.

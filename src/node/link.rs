@@ -31,6 +31,9 @@ pub enum LinkError {
     /// The peer does not read.
     #[error("the peer does not take control messages: {LINK_CONTROL_QUEUE_MAX} wait")]
     Stuck,
+    /// The connection has ended, and the word of it is under way.
+    #[error("the connection ended")]
+    Over,
     /// The engine asked for more pushes than a link can hold.
     #[error("more than {LINK_PUSHES_MAX} pushes wait")]
     Pushes,
@@ -107,7 +110,10 @@ impl Link {
     /// Queues a control message; never waits.
     pub fn send(&self, message: &Message) -> Result<(), LinkError> {
         let frame = encode(message)?;
-        self.control.try_send(frame).map_err(|_| LinkError::Stuck)
+        self.control.try_send(frame).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => LinkError::Stuck,
+            mpsc::error::TrySendError::Closed(_) => LinkError::Over,
+        })
     }
 
     /// Queues a push; never waits.

@@ -28,6 +28,7 @@ mod heartbeat;
 mod links;
 mod mastership;
 mod meeting;
+mod mutants;
 mod options;
 mod session;
 mod status;
@@ -48,6 +49,7 @@ pub use action::*;
 pub use event::*;
 pub use facts::*;
 pub use frozen::{decode_facts, encode_facts};
+pub use mutants::Mutant;
 pub use options::*;
 pub use status::*;
 
@@ -114,10 +116,16 @@ pub struct Engine {
     /// The timer that was set.
     due: Option<Moment>,
     question: u64,
+    /// Operators who wait for this node to be master.
+    promised: Vec<Ticket>,
+    /// Recovery had found damage: what was here before may not be known any more.
+    damaged: bool,
     stopping: Option<Ticket>,
     enrolling: Option<(u64, Peer, Option<TokenFacts>)>,
     told: mastership::Told,
     out: Vec<Action>,
+    #[cfg(test)]
+    mutant: Option<Mutant>,
 }
 
 impl Engine {
@@ -151,10 +159,14 @@ impl Engine {
             trouble: trouble::Troubles::default(),
             due: None,
             question: 0,
+            promised: Vec::new(),
+            damaged: start.damage.is_some(),
             stopping: None,
             enrolling: None,
             told: mastership::Told::default(),
             out: Vec::new(),
+            #[cfg(test)]
+            mutant: None,
         };
         engine.trouble_at_start(now, start.damage);
         engine.advance(now);

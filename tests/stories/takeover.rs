@@ -99,7 +99,7 @@ fn a_shadow_that_never_synced_does_not_take_over_and_says_why() {
     assert_eq!((&status["role"], &status["serving"]), (&"shadow".into(), &false.into()));
     assert_eq!(status["takeover"]["able"], false);
     assert!(!status["takeover"]["why_not"].as_array().unwrap().is_empty(), "{status}");
-    shadow.refused("take-over", "incomplete");
+    shadow.refused("take-over", "loss");
     master.start_again();
     wire.slow(0);
     wire.leads_to(&master.listen());

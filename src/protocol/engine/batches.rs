@@ -76,6 +76,7 @@ impl Engine {
 
     /// Opens an era as soon as nothing is in flight.
     pub(super) fn persist_era(&mut self, epoch: Epoch) {
+        self.batches.waiting.retain(|(_, purpose)| !matches!(purpose, Purpose::Quarantine));
         self.batches.era = Some(epoch);
     }
 
@@ -101,6 +102,10 @@ impl Engine {
             return;
         }
         if let Some(epoch) = self.batches.era.take() {
+            let takeover = self.standing == Standing::Promoting && self.reason == "takeover";
+            if takeover && !self.may_still_take_over(now) {
+                return self.era_failed(now);
+            }
             self.drop_sink_work();
             let work = self.era_work(epoch);
             return self.start_batch(work, Purpose::Era);

@@ -63,7 +63,7 @@ impl Engine {
             self.close_all_links(now, Some(Bye::Held), "held by this node's operator");
         }
         self.links.set_held(held, now.at);
-        if self.standing == Standing::Inquiring {
+        if matches!(self.standing, Standing::Inquiring | Standing::Stalled) {
             // While the link was held nobody could answer: the peer has its whole time from now on.
             self.since = now.at;
         }

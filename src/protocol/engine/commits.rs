@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Action, Answer, CommitRefusal, DiskFailure, Engine, Now, Refused, Ticket};
+use super::{Action, Answer, CommitRefusal, DiskFailure, Engine, Mutant, Now, Refused, Ticket};
 use crate::model::Revision;
 use crate::model::limits::{COMMIT_QUEUE_BYTES_MAX, COMMIT_QUEUE_MAX, GROUP_BYTES_MAX, GROUP_CHANGE_SETS_MAX};
 use crate::protocol::failover::Standing;
@@ -87,6 +87,10 @@ impl Engine {
     pub(super) fn commits_failed(&mut self, tickets: &[Ticket], failure: &DiskFailure) {
         for (ticket, seq) in tickets.iter().zip(self.head.revision.seq + 1..) {
             let revision = Revision::new(self.head.revision.epoch, seq);
+            if self.makes(Mutant::AcknowledgesFailure) {
+                self.answer(*ticket, Answer::Committed { revision, replicated: false });
+                continue;
+            }
             let refused = if failure.full { Refused::DiskFull } else { Refused::InDoubt { revision } };
             self.refuse(*ticket, refused);
         }

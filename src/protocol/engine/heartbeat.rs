@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::links::Conn;
-use super::{Action, Engine, LinkId, Moment, Now};
+use super::{Action, Engine, LinkId, Moment, Mutant, Now};
 use crate::protocol::failover::{Standing, Turn, micros};
 use crate::protocol::wire::{Heartbeat, HeartbeatAck, Message, Role};
 
@@ -35,6 +35,9 @@ impl Engine {
 
     fn dial(&mut self, now: Now) {
         let links = &self.links;
+        if links.was_up() && self.makes(Mutant::NeverRedials) {
+            return;
+        }
         let wanted = !links.dialling && !links.held && !links.any() && links.dial_at <= now.at;
         let Some(peer) = self.facts.peer.as_ref().filter(|_| wanted && !self.facts.detached) else { return };
         let left_us = match self.standing {
@@ -48,6 +51,7 @@ impl Engine {
         let within = self.options.connect_timeout.min(Duration::from_micros(left_us));
         self.out.push(Action::Dial { address: peer.address.clone(), within });
         self.links.dialling = true;
+        self.links.dialled_at = now.at;
     }
 
     fn beat(&mut self, now: Now) {

@@ -17,6 +17,10 @@ pub(super) struct Links {
     pub(super) active: Option<LinkId>,
     pub(super) dialling: bool,
     pub(super) dial_at: Moment,
+    /// When the last dial began.
+    pub(super) dialled_at: Moment,
+    /// The peer was met as a master that outranks this one.
+    outranked: bool,
     pub(super) backoff: Backoff,
     hello_no: u64,
     /// An operator of this node holds the link.
@@ -71,6 +75,8 @@ impl Links {
             active: None,
             dialling: false,
             dial_at: at,
+            dialled_at: at,
+            outranked: false,
             backoff: Backoff::default(),
             hello_no: 0,
             held: false,
@@ -97,6 +103,15 @@ impl Links {
 
     pub(super) fn is_held(&self) -> bool {
         self.held || self.held_by_peer
+    }
+
+    /// Whether the peer was last met as a master that outranks this one.
+    pub(super) fn is_outranked(&self) -> bool {
+        self.outranked
+    }
+
+    pub(super) fn outranked_by_peer(&mut self, outranked: bool) {
+        self.outranked = outranked;
     }
 
     pub(super) fn any(&self) -> bool {
@@ -162,6 +177,8 @@ impl Links {
     pub(super) fn forget_peer(&mut self) {
         self.peer_position = None;
         self.last_heard = None;
+        self.round_trip_us = None;
+        self.outranked = false;
         self.refusal = None;
         self.held = false;
         self.held_by_peer = false;
@@ -209,6 +226,7 @@ impl Engine {
             && let Some(oldest) = self.links.conns.iter().map(|conn| conn.id).find(|id| !self.links.is_active(*id))
         {
             self.close(oldest, None);
+            self.drop_conn(now, oldest, "too many links");
         }
         self.links.conns.push(Conn {
             id: link,
@@ -303,7 +321,12 @@ impl Engine {
         } else {
             self.links.down_reason = reason;
         }
-        self.turn(now, Turn::Confirmed, "peer_unreachable");
+        if self.standing == Standing::Stalled && self.links.dialled_at < self.since {
+            // Dialled before this node stood still: it says nothing of the time since.
+            self.links.dial_at = now.at;
+        } else {
+            self.turn(now, Turn::Confirmed, "peer_unreachable");
+        }
     }
 
     /// One side refuses the other.

@@ -1,11 +1,11 @@
 //! The standing of the node: what turns it, and what entering one asks for.
 
-use super::{Action, Answer, Engine, LinkState, Moment, Notice, Now, Refused, Work};
+use super::{Action, Answer, Engine, LinkState, Moment, Mutant, Notice, Now, Refused, Work};
 use crate::model::{Epoch, Era, Relation, Revision};
 use crate::protocol::alerts::{AlertKind, Trouble};
 use crate::protocol::engine::Failover;
 use crate::protocol::engine::batches::Purpose;
-use crate::protocol::failover::{Candidate, Standing, Turn, held_down};
+use crate::protocol::failover::{Candidate, Standing, Turn, held_down, micros};
 use crate::protocol::wire::{Bye, RefusalKind, Role};
 
 /// What the host was told last.
@@ -27,7 +27,7 @@ impl Engine {
             Standing::Promoting => {
                 self.facts.takeovers_ms.retain(|at| now.wall_ms.saturating_sub(*at) < 24 * 3_600_000);
                 self.facts.takeovers_ms.push(now.wall_ms);
-                self.persist_era(self.epoch().promoted(now.random));
+                self.persist_era(self.epoch().max(self.links.highest_seen()).promoted(now.random));
             }
             Standing::Serving if before == Standing::Stalled => self.release_withheld(),
             Standing::Serving => self.publish_head(),
@@ -43,6 +43,19 @@ impl Engine {
                 self.drop_waiting_work();
             }
             Standing::Inquiring | Standing::Following | Standing::TakingTail => {}
+        }
+        self.keep_promises(next);
+    }
+
+    /// An operator's take-over is answered when this node holds mastership, or will not.
+    fn keep_promises(&mut self, standing: Standing) {
+        let answer = match standing {
+            Standing::Serving => Answer::Done,
+            Standing::Opening | Standing::Promoting | Standing::AskingHost | Standing::Stalled => return,
+            _ => Answer::Refused(Refused::Disk { reason: "the new era could not be stored".to_owned() }),
+        };
+        for ticket in std::mem::take(&mut self.promised) {
+            self.answer(ticket, answer.clone());
         }
     }
 
@@ -60,6 +73,7 @@ impl Engine {
             Standing::Inquiring if now.at >= self.retry_at => self.advance_inquiry(now),
             Standing::TakingTail => self.advance_answer(now),
             Standing::Yielding => self.advance_yield(now),
+            Standing::Stalled if self.nobody_answers(now) => self.turn(now, Turn::Confirmed, "peer_unreachable"),
             Standing::Following => self.advance_watch(now),
             _ => {}
         }
@@ -77,7 +91,8 @@ impl Engine {
         let waited_us = now.at.0.saturating_sub(self.since.0);
         let delay_us = peer.takeover_delay_ms.saturating_mul(1_000).max(self.timing.delay_us);
         let automatic = self.options.failover == Failover::Automatic;
-        if automatic && waited_us >= delay_us && self.links.active().is_none() && !self.links.is_held() {
+        let free = !self.links.is_outranked();
+        if automatic && free && waited_us >= delay_us && self.links.active().is_none() && !self.links.is_held() {
             let message = "the peer was silent when this master started, so it serves without having asked it: \
                            if the peer has taken over behind a cut cable, there are two masters until they meet";
             self.raise(now, Trouble::new(AlertKind::ShadowLost, super::trouble::PEER, message));
@@ -87,15 +102,27 @@ impl Engine {
 
     /// The peer has answered: what follows from it is done, and tried again where it failed.
     fn advance_answer(&mut self, now: Now) {
-        if let Some(turn) = self.session.answer_of_peer() {
+        let answer = self.session.answer_of_peer();
+        // A damaged copy does not become the configuration by itself, not even where nobody has a better one.
+        if let Some(turn) = answer.filter(|turn| self.facts.complete || *turn != Turn::PeerFollows) {
             self.turn(now, turn, "peer_answered");
         }
     }
 
+    /// Whether a master that was stopped has nobody left to ask: a peer that keeps closing or refusing the link for as
+    /// long as a takeover and a dial take does not act as master, or it would have said so.
+    fn nobody_answers(&self, now: Now) -> bool {
+        self.facts.peer.is_none()
+            || (self.links.active().is_none() && !self.links.is_held() && now.at >= self.stall_deadline())
+    }
+
+    fn stall_deadline(&self) -> Moment {
+        Moment(self.since.0 + self.timing.delay_us + micros(self.options.connect_timeout))
+    }
+
     fn advance_watch(&mut self, now: Now) {
-        let silent = self.links.silence_us(now.at).is_some_and(|us| us >= self.timing.delay_us);
         let ready = now.at >= self.retry_at && self.batches.is_idle();
-        if silent && ready && self.candidate(now.wall_ms).why_not().is_empty() {
+        if ready && self.may_still_take_over(now) {
             self.turn(now, Turn::Silence, "takeover");
         }
     }
@@ -104,6 +131,7 @@ impl Engine {
     pub(super) fn standing_deadline(&self) -> Option<Moment> {
         match self.standing {
             Standing::Broken | Standing::Yielding => Some(self.retry_at),
+            Standing::Stalled => Some(self.stall_deadline()),
             Standing::Inquiring => {
                 let peer_us = self.facts.peer.as_ref().map_or(0, |peer| peer.takeover_delay_ms.saturating_mul(1_000));
                 let silent = Moment(self.since.0.saturating_add(peer_us.max(self.timing.delay_us)));
@@ -123,13 +151,16 @@ impl Engine {
             shadow: !self.standing.is_master() && self.standing != Standing::Yielding,
             enrolled: self.facts.peer.is_some() && !self.facts.detached,
             manual: self.options.failover == Failover::Manual,
-            complete: self.facts.complete,
+            complete: self.facts.complete || self.makes(Mutant::IncompleteTakesOver),
             syncing: self.session.lacks(),
             contact: self.links.last_heard().is_some(),
             held: self.links.is_held(),
             hold_down: held_down(&self.facts.takeovers_ms, self.options.hold_down, wall_ms),
             broken: self.standing == Standing::Broken,
-            refused: self.links.refusal().is_some_and(|refusal| refusal.alive),
+            refused: self
+                .links
+                .refusal()
+                .is_some_and(|refusal| refusal.alive && refusal.kind != Some(RefusalKind::Protest)),
         }
     }
 
@@ -150,7 +181,8 @@ impl Engine {
     }
 
     fn epoch_after_restart(&self, now: Now) -> Epoch {
-        let first = self.history.eras().is_empty() && self.facts.epoch == Epoch::FIRST;
+        let untouched = self.history.eras().is_empty() && !self.damaged;
+        let first = untouched && self.facts.epoch == Epoch::FIRST;
         if first { Epoch::FIRST } else { self.epoch().max(self.links.highest_seen()).restarted(now.random) }
     }
 
@@ -160,6 +192,8 @@ impl Engine {
         facts.role = Role::Master;
         facts.complete = true;
         facts.epoch = epoch;
+        facts.detached = false;
+        self.facts.detached = false;
         self.facts.epoch = epoch;
         let era = Era { epoch, first_seq: self.head.revision.seq + 1, node: self.facts.node };
         Work::Era { facts: Box::new(facts), era }
@@ -196,7 +230,17 @@ impl Engine {
             self.facts.takeovers_ms.pop();
             self.facts_changed([]);
         }
+        if self.session.is_sink() {
+            // Work of the sink was dropped for the era: the hellos are said again.
+            self.close_all_links(now, None, "the takeover was given up");
+        }
         self.turn(now, Turn::EraFailed, "disk_trouble");
+    }
+
+    /// Whether what led to a takeover still holds: much may have happened while the host or the disk was asked.
+    pub(super) fn may_still_take_over(&self, now: Now) -> bool {
+        let silent = self.links.silence_us(now.at).is_some_and(|us| us >= self.timing.delay_us);
+        silent && self.candidate(now.wall_ms).why_not().is_empty()
     }
 
     /// The master was heard again before anything of this node's own promotion was written.
@@ -211,9 +255,11 @@ impl Engine {
         if !self.batches.is_idle() || now.at < self.retry_at {
             return;
         }
-        let Some(winner) = self.session.winner() else {
+        if self.makes(Mutant::ForgetsQuarantine) {
+            self.facts.complete = false;
             return self.persist_yield();
-        };
+        }
+        let Some(winner) = self.session.winner() else { return self.persist_yield() };
         match self.relation(winner) {
             Relation::Same | Relation::Ahead => self.persist_yield(),
             Relation::Behind => self.quarantine(winner.position.revision),
@@ -275,6 +321,9 @@ impl Engine {
         if question != self.question || self.standing != Standing::AskingHost {
             return;
         }
+        if self.stopping.is_some() || !self.may_still_take_over(now) {
+            return self.turn(now, Turn::MasterHeard, "master_heard");
+        }
         if allowed {
             return self.turn(now, Turn::HostAllows, "takeover");
         }
@@ -288,16 +337,15 @@ impl Engine {
     pub(super) fn take_over(&mut self, now: Now, ticket: super::Ticket, accept_loss: bool) {
         match self.standing {
             // A master that was stopped learns by itself, and at once, whether it still is one.
-            Standing::Serving | Standing::Stalled | Standing::Opening | Standing::Promoting => {
-                self.answer(ticket, Answer::Done);
-            }
+            Standing::Serving | Standing::Stalled => self.answer(ticket, Answer::Done),
+            Standing::Opening | Standing::Promoting => self.promised.push(ticket),
             Standing::Inquiring | Standing::TakingTail => {
                 if !self.facts.complete && !accept_loss {
                     return self.refuse(ticket, Refused::Incomplete);
                 }
                 self.facts.complete = true;
+                self.promised.push(ticket);
                 self.turn(now, Turn::OperatorTakesOver, "operator");
-                self.answer(ticket, Answer::Done);
             }
             Standing::Following | Standing::AskingHost => self.promote_by_operator(now, ticket, accept_loss),
             Standing::Yielding => self.refuse(ticket, Refused::Loss { missing: None }),
@@ -306,9 +354,6 @@ impl Engine {
     }
 
     fn promote_by_operator(&mut self, now: Now, ticket: super::Ticket, accept_loss: bool) {
-        if self.head.revision == Revision::NONE || (!self.facts.complete && !accept_loss) {
-            return self.refuse(ticket, Refused::Incomplete);
-        }
         if !accept_loss && !self.in_sync() {
             let known = self.links.peer_position().map(|position| position.revision);
             let own = self.head.revision;
@@ -316,8 +361,8 @@ impl Engine {
             let first = |to: Revision| Revision::new(to.epoch, own.seq + 1);
             return self.refuse(ticket, Refused::Loss { missing: missing.map(|to| (first(to), to)) });
         }
+        self.promised.push(ticket);
         self.turn(now, Turn::OperatorTakesOver, "operator");
-        self.answer(ticket, Answer::Done);
     }
 
     /// Tells the host what changed.

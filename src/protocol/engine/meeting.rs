@@ -1,6 +1,6 @@
 //! Two nodes meet: who refuses, who leads, who follows, who yields.
 
-use super::{Engine, LinkId, Now};
+use super::{Engine, LinkId, Mutant, Now};
 use crate::model::limits::TERMS_AHEAD_MAX;
 use crate::model::{Epoch, Relation, Revision};
 use crate::protocol::alerts::{AlertKind, Trouble};
@@ -162,9 +162,15 @@ impl Engine {
     }
 
     fn meet(&mut self, now: Now, meeting: Meeting, hello: Box<Hello>) {
+        self.links.outranked_by_peer(meeting == Meeting::Yield);
         match meeting {
             // A hello may have waited in a buffer while this node stood still: only an answer counts.
-            Meeting::Lead => self.ask_peer(now),
+            Meeting::Lead => {
+                self.ask_peer(now);
+                if self.makes(Mutant::HelloConfirms) {
+                    self.turn(now, Turn::Confirmed, "confirmed");
+                }
+            }
             Meeting::TakeTail => self.turn(now, Turn::PeerAhead, "peer_ahead"),
             Meeting::Follow => {
                 self.turn(now, Turn::MasterHeard, "master_heard");
@@ -172,7 +178,7 @@ impl Engine {
             }
             Meeting::Yield => self.meet_winner(now, &hello),
             Meeting::PeerYields => {
-                if hello.serving || self.standing == Standing::Serving {
+                if hello.serving && self.standing == Standing::Serving {
                     self.two_masters(now, &hello, "stays");
                 }
             }
@@ -193,6 +199,10 @@ impl Engine {
     }
 
     fn two_masters(&mut self, now: Now, hello: &Hello, verdict: &str) {
+        // Two connections may cross: one meeting all the same.
+        if self.trouble.is_known_rival(hello.run, hello.epoch) {
+            return;
+        }
         let message = format!(
             "two masters met: this node at epoch {} and the peer at {}; this node {verdict}. What the one that yields \
              committed alone is kept on it in quarantine",

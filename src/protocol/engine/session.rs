@@ -1,7 +1,7 @@
 //! The session on the link that counts: a source or a sink, and what they want done.
 
 use super::meeting::Meeting;
-use super::{Action, BulkId, DiskFailure, Engine, LinkId, Moment, Now, Receipt, RecordsReceipt};
+use super::{Action, BulkId, DiskFailure, Engine, LinkId, Moment, Mutant, Now, Receipt, RecordsReceipt};
 use crate::model::limits::{LINK_BULK_WAITING_BYTES_MAX, LINK_BULK_WAITING_MAX};
 use crate::model::{History, Position, Revision};
 use crate::protocol::alerts::{AlertKind, Trouble};
@@ -117,6 +117,11 @@ impl Session {
         self.source.as_ref().map(Source::peer)
     }
 
+    /// Whether this node is being brought up to date.
+    pub(super) fn is_sink(&self) -> bool {
+        self.sink.is_some()
+    }
+
     /// Whether pushes get through.
     pub(super) fn is_live(&self) -> bool {
         self.source.as_ref().is_some_and(|source| source.rejected().is_none())
@@ -151,7 +156,7 @@ impl Engine {
 
     fn begin_session(&mut self, now: Now) {
         let Some((meeting, hello)) = &self.session.met else { return };
-        if self.links.active().is_none() {
+        if !self.links.active().is_some_and(|conn| conn.greeted) {
             return;
         }
         let idle = self.session.source.is_none() && self.session.sink.is_none();
@@ -191,6 +196,7 @@ impl Engine {
         let mismatch = same_place && ground.head.digest != hello.position.digest && hello.complete;
         let peer = (hello.position, &hello.history, hello.complete);
         let transfer = self.session.next_transfer;
+        let peer = if self.makes(Mutant::SkipsRepair) { (ground.head, ground.history, true) } else { peer };
         let (source, out) = Source::begin(ground, peer, full, self.options.heartbeat, transfer, now.at);
         self.session.source = Some(source);
         if mismatch {
@@ -258,6 +264,9 @@ impl Engine {
         if self.session.sink.is_none() {
             return self.protest(now, link, "a repair of one who is no sink");
         }
+        if repair == Repair::None && self.head.revision == Revision::NONE {
+            return self.protest(now, link, "nothing is no copy");
+        }
         if let Repair::Full(header) = &repair {
             if !header.history.contains(header.position.revision, header.position.revision) {
                 return self.protest(now, link, "a snapshot outside its own history");
@@ -270,7 +279,7 @@ impl Engine {
 
     pub(super) fn bulk(&mut self, now: Now, link: LinkId, bulk: BulkId, what: Bulk, bytes: usize) {
         self.heard(now, link);
-        if !self.links.is_active(link) || self.session.sink.is_none() {
+        if !self.links.is_active(link) || self.session.sink.is_none() || self.stopping.is_some() {
             self.out.push(Action::DropBulk { bulk });
             return;
         }
@@ -405,6 +414,8 @@ impl Engine {
     /// Whether at the last heartbeat both had the same revision and digest, and nothing was committed here since.
     pub(super) fn in_sync(&self) -> bool {
         let same = self.links.peer_position() == Some(self.head);
-        same && self.facts.peer.is_some() && self.facts.complete
+        // A master that does not serve yet is about to open an era that its shadow lacks.
+        let settled = self.facts.role == Role::Shadow || self.standing == Standing::Serving;
+        same && settled && self.facts.peer.is_some() && self.facts.complete
     }
 }

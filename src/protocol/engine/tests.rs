@@ -208,7 +208,8 @@ fn a_full_disk_refuses_and_the_next_commit_is_tried() {
     let verdicts = vec![(Ticket(2), Ok(at(Epoch::FIRST, 1)))];
     let head = position(Epoch::FIRST, 1);
     let _ = done(&mut engine, 60, second, Receipt::Commits { verdicts, head, log_floor: Revision::NONE });
-    assert_eq!(engine.status(Moment(61), 0).alerts, []);
+    let kinds: Vec<AlertKind> = engine.status(Moment(61), 0).alerts.iter().map(|alert| alert.kind).collect();
+    assert_eq!(kinds, [AlertKind::Recovered]);
 }
 
 #[test]

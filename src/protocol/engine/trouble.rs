@@ -1,7 +1,7 @@
 //! What goes into the alert book, and what ends it.
 
-use super::{Action, AlertChange, DiskFailure, Engine, How, Moment, Notice, Now};
-use crate::model::{Position, Revision};
+use super::{Action, AlertChange, DiskFailure, Engine, How, Moment, Mutant, Notice, Now};
+use crate::model::{Epoch, Position, Revision, RunId};
 use crate::protocol::alerts::{Alert, AlertKind, Trouble};
 use crate::protocol::failover::{Standing, micros};
 use crate::protocol::wire::RefusalKind;
@@ -20,6 +20,15 @@ pub(super) struct Troubles {
     lost: bool,
     /// The clocks are called apart.
     skewed: bool,
+    /// The other of two masters that was met last.
+    rival: Option<(RunId, Epoch)>,
+}
+
+impl Troubles {
+    /// Whether this very master was met already; remembers it.
+    pub(super) fn is_known_rival(&mut self, run: RunId, epoch: Epoch) -> bool {
+        self.rival.replace((run, epoch)) == Some((run, epoch))
+    }
 }
 
 impl Engine {
@@ -81,7 +90,7 @@ impl Engine {
         if self.standing == Standing::Following {
             self.tell_of_lost_master(now);
         }
-        if !master || self.facts.peer.is_none() {
+        if !master || self.facts.peer.is_none() || self.makes(Mutant::HidesFailedPushes) {
             return;
         }
         if self.session.is_live() {
@@ -110,9 +119,9 @@ impl Engine {
         }
         self.trouble.lost = true;
         let message = format!(
-            "the master has been silent since {} s, and this shadow does not take over by itself: {}; an operator can \
+            "the master has been silent for {} ms, and this shadow does not take over by itself: {}; an operator can \
              make it master with take-over",
-            now.at.0.saturating_sub(since.0) / 1_000_000,
+            now.at.0.saturating_sub(since.0) / 1_000,
             why_not.join(", ")
         );
         self.raise(now, Trouble::new(AlertKind::ShadowLost, PEER, message));
@@ -131,8 +140,8 @@ impl Engine {
         let from = Revision::new(head.epoch, self.trouble.counted_seq + 1);
         self.trouble.counted_seq = head.seq;
         let (state, why) = self.link_state();
-        let message = format!("change sets could not be pushed to the shadow: link {state:?} {why}");
-        let trouble = Trouble::new(AlertKind::PushFailed, PEER, message.trim_end());
+        let message = format!("change sets could not be pushed to the shadow: link {}: {why}", state.as_str());
+        let trouble = Trouble::new(AlertKind::PushFailed, PEER, message.trim_end_matches([':', ' ']));
         self.raise(now, Trouble { times, revisions: Some((from, head)), ..trouble });
     }
 
@@ -149,6 +158,9 @@ impl Engine {
     pub(super) fn recovered(&mut self, now: Now, how: How) {
         self.trouble.lost = false;
         self.trouble.counted_seq = self.trouble.counted_seq.max(self.head.revision.seq);
+        if self.makes(Mutant::KeepsFailures) {
+            return;
+        }
         let ended = self.clear(ends_in_sync);
         let Some(first_ms) = ended.iter().map(|alert| alert.first_ms).min() else { return };
         let seconds = now.wall_ms.saturating_sub(first_ms) / 1_000;
@@ -219,9 +231,15 @@ impl Engine {
     }
 
     /// Something was written: trouble with this node's disk is over.
-    pub(super) fn disk_works(&mut self, _now: Now) {
-        if self.book.find(AlertKind::DiskTrouble).is_some() {
-            self.clear(|alert| alert.kind == AlertKind::DiskTrouble && alert.subject == THIS_NODE);
+    pub(super) fn disk_works(&mut self, now: Now) {
+        if self.book.find(AlertKind::DiskTrouble).is_none() {
+            return;
+        }
+        let ended = self.clear(|alert| alert.kind == AlertKind::DiskTrouble && alert.subject == THIS_NODE);
+        for alert in ended {
+            let seconds = now.wall_ms.saturating_sub(alert.first_ms) / 1_000;
+            let message = format!("this node's disk works again after {seconds} s of: {}", story(&alert));
+            self.raise(now, Trouble::new(AlertKind::Recovered, PEER, message));
         }
     }
 

@@ -228,6 +228,9 @@ impl Source {
 
     /// The shell opened the snapshot.
     pub fn snapshot_opened(&mut self, header: SnapshotHeader, out: &mut Vec<SourceOut>) {
+        if header.transfer >= self.first_transfer {
+            self.reading = false;
+        }
         match self.state {
             State::Opening { transfer } if transfer == header.transfer => {
                 self.repair.target = header.position.revision;
@@ -324,6 +327,7 @@ impl Source {
                 let transfer = self.next_transfer;
                 self.next_transfer += 1;
                 self.repair = Progress::new(How::Full, at, 0, target);
+                self.reading = true;
                 out.push(SourceOut::OpenSnapshot { transfer });
                 self.state = State::Opening { transfer };
             }

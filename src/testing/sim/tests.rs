@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
+use crate::protocol::engine::Mutant;
 
 /// Histories of the default run. `SHADOWPAIR_RUNS` asks for another number, `SHADOWPAIR_FIRST` begins elsewhere.
 const RUNS: u64 = 10_000;
@@ -90,9 +91,17 @@ fn every_flaw_is_caught() {
         (Flaw::EagerReader, Invariant::OneRevision),
         (Flaw::DoubleAnswer, Invariant::Contract),
         (Flaw::LeakyRefusal, Invariant::NothingOfRefused),
+        (Flaw::Engine(Mutant::HelloConfirms), Invariant::OneMaster),
+        (Flaw::Engine(Mutant::IncompleteTakesOver), Invariant::NoBlankMaster),
+        (Flaw::Engine(Mutant::SkipsRepair), Invariant::WholeAgain),
+        (Flaw::Engine(Mutant::ForgetsQuarantine), Invariant::NothingOfRefused),
+        (Flaw::Engine(Mutant::AcknowledgesFailure), Invariant::NothingOfRefused),
+        (Flaw::Engine(Mutant::HidesFailedPushes), Invariant::FailuresShow),
+        (Flaw::Engine(Mutant::KeepsFailures), Invariant::FailuresShow),
+        (Flaw::Engine(Mutant::NeverRedials), Invariant::WholeAgain),
     ];
     for (flaw, expected) in table {
-        let caught = (0..400).filter(|seed| seed % 8 != 7).find_map(|seed| {
+        let caught = (0..6_000).filter(|seed| seed % 8 != 7).find_map(|seed| {
             let found = quietly(|| attempt(seed, Plan::of(seed), Some(flaw), &mut None));
             found.err().filter(|violation| violation.invariant == expected)
         });

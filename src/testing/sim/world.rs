@@ -119,6 +119,8 @@ pub struct World {
 /// A flaw of the surroundings, put in on purpose: each must be caught by an invariant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flaw {
+    /// A mistake of the engine itself.
+    Engine(crate::protocol::engine::Mutant),
     /// A disk forgets a record that it had called durable when power is cut.
     ForgetfulDisk,
     /// A sink writes another value than was sent, and checks nothing.
@@ -273,6 +275,14 @@ impl World {
         // The other side of a connection that a silent crash left behind finds out now.
         self.break_conns(side, "reset by peer");
         let (engine, actions) = Self::unpanicked(move || Engine::start(now, start))?;
+        #[cfg(test)]
+        let engine = {
+            let mut engine = engine;
+            if let Some(Flaw::Engine(mutant)) = self.flaw {
+                engine.mutate(mutant);
+            }
+            engine
+        };
         self.host(side).engine = Some(engine);
         self.perform(side, actions)?;
         self.judge(side)
