@@ -81,6 +81,9 @@ pub const HISTORY_ERAS_MAX: usize = 1_024;
 /// following it would use the numbers up.
 pub const TERMS_AHEAD_MAX: u32 = 65_536;
 
+/// Takeovers that are remembered for the hold-down, which counts three.
+pub const TAKEOVERS_KEPT_MAX: usize = 16;
+
 /// Entries of the alert book: 15 kinds, most with one subject.
 pub const ALERTS_MAX: usize = 64;
 /// Longest text (message, subject, reason) in an alert or a refusal, in bytes.

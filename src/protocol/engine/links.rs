@@ -312,6 +312,8 @@ impl Engine {
             let message = format!("whoever answers at the peer's address is not the peer: {reason}");
             self.raise(now, Trouble::new(AlertKind::UnpermittedPeer, peer, message));
         }
+        // Whoever forgot this node holds no link to it any more.
+        self.links.held_by_peer &= how != DialTrouble::RefusedByPeer;
         if slow {
             let alive = how == DialTrouble::RefusedByPeer;
             self.refused_link(None, reason, alive);

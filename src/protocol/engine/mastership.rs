@@ -1,6 +1,7 @@
 //! The standing of the node: what turns it, and what entering one asks for.
 
 use super::{Action, Answer, Engine, LinkState, Moment, Mutant, Notice, Now, Refused, Work};
+use crate::model::limits::TAKEOVERS_KEPT_MAX;
 use crate::model::{Epoch, Era, Relation, Revision};
 use crate::protocol::alerts::{AlertKind, Trouble};
 use crate::protocol::engine::Failover;
@@ -25,8 +26,7 @@ impl Engine {
         match next {
             Standing::Opening => self.persist_era(self.epoch_after_restart(now)),
             Standing::Promoting => {
-                self.facts.takeovers_ms.retain(|at| now.wall_ms.saturating_sub(*at) < 24 * 3_600_000);
-                self.facts.takeovers_ms.push(now.wall_ms);
+                self.remember_takeover(now);
                 self.persist_era(self.epoch().max(self.links.highest_seen()).promoted(now.random));
             }
             Standing::Serving if before == Standing::Stalled => self.release_withheld(),
@@ -298,8 +298,20 @@ impl Engine {
         self.persist(Work::Facts(Box::new(facts)), Purpose::Yielded);
     }
 
+    /// The hold-down is the pair's: a takeover counts on the node that it made master, and on the one that yields to it.
+    fn remember_takeover(&mut self, now: Now) {
+        let takeovers = &mut self.facts.takeovers_ms;
+        takeovers.retain(|at| now.wall_ms.saturating_sub(*at) < 24 * 3_600_000);
+        if takeovers.len() >= TAKEOVERS_KEPT_MAX {
+            takeovers.remove(0);
+        }
+        takeovers.push(now.wall_ms);
+    }
+
     pub(super) fn yielded(&mut self, now: Now) {
         self.facts.role = Role::Shadow;
+        self.remember_takeover(now);
+        self.facts_changed([]);
         self.session.forget_winner();
         self.turn(now, Turn::Yielded, "yielded");
         // New hellos say who is who now.
