@@ -57,7 +57,9 @@ impl Config {
 
     /// Changes of keys with this prefix from now on; the empty prefix means all.
     pub fn watch(&self, prefix: &str) -> Watch {
-        let feed = (!self.shared.is_stopped()).then(|| self.shared.notices.subscribe());
+        // Subscribed first: a node that stops in between is then heard to stop, or found stopped.
+        let feed = self.shared.notices.subscribe();
+        let feed = (!self.shared.is_stopped()).then_some(feed);
         Watch { feed, prefix: prefix.into() }
     }
 }

@@ -285,16 +285,14 @@ impl Driver {
     }
 
     fn take_outcome(&mut self, batch: crate::protocol::engine::BatchId, outcome: Outcome) {
-        if let Ok(Receipt::StageFinished { head }) = &outcome.result {
+        // Another copy is visible at once: whoever watches takes a snapshot again.
+        if let Ok(Receipt::StageFinished { head } | Receipt::Reopened { head, .. }) = &outcome {
             self.voice.replaced(head.revision, self.tools.reader.snapshot().entries());
         }
-        if let Err(DiskFailure { full, reason }) = &outcome.result {
+        if let Err(DiskFailure { full, reason }) = &outcome {
             tracing::warn!(full, reason, "durable work failed");
         }
-        self.tell(Event::Persisted { batch, result: outcome.result });
-        if let Some(reason) = outcome.damage {
-            self.tell(Event::StoreTrouble { reason, full: false });
-        }
+        self.tell(Event::Persisted { batch, result: outcome });
     }
 
     fn take_maintained(&mut self, result: Result<(), DiskFailure>) {

@@ -29,11 +29,8 @@ pub enum Batch {
     Reopen,
 }
 
-/// What became of a batch, and damage that opening the store again found.
-pub struct Outcome {
-    pub result: Result<Receipt, DiskFailure>,
-    pub damage: Option<String>,
-}
+/// What became of a batch.
+pub type Outcome = Result<Receipt, DiskFailure>;
 
 /// Carries out batches. Clones share.
 #[derive(Clone)]
@@ -57,7 +54,7 @@ impl Keeper {
     /// Carries out one batch.
     pub async fn carry_out(&self, batch: Batch) -> Outcome {
         let held = self.hold().await;
-        let result = match batch {
+        match batch {
             Batch::Facts(facts) => held.run(move |store| store.write_facts(&facts).map(|()| Receipt::Facts)).await,
             Batch::Commits { tickets, change_sets, epoch } => held.commit(tickets, change_sets, epoch).await,
             Batch::Era { facts, era } => held.begin_era(facts, era).await,
@@ -68,9 +65,8 @@ impl Keeper {
             Batch::Stage(pieces) => held.stage(pieces).await,
             Batch::StageFinish => self.finish_stage(held).await,
             Batch::Quarantine { common } => held.quarantine(common).await,
-            Batch::Reopen => return held.reopen().await,
-        };
-        Outcome { result, damage: None }
+            Batch::Reopen => held.reopen().await,
+        }
     }
 
     /// Applies and trims until there is no more to do, giving way to batches between the groups.
@@ -189,13 +185,9 @@ impl Held {
     async fn reopen(self) -> Outcome {
         let reopen =
             |store: &mut Store| store.reopen().map_err(|error| DiskFailure { full: false, reason: error.to_string() });
-        match self.run(reopen).await {
-            Ok(found) => {
-                let (head, log_floor, history) = (found.head, found.log_floor, found.history);
-                Outcome { result: Ok(Receipt::Reopened { head, log_floor, history }), damage: found.damage }
-            }
-            Err(failure) => Outcome { result: Err(failure), damage: None },
-        }
+        let found = self.run(reopen).await?;
+        let (head, log_floor, history) = (found.head, found.log_floor, found.history);
+        Ok(Receipt::Reopened { head, log_floor, history, damage: found.damage })
     }
 
     /// The last step of a batch.

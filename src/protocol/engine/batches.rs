@@ -174,10 +174,11 @@ impl Engine {
             (Purpose::Quarantine, Receipt::Quarantined { from, to, change_sets }) => {
                 self.quarantined(now, from, to, change_sets);
             }
-            (Purpose::Reopen, Receipt::Reopened { head, log_floor, history }) => {
+            (Purpose::Reopen, Receipt::Reopened { head, log_floor, history, damage }) => {
                 self.history = history;
                 self.moved(head, log_floor);
                 self.reopened(now);
+                self.found_damage(now, damage);
             }
             (Purpose::Sink, receipt) => self.sink_receipt(now, receipt),
             // The shell answered another question than it was asked: treated as a store that cannot be trusted.

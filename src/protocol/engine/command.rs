@@ -13,6 +13,11 @@ impl Engine {
         if self.stopping.is_some() {
             return self.refuse(ticket, Refused::Stopped);
         }
+        let waits =
+            matches!(command, Command::Shutdown | Command::Disconnect | Command::Reconnect | Command::TakeOver { .. });
+        if self.standing == Standing::Broken && !waits {
+            return self.refuse(ticket, Refused::Disk { reason: "the store is closed after a failure".to_owned() });
+        }
         match command {
             Command::Enable => self.enable(ticket, true),
             Command::Disable => self.enable(ticket, false),

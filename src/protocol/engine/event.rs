@@ -243,6 +243,8 @@ pub enum Receipt {
         log_floor: Revision,
         /// Lineage that was found.
         history: crate::model::History,
+        /// Damage that was found: the copy does not count before it is repaired.
+        damage: Option<String>,
     },
 }
 

@@ -323,6 +323,7 @@ impl Engine {
         self.publish_head();
         self.disk_works(now);
         self.retry_at = now.at;
+        // Whoever asks for mastership now is asked first, and a damaged copy is none to lead with.
         match self.facts.role {
             Role::Master => self.turn(now, Turn::ReopenedAsMaster, "reopened"),
             Role::Shadow => self.turn(now, Turn::ReopenedAsShadow, "reopened"),

@@ -227,7 +227,7 @@ fn a_failed_sync_ends_the_incarnation() {
     // The change set turned out to be there.
     let head = position(Epoch::FIRST, 1);
     let history = history(&[(Epoch::FIRST, 1)]);
-    let receipt = Receipt::Reopened { head, log_floor: Revision::NONE, history };
+    let receipt = Receipt::Reopened { head, log_floor: Revision::NONE, history, damage: None };
     let actions = done(&mut engine, 2 * SECOND + 10, reopen, receipt);
     let (_, work) = batch(&actions);
     let Work::Era { era, .. } = work else { panic!("{work:?}") };

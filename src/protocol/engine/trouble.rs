@@ -60,7 +60,14 @@ impl Engine {
         let standing = self.book.find(AlertKind::PushFailed).and_then(|alert| alert.revisions);
         self.trouble.counted_seq = standing.map_or(self.head.revision.seq, |(_, to)| to.seq);
         self.trouble.lost = self.book.find(AlertKind::ShadowLost).is_some();
+        self.found_damage(now, damage);
+    }
+
+    /// Recovery found damage: what is here does not count before it is repaired.
+    pub(super) fn found_damage(&mut self, now: Now, damage: Option<String>) {
         if let Some(damage) = damage {
+            self.damaged = true;
+            self.facts.complete = false;
             let message = format!("the store is damaged: {damage}; the copy is repaired from the peer");
             self.raise(now, Trouble::new(AlertKind::DiskTrouble, THIS_NODE, message));
         }

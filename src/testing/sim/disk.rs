@@ -351,6 +351,7 @@ impl Disk {
                     head: self.head.position,
                     log_floor: self.floor.position.revision,
                     history: self.head.history.clone(),
+                    damage: None,
                 }
             }
         }
