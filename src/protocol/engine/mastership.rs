@@ -274,6 +274,10 @@ impl Engine {
             self.facts.complete = false;
             return self.persist_yield();
         }
+        if self.session.set_aside == Some(self.head.revision) {
+            // Only the role has still to be stored.
+            return self.persist_yield();
+        }
         self.persist(Work::Quarantine { common }, Purpose::Quarantine);
     }
 
@@ -285,6 +289,7 @@ impl Engine {
         let trouble = Trouble::new(AlertKind::Diverged, from.epoch.to_string(), message);
         self.raise(now, Trouble { times: change_sets, revisions: Some((from, to)), ..trouble });
         self.facts.complete = false;
+        self.session.set_aside = Some(self.head.revision);
         if self.standing == Standing::Yielding {
             self.persist_yield();
         } else {

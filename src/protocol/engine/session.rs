@@ -36,6 +36,8 @@ pub(super) struct Session {
     pub(super) mark: Option<Revision>,
     /// The last position that is common with a master that was refused.
     pub(super) common: Option<Revision>,
+    /// Up to here this node's own changes are in quarantine already.
+    pub(super) set_aside: Option<Revision>,
 }
 
 impl Session {

@@ -1,5 +1,7 @@
 //! Whole lists of actions: an extra action shows as well as a missing one.
 
+mod odd_moments;
+
 use std::time::Duration;
 
 use super::*;

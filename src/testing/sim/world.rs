@@ -120,6 +120,7 @@ pub struct World {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flaw {
     /// A mistake of the engine itself.
+    #[cfg(test)]
     Engine(crate::protocol::engine::Mutant),
     /// A disk forgets a record that it had called durable when power is cut.
     ForgetfulDisk,

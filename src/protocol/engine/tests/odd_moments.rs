@@ -1,0 +1,486 @@
+//! What can happen at an odd moment: each of these once left a node stuck, or let it do what it must not.
+
+use super::*;
+use crate::protocol::wire::{Refusal, RefusalKind};
+
+fn start(facts: Facts, head: Position, history: History, damage: Option<&str>) -> (Engine, Vec<Action>) {
+    let start = Start {
+        facts,
+        head,
+        log_floor: Revision::NONE,
+        history,
+        options: Options::default(),
+        run: RunId(7),
+        address: "here:1".to_owned(),
+        damage: damage.map(str::to_owned),
+    };
+    Engine::start(now(0), start)
+}
+
+/// Answers every batch of facts until none is in flight.
+fn settle(engine: &mut Engine, at_us: u64) {
+    for _ in 0..8 {
+        let pending = engine.batches_in_flight();
+        if pending == 0 {
+            return;
+        }
+        let _ = done(engine, at_us, pending, Receipt::Facts);
+    }
+}
+
+fn tell(engine: &mut Engine, at_us: u64, message: Message) -> Vec<Action> {
+    engine.handle(now(at_us), Event::Message { link: LINK, message })
+}
+
+fn command(engine: &mut Engine, at_us: u64, ticket: u64, command: Command) -> Vec<Action> {
+    engine.handle(now(at_us), Event::Command { ticket: Ticket(ticket), command })
+}
+
+/// Runs the timer every 500 ms, settles facts.
+fn run(engine: &mut Engine, from_us: u64, to_us: u64) -> Vec<Action> {
+    let mut all = Vec::new();
+    let mut time = from_us;
+    while time < to_us {
+        time += SECOND / 2;
+        let actions = engine.handle(now(time), Event::Timer);
+        all.extend(actions);
+        settle(engine, time);
+    }
+    all
+}
+
+#[test]
+fn stalled_and_reset_serves_again() {
+    let (mut engine, _) = leading_master();
+    settle(&mut engine, 700);
+    let _ = command(&mut engine, 800, 1, Command::Disconnect);
+    let _ = run(&mut engine, 0, 2 * SECOND);
+    let _ = engine.handle(now(10 * SECOND), Event::Timer);
+    let _ = command(&mut engine, 10 * SECOND + 2, 2, Command::Reset);
+    settle(&mut engine, 10 * SECOND + 3);
+    let _ = run(&mut engine, 10 * SECOND, 120 * SECOND);
+    assert!(engine.cover().serving, "stalled for ever: {:?}", engine.status(Moment(120 * SECOND), 0));
+}
+
+#[test]
+fn stalled_and_refused_by_the_shadow_serves_again() {
+    let (mut engine, _) = leading_master();
+    settle(&mut engine, 700);
+    let _ = engine.handle(now(60 * SECOND), Event::LinkDown { link: LINK, reason: "x".into() });
+    assert!(!engine.cover().serving);
+    let mut time = 60 * SECOND;
+    for n in 2..40 {
+        time += 2 * SECOND;
+        let link = LinkId(n);
+        let _ = engine.handle(now(time), Event::LinkUp { link, dialled: true });
+        let refusal = Refusal { kind: RefusalKind::Schema, reason: "newer".into() };
+        let _ = engine.handle(now(time + 1), Event::Message { link, message: Message::Refuse(refusal) });
+        settle(&mut engine, time + 2);
+    }
+    assert!(engine.cover().serving, "stalled for ever");
+}
+
+#[test]
+fn a_stale_dial_does_not_confirm() {
+    let (mut engine, _) = leading_master();
+    settle(&mut engine, 700);
+    let actions = engine.handle(now(SECOND), Event::LinkDown { link: LINK, reason: "x".into() });
+    let more = engine.handle(now(SECOND + 400_000), Event::Timer);
+    assert!(actions.iter().chain(&more).any(|a| matches!(a, Action::Dial { .. })));
+    settle(&mut engine, SECOND + 400_001);
+    // Stopped with the dial under way; when it goes on, the old dial is found to have timed out.
+    let late = 60 * SECOND;
+    let _ = engine.handle(now(late), Event::DialFailed { how: DialTrouble::Unreachable, reason: "late".into() });
+    assert!(!engine.cover().serving, "confirmed by a dial that was made before it was stopped");
+}
+
+#[test]
+fn a_damaged_master_does_not_serve_because_of_a_blank_shadow() {
+    let mut facts = Facts::first_master(MASTER, PAIR);
+    facts.peer = Some(peer(SHADOW));
+    let (mut engine, _) = start(facts, Position::NONE, History::default(), Some("bits"));
+    settle(&mut engine, 50);
+    let _ = engine.handle(now(100), Event::LinkUp { link: LINK, dialled: true });
+    let hello = hello_of(Role::Shadow, SHADOW, Position::NONE, History::default());
+    let actions = tell(&mut engine, 200, Message::Hello(Box::new(hello)));
+    let actions = answer(&mut engine, 250, &actions, Position::NONE);
+    let era = actions.iter().find(|a| matches!(a, Action::Persist { work: Work::Era { .. }, .. }));
+    assert!(era.is_none(), "a blank, damaged master opens an era: {era:?}");
+}
+
+#[test]
+fn the_first_epoch_is_not_used_twice_after_damage() {
+    let mut facts = Facts::first_master(MASTER, PAIR);
+    facts.peer = Some(peer(SHADOW));
+    let (mut engine, _) = start(facts, Position::NONE, History::default(), Some("bits"));
+    settle(&mut engine, 50);
+    let actions = command(&mut engine, 100, 1, Command::TakeOver { accept_loss: true });
+    let (_, work) = batch(&actions);
+    let Work::Era { era, .. } = work else { panic!("{work:?}") };
+    assert!(era.epoch > Epoch::FIRST, "{}", era.epoch);
+}
+
+#[test]
+fn too_many_links_are_closed() {
+    let mut engine = following_shadow();
+    let mut closed = std::collections::BTreeSet::new();
+    for n in 2..30 {
+        for action in engine.handle(now(400 + n), Event::LinkUp { link: LinkId(n), dialled: false }) {
+            if let Action::Close { link } = action {
+                assert!(closed.insert(link), "{link:?} is closed twice");
+            }
+        }
+    }
+    assert!(engine.links.ids().len() <= 5, "{} links", engine.links.ids().len());
+}
+
+#[test]
+fn an_operators_promotion_outranks_what_was_seen() {
+    let mut engine = following_shadow();
+    settle(&mut engine, 350);
+    let _ = engine.handle(now(400), Event::LinkDown { link: LINK, reason: "x".into() });
+    let seen = Epoch::FIRST.promoted(77);
+    let lineage = history(&[(Epoch::FIRST, 1), (seen, 6)]);
+    let _ = engine.handle(now(500), Event::LinkUp { link: LINK, dialled: true });
+    let hello = hello_of(Role::Master, MASTER, position(seen, 9), lineage);
+    let _ = tell(&mut engine, 600, Message::Hello(Box::new(hello)));
+    settle(&mut engine, 650);
+    let actions = command(&mut engine, 700, 1, Command::TakeOver { accept_loss: true });
+    let (_, work) = batch(&actions);
+    let Work::Era { era, .. } = work else { panic!("{work:?}") };
+    assert!(era.epoch > seen, "{} does not outrank {seen}", era.epoch);
+}
+
+fn asking() -> (Engine, u64) {
+    let mut engine = following_shadow();
+    settle(&mut engine, 350);
+    let _ = engine.handle(now(SECOND), Event::LinkDown { link: LINK, reason: "reset".to_owned() });
+    let mut time = SECOND;
+    for _ in 0..20 {
+        time += SECOND / 2;
+        let failed = Event::DialFailed { how: DialTrouble::Unreachable, reason: "refused".to_owned() };
+        let mut actions = engine.handle(now(time), failed);
+        settle(&mut engine, time);
+        actions.extend(engine.handle(now(time + 1), Event::Timer));
+        settle(&mut engine, time + 1);
+        if actions.contains(&Action::AskMayTakeOver { question: 1 }) {
+            return (engine, time);
+        }
+    }
+    panic!("never asks");
+}
+
+#[test]
+fn stopped_while_the_host_is_asked_does_not_take_over() {
+    let (mut engine, time) = asking();
+    let late = time + 600 * SECOND;
+    let _ = engine.handle(now(late), Event::HostAnswered { question: 1, allowed: true, reason: String::new() });
+    assert_eq!(engine.standing, Standing::Following);
+}
+
+#[test]
+fn held_while_the_host_is_asked_does_not_take_over() {
+    let (mut engine, time) = asking();
+    let _ = command(&mut engine, time + 10, 1, Command::Disconnect);
+    let _ = engine.handle(now(time + 20), Event::HostAnswered { question: 1, allowed: true, reason: String::new() });
+    assert_eq!(engine.standing, Standing::Following);
+}
+
+#[test]
+fn refused_while_the_host_is_asked_does_not_take_over() {
+    let (mut engine, time) = asking();
+    let _ = engine.handle(now(time + 5), Event::LinkUp { link: LINK, dialled: true });
+    let refusal = Refusal { kind: RefusalKind::Schema, reason: "newer".into() };
+    let _ = tell(&mut engine, time + 6, Message::Refuse(refusal));
+    let _ = engine.handle(now(time + 20), Event::HostAnswered { question: 1, allowed: true, reason: String::new() });
+    assert_eq!(engine.standing, Standing::Following, "the master lives, and takes over from it");
+}
+
+#[test]
+fn a_host_that_refuses_is_told() {
+    let (mut engine, time) = asking();
+    let refused = Event::HostAnswered { question: 1, allowed: false, reason: "no uplink".into() };
+    let _ = engine.handle(now(time + 20), refused);
+    settle(&mut engine, time + 21);
+    let _ = run(&mut engine, time + 21, time + 4 * SECOND);
+    let status = engine.status(Moment(time + 4 * SECOND), 0);
+    assert!(!status.alerts.is_empty() || !status.why_not.is_empty(), "{status:?}");
+}
+
+#[test]
+fn a_protest_does_not_forbid_a_takeover() {
+    let mut engine = following_shadow();
+    settle(&mut engine, 350);
+    let refusal = Refusal { kind: RefusalKind::Protest, reason: "cannot read its own store".into() };
+    let _ = tell(&mut engine, SECOND, Message::Refuse(refusal));
+    let mut time = SECOND;
+    let mut asked = false;
+    for _ in 0..60 {
+        time += SECOND / 2;
+        let failed = Event::DialFailed { how: DialTrouble::Unreachable, reason: "refused".to_owned() };
+        let mut actions = engine.handle(now(time), failed);
+        settle(&mut engine, time);
+        actions.extend(engine.handle(now(time + 1), Event::Timer));
+        settle(&mut engine, time + 1);
+        asked |= actions.contains(&Action::AskMayTakeOver { question: 1 });
+    }
+    assert!(asked, "{:?}", engine.status(Moment(time), 0).why_not);
+}
+
+#[test]
+fn nothing_is_said_before_the_hello() {
+    let mut engine = following_shadow();
+    settle(&mut engine, 350);
+    let what = Bulk::Records { after: at(Epoch::FIRST, 5), last: at(Epoch::FIRST, 6), durable: at(Epoch::FIRST, 6) };
+    let actions = engine.handle(now(400), Event::Bulk { link: LINK, bulk: BulkId(1), what, bytes: 100 });
+    let (batch, _) = batch(&actions);
+    let _ = engine.handle(now(500), Event::LinkDown { link: LINK, reason: "x".into() });
+    let link = LinkId(2);
+    let _ = engine.handle(now(600), Event::LinkUp { link, dialled: true });
+    let mut hello = hello_of(Role::Master, MASTER, position(Epoch::FIRST, 6), history(&[(Epoch::FIRST, 1)]));
+    hello.hello_no = 2;
+    let _ = engine.handle(now(700), Event::Message { link, message: Message::Hello(Box::new(hello)) });
+    let receipt = RecordsReceipt::Appended { head: position(Epoch::FIRST, 6), log_floor: Revision::NONE, eras: vec![] };
+    let actions = done(&mut engine, 800, batch, Receipt::Records(receipt));
+    let sent = sent(&actions);
+    assert!(matches!(sent.first(), Some(Message::Hello(_))), "{sent:#?}");
+}
+
+#[test]
+fn resync_does_not_open_snapshots_without_bound() {
+    let (mut engine, _) = leading_master();
+    settle(&mut engine, 700);
+    let mut opened = 0;
+    for n in 0..100 {
+        let actions = tell(&mut engine, 800 + n, Message::Resync);
+        opened += actions.iter().filter(|a| matches!(a, Action::OpenSnapshot { .. })).count();
+    }
+    assert!(opened <= 2, "{opened} snapshots opened at once");
+}
+
+#[test]
+fn a_blank_shadow_is_not_complete_by_a_word() {
+    let facts = Facts::first_shadow(SHADOW, PAIR, peer(MASTER));
+    let (mut engine, _) = start(facts, Position::NONE, History::default(), None);
+    let _ = engine.handle(now(100), Event::LinkUp { link: LINK, dialled: true });
+    let hello = hello_of(Role::Master, MASTER, position(Epoch::FIRST, 5), history(&[(Epoch::FIRST, 1)]));
+    let _ = tell(&mut engine, 200, Message::Hello(Box::new(hello)));
+    let _ = tell(&mut engine, 300, Message::Repair(Repair::None));
+    assert!(!engine.facts().complete, "a blank shadow counts as complete");
+}
+
+#[test]
+fn a_detached_node_that_is_master_and_enrols_is_not_detached() {
+    let mut engine = following_shadow();
+    settle(&mut engine, 350);
+    let _ = engine.handle(now(400), Event::LinkDown { link: LINK, reason: "x".into() });
+    let _ = command(&mut engine, 500, 1, Command::Reset);
+    settle(&mut engine, 501);
+    let actions = command(&mut engine, 600, 2, Command::TakeOver { accept_loss: true });
+    let (promote, work) = batch(&actions);
+    let Work::Era { facts, era } = work else { panic!("{work:?}") };
+    let head = Position { revision: at(era.epoch, 5), ..position(Epoch::FIRST, 5) };
+    let _ = done(&mut engine, 700, promote, Receipt::Era { head, log_floor: Revision::NONE });
+    assert!(!facts.detached && !engine.facts().detached, "a master that is detached");
+}
+
+#[test]
+fn a_command_while_the_store_is_broken_is_answered() {
+    let mut engine = lone_master();
+    let (first, _) = batch(&engine.handle(now(20), Event::Commit { ticket: Ticket(1), bytes: 10 }));
+    let failure = || DiskFailure { full: false, reason: "io".to_owned() };
+    let mut all = engine.handle(now(30), Event::Persisted { batch: BatchId(first), result: Err(failure()) });
+    all.extend(command(&mut engine, 40, 7, Command::Enable));
+    let mut time = 50;
+    for _ in 0..60 {
+        let pending = engine.batches_in_flight();
+        if pending != 0 {
+            all.extend(engine.handle(now(time), Event::Persisted { batch: BatchId(pending), result: Err(failure()) }));
+        }
+        time += 2 * SECOND;
+        all.extend(engine.handle(now(time), Event::Timer));
+    }
+    assert!(all.iter().any(|a| matches!(a, Action::Answer { ticket: Ticket(7), .. })), "never answered");
+}
+
+#[test]
+fn resync_then_take_over_leaves_a_complete_master() {
+    let mut engine = following_shadow();
+    settle(&mut engine, 350);
+    let _ = engine.handle(now(400), Event::LinkDown { link: LINK, reason: "x".into() });
+    let _ = engine.handle(now(500), Event::LinkUp { link: LINK, dialled: true });
+    let other = Epoch::FIRST.promoted(3);
+    let mut hello = hello_of(Role::Master, MASTER, position(other, 3), history(&[(other, 1)]));
+    hello.hello_no = 2;
+    let _ = tell(&mut engine, 600, Message::Hello(Box::new(hello)));
+    // A batch of facts (the alert) is in flight.
+    assert_ne!(engine.batches_in_flight(), 0);
+    let _ = command(&mut engine, 700, 1, Command::Resync);
+    let _ = command(&mut engine, 701, 2, Command::TakeOver { accept_loss: true });
+    let mut time = 800;
+    let mut actions = {
+        let p = engine.batches_in_flight();
+        done(&mut engine, time, p, Receipt::Facts)
+    };
+    for _ in 0..8 {
+        let Some((no, work)) = actions.iter().find_map(|a| match a {
+            Action::Persist { batch, work } => Some((batch.0, work.clone())),
+            _ => None,
+        }) else {
+            break;
+        };
+        time += 10;
+        let receipt = match work {
+            Work::Era { era, .. } => Receipt::Era {
+                head: Position { revision: at(era.epoch, 5), ..position(Epoch::FIRST, 5) },
+                log_floor: Revision::NONE,
+            },
+            Work::Quarantine { .. } => {
+                Receipt::Quarantined { from: at(Epoch::FIRST, 1), to: at(Epoch::FIRST, 5), change_sets: 5 }
+            }
+            _ => Receipt::Facts,
+        };
+        actions = done(&mut engine, time, no, receipt);
+    }
+    assert!(engine.cover().serving);
+    assert!(engine.facts().complete, "a serving master whose copy counts as incomplete");
+}
+
+#[test]
+fn a_failed_promotion_leaves_a_session_that_goes_on() {
+    let mut engine = following_shadow();
+    settle(&mut engine, 350);
+    // Facts in flight, records wait behind them.
+    let _ = command(&mut engine, 400, 1, Command::Enable);
+    let what =
+        |n| Bulk::Records { after: at(Epoch::FIRST, n - 1), last: at(Epoch::FIRST, n), durable: at(Epoch::FIRST, n) };
+    let _ = engine.handle(now(410), Event::Bulk { link: LINK, bulk: BulkId(1), what: what(6), bytes: 100 });
+    let _ = command(&mut engine, 420, 2, Command::TakeOver { accept_loss: true });
+    let pending = engine.batches_in_flight();
+    let (no, work) = batch(&done(&mut engine, 430, pending, Receipt::Facts));
+    assert!(matches!(work, Work::Era { .. }), "{work:?}");
+    let full = DiskFailure { full: true, reason: "no space".to_owned() };
+    let mut all = engine.handle(now(440), Event::Persisted { batch: BatchId(no), result: Err(full) });
+    settle(&mut engine, 450);
+    all.extend(engine.handle(now(460), Event::Bulk { link: LINK, bulk: BulkId(2), what: what(7), bytes: 100 }));
+    let closed = all.contains(&Action::Close { link: LINK });
+    let goes_on = all.iter().any(|a| matches!(a, Action::Persist { work: Work::Records { .. }, .. }));
+    assert!(closed || goes_on, "the link stands and its records are never stored: {all:#?}");
+}
+
+#[test]
+fn a_foreign_masters_alert_ends_with_it() {
+    let mut engine = following_shadow();
+    settle(&mut engine, 350);
+    let _ = engine.handle(now(400), Event::LinkDown { link: LINK, reason: "x".into() });
+    let _ = engine.handle(now(500), Event::LinkUp { link: LINK, dialled: true });
+    let refusal = Refusal { kind: RefusalKind::ForeignHistory, reason: "foreign".into() };
+    let _ = tell(&mut engine, 600, Message::Refuse(refusal));
+    settle(&mut engine, 601);
+    let _ = engine.handle(now(700), Event::LinkUp { link: LINK, dialled: true });
+    let hello = hello_of(Role::Master, MASTER, position(Epoch::FIRST, 5), history(&[(Epoch::FIRST, 1)]));
+    let _ = tell(&mut engine, 800, Message::Hello(Box::new(hello)));
+    let _ = tell(&mut engine, 900, Message::Repair(Repair::None));
+    settle(&mut engine, 901);
+    let status = engine.status(Moment(1000), 0);
+    assert!(status.in_sync);
+    assert_eq!(status.alerts, []);
+}
+
+#[test]
+fn quarantine_is_told_once() {
+    let (mut engine, epoch) = leading_master();
+    settle(&mut engine, 700);
+    let (first, _) = drain_facts(&mut engine, Event::Commit { ticket: Ticket(1), bytes: 3 });
+    let verdicts = vec![(Ticket(1), Ok(at(epoch, 6)))];
+    let head = position(epoch, 6);
+    let _ = done(&mut engine, 700, first, Receipt::Commits { verdicts, head, log_floor: Revision::NONE });
+    settle(&mut engine, 701);
+    let _ = engine.handle(now(800), Event::LinkDown { link: LINK, reason: "reset".to_owned() });
+    settle(&mut engine, 801);
+    let _ = engine.handle(now(900), Event::LinkUp { link: LINK, dialled: true });
+    let promoted = epoch.promoted(5);
+    let lineage = history(&[(Epoch::FIRST, 1), (epoch, 6), (promoted, 6)]);
+    let mut hello = hello_of(Role::Master, SHADOW, position(promoted, 9), lineage);
+    hello.hello_no = 2;
+    let mut actions = tell(&mut engine, 1000, Message::Hello(Box::new(hello)));
+    let mut time = 1000;
+    for _ in 0..12 {
+        time += SECOND + 10_000;
+        let found = actions.iter().find_map(|a| match a {
+            Action::Persist { batch, work } => Some((batch.0, work.clone())),
+            _ => None,
+        });
+        let (no, work) = match found {
+            Some(found) => found,
+            None => {
+                actions = engine.handle(now(time), Event::Timer);
+                continue;
+            }
+        };
+        let full = DiskFailure { full: true, reason: "no space".to_owned() };
+        let result = match work {
+            Work::Quarantine { .. } => {
+                Ok(Receipt::Quarantined { from: at(epoch, 6), to: at(epoch, 6), change_sets: 1 })
+            }
+            _ => Err(full),
+        };
+        actions = engine.handle(now(time), Event::Persisted { batch: BatchId(no), result });
+    }
+    let alerts = engine.status(Moment(time), 0).alerts;
+    let diverged = alerts.iter().find(|a| a.kind == AlertKind::Diverged).unwrap();
+    assert_eq!(diverged.count, 1, "{diverged:?}");
+}
+
+#[test]
+fn a_sink_under_load_stops() {
+    let mut engine = following_shadow();
+    settle(&mut engine, 350);
+    let what =
+        |n| Bulk::Records { after: at(Epoch::FIRST, n - 1), last: at(Epoch::FIRST, n), durable: at(Epoch::FIRST, n) };
+    let mut actions = engine.handle(now(410), Event::Bulk { link: LINK, bulk: BulkId(1), what: what(6), bytes: 100 });
+    let mut stopped = command(&mut engine, 420, 2, Command::Shutdown).contains(&Action::Stop);
+    for n in 7..60 {
+        let (no, _) = batch(&actions);
+        let _ =
+            engine.handle(now(420 + n * 1000), Event::Bulk { link: LINK, bulk: BulkId(n), what: what(n), bytes: 100 });
+        let receipt =
+            RecordsReceipt::Appended { head: position(Epoch::FIRST, n - 1), log_floor: Revision::NONE, eras: vec![] };
+        actions = done(&mut engine, 421 + n * 1000, no, Receipt::Records(receipt));
+        stopped |= actions.contains(&Action::Stop);
+        if stopped {
+            break;
+        }
+    }
+    assert!(stopped, "never stops while the master pushes");
+}
+
+#[test]
+fn shutdown_while_asking_does_not_promote() {
+    let (mut engine, time) = asking();
+    // Something is in flight, so that the stop waits.
+    let _ = command(&mut engine, time + 10, 1, Command::Enable);
+    assert_ne!(engine.batches_in_flight(), 0);
+    let _ = command(&mut engine, time + 11, 2, Command::Shutdown);
+    let _ = engine.handle(now(time + 20), Event::HostAnswered { question: 1, allowed: true, reason: String::new() });
+    let pending = engine.batches_in_flight();
+    let actions = done(&mut engine, time + 30, pending, Receipt::Facts);
+    let era = actions.iter().any(|a| matches!(a, Action::Persist { work: Work::Era { .. }, .. }));
+    assert!(!era, "becomes master while it stops");
+}
+
+#[test]
+fn a_link_that_a_broken_shadow_closes_confirms() {
+    let (mut engine, _) = leading_master();
+    settle(&mut engine, 700);
+    let _ = engine.handle(now(60 * SECOND), Event::LinkDown { link: LINK, reason: "x".into() });
+    let mut time = 60 * SECOND;
+    for n in 2..60 {
+        time += 2 * SECOND;
+        let link = LinkId(n);
+        let _ = engine.handle(now(time), Event::LinkUp { link, dialled: true });
+        let _ = engine.handle(now(time + 1), Event::LinkDown { link, reason: "closed".into() });
+        settle(&mut engine, time + 2);
+    }
+    assert!(engine.cover().serving, "stalled for ever");
+}
