@@ -6,7 +6,7 @@ use std::path::Path;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use shadowpair::limits::{CHANGE_SET_BYTES_MAX, CHANGES_MAX, VALUE_BYTES_MAX};
-use shadowpair::{Change, ChangeSet, CommitError, Key, Limit, Node, OperatorError, ReadError, Role};
+use shadowpair::{Change, ChangeSet, CommitError, Key, Limit, Node, OperatorError, ReadError};
 
 use super::args::Chosen;
 use super::commands::Command;
@@ -84,11 +84,6 @@ impl Session {
     async fn change_set(&mut self, command: Command) -> Outcome {
         match (command, self.staged.take()) {
             (Command::Begin, None) => {
-                let status = self.node.status();
-                if status.engine.role == Role::Shadow {
-                    let master = status.engine.peer.clone();
-                    return Err(commit_refused(CommitError::NotMaster { master }));
-                }
                 self.staged = Some(Staged::default());
                 Ok(fields(json!({ "staged": 0 })))
             }
