@@ -1,0 +1,85 @@
+//! The public face in one process, on both flavours of tokio.
+
+use std::time::Duration;
+
+use shadowpair::{ChangeSet, CommitError, FirstStart, Node, Watched};
+
+/// Bound on anything that is waited for; nothing here takes a fraction of it.
+const LONG: Duration = Duration::from_secs(30);
+
+fn on_both_flavours(test: fn() -> std::pin::Pin<Box<dyn Future<Output = ()>>>) {
+    let current = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    current.block_on(test());
+    let multi = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    multi.block_on(test());
+}
+
+async fn master(dir: &std::path::Path) -> Node {
+    let node = Node::builder(dir).first_start(FirstStart::Master).start().await.unwrap();
+    tokio::time::timeout(LONG, node.mastership()).await.unwrap().unwrap();
+    node
+}
+
+#[test]
+fn an_accepted_commit_is_not_undone_by_dropping_its_future() {
+    on_both_flavours(|| {
+        Box::pin(async {
+            let dir = tempfile::tempdir().unwrap();
+            let node = master(dir.path()).await;
+            let mut watch = node.config().watch("dropped/");
+            drop(node.config().try_commit(ChangeSet::new().put("dropped/key", "value")).unwrap());
+            let seen = tokio::time::timeout(LONG, watch.next()).await.unwrap().unwrap();
+            assert!(matches!(seen, Watched::Changed { keys, .. } if keys[0].as_str() == "dropped/key"));
+            assert_eq!(node.config().snapshot().get("dropped/key").unwrap().unwrap(), "value");
+            node.shutdown().await;
+        })
+    });
+}
+
+#[test]
+fn a_stopped_node_says_so_and_its_directory_can_be_opened_again() {
+    on_both_flavours(|| {
+        Box::pin(async {
+            let dir = tempfile::tempdir().unwrap();
+            let node = master(dir.path()).await;
+            let mastership = node.mastership().await.unwrap();
+            let committed = node.config().commit(ChangeSet::new().put("key", "value")).await.unwrap();
+            node.local().put("mine", "here").await.unwrap();
+            let config = node.config();
+            node.shutdown().await;
+            assert!(mastership.check().is_err());
+            tokio::time::timeout(LONG, mastership.ended()).await.unwrap();
+            assert_eq!(config.commit(ChangeSet::new().put("key", "late")).await, Err(CommitError::Stopped));
+            drop((node, config));
+
+            let again = master(dir.path()).await;
+            assert_eq!(again.config().snapshot().get("key").unwrap().unwrap(), "value");
+            assert_eq!(again.local().get("mine").unwrap().unwrap(), "here");
+            let mastership = again.mastership().await.unwrap();
+            assert!(mastership.epoch() > committed.revision.epoch, "no two lives share an epoch");
+            again.shutdown().await;
+        })
+    });
+}
+
+#[test]
+fn a_shadow_reads_its_own_copy_and_refuses_writes() {
+    on_both_flavours(|| {
+        Box::pin(async {
+            let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+            let node = master(first.path()).await;
+            node.config().commit(ChangeSet::new().put("key", "value")).await.unwrap();
+            node.operator().enable().await.unwrap();
+            let (token, _) = node.operator().token(None).await.unwrap();
+            let join = FirstStart::Join { master: node.status().listen.to_string(), token };
+            let shadow = Node::builder(second.path()).first_start(join).start().await.unwrap();
+            let mut status = shadow.status_watch();
+            tokio::time::timeout(LONG, status.wait_for(|status| status.engine.in_sync)).await.unwrap().unwrap();
+            assert_eq!(shadow.config().snapshot().get("key").unwrap().unwrap(), "value");
+            let refused = shadow.config().commit(ChangeSet::new().put("key", "mine")).await;
+            assert_eq!(refused, Err(CommitError::NotMaster { master: Some(node.status().listen.to_string()) }));
+            shadow.shutdown().await;
+            node.shutdown().await;
+        })
+    });
+}
