@@ -1,5 +1,7 @@
 //! The public face in one process, on both flavours of tokio.
 
+#![allow(clippy::disallowed_methods, reason = "a test bounds what it waits for")]
+
 use std::time::Duration;
 
 use shadowpair::{ChangeSet, CommitError, FirstStart, Node, Watched};
