@@ -202,6 +202,10 @@ impl Driver {
             _ => None,
         });
         self.voice.reign(self.engine.cover(), self.engine.facts().epoch, reason);
+        // Whoever is answered finds the status that goes with the answer.
+        if actions.iter().any(|action| matches!(action, Action::Answer { .. })) {
+            self.publish_status();
+        }
         for action in actions {
             self.carry_out(action);
         }
