@@ -12,6 +12,7 @@ mod key;
 pub mod limits;
 mod moment;
 mod revision;
+mod witness;
 
 pub use change::{Change, ChangeSet, Conflict, Expected, Guard};
 pub use digest::{Digest, DigestKey, EntryHash, EntryHasher, bucket_of};
@@ -21,3 +22,4 @@ pub use key::Key;
 pub use limits::Limit;
 pub use moment::Moment;
 pub use revision::{Epoch, Position, Revision};
+pub use witness::{WitnessRecord, WitnessVersion};

@@ -154,6 +154,8 @@ impl From<Refused> for CommitError {
             | Refused::TooManyTokens
             | Refused::Incomplete
             | Refused::Loss { .. }
+            | Refused::LeaseHeld
+            | Refused::WitnessUnreachable
             | Refused::NotSupported => Self::Internal("a change set was refused like a command"),
         }
     }

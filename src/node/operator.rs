@@ -56,6 +56,12 @@ pub enum OperatorError {
         /// First and last that are known to be missing, where known.
         missing: Option<(Revision, Revision)>,
     },
+    /// The master may hold mastership still, by its lease at the witness or by what this node promised it.
+    #[error("the master may hold mastership still: stop it, or wait until its lease is over")]
+    LeaseHeld,
+    /// The witness did not answer, and without it nobody becomes master.
+    #[error("the witness does not answer, and without it nobody becomes master")]
+    WitnessUnreachable,
     /// Too much waits. Try again later.
     #[error("too much waits; try again later")]
     Overloaded,
@@ -207,6 +213,8 @@ impl From<Refused> for OperatorError {
             Refused::TooManyTokens => Self::TooManyTokens,
             Refused::Incomplete => Self::Incomplete,
             Refused::Loss { missing } => Self::Loss { missing },
+            Refused::LeaseHeld => Self::LeaseHeld,
+            Refused::WitnessUnreachable => Self::WitnessUnreachable,
             Refused::NotSupported => Self::NotSupported,
             Refused::Guard(_) | Refused::InDoubt { .. } => Self::Internal("a command was refused like a change set"),
         }

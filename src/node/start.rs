@@ -252,7 +252,7 @@ fn engine_start(opened: Opened, options: &Options, advertise: &str) -> Result<(S
     let Opened { store, reader, facts, head, log_floor, history, damage } = opened;
     let run = RunId(random_u64().map_err(StartError::System)?);
     let (options, address) = (options.clone(), advertise.to_owned());
-    Ok((store, reader, Start { facts, head, log_floor, history, options, run, address, damage }))
+    Ok((store, reader, Start { facts, head, log_floor, history, options, run, address, witnessed: false, damage }))
 }
 
 fn provider(builder: &Builder) -> Arc<rustls::crypto::CryptoProvider> {

@@ -73,6 +73,8 @@ pub struct Start {
     pub run: RunId,
     /// Where the peer dials this node.
     pub address: String,
+    /// Whether there is a witness.
+    pub witnessed: bool,
     /// Damage that recovery found: the copy must be repaired from the peer before it counts.
     pub damage: Option<String>,
 }
@@ -192,6 +194,7 @@ impl Engine {
             Event::Commit { ticket, bytes } => self.commit(ticket, bytes),
             Event::Persisted { batch, result } => self.persisted(now, batch, result),
             Event::HostAnswered { question, allowed, reason } => self.host_answered(now, question, allowed, reason),
+            Event::WitnessAnswered { .. } => {}
             Event::Command { ticket, command } => self.command(now, ticket, command),
             Event::EnrolAsked { ask, peer, token, from } => self.enrol_asked(now, ask, peer, token, from),
             Event::EnrolConfirmed { ask } => self.enrol_confirmed(now, ask),

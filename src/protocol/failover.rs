@@ -160,6 +160,12 @@ impl Timing {
     }
 }
 
+/// How long to wait for the end of something that lasts this long by another clock: both clocks may be off by 1 %, one fast
+/// and the other slow, so (1 + r) / (1 - r) = 1.0203 times as long, and one step of the timer. See `FAILOVER.md`, rule 4.
+pub fn waited(time: Duration) -> Duration {
+    time + time / 1_000 * 21 + Duration::from_millis(1)
+}
+
 /// A duration in whole microseconds.
 pub fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)

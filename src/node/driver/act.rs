@@ -12,7 +12,7 @@ use super::super::push::Push;
 use super::{Driver, Ending};
 use crate::model::{ChangeSet, Epoch};
 use crate::protocol::engine::{
-    Action, Answer, BatchId, BulkId, DiskFailure, EnrolVerdict, Event, LinkId, Refused, Ticket, Work,
+    Action, Answer, BatchId, BulkId, DiskFailure, EnrolVerdict, Event, LinkId, Refused, Ticket, WitnessAnswer, Work,
 };
 
 impl Driver {
@@ -40,6 +40,11 @@ impl Driver {
             Action::Answer { ticket, answer } => self.answer(ticket, answer),
             Action::AnswerEnrol { ask, verdict } => self.answer_enrol(ask, verdict),
             Action::AskMayTakeOver { question } => self.ask_may_take_over(question),
+            Action::AskWitness { ask, question: _ } => {
+                let reason = "no witness".to_owned();
+                let answer = WitnessAnswer::Unknown { reason };
+                self.backlog.push_back(Event::WitnessAnswered { ask, answer });
+            }
             Action::SetTimer { at } => self.alarms.set(Alarm::Engine, at),
             Action::Notify(notice) => {
                 let peer = self.engine.facts().peer.as_ref().map(|peer| peer.address.clone());

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{BatchId, BulkId, Facts, LinkId, Moment, Ticket};
-use crate::model::{Conflict, Epoch, Era, Position, Revision};
+use crate::model::{Conflict, Epoch, Era, Position, Revision, WitnessRecord, WitnessVersion};
 pub use crate::protocol::alerts::AlertChange;
 
 use crate::protocol::alerts::Alert;
@@ -105,6 +105,14 @@ pub enum Action {
         /// Number of the question.
         question: u64,
     },
+    /// Ask the witness; report [`super::Event::WitnessAnswered`] once, within the witness timeout. The engine asks one
+    /// question at a time, but what an earlier one wanted may still be under way.
+    AskWitness {
+        /// Number of the question.
+        ask: u64,
+        /// What to ask.
+        question: WitnessQuestion,
+    },
     /// Wake the engine with [`super::Event::Timer`] at this moment; replaces the timer before it.
     SetTimer {
         /// When.
@@ -114,6 +122,20 @@ pub enum Action {
     Notify(Notice),
     /// Everything is stored and said: stop.
     Stop,
+}
+
+/// A question to the witness.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WitnessQuestion {
+    /// What is your value?
+    Read,
+    /// Replace this value by that one. A back end never tries it twice by itself.
+    Swap {
+        /// The value that it replaces; `None` where there must be none.
+        expected: Option<WitnessVersion>,
+        /// The new one.
+        record: Box<WitnessRecord>,
+    },
 }
 
 /// Durable work. Whole or not at all; a power cut in the middle leaves what was before.
@@ -220,6 +242,10 @@ pub enum Refused {
         /// First and last that are known to be missing, where known.
         missing: Option<(Revision, Revision)>,
     },
+    /// The master may hold mastership still: its lease or this node's promise to it has not run out.
+    LeaseHeld,
+    /// The witness did not answer, and without it nobody becomes master.
+    WitnessUnreachable,
     /// A later issue brings it.
     NotSupported,
 }

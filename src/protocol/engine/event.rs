@@ -1,6 +1,6 @@
 //! What can happen to an engine.
 
-use crate::model::{Moment, NodeId, Position, Revision};
+use crate::model::{Moment, NodeId, Position, Revision, WitnessRecord, WitnessVersion};
 use crate::protocol::replication::RecordsReceipt;
 use crate::protocol::wire::{Bulk, BulkId, Message, SnapshotHeader};
 
@@ -124,6 +124,13 @@ pub enum Event {
         /// Why not.
         reason: String,
     },
+    /// The witness answered, or did not within its time.
+    WitnessAnswered {
+        /// Number of the question, as in [`super::Action::AskWitness`].
+        ask: u64,
+        /// What it said.
+        answer: WitnessAnswer,
+    },
     /// An operator's command.
     Command {
         /// Who asks.
@@ -167,6 +174,22 @@ pub enum Event {
         reason: String,
         /// Whether the disk is full.
         full: bool,
+    },
+}
+
+/// What the witness said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WitnessAnswer {
+    /// To a read: this is its value; `None` where there is none.
+    Holds(Option<Box<(WitnessRecord, WitnessVersion)>>),
+    /// To a swap: done, and this is the version of the new value.
+    Swapped(WitnessVersion),
+    /// To a swap: the value is another than the one it named. Nothing changed.
+    Conflict,
+    /// Nobody knows: no answer in time, or an error. A swap may have been done, or may be done later.
+    Unknown {
+        /// Why.
+        reason: String,
     },
 }
 
@@ -292,6 +315,8 @@ pub enum Command {
         /// Although changes may be lost.
         accept_loss: bool,
     },
+    /// Changes whether commits wait for the shadow, until the next start.
+    Replicate(super::Replication),
     /// Stops: what can be stored is stored, the link is closed with a word.
     Shutdown,
 }

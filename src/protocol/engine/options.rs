@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::model::limits::{LOG_BYTES_DEFAULT, LOG_CHANGES_DEFAULT, NAME_BYTES_MAX};
+use crate::protocol::failover::waited;
 
 /// The knobs of a node. Build with [`Options::default`] and the setters by field; [`Options::validate`] refuses
 /// impossible sets and names the rule they break.
@@ -21,6 +22,13 @@ pub struct Options {
     pub replication: Replication,
     /// How long a synchronous commit waits for the shadow. Default 2 s.
     pub sync_timeout: Duration,
+    /// How long a mastership lasts that neither peer nor witness renews, where there is a witness. Default: seven tenths of the
+    /// takeover delay. At least the heartbeat interval, and with its margin for clock rates ([`crate::limits`]) at most the
+    /// takeover delay.
+    pub lease: Option<Duration>,
+    /// Bound on an answer of the witness; afterwards its outcome counts as unknown. Default: half the lease, which is the
+    /// most it may be.
+    pub witness_timeout: Option<Duration>,
     /// Bound on a dial: name, TCP and TLS. Default 3 s.
     pub connect_timeout: Duration,
     /// Bound on an answer of the host's hooks. Default 10 s.
@@ -78,9 +86,14 @@ pub enum OptionsError {
     /// The name is too long.
     #[error("a name has at most {NAME_BYTES_MAX} bytes")]
     Name,
-    /// What a later version brings.
-    #[error("{0} is not supported yet")]
-    NotSupported(&'static str),
+    /// A lease that ends before the next heartbeat, or outlasts the takeover delay.
+    #[error(
+        "the lease must be at least the heartbeat interval and, with 2.1 % and a millisecond of margin, at most the takeover delay"
+    )]
+    Lease,
+    /// An answer of the witness that comes when the lease is almost over is of no use.
+    #[error("the witness timeout must be above zero and at most half the lease")]
+    WitnessTimeout,
 }
 
 impl Default for Options {
@@ -92,6 +105,8 @@ impl Default for Options {
             hold_down: Duration::from_secs(600),
             replication: Replication::Asynchronous,
             sync_timeout: Duration::from_secs(2),
+            lease: None,
+            witness_timeout: None,
             connect_timeout: Duration::from_secs(3),
             hook_timeout: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(5),
@@ -132,9 +147,24 @@ impl Options {
         if self.name.len() > NAME_BYTES_MAX {
             return Err(OptionsError::Name);
         }
-        match self.replication {
-            Replication::Asynchronous => Ok(()),
-            Replication::Synchronous => Err(OptionsError::NotSupported("synchronous replication")),
+        let lease = self.lease();
+        if lease < self.heartbeat || waited(lease) > self.takeover_delay {
+            return Err(OptionsError::Lease);
         }
+        let timeout = self.witness_timeout();
+        if timeout.is_zero() || timeout > lease / 2 {
+            return Err(OptionsError::WitnessTimeout);
+        }
+        Ok(())
+    }
+
+    /// How long a mastership lasts that nobody renews: the option, or its default.
+    pub fn lease(&self) -> Duration {
+        self.lease.unwrap_or(self.takeover_delay / 10 * 7)
+    }
+
+    /// The bound on an answer of the witness: the option, or its default.
+    pub fn witness_timeout(&self) -> Duration {
+        self.witness_timeout.unwrap_or(self.lease() / 2)
     }
 }

@@ -1,7 +1,7 @@
 //! What an engine says of itself.
 
-use super::{Engine, Moment};
-use crate::model::{Epoch, NodeId, PairId, Position, Revision};
+use super::{Engine, Moment, Replication};
+use crate::model::{Epoch, NodeId, PairId, Position, Revision, WitnessRecord};
 use crate::protocol::alerts::Alert;
 use crate::protocol::wire::Role;
 
@@ -62,8 +62,22 @@ pub struct EngineStatus {
     pub in_sync: bool,
     /// Why this node would not take over by itself now, in stable words; empty when it would.
     pub why_not: Vec<&'static str>,
+    /// Whether commits wait for the shadow.
+    pub replication: Replication,
+    /// What is known of the witness, where there is one.
+    pub witness: Option<WitnessStatus>,
     /// What stands in the alert book.
     pub alerts: Vec<Alert>,
+}
+
+/// What a node knows of its witness.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WitnessStatus {
+    /// It answered the last question.
+    pub reachable: bool,
+    /// Its value as last seen.
+    pub record: Option<WitnessRecord>,
 }
 
 impl LinkState {
@@ -105,6 +119,8 @@ impl Engine {
             round_trip_us: self.links.round_trip_us(),
             in_sync: self.in_sync(),
             why_not: self.candidate(wall_ms).why_not(),
+            replication: self.options.replication,
+            witness: None,
             alerts: self.book.alerts().to_vec(),
         }
     }

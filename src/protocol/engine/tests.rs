@@ -51,6 +51,7 @@ fn begin(facts: Facts, head: Position, history: History) -> (Engine, Vec<Action>
         options: Options::default(),
         run: RunId(7),
         address: "here:1".to_owned(),
+        witnessed: false,
         damage: None,
     };
     Engine::start(now(0), start)

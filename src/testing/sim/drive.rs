@@ -137,7 +137,7 @@ impl World {
                 self.after(wait, Wake::Timer { side, run, set });
             }
             Action::Notify(notice) => self.noticed(&notice),
-            Action::AnswerEnrol { .. } => {}
+            Action::AnswerEnrol { .. } | Action::AskWitness { .. } => {}
             Action::Stop => {
                 self.tell(|| format!("{side:?} stops"));
                 return self.end(side, None, false);

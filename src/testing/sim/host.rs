@@ -227,6 +227,7 @@ impl Host {
             | Action::Confirm { .. }
             | Action::CloseSnapshot { .. }
             | Action::AnswerEnrol { .. }
+            | Action::AskWitness { .. }
             | Action::SetTimer { .. }
             | Action::Notify(_)
             | Action::Stop => Ok(()),

@@ -268,6 +268,7 @@ impl World {
             options: host.options.clone(),
             run: run_id,
             address: Host::address(side),
+            witnessed: false,
             damage: None,
         };
         let now = host.clock.now(now_us, random);

@@ -12,6 +12,7 @@ fn start(facts: Facts, head: Position, history: History, damage: Option<&str>) -
         options: Options::default(),
         run: RunId(7),
         address: "here:1".to_owned(),
+        witnessed: false,
         damage: damage.map(str::to_owned),
     };
     Engine::start(now(0), start)
