@@ -17,8 +17,8 @@ pub mod record;
 mod v1;
 
 pub use codec::{
-    BulkPrefix, decode, decode_bulk, decode_enrol, encode, encode_bulk, encode_enrol, enrol_proof_input, open_durable,
-    seal_durable,
+    BulkPrefix, decode, decode_bulk, decode_enrol, durable_format, encode, encode_bulk, encode_enrol,
+    enrol_proof_input, open_durable, seal_durable,
 };
 pub use enrol::EnrolMessage;
 pub use error::WireError;
