@@ -190,6 +190,7 @@ impl Engine {
         if let Some(witnessed) = &mut self.witnessed {
             let until = Moment(sent.0.saturating_add(micros(lease)));
             (witnessed.promise, witnessed.lease, witnessed.alone) = (None, Some(until), alone);
+            witnessed.deposed = None;
         }
     }
 

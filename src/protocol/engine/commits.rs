@@ -169,9 +169,9 @@ impl Engine {
             return true;
         }
         match &self.witnessed {
-            // Nobody in sync is what the record says: without a session there is nothing to wait for.
+            // Nobody in sync is what the record says: there is nobody to wait for before the shadow has everything.
             Some(witnessed) if !self.makes(Mutant::AloneBeforeRecord) => {
-                witnessed.alone && (!self.commits.waits || self.session.source.is_none())
+                witnessed.alone && !(self.commits.waits && self.commits.joined)
             }
             _ => !self.commits.waits,
         }

@@ -94,6 +94,10 @@ impl Engine {
             // It was met while an era was being made durable, which is over now.
             self.turn(now, Turn::Outranked, "yielded");
         }
+        if self.witnessed.as_ref().is_some_and(|witnessed| witnessed.deposed.is_some()) {
+            // It was found out while an era was being made durable.
+            self.turn(now, Turn::Deposed, "deposed");
+        }
         match self.standing {
             Standing::Broken => self.advance_reopen(now),
             Standing::Inquiring if now.at >= self.retry_at => self.advance_inquiry(now),

@@ -101,7 +101,7 @@ impl Engine {
     /// Asks the witness, if it is time.
     pub(super) fn advance_witness(&mut self, now: Now) {
         let Some(witnessed) = &self.witnessed else { return };
-        if self.stopping.is_some() || self.standing == Standing::Broken || self.facts.detached {
+        if self.standing == Standing::Broken || self.facts.detached {
             return;
         }
         if witnessed.asked.is_none() {
@@ -118,7 +118,8 @@ impl Engine {
 
     /// Whether this node keeps a lease: a master whose era is durable, and that nothing forbids.
     fn renews(&self) -> bool {
-        matches!(self.standing, Standing::Serving | Standing::Stalled)
+        let deposed = self.witnessed.as_ref().is_some_and(|witnessed| witnessed.deposed.is_some());
+        matches!(self.standing, Standing::Serving | Standing::Stalled) && !deposed
     }
 
     fn renew(&mut self, now: Now) {
@@ -134,7 +135,7 @@ impl Engine {
             return;
         }
         let may = match self.register_flaw() {
-            None => !witnessed.register.is_missing() || self.may_create(),
+            None => !witnessed.register.is_missing() || self.may_create(now.at),
             Some(Flaw::Foreign) => false,
             Some(_) => witnessed.recreate,
         };
@@ -150,11 +151,9 @@ impl Engine {
 
     /// The first value of a register is made by a master of whom nobody can have taken over: it has no shadow, or its
     /// shadow says so now. And only where this node has never seen a value: one that is gone is an operator's matter.
-    fn may_create(&self) -> bool {
-        let Some(witnessed) = &self.witnessed else { return false };
-        self.facts.witnessed == Epoch::NONE
-            && (self.facts.peer.is_none() || witnessed.promise.is_some())
-            && self.standing == Standing::Serving
+    fn may_create(&self, at: Moment) -> bool {
+        let unrivalled = self.facts.peer.is_none() || self.is_promised(at);
+        self.facts.witnessed == Epoch::NONE && unrivalled && self.standing == Standing::Serving
     }
 
     /// What this master writes.
@@ -296,6 +295,13 @@ impl Engine {
             witnessed.alone |= believes && record.in_sync.is_none();
         }
         self.register_changed(now);
+        if self.renews()
+            && self.register_flaw().is_none()
+            && let Some(witnessed) = self.witnessed.as_mut().filter(|witnessed| witnessed.register.names(own))
+        {
+            // What a master had to read first it renews now: its lease runs meanwhile.
+            witnessed.ask_soon();
+        }
     }
 
     /// A renewal was done: the lease counts from when it was sent (rule 1).
@@ -361,7 +367,12 @@ impl Engine {
         let Some(witnessed) = &mut self.witnessed else { return };
         let news = witnessed.deposed != why;
         witnessed.deposed = why;
-        let Some(why) = why else { return };
+        let Some(why) = why else {
+            if news {
+                self.clear(|alert| alert.subject == WITNESS && alert.kind != AlertKind::WitnessUnreachable);
+            }
+            return;
+        };
         (witnessed.promise, witnessed.lease) = (None, None);
         let message = match why {
             "register" => {
@@ -373,7 +384,7 @@ impl Engine {
             }
         };
         if news {
-            let kind = if why == "register" { AlertKind::TwoMasters } else { AlertKind::Diverged };
+            let kind = if why == "register" { AlertKind::Takeover } else { AlertKind::Diverged };
             self.raise(now, Trouble::new(kind, WITNESS, message));
         }
         self.turn(now, Turn::Deposed, why);
