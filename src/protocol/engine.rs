@@ -225,8 +225,8 @@ impl Engine {
         self.advance_standing(now);
         self.advance_links(now);
         self.advance_session(now);
-        self.advance_witness(now);
         self.advance_commits(now);
+        self.advance_witness(now);
         self.count_failed_pushes(now);
         self.advance_batches(now);
         self.advance_stop();

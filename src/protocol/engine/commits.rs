@@ -255,7 +255,7 @@ impl Engine {
         }
         self.release(now);
         // Neither the shadow nor the witness answers: nobody knows what becomes of it.
-        let doubt_us = timeout_us + micros(self.options.witness_timeout());
+        let doubt_us = timeout_us + 2 * micros(self.options.witness_timeout());
         let doubtful = |waiting: &Waiting| now.at.0 >= waiting.since.0 + doubt_us;
         while self.is_bound()
             && let Some(Waiting { ticket, revision, .. }) = self.commits.next_waiting(doubtful)
@@ -281,7 +281,7 @@ impl Engine {
         let uncovered = self.uncovered_deadline().filter(|_| !self.commits.queue.is_empty());
         let oldest = self.commits.waiting.front().map(|waiting| waiting.since);
         let timeout_us = micros(self.options.sync_timeout);
-        let doubt_us = timeout_us + micros(self.options.witness_timeout());
+        let doubt_us = timeout_us + 2 * micros(self.options.witness_timeout());
         let given_up = oldest.filter(|_| self.commits.waits).map(|since| Moment(since.0 + timeout_us));
         let doubtful = oldest.filter(|_| self.is_bound()).map(|since| Moment(since.0 + doubt_us));
         [uncovered, given_up, doubtful]

@@ -19,6 +19,8 @@ pub(super) struct Links {
     pub(super) dial_at: Moment,
     /// When the last dial began.
     pub(super) dialled_at: Moment,
+    /// When this run began, or went on after a stop: silence of a peer that was never heard counts from here.
+    began: Moment,
     /// When one failed last.
     failed_at: Option<Moment>,
     /// The peer was met as a master that outranks this one.
@@ -78,6 +80,7 @@ impl Links {
             dialling: false,
             dial_at: at,
             dialled_at: at,
+            began: at,
             failed_at: None,
             outranked: false,
             backoff: Backoff::default(),
@@ -170,9 +173,15 @@ impl Links {
         self.last_heard.map(|heard| at.0.saturating_sub(heard.0))
     }
 
+    /// Since when the peer is silent: when it was heard last, or when this run began.
+    pub(super) fn silent_since(&self) -> Moment {
+        self.last_heard.unwrap_or(self.began)
+    }
+
     /// This node was stopped: what it did not hear meanwhile says nothing of the peer.
     pub(super) fn forgive(&mut self, at: Moment) {
         self.last_heard = self.last_heard.map(|_| at);
+        self.began = at;
         self.down_since = self.down_since.max(Moment(0));
         self.conns.iter_mut().for_each(|conn| conn.heard = at);
     }

@@ -248,7 +248,7 @@ impl Engine {
                 Some(silent.max(self.retry_at))
             }
             Standing::Following => {
-                let heard = self.links.last_heard().or(self.witnessed.as_ref().map(|_| self.since))?;
+                let heard = self.links.silent_since();
                 Some(Moment(heard.0 + self.timing.delay_us).max(self.retry_at))
             }
             _ => None,
@@ -285,7 +285,7 @@ impl Engine {
             return;
         }
         self.links.forgive(now.at);
-        if matches!(self.standing, Standing::Inquiring | Standing::Following) {
+        if self.standing == Standing::Inquiring {
             self.since = now.at;
         }
         if self.is_bound() && matches!(self.standing, Standing::Serving | Standing::Stalled) {
@@ -363,8 +363,8 @@ impl Engine {
 
     /// Whether what led to a takeover still holds: much may have happened while the host or the disk was asked.
     pub(super) fn may_still_take_over(&self, now: Now) -> bool {
-        let unheard = self.witnessed.as_ref().map(|_| now.at.0.saturating_sub(self.since.0));
-        let silent = self.links.silence_us(now.at).or(unheard).is_some_and(|us| us >= self.timing.delay_us);
+        // Without a witness a peer that was never heard is not known to be silent: `no_contact`.
+        let silent = now.at.0.saturating_sub(self.links.silent_since().0) >= self.timing.delay_us;
         silent && self.candidate(now.at, now.wall_ms).why_not().is_empty() && self.hurdle(now.at).is_none()
     }
 
