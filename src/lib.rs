@@ -84,20 +84,24 @@ pub(crate) mod protocol;
 pub(crate) mod store;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub(crate) mod witness;
 
 pub use identity::{EnrolError, IdentityError, JoinToken, ParseTokenError};
 pub use model::{
     Change, ChangeSet, Conflict, Digest, Epoch, Era, Expected, Guard, History, Key, Limit, NodeId, PairId, Position,
-    Revision, limits,
+    Revision, WitnessRecord, WitnessVersion, limits,
 };
 pub use node::{
     Builder, CommitError, Committed, Config, Ended, Events, FirstStart, Hooks, Local, Mastership, Node, NodeEvent,
     Operator, OperatorError, Pending, Remaining, StartError, Status, Stopped, Watch, Watched,
 };
 pub use protocol::alerts::{Alert, AlertKind, Severity};
-pub use protocol::engine::{AlertChange, EngineStatus, Failover, How, LinkState, Options, OptionsError, Replication};
+pub use protocol::engine::{
+    AlertChange, EngineStatus, Failover, How, LinkState, Options, OptionsError, Replication, WitnessStatus,
+};
 pub use protocol::wire::Role;
 pub use store::{Diverged, DivergedChange, Entry, ReadError, Scan, Snapshot, StoreError, ValueReader};
+pub use witness::{BoxFuture, FileWitness, Swap, Witness, WitnessError};
 
 /// The example of the README compiles.
 #[cfg(doctest)]
