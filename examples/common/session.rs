@@ -231,7 +231,9 @@ fn operator_refused(error: OperatorError) -> Refusal {
             Refusal::new("loss", message).with("missing", missing.into())
         }
         OperatorError::NotSupported => Refusal::new("not_supported", message),
+        OperatorError::DiskFull => Refusal::new("disk_full", message),
         OperatorError::Disk(_) => Refusal::new("disk_failed", message),
+        OperatorError::InDoubt(_) => Refusal::new("in_doubt", message),
         OperatorError::Stopped => Refusal::new("stopped", message),
         _ => Refusal::new("unknown", message),
     }

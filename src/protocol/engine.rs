@@ -13,7 +13,7 @@
 //! # How to read it
 //! `mastership` turns the standing of the node, `links` and `heartbeat` keep the connection to the peer, `meeting` decides who leads, `session` and `exchange` bring the
 //! shadow up to date, `commits` serves callers, `batches` orders durable work and takes its receipts, `trouble` keeps the alert
-//! book, `command` serves operators. Every event ends in [`Engine::advance`], which does whatever has become due: so a
+//! book, `command` serves operators, `said` keeps what they want changed until it is durable. Every event ends in [`Engine::advance`], which does whatever has become due: so a
 //! deadline is looked at in one place.
 
 mod action;
@@ -30,6 +30,7 @@ mod mastership;
 mod meeting;
 mod mutants;
 mod options;
+mod said;
 mod session;
 mod status;
 mod trouble;
@@ -112,6 +113,7 @@ pub struct Engine {
     retry_at: Moment,
     batches: Batches,
     commits: Commits,
+    words: said::Words,
     links: Links,
     session: Session,
     trouble: trouble::Troubles,
@@ -156,6 +158,7 @@ impl Engine {
             retry_at: now.at,
             batches: Batches::default(),
             commits: Commits::default(),
+            words: said::Words::default(),
             links: Links::new(now.at),
             session: Session::default(),
             trouble: trouble::Troubles::default(),
@@ -197,7 +200,7 @@ impl Engine {
             Event::WitnessAnswered { .. } => {}
             Event::Command { ticket, command } => self.command(now, ticket, command),
             Event::EnrolAsked { ask, peer, token, from } => self.enrol_asked(now, ask, peer, token, from),
-            Event::EnrolConfirmed { ask } => self.enrol_confirmed(now, ask),
+            Event::EnrolConfirmed { ask } => self.enrol_confirmed(ask),
             Event::Unpermitted { from, reason } => self.unpermitted(now, from, reason),
             Event::CertificateExpiring { subject, days } => self.certificate_expiring(now, subject, days),
             Event::StoreTrouble { reason, full } => self.store_trouble_aside(now, reason, full),

@@ -149,7 +149,7 @@ impl Engine {
     pub(super) fn candidate(&self, wall_ms: u64) -> Candidate {
         Candidate {
             shadow: !self.standing.is_master() && self.standing != Standing::Yielding,
-            enrolled: self.facts.peer.is_some() && !self.facts.detached,
+            enrolled: self.facts.peer.is_some() && !self.facts.detached && !self.words.forget(),
             manual: self.options.failover == Failover::Manual,
             complete: self.facts.complete || self.makes(Mutant::IncompleteTakesOver),
             syncing: self.session.lacks(),
@@ -436,6 +436,8 @@ impl Engine {
             return;
         }
         self.drop_commits();
+        self.refuse_words(&Refused::Stopped);
+        self.words_in_doubt();
         for link in self.links.ids() {
             self.out.push(Action::Send { link, message: crate::protocol::wire::Message::Bye(Bye::Shutdown) });
             self.out.push(Action::Close { link });

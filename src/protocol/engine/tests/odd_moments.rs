@@ -3,40 +3,6 @@
 use super::*;
 use crate::protocol::wire::{Refusal, RefusalKind};
 
-fn start(facts: Facts, head: Position, history: History, damage: Option<&str>) -> (Engine, Vec<Action>) {
-    let start = Start {
-        facts,
-        head,
-        log_floor: Revision::NONE,
-        history,
-        options: Options::default(),
-        run: RunId(7),
-        address: "here:1".to_owned(),
-        witnessed: false,
-        damage: damage.map(str::to_owned),
-    };
-    Engine::start(now(0), start)
-}
-
-/// Answers every batch of facts until none is in flight.
-fn settle(engine: &mut Engine, at_us: u64) {
-    for _ in 0..8 {
-        let pending = engine.batches_in_flight();
-        if pending == 0 {
-            return;
-        }
-        let _ = done(engine, at_us, pending, Receipt::Facts);
-    }
-}
-
-fn tell(engine: &mut Engine, at_us: u64, message: Message) -> Vec<Action> {
-    engine.handle(now(at_us), Event::Message { link: LINK, message })
-}
-
-fn command(engine: &mut Engine, at_us: u64, ticket: u64, command: Command) -> Vec<Action> {
-    engine.handle(now(at_us), Event::Command { ticket: Ticket(ticket), command })
-}
-
 /// Runs the timer every 500 ms, settles facts.
 fn run(engine: &mut Engine, from_us: u64, to_us: u64) -> Vec<Action> {
     let mut all = Vec::new();
