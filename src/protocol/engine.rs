@@ -231,7 +231,7 @@ impl Engine {
         self.count_failed_pushes(now);
         self.advance_batches(now);
         self.advance_stop();
-        self.tell_changes(now);
+        self.tell_changes();
         self.set_timer(now);
     }
 

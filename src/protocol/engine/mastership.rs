@@ -384,7 +384,7 @@ impl Engine {
     }
 
     /// Tells the host what changed.
-    pub(super) fn tell_changes(&mut self, _now: Now) {
+    pub(super) fn tell_changes(&mut self) {
         let serving = self.standing == Standing::Serving && self.stopping.is_none();
         let role = (self.facts.role, serving, self.epoch());
         if self.told.role != Some(role) {

@@ -390,7 +390,7 @@ impl Engine {
             if let Some(transfer) = source.open_transfer() {
                 self.out.push(Action::CloseSnapshot { transfer });
             }
-            self.pushes_interrupted(now, source.peer());
+            self.pushes_interrupted(source.peer());
         }
         if let Some(mut sink) = self.session.sink.take() {
             let mut out = Vec::new();

@@ -85,7 +85,7 @@ impl Engine {
     }
 
     /// A session ended with this much confirmed: what the shadow lacks was not pushed.
-    pub(super) fn pushes_interrupted(&mut self, _now: Now, confirmed: Position) {
+    pub(super) fn pushes_interrupted(&mut self, confirmed: Position) {
         if self.history.contains(self.head.revision, confirmed.revision) {
             self.trouble.counted_seq = self.trouble.counted_seq.max(confirmed.revision.seq);
         }
@@ -178,7 +178,7 @@ impl Engine {
     }
 
     /// On the shadow: it is in sync, what concerned the link or an earlier role is over.
-    pub(super) fn shadow_recovered(&mut self, _now: Now) {
+    pub(super) fn shadow_recovered(&mut self) {
         self.trouble.lost = false;
         self.clear(ends_in_sync);
     }
