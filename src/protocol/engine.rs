@@ -122,8 +122,8 @@ pub struct Engine {
     question: u64,
     /// Operators who wait for this node to be master.
     promised: Vec<Ticket>,
-    /// Recovery had found damage: what was here before may not be known any more.
-    damaged: bool,
+    /// The damage that recovery found: what was here before may not be known any more.
+    damage: Option<String>,
     stopping: Option<Ticket>,
     enrolling: Option<(u64, Peer, Option<TokenFacts>)>,
     told: mastership::Told,
@@ -165,7 +165,7 @@ impl Engine {
             due: None,
             question: 0,
             promised: Vec::new(),
-            damaged: start.damage.is_some(),
+            damage: start.damage.clone(),
             stopping: None,
             enrolling: None,
             told: mastership::Told::default(),

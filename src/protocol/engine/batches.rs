@@ -233,7 +233,11 @@ impl Engine {
                 self.era_failed(now);
             }
             // Without the quarantine there is no yielding: it is tried again, and meanwhile nothing is served.
-            Purpose::Yielded | Purpose::Quarantine | Purpose::Reopen => self.retry_at = retry_at,
+            Purpose::Yielded | Purpose::Reopen => self.retry_at = retry_at,
+            Purpose::Quarantine => {
+                self.retry_at = retry_at;
+                self.quarantine_failed(now, failure);
+            }
             Purpose::Sink => self.sink_failed(now, failure),
         }
         if !failure.full {

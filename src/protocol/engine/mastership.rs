@@ -181,7 +181,7 @@ impl Engine {
     }
 
     fn epoch_after_restart(&self, now: Now) -> Epoch {
-        let untouched = self.history.eras().is_empty() && !self.damaged;
+        let untouched = self.history.eras().is_empty() && self.damage.is_none();
         let first = untouched && self.facts.epoch == Epoch::FIRST;
         if first { Epoch::FIRST } else { self.epoch().max(self.links.highest_seen()).restarted(now.random) }
     }
@@ -282,9 +282,14 @@ impl Engine {
     }
 
     pub(super) fn quarantined(&mut self, now: Now, from: Revision, to: Revision, change_sets: u64) {
+        let lost = match &self.damage {
+            Some(damage) => format!("; what was damaged could not be kept: {damage}"),
+            None => String::new(),
+        };
+        let whose = if self.standing == Standing::TakingTail { "shadow that repairs it" } else { "master it follows" };
         let message = format!(
             "{change_sets} change sets ({from} to {to}) that this node committed are not in the history of the \
-             master it follows; they are kept in quarantine: look at them with `diverged`"
+             {whose}; they are kept in quarantine: look at them with `diverged`{lost}"
         );
         let trouble = Trouble::new(AlertKind::Diverged, from.epoch.to_string(), message);
         self.raise(now, Trouble { times: change_sets, revisions: Some((from, to)), ..trouble });

@@ -38,6 +38,8 @@ pub(super) struct Session {
     pub(super) common: Option<Revision>,
     /// Up to here this node's own changes are in quarantine already.
     pub(super) set_aside: Option<Revision>,
+    /// Up to here they could not be read once.
+    pub(super) unread: Option<Revision>,
 }
 
 impl Session {
@@ -272,6 +274,9 @@ impl Engine {
         if let Repair::Full(header) = &repair {
             if !header.history.contains(header.position.revision, header.position.revision) {
                 return self.protest(now, link, "a snapshot outside its own history");
+            }
+            if self.saves_first(header) {
+                return;
             }
             self.session.staged = Some(header.history.clone());
         }

@@ -66,9 +66,9 @@ impl Engine {
     /// Recovery found damage: what is here does not count before it is repaired.
     pub(super) fn found_damage(&mut self, now: Now, damage: Option<String>) {
         if let Some(damage) = damage {
-            self.damaged = true;
             self.facts.complete = false;
             let message = format!("the store is damaged: {damage}; the copy is repaired from the peer");
+            self.damage = Some(damage);
             self.raise(now, Trouble::new(AlertKind::DiskTrouble, THIS_NODE, message));
         }
     }
