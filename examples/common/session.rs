@@ -235,7 +235,9 @@ fn operator_refused(error: OperatorError) -> Refusal {
         OperatorError::WitnessUnreachable => Refusal::new("witness_unreachable", message),
         OperatorError::Overloaded => Refusal::new("overloaded", message),
         OperatorError::NotSupported => Refusal::new("not_supported", message),
+        OperatorError::DiskFull => Refusal::new("disk_full", message),
         OperatorError::Disk(_) => Refusal::new("disk_failed", message),
+        OperatorError::InDoubt(_) => Refusal::new("in_doubt", message),
         OperatorError::Stopped => Refusal::new("stopped", message),
         _ => Refusal::new("unknown", message),
     }

@@ -99,6 +99,8 @@ pub const UNAUTHENTICATED_MAX: usize = 64;
 pub const PEER_LINKS_MAX: usize = 4;
 /// Time from accept to a finished handshake.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Operators' commands that wait to be durable: a few hundred bytes each, and operators are people.
+pub const WORDS_WAITING_MAX: usize = 256;
 /// Join tokens alive at once.
 pub const TOKENS_MAX: usize = 16;
 /// Longest life of a join token.

@@ -16,7 +16,7 @@ pub struct Operator {
     shared: Arc<Shared>,
 }
 
-/// Why an operator's command was refused. Nothing changed.
+/// Why an operator's command was refused. Nothing changed, but for [`OperatorError::InDoubt`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OperatorError {
@@ -68,9 +68,16 @@ pub enum OperatorError {
     /// A later version brings it.
     #[error("not supported yet")]
     NotSupported,
-    /// The disk is full or failed.
-    #[error("the disk failed: {0}")]
+    /// The disk is full.
+    #[error("the disk is full; nothing was changed")]
+    DiskFull,
+    /// The disk failed.
+    #[error("the disk failed; nothing was changed: {0}")]
     Disk(String),
+    /// The disk failed, and again when what had been written was to be undone: the command is not in force, and a node that
+    /// starts before the disk has worked again may find it so. Ask for its status, and say it again.
+    #[error("the disk failed twice, and whether the command is stored is not known; it is not in force: {0}")]
+    InDoubt(String),
     /// The node is stopped.
     #[error("the node is stopped")]
     Stopped,
@@ -212,8 +219,9 @@ impl From<Refused> for OperatorError {
         match refused {
             Refused::NotMaster { master } => Self::NotMaster { master },
             Refused::Overloaded => Self::Overloaded,
-            Refused::DiskFull => Self::Disk("it is full".into()),
+            Refused::DiskFull => Self::DiskFull,
             Refused::Disk { reason } => Self::Disk(reason),
+            Refused::FactInDoubt { reason } => Self::InDoubt(reason),
             Refused::Stopped => Self::Stopped,
             Refused::Disabled => Self::Disabled,
             Refused::ShadowEnrolled => Self::ShadowEnrolled,

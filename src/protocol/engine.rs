@@ -13,7 +13,7 @@
 //! # How to read it
 //! `mastership` turns the standing of the node, `links` and `heartbeat` keep the connection to the peer, `meeting` decides who leads, `cover` and `claim` are what a witness adds to mastership and takeover and `witness` asks it, `session` and `exchange` bring the
 //! shadow up to date, `commits` serves callers, `batches` orders durable work and takes its receipts, `trouble` keeps the alert
-//! book, `command` serves operators. Every event ends in [`Engine::advance`], which does whatever has become due: so a
+//! book, `command` serves operators, `said` keeps what they want changed until it is durable. Every event ends in [`Engine::advance`], which does whatever has become due: so a
 //! deadline is looked at in one place.
 
 mod action;
@@ -32,6 +32,7 @@ mod mastership;
 mod meeting;
 mod mutants;
 mod options;
+mod said;
 mod session;
 mod status;
 mod trouble;
@@ -115,6 +116,7 @@ pub struct Engine {
     retry_at: Moment,
     batches: Batches,
     commits: Commits,
+    words: said::Words,
     links: Links,
     session: Session,
     trouble: trouble::Troubles,
@@ -125,8 +127,8 @@ pub struct Engine {
     question: u64,
     /// Operators who wait for this node to be master.
     promised: Vec<Ticket>,
-    /// Recovery had found damage: what was here before may not be known any more.
-    damaged: bool,
+    /// The damage that recovery found: what was here before may not be known any more.
+    damage: Option<String>,
     stopping: Option<Ticket>,
     enrolling: Option<(u64, Peer, Option<TokenFacts>)>,
     told: mastership::Told,
@@ -162,6 +164,7 @@ impl Engine {
             retry_at: now.at,
             batches: Batches::default(),
             commits: Commits::default(),
+            words: said::Words::default(),
             links: Links::new(now.at),
             session: Session::default(),
             trouble: trouble::Troubles::default(),
@@ -169,7 +172,7 @@ impl Engine {
             due: None,
             question: 0,
             promised: Vec::new(),
-            damaged: start.damage.is_some(),
+            damage: start.damage.clone(),
             stopping: None,
             enrolling: None,
             told: mastership::Told::default(),
@@ -206,7 +209,7 @@ impl Engine {
             Event::WitnessAnswered { ask, answer } => self.witness_answered(now, ask, answer),
             Event::Command { ticket, command } => self.command(now, ticket, command),
             Event::EnrolAsked { ask, peer, token, from } => self.enrol_asked(now, ask, peer, token, from),
-            Event::EnrolConfirmed { ask } => self.enrol_confirmed(now, ask),
+            Event::EnrolConfirmed { ask } => self.enrol_confirmed(ask),
             Event::Unpermitted { from, reason } => self.unpermitted(now, from, reason),
             Event::CertificateExpiring { subject, days } => self.certificate_expiring(now, subject, days),
             Event::StoreTrouble { reason, full } => self.store_trouble_aside(now, reason, full),
@@ -230,7 +233,7 @@ impl Engine {
         self.count_failed_pushes(now);
         self.advance_batches(now);
         self.advance_stop();
-        self.tell_changes(now);
+        self.tell_changes();
         self.set_timer(now);
     }
 

@@ -1,7 +1,7 @@
 //! The engine simulator: two engines, a network, disks, clocks, hosts, callers and operators, drawn from a seed.
 //!
 //! `step` says what can be done to a pair and draws it; `world` holds what is under way between the nodes; `host` is one node
-//! and the contract of its driver; `drive` carries out actions; `disk` is a model of the store; `oracle` is the judge; `lie` is a
+//! and the contract of its driver; `drive` carries out actions; `disk` is a model of the store; `oracle` is the judge, `said` what it knows of operators; `lie` is a
 //! peer that cannot be trusted. The idea is FoundationDB's and TigerBeetle's: the shipping code, in a world that is worse
 //! than the real one, replayable from a number.
 
@@ -11,12 +11,13 @@ mod host;
 mod lie;
 mod oracle;
 mod random;
+mod said;
 mod step;
 mod world;
 
 pub(crate) use step::Plan;
 
-use crate::protocol::engine::{Command, Event};
+use crate::protocol::engine::{Command, Event, TokenFacts};
 use crate::testing::Summary;
 use disk::Change;
 use host::{Asked, Payload};
@@ -184,8 +185,12 @@ fn operate(world: &mut World, node: Side, verb: Verb) -> Checked {
         }
         Verb::Acknowledge => Command::Acknowledge { alert: first_alert },
         Verb::Shutdown => Command::Shutdown,
+        Verb::Enable => Command::Enable,
+        Verb::Disable => Command::Disable,
+        Verb::Token { secret } => Command::Token(TokenFacts { secret: said::secret_of(secret), expires_ms: u64::MAX }),
+        Verb::Reset => Command::Reset,
     };
-    ask(world, node, Asked::Command, |ticket| Event::Command { ticket, command })
+    ask(world, node, Asked::Operator((verb, first_alert)), |ticket| Event::Command { ticket, command })
 }
 
 fn lie(world: &mut World, node: Side, seed: u64) -> Checked {
@@ -233,6 +238,10 @@ fn settle(world: &mut World) -> Checked {
     }
     // A clean shutdown that is still under way comes to its end.
     world.run(10 * LOOK_US)?;
+    if world.unpaired() {
+        // By an operator's word: they come together by another enrolment, which is no part of this world.
+        return Ok(());
+    }
     until_whole(world, SETTLE_US / 2)?;
     // What a host refused is tried again only with a newer revision.
     for node in Side::BOTH {

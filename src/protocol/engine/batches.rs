@@ -2,9 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::{
-    Action, Answer, BatchId, DiskFailure, Engine, Facts, Moment, Mutant, Now, Receipt, RecordsReceipt, Refused, Work,
-};
+use super::{Action, BatchId, DiskFailure, Engine, Facts, Moment, Mutant, Now, Receipt, RecordsReceipt, Refused, Work};
 use crate::model::{Epoch, Position, Revision};
 use crate::protocol::failover::{Standing, Turn};
 
@@ -132,7 +130,7 @@ impl Engine {
             self.batches.urgent = false;
             self.batches.lazy = None;
             let then = std::mem::take(&mut self.batches.then);
-            let facts = Box::new(self.facts_now());
+            let facts = Box::new(self.facts_with_words());
             let promised_ms = facts.promised_ms;
             return self.start_batch(Work::Facts(facts), Purpose::Facts { then, promised_ms });
         }
@@ -175,10 +173,18 @@ impl Engine {
             (Purpose::Facts { then, promised_ms }, _) => {
                 self.batches.retry_at = None;
                 self.facts_stored(promised_ms);
+                self.words_durable(now);
+                self.words_undone();
                 self.out.extend(then);
             }
-            (Purpose::Noted, _) => self.claim_noted(),
-            (Purpose::Yielded, _) => self.yielded(now),
+            (Purpose::Noted, _) => {
+                self.words_undone();
+                self.claim_noted();
+            }
+            (Purpose::Yielded, _) => {
+                self.words_undone();
+                self.yielded(now);
+            }
             (Purpose::Commits { tickets }, Receipt::Commits { verdicts, head, log_floor }) => {
                 self.moved(head, log_floor);
                 self.commits_done(now, &tickets, verdicts);
@@ -186,6 +192,7 @@ impl Engine {
             (Purpose::Era, Receipt::Era { head, log_floor }) => {
                 self.moved(head, log_floor);
                 self.disk_works(now);
+                self.words_undone();
                 self.era_durable(now);
             }
             (Purpose::Quarantine, Receipt::Quarantined { from, to, change_sets }) => {
@@ -228,22 +235,13 @@ impl Engine {
     /// A batch failed: what it was for is told, and a store that cannot be trusted is opened again.
     fn batch_failed(&mut self, now: Now, purpose: Purpose, failure: &DiskFailure) {
         self.disk_trouble(now, failure);
+        self.words_in_doubt();
         let retry_at = Moment(now.at.0 + RETRY_US);
         match purpose {
             Purpose::Facts { then, .. } => {
-                // Whoever waits for the facts to be durable is refused; the facts themselves are tried again.
-                let refused = |action| match action {
-                    Action::Answer { ticket, .. } => {
-                        let reason = failure.reason.clone();
-                        let why = if failure.full { Refused::DiskFull } else { Refused::Disk { reason } };
-                        Action::Answer { ticket, answer: Answer::Refused(why) }
-                    }
-                    Action::AnswerEnrol { ask, .. } => {
-                        Action::AnswerEnrol { ask, verdict: super::EnrolVerdict::Refused { kind: "disk" } }
-                    }
-                    other => other,
-                };
-                self.out.extend(then.into_iter().map(refused));
+                self.words_failed(failure);
+                // What follows from the facts follows when they are durable: they are tried again.
+                self.batches.then.splice(0..0, then);
                 self.batches.urgent = true;
                 self.batches.retry_at = Some(retry_at);
             }
@@ -257,7 +255,11 @@ impl Engine {
                 self.era_failed(now);
             }
             // Without the quarantine there is no yielding: it is tried again, and meanwhile nothing is served.
-            Purpose::Yielded | Purpose::Quarantine | Purpose::Reopen => self.retry_at = retry_at,
+            Purpose::Yielded | Purpose::Reopen => self.retry_at = retry_at,
+            Purpose::Quarantine => {
+                self.retry_at = retry_at;
+                self.quarantine_failed(now, failure);
+            }
             Purpose::Sink => self.sink_failed(now, failure),
         }
         if !failure.full && !self.makes(Mutant::AppendsAfterFailedSync) {
@@ -296,6 +298,7 @@ impl Engine {
     pub(super) fn drop_waiting_work(&mut self) {
         self.batches.waiting.clear();
         self.batches.era = None;
+        self.refuse_words(&Refused::Disk { reason: "the store is closed after a failure".to_owned() });
     }
 }
 

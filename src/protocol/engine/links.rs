@@ -229,7 +229,8 @@ impl Engine {
         if dialled {
             self.links.dialling = false;
         }
-        if self.facts.peer.is_none() || self.stopping.is_some() || self.standing == Standing::Broken {
+        let alone = self.facts.peer.is_none() || self.words.forget();
+        if alone || self.stopping.is_some() || self.standing == Standing::Broken {
             self.out.push(Action::Close { link });
             return;
         }

@@ -261,7 +261,7 @@ impl Engine {
         let vouched = self.witnessed.is_some() && self.register_word(at).is_none();
         Candidate {
             shadow: !self.standing.is_master() && self.standing != Standing::Yielding,
-            enrolled: self.facts.peer.is_some() && !self.facts.detached,
+            enrolled: self.facts.peer.is_some() && !self.facts.detached && !self.words.forget(),
             manual: self.options.failover == Failover::Manual,
             complete: self.facts.complete || self.makes(Mutant::IncompleteTakesOver),
             syncing: self.session.lacks(),
@@ -297,7 +297,7 @@ impl Engine {
     }
 
     fn epoch_after_restart(&self, now: Now) -> Epoch {
-        let untouched = self.history.eras().is_empty() && !self.damaged;
+        let untouched = self.history.eras().is_empty() && self.damage.is_none();
         let first = untouched && self.facts.epoch == Epoch::FIRST;
         if first {
             return Epoch::FIRST;
@@ -409,9 +409,14 @@ impl Engine {
     }
 
     pub(super) fn quarantined(&mut self, now: Now, from: Revision, to: Revision, change_sets: u64) {
+        let lost = match &self.damage {
+            Some(damage) => format!("; what was damaged could not be kept: {damage}"),
+            None => String::new(),
+        };
+        let whose = if self.standing == Standing::TakingTail { "shadow that repairs it" } else { "master it follows" };
         let message = format!(
             "{change_sets} change sets ({from} to {to}) that this node committed are not in the history of the \
-             master it follows; they are kept in quarantine: look at them with `diverged`"
+             {whose}; they are kept in quarantine: look at them with `diverged`{lost}"
         );
         let trouble = Trouble::new(AlertKind::Diverged, from.epoch.to_string(), message);
         self.raise(now, Trouble { times: change_sets, revisions: Some((from, to)), ..trouble });
@@ -529,7 +534,7 @@ impl Engine {
     }
 
     /// Tells the host what changed.
-    pub(super) fn tell_changes(&mut self, _now: Now) {
+    pub(super) fn tell_changes(&mut self) {
         let serving = self.standing == Standing::Serving && self.stopping.is_none();
         let role = (self.facts.role, serving, self.epoch());
         if self.told.role != Some(role) {
@@ -583,6 +588,8 @@ impl Engine {
             return;
         }
         self.drop_commits();
+        self.refuse_words(&Refused::Stopped);
+        self.words_in_doubt();
         for link in self.links.ids() {
             self.out.push(Action::Send { link, message: crate::protocol::wire::Message::Bye(Bye::Shutdown) });
             self.out.push(Action::Close { link });

@@ -20,6 +20,8 @@ pub enum Mutant {
     HidesFailedPushes,
     /// Failures stand although the pair is in sync again.
     KeepsFailures,
+    /// What an operator said stays in force although it could not be stored.
+    KeepsRefusedFact,
     /// A link that was lost is not dialled again.
     NeverRedials,
     /// A repair that is over begins again at every heartbeat.

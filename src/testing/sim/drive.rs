@@ -178,10 +178,14 @@ impl World {
         let host = self.host(side);
         let Some((_, job)) = host.batch.take_if(|(current, _)| *current == batch) else { return Ok(()) };
         let quarantines = matches!(job, Job::Quarantine(_));
+        let facts = matches!(job, Job::Facts(_) | Job::Era(..));
         let mut made = Vec::new();
         let receipt = host.disk.perform(job, host.accepts, &mut made);
         if flaw == Some(Flaw::WrongContent) && matches!(receipt, Ok(Receipt::Records(_))) {
             host.disk.spoil();
+        }
+        if facts && receipt.is_ok() {
+            host.said.doubtful.clear();
         }
         let node = host.disk.node();
         self.oracle.wrote(node, &made)?;
@@ -290,7 +294,8 @@ impl World {
         host.fail_dials = host.fail_dials.saturating_sub(1);
         let other_down = self.hosts[side.other().index()].engine.is_none();
         let one_way = self.latency_us;
-        if wanted && self.reachable(side) {
+        let barred = self.hosts[side.other().index()].bars();
+        if wanted && self.reachable(side) && !barred {
             let conn = self.conns.len();
             self.conns.push(Conn { dial, ..Conn::default() });
             self.send(conn, side.other(), Frame::Up { dialled: false });
@@ -303,7 +308,7 @@ impl World {
             }
             self.after(300_000, Wake::DialOver { side, run, dial, refused: false });
         } else {
-            let refused = other_down && !self.cut[0] && !self.cut[1];
+            let refused = (other_down || barred) && !self.cut[0] && !self.cut[1];
             let us = if refused || !wanted { 2 * one_way } else { 300_000 };
             self.after(us, Wake::DialOver { side, run, dial, refused });
         }
@@ -323,8 +328,12 @@ impl World {
                 self.send(conn, other, Frame::Down("the dial was given up"));
             }
         }
+        let how = match refused && self.hosts[other.index()].bars() {
+            true => DialTrouble::RefusedByPeer,
+            false => DialTrouble::Unreachable,
+        };
         let reason = if refused { "connection refused" } else { "timed out" };
-        self.event(side, Event::DialFailed { how: DialTrouble::Unreachable, reason: reason.into() })
+        self.event(side, Event::DialFailed { how, reason: reason.into() })
     }
 
     /// The host answers.
@@ -344,6 +353,9 @@ impl World {
         let host = self.host(side);
         let asked = if double { host.asked.get(&ticket).copied() } else { host.asked.remove(&ticket) };
         let unconfirmed = host.unconfirmed_since;
+        if let Some(Asked::Operator(word)) = asked {
+            host.said.answered(word, &answer);
+        }
         let Some(Asked::Commit(change)) = asked else { return Ok(()) };
         match answer {
             Answer::Committed { revision, .. } => {
@@ -401,6 +413,8 @@ impl World {
         let timer = host.timer.is_some() || facts.peer.is_none();
         Invariant::Contract.check(timer, || format!("{side:?} has no timer"))?;
         self.oracle.one_revision(&host.disk)?;
+        host.said.in_force(facts, &status.alerts)?;
+        host.said.stored(&host.disk.facts, &host.saying())?;
         if hostile {
             return Ok(());
         }
@@ -437,8 +451,10 @@ impl World {
                 .map(|engine| engine.status(host.clock.at(self.now), host.clock.wall(self.now)).link);
             status == Some(LinkState::Held)
         });
-        let free =
-            !self.cut[0] && !self.cut[1] && self.hosts.iter().all(|h| h.fail_dials == 0 && h.paused_at.is_none());
+        let free = !self.unpaired()
+            && !self.cut[0]
+            && !self.cut[1]
+            && self.hosts.iter().all(|h| h.fail_dials == 0 && h.paused_at.is_none());
         if !serving || !free || held {
             self.in_touch_since = None;
             return Ok(());

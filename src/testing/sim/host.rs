@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use super::disk::{Change, Disk, Export, Job, Record};
 use super::oracle::{Checked, Invariant};
+use super::said::{Said, Word};
 use super::step::{Plan, Side};
 use crate::protocol::engine::{Action, BatchId, BulkId, Engine, LinkId, Moment, Now, Options, Ticket, Work};
 
@@ -23,6 +24,8 @@ pub enum Asked {
     /// A caller who commits.
     Commit(Change),
     /// An operator.
+    Operator(Word),
+    /// An operator who says nothing of the facts.
     Command,
 }
 
@@ -111,6 +114,8 @@ pub struct Host {
     pub heard: Option<Moment>,
     /// Since when it has had a push that failed and no alert that says so.
     pub untold_since: Option<u64>,
+    /// What its operators were told.
+    pub said: Said,
     /// An operator made it master; cleared when it is one.
     pub ordered: bool,
     last_batch: BatchId,
@@ -121,6 +126,7 @@ impl Host {
     /// A node that was never started.
     pub fn new(side: Side, disk: Disk, clock: Clock, options: Options) -> Self {
         Self {
+            said: Said::of(&disk.facts),
             side,
             disk,
             engine: None,
@@ -171,6 +177,20 @@ impl Host {
     pub fn fresh(&mut self) -> u64 {
         self.next += 1;
         self.next
+    }
+
+    /// Whether its door is shut to everybody.
+    pub fn bars(&self) -> bool {
+        self.engine.as_ref().is_some_and(|engine| engine.facts().peer.is_none())
+    }
+
+    /// What operators say and are not answered yet.
+    pub fn saying(&self) -> Vec<Word> {
+        let word = |asked: &Asked| match asked {
+            Asked::Operator(word) => Some(*word),
+            _ => None,
+        };
+        self.asked.values().filter_map(word).collect()
     }
 
     /// The process is gone. What of the batch under way reached the disk is `kept` of 255; `None` for a clean end.

@@ -170,6 +170,17 @@ pub enum Verb {
     Acknowledge,
     /// Stop.
     Shutdown,
+    /// Allow a shadow to be enrolled.
+    Enable,
+    /// Forbid it.
+    Disable,
+    /// Remember a join token.
+    Token {
+        /// From which its secret is made.
+        secret: u64,
+    },
+    /// Forget the pairing.
+    Reset,
 }
 
 /// What a seed stands for: the surroundings and the steps.
@@ -264,12 +275,17 @@ fn commit(random: &mut Random, node: Side) -> Step {
 }
 
 fn verb(random: &mut Random) -> Verb {
-    match random.below(10) {
+    match random.below(16) {
         0..=1 => Verb::Disconnect,
         2..=4 => Verb::Reconnect,
         5..=6 => Verb::Resync,
         7 => Verb::TakeOver { accept_loss: random.percent(50) },
-        8 => Verb::Acknowledge,
+        8..=9 => Verb::Acknowledge,
+        10..=11 => Verb::Enable,
+        12 => Verb::Disable,
+        13 => Verb::Token { secret: random.bits() },
+        14 if random.percent(20) => Verb::Reset,
+        14 => Verb::Disable,
         _ => Verb::Shutdown,
     }
 }

@@ -6,6 +6,7 @@ use super::disk::{Disk, Record};
 use super::host::{Clock, Host, Payload};
 use super::oracle::{Checked, Invariant, Oracle, Violation};
 use super::random::{Random, mix};
+use super::said::Said;
 use super::step::{Plan, Side};
 use crate::model::limits::BULK_FRAME_BYTES_MAX;
 use crate::model::{NodeId, PairId, Revision, RunId};
@@ -292,7 +293,11 @@ impl World {
 
     /// A node ends, cleanly or not.
     pub fn end(&mut self, side: Side, kept: Option<u8>, silent: bool) -> Checked {
+        let saying = self.host(side).saying();
         let made = self.host(side).stop(kept);
+        let host = self.host(side);
+        host.said.stored(&host.disk.facts, &saying)?;
+        host.said = Said::of(&host.disk.facts);
         let node = self.host(side).disk.node();
         self.deferred[side.index()].clear();
         self.oracle.wrote(node, &made)?;
@@ -423,6 +428,12 @@ impl World {
     pub fn reachable(&self, from: Side) -> bool {
         let other = &self.hosts[from.other().index()];
         !self.cut[0] && !self.cut[1] && other.engine.is_some() && other.paused_at.is_none()
+    }
+
+    /// Whether an operator made a node forget the other one.
+    pub fn unpaired(&self) -> bool {
+        let alone = |host: &Host| host.disk.facts.peer.is_none();
+        self.hosts.iter().any(alone)
     }
 
     /// Runs something of the engine. 7: it never panics.
