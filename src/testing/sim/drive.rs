@@ -14,6 +14,8 @@ use crate::protocol::wire::{Bulk, SnapshotHeader};
 
 /// More actions than one event may ask for: a full queue of callers answered, and some.
 const ACTIONS_MAX: usize = 6_000;
+/// Takeover delay and a dial, with clock error (microseconds): a peer that keeps closing for so long does not lead.
+const ALONE_US_MIN: u64 = 790_000;
 /// More dials within a second than this are a loop that waits for nothing.
 const DIALS_MAX: u64 = 200;
 
@@ -344,8 +346,9 @@ impl World {
         match answer {
             Answer::Committed { revision, replicated } => {
                 self.acknowledges(side, revision, replicated)?;
-                // With a witness its cover says more.
-                let confirmed = unconfirmed.is_none() || self.plan.hostile || self.plan.witnessed;
+                // With a witness its cover says more; without one, a peer that leads nowhere for long enough is no master.
+                let left_alone = unconfirmed.is_some_and(|since| self.now - since >= ALONE_US_MIN);
+                let confirmed = unconfirmed.is_none() || left_alone || self.plan.hostile || self.plan.witnessed;
                 Invariant::OneMaster.check(confirmed, || {
                     format!("{side:?} acknowledged {revision} after it stood still, before it heard from anybody")
                 })?;

@@ -73,8 +73,6 @@ impl Clock {
 /// One node, running or not.
 #[derive(Debug)]
 pub struct Host {
-    /// Which one.
-    pub side: Side,
     /// Its data directory.
     pub disk: Disk,
     /// Running, if it is.
@@ -147,7 +145,6 @@ impl Host {
     /// A node that was never started.
     pub fn new(side: Side, disk: Disk, clock: Clock, plan: &Plan) -> Self {
         Self {
-            side,
             disk,
             engine: None,
             clock,

@@ -118,6 +118,8 @@ fn settle_alone(world: &mut World, gone: Side) -> Checked {
     if world.host(gone).engine.is_some() {
         world.end(gone, Some(0), false)?;
     }
+    // A clean shutdown that is still under way comes to its end.
+    world.run(10 * LOOK_US)?;
     world.start(side)?;
     world.command(side, Command::Reconnect)?;
     for _ in 0..SETTLE_US / 2 / LOOK_US {
@@ -166,8 +168,10 @@ fn may_lead(world: &World, side: Side) -> bool {
         return false;
     }
     if !world.plan.witnessed {
-        // A shadow must have heard its master since it started.
-        return automatic && (facts.role == Role::Master || host.heard.is_some());
+        // A shadow must have heard its master since it started, and a master may have heard of one that outranks it.
+        let outranked = world.hosts[side.other().index()].disk.facts.epoch > facts.epoch;
+        let heard = host.heard.is_some() && status(world, side).is_some_and(|s| !s.why_not.contains(&"no_contact"));
+        return automatic && if facts.role == Role::Master { !outranked } else { heard };
     }
     if world.register.spoiled || world.excuses.rolled != [false; 2] {
         return false;
