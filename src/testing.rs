@@ -6,13 +6,15 @@
 #![allow(clippy::disallowed_methods, reason = "the test bed is a shell of its own: it runs histories on threads")]
 #![allow(clippy::panic, reason = "a broken invariant is reported by panicking, as tests do")]
 
+use std::collections::BTreeMap;
+
 pub(crate) mod sim;
 mod witness;
 
 pub use witness::{MemoryWitness, witness_conformance};
 
 /// What one simulated history contained.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Summary {
     /// Concrete steps: faults, commits, operators' commands.
@@ -29,6 +31,16 @@ pub struct Summary {
     pub operator_needed: u64,
     /// Times a former master's change sets went to quarantine.
     pub quarantines: u64,
+    /// Change sets acknowledged as durable on both nodes.
+    pub replicated: u64,
+    /// Whether a node led alone at the end, its peer being gone for good; 1 or 0.
+    pub served_alone: u64,
+    /// Simulated time, microseconds.
+    pub simulated_us: u64,
+    /// Faults by their kind.
+    pub faults: BTreeMap<&'static str, u64>,
+    /// Events by the standing that they met and their kind.
+    pub coverage: BTreeMap<(String, &'static str), u64>,
 }
 
 impl std::ops::AddAssign for Summary {
@@ -40,6 +52,15 @@ impl std::ops::AddAssign for Summary {
         self.full_pushes += other.full_pushes;
         self.operator_needed += other.operator_needed;
         self.quarantines += other.quarantines;
+        self.replicated += other.replicated;
+        self.served_alone += other.served_alone;
+        self.simulated_us += other.simulated_us;
+        for (kind, count) in other.faults {
+            *self.faults.entry(kind).or_default() += count;
+        }
+        for (pair, count) in other.coverage {
+            *self.coverage.entry(pair).or_default() += count;
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use super::{Engine, Moment, Replication};
 use crate::model::{Epoch, NodeId, PairId, Position, Revision, WitnessRecord};
 use crate::protocol::alerts::Alert;
+use crate::protocol::failover::Standing;
 use crate::protocol::wire::Role;
 
 /// The state of the link to the peer.
@@ -97,6 +98,11 @@ impl LinkState {
 }
 
 impl Engine {
+    /// Where it stands in the table of [`Standing`].
+    pub fn standing(&self) -> Standing {
+        self.standing
+    }
+
     /// What the engine says of itself at this moment; `wall_ms` is for the hold-down.
     pub fn status(&self, at: Moment, wall_ms: u64) -> EngineStatus {
         let (link, link_reason) = self.link_state();

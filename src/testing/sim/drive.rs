@@ -2,27 +2,22 @@
 
 use super::disk::{Export, ITEM_BYTES, Job};
 use super::host::{Asked, Payload};
-use super::oracle::{self, Checked, Invariant, Violation};
+use super::net::{Conn, Frame};
+use super::oracle::{Checked, Invariant, Violation};
 use super::step::Side;
-use super::world::{Conn, Flaw, Frame, Read, Wake, World};
+use super::world::{Flaw, Read, Wake, World};
 use crate::model::Revision;
-use crate::protocol::alerts::AlertKind;
 use crate::protocol::engine::{
-    Action, Answer, BatchId, Command, DialTrouble, Event, Failover, How, LinkState, Notice, Receipt, Refused, Ticket,
-    Work,
+    Action, Answer, BatchId, Command, DialTrouble, Event, How, Notice, Receipt, Refused, Ticket, WitnessAnswer, Work,
 };
-use crate::protocol::wire::{Bulk, Role, SnapshotHeader};
+use crate::protocol::wire::{Bulk, SnapshotHeader};
 
 /// More actions than one event may ask for: a full queue of callers answered, and some.
 const ACTIONS_MAX: usize = 6_000;
-/// Two masters that can hear each other this long (microseconds) ought to have found out: four takeover delays.
-const TOUCH_US_MAX: u64 = 2_000_000;
+/// Takeover delay and a dial, with clock error (microseconds): a peer that keeps closing for so long does not lead.
+const ALONE_US_MIN: u64 = 790_000;
 /// More dials within a second than this are a loop that waits for nothing.
 const DIALS_MAX: u64 = 200;
-/// A link that is back within three heartbeat intervals (microseconds, and some) was no failed push.
-const UNTOLD_US_MAX: u64 = 400_000;
-/// Takeover delay and clock error, microseconds: silence before a takeover is this long at the least.
-const SILENCE_US_MIN: u64 = 500_000;
 
 impl World {
     /// Hands an event to an engine and does what it asks for.
@@ -32,13 +27,20 @@ impl World {
             return Ok(());
         }
         self.summary.events += 1;
+        if let Some(engine) = &self.hosts[side.index()].engine {
+            self.counts.happened(engine.standing(), &event);
+        }
         self.tell(|| format!("{side:?} <- {event:?}"));
         let fails = matches!(event, Event::DialFailed { .. });
+        let swapped = matches!(event, Event::WitnessAnswered { answer: WitnessAnswer::Swapped(_), .. });
         let host = self.host(side);
-        if fails {
+        if fails || swapped {
             host.unconfirmed_since = None;
         }
         let now = host.clock.now(now_us, random);
+        let covered = self.holds_mastership(side);
+        let host = self.host(side);
+        host.covered = covered;
         let Some(mut engine) = host.engine.take() else { return Ok(()) };
         let (engine, actions) = Self::unpanicked(move || {
             let actions = engine.handle(now, event);
@@ -50,37 +52,26 @@ impl World {
         self.judge(side)
     }
 
-    /// 5: a shadow becomes master by itself only after its master was silent for the delay.
-    fn takes_over(&mut self, side: Side) -> Checked {
-        let now_us = self.now;
-        let hostile = self.plan.hostile;
-        let host = self.host(side);
-        let ordered = std::mem::take(&mut host.ordered);
-        if host.disk.facts.role == Role::Master || ordered || hostile {
-            return Ok(());
-        }
-        self.summary.takeovers += 1;
-        let host = self.host(side);
-        let automatic = host.options.failover == Failover::Automatic;
-        let complete = host.engine.as_ref().is_none_or(|engine| engine.facts().complete);
-        Invariant::NoBlankMaster.check(automatic && complete, || {
-            format!("{side:?} takes over by itself in {:?}, complete: {complete}", host.options.failover)
-        })?;
-        let silence = host.heard.map(|heard| host.clock.at(now_us).0.saturating_sub(heard.0));
-        Invariant::NoBlankMaster.check(silence.is_some_and(|us| us >= SILENCE_US_MIN), || {
-            format!("{side:?} takes over after a silence of {silence:?} us")
-        })
-    }
-
     /// Carries out actions in their order.
     pub fn perform(&mut self, side: Side, actions: Vec<Action>) -> Checked {
-        for action in actions {
+        let crash = self.host(side).crash_at.filter(|_| !actions.is_empty());
+        let most = crash.map_or(usize::MAX, |(most, ..)| usize::from(most));
+        for action in actions.into_iter().take(most) {
             self.tell(|| format!("{side:?} -> {action:?}"));
             let opening = self.opening(side).clone();
             self.host(side).lawful(&action, &opening)?;
             self.act(side, action)?;
+            if self.host(side).engine.is_none() {
+                return Ok(());
+            }
         }
-        Ok(())
+        match crash {
+            Some((_, silent, kept)) => {
+                self.tell(|| format!("{side:?}: power is cut behind the last action"));
+                self.end(side, Some(kept), silent)
+            }
+            None => Ok(()),
+        }
     }
 
     fn act(&mut self, side: Side, action: Action) -> Checked {
@@ -137,7 +128,8 @@ impl World {
                 self.after(wait, Wake::Timer { side, run, set });
             }
             Action::Notify(notice) => self.noticed(&notice),
-            Action::AnswerEnrol { .. } | Action::AskWitness { .. } => {}
+            Action::AskWitness { ask, question } => return self.ask_witness(side, ask, question),
+            Action::AnswerEnrol { .. } => {}
             Action::Stop => {
                 self.tell(|| format!("{side:?} stops"));
                 return self.end(side, None, false);
@@ -356,15 +348,27 @@ impl World {
         if let Some(Asked::Operator(word)) = asked {
             host.said.answered(word, &answer);
         }
+        if asked == Some(Asked::AcceptsLoss) {
+            match answer {
+                Answer::Refused(_) => self.excuses.refused(side, ticket),
+                _ => self.excuses.accepted(side, Some(ticket)),
+            }
+        }
         let Some(Asked::Commit(change)) = asked else { return Ok(()) };
         match answer {
-            Answer::Committed { revision, .. } => {
-                Invariant::OneMaster.check(unconfirmed.is_none() || self.plan.hostile, || {
+            Answer::Committed { revision, replicated } => {
+                self.acknowledges(side, revision, replicated)?;
+                // With a witness its cover says more; without one, a peer that leads nowhere for long enough is no master.
+                let left_alone = unconfirmed.is_some_and(|since| self.now - since >= ALONE_US_MIN);
+                let confirmed = unconfirmed.is_none() || left_alone || self.plan.hostile || self.plan.witnessed;
+                Invariant::OneMaster.check(confirmed, || {
                     format!("{side:?} acknowledged {revision} after it stood still, before it heard from anybody")
                 })?;
                 let disk = &self.hosts[side.index()].disk;
                 self.oracle.acknowledge(side, disk, change.id, revision)?;
+                self.named_holds_all()?;
                 self.summary.acknowledged += 1;
+                self.summary.replicated += u64::from(replicated);
                 if double {
                     return self.answered_again(side, ticket, answer);
                 }
@@ -393,87 +397,14 @@ impl World {
         }
         let ticket = Ticket(host.fresh());
         host.asked.insert(ticket, asked);
+        if asked == Asked::AcceptsLoss {
+            self.excuses.accepts(side, ticket);
+        }
         self.event(side, event(ticket))
     }
 
     /// An operator asks.
     pub fn command(&mut self, side: Side, command: Command) -> Checked {
         self.ask(side, Asked::Command, |ticket| Event::Command { ticket, command })
-    }
-
-    /// Everything that must hold after every step, from this node's side.
-    pub fn judge(&mut self, side: Side) -> Checked {
-        let now_us = self.now;
-        let hostile = self.plan.hostile;
-        let host = &self.hosts[side.index()];
-        let Some(engine) = &host.engine else { return Ok(()) };
-        let status = engine.status(host.clock.at(now_us), host.clock.wall(now_us));
-        let facts = engine.facts();
-        oracle::bounded(&status, facts)?;
-        let timer = host.timer.is_some() || facts.peer.is_none();
-        Invariant::Contract.check(timer, || format!("{side:?} has no timer"))?;
-        self.oracle.one_revision(&host.disk)?;
-        host.said.in_force(facts, &status.alerts)?;
-        host.said.stored(&host.disk.facts, &host.saying())?;
-        if hostile {
-            return Ok(());
-        }
-        self.oracle.rightful(&host.disk, &status)?;
-        self.oracle.shown_stays(side, &host.disk)?;
-        let lost = matches!(status.link, LinkState::Lost | LinkState::Held);
-        let confirmed = facts.peer.as_ref().map(|peer| peer.confirmed);
-        let behind = confirmed.is_some_and(|confirmed| host.disk.unconfirmed_after(confirmed));
-        let told = status
-            .alerts
-            .iter()
-            .any(|alert| matches!(alert.kind, AlertKind::PushFailed | AlertKind::PushRejected | AlertKind::ShadowLost));
-        let silent = status.serving && lost && behind && !told;
-        let position = status.position.revision;
-        let host = self.host(side);
-        host.untold_since = silent.then(|| host.untold_since.unwrap_or(now_us));
-        let untold_us = host.untold_since.map_or(0, |since| now_us - since);
-        Invariant::FailuresShow.check(untold_us <= UNTOLD_US_MAX, || {
-            format!("{side:?} is at {position} and its shadow at {confirmed:?}, without a link for {untold_us} us, and no alert")
-        })?;
-        self.two_masters()
-    }
-
-    /// 1: nodes that hear each other are not both masters for long.
-    fn two_masters(&mut self) -> Checked {
-        let serving = self
-            .hosts
-            .iter()
-            .all(|host| host.paused_at.is_none() && host.engine.as_ref().is_some_and(|engine| engine.cover().serving));
-        let held = self.hosts.iter().any(|host| {
-            let status = host
-                .engine
-                .as_ref()
-                .map(|engine| engine.status(host.clock.at(self.now), host.clock.wall(self.now)).link);
-            status == Some(LinkState::Held)
-        });
-        let free = !self.unpaired()
-            && !self.cut[0]
-            && !self.cut[1]
-            && self.hosts.iter().all(|h| h.fail_dials == 0 && h.paused_at.is_none());
-        if !serving || !free || held {
-            self.in_touch_since = None;
-            return Ok(());
-        }
-        let now = self.now;
-        let since = *self.in_touch_since.get_or_insert(now);
-        Invariant::OneMaster.check(now - since <= TOUCH_US_MAX, || {
-            format!("two masters, although nothing has kept them apart for {} ms", (now - since) / 1_000)
-        })
-    }
-
-    /// Whether the pair is whole: one serving master, its shadow in sync, the same content.
-    pub fn whole(&self) -> bool {
-        let status = |side: Side| {
-            let host = &self.hosts[side.index()];
-            host.engine.as_ref().map(|engine| engine.status(host.clock.at(self.now), host.clock.wall(self.now)))
-        };
-        let (Some(a), Some(b)) = (status(Side::A), status(Side::B)) else { return false };
-        let roles = (a.role == Role::Master) != (b.role == Role::Master);
-        roles && (a.serving != b.serving) && a.in_sync && b.in_sync && a.position == b.position
     }
 }

@@ -2,12 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::disk::{Change, Disk, Export, Job, Record};
 use super::oracle::{Checked, Invariant};
 use super::said::{Said, Word};
-use super::step::{Plan, Side};
-use crate::protocol::engine::{Action, BatchId, BulkId, Engine, LinkId, Moment, Now, Options, Ticket, Work};
+use super::plan::Plan;
+use super::step::Side;
+use crate::protocol::engine::{
+    Action, BatchId, BulkId, Engine, LinkId, Moment, Now, Options, Replication, Ticket, Work,
+};
 
 /// Received bulk.
 #[derive(Clone, Debug)]
@@ -27,6 +31,8 @@ pub enum Asked {
     Operator(Word),
     /// An operator who says nothing of the facts.
     Command,
+    /// An operator who accepts a loss.
+    AcceptsLoss,
 }
 
 /// A clock that is a little off.
@@ -38,6 +44,8 @@ pub struct Clock {
     pub rate_ppm: i64,
     /// Wall clock at the beginning of time, milliseconds since 1970.
     pub wall_ms: u64,
+    /// How far somebody set the wall clock away from that, milliseconds.
+    pub jumped_ms: i64,
 }
 
 impl Clock {
@@ -56,7 +64,7 @@ impl Clock {
 
     /// The wall clock at this true time, milliseconds since 1970.
     pub fn wall(&self, true_us: u64) -> u64 {
-        self.wall_ms + true_us / 1_000
+        self.wall_ms.saturating_add_signed(self.jumped_ms) + true_us / 1_000
     }
 
     /// What an event may know of time, with this randomness.
@@ -68,8 +76,6 @@ impl Clock {
 /// One node, running or not.
 #[derive(Debug)]
 pub struct Host {
-    /// Which one.
-    pub side: Side,
     /// Its data directory.
     pub disk: Disk,
     /// Running, if it is.
@@ -78,6 +84,8 @@ pub struct Host {
     pub clock: Clock,
     /// Its knobs.
     pub options: Options,
+    /// There is a witness.
+    pub witnessed: bool,
     /// Grows with every start and every end.
     pub run: u64,
     /// Dials of this second, and which one it is.
@@ -118,20 +126,36 @@ pub struct Host {
     pub said: Said,
     /// An operator made it master; cleared when it is one.
     pub ordered: bool,
+    /// It began a takeover by itself, and has not held mastership since.
+    pub promoted: bool,
+    /// It held mastership when it was last looked at.
+    pub held: bool,
+    /// It held mastership when the event came that it deals with.
+    pub covered: bool,
+    /// The question to the witness under way.
+    pub witness_ask: Option<u64>,
+    /// The last one.
+    pub last_ask: u64,
+    /// Power will be cut after so many actions: how many, whether silently, and how much of a batch is kept.
+    pub crash_at: Option<(u8, bool, u8)>,
+    /// An old copy of its disk.
+    pub copy: Option<Box<Disk>>,
+    /// By its own clock, when it was started.
+    pub started: Moment,
     last_batch: BatchId,
     next: u64,
 }
 
 impl Host {
     /// A node that was never started.
-    pub fn new(side: Side, disk: Disk, clock: Clock, options: Options) -> Self {
+    pub fn new(side: Side, disk: Disk, clock: Clock, plan: &Plan) -> Self {
         Self {
             said: Said::of(&disk.facts),
-            side,
             disk,
             engine: None,
             clock,
-            options,
+            options: Self::options(side, plan),
+            witnessed: plan.witnessed,
             run: 0,
             dials: (0, 0),
             paused_at: None,
@@ -151,6 +175,14 @@ impl Host {
             heard: None,
             untold_since: None,
             ordered: false,
+            promoted: false,
+            held: false,
+            covered: false,
+            witness_ask: None,
+            last_ask: 0,
+            crash_at: None,
+            copy: None,
+            started: Moment(0),
             last_batch: BatchId(0),
             next: 0,
         }
@@ -162,13 +194,16 @@ impl Host {
     }
 
     /// The knobs of a plan.
-    pub fn options(plan: &Plan) -> Options {
+    pub fn options(side: Side, plan: &Plan) -> Options {
         Options {
-            heartbeat: std::time::Duration::from_millis(100),
-            takeover_delay: std::time::Duration::from_millis(500),
-            connect_timeout: std::time::Duration::from_millis(300),
+            heartbeat: Duration::from_millis(100),
+            takeover_delay: Duration::from_millis(500),
+            connect_timeout: Duration::from_millis(300),
             failover: plan.failover,
-            hold_down: std::time::Duration::from_secs(plan.hold_down_s),
+            hold_down: Duration::from_secs(plan.hold_down_s),
+            replication: if plan.witnessed { plan.replication } else { Replication::Asynchronous },
+            sync_timeout: Duration::from_millis(plan.sync_timeout_ms),
+            lease: plan.lease_ms[side.index()].map(Duration::from_millis),
             ..Options::default()
         }
     }
@@ -211,6 +246,9 @@ impl Host {
         self.heard = None;
         self.untold_since = None;
         self.ordered = false;
+        (self.promoted, self.held, self.covered) = (false, false, false);
+        (self.witness_ask, self.last_ask) = (None, 0);
+        self.crash_at = None;
         self.last_batch = BatchId(0);
         self.links.clear();
         self.bulks.clear();
@@ -242,12 +280,16 @@ impl Host {
             Action::DropBulk { bulk } => contract(self.bulks.contains_key(bulk), "unknown bulk"),
             Action::Dial { .. } => contract(self.dialing.is_none(), "a second dial while one is under way"),
             Action::Answer { ticket, .. } => contract(self.asked.contains_key(ticket), "an answer to nobody"),
+            Action::AskWitness { ask, .. } => {
+                contract(self.witnessed, "a question to a witness that there is not")?;
+                contract(self.witness_ask.is_none(), "a second question to the witness while one is under way")?;
+                contract(*ask > self.last_ask, "a number of a question used again")
+            }
             Action::AskMayTakeOver { .. }
             | Action::Publish { .. }
             | Action::Confirm { .. }
             | Action::CloseSnapshot { .. }
             | Action::AnswerEnrol { .. }
-            | Action::AskWitness { .. }
             | Action::SetTimer { .. }
             | Action::Notify(_)
             | Action::Stop => Ok(()),

@@ -16,8 +16,10 @@ use crate::protocol::wire::{Message, Role};
 pub enum Invariant {
     /// 0: the engine and its driver keep to their contract.
     Contract,
-    /// 1: two masters only while they cannot hear each other.
+    /// 1: never two masters; without a witness only while they cannot hear each other.
     OneMaster,
+    /// 2: with a witness and synchronous replication, nothing acknowledged is lost.
+    NothingLost,
     /// 3: what is visible is exactly one revision of a master's history.
     OneRevision,
     /// 4: the same position has the same content everywhere, and nobody claims what is not durable.
@@ -32,6 +34,8 @@ pub enum Invariant {
     WholeAgain,
     /// 9: nothing of a refused commit remains; what was acknowledged is in a history or in quarantine.
     NothingOfRefused,
+    /// What 1 and 2 stand on: the witness's record never goes back, and nobody claims there what it does not hold.
+    RegisterRises,
 }
 
 /// An invariant that does not hold.
@@ -72,6 +76,10 @@ pub struct Oracle {
     writers: BTreeMap<Epoch, NodeId>,
     refused: BTreeSet<u64>,
     acknowledged: [Vec<(Revision, u64)>; 2],
+    /// Everything that was acknowledged to any caller, in that order.
+    promised: Vec<Revision>,
+    /// At which head each node was found to have so much of it.
+    found: [Option<(Revision, usize)>; 2],
     /// The newest revision that a node has shown while it was shadow.
     shown: [Option<Revision>; 2],
 }
@@ -185,7 +193,24 @@ impl Oracle {
             format!("change set {id} is acknowledged as {revision}; it was written as {written:?}")
         })?;
         self.acknowledged[side.index()].push((revision, id));
+        self.promised.push(revision);
         Ok(())
+    }
+
+    /// 2: what was acknowledged, by whichever node, and this one does not hold.
+    pub fn lacking(&mut self, side: Side, disk: &Disk) -> Option<Revision> {
+        let head = disk.head.position.revision;
+        let found = &mut self.found[side.index()];
+        let from = found.filter(|(at, _)| *at == head).map_or(0, |(_, count)| count);
+        let lacking = self.promised[from..].iter().copied().find(|revision| !disk.holds(*revision));
+        *found = lacking.is_none().then_some((head, self.promised.len()));
+        lacking
+    }
+
+    /// The disk of one of the nodes forgot: what either kept to undo, or had shown, may be gone.
+    pub fn forgot(&mut self, side: Side) {
+        self.acknowledged = [Vec::new(), Vec::new()];
+        self.shown[side.index()] = None;
     }
 
     /// 9: a refused change set was not written, and will not be.

@@ -1,9 +1,6 @@
-//! What is done to a pair: concrete steps, and how a random history of them is drawn.
+//! What is done to a pair: concrete steps.
 
 use serde::{Deserialize, Serialize};
-
-use super::random::Random;
-use crate::protocol::engine::Failover;
 
 /// One of the two nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -136,6 +133,54 @@ pub enum Step {
         /// Its answer.
         accepts: bool,
     },
+    /// Power is cut between two actions of one list.
+    CrashAt {
+        /// Of this node.
+        node: Side,
+        /// The peer is not told by a closed connection.
+        silent: bool,
+        /// How much of the batch under way reached the disk, of 255.
+        kept: u8,
+        /// So many actions of the next event that asks for any are carried out.
+        actions: u8,
+    },
+    /// Somebody copies the disk.
+    KeepCopy {
+        /// Whose.
+        node: Side,
+    },
+    /// Power is cut, and what comes back is the old copy of the disk.
+    RollBack {
+        /// Whose.
+        node: Side,
+    },
+    /// Power is cut, and the disk is as it was before the first start.
+    Blank {
+        /// Whose.
+        node: Side,
+    },
+    /// The wall clock is set to another time.
+    WallJump {
+        /// Whose.
+        node: Side,
+        /// So many milliseconds away from where it began.
+        ms: i64,
+    },
+    /// What travels over the connections that are open now takes longer; what is opened later overtakes it.
+    SlowConns {
+        /// Microseconds more.
+        us: u64,
+    },
+    /// All connections break for this node; for the other one only behind what is on its way.
+    HalfReset {
+        /// For this node.
+        node: Side,
+    },
+    /// Something happens to the witness, or between a node and it.
+    Witness {
+        /// What.
+        what: Strike,
+    },
     /// An operator says something.
     Operator {
         /// To this node.
@@ -149,6 +194,59 @@ pub enum Step {
         node: Side,
         /// From which the message is drawn.
         seed: u64,
+    },
+}
+
+/// What happens to the witness, or between a node and it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Strike {
+    /// A node does not reach it, or reaches it again.
+    Cut {
+        /// Which node.
+        node: Side,
+        /// Cut?
+        cut: bool,
+    },
+    /// It takes about this long to answer a node, which may be longer than that node waits.
+    Latency {
+        /// Which node.
+        node: Side,
+        /// Microseconds.
+        us: u64,
+    },
+    /// What becomes of a question of this node, once those before it have met theirs.
+    Fate {
+        /// Which node.
+        node: Side,
+        /// What.
+        fate: Fate,
+    },
+    /// Somebody copies the record.
+    Keep,
+    /// The record is what was copied.
+    Restore,
+    /// There is no record.
+    Wipe,
+    /// The record is that of another pair.
+    Foreign,
+}
+
+/// What becomes of a question to the witness.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Fate {
+    /// It never arrives.
+    QuestionLost,
+    /// It arrives; its answer does not.
+    AnswerLost,
+    /// It arrives so much later; whoever asked has given up, asked other things or started again.
+    Late {
+        /// Microseconds.
+        us: u64,
+    },
+    /// It arrives, and once more so much later.
+    Twice {
+        /// Microseconds.
+        us: u64,
     },
 }
 
@@ -166,6 +264,11 @@ pub enum Verb {
         /// Changes may be lost.
         accept_loss: bool,
     },
+    /// Commits wait for the shadow, or do not, until the next start.
+    Replicate {
+        /// They wait.
+        synchronous: bool,
+    },
     /// Mark the first alert as seen.
     Acknowledge,
     /// Stop.
@@ -181,111 +284,4 @@ pub enum Verb {
     },
     /// Forget the pairing.
     Reset,
-}
-
-/// What a seed stands for: the surroundings and the steps.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Plan {
-    /// Who decides on a takeover.
-    pub failover: Failover,
-    /// Hold-down, seconds; zero is off.
-    pub hold_down_s: u64,
-    /// Clock rates, parts per million off; they differ by less than 1 %.
-    pub rates_ppm: [i64; 2],
-    /// Change sets that the log keeps.
-    pub log_changes: usize,
-    /// Messages of the peer may be lies. Then only what must hold against a liar is asserted.
-    pub hostile: bool,
-    /// What happens.
-    pub steps: Vec<Step>,
-}
-
-/// Entries that callers use.
-const KEYS: u64 = 12;
-/// Longest single stretch of time: six times the takeover delay.
-const RUN_US_MAX: u64 = 3_000_000;
-
-impl Plan {
-    /// The plan of this seed.
-    pub fn of(seed: u64) -> Self {
-        let mut random = Random::new(seed ^ 0x5eed);
-        let hostile = seed % 8 == 7;
-        let mut plan = Self {
-            failover: if random.percent(75) { Failover::Automatic } else { Failover::Manual },
-            hold_down_s: if random.percent(80) { 0 } else { 5 },
-            rates_ppm: [random.range(0, 9_000) as i64 - 4_500, random.range(0, 9_000) as i64 - 4_500],
-            log_changes: random.range(2, 20) as usize,
-            hostile,
-            steps: Vec::new(),
-        };
-        // Most histories begin with a pair that has come together.
-        if random.percent(85) {
-            plan.steps.push(Step::Run { us: 1_000_000 });
-        }
-        for _ in 0..random.range(5, 50) {
-            let step = draw(&mut random, hostile);
-            plan.steps.push(step);
-            if random.percent(60) {
-                plan.steps.push(Step::Run { us: stretch(&mut random) });
-            }
-        }
-        plan
-    }
-}
-
-/// Time: most often short beside the timings, so that steps fall into the middle of things.
-fn stretch(random: &mut Random) -> u64 {
-    match random.below(10) {
-        0..=3 => random.below(2_000),
-        4..=6 => random.below(100_000),
-        7..=8 => random.below(800_000),
-        _ => random.below(RUN_US_MAX),
-    }
-}
-
-fn draw(random: &mut Random, hostile: bool) -> Step {
-    let node = *random.pick(&Side::BOTH);
-    let kept = random.below(256) as u8;
-    if hostile && random.percent(60) {
-        return Step::Lie { node, seed: random.bits() };
-    }
-    match random.below(100) {
-        0..=33 => commit(random, node),
-        34..=38 => Step::Cut { from: node },
-        39..=46 => Step::Heal { from: node },
-        47..=49 => Step::Reset,
-        50..=52 => Step::Latency { us: *random.pick(&[50, 500, 5_000, 40_000]) },
-        53..=55 => Step::FailDials { node, count: random.range(1, 4) as u8 },
-        56..=62 => Step::Crash { node, silent: random.percent(50), kept },
-        63..=71 => Step::Start { node },
-        72..=74 => Step::Pause { node },
-        75..=78 => Step::Resume { node, timer_first: random.percent(50) },
-        79..=80 => Step::DiskFull { node, full: random.percent(50) },
-        81..=82 => Step::FailSync { node, kept },
-        83..=84 => Step::DiskLatency { node, us: *random.pick(&[100, 5_000, 60_000, 400_000]) },
-        85..=86 => Step::MayTakeOver { node, allowed: random.percent(50) },
-        87..=89 => Step::Validation { node, accepts: random.percent(60) },
-        _ => Step::Operator { node, verb: verb(random) },
-    }
-}
-
-fn commit(random: &mut Random, node: Side) -> Step {
-    let value = random.percent(80).then(|| random.bits());
-    Step::Commit { node, key: random.below(KEYS) as u8, value, guarded: random.percent(15) }
-}
-
-fn verb(random: &mut Random) -> Verb {
-    match random.below(16) {
-        0..=1 => Verb::Disconnect,
-        2..=4 => Verb::Reconnect,
-        5..=6 => Verb::Resync,
-        7 => Verb::TakeOver { accept_loss: random.percent(50) },
-        8..=9 => Verb::Acknowledge,
-        10..=11 => Verb::Enable,
-        12 => Verb::Disable,
-        13 => Verb::Token { secret: random.bits() },
-        14 if random.percent(20) => Verb::Reset,
-        14 => Verb::Disable,
-        _ => Verb::Shutdown,
-    }
 }

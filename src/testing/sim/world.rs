@@ -1,17 +1,20 @@
 //! The pair and what is between its nodes: true time, connections, and everything that is under way.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::disk::{Disk, Record};
-use super::host::{Clock, Host, Payload};
+use super::counts::Counts;
+use super::disk::Disk;
+use super::host::{Clock, Host};
+use super::net::Conn;
 use super::oracle::{Checked, Invariant, Oracle, Violation};
+use super::plan::Plan;
 use super::random::{Random, mix};
 use super::said::Said;
-use super::step::{Plan, Side};
-use crate::model::limits::BULK_FRAME_BYTES_MAX;
-use crate::model::{NodeId, PairId, Revision, RunId};
-use crate::protocol::engine::{BatchId, Engine, Event, Facts, LinkId, Peer, Start};
-use crate::protocol::wire::{Bulk, Message};
+use super::register::Register;
+use super::step::Side;
+use super::vouch::Excuses;
+use crate::model::{Epoch, NodeId, PairId, Revision, RunId, WitnessRecord};
+use crate::protocol::engine::{BatchId, Engine, Event, Facts, LinkId, Peer, Start, WitnessAnswer, WitnessQuestion};
 use crate::testing::Summary;
 
 /// Events at one moment after which an engine is called spinning.
@@ -32,6 +35,12 @@ pub enum Wake {
     Read { side: Side, run: u64, read: Read },
     /// The host answers.
     Host { side: Side, run: u64, question: u64 },
+    /// A question arrives at the witness, whose answer takes so long; `None` where it is lost.
+    Landing { side: Side, run: u64, ask: u64, question: Box<WitnessQuestion>, back: Option<u64> },
+    /// The witness answers.
+    WitnessSaid { side: Side, run: u64, ask: u64, answer: WitnessAnswer },
+    /// The witness has not answered in time.
+    WitnessOver { side: Side, run: u64, ask: u64 },
 }
 
 /// What is read for a push.
@@ -46,41 +55,20 @@ pub enum Read {
 }
 
 impl Wake {
-    /// Whom it wakes.
-    fn side(&self) -> Side {
-        match self {
+    /// Whom it wakes; nobody, where it happens outside of both nodes.
+    fn side(&self) -> Option<Side> {
+        Some(match self {
+            Self::Landing { .. } => return None,
             Self::Timer { side, .. }
             | Self::Arrival { to: side, .. }
             | Self::DialOver { side, .. }
             | Self::Batch { side, .. }
             | Self::Read { side, .. }
+            | Self::WitnessSaid { side, .. }
+            | Self::WitnessOver { side, .. }
             | Self::Host { side, .. } => *side,
-        }
+        })
     }
-}
-
-/// What travels.
-#[derive(Clone, Debug)]
-pub enum Frame {
-    /// The connection is up.
-    Up { dialled: bool },
-    /// A control message.
-    Message(Message),
-    /// Bulk.
-    Bulk(Bulk, Payload, usize),
-    /// The connection is gone.
-    Down(&'static str),
-}
-
-/// One connection: an end at each node.
-#[derive(Clone, Debug, Default)]
-pub struct Conn {
-    /// The link of each end, once it is up; gone when it is down.
-    pub links: [Option<LinkId>; 2],
-    /// What travels to each end, with the time of its arrival and when it was sent.
-    pub to: [VecDeque<(u64, u64, Frame)>; 2],
-    /// The dial that it began with.
-    pub dial: u64,
 }
 
 /// The pair.
@@ -102,6 +90,14 @@ pub struct World {
     pub latency_us: u64,
     /// The judge.
     pub oracle: Oracle,
+    /// The witness, asked where there is one.
+    pub register: Register,
+    /// What is not promised to this history.
+    pub excuses: Excuses,
+    /// What both disks knew before the first start.
+    pub first: [Facts; 2],
+    /// What was done to whom, and what happened in which standing.
+    pub counts: Counts,
     /// What happened, in words, where somebody wants to read it.
     pub story: Option<Vec<String>>,
     /// What the history contained.
@@ -148,6 +144,7 @@ impl World {
                 offset_us: random.below(1 << 40),
                 rate_ppm: plan.rates_ppm[side.index()],
                 wall_ms: 1_800_000_000_000 + random.below(20_000),
+                jumped_ms: 0,
             };
             let (own, other) = (ids[side.index()], ids[side.other().index()]);
             let peer = Peer {
@@ -161,9 +158,21 @@ impl World {
                 Side::A => Facts { enabled: true, peer: Some(peer), ..Facts::first_master(own, pair) },
                 Side::B => Facts::first_shadow(own, pair, peer),
             };
-            Host::new(side, Disk::new(facts, plan.log_changes), clock, Host::options(&plan))
+            Host::new(side, Disk::new(facts, plan.log_changes), clock, &plan)
         });
         let oracle = Oracle::new(plan.hostile);
+        let record = WitnessRecord {
+            pair,
+            holder: ids[0],
+            epoch: Epoch::FIRST,
+            lease: hosts[0].options.lease(),
+            in_sync: None,
+            revision: Revision::NONE,
+            counter: 0,
+        };
+        let register = Register::new(Some(record).filter(|_| !plan.blank_witness));
+        let excuses = Excuses::new(plan.replication);
+        let first = [hosts[0].disk.facts.clone(), hosts[1].disk.facts.clone()];
         Self {
             now: 0,
             random,
@@ -173,6 +182,10 @@ impl World {
             cut: [false; 2],
             latency_us: 200,
             oracle,
+            register,
+            excuses,
+            first,
+            counts: Counts::default(),
             story: None,
             summary: Summary::default(),
             flaw: None,
@@ -231,7 +244,10 @@ impl World {
     }
 
     fn wake(&mut self, wake: Wake) -> Checked {
-        let side = wake.side();
+        if let Wake::Landing { side, run, ask, question, back } = wake {
+            return self.landing((side, run, ask), *question, back);
+        }
+        let Some(side) = wake.side() else { return Ok(()) };
         if self.host(side).paused_at.is_some() {
             self.deferred[side.index()].push(wake);
             return Ok(());
@@ -247,6 +263,8 @@ impl World {
             Wake::Batch { run, batch, .. } if run == current => self.batch_done(side, batch),
             Wake::Read { run, read, .. } if run == current => self.read(side, read),
             Wake::Host { run, question, .. } if run == current => self.host_answers(side, question),
+            Wake::WitnessSaid { run, ask, answer, .. } if run == current => self.witness_said(side, ask, answer),
+            Wake::WitnessOver { run, ask, .. } if run == current => self.witness_over(side, ask),
             _ => Ok(()),
         }
     }
@@ -269,10 +287,11 @@ impl World {
             options: host.options.clone(),
             run: run_id,
             address: Host::address(side),
-            witnessed: false,
+            witnessed: host.witnessed,
             damage: None,
         };
         let now = host.clock.now(now_us, random);
+        host.started = now.at;
         self.opening(side).clear();
         self.tell(|| format!("{side:?} starts at {:?}, {:?}", start.head, start.facts.role));
         // The other side of a connection that a silent crash left behind finds out now.
@@ -293,6 +312,7 @@ impl World {
 
     /// A node ends, cleanly or not.
     pub fn end(&mut self, side: Side, kept: Option<u8>, silent: bool) -> Checked {
+        self.excuses.accepted(side, None);
         let saying = self.host(side).saying();
         let made = self.host(side).stop(kept);
         let host = self.host(side);
@@ -316,15 +336,13 @@ impl World {
         self.oracle.one_revision(&host.disk)
     }
 
-    /// All connections of this node end for the other one.
-    pub fn break_conns(&mut self, side: Side, reason: &'static str) {
-        let to = side.other();
-        for conn in 0..self.conns.len() {
-            let alive = self.conns[conn].links[to.index()].is_some() || !self.conns[conn].to[to.index()].is_empty();
-            if alive && self.conns[conn].links[side.index()].is_none() {
-                self.send(conn, to, Frame::Down(reason));
-            }
-        }
+    /// Whether a swap may still land at the witness.
+    pub fn swaps_under_way(&self) -> bool {
+        let swap = |wake: &Wake| match wake {
+            Wake::Landing { question, .. } => matches!(**question, WitnessQuestion::Swap { .. }),
+            _ => false,
+        };
+        self.wakes.values().any(swap)
     }
 
     /// Goes on after standing still.
@@ -338,104 +356,6 @@ impl World {
         }
     }
 
-    /// Puts something on its way to an end of a connection, behind what is on its way already.
-    pub fn send(&mut self, conn: usize, to: Side, frame: Frame) {
-        let jitter = self.random.below(self.latency_us / 2 + 1);
-        let queue = &mut self.conns[conn].to[to.index()];
-        let at = (self.now + self.latency_us + jitter).max(queue.back().map_or(0, |(at, ..)| *at));
-        queue.push_back((at, self.now, frame));
-        self.after(at - self.now, Wake::Arrival { conn, to });
-    }
-
-    /// What was held back by a cut goes on.
-    pub fn heal(&mut self, from: Side) {
-        self.cut[from.index()] = false;
-        let to = from.other();
-        for conn in 0..self.conns.len() {
-            for _ in 0..self.conns[conn].to[to.index()].len() {
-                self.after(self.latency_us, Wake::Arrival { conn, to });
-            }
-        }
-    }
-
-    fn arrival(&mut self, conn: usize, to: Side) -> Checked {
-        if self.cut[to.other().index()] {
-            return Ok(());
-        }
-        let queue = &mut self.conns[conn].to[to.index()];
-        let Some((at, sent, frame)) = queue.pop_front() else { return Ok(()) };
-        if at > self.now {
-            let wait = at - self.now;
-            queue.push_front((at, sent, frame));
-            self.after(wait, Wake::Arrival { conn, to });
-            return Ok(());
-        }
-        let link = self.conns[conn].links[to.index()];
-        match (frame, link) {
-            (Frame::Up { dialled }, None) => self.link_up(conn, to, dialled),
-            (Frame::Down(reason), Some(link)) => {
-                self.conns[conn].links[to.index()] = None;
-                self.conns[conn].to[to.index()].clear();
-                self.host(to).links.remove(&link);
-                self.event(to, Event::LinkDown { link, reason: reason.into() })
-            }
-            (Frame::Message(message), Some(link)) => {
-                self.heard(to, sent);
-                self.event(to, Event::Message { link, message })
-            }
-            (Frame::Bulk(what, payload, bytes), Some(link)) => {
-                self.heard(to, sent);
-                let bulk = self.keep_bulk(to, payload);
-                self.event(to, Event::Bulk { link, bulk, what, bytes })
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Bulk waits in the shell under a fresh number.
-    pub fn keep_bulk(&mut self, side: Side, payload: Payload) -> crate::protocol::engine::BulkId {
-        let host = self.host(side);
-        let bulk = crate::protocol::engine::BulkId(host.fresh());
-        host.bulks.insert(bulk, payload);
-        bulk
-    }
-
-    fn heard(&mut self, side: Side, sent: u64) {
-        let now = self.now;
-        let host = self.host(side);
-        host.heard = Some(host.clock.at(now));
-        if host.unconfirmed_since.is_some_and(|since| sent >= since) {
-            host.unconfirmed_since = None;
-        }
-    }
-
-    fn link_up(&mut self, conn: usize, to: Side, dialled: bool) -> Checked {
-        let dial = self.conns[conn].dial;
-        let host = self.host(to);
-        if host.engine.is_none() || (dialled && host.dialing != Some(dial)) {
-            return Ok(());
-        }
-        if dialled {
-            host.dialing = None;
-        }
-        let link = LinkId(host.fresh());
-        host.links.insert(link, conn);
-        self.conns[conn].links[to.index()] = Some(link);
-        self.event(to, Event::LinkUp { link, dialled })
-    }
-
-    /// Whether a dial by this side would get through now.
-    pub fn reachable(&self, from: Side) -> bool {
-        let other = &self.hosts[from.other().index()];
-        !self.cut[0] && !self.cut[1] && other.engine.is_some() && other.paused_at.is_none()
-    }
-
-    /// Whether an operator made a node forget the other one.
-    pub fn unpaired(&self) -> bool {
-        let alone = |host: &Host| host.disk.facts.peer.is_none();
-        self.hosts.iter().any(alone)
-    }
-
     /// Runs something of the engine. 7: it never panics.
     pub fn unpanicked<T>(run: impl FnOnce() -> T) -> Result<T, Violation> {
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).map_err(|panic| {
@@ -443,12 +363,5 @@ impl World {
             let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
             Violation { invariant: Invariant::Bounded, what: format!("panic: {}", text.unwrap_or_default()) }
         })
-    }
-
-    /// Hands records that are read to the link. Returns their bytes.
-    pub fn push_records(&mut self, side: Side, conn: usize, records: Vec<Record>, what: Bulk) -> usize {
-        let bytes = (records.len() * super::disk::ITEM_BYTES).min(BULK_FRAME_BYTES_MAX);
-        self.send(conn, side.other(), Frame::Bulk(what, Payload::Records(records.into()), bytes));
-        bytes
     }
 }

@@ -1,0 +1,189 @@
+//! What is between the nodes: connections, and everything that travels over them.
+
+use std::collections::VecDeque;
+
+use super::disk::Record;
+use super::host::Payload;
+use super::oracle::Checked;
+use super::step::Side;
+use super::world::{Wake, World};
+use crate::model::limits::BULK_FRAME_BYTES_MAX;
+use crate::protocol::engine::{Event, LinkId};
+use crate::protocol::wire::{Bulk, Message};
+
+/// What travels.
+#[derive(Clone, Debug)]
+pub enum Frame {
+    /// The connection is up.
+    Up { dialled: bool },
+    /// A control message.
+    Message(Message),
+    /// Bulk.
+    Bulk(Bulk, Payload, usize),
+    /// The connection is gone.
+    Down(&'static str),
+}
+
+/// One connection: an end at each node.
+#[derive(Clone, Debug, Default)]
+pub struct Conn {
+    /// The link of each end, once it is up; gone when it is down.
+    pub links: [Option<LinkId>; 2],
+    /// What travels to each end, with the time of its arrival and when it was sent.
+    pub to: [VecDeque<(u64, u64, Frame)>; 2],
+    /// The dial that it began with.
+    pub dial: u64,
+    /// What travels over it takes so much longer, microseconds.
+    pub extra_us: u64,
+}
+
+impl World {
+    /// All connections of this node end for the other one.
+    pub fn break_conns(&mut self, side: Side, reason: &'static str) {
+        let to = side.other();
+        for conn in 0..self.conns.len() {
+            let alive = self.conns[conn].links[to.index()].is_some() || !self.conns[conn].to[to.index()].is_empty();
+            if alive && self.conns[conn].links[side.index()].is_none() {
+                self.send(conn, to, Frame::Down(reason));
+            }
+        }
+    }
+
+    /// What travels over the connections that are open now takes longer: what is opened later overtakes it.
+    pub fn slow_conns(&mut self, us: u64) {
+        for conn in &mut self.conns {
+            conn.extra_us = us;
+        }
+    }
+
+    /// All connections break for this node now; for the other one only behind what is on its way.
+    pub fn half_reset(&mut self, side: Side) -> Checked {
+        let links: Vec<_> = self.host(side).links.iter().map(|(link, conn)| (*link, *conn)).collect();
+        for (link, conn) in links {
+            self.conns[conn].links[side.index()] = None;
+            self.conns[conn].to[side.index()].clear();
+            self.send(conn, side.other(), Frame::Down("reset"));
+            if self.host(side).links.remove(&link).is_some() {
+                self.event(side, Event::LinkDown { link, reason: "reset".into() })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// All connections break for both.
+    pub fn reset(&mut self) {
+        for conn in 0..self.conns.len() {
+            for to in Side::BOTH {
+                if self.conns[conn].links[to.index()].is_some() {
+                    self.conns[conn].to[to.index()].clear();
+                    self.send(conn, to, Frame::Down("reset"));
+                }
+            }
+        }
+    }
+
+    /// Puts something on its way to an end of a connection, behind what is on its way already.
+    pub fn send(&mut self, conn: usize, to: Side, frame: Frame) {
+        let jitter = self.random.below(self.latency_us / 2 + 1);
+        let extra = self.conns[conn].extra_us;
+        let queue = &mut self.conns[conn].to[to.index()];
+        let at = (self.now + self.latency_us + jitter + extra).max(queue.back().map_or(0, |(at, ..)| *at));
+        queue.push_back((at, self.now, frame));
+        self.after(at - self.now, Wake::Arrival { conn, to });
+    }
+
+    /// What was held back by a cut goes on.
+    pub fn heal(&mut self, from: Side) {
+        self.cut[from.index()] = false;
+        let to = from.other();
+        for conn in 0..self.conns.len() {
+            for _ in 0..self.conns[conn].to[to.index()].len() {
+                self.after(self.latency_us, Wake::Arrival { conn, to });
+            }
+        }
+    }
+
+    pub fn arrival(&mut self, conn: usize, to: Side) -> Checked {
+        if self.cut[to.other().index()] {
+            return Ok(());
+        }
+        let queue = &mut self.conns[conn].to[to.index()];
+        let Some((at, sent, frame)) = queue.pop_front() else { return Ok(()) };
+        if at > self.now {
+            let wait = at - self.now;
+            queue.push_front((at, sent, frame));
+            self.after(wait, Wake::Arrival { conn, to });
+            return Ok(());
+        }
+        let link = self.conns[conn].links[to.index()];
+        match (frame, link) {
+            (Frame::Up { dialled }, None) => self.link_up(conn, to, dialled),
+            (Frame::Down(reason), Some(link)) => {
+                self.conns[conn].links[to.index()] = None;
+                self.conns[conn].to[to.index()].clear();
+                self.host(to).links.remove(&link);
+                self.event(to, Event::LinkDown { link, reason: reason.into() })
+            }
+            (Frame::Message(message), Some(link)) => {
+                self.heard(to, sent);
+                self.event(to, Event::Message { link, message })
+            }
+            (Frame::Bulk(what, payload, bytes), Some(link)) => {
+                self.heard(to, sent);
+                let bulk = self.keep_bulk(to, payload);
+                self.event(to, Event::Bulk { link, bulk, what, bytes })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Bulk waits in the shell under a fresh number.
+    pub fn keep_bulk(&mut self, side: Side, payload: Payload) -> crate::protocol::engine::BulkId {
+        let host = self.host(side);
+        let bulk = crate::protocol::engine::BulkId(host.fresh());
+        host.bulks.insert(bulk, payload);
+        bulk
+    }
+
+    fn heard(&mut self, side: Side, sent: u64) {
+        let now = self.now;
+        let host = self.host(side);
+        host.heard = Some(host.clock.at(now));
+        if host.unconfirmed_since.is_some_and(|since| sent >= since) {
+            host.unconfirmed_since = None;
+        }
+    }
+
+    fn link_up(&mut self, conn: usize, to: Side, dialled: bool) -> Checked {
+        let dial = self.conns[conn].dial;
+        let host = self.host(to);
+        if host.engine.is_none() || (dialled && host.dialing != Some(dial)) {
+            return Ok(());
+        }
+        if dialled {
+            host.dialing = None;
+        }
+        let link = LinkId(host.fresh());
+        host.links.insert(link, conn);
+        self.conns[conn].links[to.index()] = Some(link);
+        self.event(to, Event::LinkUp { link, dialled })
+    }
+
+    /// Whether an operator made a node forget the other one.
+    pub fn unpaired(&self) -> bool {
+        self.hosts.iter().any(|host| host.disk.facts.peer.is_none())
+    }
+
+    /// Whether a dial by this side would get through now.
+    pub fn reachable(&self, from: Side) -> bool {
+        let other = &self.hosts[from.other().index()];
+        !self.cut[0] && !self.cut[1] && other.engine.is_some() && other.paused_at.is_none()
+    }
+
+    /// Hands records that are read to the link. Returns their bytes.
+    pub fn push_records(&mut self, side: Side, conn: usize, records: Vec<Record>, what: Bulk) -> usize {
+        let bytes = (records.len() * super::disk::ITEM_BYTES).min(BULK_FRAME_BYTES_MAX);
+        self.send(conn, side.other(), Frame::Bulk(what, Payload::Records(records.into()), bytes));
+        bytes
+    }
+}

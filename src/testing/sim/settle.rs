@@ -1,0 +1,194 @@
+//! 8: what must come about when the faults have ended.
+
+use super::faults::{apply, resume};
+use super::oracle::{self, Checked, Invariant};
+use super::register::Way;
+use super::step::{Side, Step};
+use super::world::World;
+use crate::protocol::engine::{Command, EngineStatus, Failover};
+use crate::protocol::wire::Role;
+
+/// Time within which a pair must be whole after the faults ended, microseconds: sixty takeover delays, and the hold-down.
+const SETTLE_US: u64 = 30_000_000;
+/// How often it is looked at.
+const LOOK_US: u64 = 100_000;
+/// Words of a node that say that an operator must decide.
+const OPERATORS_WORDS: [&str; 4] = ["manual", "held", "detached", "refused"];
+/// Words of a node that would be allowed to lead, as far as the record goes, and has a reason of its own not to.
+const OWN_REASONS: [&str; 6] = ["manual", "held", "refused", "hold_down", "incomplete", "syncing"];
+
+/// 8: after the faults the pair is whole within a bound, or needs an operator and says so; 6: and its alerts tell one story.
+pub fn settle(world: &mut World) -> Checked {
+    world.tell(|| "-- the faults end".into());
+    world.slow_conns(0);
+    world.register.ways = [Way::good(), Way::good()];
+    for side in Side::BOTH {
+        world.heal(side);
+        let host = world.host(side);
+        (host.disk.full, host.disk.fail_next, host.disk_us) = (false, None, 100);
+        (host.may_take_over, host.accepts, host.fail_dials) = (true, true, 0);
+        (host.crash_at, host.clock.jumped_ms) = (None, 0);
+        resume(world, side, true)?;
+    }
+    world.latency_us = 500;
+    if let Some(gone) = world.plan.gone {
+        return settle_alone(world, gone);
+    }
+    for side in Side::BOTH {
+        world.start(side)?;
+    }
+    // Whatever an operator held, an operator lets go.
+    for side in Side::BOTH {
+        world.command(side, Command::Reconnect)?;
+    }
+    // A clean shutdown that is still under way comes to its end.
+    world.run(10 * LOOK_US)?;
+    if world.unpaired() {
+        // By an operator's word: they come together by another enrolment, which is no part of this world.
+        return Ok(());
+    }
+    until_whole(world, SETTLE_US / 2)?;
+    // What a host refused is tried again only with a newer revision.
+    for node in Side::BOTH {
+        apply(world, Step::Commit { node, key: 0, value: Some(1), guarded: false })?;
+    }
+    world.run(LOOK_US)?;
+    until_whole(world, SETTLE_US / 2)?;
+    if !world.whole() {
+        return unsettled(world);
+    }
+    world.run(10 * LOOK_US)?;
+    Invariant::WholeAgain.check(world.whole(), || "the pair came together and fell apart without a fault".into())?;
+    for side in Side::BOTH {
+        if world.is_lossless() {
+            world.has_all(side)?;
+        }
+        let host = &world.hosts[side.index()];
+        let Some(engine) = &host.engine else { continue };
+        let status = engine.status(host.clock.at(world.now), host.clock.wall(world.now));
+        if status.serving {
+            oracle::failures_ended(&status)?;
+        }
+        nothing_is_left(world, side)?;
+    }
+    Ok(())
+}
+
+/// 0: every caller was answered, and all bulk was named.
+fn nothing_is_left(world: &World, side: Side) -> Checked {
+    let host = &world.hosts[side.index()];
+    let (asked, bulks) = (host.asked.len(), host.bulks.len());
+    Invariant::Contract.check(asked == 0, || format!("{asked} callers of {side:?} were never answered"))?;
+    Invariant::Contract.check(bulks == 0, || format!("{bulks} frames of bulk were never dropped by {side:?}"))
+}
+
+/// Lets time pass until the pair is whole, or this long.
+fn until_whole(world: &mut World, us: u64) -> Checked {
+    let end = world.now + us;
+    loop {
+        Side::BOTH.into_iter().try_for_each(|side| world.start(side))?;
+        if world.now >= end || world.whole() {
+            return Ok(());
+        }
+        world.run(LOOK_US)?;
+    }
+}
+
+fn status(world: &World, side: Side) -> Option<EngineStatus> {
+    let host = &world.hosts[side.index()];
+    host.engine.as_ref().map(|engine| engine.status(host.clock.at(world.now), host.clock.wall(world.now)))
+}
+
+fn unsettled(world: &mut World) -> Checked {
+    let both = Side::BOTH.map(|side| status(world, side));
+    let forgot = world.register.spoiled || world.excuses.rolled != [false; 2];
+    let named = both.iter().flatten().any(|status| {
+        let word = status.why_not.iter().any(|word| OPERATORS_WORDS.contains(word));
+        // What forgot is no ground to decide upon; that it waits stands in an alert.
+        !status.link_reason.is_empty() && (word || (forgot && !status.alerts.is_empty()))
+    });
+    let short = both.iter().flatten().map(|status| {
+        (status.role, status.serving, status.position.revision, status.link, &status.link_reason, &status.why_not)
+    });
+    let short: Vec<_> = short.collect();
+    Invariant::WholeAgain.check(named, || format!("not whole after {} s: {short:?}", SETTLE_US / 1_000_000))?;
+    world.summary.operator_needed += 1;
+    Ok(())
+}
+
+/// 8: one node is gone for good: the other serves within the bound if the rules allow it, and else says why not.
+fn settle_alone(world: &mut World, gone: Side) -> Checked {
+    let side = gone.other();
+    if world.host(gone).engine.is_some() {
+        world.end(gone, Some(0), false)?;
+    }
+    // A clean shutdown that is still under way comes to its end.
+    world.run(10 * LOOK_US)?;
+    if world.unpaired() {
+        return Ok(());
+    }
+    world.start(side)?;
+    world.command(side, Command::Reconnect)?;
+    for _ in 0..SETTLE_US / 2 / LOOK_US {
+        world.start(side)?;
+        if world.holds_mastership(side) {
+            break;
+        }
+        world.run(LOOK_US)?;
+    }
+    let Some(status) = status(world, side) else { return Ok(()) };
+    if world.holds_mastership(side) {
+        world.summary.served_alone += 1;
+        return serves_alone(world, side);
+    }
+    let own_reason = status.why_not.iter().any(|word| OWN_REASONS.contains(word));
+    let allowed = may_lead(world, side) && !own_reason;
+    let says = !status.link_reason.is_empty() && !status.why_not.is_empty();
+    let short = (status.role, status.link, &status.link_reason, &status.why_not, world.register.record());
+    Invariant::WholeAgain.check(!allowed, || format!("{side:?} is alone and may lead, and does not: {short:?}"))?;
+    Invariant::WholeAgain
+        .check(says, || format!("{side:?} is alone, does not lead and does not say why: {short:?}"))?;
+    world.summary.operator_needed += 1;
+    Ok(())
+}
+
+/// A node that leads alone acknowledges within the time that a shadow is waited for, and a round at the witness.
+fn serves_alone(world: &mut World, side: Side) -> Checked {
+    let before = world.summary.acknowledged;
+    let us = world.plan.sync_timeout_ms * 1_000 + 10 * LOOK_US;
+    for _ in 0..2 {
+        apply(world, Step::Commit { node: side, key: 0, value: Some(1), guarded: false })?;
+        world.run(us)?;
+    }
+    let acknowledged = world.summary.acknowledged > before;
+    Invariant::WholeAgain
+        .check(acknowledged, || format!("{side:?} leads alone and acknowledges nothing within {us} us"))?;
+    nothing_is_left(world, side)
+}
+
+/// Whether the rules allow a node to lead by itself, its peer being silent.
+fn may_lead(world: &World, side: Side) -> bool {
+    let host = &world.hosts[side.index()];
+    let facts = &host.disk.facts;
+    let automatic = host.options.failover == Failover::Automatic;
+    if !facts.complete || facts.detached || facts.peer.is_none() {
+        return false;
+    }
+    if !world.plan.witnessed {
+        // A shadow must have heard its master since it started, and a master may have heard of one that outranks it.
+        let outranked = world.hosts[side.other().index()].disk.facts.epoch > facts.epoch;
+        let heard = host.heard.is_some() && status(world, side).is_some_and(|s| !s.why_not.contains(&"no_contact"));
+        return automatic && if facts.role == Role::Master { !outranked } else { heard };
+    }
+    if world.register.spoiled || world.excuses.rolled != [false; 2] {
+        return false;
+    }
+    let Some(record) = world.register.record() else { return false };
+    let node = host.disk.node();
+    let head = host.disk.head.position.revision;
+    if record.holder == node {
+        let known = facts.tried.max(facts.epoch).max(head.epoch) >= record.epoch;
+        return known && (automatic || facts.role == Role::Master);
+    }
+    automatic && facts.role == Role::Shadow && record.in_sync == Some(node) && host.disk.holds(record.revision)
+}

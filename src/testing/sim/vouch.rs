@@ -1,0 +1,226 @@
+//! What a witness and synchronous replication promise: one holder of mastership, and nothing acknowledged that is lost.
+
+use std::collections::BTreeSet;
+
+use super::oracle::{Checked, Invariant};
+use super::step::Side;
+use super::world::World;
+use crate::model::{Revision, WitnessRecord};
+use crate::protocol::engine::{Replication, Ticket};
+use crate::protocol::wire::Role;
+
+/// What takes one of the promises away from a history.
+#[derive(Clone, Debug, Default)]
+pub struct Excuses {
+    /// At some time a commit did not wait for the shadow.
+    asynchronous: bool,
+    /// An operator accepted a loss, or a disk forgot what only it was to remember.
+    lost: bool,
+    /// Operators' words that accept a loss and are not answered yet.
+    accepting: BTreeSet<(Side, Ticket)>,
+    /// Whose disk is not what it once was.
+    pub rolled: [bool; 2],
+}
+
+impl Excuses {
+    /// Of a history whose commits wait like this.
+    pub fn new(replication: Replication) -> Self {
+        Self { asynchronous: replication == Replication::Asynchronous, ..Self::default() }
+    }
+
+    /// From now on some commits may not wait for the shadow.
+    pub fn does_not_wait(&mut self) {
+        self.asynchronous = true;
+    }
+
+    /// What was acknowledged may be lost from now on.
+    pub fn may_lose(&mut self) {
+        self.lost = true;
+    }
+
+    /// An operator accepts a loss, if the node does.
+    pub fn accepts(&mut self, side: Side, ticket: Ticket) {
+        self.accepting.insert((side, ticket));
+    }
+
+    /// The node refused: nothing was accepted.
+    pub fn refused(&mut self, side: Side, ticket: Ticket) {
+        self.accepting.remove(&(side, ticket));
+    }
+
+    /// The node ended, or did it.
+    pub fn accepted(&mut self, side: Side, ticket: Option<Ticket>) {
+        let before = self.accepting.len();
+        self.accepting.retain(|(at, number)| *at != side || ticket.is_some_and(|ticket| ticket != *number));
+        self.lost |= self.accepting.len() < before;
+    }
+
+    fn is_accepted_by_none(&self) -> bool {
+        !self.lost && self.accepting.is_empty()
+    }
+
+    fn is_lossless(&self) -> bool {
+        !self.asynchronous && self.is_accepted_by_none()
+    }
+}
+
+impl World {
+    /// Whether a node holds mastership at this moment, standing still or not.
+    pub fn holds_mastership(&self, side: Side) -> bool {
+        let host = &self.hosts[side.index()];
+        host.engine.as_ref().is_some_and(|engine| {
+            let cover = engine.cover();
+            cover.serving && host.clock.at(self.now) <= cover.until
+        })
+    }
+
+    /// Whether 1 is promised: the witness says who may be master.
+    pub fn is_vouched(&self) -> bool {
+        self.plan.witnessed && !self.plan.hostile && !self.register.lowered
+    }
+
+    /// Whether 2 is promised to this history.
+    pub fn is_lossless(&self) -> bool {
+        self.is_vouched() && !self.register.spoiled && self.excuses.is_lossless()
+    }
+
+    /// 1: never two nodes hold mastership. 2: whoever holds it has everything that was acknowledged.
+    pub fn one_holder(&mut self) -> Checked {
+        if !self.is_vouched() {
+            return Ok(());
+        }
+        let holds = Side::BOTH.map(|side| self.holds_mastership(side));
+        Invariant::OneMaster.check(holds != [true; 2], || "both nodes hold mastership".into())?;
+        for side in Side::BOTH {
+            let host = &mut self.hosts[side.index()];
+            let held = std::mem::replace(&mut host.held, holds[side.index()]);
+            let promoted = holds[side.index()] && !held && std::mem::take(&mut host.promoted);
+            if holds[side.index()] && self.is_lossless() {
+                self.has_all(side)?;
+            }
+            let recorded = self.register.record().map_or(Revision::NONE, |record| record.revision);
+            let disk = &self.hosts[side.index()].disk;
+            let known =
+                !self.excuses.rolled[side.index()] && !self.register.spoiled && self.excuses.is_accepted_by_none();
+            Invariant::NothingLost.check(!promoted || !known || holds_or_none(disk, recorded), || {
+                format!("{side:?} took over without {recorded}, which the witness had recorded")
+            })?;
+        }
+        Ok(())
+    }
+
+    /// 2: this node has everything that was acknowledged to any caller.
+    pub fn has_all(&mut self, side: Side) -> Checked {
+        let disk = &self.hosts[side.index()].disk;
+        let lacking = self.oracle.lacking(side, disk);
+        Invariant::NothingLost.check(lacking.is_none(), || {
+            format!("{side:?} leads, or is named as in sync, without {lacking:?}, which was acknowledged")
+        })
+    }
+
+    /// Whether a node's disk has everything that was acknowledged.
+    pub fn is_full_copy(&mut self, side: Side) -> bool {
+        let disk = &self.hosts[side.index()].disk;
+        self.oracle.lacking(side, disk).is_none()
+    }
+
+    /// 1 and 2 at an acknowledgement.
+    pub fn acknowledges(&mut self, side: Side, revision: Revision, replicated: bool) -> Checked {
+        let other = side.other();
+        if self.is_vouched() {
+            let covered = self.hosts[side.index()].covered || self.holds_mastership(side);
+            Invariant::OneMaster.check(covered, || format!("{side:?} acknowledged {revision} outside its cover"))?;
+            let rival = self.holds_mastership(other);
+            Invariant::OneMaster
+                .check(!rival, || format!("{side:?} acknowledged {revision} while {other:?} holds mastership"))?;
+        }
+        if replicated && !self.plan.hostile && self.excuses.rolled == [false; 2] {
+            let both = Side::BOTH.map(|side| self.hosts[side.index()].disk.holds(revision));
+            Invariant::NothingLost.check(both == [true; 2], || {
+                format!("{revision} is called durable on both nodes and is durable on {both:?}")
+            })?;
+        }
+        Ok(())
+    }
+
+    /// 2: after an acknowledgement or a swap, whoever the record names as in sync holds everything acknowledged.
+    pub fn named_holds_all(&mut self) -> Checked {
+        if !self.is_lossless() {
+            return Ok(());
+        }
+        let Some(named) = self.register.record().and_then(|record| record.in_sync) else { return Ok(()) };
+        let named = Side::BOTH.into_iter().find(|side| self.hosts[side.index()].disk.node() == named);
+        let Some(named) = named.filter(|named| !self.excuses.rolled[named.index()]) else { return Ok(()) };
+        self.has_all(named)
+    }
+
+    /// Who swaps holds what it claims, and its term is durable, before the question is sent.
+    pub fn claims(&mut self, side: Side, record: &WitnessRecord) -> Checked {
+        if self.plan.hostile {
+            return Ok(());
+        }
+        let disk = &self.hosts[side.index()].disk;
+        let copied = self.register.record().map_or(Revision::NONE, |record| record.revision);
+        let held = record.revision <= copied || holds_or_none(disk, record.revision);
+        Invariant::RegisterRises
+            .check(held, || format!("{side:?} records {}, which is not durable there", record.revision))?;
+        let holder = self.hosts.iter().find(|host| host.disk.node() == record.holder);
+        let noted = holder.is_some_and(|host| {
+            let facts = &host.disk.facts;
+            facts.tried.max(facts.epoch).max(host.disk.head.position.revision.epoch) >= record.epoch
+        });
+        let rolled = self.excuses.rolled != [false; 2];
+        Invariant::RegisterRises.check(noted || rolled, || {
+            format!("{side:?} records the epoch {}, which is not durable on its holder", record.epoch)
+        })
+    }
+
+    /// No swap lowers the recorded revision or the epoch, nor makes a record anew.
+    pub fn swapped(&mut self, side: Side, record: &WitnessRecord) -> Checked {
+        if self.plan.hostile {
+            return Ok(());
+        }
+        let excused = self.register.lowered || self.excuses.rolled != [false; 2];
+        match self.register.record() {
+            Some(before) => {
+                let rises = record.epoch >= before.epoch && record.revision >= before.revision;
+                Invariant::RegisterRises
+                    .check(rises || excused, || format!("{side:?} lowers the record from {before:?} to {record:?}"))?;
+                let same = record.pair == before.pair;
+                Invariant::RegisterRises
+                    .check(same, || format!("{side:?} replaces the record of another pair: {before:?}"))?;
+            }
+            None => {
+                Invariant::RegisterRises.check(!self.register.spoiled || excused, || {
+                    format!("{side:?} made a record anew although there had been one")
+                })?;
+                self.register.lowered |= self.register.spoiled;
+            }
+        }
+        Ok(())
+    }
+
+    /// A disk is about to become what it once was: what can no longer be promised.
+    pub fn forgets(&mut self, side: Side) {
+        let other = self.hosts[side.other().index()].disk.node();
+        let unneeded = self.register.record().is_some_and(|record| record.holder == other && record.in_sync.is_none());
+        if !unneeded || self.swaps_under_way() {
+            self.excuses.may_lose();
+        }
+        self.excuses.rolled[side.index()] = true;
+    }
+
+    /// An operator's full push may replace a copy by one that has less: then that is accepted.
+    pub fn resync_may_lose(&mut self, side: Side) {
+        let role = |side: Side| self.hosts[side.index()].disk.facts.role;
+        let source = if role(side) == Role::Master { side } else { side.other() };
+        let unclear = role(side) == role(side.other());
+        if unclear || !self.is_full_copy(source) {
+            self.excuses.may_lose();
+        }
+    }
+}
+
+fn holds_or_none(disk: &super::disk::Disk, revision: Revision) -> bool {
+    revision == Revision::NONE || disk.holds(revision)
+}
