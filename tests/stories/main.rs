@@ -18,6 +18,7 @@ mod harness;
 mod content;
 mod disk;
 mod face;
+mod gateway;
 mod hostile;
 mod outage;
 mod partition;
