@@ -31,6 +31,7 @@
 //! a shadow's, else a first master's. Routes add one event,
 //! `{"event":"route","route":NAME,"state":"open|waiting|refused|closed","listen":…,"backend":…,"reason":…}`.
 #![forbid(unsafe_code)]
+#![allow(clippy::disallowed_methods, reason = "a program of its own: it may run tasks and bound waits")]
 
 mod common;
 #[path = "gateway/forward.rs"]

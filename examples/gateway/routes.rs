@@ -40,9 +40,16 @@ pub async fn follow(node: Node, printer: Printer) {
     }
 }
 
+/// What was made of an entry.
+struct Door {
+    route: Result<Route, String>,
+    /// Serves it, unless it was refused.
+    task: Option<JoinHandle<()>>,
+}
+
 /// The doors of one mastership.
 struct Doors {
-    open: BTreeMap<String, (Result<Route, String>, Option<JoinHandle<()>>)>,
+    open: BTreeMap<String, Door>,
     mastership: Mastership,
     limit: Arc<Semaphore>,
     printer: Printer,
@@ -67,9 +74,7 @@ impl Doors {
     }
 
     async fn change_to(&mut self, wanted: Wanted) {
-        let gone = |(name, (route, _)): (&String, &(Result<Route, String>, _))| {
-            (wanted.get(name) != Some(route)).then(|| name.clone())
-        };
+        let gone = |(name, door): (&String, &Door)| (wanted.get(name) != Some(&door.route)).then(|| name.clone());
         // First close, then open: an address may move from one route to another.
         for name in self.open.iter().filter_map(gone).collect::<Vec<_>>() {
             self.close(&name, "changed").await;
@@ -78,7 +83,7 @@ impl Doors {
             if self.open.contains_key(&name) {
                 continue;
             }
-            let door = match &route {
+            let task = match &route {
                 Ok(route) => Some(tokio::spawn(forward::serve(
                     name.clone(),
                     route.clone(),
@@ -91,22 +96,22 @@ impl Doors {
                     None
                 }
             };
-            self.open.insert(name, (route, door));
+            self.open.insert(name, Door { route, task });
         }
     }
 
     /// Closes a door: when this returns its address is free and its connections are closing.
     async fn close(&mut self, name: &str, reason: &str) {
-        if let Some((Ok(route), Some(door))) = self.open.remove(name) {
-            door.abort();
-            _ = door.await;
+        if let Some(Door { route: Ok(route), task: Some(task) }) = self.open.remove(name) {
+            task.abort();
+            _ = task.await;
             self.say(name, "closed", Some(&route), Some(reason.into())).await;
         }
     }
 
     async fn close_all(mut self, reason: &str) {
         // Every door hears of the end by itself; nobody waits for one before the next is told.
-        self.open.values().filter_map(|(_, door)| door.as_ref()).for_each(JoinHandle::abort);
+        self.open.values().filter_map(|door| door.task.as_ref()).for_each(JoinHandle::abort);
         for name in self.open.keys().cloned().collect::<Vec<_>>() {
             self.close(&name, reason).await;
         }

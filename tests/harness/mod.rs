@@ -13,7 +13,7 @@ pub use pair::{FAST, Pair, at, content, token};
 pub use process::{Launch, Program, kind_is};
 pub use proxy::Proxy;
 pub use room::{SmallDisk, Spread};
-pub use witness::{WITNESSED, Witness};
+pub use witness::{Absence, WITNESSED, Witness};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

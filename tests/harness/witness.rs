@@ -17,6 +17,15 @@ pub struct Witness {
     dir: TempDir,
 }
 
+/// How a witness is away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Absence {
+    /// There is nothing where it was, as with a file system that is not mounted.
+    Missing,
+    /// Whatever is asked of it fails.
+    Failing,
+}
+
 impl Witness {
     pub fn new() -> Self {
         let witness = Self { dir: tempfile::tempdir().expect("a temporary directory") };
@@ -35,9 +44,12 @@ impl Witness {
         options
     }
 
-    /// Whatever the nodes ask of it fails from now on, as on a file system that is gone.
-    pub fn take_away(&self) {
-        self.leads_to("gone");
+    /// From now on no node reads or writes it.
+    pub fn take_away(&self, how: Absence) {
+        self.leads_to(match how {
+            Absence::Missing => "gone",
+            Absence::Failing => "witness", // a link to itself
+        });
     }
 
     /// Everything is as before.

@@ -24,3 +24,4 @@ mod outage;
 mod partition;
 mod refusals;
 mod takeover;
+mod witness;

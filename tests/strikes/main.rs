@@ -49,6 +49,7 @@
 mod harness;
 
 mod campaign;
+mod judging;
 
 use std::time::Duration;
 
@@ -70,4 +71,16 @@ fn whatever_strikes_one_serves_and_nothing_acknowledged_is_lost() {
     campaign.strike_for(Duration::from_secs(seconds));
     let report = campaign.end();
     println!("{report}");
+}
+
+/// The caller counts: whatever was acknowledged before one of twenty deaths is there after them all.
+#[test]
+#[ignore = "waits for the engine"]
+fn twenty_takeovers_under_load_lose_nothing_acknowledged() {
+    let _turn = harness::turn();
+    let mut campaign = Campaign::begin();
+    for _ in 0..20 {
+        campaign.take_over();
+    }
+    println!("{}", campaign.end());
 }

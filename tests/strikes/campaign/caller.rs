@@ -11,7 +11,7 @@ use crate::harness::Program;
 
 /// Commands under way to the node that serves. They wait in its pipe, which holds far more: writing never blocks, not even
 /// while it is stopped.
-const UNDER_WAY_MAX: usize = 32;
+const UNDER_WAY_MAX: usize = 16;
 /// How often each node is asked for its status and offered a change, whatever its role.
 const POLL: Duration = Duration::from_millis(10);
 /// Reads under way in the last check.
@@ -240,7 +240,7 @@ impl Caller {
             }
             let Some((number, command)) = reading.pop_front() else { return missing };
             let answer = program.answer(&command);
-            if answer["value"] != number.to_string() {
+            if answer["value"].as_str() != Some(&number.to_string()) {
                 missing.push(format!("acknowledged and lost on {}: {number}, now {answer}", program.launch().program));
             }
         }

@@ -4,8 +4,10 @@
 //! strikes, [`report`] tells how long nobody answered. This file joins them in one loop on one thread: it reads what the
 //! programs say, keeps them busy, and never waits but for their output.
 
+#![allow(dead_code, reason = "each binary that includes this uses a part of it")]
+
 mod caller;
-mod judge;
+pub mod judge;
 mod report;
 mod strike;
 
@@ -14,7 +16,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::harness::{PATIENCE, Pair, Spread, WITNESSED, Witness};
+use crate::harness::{Absence, PATIENCE, Pair, Spread, WITNESSED, Witness};
 use caller::{Caller, Heard};
 use judge::Judge;
 pub use report::Report;
@@ -73,17 +75,33 @@ impl Campaign {
     }
 
     /// One strike of this kind, with a whole pair before it.
-    #[allow(dead_code, reason = "the bench asks for kinds, the test for whatever comes")]
     pub fn strike_once(&mut self, kind: Kind) {
         let strike = Strike { calm: true, ..Strike::draw(kind, &mut self.spread) };
         self.strike(&strike);
     }
 
+    /// Kills the master under load and waits until the other acknowledges, and only then starts it again.
+    pub fn take_over(&mut self) {
+        let Strike { before, .. } = Strike::draw(Kind::KillMaster, &mut self.spread);
+        self.heal();
+        self.caller.goes_on(true);
+        self.go_on_for(before);
+        let master = self.caller.master();
+        self.caller.watch_for_an_answer();
+        let struck = Instant::now();
+        self.kill(master);
+        self.answered(Kind::KillMaster, struck);
+        if self.caller.master() == master {
+            self.fail("the one that was killed acknowledged");
+        }
+        self.start(master);
+    }
+
     fn strike(&mut self, strike: &Strike) {
         if strike.calm {
             self.heal();
-            self.caller.goes_on(true);
         }
+        self.caller.goes_on(true);
         self.go_on_for(strike.before);
         let master = self.caller.master();
         self.caller.watch_for_an_answer();
@@ -120,14 +138,19 @@ impl Campaign {
                 self.pair.heal();
             }
             Kind::WitnessGone => {
-                self.witness.take_away();
+                self.witness.take_away(if strike.way == 0 { Absence::Missing } else { Absence::Failing });
                 self.go_on_for(strike.length);
                 self.witness.bring_back();
             }
         }
+        self.answered(strike.kind, struck);
+    }
+
+    /// Waits for the acknowledgement of a change that was asked for after the strike, if none came yet.
+    fn answered(&mut self, kind: Kind, struck: Instant) {
         self.until("an acknowledgement after the strike", |campaign| campaign.caller.first_answer().is_some());
         let answered = self.caller.first_answer().unwrap_or(struck);
-        self.report.struck(strike.kind, answered.saturating_duration_since(struck));
+        self.report.struck(kind, answered.saturating_duration_since(struck));
     }
 
     /// Lets everything heal, and looks for every acknowledged change on both nodes.

@@ -25,7 +25,6 @@ impl Report {
     }
 
     /// Kind by kind: downtimes, the shortest first.
-    #[allow(dead_code, reason = "the bench sets them against the chosen delays")]
     pub fn downtimes(&self) -> impl Iterator<Item = (Kind, &[Duration])> {
         self.downtimes.iter().map(|(kind, times)| (*kind, times.as_slice()))
     }
