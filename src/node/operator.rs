@@ -6,7 +6,7 @@ use super::shared::Shared;
 use crate::identity::JoinToken;
 use crate::model::limits::{TOKEN_LIFE_DEFAULT, TOKEN_LIFE_MAX};
 use crate::model::{History, Revision};
-use crate::protocol::engine::{Answer, Command, Refused, TokenFacts};
+use crate::protocol::engine::{Answer, Command, Refused, Replication, TokenFacts};
 use crate::store::{Diverged, ReadError};
 
 /// The operator's verbs. Each returns when the node has done it or refused it; what takes longer (a full push, say)
@@ -167,9 +167,19 @@ impl Operator {
     /// # Errors
     /// [`OperatorError::Loss`] where change sets would or could be lost, and [`OperatorError::Incomplete`] where the copy is
     /// not complete, unless that is accepted; [`OperatorError::Incomplete`] whatever is accepted where there is no copy at
-    /// all.
+    /// all. With a witness [`OperatorError::LeaseHeld`] and [`OperatorError::WitnessUnreachable`], whatever is accepted.
     pub async fn take_over(&self, accept_loss: bool) -> Result<(), OperatorError> {
         self.say(Command::TakeOver { accept_loss }).await
+    }
+
+    /// Changes whether commits wait for the shadow, until this node's next start, which takes
+    /// [`Options::replication`](crate::Options::replication) again. Change sets that are under way end in either way. Said on
+    /// both nodes it also holds after a takeover.
+    ///
+    /// # Errors
+    /// [`OperatorError`]; nothing changed.
+    pub async fn replicate(&self, replication: Replication) -> Result<(), OperatorError> {
+        self.say(Command::Replicate(replication)).await
     }
 
     /// What a former master's quarantine holds, on the node that wrote it.

@@ -11,15 +11,17 @@
 //! loop of its own.
 //!
 //! # How to read it
-//! `mastership` turns the standing of the node, `links` and `heartbeat` keep the connection to the peer, `meeting` decides who leads, `session` and `exchange` bring the
+//! `mastership` turns the standing of the node, `links` and `heartbeat` keep the connection to the peer, `meeting` decides who leads, `cover` and `claim` are what a witness adds to mastership and takeover and `witness` asks it, `session` and `exchange` bring the
 //! shadow up to date, `commits` serves callers, `batches` orders durable work and takes its receipts, `trouble` keeps the alert
 //! book, `command` serves operators. Every event ends in [`Engine::advance`], which does whatever has become due: so a
 //! deadline is looked at in one place.
 
 mod action;
 mod batches;
+mod claim;
 mod command;
 mod commits;
+mod cover;
 mod event;
 mod exchange;
 mod facts;
@@ -33,6 +35,7 @@ mod options;
 mod session;
 mod status;
 mod trouble;
+mod witness;
 
 use batches::Batches;
 use commits::Commits;
@@ -115,6 +118,8 @@ pub struct Engine {
     links: Links,
     session: Session,
     trouble: trouble::Troubles,
+    /// Where there is a witness: what is known of it, and what follows.
+    witnessed: Option<witness::Witnessed>,
     /// The timer that was set.
     due: Option<Moment>,
     question: u64,
@@ -139,6 +144,7 @@ impl Engine {
         };
         let mut facts = start.facts;
         facts.complete &= start.damage.is_none();
+        let promised_ms = facts.promised_ms;
         let mut engine = Self {
             timing: Timing::of(start.options.heartbeat, start.options.takeover_delay),
             options: start.options,
@@ -159,6 +165,7 @@ impl Engine {
             links: Links::new(now.at),
             session: Session::default(),
             trouble: trouble::Troubles::default(),
+            witnessed: start.witnessed.then(|| witness::Witnessed::new(now, promised_ms)),
             due: None,
             question: 0,
             promised: Vec::new(),
@@ -171,6 +178,7 @@ impl Engine {
             mutant: None,
         };
         engine.trouble_at_start(now, start.damage);
+        engine.prepare_promise();
         engine.advance(now);
         let actions = std::mem::take(&mut engine.out);
         (engine, actions)
@@ -180,6 +188,7 @@ impl Engine {
     #[must_use]
     pub fn handle(&mut self, now: Now, event: Event) -> Vec<Action> {
         self.notice_lateness(now);
+        self.notice_uncovered(now);
         match event {
             Event::Timer => {}
             Event::LinkUp { link, dialled } => self.link_up(now, link, dialled),
@@ -191,10 +200,10 @@ impl Engine {
             Event::SnapshotOpened { header } => self.snapshot_opened(now, header),
             Event::SnapshotPushed { transfer, bytes, done } => self.snapshot_pushed(now, transfer, bytes, done),
             Event::ReadFailed { reason } => self.read_failed(now, reason),
-            Event::Commit { ticket, bytes } => self.commit(ticket, bytes),
+            Event::Commit { ticket, bytes } => self.commit(now, ticket, bytes),
             Event::Persisted { batch, result } => self.persisted(now, batch, result),
             Event::HostAnswered { question, allowed, reason } => self.host_answered(now, question, allowed, reason),
-            Event::WitnessAnswered { .. } => {}
+            Event::WitnessAnswered { ask, answer } => self.witness_answered(now, ask, answer),
             Event::Command { ticket, command } => self.command(now, ticket, command),
             Event::EnrolAsked { ask, peer, token, from } => self.enrol_asked(now, ask, peer, token, from),
             Event::EnrolConfirmed { ask } => self.enrol_confirmed(now, ask),
@@ -211,20 +220,13 @@ impl Engine {
         &self.facts
     }
 
-    /// Whether it serves, and until when that may be relied upon.
-    pub fn cover(&self) -> Cover {
-        let until = match self.due {
-            Some(due) if self.facts.peer.is_some() => Moment(due.0.saturating_add(self.timing.stall_us)),
-            _ => Moment(u64::MAX),
-        };
-        Cover { serving: self.standing == Standing::Serving, until }
-    }
-
     /// Does whatever has become due.
     fn advance(&mut self, now: Now) {
         self.advance_standing(now);
         self.advance_links(now);
         self.advance_session(now);
+        self.advance_commits(now);
+        self.advance_witness(now);
         self.count_failed_pushes(now);
         self.advance_batches(now);
         self.advance_stop();

@@ -2,7 +2,9 @@
 
 use std::collections::VecDeque;
 
-use super::{Action, Answer, BatchId, DiskFailure, Engine, Facts, Moment, Now, Receipt, RecordsReceipt, Refused, Work};
+use super::{
+    Action, Answer, BatchId, DiskFailure, Engine, Facts, Moment, Mutant, Now, Receipt, RecordsReceipt, Refused, Work,
+};
 use crate::model::{Epoch, Position, Revision};
 use crate::protocol::failover::{Standing, Turn};
 
@@ -32,9 +34,16 @@ pub(super) struct Batches {
 /// What a batch is for.
 #[derive(Clone, Debug)]
 pub(super) enum Purpose {
-    Facts { then: Vec<Action> },
+    Facts {
+        then: Vec<Action>,
+        promised_ms: u64,
+    },
+    /// The term that is to be tried at the witness.
+    Noted,
     Yielded,
-    Commits { tickets: Vec<super::Ticket> },
+    Commits {
+        tickets: Vec<super::Ticket>,
+    },
     Era,
     Sink,
     Quarantine,
@@ -102,7 +111,8 @@ impl Engine {
             return;
         }
         if let Some(epoch) = self.batches.era.take() {
-            let takeover = self.standing == Standing::Promoting && self.reason == "takeover";
+            let won = self.won_epoch().is_some();
+            let takeover = self.standing == Standing::Promoting && self.reason == "takeover" && !won;
             if takeover && !self.may_still_take_over(now) {
                 return self.era_failed(now);
             }
@@ -123,7 +133,8 @@ impl Engine {
             self.batches.lazy = None;
             let then = std::mem::take(&mut self.batches.then);
             let facts = Box::new(self.facts_now());
-            return self.start_batch(Work::Facts(facts), Purpose::Facts { then });
+            let promised_ms = facts.promised_ms;
+            return self.start_batch(Work::Facts(facts), Purpose::Facts { then, promised_ms });
         }
         if self.standing == Standing::Serving
             && let Some(tickets) = self.commits.next_group()
@@ -136,6 +147,10 @@ impl Engine {
     fn start_batch(&mut self, work: Work, purpose: Purpose) {
         self.batches.last += 1;
         let batch = BatchId(self.batches.last);
+        if let (Purpose::Commits { tickets }, true) = (&purpose, self.makes(Mutant::ShowsBeforeDurable)) {
+            let seq = self.head.revision.seq + tickets.len() as u64;
+            self.out.push(Action::Publish { upto: Revision::new(self.head.revision.epoch, seq) });
+        }
         self.batches.in_flight = Some((batch, purpose));
         self.out.push(Action::Persist { batch, work });
     }
@@ -157,10 +172,12 @@ impl Engine {
 
     fn receipt(&mut self, now: Now, purpose: Purpose, receipt: Receipt) {
         match (purpose, receipt) {
-            (Purpose::Facts { then }, _) => {
+            (Purpose::Facts { then, promised_ms }, _) => {
                 self.batches.retry_at = None;
+                self.facts_stored(promised_ms);
                 self.out.extend(then);
             }
+            (Purpose::Noted, _) => self.claim_noted(),
             (Purpose::Yielded, _) => self.yielded(now),
             (Purpose::Commits { tickets }, Receipt::Commits { verdicts, head, log_floor }) => {
                 self.moved(head, log_floor);
@@ -213,7 +230,7 @@ impl Engine {
         self.disk_trouble(now, failure);
         let retry_at = Moment(now.at.0 + RETRY_US);
         match purpose {
-            Purpose::Facts { then } => {
+            Purpose::Facts { then, .. } => {
                 // Whoever waits for the facts to be durable is refused; the facts themselves are tried again.
                 let refused = |action| match action {
                     Action::Answer { ticket, .. } => {
@@ -231,6 +248,10 @@ impl Engine {
                 self.batches.retry_at = Some(retry_at);
             }
             Purpose::Commits { tickets } => self.commits_failed(&tickets, failure),
+            Purpose::Noted => {
+                self.claim_lost(now, Refused::Disk { reason: failure.reason.clone() });
+                self.retry_at = retry_at;
+            }
             Purpose::Era => {
                 self.retry_at = retry_at;
                 self.era_failed(now);
@@ -239,7 +260,7 @@ impl Engine {
             Purpose::Yielded | Purpose::Quarantine | Purpose::Reopen => self.retry_at = retry_at,
             Purpose::Sink => self.sink_failed(now, failure),
         }
-        if !failure.full {
+        if !failure.full && !self.makes(Mutant::AppendsAfterFailedSync) {
             self.turn(now, Turn::StoreFailed, "disk_trouble");
         }
     }

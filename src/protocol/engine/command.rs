@@ -28,7 +28,7 @@ impl Engine {
             Command::Reset => self.reset(ticket),
             Command::Acknowledge { alert } => self.acknowledge(ticket, alert),
             Command::TakeOver { accept_loss } => self.take_over(now, ticket, accept_loss),
-            Command::Replicate(_) => self.refuse(ticket, Refused::NotSupported),
+            Command::Replicate(mode) => self.replicate(now, ticket, mode),
             Command::Shutdown => self.stopping = Some(ticket),
         }
     }

@@ -141,5 +141,7 @@ impl Engine {
         if let Some(position) = self.session.confirmed() {
             self.links.peer_at(position);
         }
+        self.look_at_shadow(now);
+        self.release(now);
     }
 }

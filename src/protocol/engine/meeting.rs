@@ -131,7 +131,7 @@ impl Engine {
         match relation {
             Relation::Same | Relation::Ahead => Meeting::Follow,
             // Nothing that was shown as a verified copy may be replaced by something that does not contain it.
-            _ if !self.facts.complete => Meeting::Follow,
+            _ if !self.facts.complete || self.makes(Mutant::BlankWipes) => Meeting::Follow,
             Relation::Diverged { common } if self.shown.seq <= common.seq => Meeting::Follow,
             _ if hello.position.revision.seq == 0 => {
                 let reason = "the master is blank, and this shadow holds a configuration; \

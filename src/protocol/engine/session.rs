@@ -404,7 +404,8 @@ impl Engine {
     /// The peer says in a heartbeat where it stands.
     pub(super) fn peer_position(&mut self, now: Now, link: LinkId, position: Position) {
         self.links.peer_at(position);
-        let differs = position.revision == self.head.revision && position.digest != self.head.digest;
+        let differs = position.revision == self.head.revision
+            && (position.digest != self.head.digest || self.makes(Mutant::RepairsForEver));
         let settled = !self.session.in_progress() && self.batches.is_idle();
         if differs && settled && self.links.is_active(link) {
             self.digest_mismatch(now, position);

@@ -1,6 +1,7 @@
 //! Whole lists of actions: an extra action shows as well as a missing one.
 
 mod odd_moments;
+mod witnessed;
 
 use std::time::Duration;
 

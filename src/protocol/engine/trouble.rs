@@ -120,7 +120,7 @@ impl Engine {
     fn tell_of_lost_master(&mut self, now: Now) {
         let since = self.links.down_since().filter(|_| self.facts.peer.is_some() && !self.trouble.lost);
         let Some(since) = since.filter(|at| now.at.0 >= at.0 + self.timing.delay_us) else { return };
-        let why_not = self.candidate(now.wall_ms).why_not();
+        let why_not = self.candidate(now.at, now.wall_ms).why_not();
         if why_not.is_empty() {
             return;
         }
