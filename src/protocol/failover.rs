@@ -225,7 +225,7 @@ pub struct Candidate {
     pub broken: bool,
     /// One side refuses the other.
     pub refused: bool,
-    /// What the witness has against it, in a word.
+    /// What the witness has against it, or against a master's serving, in a word.
     pub witness: Option<&'static str>,
 }
 
@@ -233,7 +233,7 @@ impl Candidate {
     /// Why it would not take over by itself, in stable words; empty when it would.
     pub fn why_not(&self) -> Vec<&'static str> {
         if !self.shadow {
-            return vec!["master"];
+            return ["master"].into_iter().chain(self.witness).collect();
         }
         let reasons = [
             (!self.enrolled, "no_peer"),

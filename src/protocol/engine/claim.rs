@@ -106,8 +106,11 @@ impl Engine {
         }
     }
 
-    /// Why this node would not take over, as far as the witness goes, in a word.
+    /// Why this node would not take over, or a master does not serve, as far as the witness goes, in a word.
     pub(super) fn register_word(&self, at: Moment) -> Option<&'static str> {
+        if self.facts.role == Role::Master {
+            return self.witnessed.as_ref().and_then(|witnessed| witnessed.deposed);
+        }
         self.hurdle(at).and_then(Hurdle::word)
     }
 
@@ -150,7 +153,9 @@ impl Engine {
         let witnessed = self.witnessed.as_ref().filter(|_| self.standing == Standing::Claiming)?;
         let Some(Claim::Noted { epoch, version }) = &witnessed.claim else { return None };
         let (epoch, same) = (*epoch, *version == witnessed.register.version().cloned());
-        if !same || witnessed.register.is_stale() || self.wait(now.at) == Some(Hurdle::Promised) {
+        // Its master may have been heard meanwhile.
+        let heard = self.reason == "takeover" && !self.is_named() && !self.is_silent(now.at);
+        if !same || heard || witnessed.register.is_stale() || self.wait(now.at) == Some(Hurdle::Promised) {
             self.claim_lost(now, Refused::LeaseHeld);
             return None;
         }
@@ -241,8 +246,7 @@ impl Engine {
     /// An operator makes this node master, through the register. `accept_loss` overrides "in sync" and "head", and a register
     /// without a value of this pair; never a promise, a lease or the swap.
     pub(super) fn claim_by_operator(&mut self, now: Now, ticket: Ticket, accept_loss: bool) {
-        let serving = self.links.active().and_then(|conn| conn.hello.as_ref()).is_some_and(|hello| hello.serving);
-        if serving && self.facts.role == Role::Shadow && !self.is_named() {
+        if self.is_led() {
             return self.refuse(ticket, Refused::LeaseHeld);
         }
         if let Some(refused) = self.operators_hurdle(now.at, accept_loss) {
@@ -256,6 +260,11 @@ impl Engine {
             witnessed.claim = Some(Claim::Wanted { accept_loss, until });
             witnessed.ask_soon();
         }
+    }
+
+    /// Whether a master that serves is at the other end of the link.
+    fn is_led(&self) -> bool {
+        self.links.active().is_some() && self.links.peer_serves && self.facts.role == Role::Shadow && !self.is_named()
     }
 
     /// Why an operator is refused at once; what time or an answer may remove is waited for.
@@ -279,15 +288,17 @@ impl Engine {
         let Some(Claim::Wanted { accept_loss, until }) = self.witnessed.as_ref().and_then(|w| w.claim.clone()) else {
             return;
         };
-        let refused = self.operators_hurdle(now.at, accept_loss);
+        let led = self.is_led().then_some(Refused::LeaseHeld);
+        let refused = led.or(self.operators_hurdle(now.at, accept_loss));
         let over = match self.hurdle(now.at) {
             Some(Hurdle::Unreachable) => Some(Refused::WitnessUnreachable),
             _ => Some(Refused::LeaseHeld),
         };
         let passed = match self.hurdle(now.at) {
+            _ if refused.is_some() => false,
             None => true,
             Some(Hurdle::NotInSync | Hurdle::Behind | Hurdle::Unmade | Hurdle::Flawed(_)) => {
-                accept_loss && refused.is_none() && self.wait(now.at).is_none()
+                accept_loss && self.wait(now.at).is_none()
             }
             Some(_) => false,
         };

@@ -96,6 +96,7 @@ impl Engine {
             return self.protest(now, link, "an epoch that no history leads to");
         }
         self.links.highest_seen = self.links.highest_seen.max(beat.epoch);
+        self.links.peer_serves = beat.serving;
         if self.won_epoch().is_some() && !self.makes(Mutant::AnswersBeforeEpoch) {
             // Won and not yet stored: whatever it said now would be said by nobody (rule 9).
             return;

@@ -40,6 +40,8 @@ pub(super) struct Links {
     /// Last frame of the peer, since the start.
     last_heard: Option<Moment>,
     peer_position: Option<Position>,
+    /// By its last word, the peer holds mastership.
+    pub(super) peer_serves: bool,
     pub(super) highest_seen: Epoch,
     pub(super) round_trip_us: Option<u64>,
 }
@@ -93,6 +95,7 @@ impl Links {
             down_reason: String::new(),
             last_heard: None,
             peer_position: None,
+            peer_serves: false,
             highest_seen: Epoch::NONE,
             round_trip_us: None,
         }
@@ -509,6 +512,7 @@ impl Engine {
     /// Greeted under these names; for who is who.
     pub(super) fn greeted(&mut self, link: LinkId, hello: Box<Hello>) {
         self.links.highest_seen = self.links.highest_seen.max(hello.epoch);
+        self.links.peer_serves = hello.serving;
         if let Some(conn) = self.links.conn(link) {
             conn.hello = Some(hello);
         }

@@ -170,7 +170,8 @@ impl Engine {
         let delay_us = self.timing.delay_us;
         let patient = now.at.0 < self.since.0 + delay_us && !self.links.failed_since(self.since);
         let asking = self.links.active().is_some() && now.at.0 < self.since.0 + 2 * delay_us;
-        let own = witnessed.register.names(self.facts.node) && self.register_flaw().is_none();
+        let remembered = witnessed.register.record().is_some_and(|record| !self.is_behind_epoch(record));
+        let own = witnessed.register.names(self.facts.node) && self.register_flaw().is_none() && remembered;
         let refused = self.links.refusal().is_some_and(|refusal| refusal.alive);
         if own && !witnessed.register.is_stale() && !asking && (!patient || refused) {
             self.turn(now, Turn::WitnessVouches, "witness");
@@ -361,11 +362,17 @@ impl Engine {
         self.turn(now, Turn::EraFailed, "disk_trouble");
     }
 
+    /// Whether the peer has been silent for the takeover delay.
+    pub(super) fn is_silent(&self, at: Moment) -> bool {
+        at.0.saturating_sub(self.links.silent_since().0) >= self.timing.delay_us
+    }
+
     /// Whether what led to a takeover still holds: much may have happened while the host or the disk was asked.
     pub(super) fn may_still_take_over(&self, now: Now) -> bool {
         // Without a witness a peer that was never heard is not known to be silent: `no_contact`.
-        let silent = now.at.0.saturating_sub(self.links.silent_since().0) >= self.timing.delay_us;
-        silent && self.candidate(now.at, now.wall_ms).why_not().is_empty() && self.hurdle(now.at).is_none()
+        self.is_silent(now.at)
+            && self.candidate(now.at, now.wall_ms).why_not().is_empty()
+            && self.hurdle(now.at).is_none()
     }
 
     /// The master was heard again before anything of this node's own promotion was written.

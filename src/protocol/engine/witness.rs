@@ -342,14 +342,24 @@ impl Engine {
         if self.makes(Mutant::NamedServes) && self.is_named() && self.standing == Standing::Following {
             return self.serve_as_named(now, record.epoch);
         }
-        let epoch = self.head.revision.epoch.max(self.facts.epoch);
+        let own = record.holder == self.facts.node;
         let why = match () {
-            () if record.holder != self.facts.node && !self.makes(Mutant::IgnoresRegister) => Some("register"),
-            () if record.holder == self.facts.node && self.lacks_recorded(record.revision) => Some("rolled_back"),
-            () if record.holder == self.facts.node && record.epoch > epoch.max(self.facts.tried) => Some("rolled_back"),
+            () if !own && !self.makes(Mutant::IgnoresRegister) => Some("not_named"),
+            () if own && self.lacks_recorded(record.revision) => Some("rolled_back"),
+            // Where the peer was in sync and has nothing more, its answer is enough: this node has everything.
+            () if own && self.is_behind_epoch(&record) && record.in_sync != self.peer_node() => Some("rolled_back"),
             () => None,
         };
         self.depose(now, why);
+    }
+
+    /// Whether the register names an epoch that this node does not remember: its disk is an older copy.
+    pub(super) fn is_behind_epoch(&self, record: &WitnessRecord) -> bool {
+        record.epoch > self.head.revision.epoch.max(self.facts.epoch).max(self.facts.tried)
+    }
+
+    fn peer_node(&self) -> Option<NodeId> {
+        self.facts.peer.as_ref().map(|peer| peer.node)
     }
 
     /// Whether the register records more than this log holds: rule 10. What is older than all known eras is held.
@@ -384,7 +394,7 @@ impl Engine {
             }
         };
         if news {
-            let kind = if why == "register" { AlertKind::Takeover } else { AlertKind::Diverged };
+            let kind = if why == "not_named" { AlertKind::Takeover } else { AlertKind::Diverged };
             self.raise(now, Trouble::new(kind, WITNESS, message));
         }
         self.turn(now, Turn::Deposed, why);

@@ -7,6 +7,7 @@ use super::oracle::{Checked, Invariant, Violation};
 use super::step::Side;
 use super::world::{Flaw, Read, Wake, World};
 use crate::model::Revision;
+use crate::protocol::engine::WitnessQuestion;
 use crate::protocol::engine::{
     Action, Answer, BatchId, Command, DialTrouble, Event, How, Notice, Receipt, Refused, Ticket, WitnessAnswer, Work,
 };
@@ -78,7 +79,7 @@ impl World {
         let run = self.host(side).run;
         match action {
             Action::Persist { batch, work } => {
-                if matches!(work, Work::Era { .. }) {
+                if matches!(work, Work::Era { .. }) && !self.plan.witnessed {
                     self.takes_over(side)?;
                 }
                 self.persist(side, batch, work);
@@ -128,7 +129,13 @@ impl World {
                 self.after(wait, Wake::Timer { side, run, set });
             }
             Action::Notify(notice) => self.noticed(&notice),
-            Action::AskWitness { ask, question } => return self.ask_witness(side, ask, question),
+            Action::AskWitness { ask, question } => {
+                if matches!(question, WitnessQuestion::Swap { .. }) {
+                    // With a witness it is decided here: the answer grants it.
+                    self.takes_over(side)?;
+                }
+                return self.ask_witness(side, ask, question);
+            }
             Action::AnswerEnrol { .. } => {}
             Action::Stop => {
                 self.tell(|| format!("{side:?} stops"));

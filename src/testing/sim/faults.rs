@@ -5,9 +5,9 @@ use super::host::{Asked, Payload};
 use super::lie::{self, Ground};
 use super::oracle::{Checked, Invariant};
 use super::random::Random;
+use super::said::{self, Said};
 use super::step::{Side, Step, Verb};
 use super::world::World;
-use super::said::{self, Said};
 use crate::protocol::engine::{Command, Event, Replication, TokenFacts};
 
 /// Does one step. One that makes no sense now is skipped.

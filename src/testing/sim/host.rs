@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::disk::{Change, Disk, Export, Job, Record};
 use super::oracle::{Checked, Invariant};
-use super::said::{Said, Word};
 use super::plan::Plan;
+use super::said::{Said, Word};
 use super::step::Side;
 use crate::protocol::engine::{
     Action, BatchId, BulkId, Engine, LinkId, Moment, Now, Options, Replication, Ticket, Work,

@@ -37,6 +37,10 @@ impl World {
         Invariant::NoBlankMaster.check(automatic && complete, || {
             format!("{side:?} takes over by itself in {:?}, complete: {complete}", host.options.failover)
         })?;
+        if named {
+            // The register waits for nobody else: whether its master, which is none any more, is heard does not matter.
+            return Ok(());
+        }
         // With a witness it has promised to be silent for a lease, and counts as having promised it when it starts.
         let from = if host.witnessed { host.heard.or(Some(host.started)) } else { host.heard };
         let silence = from.map(|heard| host.clock.at(now_us).0.saturating_sub(heard.0));

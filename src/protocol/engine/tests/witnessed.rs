@@ -163,7 +163,7 @@ fn who_is_not_named_steps_down() {
     assert!(
         actions
             .iter()
-            .any(|action| matches!(action, Action::Notify(Notice::Role { serving: false, reason: "register", .. }))),
+            .any(|action| matches!(action, Action::Notify(Notice::Role { serving: false, reason: "not_named", .. }))),
         "{actions:#?}"
     );
     // And it does not begin again by itself.
