@@ -21,6 +21,12 @@ fn plan(seed: u64) -> Plan {
     Plan::drawn(seed, number("SHADOWPAIR_WITNESSED").unwrap_or(WITNESSED_PERCENT))
 }
 
+/// A story whose replay draws the same plan.
+fn replayed(story: &str) -> String {
+    let share = number("SHADOWPAIR_WITNESSED").map(|share| format!("replay: SHADOWPAIR_WITNESSED={share} "));
+    share.map_or(story.to_owned(), |replay| story.replacen("replay: ", &replay, 1))
+}
+
 /// The panic of a history under test belongs into its story, not between the lines of the test run.
 fn quietly<T>(run: impl FnOnce() -> T) -> T {
     std::panic::set_hook(Box::new(|_| {}));
@@ -53,7 +59,7 @@ fn histories(runs: u64) -> Summary {
     });
     let mut total = Summary::default();
     for result in results {
-        total += result.unwrap_or_else(|story| panic!("{story}"));
+        total += result.unwrap_or_else(|story| panic!("{}", replayed(&story)));
     }
     report(runs, &total, begin.elapsed().as_secs_f64());
     total
@@ -65,6 +71,7 @@ fn report(runs: u64, total: &Summary, real: f64) {
     println!("{simulated:.0} s simulated in {real:.1} s: {:.0} times as fast", simulated / real);
     println!("acknowledged {} ({} as durable on both)", total.acknowledged, total.replicated);
     println!("takeovers {}, full pushes {}, quarantines {}", total.takeovers, total.full_pushes, total.quarantines);
+    println!("one master promised to the end in {}, nothing lost in {}", total.one_master, total.lossless);
     println!("led alone at the end {}, an operator was needed {}", total.served_alone, total.operator_needed);
     println!("faults, {} in all:", total.faults.values().sum::<u64>());
     for (kind, count) in &total.faults {
@@ -103,7 +110,7 @@ fn campaign() {
 #[test]
 fn replay() {
     let Some(seed) = number("SHADOWPAIR_SEED") else { return };
-    let summary = quietly(|| run(seed, plan(seed))).unwrap_or_else(|story| panic!("{story}"));
+    let summary = quietly(|| run(seed, plan(seed))).unwrap_or_else(|story| panic!("{}", replayed(&story)));
     println!("seed {seed}: {summary:?}");
 }
 
