@@ -127,6 +127,9 @@ fn draw(random: &mut Random, plan: &Plan) -> Step {
             _ => Step::Blank { node },
         };
     }
+    if !plan.witnessed && random.percent(1) {
+        return if random.percent(50) { Step::KeepCopy { node } } else { Step::RollBack { node } };
+    }
     match random.below(108) {
         0..=33 => commit(random, node),
         34..=38 => Step::Cut { from: node },
