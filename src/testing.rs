@@ -35,6 +35,10 @@ pub struct Summary {
     pub replicated: u64,
     /// Whether a node led alone at the end, its peer being gone for good; 1 or 0.
     pub served_alone: u64,
+    /// Whether it was asserted to the end that there is one master, because a witness said so; 1 or 0.
+    pub one_master: u64,
+    /// Whether it was asserted to the end that nothing acknowledged is lost; 1 or 0.
+    pub lossless: u64,
     /// Simulated time, microseconds.
     pub simulated_us: u64,
     /// Faults by their kind.
@@ -54,6 +58,8 @@ impl std::ops::AddAssign for Summary {
         self.quarantines += other.quarantines;
         self.replicated += other.replicated;
         self.served_alone += other.served_alone;
+        self.one_master += other.one_master;
+        self.lossless += other.lossless;
         self.simulated_us += other.simulated_us;
         for (kind, count) in other.faults {
             *self.faults.entry(kind).or_default() += count;

@@ -31,8 +31,12 @@ use oracle::{Checked, Invariant, Violation};
 use step::Side;
 use world::{Flaw, World};
 
-/// Lines that are shown of a story, from its end.
-const STORY_LINES: usize = 400;
+/// The line of a story at which nothing is done to the pair any more.
+const FAULTS_END: &str = "-- the faults end";
+/// Lines that are shown of a story before that line, or before its end.
+const LINES_BEFORE: usize = 400;
+/// Lines that are shown after it, and once more from the end.
+const LINES_AFTER: usize = 100;
 
 /// Runs a history; a broken invariant becomes a story with fewer steps.
 pub(crate) fn run(seed: u64, plan: Plan) -> Result<Summary, String> {
@@ -45,11 +49,20 @@ pub(crate) fn run(seed: u64, plan: Plan) -> Result<Summary, String> {
     let violation = attempt(seed, plan.clone(), None, &mut story).err().unwrap_or(violation);
     let steps = serde_json::to_string(&plan.steps).unwrap_or_default();
     let story = story.unwrap_or_default();
-    let tail = &story[story.len().saturating_sub(STORY_LINES)..];
     Err(format!(
         "seed {seed}: {violation}\nreplay: SHADOWPAIR_SEED={seed} cargo test --lib sim::tests::replay\nsteps: {steps}\n{}\n",
-        tail.join("\n")
+        told(&story).join("\n")
     ))
+}
+
+/// What is worth reading of a story: what led to the end of the faults, what came next, and how it ended.
+fn told(story: &[String]) -> Vec<&str> {
+    let turn = story.iter().position(|line| line.ends_with(FAULTS_END)).unwrap_or(story.len());
+    let last = (turn + LINES_AFTER).min(story.len());
+    let end = story.len().saturating_sub(LINES_AFTER).max(last);
+    let parts = [&story[turn.saturating_sub(LINES_BEFORE)..last], &story[end..]];
+    let gap = (end > last).then_some("...");
+    parts[0].iter().map(String::as_str).chain(gap).chain(parts[1].iter().map(String::as_str)).collect()
 }
 
 /// Runs the steps of a plan, then ends all faults and waits until the pair is whole.
@@ -61,6 +74,8 @@ fn attempt(seed: u64, plan: Plan, flaw: Option<Flaw>, story: &mut Option<Vec<Str
     *story = world.story.take();
     let mut summary = std::mem::take(&mut world.summary);
     summary.simulated_us = world.now;
+    summary.one_master = u64::from(world.is_vouched());
+    summary.lossless = u64::from(world.is_lossless());
     world.counts.add_to(&mut summary);
     result.map(|()| summary)
 }

@@ -3,7 +3,6 @@
 use super::{Engine, Moment, Replication};
 use crate::model::{Epoch, NodeId, PairId, Position, Revision, WitnessRecord};
 use crate::protocol::alerts::Alert;
-use crate::protocol::failover::Standing;
 use crate::protocol::wire::Role;
 
 /// The state of the link to the peer.
@@ -98,8 +97,9 @@ impl LinkState {
 }
 
 impl Engine {
-    /// Where it stands in the table of [`Standing`].
-    pub fn standing(&self) -> Standing {
+    /// Where it stands, for the coverage of the simulator.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn standing(&self) -> crate::protocol::failover::Standing {
         self.standing
     }
 

@@ -109,6 +109,7 @@ fn fault(step: Step) -> Option<&'static str> {
         Step::Reset => "connections dropped",
         Step::HalfReset { .. } => "connections dropped for one",
         Step::SlowConns { .. } => "connections overtaken",
+        Step::Ghost { .. } => "connection without a dialler",
         Step::Latency { .. } => "network delay",
         Step::FailDials { .. } => "dials fail",
         Step::Crash { .. } => "crash",

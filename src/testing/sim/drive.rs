@@ -58,7 +58,9 @@ impl World {
         let crash = self.host(side).crash_at.filter(|_| !actions.is_empty());
         let most = crash.map_or(usize::MAX, |(most, ..)| usize::from(most));
         for action in actions.into_iter().take(most) {
-            self.tell(|| format!("{side:?} -> {action:?}"));
+            if !matches!(action, Action::SetTimer { .. }) {
+                self.tell(|| format!("{side:?} -> {action:?}"));
+            }
             let opening = self.opening(side).clone();
             self.host(side).lawful(&action, &opening)?;
             self.act(side, action)?;
@@ -381,7 +383,7 @@ impl World {
                 }
                 Ok(())
             }
-            Answer::Refused(Refused::InDoubt { .. }) => Ok(()),
+            Answer::Refused(Refused::InDoubt { revision }) => self.oracle.doubt(change.id, revision),
             Answer::Refused(_) => self.oracle.refuse(change.id),
             Answer::Done => {
                 Err(Violation { invariant: Invariant::Contract, what: "a commit answered as a command".into() })

@@ -73,6 +73,7 @@ pub fn apply(world: &mut World, step: Step) -> Checked {
                 return world.half_reset(node);
             }
         }
+        Step::Ghost { node, us } => world.ghost(node, us),
         Step::Witness { what } => world.strike(what),
     }
     Ok(())
@@ -82,7 +83,9 @@ pub fn apply(world: &mut World, step: Step) -> Checked {
 fn world_state(world: &World, step: Step) -> bool {
     let host = |node: Side| &world.hosts[node.index()];
     match step {
-        Step::Crash { node, .. } | Step::CrashAt { node, .. } | Step::Pause { node } => host(node).engine.is_some(),
+        Step::Crash { node, .. } | Step::CrashAt { node, .. } | Step::Pause { node } | Step::Ghost { node, .. } => {
+            host(node).engine.is_some()
+        }
         Step::RollBack { node } => host(node).copy.is_some(),
         Step::HalfReset { node } => !host(node).links.is_empty(),
         _ => true,

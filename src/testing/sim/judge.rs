@@ -45,7 +45,7 @@ impl World {
         let from = if host.witnessed { host.heard.or(Some(host.started)) } else { host.heard };
         let silence = from.map(|heard| host.clock.at(now_us).0.saturating_sub(heard.0));
         let least = if host.witnessed { micros(host.options.lease()) } else { SILENCE_US_MIN };
-        Invariant::NoBlankMaster.check(silence.is_some_and(|us| us >= least), || {
+        Invariant::NoBlankMaster.check(named || silence.is_some_and(|us| us >= least), || {
             format!("{side:?} takes over after a silence of {silence:?} us")
         })
     }

@@ -70,6 +70,19 @@ impl World {
         Ok(())
     }
 
+    /// A node accepts a connection at whose other end nobody is, and learns that after this time.
+    pub fn ghost(&mut self, side: Side, us: u64) {
+        if self.host(side).engine.is_none() || self.host(side).paused_at.is_some() {
+            return;
+        }
+        let conn = self.conns.len();
+        // No dial of a node has this number.
+        self.conns.push(Conn { dial: u64::MAX, ..Conn::default() });
+        self.send(conn, side, Frame::Up { dialled: false });
+        self.conns[conn].extra_us = us;
+        self.send(conn, side, Frame::Down("the dial was given up"));
+    }
+
     /// All connections break for both.
     pub fn reset(&mut self) {
         for conn in 0..self.conns.len() {

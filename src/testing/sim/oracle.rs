@@ -213,6 +213,16 @@ impl Oracle {
         self.shown[side.index()] = None;
     }
 
+    /// 9: a change set in doubt was not written behind the revision that is named. (It is written before it where a guard
+    /// did not hold of another one in the same group.)
+    pub fn doubt(&self, id: u64, revision: Revision) -> Checked {
+        let written = self.changes.get(&id).copied();
+        Invariant::NothingOfRefused
+            .check(written.is_none_or(|written| written.epoch == revision.epoch && written <= revision), || {
+                format!("change set {id} is in doubt as {revision} and was written as {written:?}")
+            })
+    }
+
     /// 9: a refused change set was not written, and will not be.
     pub fn refuse(&mut self, id: u64) -> Checked {
         self.refused.insert(id);

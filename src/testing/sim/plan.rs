@@ -127,6 +127,9 @@ fn draw(random: &mut Random, plan: &Plan) -> Step {
             _ => Step::Blank { node },
         };
     }
+    if !plan.witnessed && random.percent(1) {
+        return if random.percent(50) { Step::KeepCopy { node } } else { Step::RollBack { node } };
+    }
     match random.below(108) {
         0..=33 => commit(random, node),
         34..=38 => Step::Cut { from: node },
@@ -146,7 +149,8 @@ fn draw(random: &mut Random, plan: &Plan) -> Step {
         90..=92 => Step::CrashAt { node, silent: random.percent(50), kept, actions: random.below(6) as u8 },
         93 => Step::WallJump { node, ms: random.range(0, 7_200_000) as i64 - 3_600_000 },
         94..=95 => Step::SlowConns { us: *random.pick(&[2_000, 30_000, 250_000]) },
-        96..=97 => Step::HalfReset { node },
+        96 => Step::HalfReset { node },
+        97 => Step::Ghost { node, us: *random.pick(&[10_000, 300_000, 2_000_000]) },
         _ => Step::Operator { node, verb: verb(random) },
     }
 }

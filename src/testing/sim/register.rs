@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::oracle::Checked;
 use super::step::{Fate, Side, Strike};
-use super::world::{Wake, World};
+use super::world::{Flaw, Wake, World};
 use crate::model::{PairId, WitnessRecord, WitnessVersion};
 use crate::protocol::engine::{Event, Moment, WitnessAnswer, WitnessQuestion};
 use crate::protocol::failover::micros;
@@ -154,13 +154,14 @@ impl World {
     /// A question arrives at the witness, whatever has become of the node that asked.
     pub fn landing(&mut self, from: (Side, u64, u64), question: WitnessQuestion, back: Option<u64>) -> Checked {
         let (side, run, ask) = from;
+        let agrees = self.flaw == Some(Flaw::AgreeingWitness);
         let answer = match question {
             WitnessQuestion::Read => {
                 let version = |version: &u64| WitnessVersion::new(version);
                 let value = self.register.value.as_ref();
                 WitnessAnswer::Holds(value.map(|(record, at)| Box::new((record.clone(), version(at)))))
             }
-            WitnessQuestion::Swap { expected, .. } if !self.register.matches(expected.as_ref()) => {
+            WitnessQuestion::Swap { expected, .. } if !agrees && !self.register.matches(expected.as_ref()) => {
                 WitnessAnswer::Conflict
             }
             WitnessQuestion::Swap { record, .. } => {

@@ -5,6 +5,7 @@ use super::oracle::{self, Checked, Invariant};
 use super::register::Way;
 use super::step::{Side, Step};
 use super::world::World;
+use crate::model::Revision;
 use crate::protocol::engine::{Command, EngineStatus, Failover};
 use crate::protocol::wire::Role;
 
@@ -22,7 +23,7 @@ const OWN_REASONS: [&str; 6] = ["manual", "held", "refused", "hold_down", "incom
 
 /// 8: after the faults the pair is whole within a bound, or needs an operator and says so; 6: and its alerts tell one story.
 pub fn settle(world: &mut World) -> Checked {
-    world.tell(|| "-- the faults end".into());
+    world.tell(|| super::FAULTS_END.into());
     world.slow_conns(0);
     world.register.ways = [Way::good(), Way::good()];
     for side in Side::BOTH {
@@ -62,6 +63,7 @@ pub fn settle(world: &mut World) -> Checked {
     }
     world.run(10 * LOOK_US)?;
     Invariant::WholeAgain.check(world.whole(), || "the pair came together and fell apart without a fault".into())?;
+    covered_by_both(world)?;
     for side in Side::BOTH {
         if world.is_lossless() {
             world.has_all(side)?;
@@ -75,6 +77,36 @@ pub fn settle(world: &mut World) -> Checked {
         nothing_is_left(world, side)?;
     }
     Ok(())
+}
+
+/// 8: the witness knows of a whole pair that each node may lead after the other, and commits reach both disks again.
+fn covered_by_both(world: &mut World) -> Checked {
+    if !world.is_vouched() || world.register.spoiled {
+        return Ok(());
+    }
+    let Some(master) = Side::BOTH.into_iter().find(|side| world.holds_mastership(*side)) else { return Ok(()) };
+    let nodes = Side::BOTH.map(|side| world.hosts[side.index()].disk.node());
+    let (master_id, shadow_id) = (nodes[master.index()], nodes[master.other().index()]);
+    let named =
+        |world: &World| world.register.record().is_some_and(|r| r.holder == master_id && r.in_sync == Some(shadow_id));
+    for _ in 0..50 {
+        if named(world) {
+            break;
+        }
+        world.run(LOOK_US)?;
+    }
+    Invariant::WholeAgain.check(named(world), || {
+        format!("the pair is whole, and the witness does not say so: {:?}", world.register.record())
+    })?;
+    if world.excuses.is_asynchronous() {
+        return Ok(());
+    }
+    let before = world.summary.replicated;
+    apply(world, Step::Commit { node: master, key: 1, value: Some(1), guarded: false })?;
+    world.run(5 * LOOK_US)?;
+    let replicated = world.summary.replicated > before;
+    Invariant::WholeAgain
+        .check(replicated, || "the pair is whole, and a commit is not acknowledged as durable on both nodes".into())
 }
 
 /// 0: every caller was answered, and all bulk was named.
@@ -107,7 +139,7 @@ fn unsettled(world: &mut World) -> Checked {
     let forgot = world.register.spoiled || world.excuses.rolled != [false; 2];
     let named = both.iter().flatten().any(|status| {
         let word = status.why_not.iter().any(|word| OPERATORS_WORDS.contains(word));
-        // What forgot is no ground to decide upon.
+        // A disk or a witness that forgot is no ground to decide upon.
         let record = status.why_not.iter().any(|word| RECORD_WORDS.contains(word));
         (!status.link_reason.is_empty() && word) || (forgot && record && !status.alerts.is_empty())
     });
@@ -192,7 +224,8 @@ fn may_lead(world: &World, side: Side) -> bool {
     let head = host.disk.head.position.revision;
     if record.holder == node {
         let known = facts.tried.max(facts.epoch).max(head.epoch) >= record.epoch;
-        return known && (automatic || facts.role == Role::Master);
+        let reaches = record.revision == Revision::NONE || host.disk.holds(record.revision);
+        return known && reaches && (automatic || facts.role == Role::Master);
     }
     automatic && facts.role == Role::Shadow && record.in_sync == Some(node) && host.disk.holds(record.revision)
 }

@@ -176,6 +176,13 @@ pub enum Step {
         /// For this node.
         node: Side,
     },
+    /// A node accepts a connection whose dialler has gone, and learns that late.
+    Ghost {
+        /// Which node.
+        node: Side,
+        /// Microseconds until it learns it.
+        us: u64,
+    },
     /// Something happens to the witness, or between a node and it.
     Witness {
         /// What.

@@ -33,6 +33,11 @@ impl Excuses {
         self.asynchronous = true;
     }
 
+    /// Whether some commit may not have waited for the shadow.
+    pub fn is_asynchronous(&self) -> bool {
+        self.asynchronous
+    }
+
     /// What was acknowledged may be lost from now on.
     pub fn may_lose(&mut self) {
         self.lost = true;

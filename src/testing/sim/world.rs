@@ -119,6 +119,10 @@ pub enum Flaw {
     /// A mistake of the engine itself.
     #[cfg(test)]
     Engine(crate::protocol::engine::Mutant),
+    /// Nobody told the engines that there is a witness.
+    Unwitnessed,
+    /// The witness agrees to every swap and does those that it should not.
+    AgreeingWitness,
     /// A disk forgets a record that it had called durable when power is cut.
     ForgetfulDisk,
     /// A sink writes another value than was sent, and checks nothing.
@@ -274,6 +278,7 @@ impl World {
         let random = self.random.bits();
         let run_id = RunId(self.random.bits());
         let now_us = self.now;
+        let untold = self.flaw == Some(Flaw::Unwitnessed);
         let host = self.host(side);
         if host.engine.is_some() {
             return Ok(());
@@ -287,7 +292,7 @@ impl World {
             options: host.options.clone(),
             run: run_id,
             address: Host::address(side),
-            witnessed: host.witnessed,
+            witnessed: host.witnessed && !untold,
             damage: None,
         };
         let now = host.clock.now(now_us, random);
