@@ -7,8 +7,8 @@ use crate::identity::{Identity, JoinToken, Shown};
 use crate::model::limits::{BULK_FRAME_BYTES_MAX, FRAME_READ_BYTES_MIN};
 use crate::protocol::engine::{decode_facts, encode_facts};
 use crate::protocol::wire::{
-    Bulk, FrameDecoder, FrameKind, HEADER_BYTES, Message, decode, decode_bulk, decode_enrol, encode, encode_bulk,
-    encode_enrol,
+    Bulk, FrameDecoder, FrameKind, HEADER_BYTES, Message, decode, decode_bulk, decode_enrol, decode_witness, encode,
+    encode_bulk, encode_enrol, encode_witness,
 };
 
 /// A stream of frames on a link, in pieces whose length the first byte chooses.
@@ -31,7 +31,7 @@ pub fn frames(bytes: &[u8]) {
     }
 }
 
-/// The payload of a control frame, and the durable facts.
+/// The payload of a control frame, the durable facts, and the record at the witness.
 pub fn messages(bytes: &[u8]) {
     if let Ok(message) = decode(bytes) {
         let frame = encode(&message).expect("what was read can be written");
@@ -48,6 +48,9 @@ pub fn messages(bytes: &[u8]) {
             assert_eq!(written, bytes);
         }
         assert_eq!(decode_facts(&written), Ok(facts));
+    }
+    if let Ok(record) = decode_witness(bytes) {
+        assert_eq!(encode_witness(&record).expect("what was read can be written"), bytes);
     }
 }
 

@@ -12,7 +12,8 @@ use super::super::push::Push;
 use super::{Driver, Ending};
 use crate::model::{ChangeSet, Epoch};
 use crate::protocol::engine::{
-    Action, Answer, BatchId, BulkId, DiskFailure, EnrolVerdict, Event, LinkId, Refused, Ticket, WitnessQuestion, Work,
+    Action, Answer, BatchId, BulkId, Cover, DiskFailure, EnrolVerdict, Event, LinkId, Moment, Refused, Ticket,
+    WitnessQuestion, Work,
 };
 
 impl Driver {
@@ -140,16 +141,9 @@ impl Driver {
         });
     }
 
-    /// A change set is acknowledged only under a cover that lasts at this very moment: the process may have been stopped
-    /// since the engine decided, or what came after in the same turn may have ended the mastership.
     fn answer(&mut self, ticket: Ticket, answer: Answer) {
         let Some(caller) = self.callers.remove(&ticket) else { return };
-        let cover = self.engine.cover();
-        let covered = cover.serving && self.tools.environment.clock.now() <= cover.until;
-        let answer = match answer {
-            Answer::Committed { revision, .. } if !covered => Answer::Refused(Refused::InDoubt { revision }),
-            answer => answer,
-        };
+        let answer = under(self.engine.cover(), self.tools.environment.clock.now(), answer);
         // An error means that the caller's future was dropped; what it asked for stands.
         let _ = caller.answer.send(answer);
     }
@@ -181,5 +175,37 @@ impl Driver {
             let answer = vote.ask(question).await;
             drop(inputs.send(Input::Engine(Event::WitnessAnswered { ask, answer })).await);
         });
+    }
+}
+
+/// A change set is acknowledged only under a cover that lasts at this very moment, one that was withheld too: the process may
+/// have been stopped since the engine decided, or what came after in the same turn may have ended the mastership.
+fn under(cover: Cover, now: Moment, answer: Answer) -> Answer {
+    match answer {
+        Answer::Committed { revision, .. } if !cover.serving || now > cover.until => {
+            Answer::Refused(Refused::InDoubt { revision })
+        }
+        answer => answer,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Revision;
+
+    #[test]
+    fn nothing_is_acknowledged_outside_of_the_cover() {
+        let revision = Revision::new(Epoch::FIRST, 7);
+        let committed = || Answer::Committed { revision, replicated: true };
+        let in_doubt = Answer::Refused(Refused::InDoubt { revision });
+        let cover = |serving| Cover { serving, until: Moment(100) };
+        assert_eq!(under(cover(true), Moment(100), committed()), committed());
+        assert_eq!(under(cover(true), Moment(101), committed()), in_doubt);
+        assert_eq!(under(cover(false), Moment(1), committed()), in_doubt);
+        // What acknowledges nothing is not held back.
+        for answer in [Answer::Done, Answer::Refused(Refused::Overloaded)] {
+            assert_eq!(under(cover(false), Moment(101), answer.clone()), answer);
+        }
     }
 }
