@@ -99,6 +99,9 @@ pub const UNAUTHENTICATED_MAX: usize = 64;
 pub const PEER_LINKS_MAX: usize = 4;
 /// Time from accept to a finished handshake.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time after which a batch of durable work that has not returned is an alert, where the takeover delay is not longer. A group
+/// of commits is 8 MiB, a switch to a staged copy syncs what was written in pieces: a second each on a slow disk.
+pub const BATCH_SLOW: Duration = Duration::from_secs(5);
 /// Operators' commands that wait to be durable: a few hundred bytes each, and operators are people.
 pub const WORDS_WAITING_MAX: usize = 256;
 /// Join tokens alive at once.

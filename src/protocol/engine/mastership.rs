@@ -172,6 +172,7 @@ impl Engine {
             return;
         }
         self.links.forgive(now.at);
+        self.batches.forgive(now.at);
         if self.standing == Standing::Inquiring {
             self.since = now.at;
         }
@@ -421,6 +422,7 @@ impl Engine {
             self.links_deadline(),
             self.session.deadline(),
             self.batches.deadline(),
+            self.slow_disk_deadline(),
             self.trouble_deadline(),
         ];
         // What could not be done yet (a batch is in flight) comes with its own event: never wake in a loop for it.
