@@ -95,6 +95,9 @@ pub const ADDRESS_BYTES_MAX: usize = 259;
 
 /// Connections that have not yet shown a permitted certificate; at the limit the oldest is dropped.
 pub const UNAUTHENTICATED_MAX: usize = 64;
+/// Host names of permits that are looked up at once; beyond it a connection is turned away. Each may hold a thread of the pool
+/// that the disk uses for as long as the name server takes, so they are a small part of `POOL_THREADS_MAX`.
+pub const LOOKUPS_MAX: usize = 8;
 /// Connections to the pinned peer at once: the one that counts, and those that are being greeted.
 pub const PEER_LINKS_MAX: usize = 4;
 /// Time from accept to a finished handshake.
