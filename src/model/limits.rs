@@ -95,10 +95,16 @@ pub const ADDRESS_BYTES_MAX: usize = 259;
 
 /// Connections that have not yet shown a permitted certificate; at the limit the oldest is dropped.
 pub const UNAUTHENTICATED_MAX: usize = 64;
+/// Host names of permits that are looked up at once; beyond it a connection is turned away. Each may hold a thread of the pool
+/// that the disk uses for as long as the name server takes, so they are a small part of `POOL_THREADS_MAX`.
+pub const LOOKUPS_MAX: usize = 8;
 /// Connections to the pinned peer at once: the one that counts, and those that are being greeted.
 pub const PEER_LINKS_MAX: usize = 4;
 /// Time from accept to a finished handshake.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time after which a batch of durable work that has not returned is an alert, where the takeover delay is not longer. A group
+/// of commits is 8 MiB, a switch to a staged copy syncs what was written in pieces: a second each on a slow disk.
+pub const BATCH_SLOW: Duration = Duration::from_secs(5);
 /// Operators' commands that wait to be durable: a few hundred bytes each, and operators are people.
 pub const WORDS_WAITING_MAX: usize = 256;
 /// Join tokens alive at once.

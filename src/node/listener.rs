@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::enrol;
 use super::inbox::Input;
 use super::link::Connection;
-use super::permit::{Permit, permitted};
+use super::permit::{Busy, Lookups, Permit, permitted};
 use super::seam::{BoxStream, Environment, Listener, Scope};
 use crate::identity::{Accepted, Pins, Refused, Tls};
 use crate::model::NodeId;
@@ -71,6 +71,7 @@ pub struct Door {
     pub tls: Tls,
     pub porch: Arc<Porch>,
     pub permits: Arc<[Permit]>,
+    pub lookups: Lookups,
     pub inputs: mpsc::Sender<Input>,
     /// Name and address that an enrolee learns.
     pub name: String,
@@ -122,11 +123,13 @@ impl Guest {
 
     /// Returns why the guest was turned away, where that is worth an alert.
     async fn welcome(&self, stream: BoxStream) -> Option<String> {
-        let Door { environment, tls, porch, permits, inputs, .. } = &self.door;
+        let Door { environment, tls, porch, permits, lookups, inputs, .. } = &self.door;
         let pin = porch.pins.get();
         let shake = async {
-            if !permitted(permits, self.from.ip(), environment).await {
-                return Err(Refused::Unpermitted("its address is not permitted".into()));
+            match permitted(permits, self.from.ip(), lookups).await {
+                Ok(true) => {}
+                Ok(false) => return Err(Refused::Unpermitted("its address is not permitted".into())),
+                Err(Busy) => return Err(Refused::Unpermitted("too many host names are being looked up".into())),
             }
             let open = !porch.secrets(environment.clock.wall_ms()).is_empty();
             tls.accept(stream, open).await

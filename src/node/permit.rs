@@ -1,7 +1,11 @@
 use std::net::IpAddr;
 use std::str::FromStr;
+use std::sync::Arc;
 
-use super::seam::Environment;
+use tokio::sync::{Semaphore, oneshot};
+
+use super::seam::{Environment, Scope};
+use crate::model::limits::LOOKUPS_MAX;
 
 /// Who may connect: a host name, an address, or a range of addresses (`10.0.0.0/8`, `fd00::/8`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,27 +46,59 @@ impl FromStr for Permit {
     }
 }
 
+/// So many names are being looked up that this one was not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Busy;
+
+/// The lookups under way, a bounded number of them. Clones share.
+#[derive(Clone)]
+pub struct Lookups {
+    environment: Environment,
+    room: Arc<Semaphore>,
+    scope: Arc<Scope>,
+}
+
+impl Lookups {
+    pub fn new(environment: Environment) -> Self {
+        Self { environment, room: Arc::new(Semaphore::new(LOOKUPS_MAX)), scope: Arc::new(Scope::new()) }
+    }
+
+    /// The addresses of a name; none where it cannot be resolved. Whoever waits may give up: what the system was asked goes
+    /// on until it answers, and counts until then.
+    async fn addresses(&self, name: &str) -> Result<Vec<IpAddr>, Busy> {
+        let place = Arc::clone(&self.room).try_acquire_owned().map_err(|_| Busy)?;
+        let (tell, told) = oneshot::channel();
+        let lookup = self.environment.net.resolve(name.to_owned());
+        self.scope.spawn(&*self.environment.tasks, async move {
+            let found = lookup.await.unwrap_or_default();
+            drop(place);
+            let _ = tell.send(found);
+        });
+        Ok(told.await.unwrap_or_default())
+    }
+}
+
 impl Permit {
     /// Whether this address may connect. A name that cannot be resolved permits nobody.
-    async fn permits(&self, from: IpAddr, environment: &Environment) -> bool {
+    async fn permits(&self, from: IpAddr, lookups: &Lookups) -> Result<bool, Busy> {
         match self {
-            Self::Range { network, bits } => in_range(from, *network, *bits),
+            Self::Range { network, bits } => Ok(in_range(from, *network, *bits)),
             Self::Host(name) => {
-                let found = environment.net.resolve(name.clone()).await.unwrap_or_default();
-                found.into_iter().any(|address| address.to_canonical() == from.to_canonical())
+                let found = lookups.addresses(name).await?;
+                Ok(found.into_iter().any(|address| address.to_canonical() == from.to_canonical()))
             }
         }
     }
 }
 
 /// Whether any of these permits an address; without any, everybody is.
-pub async fn permitted(permits: &[Permit], from: IpAddr, environment: &Environment) -> bool {
+pub async fn permitted(permits: &[Permit], from: IpAddr, lookups: &Lookups) -> Result<bool, Busy> {
     for permit in permits {
-        if permit.permits(from, environment).await {
-            return true;
+        if permit.permits(from, lookups).await? {
+            return Ok(true);
         }
     }
-    permits.is_empty()
+    Ok(permits.is_empty())
 }
 
 fn width(address: IpAddr) -> u32 {
@@ -85,11 +121,67 @@ fn same(one: u128, other: u128, low_bits: u32) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
+    use crate::node::seam::{BoxFuture, BoxStream, Listener, Net};
 
     async fn permits(permit: &str, from: &str) -> bool {
         let permit: Permit = permit.parse().expect("a permit");
-        permit.permits(from.parse().expect("an address"), &Environment::real()).await
+        permit.permits(from.parse().expect("an address"), &Lookups::new(Environment::real())).await == Ok(true)
+    }
+
+    /// A name server that answers when it is let.
+    #[derive(Debug)]
+    struct Slow(Arc<Semaphore>);
+
+    impl Net for Slow {
+        fn listen(&self, _address: String) -> BoxFuture<'static, io::Result<Box<dyn Listener>>> {
+            Box::pin(std::future::pending())
+        }
+
+        fn connect(&self, _address: String) -> BoxFuture<'static, io::Result<BoxStream>> {
+            Box::pin(std::future::pending())
+        }
+
+        fn resolve(&self, _host: String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> {
+            let answers = Arc::clone(&self.0);
+            Box::pin(async move {
+                answers.acquire().await.map_err(io::Error::other)?.forget();
+                Ok(vec![IpAddr::from([10, 0, 0, 1])])
+            })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_flood_of_lookups_is_turned_away_and_one_given_up_still_counts() {
+        let answers = Arc::new(Semaphore::new(0));
+        let environment = Environment { net: Arc::new(Slow(Arc::clone(&answers))), ..Environment::real() };
+        let lookups = Lookups::new(environment);
+        let permits: [Permit; 1] = ["shadow.example.net".parse().expect("a permit")];
+        let from = IpAddr::from([10, 0, 0, 1]);
+        for _ in 0..LOOKUPS_MAX {
+            let mut waits = Box::pin(permitted(&permits, from, &lookups));
+            assert!(poll_once(&mut waits).await.is_none(), "it waits for the name server");
+            // Whoever asked is gone; the system still looks.
+        }
+        assert_eq!(permitted(&permits, from, &lookups).await, Err(Busy));
+        assert_eq!(permitted(&["10.0.0.0/8".parse().expect("a permit")], from, &lookups).await, Ok(true));
+        answers.add_permits(LOOKUPS_MAX);
+        while lookups.room.available_permits() < LOOKUPS_MAX {
+            tokio::task::yield_now().await;
+        }
+        answers.add_permits(1);
+        assert_eq!(permitted(&permits, from, &lookups).await, Ok(true));
+    }
+
+    /// Looks once whether a future is ready.
+    async fn poll_once<T>(future: &mut (impl Future<Output = T> + Unpin)) -> Option<T> {
+        std::future::poll_fn(|context| match std::pin::Pin::new(&mut *future).poll(context) {
+            std::task::Poll::Ready(output) => std::task::Poll::Ready(Some(output)),
+            std::task::Poll::Pending => std::task::Poll::Ready(None),
+        })
+        .await
     }
 
     #[tokio::test]
@@ -125,7 +217,8 @@ mod tests {
     #[tokio::test]
     async fn without_permits_everybody_is_answered() {
         let from = IpAddr::from([1, 2, 3, 4]);
-        assert!(permitted(&[], from, &Environment::real()).await);
-        assert!(!permitted(&["10.0.0.0/8".parse().expect("a permit")], from, &Environment::real()).await);
+        let lookups = Lookups::new(Environment::real());
+        assert_eq!(permitted(&[], from, &lookups).await, Ok(true));
+        assert_eq!(permitted(&["10.0.0.0/8".parse().expect("a permit")], from, &lookups).await, Ok(false));
     }
 }

@@ -80,6 +80,47 @@ fn mangled(token: &str) -> String {
     format!("{rest}{}", if last == "a" { "b" } else { "a" })
 }
 
+/// The right master and a secret of which one bit is wrong: refused with a reason, and the token stays good.
+#[test]
+fn a_wrong_secret_for_the_right_master_is_refused() {
+    let _turn = turn();
+    let dir = tempfile::tempdir().unwrap();
+    let wire = Proxy::new();
+    let mut master = at("master", &dir.path().join("a"), &wire, FAST).start();
+    wire.leads_to(&master.listen());
+    master.serving();
+    let good = token(&mut master);
+    let join = |name: &str, token: &str| {
+        let join = ["--listen", "127.0.0.1:0", "--master", &wire.address(), "--token", token];
+        Launch::new("shadow", &dir.path().join(name)).with(join).with(FAST.iter().copied())
+    };
+    let mut secret = secret_of(&good);
+    secret[7] ^= 0x10;
+    let master_key = good.parse::<shadowpair::JoinToken>().unwrap().master();
+    let wrong = shadowpair::JoinToken::new(master_key, secret).to_string();
+    let different = wrong.bytes().zip(good.bytes()).filter(|(one, other)| one != other).count();
+    assert!((1..=9).contains(&different), "a letter, and those of the checksum: {wrong} for {good}");
+
+    is_refused(&join("wrong", &wrong), &dir.path().join("wrong"));
+    let alerts = master.alerts_until("the alert", unpermitted);
+    let told = |alert: &Value| alert["message"].as_str().is_some_and(|message| message.contains("wrong_token"));
+    assert!(alerts.iter().any(told), "{alerts:?}");
+    let mut shadow = join("b", &good).start();
+    shadow.status("the good token to do", |status| status["in_sync"] == true);
+}
+
+/// The secret bits of a token: bytes 32 to 47 of what its letters say, five bits each.
+fn secret_of(token: &str) -> [u8; 16] {
+    let letters = token.strip_prefix("sp1-").unwrap().bytes();
+    let five = letters.map(|letter| match letter {
+        b'a'..=b'z' => letter - b'a',
+        digit => digit - b'2' + 26,
+    });
+    let bits: Vec<u8> = five.flat_map(|five| (0..5).rev().map(move |bit| five >> bit & 1)).collect();
+    let bytes: Vec<u8> = bits.chunks(8).map(|byte| byte.iter().fold(0, |sum, bit| sum << 1 | bit)).collect();
+    bytes[32..48].try_into().unwrap()
+}
+
 /// The right certificate, from another pair.
 #[test]
 fn a_shadow_of_another_pair_is_refused_and_follows_nobody() {

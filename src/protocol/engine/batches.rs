@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 
 use super::{Action, BatchId, DiskFailure, Engine, Facts, Moment, Mutant, Now, Receipt, RecordsReceipt, Refused, Work};
+use crate::model::limits::BATCH_SLOW;
 use crate::model::{Epoch, Position, Revision};
-use crate::protocol::failover::{Standing, Turn};
+use crate::protocol::failover::{Standing, Turn, micros};
 
 /// Time after which a failed write of facts or era is tried again.
 const RETRY_US: u64 = 1_000_000;
@@ -16,6 +17,10 @@ const LAZY_US: u64 = 1_000_000;
 pub(super) struct Batches {
     last: u64,
     in_flight: Option<(BatchId, Purpose)>,
+    /// Since when.
+    since: Moment,
+    /// That it takes too long has been told.
+    told: bool,
     waiting: VecDeque<(Work, Purpose)>,
     /// An era is to be opened as this epoch, once nothing is in flight: where it begins is known only then.
     era: Option<Epoch>,
@@ -51,6 +56,16 @@ pub(super) enum Purpose {
 impl Batches {
     pub(super) fn is_idle(&self) -> bool {
         self.in_flight.is_none() && self.waiting.is_empty() && self.era.is_none()
+    }
+
+    /// When the batch in flight takes too long.
+    pub(super) fn slow_at(&self, bound_us: u64) -> Option<Moment> {
+        (self.in_flight.is_some() && !self.told).then_some(Moment(self.since.0.saturating_add(bound_us)))
+    }
+
+    /// This node was stopped: how long the batch took meanwhile says nothing of the disk.
+    pub(super) fn forgive(&mut self, at: Moment) {
+        self.since = at;
     }
 
     /// Whether the batch in flight belongs to a sink.
@@ -106,7 +121,7 @@ impl Engine {
     /// Starts the next batch, if none is in flight.
     pub(super) fn advance_batches(&mut self, now: Now) {
         if self.batches.in_flight.is_some() {
-            return;
+            return self.tell_of_slow_disk(now);
         }
         if let Some(epoch) = self.batches.era.take() {
             let won = self.won_epoch().is_some();
@@ -116,10 +131,10 @@ impl Engine {
             }
             self.drop_sink_work();
             let work = self.era_work(epoch);
-            return self.start_batch(work, Purpose::Era);
+            return self.start_batch(now, work, Purpose::Era);
         }
         if let Some((work, purpose)) = self.batches.waiting.pop_front() {
-            return self.start_batch(work, purpose);
+            return self.start_batch(now, work, purpose);
         }
         if self.standing == Standing::Broken {
             return;
@@ -132,18 +147,19 @@ impl Engine {
             let then = std::mem::take(&mut self.batches.then);
             let facts = Box::new(self.facts_with_words());
             let promised_ms = facts.promised_ms;
-            return self.start_batch(Work::Facts(facts), Purpose::Facts { then, promised_ms });
+            return self.start_batch(now, Work::Facts(facts), Purpose::Facts { then, promised_ms });
         }
         if self.standing == Standing::Serving
             && let Some(tickets) = self.commits.next_group()
         {
             let work = Work::Commits { tickets: tickets.clone(), epoch: self.head.revision.epoch };
-            self.start_batch(work, Purpose::Commits { tickets });
+            self.start_batch(now, work, Purpose::Commits { tickets });
         }
     }
 
-    fn start_batch(&mut self, work: Work, purpose: Purpose) {
+    fn start_batch(&mut self, now: Now, work: Work, purpose: Purpose) {
         self.batches.last += 1;
+        (self.batches.since, self.batches.told) = (now.at, false);
         let batch = BatchId(self.batches.last);
         if let (Purpose::Commits { tickets }, true) = (&purpose, self.makes(Mutant::ShowsBeforeDurable)) {
             let seq = self.head.revision.seq + tickets.len() as u64;
@@ -151,6 +167,23 @@ impl Engine {
         }
         self.batches.in_flight = Some((batch, purpose));
         self.out.push(Action::Persist { batch, work });
+    }
+
+    fn slow_us(&self) -> u64 {
+        micros(BATCH_SLOW).max(self.timing.delay_us)
+    }
+
+    /// When the batch in flight takes too long.
+    pub(super) fn slow_disk_deadline(&self) -> Option<Moment> {
+        self.batches.slow_at(self.slow_us())
+    }
+
+    /// A batch that does not return raises no error, and nothing is acknowledged meanwhile: somebody must hear of it.
+    fn tell_of_slow_disk(&mut self, now: Now) {
+        if self.slow_disk_deadline().is_some_and(|at| at <= now.at) {
+            self.batches.told = true;
+            self.slow_disk(now, now.at.0.saturating_sub(self.batches.since.0));
+        }
     }
 
     /// A batch is done.
@@ -162,6 +195,9 @@ impl Engine {
                 return;
             }
         };
+        if std::mem::take(&mut self.batches.told) {
+            self.disk_ended(now, super::trouble::DISK);
+        }
         match result {
             Ok(receipt) => self.receipt(now, purpose, receipt),
             Err(failure) => self.batch_failed(now, purpose, &failure),

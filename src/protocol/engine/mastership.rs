@@ -286,6 +286,7 @@ impl Engine {
             return;
         }
         self.links.forgive(now.at);
+        self.batches.forgive(now.at);
         if self.standing == Standing::Inquiring {
             self.since = now.at;
         }
@@ -573,6 +574,7 @@ impl Engine {
             self.links_deadline(),
             self.session.deadline(),
             self.batches.deadline(),
+            self.slow_disk_deadline(),
             self.trouble_deadline(),
         ];
         let witness = [self.witness_deadlines(), self.claim_deadlines(), self.commits_deadlines()];

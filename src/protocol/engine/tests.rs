@@ -176,7 +176,7 @@ fn a_first_master_serves_once_its_era_is_durable() {
             Action::Persist { batch: BatchId(1), work: Work::Era { facts, era } },
             role(Role::Master, false, Epoch::FIRST, "first_start"),
             link(LinkState::None),
-            timer(3_600 * SECOND),
+            timer(5 * SECOND),
         ]
     );
     let head = Position { revision: at(Epoch::FIRST, 0), digest: Digest::ZERO };
@@ -213,7 +213,7 @@ fn commits_that_wait_together_are_one_group() {
             Action::Confirm { upto: at(Epoch::FIRST, 1) },
             Action::Answer { ticket: Ticket(1), answer },
             Action::Persist { batch: BatchId(first + 1), work: group },
-            timer(3_600 * SECOND + 30),
+            timer(5 * SECOND + 30),
         ]
     );
 }

@@ -10,6 +10,8 @@ use crate::protocol::wire::RefusalKind;
 pub(super) const PEER: &str = "peer";
 /// Subject of alerts about this node.
 pub(super) const THIS_NODE: &str = "this node";
+/// Subject of alerts about a disk that does not answer.
+pub(super) const DISK: &str = "this node's disk";
 
 /// What has been entered already.
 #[derive(Clone, Debug, Default)]
@@ -239,10 +241,22 @@ impl Engine {
 
     /// Something was written: trouble with this node's disk is over.
     pub(super) fn disk_works(&mut self, now: Now) {
-        if self.book.find(AlertKind::DiskTrouble).is_none() {
-            return;
-        }
-        let ended = self.clear(|alert| alert.kind == AlertKind::DiskTrouble && alert.subject == THIS_NODE);
+        self.disk_ended(now, THIS_NODE);
+    }
+
+    /// A batch has been under way for this long.
+    pub(super) fn slow_disk(&mut self, now: Now, us: u64) {
+        let message = format!(
+            "durable work has been under way for {} s: the disk hangs or is very slow (or the host's validation is), and \
+             nothing is stored meanwhile",
+            us / 1_000_000
+        );
+        self.raise(now, Trouble::new(AlertKind::DiskTrouble, DISK, message));
+    }
+
+    /// Trouble with the disk is over, as far as it is about this.
+    pub(super) fn disk_ended(&mut self, now: Now, subject: &str) {
+        let ended = self.clear(|alert| alert.kind == AlertKind::DiskTrouble && alert.subject == subject);
         for alert in ended {
             let seconds = now.wall_ms.saturating_sub(alert.first_ms) / 1_000;
             let message = format!("this node's disk works again after {seconds} s of: {}", story(&alert));

@@ -542,3 +542,39 @@ fn what_cannot_be_read_of_a_damaged_store_does_not_forbid_its_repair() {
     let (_, work) = batch(&damaged_master(&mut engine, LinkId(9), 7 * SECOND));
     assert!(matches!(work, Work::StageBegin(_)), "{work:?}");
 }
+
+#[test]
+fn a_disk_that_does_not_answer_is_an_alert_until_it_does() {
+    let mut engine = lone_master();
+    let actions = engine.handle(now(20), Event::Commit { ticket: Ticket(1), bytes: 10 });
+    let (commit, _) = batch(&actions);
+    assert_eq!(actions.last(), Some(&timer(5 * SECOND + 20)), "a node without a peer wakes up for it too");
+    let told = |actions: &[Action]| -> Vec<(AlertChange, AlertKind, String)> {
+        let told = |action: &Action| match action {
+            Action::Notify(Notice::Alert { change, alert }) => Some((*change, alert.kind, alert.subject.clone())),
+            _ => None,
+        };
+        actions.iter().filter_map(told).collect()
+    };
+    assert_eq!(told(&engine.handle(now(4 * SECOND), Event::Timer)), []);
+    let disk = "this node's disk".to_owned();
+    let raised = (AlertChange::Raised, AlertKind::DiskTrouble, disk.clone());
+    assert_eq!(told(&engine.handle(now(5 * SECOND + 20), Event::Timer)), [raised]);
+    assert_eq!(told(&engine.handle(now(9 * SECOND), Event::Timer)), [], "once");
+    let verdicts = vec![(Ticket(1), Ok(at(Epoch::FIRST, 1)))];
+    let receipt = Receipt::Commits { verdicts, head: position(Epoch::FIRST, 1), log_floor: Revision::NONE };
+    let over = [
+        (AlertChange::Cleared, AlertKind::DiskTrouble, disk),
+        (AlertChange::Raised, AlertKind::Recovered, "peer".to_owned()),
+    ];
+    assert_eq!(told(&done(&mut engine, 10 * SECOND, commit, receipt)), over);
+}
+
+#[test]
+fn a_node_that_was_stopped_does_not_blame_its_disk() {
+    let (mut engine, _) = leading_master();
+    let (commit, _) = drain_facts(&mut engine, Event::Commit { ticket: Ticket(1), bytes: 3 });
+    let _ = engine.handle(now(60 * SECOND), Event::Timer);
+    let blamed = engine.status(Moment(60 * SECOND), 0).alerts.iter().any(|a| a.kind == AlertKind::DiskTrouble);
+    assert!(!blamed && engine.batches_in_flight() == commit);
+}
