@@ -85,7 +85,7 @@ impl Campaign {
         let Strike { before, .. } = Strike::draw(Kind::KillMaster, &mut self.spread);
         self.heal();
         self.caller.goes_on(true);
-        self.go_on_for(before);
+        self.go_on_for(before / 3);
         let master = self.caller.master();
         self.caller.watch_for_an_answer();
         let struck = Instant::now();
