@@ -10,7 +10,7 @@ use super::FAST;
 
 /// Whether the programs know `--witness` and `--replication sync`. Without, the pair is an asynchronous one without a
 /// witness, and what only the witness guarantees is not asserted.
-pub const WITNESSED: bool = false;
+pub const WITNESSED: bool = true;
 
 /// A witness on a path that leads to its records, until it is taken away. The records themselves are never touched.
 pub struct Witness {

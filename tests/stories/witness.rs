@@ -33,7 +33,6 @@ fn in_step_again(node: &mut Program) {
 
 /// Connected, the two need nobody else: their word to each other is enough.
 #[test]
-#[ignore = "waits for the engine"]
 fn the_witness_is_away_while_the_pair_is_connected_and_nothing_stops() {
     let _turn = turn();
     for absence in [Absence::Missing, Absence::Failing] {
@@ -43,7 +42,7 @@ fn the_witness_is_away_while_the_pair_is_connected_and_nothing_stops() {
         witness.take_away(absence);
         pair.nodes.iter_mut().for_each(Program::skip_to_now);
         // Many times as long as any lease lasts.
-        let end = Instant::now() + Duration::from_secs(4);
+        let end = Instant::now() + Duration::from_secs(2);
         let mut change = 0;
         while Instant::now() < end {
             put_on_both(&mut pair.nodes[0], &format!("during/{change}"));
@@ -54,7 +53,8 @@ fn the_witness_is_away_while_the_pair_is_connected_and_nothing_stops() {
         });
         let status = pair.nodes[0].ok("status");
         assert_eq!((&status["serving"], &status["epoch"]), (&true.into(), &epoch));
-        assert_eq!(status["witness"]["reachable"], false, "{status}");
+        // Where there is no directory the answer is that there is no record: an answer, and an alert about it.
+        assert_eq!(status["witness"]["reachable"], absence == Absence::Missing, "{status}");
         for node in &mut pair.nodes {
             while let Some(event) = node.next_event(Duration::ZERO) {
                 node.check(event["event"] != "role", &format!("nothing turns: {event}"));
@@ -75,7 +75,6 @@ fn the_witness_is_away_while_the_pair_is_connected_and_nothing_stops() {
 /// The master writes down that it goes on alone, and does. Who was left behind does not take over, not even when it is
 /// the only one that is left; the operator is told what that would cost.
 #[test]
-#[ignore = "waits for the engine"]
 fn the_shadow_is_away_and_the_master_serves_on_once_that_is_on_record() {
     let _turn = turn();
     let witness = Witness::new();
@@ -120,7 +119,6 @@ fn stays_shadow(shadow: &mut Program) {
 /// With neither of the others a master cannot know whether it is one: it says so, acknowledges nothing, and goes on when
 /// either is back.
 #[test]
-#[ignore = "waits for the engine"]
 fn with_both_away_the_master_fences_itself_and_returns_by_itself() {
     let _turn = turn();
     let witness = Witness::new();
@@ -161,7 +159,6 @@ fn with_both_away_the_master_fences_itself_and_returns_by_itself() {
 
 /// What a change waits for can be changed while it runs, and every answer says what it waited for.
 #[test]
-#[ignore = "waits for the engine"]
 fn replication_is_switched_while_it_runs() {
     let _turn = turn();
     let witness = Witness::new();
@@ -191,7 +188,6 @@ fn replication_is_switched_while_it_runs() {
 
 /// Synchronous without a witness: who is left behind is told of in the answer and in an alert, and nothing stands still.
 #[test]
-#[ignore = "waits for the engine"]
 fn without_a_witness_a_synchronous_master_says_that_it_goes_on_alone() {
     let _turn = turn();
     let sync = ["--failover", "manual", "--replication", "sync", "--sync-timeout", "300ms"];

@@ -1,6 +1,7 @@
 //! Real processes, witnessed and synchronous, struck at random while a caller counts what was acknowledged to it.
 //!
 //! ```text
+//! cargo build --examples                                                        the programs; `cargo test` does it too
 //! cargo test --test strikes                                                     a handful of strikes
 //! SHADOWPAIR_STRIKE_SECONDS=600 cargo test --test strikes -- --nocapture        ten minutes of them
 //! SHADOWPAIR_SEED=N SHADOWPAIR_STRIKE_SECONDS=60 cargo test --test strikes -- --nocapture
@@ -75,7 +76,6 @@ fn whatever_strikes_one_serves_and_nothing_acknowledged_is_lost() {
 
 /// The caller counts: whatever was acknowledged before one of twenty deaths is there after them all.
 #[test]
-#[ignore = "waits for the engine"]
 fn twenty_takeovers_under_load_lose_nothing_acknowledged() {
     let _turn = harness::turn();
     let mut campaign = Campaign::begin();

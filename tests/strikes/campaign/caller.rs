@@ -64,6 +64,7 @@ struct Watching {
     /// Only changes from this one on count.
     from: u64,
     answered: Option<Instant>,
+    on_both: bool,
 }
 
 /// What a line tells.
@@ -175,8 +176,9 @@ impl Caller {
         evidence.acknowledged = Some(revision["seq"].as_u64().ok_or_else(|| format!("no position in {line}"))?);
         self.acknowledged.push(number);
         self.replicated += u64::from(line["replicated"] == true);
-        if number >= self.watching.from && self.watching.answered.is_none() {
-            self.watching.answered = Some(Instant::now());
+        if number >= self.watching.from {
+            self.watching.answered.get_or_insert_with(Instant::now);
+            self.watching.on_both |= line["replicated"] == true;
         }
         Ok(Heard { evidence: Some(evidence), whole: None })
     }
@@ -207,12 +209,17 @@ impl Caller {
 
     /// Waits for the acknowledgement of a change that is asked for from now on.
     pub fn watch_for_an_answer(&mut self) {
-        self.watching = Watching { from: self.next, answered: None };
+        self.watching = Watching { from: self.next, ..Watching::default() };
     }
 
     /// When it came.
     pub fn first_answer(&self) -> Option<Instant> {
         self.watching.answered
+    }
+
+    /// Whether one since then was on both disks.
+    pub fn on_both(&self) -> bool {
+        self.watching.on_both
     }
 
     /// Whether changes are asked for, or only how the nodes are.

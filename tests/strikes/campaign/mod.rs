@@ -85,7 +85,7 @@ impl Campaign {
         let Strike { before, .. } = Strike::draw(Kind::KillMaster, &mut self.spread);
         self.heal();
         self.caller.goes_on(true);
-        self.go_on_for(before);
+        self.go_on_for(before / 3);
         let master = self.caller.master();
         self.caller.watch_for_an_answer();
         let struck = Instant::now();
@@ -99,6 +99,7 @@ impl Campaign {
 
     fn strike(&mut self, strike: &Strike) {
         if strike.calm {
+            self.in_step();
             self.heal();
         }
         self.caller.goes_on(true);
@@ -180,6 +181,14 @@ impl Campaign {
         self.caller.goes_on(false);
         self.whole = [false; 2];
         self.until("the pair to be whole", |campaign| campaign.whole == [true; 2]);
+    }
+
+    /// Waits until changes wait for both disks again: a pair that is used all the time comes together as well.
+    fn in_step(&mut self) {
+        if WITNESSED {
+            self.caller.watch_for_an_answer();
+            self.until("a change on both disks", |campaign| campaign.caller.on_both());
+        }
     }
 
     /// Goes on until this holds.
