@@ -13,9 +13,9 @@ pub(super) enum Claim {
     /// An operator wants it; leases and promises must run out first.
     Wanted { accept_loss: bool, until: Moment },
     /// The term is being made durable.
-    Noting { epoch: Epoch },
+    Noting { epoch: Epoch, accept_loss: bool },
     /// The term is durable: the swap may go, if the register still holds this version.
-    Noted { epoch: Epoch, version: Option<WitnessVersion> },
+    Noted { epoch: Epoch, accept_loss: bool, version: Option<WitnessVersion> },
     /// The swap is won.
     Won { epoch: Epoch },
 }
@@ -118,19 +118,19 @@ impl Engine {
     pub(super) fn advance_named(&mut self, now: Now) {
         let free = self.facts.complete && self.batches.is_idle() && now.at >= self.retry_at;
         if free && self.is_named() && self.hurdle(now.at).is_none() {
-            self.begin_claim(now, "takeover");
+            self.begin_claim(now, "takeover", false);
         }
     }
 
     /// Notes the term that is to be tried; the swap goes when that is durable: rule 7.
-    pub(super) fn begin_claim(&mut self, now: Now, reason: &'static str) {
+    pub(super) fn begin_claim(&mut self, now: Now, reason: &'static str, accept_loss: bool) {
         let recorded = self.witnessed.as_ref().and_then(|witnessed| witnessed.register.record());
         let recorded = recorded.map_or(Epoch::NONE, |record| record.epoch);
         let epoch = self.epoch().max(self.links.highest_seen()).max(recorded).promoted(now.random);
         self.facts.tried = epoch;
         self.turn(now, Turn::MustClaim, reason);
         if let Some(witnessed) = &mut self.witnessed {
-            witnessed.claim = Some(Claim::Noting { epoch });
+            witnessed.claim = Some(Claim::Noting { epoch, accept_loss });
         }
         let facts = Box::new(self.facts_now());
         self.persist(Work::Facts(facts), Purpose::Noted);
@@ -142,17 +142,17 @@ impl Engine {
     /// The term is durable.
     pub(super) fn claim_noted(&mut self) {
         let Some(witnessed) = &mut self.witnessed else { return };
-        if let Some(Claim::Noting { epoch }) = witnessed.claim {
+        if let Some(Claim::Noting { epoch, accept_loss }) = witnessed.claim {
             let version = witnessed.register.version().cloned();
-            witnessed.claim = Some(Claim::Noted { epoch, version });
+            witnessed.claim = Some(Claim::Noted { epoch, accept_loss, version });
         }
     }
 
     /// The record to swap in, once the term is durable. What spoke for the claim must still hold.
     pub(super) fn claim_to_send(&mut self, now: Now) -> Option<WitnessRecord> {
         let witnessed = self.witnessed.as_ref().filter(|_| self.standing == Standing::Claiming)?;
-        let Some(Claim::Noted { epoch, version }) = &witnessed.claim else { return None };
-        let (epoch, same) = (*epoch, *version == witnessed.register.version().cloned());
+        let Some(Claim::Noted { epoch, accept_loss, version }) = &witnessed.claim else { return None };
+        let (epoch, accept_loss, same) = (*epoch, *accept_loss, *version == witnessed.register.version().cloned());
         // Its master may have been heard meanwhile.
         let heard = self.reason == "takeover" && !self.is_named() && !self.is_silent(now.at);
         if !same || heard || witnessed.register.is_stale() || self.wait(now.at) == Some(Hurdle::Promised) {
@@ -168,7 +168,11 @@ impl Engine {
             in_sync: None,
             revision: Revision::NONE,
         };
-        let record = witnessed.register.next(draft);
+        let mut record = witnessed.register.next(draft);
+        if accept_loss && self.lacks_recorded(record.revision) {
+            // The one swap that lowers it: what is missing was given up by name. Else this node would step down for it.
+            record.revision = self.head.revision;
+        }
         Some(if self.makes(Mutant::LowersRevision) {
             WitnessRecord { revision: Revision::NONE, ..record }
         } else {
@@ -303,7 +307,7 @@ impl Engine {
             Some(_) => false,
         };
         if passed && self.batches.is_idle() {
-            return self.begin_claim(now, "operator");
+            return self.begin_claim(now, "operator", accept_loss);
         }
         if let Some(why) = refused.or(over.filter(|_| now.at >= until)) {
             if let Some(witnessed) = &mut self.witnessed {

@@ -28,7 +28,7 @@ pub(super) struct Commits {
     /// The shadow has had everything since this stint began, or since it was last given up.
     joined: bool,
     /// An operator wants acknowledgements not to wait any more, once that is settled.
-    to_asynchronous: Option<Ticket>,
+    to_asynchronous: Option<(Ticket, Moment)>,
 }
 
 /// One change set that waits to be acknowledged.
@@ -240,6 +240,9 @@ impl Engine {
     /// What has waited for too long.
     pub(super) fn advance_commits(&mut self, now: Now) {
         self.look_at_shadow(now);
+        if self.switch_deadline().is_some_and(|at| at <= now.at) {
+            self.switch_failed();
+        }
         if self.waited_enough(now.at) {
             self.commits.bytes = 0;
             let refused = self.not_master();
@@ -277,19 +280,19 @@ impl Engine {
     }
 
     /// When something waits for too long.
-    pub(super) fn commits_deadlines(&self) -> [Option<Moment>; 3] {
+    pub(super) fn commits_deadlines(&self) -> [Option<Moment>; 4] {
         let uncovered = self.uncovered_deadline().filter(|_| !self.commits.queue.is_empty());
         let oldest = self.commits.waiting.front().map(|waiting| waiting.since);
         let timeout_us = micros(self.options.sync_timeout);
         let doubt_us = timeout_us + 2 * micros(self.options.witness_timeout());
         let given_up = oldest.filter(|_| self.commits.waits).map(|since| Moment(since.0 + timeout_us));
         let doubtful = oldest.filter(|_| self.is_bound()).map(|since| Moment(since.0 + doubt_us));
-        [uncovered, given_up, doubtful]
+        [uncovered, given_up, doubtful, self.switch_deadline()]
     }
 
     /// An operator changes whether commits wait for the shadow.
     pub(super) fn replicate(&mut self, now: Now, ticket: Ticket, mode: Replication) {
-        if let Some(before) = self.commits.to_asynchronous.take() {
+        if let Some((before, _)) = self.commits.to_asynchronous.take() {
             self.refuse(before, Refused::Overloaded);
         }
         match mode {
@@ -300,7 +303,7 @@ impl Engine {
                 self.answer(ticket, Answer::Done);
             }
             Replication::Asynchronous => {
-                self.commits.to_asynchronous = Some(ticket);
+                self.commits.to_asynchronous = Some((ticket, now.at));
                 let serves = matches!(self.standing, Standing::Serving | Standing::Stalled);
                 if serves && self.is_bound() && self.options.replication == Replication::Synchronous {
                     // First the record says that nobody is in sync: rule 12.
@@ -321,15 +324,22 @@ impl Engine {
         if serves && synchronous && self.is_bound() && !proven {
             return;
         }
-        if let Some(ticket) = self.commits.to_asynchronous.take() {
+        if let Some((ticket, _)) = self.commits.to_asynchronous.take() {
             self.options.replication = Replication::Asynchronous;
             self.answer(ticket, Answer::Done);
         }
     }
 
+    /// A switch of modes waits for a lease and two answers of the witness at the most.
+    fn switch_deadline(&self) -> Option<Moment> {
+        let (_, since) = self.commits.to_asynchronous?;
+        let bound = self.options.lease() + 2 * self.options.witness_timeout();
+        Some(Moment(since.0 + micros(bound)))
+    }
+
     /// A swap that a switch of modes waits for was not answered: the mode stays.
     pub(super) fn switch_failed(&mut self) {
-        if let Some(ticket) = self.commits.to_asynchronous.take() {
+        if let Some((ticket, _)) = self.commits.to_asynchronous.take() {
             self.commits.waits = true;
             self.refuse(ticket, Refused::WitnessUnreachable);
         }

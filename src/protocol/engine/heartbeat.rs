@@ -38,7 +38,7 @@ impl Engine {
         if links.was_up() && self.makes(Mutant::NeverRedials) {
             return;
         }
-        let wanted = !links.dialling && !links.held && !links.any() && links.dial_at <= now.at;
+        let wanted = !self.words.forget() && !links.dialling && !links.held && !links.any() && links.dial_at <= now.at;
         let Some(peer) = self.facts.peer.as_ref().filter(|_| wanted && !self.facts.detached) else { return };
         let left_us = match self.standing {
             // The last dial of a silence ends within the delay.
@@ -156,7 +156,11 @@ impl Engine {
         let lost_us = self.timing.lost_after_us;
         let conns = self.links.conns.iter().map(|conn| Moment(conn.heard.0 + lost_us));
         let beat = self.links.active().map(|conn| conn.next_beat);
-        let dialable = self.facts.peer.is_some() && !self.links.held && !self.links.dialling && !self.links.any();
+        let dialable = self.facts.peer.is_some()
+            && !self.words.forget()
+            && !self.links.held
+            && !self.links.dialling
+            && !self.links.any();
         let dial = dialable.then_some(self.links.dial_at);
         conns.chain(beat).chain(dial).min()
     }

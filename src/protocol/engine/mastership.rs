@@ -487,7 +487,7 @@ impl Engine {
             return self.turn(now, Turn::MasterHeard, "master_heard");
         }
         if allowed && self.witnessed.is_some() {
-            return self.begin_claim(now, "takeover");
+            return self.begin_claim(now, "takeover", false);
         }
         if allowed {
             return self.turn(now, Turn::HostAllows, "takeover");
@@ -577,8 +577,8 @@ impl Engine {
             self.slow_disk_deadline(),
             self.trouble_deadline(),
         ];
-        let witness = [self.witness_deadlines(), self.claim_deadlines(), self.commits_deadlines()];
-        let deadlines = deadlines.into_iter().chain(witness.into_iter().flatten());
+        let witness = [self.witness_deadlines(), self.claim_deadlines()].into_iter().flatten();
+        let deadlines = deadlines.into_iter().chain(witness).chain(self.commits_deadlines());
         // What could not be done yet (a batch is in flight) comes with its own event: never wake in a loop for it.
         let soonest = Moment(now.at.0 + 1_000);
         let due = deadlines.flatten().filter(|at| *at > now.at).min().unwrap_or(soonest).max(soonest);

@@ -40,7 +40,7 @@ const KEYS: u64 = 12;
 const RUN_US_MAX: u64 = 3_000_000;
 
 /// Of so many of a hundred seeds the pair has a witness.
-pub const WITNESSED_PERCENT: u64 = 0;
+pub const WITNESSED_PERCENT: u64 = 60;
 /// A clock is off by less than 1 %: its rate, parts per million, is this at the most.
 const RATE_PPM_MAX: i64 = 9_900;
 

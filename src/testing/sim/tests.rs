@@ -1,12 +1,13 @@
-//! Thousands of random histories; and the proof that the judge sees what is wrong.
+//! Thousands of random histories. That the judge sees what is wrong is shown in `mutants`.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+
+mod mutants;
 
 use super::counts::EVENTS;
 use super::plan::WITNESSED_PERCENT;
 use super::step::Step;
 use super::*;
-use crate::protocol::engine::Mutant;
 use crate::protocol::failover::Standing;
 
 /// Histories of the default run. `SHADOWPAIR_RUNS` asks for another number, `SHADOWPAIR_FIRST` begins elsewhere.
@@ -131,61 +132,6 @@ fn steps_are_read_back() {
     let steps = Plan::drawn(3, 100).steps;
     let text = serde_json::to_string(&steps).unwrap();
     assert_eq!(serde_json::from_str::<Vec<Step>>(&text).unwrap(), steps);
-}
-
-/// Every flaw is caught, and by the invariant that is there for it. Mutants of the engine join this table when the engine
-/// has a seam for them: a variant of [`Flaw`] that `attempt` hands to both engines, and the invariant that must catch it.
-#[test]
-fn every_flaw_is_caught() {
-    let table = [
-        (Flaw::ForgetfulDisk, Invariant::NothingOfRefused),
-        (Flaw::WrongContent, Invariant::SameContent),
-        (Flaw::EagerReader, Invariant::OneRevision),
-        (Flaw::DoubleAnswer, Invariant::Contract),
-        (Flaw::LeakyRefusal, Invariant::NothingOfRefused),
-        (Flaw::Engine(Mutant::HelloConfirms), Invariant::OneMaster),
-        (Flaw::Engine(Mutant::IncompleteTakesOver), Invariant::NoBlankMaster),
-        (Flaw::Engine(Mutant::SkipsRepair), Invariant::WholeAgain),
-        (Flaw::Engine(Mutant::ForgetsQuarantine), Invariant::NothingOfRefused),
-        (Flaw::Engine(Mutant::AcknowledgesFailure), Invariant::NothingOfRefused),
-        (Flaw::Engine(Mutant::HidesFailedPushes), Invariant::FailuresShow),
-        (Flaw::Engine(Mutant::KeepsFailures), Invariant::FailuresShow),
-        (Flaw::Engine(Mutant::KeepsRefusedFact), Invariant::NothingOfRefused),
-        (Flaw::Engine(Mutant::NeverRedials), Invariant::WholeAgain),
-    ];
-    for (flaw, expected) in table {
-        assert!(is_caught(flaw, expected, 0), "{flaw:?} is not caught as {expected:?}");
-    }
-}
-
-/// What only a pair with a witness can do wrong.
-#[test]
-fn every_flaw_of_a_witnessed_pair_is_caught() {
-    let table = [(Flaw::Unwitnessed, Invariant::OneMaster), (Flaw::Unwitnessed, Invariant::NothingLost)];
-    // The engine must ask a witness before one that agrees to everything can do harm.
-    let asks = [(Flaw::AgreeingWitness, Invariant::OneMaster), (Flaw::AgreeingWitness, Invariant::RegisterRises)];
-    let asks = asks.into_iter().filter(|_| WITNESSED_PERCENT != 0);
-    for (flaw, expected) in table.into_iter().chain(asks) {
-        assert!(is_caught(flaw, expected, 100), "{flaw:?} is not caught as {expected:?}");
-    }
-}
-
-/// Whether a flaw breaks this invariant in a history of the default run, of which so many of a hundred have a witness.
-fn is_caught(flaw: Flaw, expected: Invariant, witnessed_percent: u64) -> bool {
-    (0..RUNS).filter(|seed| seed % 8 != 7).any(|seed| {
-        let found = quietly(|| attempt(seed, Plan::drawn(seed, witnessed_percent), Some(flaw), &mut None));
-        found.is_err_and(|violation| violation.invariant == expected)
-    })
-}
-
-#[test]
-fn every_plan_has_options_that_a_node_accepts() {
-    for seed in 0..2_000 {
-        let plan = Plan::drawn(seed, 50);
-        for side in Side::BOTH {
-            assert_eq!(host::Host::options(side, &plan).validate(), Ok(()), "seed {seed}");
-        }
-    }
 }
 
 /// Every kind of violation with the first seed of it, instead of the story of one:
