@@ -13,6 +13,8 @@
     reason = "a program that measures: it has a clock, and fails by panicking"
 )]
 
+#[path = "../tests/strikes/campaign/mod.rs"]
+mod campaign;
 #[path = "../tests/harness/mod.rs"]
 mod harness;
 
@@ -21,13 +23,15 @@ use std::io::Write;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use campaign::{Campaign, Kind};
 use harness::{FAST, Pair};
-use shadowpair::{ChangeSet, FirstStart, Node};
+use shadowpair::{ChangeSet, FirstStart, Node, Options};
 
 const TAKEOVERS: usize = 20;
 const TAKEOVER_DELAY: Duration = Duration::from_millis(500);
 const COMMITS: usize = 5_000;
 const PUSH_ENTRIES: u64 = 200_000;
+const STRIKES: usize = 5;
 const IDLE_WINDOW: Duration = Duration::from_secs(20);
 
 fn main() {
@@ -42,6 +46,7 @@ fn main() {
     row_us("takeover after kill -9, beyond the delay, us", &takeovers());
     full_push();
     idle();
+    strikes();
 }
 
 /// `cargo bench` builds this program, and not the ones it drives.
@@ -149,6 +154,31 @@ fn idle() {
         println!("{:<46} {share:>12.2}", format!("idle at default timing, {}, % of a core", node.launch().program));
         let resident = node.resident() as f64 / 1048576.0;
         println!("{:<46} {resident:>12.1}", "  resident, MiB");
+    }
+}
+
+/// How long nobody acknowledges after each kind of strike, beside what a takeover is meant to take: the delay, and what the
+/// lease is waited out beyond its length. It counts from the last heartbeat, so from the strike it may be a little less; and
+/// where nobody has to take over, it is only what was under way.
+fn strikes() {
+    let mut campaign = Campaign::begin();
+    for kind in Kind::ALL.into_iter().cycle().take(STRIKES * Kind::ALL.len()) {
+        campaign.strike_once(kind);
+    }
+    let mut options = Options::default();
+    options.takeover_delay = TAKEOVER_DELAY;
+    // 2.1 % and a millisecond: twice the error that each clock's rate may have.
+    let yardstick = TAKEOVER_DELAY + options.lease().mul_f64(0.021) + Duration::from_millis(1);
+    println!(
+        "\ndowntime by kind of strike, {STRIKES} of each; takeover delay and lease margin: {} ms",
+        yardstick.as_millis()
+    );
+    println!("{:<46} {:>12} {:>12} {:>12}", "", "median, ms", "worst, ms", "median / it");
+    let report = campaign.end();
+    for (kind, times) in report.downtimes() {
+        let (median, worst) = (times[times.len() / 2], times[times.len() - 1]);
+        let ratio = median.as_secs_f64() / yardstick.as_secs_f64();
+        println!("{:<46} {:>12} {:>12} {ratio:>12.2}", kind.to_string(), median.as_millis(), worst.as_millis());
     }
 }
 

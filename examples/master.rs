@@ -10,5 +10,5 @@
 mod common;
 
 fn main() -> std::process::ExitCode {
-    common::main(common::FirstRole::Master)
+    common::main(common::FirstRole::Master, |_, _| async {})
 }

@@ -10,5 +10,5 @@
 mod common;
 
 fn main() -> std::process::ExitCode {
-    common::main(common::FirstRole::Shadow)
+    common::main(common::FirstRole::Shadow, |_, _| async {})
 }

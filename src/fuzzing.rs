@@ -42,7 +42,12 @@ pub fn messages(bytes: &[u8]) {
         assert_eq!(decode(&frame[HEADER_BYTES..]), Ok(message));
     }
     if let Ok(facts) = decode_facts(bytes) {
-        assert_eq!(encode_facts(&facts).expect("what was read can be written"), bytes);
+        // Facts of an older format are written in the newest.
+        let written = encode_facts(&facts).expect("what was read can be written");
+        if written[..2] == bytes[..2] {
+            assert_eq!(written, bytes);
+        }
+        assert_eq!(decode_facts(&written), Ok(facts));
     }
 }
 

@@ -44,12 +44,13 @@
 //! | start and stop a node | [`Node`], [`Builder`], [`Options`] |
 //! | read, write and watch the configuration | [`Config`], [`ChangeSet`], [`Snapshot`], [`Watch`]; [`Local`] for entries of one node's own |
 //! | act only while you are master | [`Node::mastership`], [`Mastership`] and its [`epoch`](Mastership::epoch), the fencing token for what you write elsewhere |
+//! | rule out two masters | [`Builder::witness`], [`FileWitness`]; [`Witness`] for one of your own |
 //! | have a say | [`Hooks`]: refuse what is pushed, or a takeover |
 //! | show what is going on | [`Node::status`], [`Node::events`], [`Alert`] |
 //! | operate | [`Operator`]: tokens, hold, resync, takeover, quarantine |
 //! | know a bound | [`limits`] |
 //!
-//! What holds and what does not (above all: without a third vote, a partition can make two masters) stands in the
+//! What holds and what does not (above all: without a witness, a partition can make two masters) stands in the
 //! repository's `README.md`, every situation in `docs/FAILOVER.md`, the layout of the sources in `docs/ARCHITECTURE.md`.
 //!
 //! # Errors
@@ -62,7 +63,8 @@
 //!
 //! - `aws-lc-rs` (default) and `ring`: the cryptography of rustls. At least one; with both, the host chooses with
 //!   [`Builder::crypto_provider`]. No process-wide default is installed.
-//! - `testing`: the module `testing`, a pair in one process whose clock, network and disks can be broken.
+//! - `testing`: the module `testing`, a pair in one process whose clock, network and disks can be broken, and what any
+//!   [`Witness`] must pass.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 #![deny(
@@ -84,20 +86,24 @@ pub(crate) mod protocol;
 pub(crate) mod store;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub(crate) mod witness;
 
 pub use identity::{EnrolError, IdentityError, JoinToken, ParseTokenError};
 pub use model::{
     Change, ChangeSet, Conflict, Digest, Epoch, Era, Expected, Guard, History, Key, Limit, NodeId, PairId, Position,
-    Revision, limits,
+    Revision, WitnessRecord, WitnessVersion, limits,
 };
 pub use node::{
     Builder, CommitError, Committed, Config, Ended, Events, FirstStart, Hooks, Local, Mastership, Node, NodeEvent,
     Operator, OperatorError, Pending, Remaining, StartError, Status, Stopped, Watch, Watched,
 };
 pub use protocol::alerts::{Alert, AlertKind, Severity};
-pub use protocol::engine::{AlertChange, EngineStatus, Failover, How, LinkState, Options, OptionsError, Replication};
+pub use protocol::engine::{
+    AlertChange, EngineStatus, Failover, How, LinkState, Options, OptionsError, Replication, WitnessStatus,
+};
 pub use protocol::wire::Role;
 pub use store::{Diverged, DivergedChange, Entry, ReadError, Scan, Snapshot, StoreError, ValueReader};
+pub use witness::{BoxFuture, FileWitness, Swap, Witness, WitnessError};
 
 /// The example of the README compiles.
 #[cfg(doctest)]

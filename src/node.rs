@@ -2,7 +2,7 @@
 //!
 //! Reading order: `builder` and `start` make a node; `config`, `local`, `operator` and `mastership` are its handles;
 //! `inbox` is all that can wake its one task, `driver` is that task; `link`, `listener`, `dial`, `enrol` and `join` are
-//! the network, `persist` and `push` the store. What touches the world goes through `seam`.
+//! the network, `persist` and `push` the store, `witness` the third vote. What touches the world goes through `seam`.
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
@@ -34,6 +34,7 @@ mod shared;
 mod start;
 mod status;
 mod voice;
+mod witness;
 
 use std::path::PathBuf;
 use std::sync::Arc;

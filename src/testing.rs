@@ -1,13 +1,17 @@
 //! A pair in one process, with a clock, a network and disks that can be broken.
 //!
 //! [`simulate`] runs one random history of two engines and checks after every step what must hold. The same seed gives the
-//! same history, so a failure is a story that can be told again.
+//! same history, so a failure is a story that can be told again. [`witness_conformance`] is what any back end of a
+//! [`Witness`](crate::Witness) must pass.
 #![allow(clippy::disallowed_methods, reason = "the test bed is a shell of its own: it runs histories on threads")]
 #![allow(clippy::panic, reason = "a broken invariant is reported by panicking, as tests do")]
 
 use std::collections::BTreeMap;
 
 pub(crate) mod sim;
+mod witness;
+
+pub use witness::{MemoryWitness, witness_conformance};
 
 /// What one simulated history contained.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

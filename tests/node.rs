@@ -2,9 +2,13 @@
 
 #![allow(clippy::disallowed_methods, reason = "a test bounds what it waits for")]
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use shadowpair::{ChangeSet, CommitError, FirstStart, Node, Watched};
+use shadowpair::{
+    BoxFuture, ChangeSet, CommitError, FirstStart, Node, Remaining, Replication, Swap, Watched, Witness, WitnessError,
+    WitnessRecord, WitnessVersion,
+};
 
 /// Bound on anything that is waited for; nothing here takes a fraction of it.
 const LONG: Duration = Duration::from_secs(30);
@@ -81,6 +85,49 @@ fn a_shadow_reads_its_own_copy_and_refuses_writes() {
             let refused = shadow.config().commit(ChangeSet::new().put("key", "mine")).await;
             assert_eq!(refused, Err(CommitError::NotMaster { master: Some(node.status().listen.to_string()) }));
             shadow.shutdown().await;
+            node.shutdown().await;
+        })
+    });
+}
+
+/// A witness that hangs for good holds up neither the node nor its end.
+#[derive(Debug)]
+struct Hanging;
+
+impl Witness for Hanging {
+    fn kind(&self) -> &'static str {
+        "hanging"
+    }
+    fn read(&self) -> BoxFuture<'_, Result<Option<(WitnessRecord, WitnessVersion)>, WitnessError>> {
+        Box::pin(std::future::pending())
+    }
+    fn swap(&self, _: Option<WitnessVersion>, _: WitnessRecord) -> BoxFuture<'_, Swap> {
+        Box::pin(std::future::pending())
+    }
+}
+
+#[test]
+fn a_node_with_a_witness_says_so_and_stops_although_it_hangs() {
+    on_both_flavours(|| {
+        Box::pin(async {
+            let dir = tempfile::tempdir().unwrap();
+            let builder = Node::builder(dir.path()).first_start(FirstStart::Master).witness(Arc::new(Hanging));
+            let node = builder.start().await.unwrap();
+            let status = node.status();
+            assert_eq!((status.witness, status.engine.replication), (Some("hanging"), Replication::Asynchronous));
+            tokio::time::timeout(LONG, node.shutdown()).await.unwrap();
+        })
+    });
+}
+
+#[test]
+fn a_node_alone_is_bounded_by_nothing() {
+    on_both_flavours(|| {
+        Box::pin(async {
+            let dir = tempfile::tempdir().unwrap();
+            let node = master(dir.path()).await;
+            assert_eq!(node.status().witness, None);
+            assert_eq!(node.mastership().await.unwrap().check(), Ok(Remaining::Unbounded));
             node.shutdown().await;
         })
     });

@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, ValueEnum};
-use shadowpair::{Builder, Failover, FirstStart, Node, Options, ParseTokenError};
+use shadowpair::{Builder, Failover, FileWitness, FirstStart, Node, Options, ParseTokenError, Replication};
 
 /// What an empty data directory becomes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -84,13 +85,16 @@ struct CommonArgs {
     /// Limits flapping; 0s turns it off [default: 10m].
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     hold_down: Option<Duration>,
-    /// Not supported yet.
-    #[arg(long, value_name = "file:PATH")]
-    witness: Option<String>,
-    /// Whether a change waits for the shadow; only async is supported yet.
+    /// The third vote, the same for both nodes: a directory that both reach.
+    #[arg(long, value_name = "file:PATH", value_parser = witness)]
+    witness: Option<PathBuf>,
+    /// Mastership that neither peer nor witness renews lasts this long, where there is a witness [default: seven tenths of the takeover delay].
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    lease: Option<Duration>,
+    /// Whether a change waits for the shadow.
     #[arg(long, value_enum, default_value_t = ReplicationArg::Async)]
     replication: ReplicationArg,
-    /// Not supported yet.
+    /// How long a change waits for the shadow in sync [default: 2s].
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     sync_timeout: Option<Duration>,
     /// Bound of the incremental log in change sets.
@@ -171,7 +175,7 @@ fn tell(error: clap::Error) -> ExitCode {
 type BadArgument = (ErrorKind, String);
 
 fn request(join: Option<JoinArgs>, common: CommonArgs) -> Result<Request, BadArgument> {
-    refuse_later_flags(&common, join.as_ref())?;
+    refuse_later_flags(join.as_ref())?;
     let options = options(&common)?;
     let chosen = Chosen { failover: if common.failover == FailoverArg::Manual { "manual" } else { "automatic" } };
     let json = common.json || !std::io::IsTerminal::is_terminal(&std::io::stdout());
@@ -182,6 +186,9 @@ fn request(join: Option<JoinArgs>, common: CommonArgs) -> Result<Request, BadArg
         .permit(common.permit);
     if let Some(address) = common.advertise {
         builder = builder.advertise(address);
+    }
+    if let Some(dir) = common.witness {
+        builder = builder.witness(Arc::new(FileWitness::new(dir)));
     }
     let mut no_first_start = NoFirstStart::default();
     match join {
@@ -200,11 +207,8 @@ fn request(join: Option<JoinArgs>, common: CommonArgs) -> Result<Request, BadArg
     Ok(Request { builder, data: common.data, json, chosen, no_first_start })
 }
 
-fn refuse_later_flags(common: &CommonArgs, join: Option<&JoinArgs>) -> Result<(), BadArgument> {
+fn refuse_later_flags(join: Option<&JoinArgs>) -> Result<(), BadArgument> {
     let later = [
-        ("--witness", common.witness.is_some()),
-        ("--replication sync", common.replication == ReplicationArg::Sync),
-        ("--sync-timeout", common.sync_timeout.is_some()),
         ("--fingerprint", join.is_some_and(|join| join.fingerprint.is_some())),
         ("--user", join.is_some_and(|join| join.user.is_some())),
     ];
@@ -225,6 +229,12 @@ fn options(common: &CommonArgs) -> Result<Options, BadArgument> {
         FailoverArg::Manual => Failover::Manual,
         FailoverArg::Automatic => Failover::Automatic,
     };
+    options.replication = match common.replication {
+        ReplicationArg::Async => Replication::Asynchronous,
+        ReplicationArg::Sync => Replication::Synchronous,
+    };
+    options.sync_timeout = common.sync_timeout.unwrap_or(options.sync_timeout);
+    options.lease = common.lease;
     options.name = common.name.clone();
     options.validate().map_err(|rule| (ErrorKind::ValueValidation, rule.to_string()))?;
     Ok(options)
@@ -245,6 +255,14 @@ fn first_join(join: JoinArgs) -> Result<FirstStart, NoFirstStart> {
         Ok(token) => Ok(FirstStart::Join { master, token }),
         Err(e @ ParseTokenError::Checksum) => Err(NoFirstStart { code: 1, why: e.to_string() }),
         Err(e) => Err(missing(&e.to_string())),
+    }
+}
+
+/// `file:PATH`; whether it can be reached shows when it is asked.
+fn witness(text: &str) -> Result<PathBuf, String> {
+    match text.split_once(':') {
+        Some(("file", path)) if !path.is_empty() => Ok(path.into()),
+        _ => Err("file:PATH is expected, a directory that both nodes reach; no other witness is supported".into()),
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use shadowpair::Replication;
 use shadowpair::limits::VALUE_BYTES_MAX;
 
 use super::output::Refusal;
@@ -34,6 +35,7 @@ pub enum Command {
     Resync,
     Reset,
     TakeOver { accept_loss: bool },
+    Replicate(Replication),
     Quit,
 }
 
@@ -77,6 +79,8 @@ fn parse_words(name: &str, rest: Option<&[u8]>) -> Result<Command, Refusal> {
         },
         ("take-over", []) => Command::TakeOver { accept_loss: false },
         ("take-over", ["--accept-loss"]) => Command::TakeOver { accept_loss: true },
+        ("replication", ["sync"]) => Command::Replicate(Replication::Synchronous),
+        ("replication", ["async"]) => Command::Replicate(Replication::Asynchronous),
         ("begin", []) => Command::Begin,
         ("commit", []) => Command::Commit,
         ("abort", []) => Command::Abort,
@@ -100,8 +104,7 @@ fn parse_words(name: &str, rest: Option<&[u8]>) -> Result<Command, Refusal> {
 /// Why a line is no command: the word is unknown, comes later, or has the wrong arguments.
 fn refuse(name: &str) -> Refusal {
     let usage = match name {
-        "put-secret" | "replication" | "switch-roles" | "pause" | "resume" | "reapply" | "discard" | "rotate"
-        | "replace-shadow" => {
+        "put-secret" | "switch-roles" | "pause" | "resume" | "reapply" | "discard" | "rotate" | "replace-shadow" => {
             return Refusal::new("not_supported", format!("{name} comes with a later version"));
         }
         "delete" | "get" => "KEY, without spaces",
@@ -110,6 +113,7 @@ fn refuse(name: &str) -> Refusal {
         "ack" => "ALERT, the id of an alert",
         "token" => "[DURATION]",
         "take-over" => "[--accept-loss]",
+        "replication" => "sync or async",
         "begin" | "commit" | "abort" | "status" | "alerts" | "history" | "digest" | "diverged" | "enable"
         | "disable" | "disconnect" | "reconnect" | "resync" | "reset" | "quit" => "no arguments",
         _ => return Refusal::new("unknown_command", "there is no such command; docs/CLI.md lists them"),

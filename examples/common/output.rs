@@ -16,13 +16,42 @@ const QUEUE_MAX: usize = 256;
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
     Started(Map<String, Value>),
-    Role { role: &'static str, serving: bool, epoch: String, reason: &'static str },
-    Link { state: &'static str, peer: Option<String>, reason: Option<String> },
-    Synced { how: &'static str, revision: Value, entries: u64, bytes: u64, ms: u64 },
-    Changed { revision: Value, keys: u64 },
+    Role {
+        role: &'static str,
+        serving: bool,
+        epoch: String,
+        reason: &'static str,
+    },
+    Link {
+        state: &'static str,
+        peer: Option<String>,
+        reason: Option<String>,
+    },
+    Synced {
+        how: &'static str,
+        revision: Value,
+        entries: u64,
+        bytes: u64,
+        ms: u64,
+    },
+    Changed {
+        revision: Value,
+        keys: u64,
+    },
     Alert(Map<String, Value>),
-    Error { error: &'static str, message: String },
+    Error {
+        error: &'static str,
+        message: String,
+    },
     Reply(Reply),
+    #[allow(dead_code, reason = "only the gateway has routes")]
+    Route {
+        route: String,
+        state: &'static str,
+        listen: Option<String>,
+        backend: Option<String>,
+        reason: Option<String>,
+    },
     Stopped {},
 }
 

@@ -25,8 +25,11 @@ const SETTLE: Duration = Duration::from_secs(2);
 /// How long the last lines wait for somebody who reads them.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
-/// Runs the program.
-pub fn main(first: FirstRole) -> ExitCode {
+/// Runs the program. `work` is what the host does beside the commands; it ends by itself when the node stops.
+pub fn main<W>(first: FirstRole, work: impl FnOnce(Node, Printer) -> W) -> ExitCode
+where
+    W: Future<Output = ()> + Send + 'static,
+{
     let request = match args::read(first) {
         Ok(request) => request,
         Err(told) => return told,
@@ -41,7 +44,7 @@ pub fn main(first: FirstRole) -> ExitCode {
         Ok(runtime) => runtime,
         Err(e) => return failed(Failure { code: 1, line: format!("the runtime could not be started: {e}") }),
     };
-    let ended = runtime.block_on(run(request));
+    let ended = runtime.block_on(run(request, work));
     // A thread that hangs in a file system must not keep the process.
     runtime.shutdown_background();
     match ended {
@@ -71,7 +74,10 @@ enum End {
     ByItself,
 }
 
-async fn run(request: Request) -> Result<(), Failure> {
+async fn run<W>(request: Request, work: impl FnOnce(Node, Printer) -> W) -> Result<(), Failure>
+where
+    W: Future<Output = ()> + Send + 'static,
+{
     let mut signals = Signals::listen()?;
     let Request { builder, data, json, chosen, no_first_start } = request;
     let node = tokio::select! {
@@ -83,6 +89,7 @@ async fn run(request: Request) -> Result<(), Failure> {
     let (printer, writer) = Printer::start(json);
     printer.print(view::started(&node.status(), chosen)).await;
     let mut pump = tokio::spawn(print_events(events, printer.clone()));
+    let mut work = tokio::spawn(work(node.clone(), printer.clone()));
     let (stop, stopping) = oneshot::channel();
     let session = Session::new(node.clone(), chosen);
     let mut commands = tokio::spawn(obey(session, read_lines(), stopping, printer.clone()));
@@ -96,6 +103,7 @@ async fn run(request: Request) -> Result<(), Failure> {
     drop(stop);
     // A command that was under way is answered first: by now the node refuses it. Whatever hangs is left behind.
     _ = tokio::time::timeout(LAST_WORDS, async {
+        _ = (&mut work).await;
         if !commands.is_finished() && !matches!(end, End::Unheard) {
             _ = tokio::time::timeout(LAST_WORDS / 2, &mut commands).await;
         }
@@ -104,6 +112,7 @@ async fn run(request: Request) -> Result<(), Failure> {
         }
     })
     .await;
+    work.abort();
     commands.abort();
     pump.abort();
     printer.print(Event::Stopped {}).await;

@@ -154,6 +154,7 @@ impl Session {
             Command::Reset => operator.reset().await,
             Command::Ack { alert } => operator.acknowledge(alert).await,
             Command::TakeOver { accept_loss } => operator.take_over(accept_loss).await,
+            Command::Replicate(replication) => operator.replicate(replication).await,
             Command::Token { life } => {
                 let (token, expires_ms) = operator.token(life).await.map_err(operator_refused)?;
                 let expires = view::time(expires_ms);
@@ -230,8 +231,13 @@ fn operator_refused(error: OperatorError) -> Refusal {
             let missing = missing.map(|(from, to)| json!({ "from": view::revision(from), "to": view::revision(to) }));
             Refusal::new("loss", message).with("missing", missing.into())
         }
+        OperatorError::LeaseHeld => Refusal::new("lease_held", message),
+        OperatorError::WitnessUnreachable => Refusal::new("witness_unreachable", message),
+        OperatorError::Overloaded => Refusal::new("overloaded", message),
         OperatorError::NotSupported => Refusal::new("not_supported", message),
+        OperatorError::DiskFull => Refusal::new("disk_full", message),
         OperatorError::Disk(_) => Refusal::new("disk_failed", message),
+        OperatorError::InDoubt(_) => Refusal::new("in_doubt", message),
         OperatorError::Stopped => Refusal::new("stopped", message),
         _ => Refusal::new("unknown", message),
     }

@@ -3,7 +3,9 @@
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
-use shadowpair::{Alert, AlertChange, Diverged, DivergedChange, History, NodeEvent, Revision, Role, Severity, Status};
+use shadowpair::{
+    Alert, AlertChange, Diverged, DivergedChange, History, NodeEvent, Replication, Revision, Role, Severity, Status,
+};
 
 use super::args::Chosen;
 use super::output::{Event, fields};
@@ -104,9 +106,11 @@ pub fn status(status: &Status, chosen: Chosen) -> Value {
         "in_sync": engine.in_sync,
         "takeover": { "able": engine.why_not.is_empty(), "why_not": engine.why_not },
         "failover": chosen.failover,
-        "two_masters_possible": chosen.failover == "automatic",
-        "replication": "async",
-        "witness": null,
+        "two_masters_possible": chosen.failover == "automatic" && status.witness.is_none(),
+        "replication": if engine.replication == Replication::Synchronous { "sync" } else { "async" },
+        "witness": status.witness.map(|kind| {
+            json!({ "kind": kind, "reachable": engine.witness.as_ref().is_some_and(|seen| seen.reachable) })
+        }),
         "alerts": {
             "error": count(Severity::Error),
             "warning": count(Severity::Warning),

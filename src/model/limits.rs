@@ -99,6 +99,8 @@ pub const UNAUTHENTICATED_MAX: usize = 64;
 pub const PEER_LINKS_MAX: usize = 4;
 /// Time from accept to a finished handshake.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Operators' commands that wait to be durable: a few hundred bytes each, and operators are people.
+pub const WORDS_WAITING_MAX: usize = 256;
 /// Join tokens alive at once.
 pub const TOKENS_MAX: usize = 16;
 /// Longest life of a join token.
@@ -182,6 +184,25 @@ pub const CERTIFICATE_WARN_DAYS: u64 = 30;
 pub const LINK_PUSHES_MAX: usize = 8;
 /// Largest identity file that is read: two keys and two certificates are a tenth of that.
 pub const IDENTITY_BYTES_MAX: usize = 64 * KIB;
+
+/// Longest record at the witness. One of format 1 has at most 4 magic + 4 checksum + 2 format + 16 pair + 32 holder + 9 epoch +
+/// 9 lease + 33 in sync + 18 revision + 9 counter = 136 bytes; the rest is room for a newer one to be recognised as such.
+pub const WITNESS_BYTES_MAX: usize = KIB;
+/// Requests to one file witness under way at once: the one that counts, and one that hangs. Each holds a thread.
+pub const WITNESS_FILE_REQUESTS_MAX: usize = 2;
+/// Names in the directory of a file witness. There are two records, and a file aside per writer or crash within
+/// [`WITNESS_FILE_ASIDE_AGE`]; in a directory with more something is wrong, and nobody looks for the highest number in it.
+pub const WITNESS_FILE_NAMES_MAX: usize = 4_096;
+/// Records that a file witness keeps: the one that counts and the one before it, which a slow reader may be about to read.
+pub const WITNESS_FILE_RECORDS_KEPT: usize = 2;
+/// Files that one swap cleans up at the most: it leaves one behind at the most, so 16 catch up with any past.
+pub const WITNESS_FILE_CLEANED_MAX: usize = 16;
+/// Age, by the file system's clock, of a file aside whose writer must have crashed. A writer that only was that slow finds
+/// its file gone and says that the outcome is unknown.
+pub const WITNESS_FILE_ASIDE_AGE: Duration = Duration::from_secs(3600);
+/// Times that a reader of a file witness looks again because the record it found was cleaned up before it was read. Each
+/// time the register was swapped twice meanwhile.
+pub const WITNESS_FILE_READS_MAX: usize = 8;
 
 /// A bound that a caller's input broke.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

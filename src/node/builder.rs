@@ -6,6 +6,7 @@ use super::seam::Environment;
 use super::{Hooks, Node, start};
 use crate::identity::JoinToken;
 use crate::protocol::engine::{Options, OptionsError};
+use crate::witness::Witness;
 
 /// Makes and starts a [`Node`].
 ///
@@ -30,6 +31,7 @@ pub struct Builder {
     pub(super) permit: Vec<String>,
     pub(super) master_address: Option<String>,
     pub(super) hooks: Option<Arc<dyn Hooks>>,
+    pub(super) witness: Option<Arc<dyn Witness>>,
     pub(super) provider: Option<Arc<rustls::crypto::CryptoProvider>>,
     pub(super) environment: Environment,
 }
@@ -106,6 +108,7 @@ impl Builder {
             permit: Vec::new(),
             master_address: None,
             hooks: None,
+            witness: None,
             provider: None,
             environment: Environment::real(),
         }
@@ -151,6 +154,21 @@ impl Builder {
     /// What the host has a say in. Default: everything is acceptable.
     pub fn hooks(mut self, hooks: Arc<dyn Hooks>) -> Self {
         self.hooks = Some(hooks);
+        self
+    }
+
+    /// The third vote: with it a partition never makes two masters, and nobody takes over that is not known to be in sync.
+    /// Both nodes need the same one, and one that fails independently of either; each question to it is bounded by
+    /// [`Options::witness_timeout`]. Default: none, and the options decide what a silent master means.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// use shadowpair::{FileWitness, Node};
+    /// let builder = Node::builder("/var/lib/app/pair").witness(Arc::new(FileWitness::new("/mnt/vote/app/pair-1")));
+    /// # drop(builder);
+    /// ```
+    pub fn witness(mut self, witness: Arc<dyn Witness>) -> Self {
+        self.witness = Some(witness);
         self
     }
 

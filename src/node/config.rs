@@ -156,6 +156,7 @@ impl From<Refused> for CommitError {
             | Refused::Loss { .. }
             | Refused::LeaseHeld
             | Refused::WitnessUnreachable
+            | Refused::FactInDoubt { .. }
             | Refused::NotSupported => Self::Internal("a change set was refused like a command"),
         }
     }

@@ -20,6 +20,7 @@ use super::persist::{Keeper, Outcome};
 use super::seam::{Environment, Scope, later, random_u64};
 use super::shared::{Place as QueuePlace, Request};
 use super::voice::{Place, Voice};
+use super::witness::ThirdVote;
 use crate::identity::Tls;
 use crate::model::ChangeSet;
 use crate::model::limits::{CERTIFICATE_CHECK, CERTIFICATE_WARN_DAYS, LINGER, MAINTENANCE_PAUSE, WAKE_UPS_MAX};
@@ -56,6 +57,7 @@ pub struct Tools {
     pub reader: Reader,
     pub keeper: Keeper,
     pub host: Host,
+    pub vote: ThirdVote,
     pub tls: Tls,
     pub porch: Arc<Porch>,
     pub links: LinkContext,

@@ -23,9 +23,10 @@ pub struct Mastership {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Remaining {
-    /// No witness bounds it.
+    /// Nothing bounds it: there is no witness, or no peer that could take over.
     Unbounded,
-    /// This long.
+    /// This long, by the suspend-aware clock, if neither peer nor witness confirms it again. While they do it stays above
+    /// zero; work that must be over before another node is master must be over before this.
     For(Duration),
 }
 
@@ -49,14 +50,15 @@ impl Mastership {
     }
 
     /// Whether it still holds, now. A process that was stopped for too long finds out here, before the node's own
-    /// loop had a chance to run.
+    /// loop had a chance to run. With a witness it says for how long it holds at the least: see [`Remaining`].
     ///
     /// # Errors
     /// [`Ended`], from then on always.
     pub fn check(&self) -> Result<Remaining, Ended> {
-        let holds = !*self.lapsed.borrow() && self.reign.covers(self.tenure.number, self.clock.now());
-        if holds {
-            return Ok(Remaining::Unbounded);
+        let now = self.clock.now();
+        let until = self.reign.until(self.tenure.number, now).filter(|_| !*self.lapsed.borrow());
+        if let Some(until) = until {
+            return Ok(self.reign.remaining(now, until));
         }
         self.lapsed.send_replace(true);
         Err(self.why())
@@ -106,13 +108,16 @@ pub struct Reign {
     number: AtomicU64,
     /// Until when it may be relied upon.
     until: AtomicU64,
+    /// Whether another node may be master from then on, and no earlier. Without a witness the moment says only when this node
+    /// must have been stopped.
+    witnessed: bool,
     state: watch::Sender<State>,
 }
 
 impl Reign {
-    pub fn new() -> Self {
+    pub fn new(witnessed: bool) -> Self {
         let state = State { tenure: None, ended: "not_master", stopped: false };
-        Self { number: AtomicU64::new(0), until: AtomicU64::new(0), state: watch::Sender::new(state) }
+        Self { number: AtomicU64::new(0), until: AtomicU64::new(0), witnessed, state: watch::Sender::new(state) }
     }
 
     /// What the engine says now; `reason` is why it said last that role or serving changed. For the driver alone.
@@ -148,7 +153,7 @@ impl Reign {
     pub fn holds(&self, at: Moment) -> bool {
         match self.number.load(SeqCst) {
             0 => false,
-            number => self.covers(number, at),
+            number => self.until(number, at).is_some(),
         }
     }
 
@@ -164,12 +169,20 @@ impl Reign {
         tenure.map(|tenure| Mastership { tenure, reign, clock, lapsed }).ok_or(Stopped)
     }
 
-    /// The number is read again after the end: what lies between belongs to this tenure and no other.
-    fn covers(&self, number: u64, at: Moment) -> bool {
+    /// The end of this tenure's cover, if it holds at this moment. The number is read again after the end: what lies between
+    /// belongs to this tenure and no other.
+    fn until(&self, number: u64, at: Moment) -> Option<Moment> {
         let before = self.number.load(SeqCst);
         let until = self.until.load(SeqCst);
         let after = self.number.load(SeqCst);
-        before == number && after == number && at.0 <= until
+        (before == number && after == number && at.0 <= until).then_some(Moment(until))
+    }
+
+    fn remaining(&self, now: Moment, until: Moment) -> Remaining {
+        match self.witnessed && until != Moment(u64::MAX) {
+            true => Remaining::For(Duration::from_micros(until.0.saturating_sub(now.0))),
+            false => Remaining::Unbounded,
+        }
     }
 
     fn end(&self, reason: &'static str) {
@@ -193,7 +206,7 @@ mod tests {
     #[tokio::test]
     async fn a_tenure_ends_for_good_with_its_reason() {
         let clock = Environment::real().clock;
-        let (reign, mut numbers) = (Arc::new(Reign::new()), 0);
+        let (reign, mut numbers) = (Arc::new(Reign::new(false)), 0);
         let far = later(clock.now(), Duration::from_secs(60));
         reign.update(serving(far), Epoch::FIRST, "first_start", &mut numbers);
         let first = reign.granted(&clock).await.unwrap();
@@ -212,7 +225,7 @@ mod tests {
     #[tokio::test]
     async fn a_stalled_process_fails_its_check_before_the_node_ran() {
         let clock = Environment::real().clock;
-        let (reign, mut numbers) = (Arc::new(Reign::new()), 0);
+        let (reign, mut numbers) = (Arc::new(Reign::new(false)), 0);
         reign.update(serving(Moment(clock.now().0 - 1)), Epoch::FIRST, "first_start", &mut numbers);
         let guard = reign.granted(&clock).await.unwrap();
         assert!(!reign.holds(clock.now()));
@@ -221,5 +234,26 @@ mod tests {
         reign.update(serving(later(clock.now(), Duration::from_secs(9))), Epoch::FIRST, "confirmed", &mut numbers);
         assert_eq!(guard.check(), Err(Ended { reason: "stalled" }));
         assert_eq!(guard.ended().await, Ended { reason: "stalled" });
+    }
+
+    #[tokio::test]
+    async fn with_a_witness_the_rest_of_the_cover_is_told() {
+        let clock = Environment::real().clock;
+        let (reign, mut numbers) = (Arc::new(Reign::new(true)), 0);
+        let minute = Duration::from_secs(60);
+        reign.update(serving(later(clock.now(), minute)), Epoch::FIRST, "takeover", &mut numbers);
+        let guard = reign.granted(&clock).await.unwrap();
+        let left = |guard: &Mastership| match guard.check().unwrap() {
+            Remaining::For(left) => left,
+            Remaining::Unbounded => panic!("the cover is bounded"),
+        };
+        let first = left(&guard);
+        assert!(first <= minute && first > Duration::from_secs(1), "{first:?}");
+        // Each renewal moves the end; the guard is the same.
+        reign.update(serving(later(clock.now(), 2 * minute)), Epoch::FIRST, "takeover", &mut numbers);
+        assert!(left(&guard) > minute);
+        // Without a peer there is nobody who could take over.
+        reign.update(serving(Moment(u64::MAX)), Epoch::FIRST, "takeover", &mut numbers);
+        assert_eq!(guard.check(), Ok(Remaining::Unbounded));
     }
 }

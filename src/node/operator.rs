@@ -6,7 +6,7 @@ use super::shared::Shared;
 use crate::identity::JoinToken;
 use crate::model::limits::{TOKEN_LIFE_DEFAULT, TOKEN_LIFE_MAX};
 use crate::model::{History, Revision};
-use crate::protocol::engine::{Answer, Command, Refused, TokenFacts};
+use crate::protocol::engine::{Answer, Command, Refused, Replication, TokenFacts};
 use crate::store::{Diverged, ReadError};
 
 /// The operator's verbs. Each returns when the node has done it or refused it; what takes longer (a full push, say)
@@ -16,7 +16,7 @@ pub struct Operator {
     shared: Arc<Shared>,
 }
 
-/// Why an operator's command was refused. Nothing changed.
+/// Why an operator's command was refused. Nothing changed, but for [`OperatorError::InDoubt`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OperatorError {
@@ -68,9 +68,16 @@ pub enum OperatorError {
     /// A later version brings it.
     #[error("not supported yet")]
     NotSupported,
-    /// The disk is full or failed.
-    #[error("the disk failed: {0}")]
+    /// The disk is full.
+    #[error("the disk is full; nothing was changed")]
+    DiskFull,
+    /// The disk failed.
+    #[error("the disk failed; nothing was changed: {0}")]
     Disk(String),
+    /// The disk failed, and again when what had been written was to be undone: the command is not in force, and a node that
+    /// starts before the disk has worked again may find it so. Ask for its status, and say it again.
+    #[error("the disk failed twice, and whether the command is stored is not known; it is not in force: {0}")]
+    InDoubt(String),
     /// The node is stopped.
     #[error("the node is stopped")]
     Stopped,
@@ -167,9 +174,19 @@ impl Operator {
     /// # Errors
     /// [`OperatorError::Loss`] where change sets would or could be lost, and [`OperatorError::Incomplete`] where the copy is
     /// not complete, unless that is accepted; [`OperatorError::Incomplete`] whatever is accepted where there is no copy at
-    /// all.
+    /// all. With a witness [`OperatorError::LeaseHeld`] and [`OperatorError::WitnessUnreachable`], whatever is accepted.
     pub async fn take_over(&self, accept_loss: bool) -> Result<(), OperatorError> {
         self.say(Command::TakeOver { accept_loss }).await
+    }
+
+    /// Changes whether commits wait for the shadow, until this node's next start, which takes
+    /// [`Options::replication`](crate::Options::replication) again. Change sets that are under way end in either way. Said on
+    /// both nodes it also holds after a takeover.
+    ///
+    /// # Errors
+    /// [`OperatorError`]; nothing changed.
+    pub async fn replicate(&self, replication: Replication) -> Result<(), OperatorError> {
+        self.say(Command::Replicate(replication)).await
     }
 
     /// What a former master's quarantine holds, on the node that wrote it.
@@ -202,8 +219,9 @@ impl From<Refused> for OperatorError {
         match refused {
             Refused::NotMaster { master } => Self::NotMaster { master },
             Refused::Overloaded => Self::Overloaded,
-            Refused::DiskFull => Self::Disk("it is full".into()),
+            Refused::DiskFull => Self::DiskFull,
             Refused::Disk { reason } => Self::Disk(reason),
+            Refused::FactInDoubt { reason } => Self::InDoubt(reason),
             Refused::Stopped => Self::Stopped,
             Refused::Disabled => Self::Disabled,
             Refused::ShadowEnrolled => Self::ShadowEnrolled,

@@ -6,7 +6,6 @@ use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -16,9 +15,7 @@ use super::pool;
 use crate::identity::Stream;
 use crate::protocol::engine::Moment;
 use crate::store::disk::{Disk, RealDisk};
-
-/// A future of a trait object.
-pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+pub use crate::witness::BoxFuture;
 
 /// One connection, whatever carries it.
 pub type BoxStream = Box<dyn Stream>;

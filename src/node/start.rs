@@ -19,6 +19,7 @@ use super::push::Pusher;
 use super::seam::{Environment, Listener, Scope, fill_random, random_u64};
 use super::shared::{Queue, Shared};
 use super::voice::{Place, Voice};
+use super::witness::ThirdVote;
 use super::{Node, files};
 use crate::identity::{Identity, JoinToken, Pins, Tls, default_provider};
 use crate::model::limits::{ADDRESS_BYTES_MAX, COMMAND_QUEUE_MAX, COMMIT_QUEUE_MAX, INPUTS_MAX};
@@ -181,12 +182,12 @@ fn run(
     home: Home,
 ) -> Result<Node, StartError> {
     let Home { advertise, identity, pins, tls, opened, unconfirmed } = home;
-    let Builder { options, hooks, master_address, .. } = builder;
-    let place = Place { name: options.name.clone(), listen: listener.address(), advertise: advertise.clone() };
+    let Builder { options, hooks, witness, master_address, .. } = builder;
+    let place = Place::new(&options.name, listener.address(), &advertise, witness.as_deref());
     tracing::info!(node = %identity.node(), listen = %place.listen, advertise, "started");
 
     let now = now(&environment)?;
-    let (store, reader, start) = engine_start(opened, &options, &advertise)?;
+    let (store, reader, start) = engine_start(opened, &options, &advertise, witness.is_some())?;
     let (engine, first) = Engine::start(now, start);
 
     let (inputs, inputs_lane) = mpsc::channel(INPUTS_MAX);
@@ -223,6 +224,7 @@ fn run(
     let links = LinkContext { environment: environment.clone(), pusher, inputs, drain: options.drain_timeout, alive };
     let tools = Tools {
         keeper: Keeper::new(environment.clone(), store, host.clone()),
+        vote: ThirdVote::new(witness, environment.clone(), options.witness_timeout()),
         environment,
         reader,
         host,
@@ -248,11 +250,16 @@ fn now(environment: &Environment) -> Result<Now, StartError> {
 }
 
 /// What the engine starts from, and the store that it is about.
-fn engine_start(opened: Opened, options: &Options, advertise: &str) -> Result<(Store, Reader, Start), StartError> {
+fn engine_start(
+    opened: Opened,
+    options: &Options,
+    advertise: &str,
+    witnessed: bool,
+) -> Result<(Store, Reader, Start), StartError> {
     let Opened { store, reader, facts, head, log_floor, history, damage } = opened;
     let run = RunId(random_u64().map_err(StartError::System)?);
     let (options, address) = (options.clone(), advertise.to_owned());
-    Ok((store, reader, Start { facts, head, log_floor, history, options, run, address, witnessed: false, damage }))
+    Ok((store, reader, Start { facts, head, log_floor, history, options, run, address, witnessed, damage }))
 }
 
 fn provider(builder: &Builder) -> Arc<rustls::crypto::CryptoProvider> {

@@ -14,6 +14,7 @@ use crate::model::limits::{EVENTS_MAX, WATCH_MAX};
 use crate::model::{Epoch, Key, Revision};
 use crate::protocol::alerts::Severity;
 use crate::protocol::engine::{AlertChange, Cover, EngineStatus, Moment, Notice};
+use crate::witness::Witness;
 
 /// All that a host can listen to, written by the driver alone. Nothing here ever waits for a reader.
 pub struct Voice {
@@ -34,22 +35,30 @@ pub struct Place {
     pub name: String,
     pub listen: SocketAddr,
     pub advertise: String,
+    /// The kind of its witness.
+    pub witness: Option<&'static str>,
 }
 
 impl Place {
+    pub fn new(name: &str, listen: SocketAddr, advertise: &str, witness: Option<&dyn Witness>) -> Self {
+        let witness = witness.map(Witness::kind);
+        Self { name: name.into(), listen, advertise: advertise.into(), witness }
+    }
+
     pub fn status(&self, engine: EngineStatus, at: Moment) -> Arc<Status> {
-        let Self { name, listen, advertise } = self.clone();
-        Arc::new(Status { engine, name, listen, advertise, written_us: at.0 })
+        let Self { name, listen, advertise, witness } = self.clone();
+        Arc::new(Status { engine, name, listen, advertise, witness, written_us: at.0 })
     }
 }
 
 impl Voice {
     pub fn new(status: Arc<Status>) -> Self {
+        let witnessed = status.witness.is_some();
         Self {
             events: broadcast::Sender::new(EVENTS_MAX),
             notices: broadcast::Sender::new(WATCH_MAX),
             status: watch::Sender::new(status),
-            reign: Arc::new(Reign::new()),
+            reign: Arc::new(Reign::new(witnessed)),
             stopped: watch::Sender::new(false),
             tenures: 0,
             reason: "first_start",

@@ -320,6 +320,81 @@ mod tests {
         assert!(!book.alerts()[0].acknowledged, "it happened again after it was seen");
     }
 
+    fn trouble(kind: AlertKind) -> Trouble {
+        Trouble::new(kind, "peer", "what happened")
+    }
+
+    /// A book with one alert of this kind, or with none.
+    fn book(kind: AlertKind, state: &str) -> Book {
+        let mut book = Book::restore(Vec::new(), 1);
+        if state != "absent" {
+            book.raise(trouble(kind), 10);
+        }
+        if state == "acknowledged" {
+            book.acknowledge(1);
+        }
+        book
+    }
+
+    fn happens(book: &mut Book, kind: AlertKind, event: &str) -> String {
+        let told =
+            |change: Option<(AlertChange, Alert)>| change.map_or("none".into(), |(change, _)| format!("{change:?}"));
+        match event {
+            "raise" => told(Some(book.raise(trouble(kind), 20))),
+            "raise three at once" => told(Some(book.raise(Trouble { times: 3, ..trouble(kind) }, 20))),
+            "raise, clock set back" => told(Some(book.raise(trouble(kind), 5))),
+            "raise of another subject" => {
+                told(Some(book.raise(Trouble { subject: "other".into(), ..trouble(kind) }, 20)))
+            }
+            "clear" => format!("{} gone", book.clear(|alert| alert.kind == kind).len()),
+            "clear of another kind" => format!("{} gone", book.clear(|alert| alert.kind != kind).len()),
+            "acknowledge" => told(book.acknowledge(1)),
+            "acknowledge another" => told(book.acknowledge(9)),
+            "forget" => format!("{} gone", book.forget().len()),
+            "restart" => {
+                *book = Book::restore(book.alerts().to_vec(), book.next());
+                "restored".into()
+            }
+            other => panic!("no event {other}"),
+        }
+    }
+
+    /// Every state of an alert with everything that can happen to it, as a reviewed table. A trouble stands until it ends; what
+    /// tells of something that is over stands until it was seen; the story of a recovery goes when it is seen.
+    #[test]
+    fn every_state_of_an_alert_and_every_event() {
+        const EVENTS: [&str; 10] = [
+            "raise",
+            "raise three at once",
+            "raise, clock set back",
+            "raise of another subject",
+            "clear",
+            "clear of another kind",
+            "acknowledge",
+            "acknowledge another",
+            "forget",
+            "restart",
+        ];
+        let mut table = String::new();
+        for kind in [AlertKind::PushFailed, AlertKind::Takeover, AlertKind::Recovered] {
+            for state in ["absent", "standing", "acknowledged"] {
+                table.push_str(&format!("{} {state}\n", kind.as_str()));
+                for event in EVENTS {
+                    let mut book = book(kind, state);
+                    let told = happens(&mut book, kind, event);
+                    let left = |alert: &Alert| {
+                        let seen = if alert.acknowledged { ", seen" } else { "" };
+                        let Alert { id, count, first_ms, last_ms, .. } = alert;
+                        format!("{id}: x{count} {first_ms}..{last_ms}{seen}")
+                    };
+                    let left: Vec<String> = book.alerts().iter().map(left).collect();
+                    table.push_str(&format!("    {event}: {told} [{}], next {}\n", left.join("; "), book.next()));
+                }
+            }
+        }
+        insta::assert_snapshot!("alerts", table);
+    }
+
     #[test]
     fn the_book_and_its_texts_are_bounded() {
         let mut book = Book::default();

@@ -11,15 +11,17 @@
 //! loop of its own.
 //!
 //! # How to read it
-//! `mastership` turns the standing of the node, `links` and `heartbeat` keep the connection to the peer, `meeting` decides who leads, `session` and `exchange` bring the
+//! `mastership` turns the standing of the node, `links` and `heartbeat` keep the connection to the peer, `meeting` decides who leads, `cover` and `claim` are what a witness adds to mastership and takeover and `witness` asks it, `session` and `exchange` bring the
 //! shadow up to date, `commits` serves callers, `batches` orders durable work and takes its receipts, `trouble` keeps the alert
-//! book, `command` serves operators. Every event ends in [`Engine::advance`], which does whatever has become due: so a
+//! book, `command` serves operators, `said` keeps what they want changed until it is durable. Every event ends in [`Engine::advance`], which does whatever has become due: so a
 //! deadline is looked at in one place.
 
 mod action;
 mod batches;
+mod claim;
 mod command;
 mod commits;
+mod cover;
 mod event;
 mod exchange;
 mod facts;
@@ -30,9 +32,11 @@ mod mastership;
 mod meeting;
 mod mutants;
 mod options;
+mod said;
 mod session;
 mod status;
 mod trouble;
+mod witness;
 
 use batches::Batches;
 use commits::Commits;
@@ -112,16 +116,19 @@ pub struct Engine {
     retry_at: Moment,
     batches: Batches,
     commits: Commits,
+    words: said::Words,
     links: Links,
     session: Session,
     trouble: trouble::Troubles,
+    /// Where there is a witness: what is known of it, and what follows.
+    witnessed: Option<witness::Witnessed>,
     /// The timer that was set.
     due: Option<Moment>,
     question: u64,
     /// Operators who wait for this node to be master.
     promised: Vec<Ticket>,
-    /// Recovery had found damage: what was here before may not be known any more.
-    damaged: bool,
+    /// The damage that recovery found: what was here before may not be known any more.
+    damage: Option<String>,
     stopping: Option<Ticket>,
     enrolling: Option<(u64, Peer, Option<TokenFacts>)>,
     told: mastership::Told,
@@ -139,6 +146,7 @@ impl Engine {
         };
         let mut facts = start.facts;
         facts.complete &= start.damage.is_none();
+        let promised_ms = facts.promised_ms;
         let mut engine = Self {
             timing: Timing::of(start.options.heartbeat, start.options.takeover_delay),
             options: start.options,
@@ -156,13 +164,15 @@ impl Engine {
             retry_at: now.at,
             batches: Batches::default(),
             commits: Commits::default(),
+            words: said::Words::default(),
             links: Links::new(now.at),
             session: Session::default(),
             trouble: trouble::Troubles::default(),
+            witnessed: start.witnessed.then(|| witness::Witnessed::new(now, promised_ms)),
             due: None,
             question: 0,
             promised: Vec::new(),
-            damaged: start.damage.is_some(),
+            damage: start.damage.clone(),
             stopping: None,
             enrolling: None,
             told: mastership::Told::default(),
@@ -171,6 +181,7 @@ impl Engine {
             mutant: None,
         };
         engine.trouble_at_start(now, start.damage);
+        engine.prepare_promise();
         engine.advance(now);
         let actions = std::mem::take(&mut engine.out);
         (engine, actions)
@@ -180,6 +191,7 @@ impl Engine {
     #[must_use]
     pub fn handle(&mut self, now: Now, event: Event) -> Vec<Action> {
         self.notice_lateness(now);
+        self.notice_uncovered(now);
         match event {
             Event::Timer => {}
             Event::LinkUp { link, dialled } => self.link_up(now, link, dialled),
@@ -191,13 +203,13 @@ impl Engine {
             Event::SnapshotOpened { header } => self.snapshot_opened(now, header),
             Event::SnapshotPushed { transfer, bytes, done } => self.snapshot_pushed(now, transfer, bytes, done),
             Event::ReadFailed { reason } => self.read_failed(now, reason),
-            Event::Commit { ticket, bytes } => self.commit(ticket, bytes),
+            Event::Commit { ticket, bytes } => self.commit(now, ticket, bytes),
             Event::Persisted { batch, result } => self.persisted(now, batch, result),
             Event::HostAnswered { question, allowed, reason } => self.host_answered(now, question, allowed, reason),
-            Event::WitnessAnswered { .. } => {}
+            Event::WitnessAnswered { ask, answer } => self.witness_answered(now, ask, answer),
             Event::Command { ticket, command } => self.command(now, ticket, command),
             Event::EnrolAsked { ask, peer, token, from } => self.enrol_asked(now, ask, peer, token, from),
-            Event::EnrolConfirmed { ask } => self.enrol_confirmed(now, ask),
+            Event::EnrolConfirmed { ask } => self.enrol_confirmed(ask),
             Event::Unpermitted { from, reason } => self.unpermitted(now, from, reason),
             Event::CertificateExpiring { subject, days } => self.certificate_expiring(now, subject, days),
             Event::StoreTrouble { reason, full } => self.store_trouble_aside(now, reason, full),
@@ -211,24 +223,17 @@ impl Engine {
         &self.facts
     }
 
-    /// Whether it serves, and until when that may be relied upon.
-    pub fn cover(&self) -> Cover {
-        let until = match self.due {
-            Some(due) if self.facts.peer.is_some() => Moment(due.0.saturating_add(self.timing.stall_us)),
-            _ => Moment(u64::MAX),
-        };
-        Cover { serving: self.standing == Standing::Serving, until }
-    }
-
     /// Does whatever has become due.
     fn advance(&mut self, now: Now) {
         self.advance_standing(now);
         self.advance_links(now);
         self.advance_session(now);
+        self.advance_commits(now);
+        self.advance_witness(now);
         self.count_failed_pushes(now);
         self.advance_batches(now);
         self.advance_stop();
-        self.tell_changes(now);
+        self.tell_changes();
         self.set_timer(now);
     }
 

@@ -10,7 +10,11 @@ use std::time::Duration;
 
 use crate::model::{Epoch, Moment, NodeId};
 
-/// Where a node stands. The first six belong to the role of master, the next three to that of shadow.
+mod register;
+
+pub use register::{Draft, Flaw, Register};
+
+/// Where a node stands. The first six belong to the role of master, the next four to that of shadow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Standing {
     /// Master by its directory; asks its peer whether that is still so.
@@ -21,7 +25,7 @@ pub enum Standing {
     Opening,
     /// Acts as master.
     Serving,
-    /// Was stopped for too long; acknowledges nothing until the peer answered or a dial failed.
+    /// Was stopped for too long, or has lost its cover; acknowledges nothing until its mastership is confirmed.
     Stalled,
     /// Another outranks it; its own changes go to quarantine, then it is shadow.
     Yielding,
@@ -29,6 +33,8 @@ pub enum Standing {
     Following,
     /// The master was silent for the takeover delay; the host is asked.
     AskingHost,
+    /// Notes the term that it tries, then swaps the witness' record to itself.
+    Claiming,
     /// Its era as the new master is being made durable.
     Promoting,
     /// The store failed and is being opened again; either role.
@@ -54,16 +60,32 @@ pub enum Turn {
     OperatorTakesOver,
     /// The era is durable.
     EraDurable,
+    /// The era is durable, but no cover is there any more, or yet.
+    EraDurableUncovered,
     /// The era could not be made durable; the store works.
     EraFailed,
     /// This node's own clock loop was late.
     Late,
-    /// The peer answered as a shadow, or a dial failed.
+    /// Neither the peer's promise nor the lease covers now.
+    Uncovered,
+    /// Mastership is confirmed: without a witness the peer answered as a shadow, or a dial failed; with one, a cover is there.
     Confirmed,
+    /// The witness names the other node, or records more than this one holds.
+    Deposed,
+    /// The witness names this node, and the peer does not answer.
+    WitnessVouches,
     /// Role and quarantine are durable.
     Yielded,
     /// The master was silent for the takeover delay, and nothing speaks against a takeover.
     Silence,
+    /// A takeover has to be won at the witness.
+    MustClaim,
+    /// It is won.
+    Claimed,
+    /// It is not; the role is that of shadow.
+    ClaimLost,
+    /// It is not; the role is that of master.
+    ClaimLostAsMaster,
     /// The host allows it.
     HostAllows,
     /// The host does not.
@@ -81,7 +103,7 @@ pub enum Turn {
 impl Standing {
     #[cfg(test)]
     /// Every standing, for tables.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Inquiring,
         Self::TakingTail,
         Self::Opening,
@@ -90,6 +112,7 @@ impl Standing {
         Self::Yielding,
         Self::Following,
         Self::AskingHost,
+        Self::Claiming,
         Self::Promoting,
         Self::Broken,
     ];
@@ -104,19 +127,27 @@ impl Standing {
             (S::Broken, _) => None,
             (_, T::StoreFailed) => Some(S::Broken),
 
-            (S::Inquiring, T::NoPeer | T::PeerFollows | T::PeerSilent | T::OperatorTakesOver) => Some(S::Opening),
+            (S::Inquiring, T::NoPeer | T::PeerFollows | T::PeerSilent | T::WitnessVouches | T::OperatorTakesOver) => {
+                Some(S::Opening)
+            }
             (S::Inquiring, T::PeerAhead) => Some(S::TakingTail),
             (S::TakingTail, T::PeerFollows | T::OperatorTakesOver) => Some(S::Opening),
             (S::TakingTail, T::LinkLost) => Some(S::Inquiring),
             (S::Opening, T::EraDurable) => Some(S::Serving),
             (S::Opening, T::EraFailed) => Some(S::Inquiring),
-            (S::Serving, T::Late) => Some(S::Stalled),
+            (S::Opening | S::Promoting, T::EraDurableUncovered) => Some(S::Stalled),
+            (S::Serving, T::Late | T::Uncovered) => Some(S::Stalled),
             (S::Stalled, T::Confirmed) => Some(S::Serving),
             (S::Inquiring | S::TakingTail | S::Serving | S::Stalled, T::Outranked) => Some(S::Yielding),
+            (S::Serving | S::Stalled, T::Deposed) => Some(S::Inquiring),
             (S::Yielding, T::Yielded) => Some(S::Following),
 
             (S::Following, T::Silence) => Some(S::AskingHost),
             (S::Following | S::AskingHost, T::OperatorTakesOver) => Some(S::Promoting),
+            (S::Following | S::AskingHost | S::Inquiring | S::TakingTail, T::MustClaim) => Some(S::Claiming),
+            (S::Claiming, T::Claimed) => Some(S::Promoting),
+            (S::Claiming, T::ClaimLost) => Some(S::Following),
+            (S::Claiming, T::ClaimLostAsMaster) => Some(S::Inquiring),
             (S::AskingHost, T::HostAllows) => Some(S::Promoting),
             (S::AskingHost, T::HostRefuses | T::MasterHeard) => Some(S::Following),
             (S::Promoting, T::EraDurable) => Some(S::Serving),
@@ -194,13 +225,15 @@ pub struct Candidate {
     pub broken: bool,
     /// One side refuses the other.
     pub refused: bool,
+    /// What the witness has against it, or against a master's serving, in a word.
+    pub witness: Option<&'static str>,
 }
 
 impl Candidate {
     /// Why it would not take over by itself, in stable words; empty when it would.
     pub fn why_not(&self) -> Vec<&'static str> {
         if !self.shadow {
-            return vec!["master"];
+            return ["master"].into_iter().chain(self.witness).collect();
         }
         let reasons = [
             (!self.enrolled, "no_peer"),
@@ -213,7 +246,7 @@ impl Candidate {
             (self.refused, "refused"),
             (self.broken, "disk_trouble"),
         ];
-        reasons.into_iter().filter_map(|(holds, word)| holds.then_some(word)).collect()
+        reasons.into_iter().filter_map(|(holds, word)| holds.then_some(word)).chain(self.witness).collect()
     }
 }
 

@@ -15,10 +15,11 @@ pub(crate) mod golden;
 mod message;
 pub mod record;
 mod v1;
+mod witness;
 
 pub use codec::{
-    BulkPrefix, decode, decode_bulk, decode_enrol, encode, encode_bulk, encode_enrol, enrol_proof_input, open_durable,
-    seal_durable,
+    BulkPrefix, decode, decode_bulk, decode_enrol, durable_format, encode, encode_bulk, encode_enrol,
+    enrol_proof_input, open_durable, seal_durable,
 };
 pub use enrol::EnrolMessage;
 pub use error::WireError;
@@ -26,3 +27,4 @@ pub use error::WireError;
 pub use frame::HEADER_BYTES;
 pub use frame::{Frame, FrameDecoder, FrameKind};
 pub use message::*;
+pub use witness::{decode_witness, encode_witness};

@@ -539,6 +539,39 @@ fn damage_is_reported_until_it_is_repaired_or_accepted() {
     assert_eq!((opened.damage.clone(), opened.head), (None, header.position));
 }
 
+/// What stands before the damage is read, the old values too; what is behind it is cut, and recovery says where.
+#[test]
+fn what_can_be_read_of_a_damaged_log_goes_to_quarantine() {
+    let (disk, mut opened) = master();
+    commit(&mut opened, &[put("a", "1")]);
+    let common = opened.store.head().revision;
+    let (header, mut export) = opened.reader.export(1).unwrap();
+    let piece = export.next(1 << 20).unwrap().unwrap();
+    commit(&mut opened, &[put("a", "2")]);
+    let kept = opened.store.head().revision;
+    commit(&mut opened, &[put("a", "lost")]);
+    drop((opened, export));
+    let path = "data/log/00000001-00000001.log";
+    let mut log = vec![0; 2048];
+    disk.open(path.as_ref(), false).unwrap().read_at(0, &mut log).unwrap();
+    let at = log.windows(4).position(|bytes| bytes == b"lost").unwrap();
+    assert!(disk.flip(path.as_ref(), at as u64, 1));
+
+    let mut opened = open(&disk, options()).unwrap();
+    assert!(opened.damage.is_some());
+    assert_eq!(opened.store.quarantine(common).unwrap(), (kept, kept, 1));
+    opened.store.stage_begin(&header).unwrap();
+    opened.store.stage_write(&piece).unwrap();
+    assert!(matches!(opened.store.stage_verify().unwrap(), Verified::Good { .. }));
+    opened.store.stage_switch().unwrap();
+    drop(opened);
+    let diverged = open(&disk, options()).unwrap().reader.diverged().unwrap();
+    assert_eq!(diverged.iter().map(|one| (one.from, one.to)).collect::<Vec<_>>(), [(kept, kept)]);
+    let value = |value: &Option<Bytes>| value.as_ref().map(|bytes| bytes.to_vec());
+    let changes: Vec<_> = diverged[0].changes.iter().map(|one| (value(&one.old), value(&one.new))).collect();
+    assert_eq!(changes, [(Some(b"1".to_vec()), Some(b"2".to_vec()))]);
+}
+
 #[test]
 fn a_damaged_state_is_kept_aside_and_reported() {
     let (disk, mut opened) = master();
@@ -548,6 +581,7 @@ fn a_damaged_state_is_kept_aside_and_reported() {
     disk.flip("data/state/state-1.redb".as_ref(), 100, 1);
     let mut opened = open(&disk, options()).unwrap();
     assert!(opened.damage.is_some() && opened.head == Position::NONE);
+    assert_eq!(opened.store.quarantine(Revision::NONE).unwrap(), (Revision::NONE, Revision::NONE, 0));
     assert!(disk.files().iter().any(|(path, _)| path.ends_with("state.damaged")));
     opened.store.accept_damage().unwrap();
     drop(opened);

@@ -2,7 +2,7 @@
 //!
 //! `step` says what can be done to a pair, `plan` draws it, `faults` does it; `world` holds what is under way, `net` what is between
 //! the nodes, `register` the witness; `host` is one node and the contract of its driver; `drive` carries out actions; `disk` is a
-//! model of the store. `judge` asks after every event what `oracle` and `vouch` know must hold, `settle` what must come about at
+//! model of the store. `judge` asks after every event what `oracle`, `vouch` and `said` (of operators) know must hold, `settle` what must come about at
 //! the end; `counts` says what was tried; `lie` is a peer that cannot be trusted. The idea is FoundationDB's and TigerBeetle's: the shipping code, in a world that is worse
 //! than the real one, replayable from a number.
 
@@ -18,6 +18,7 @@ mod oracle;
 mod plan;
 mod random;
 mod register;
+mod said;
 mod settle;
 mod step;
 mod vouch;

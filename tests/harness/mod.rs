@@ -7,11 +7,13 @@ mod pair;
 mod process;
 mod proxy;
 mod room;
+mod witness;
 
 pub use pair::{FAST, Pair, at, content, token};
 pub use process::{Launch, Program, kind_is};
 pub use proxy::Proxy;
 pub use room::{SmallDisk, Spread};
+pub use witness::{Absence, WITNESSED, Witness};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

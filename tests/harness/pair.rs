@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{Launch, Program, Proxy};
+use super::{Launch, Program, Proxy, Witness};
 
 /// Timings with which a takeover takes half a second.
 pub const FAST: &[&str] = &["--heartbeat", "100ms", "--takeover-delay", "500ms", "--hold-down", "0s"];
@@ -27,16 +27,29 @@ impl Pair {
         pair
     }
 
-    /// The same without the wait.
+    /// The same with a witness, synchronous, of these programs.
+    pub fn witnessed(witness: &Witness, programs: [&'static str; 2]) -> Self {
+        let options = witness.options();
+        let options: Vec<&str> = options.iter().map(String::as_str).collect();
+        let mut pair = Self::enrolling_as(programs, &options);
+        pair.in_sync();
+        pair
+    }
+
+    /// Without the wait.
     pub fn enrolling(options: &[&str]) -> Self {
+        Self::enrolling_as(["master", "shadow"], options)
+    }
+
+    fn enrolling_as(programs: [&'static str; 2], options: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let wires = [Proxy::new(), Proxy::new()];
-        let mut first = at("master", &dir.path().join("first"), &wires[0], options).start();
+        let mut first = at(programs[0], &dir.path().join("first"), &wires[0], options).start();
         wires[0].leads_to(&first.listen());
         first.serving();
         let token = token(&mut first);
         let join = ["--master", &wires[0].address(), "--token", &token];
-        let second = at("shadow", &dir.path().join("second"), &wires[1], options).with(join).start();
+        let second = at(programs[1], &dir.path().join("second"), &wires[1], options).with(join).start();
         wires[1].leads_to(&second.listen());
         Self { nodes: [first, second], wires, dir }
     }

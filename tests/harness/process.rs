@@ -100,9 +100,16 @@ impl Launch {
     }
 }
 
+/// Lines of a transcript that are kept: enough for any story; a program that is driven for minutes keeps its last ones.
+const TRANSCRIPT_LINES_MAX: usize = 20_000;
+
 fn note(transcript: &Mutex<Vec<String>>, mark: &str, line: &str) {
     let shown: String = line.chars().take(600).collect();
-    transcript.lock().expect("nobody panics with the transcript").push(format!("{mark} {shown}"));
+    let mut transcript = transcript.lock().expect("nobody panics with the transcript");
+    if transcript.len() == TRANSCRIPT_LINES_MAX {
+        transcript.drain(..TRANSCRIPT_LINES_MAX / 2);
+    }
+    transcript.push(format!("{mark} {shown}"));
 }
 
 /// `cargo test` builds the examples beside the tests: `target/PROFILE/deps/THIS` and `target/PROFILE/examples/NAME`.
@@ -328,8 +335,14 @@ impl Program {
 
     /// Fails with the transcript.
     pub fn fail(&self, why: &str) -> ! {
-        let transcript = self.transcript.lock().expect("nobody panics with the transcript").join("\n");
-        panic!("{why}\n--- {} {:?}\n{transcript}\n---", self.launch.program, self.launch.arguments)
+        panic!("{why}\n{}", self.told())
+    }
+
+    /// How it is started, and the end of its transcript.
+    pub fn told(&self) -> String {
+        let transcript = self.transcript.lock().expect("nobody panics with the transcript");
+        let shown = transcript[transcript.len().saturating_sub(2_000)..].join("\n");
+        format!("--- {} {:?}\n{shown}\n---", self.launch.program, self.launch.arguments)
     }
 
     fn read(&mut self, end: Instant) -> Option<Value> {

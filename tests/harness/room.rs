@@ -58,19 +58,27 @@ impl SmallDisk {
 }
 
 /// Numbers without a pattern. The seed is in every failure's output; `SHADOWPAIR_SEED` gives it again.
-pub struct Spread(u64);
+pub struct Spread {
+    seed: u64,
+    state: u64,
+}
 
 impl Spread {
     pub fn new() -> Self {
         let given = std::env::var("SHADOWPAIR_SEED").ok().and_then(|seed| seed.parse().ok());
         let seed = given.unwrap_or_else(|| u64::from(std::process::id()));
         println!("SHADOWPAIR_SEED={seed}");
-        Self(seed)
+        Self { seed, state: seed }
+    }
+
+    /// With which the same numbers come again.
+    pub fn seed(&self) -> u64 {
+        self.seed
     }
 
     /// A number below `end`.
     pub fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
-        (self.0 >> 33) % end.max(1)
+        self.state = self.state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+        (self.state >> 33) % end.max(1)
     }
 }

@@ -15,7 +15,7 @@ fn bad_arguments_end_with_2() {
     let _turn = turn();
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
-    let bad: [(&str, &[&str]); 14] = [
+    let bad: [(&str, &[&str]); 19] = [
         ("master", &["--no-such-flag"]),
         ("master", &["--listen", "nowhere"]),
         ("master", &["--heartbeat", "fast"]),
@@ -24,8 +24,13 @@ fn bad_arguments_end_with_2() {
         ("master", &["--failover", "perhaps"]),
         ("master", &["--log-changes", "0"]),
         ("master", &["--permit", "10.0.0.0/99"]),
-        ("master", &["--witness", "file:/tmp/w"]),
-        ("master", &["--replication", "sync"]),
+        ("master", &["--witness", "etcd:http://127.0.0.1:2379"]),
+        ("master", &["--witness", "/tmp/w"]),
+        ("master", &["--witness", "file:"]),
+        ("master", &["--replication", "perhaps"]),
+        ("master", &["--sync-timeout", "soon"]),
+        ("master", &["--heartbeat", "1s", "--lease", "500ms"]),
+        ("master", &["--takeover-delay", "5s", "--lease", "5s"]),
         ("shadow", &[]),
         ("shadow", &["--master", "127.0.0.1:1"]),
         ("shadow", &["--master", "127.0.0.1:1", "--token-file", "/nowhere/at/all"]),
@@ -130,8 +135,25 @@ fn status_is_whole(status: &Value) {
         assert!(status["link"].get(field).is_some(), "link.{field} is missing: {status}");
     }
     assert_eq!((&status["link"]["state"], &status["replication"]), (&json!("none"), &json!("async")));
+    assert_eq!((&status["witness"], &status["two_masters_possible"]), (&Value::Null, &json!(true)));
     assert_eq!(status["alerts"], json!({"error": 0, "warning": 0, "info": 0}));
     assert!(status["takeover"]["able"].is_boolean() && status["takeover"]["why_not"].is_array());
+}
+
+/// What was asked for on the command line is what status shows, and a witness is touched by nobody before it is needed.
+#[test]
+fn a_witness_and_synchronous_replication_show_in_status() {
+    let _turn = turn();
+    let dir = tempfile::tempdir().unwrap();
+    let witness = format!("file:{}", dir.path().join("not/mounted/w").display());
+    let asked = ["--witness", &witness, "--lease", "300ms", "--replication", "sync", "--sync-timeout", "1s"];
+    let mut master = alone(&dir.path().join("data")).with(asked).start();
+    master.serving();
+    let status = master.ok("status");
+    assert_eq!((&status["witness"]["kind"], &status["witness"]["reachable"]), (&json!("file"), &json!(false)));
+    assert_eq!((&status["replication"], &status["two_masters_possible"]), (&json!("sync"), &json!(false)));
+    assert!(!dir.path().join("not").exists(), "no node makes what is not mounted");
+    master.quit();
 }
 
 /// Every refusal has its word, and none of them stops the next command.
@@ -142,7 +164,7 @@ fn every_refusal_has_its_word() {
     let mut master = alone(&dir.path().join("data")).start();
     master.serving();
     let later = ["put-secret k v", "switch-roles", "pause", "resume", "reapply 1", "discard 1", "rotate"];
-    for command in later.into_iter().chain(["replace-shadow", "replication sync", "replication async"]) {
+    for command in later.into_iter().chain(["replace-shadow"]) {
         master.refused(command, "not_supported");
     }
     let long = format!("put {} v", "k".repeat(513));
@@ -158,6 +180,9 @@ fn every_refusal_has_its_word() {
         "ack",
         "ack x",
         "token soon",
+        "replication",
+        "replication perhaps",
+        "replication sync now",
         "quit now",
         &long,
     ] {

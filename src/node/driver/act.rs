@@ -12,7 +12,7 @@ use super::super::push::Push;
 use super::{Driver, Ending};
 use crate::model::{ChangeSet, Epoch};
 use crate::protocol::engine::{
-    Action, Answer, BatchId, BulkId, DiskFailure, EnrolVerdict, Event, LinkId, Refused, Ticket, WitnessAnswer, Work,
+    Action, Answer, BatchId, BulkId, DiskFailure, EnrolVerdict, Event, LinkId, Refused, Ticket, WitnessQuestion, Work,
 };
 
 impl Driver {
@@ -40,11 +40,7 @@ impl Driver {
             Action::Answer { ticket, answer } => self.answer(ticket, answer),
             Action::AnswerEnrol { ask, verdict } => self.answer_enrol(ask, verdict),
             Action::AskMayTakeOver { question } => self.ask_may_take_over(question),
-            Action::AskWitness { ask, question: _ } => {
-                let reason = "no witness".to_owned();
-                let answer = WitnessAnswer::Unknown { reason };
-                self.backlog.push_back(Event::WitnessAnswered { ask, answer });
-            }
+            Action::AskWitness { ask, question } => self.ask_witness(ask, question),
             Action::SetTimer { at } => self.alarms.set(Alarm::Engine, at),
             Action::Notify(notice) => {
                 let peer = self.engine.facts().peer.as_ref().map(|peer| peer.address.clone());
@@ -145,13 +141,13 @@ impl Driver {
     }
 
     /// A change set is acknowledged only under a cover that lasts at this very moment: the process may have been stopped
-    /// since the engine decided.
+    /// since the engine decided, or what came after in the same turn may have ended the mastership.
     fn answer(&mut self, ticket: Ticket, answer: Answer) {
         let Some(caller) = self.callers.remove(&ticket) else { return };
         let cover = self.engine.cover();
-        let stalled = cover.serving && self.tools.environment.clock.now() > cover.until;
+        let covered = cover.serving && self.tools.environment.clock.now() <= cover.until;
         let answer = match answer {
-            Answer::Committed { revision, .. } if stalled => Answer::Refused(Refused::InDoubt { revision }),
+            Answer::Committed { revision, .. } if !covered => Answer::Refused(Refused::InDoubt { revision }),
             answer => answer,
         };
         // An error means that the caller's future was dropped; what it asked for stands.
@@ -175,6 +171,15 @@ impl Driver {
             let answer = host.may_take_over().await;
             let (allowed, reason) = (answer.is_ok(), answer.err().unwrap_or_default());
             drop(inputs.send(Input::Engine(Event::HostAnswered { question, allowed, reason })).await);
+        });
+    }
+
+    /// Given up with the driver; whatever the back end still does is nobody's.
+    fn ask_witness(&self, ask: u64, question: WitnessQuestion) {
+        let (vote, inputs) = (self.tools.vote.clone(), self.tools.links.inputs.clone());
+        self.spawn(async move {
+            let answer = vote.ask(question).await;
+            drop(inputs.send(Input::Engine(Event::WitnessAnswered { ask, answer })).await);
         });
     }
 }

@@ -221,6 +221,12 @@ pub enum Refused {
         /// What the system says.
         reason: String,
     },
+    /// The disk failed, and again when what had been written was to be undone: it is not in force, and a node that
+    /// starts before the disk has worked again may find it.
+    FactInDoubt {
+        /// What the system says.
+        reason: String,
+    },
     /// The node is stopping.
     Stopped,
     /// High availability is not enabled on this node.

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Action, Answer, BatchId, DiskFailure, Engine, Facts, Moment, Now, Receipt, RecordsReceipt, Refused, Work};
+use super::{Action, BatchId, DiskFailure, Engine, Facts, Moment, Mutant, Now, Receipt, RecordsReceipt, Refused, Work};
 use crate::model::{Epoch, Position, Revision};
 use crate::protocol::failover::{Standing, Turn};
 
@@ -32,9 +32,16 @@ pub(super) struct Batches {
 /// What a batch is for.
 #[derive(Clone, Debug)]
 pub(super) enum Purpose {
-    Facts { then: Vec<Action> },
+    Facts {
+        then: Vec<Action>,
+        promised_ms: u64,
+    },
+    /// The term that is to be tried at the witness.
+    Noted,
     Yielded,
-    Commits { tickets: Vec<super::Ticket> },
+    Commits {
+        tickets: Vec<super::Ticket>,
+    },
     Era,
     Sink,
     Quarantine,
@@ -102,7 +109,8 @@ impl Engine {
             return;
         }
         if let Some(epoch) = self.batches.era.take() {
-            let takeover = self.standing == Standing::Promoting && self.reason == "takeover";
+            let won = self.won_epoch().is_some();
+            let takeover = self.standing == Standing::Promoting && self.reason == "takeover" && !won;
             if takeover && !self.may_still_take_over(now) {
                 return self.era_failed(now);
             }
@@ -122,8 +130,9 @@ impl Engine {
             self.batches.urgent = false;
             self.batches.lazy = None;
             let then = std::mem::take(&mut self.batches.then);
-            let facts = Box::new(self.facts_now());
-            return self.start_batch(Work::Facts(facts), Purpose::Facts { then });
+            let facts = Box::new(self.facts_with_words());
+            let promised_ms = facts.promised_ms;
+            return self.start_batch(Work::Facts(facts), Purpose::Facts { then, promised_ms });
         }
         if self.standing == Standing::Serving
             && let Some(tickets) = self.commits.next_group()
@@ -136,6 +145,10 @@ impl Engine {
     fn start_batch(&mut self, work: Work, purpose: Purpose) {
         self.batches.last += 1;
         let batch = BatchId(self.batches.last);
+        if let (Purpose::Commits { tickets }, true) = (&purpose, self.makes(Mutant::ShowsBeforeDurable)) {
+            let seq = self.head.revision.seq + tickets.len() as u64;
+            self.out.push(Action::Publish { upto: Revision::new(self.head.revision.epoch, seq) });
+        }
         self.batches.in_flight = Some((batch, purpose));
         self.out.push(Action::Persist { batch, work });
     }
@@ -157,11 +170,21 @@ impl Engine {
 
     fn receipt(&mut self, now: Now, purpose: Purpose, receipt: Receipt) {
         match (purpose, receipt) {
-            (Purpose::Facts { then }, _) => {
+            (Purpose::Facts { then, promised_ms }, _) => {
                 self.batches.retry_at = None;
+                self.facts_stored(promised_ms);
+                self.words_durable(now);
+                self.words_undone();
                 self.out.extend(then);
             }
-            (Purpose::Yielded, _) => self.yielded(now),
+            (Purpose::Noted, _) => {
+                self.words_undone();
+                self.claim_noted();
+            }
+            (Purpose::Yielded, _) => {
+                self.words_undone();
+                self.yielded(now);
+            }
             (Purpose::Commits { tickets }, Receipt::Commits { verdicts, head, log_floor }) => {
                 self.moved(head, log_floor);
                 self.commits_done(now, &tickets, verdicts);
@@ -169,6 +192,7 @@ impl Engine {
             (Purpose::Era, Receipt::Era { head, log_floor }) => {
                 self.moved(head, log_floor);
                 self.disk_works(now);
+                self.words_undone();
                 self.era_durable(now);
             }
             (Purpose::Quarantine, Receipt::Quarantined { from, to, change_sets }) => {
@@ -211,35 +235,34 @@ impl Engine {
     /// A batch failed: what it was for is told, and a store that cannot be trusted is opened again.
     fn batch_failed(&mut self, now: Now, purpose: Purpose, failure: &DiskFailure) {
         self.disk_trouble(now, failure);
+        self.words_in_doubt();
         let retry_at = Moment(now.at.0 + RETRY_US);
         match purpose {
-            Purpose::Facts { then } => {
-                // Whoever waits for the facts to be durable is refused; the facts themselves are tried again.
-                let refused = |action| match action {
-                    Action::Answer { ticket, .. } => {
-                        let reason = failure.reason.clone();
-                        let why = if failure.full { Refused::DiskFull } else { Refused::Disk { reason } };
-                        Action::Answer { ticket, answer: Answer::Refused(why) }
-                    }
-                    Action::AnswerEnrol { ask, .. } => {
-                        Action::AnswerEnrol { ask, verdict: super::EnrolVerdict::Refused { kind: "disk" } }
-                    }
-                    other => other,
-                };
-                self.out.extend(then.into_iter().map(refused));
+            Purpose::Facts { then, .. } => {
+                self.words_failed(failure);
+                // What follows from the facts follows when they are durable: they are tried again.
+                self.batches.then.splice(0..0, then);
                 self.batches.urgent = true;
                 self.batches.retry_at = Some(retry_at);
             }
             Purpose::Commits { tickets } => self.commits_failed(&tickets, failure),
+            Purpose::Noted => {
+                self.claim_lost(now, Refused::Disk { reason: failure.reason.clone() });
+                self.retry_at = retry_at;
+            }
             Purpose::Era => {
                 self.retry_at = retry_at;
                 self.era_failed(now);
             }
             // Without the quarantine there is no yielding: it is tried again, and meanwhile nothing is served.
-            Purpose::Yielded | Purpose::Quarantine | Purpose::Reopen => self.retry_at = retry_at,
+            Purpose::Yielded | Purpose::Reopen => self.retry_at = retry_at,
+            Purpose::Quarantine => {
+                self.retry_at = retry_at;
+                self.quarantine_failed(now, failure);
+            }
             Purpose::Sink => self.sink_failed(now, failure),
         }
-        if !failure.full {
+        if !failure.full && !self.makes(Mutant::AppendsAfterFailedSync) {
             self.turn(now, Turn::StoreFailed, "disk_trouble");
         }
     }
@@ -275,6 +298,7 @@ impl Engine {
     pub(super) fn drop_waiting_work(&mut self) {
         self.batches.waiting.clear();
         self.batches.era = None;
+        self.refuse_words(&Refused::Disk { reason: "the store is closed after a failure".to_owned() });
     }
 }
 

@@ -1,10 +1,9 @@
 //! Operators, and nodes that ask to enrol.
 
 use super::{Action, Answer, Command, Engine, EnrolVerdict, Now, Peer, Refused, Ticket, TokenFacts};
-use crate::model::Revision;
 use crate::model::limits::TOKENS_MAX;
 use crate::protocol::alerts::{AlertKind, Trouble};
-use crate::protocol::engine::{AlertChange, Notice};
+use crate::protocol::engine::said::{By, Word};
 use crate::protocol::failover::Standing;
 use crate::protocol::wire::{Bye, RefusalKind, Role};
 
@@ -19,8 +18,8 @@ impl Engine {
             return self.refuse(ticket, Refused::Disk { reason: "the store is closed after a failure".to_owned() });
         }
         match command {
-            Command::Enable => self.enable(ticket, true),
-            Command::Disable => self.enable(ticket, false),
+            Command::Enable => self.say(By::Operator(ticket), Word::Enabled(true)),
+            Command::Disable => self.say(By::Operator(ticket), Word::Enabled(false)),
             Command::Token(token) => self.token(now, ticket, token),
             Command::Disconnect => self.hold(now, ticket, true),
             Command::Reconnect => self.hold(now, ticket, false),
@@ -28,35 +27,20 @@ impl Engine {
             Command::Reset => self.reset(ticket),
             Command::Acknowledge { alert } => self.acknowledge(ticket, alert),
             Command::TakeOver { accept_loss } => self.take_over(now, ticket, accept_loss),
-            Command::Replicate(_) => self.refuse(ticket, Refused::NotSupported),
+            Command::Replicate(mode) => self.replicate(now, ticket, mode),
             Command::Shutdown => self.stopping = Some(ticket),
         }
     }
 
-    /// Changes a fact and answers once it is durable.
-    fn done_when_durable(&mut self, ticket: Ticket) {
-        self.facts_changed([Action::Answer { ticket, answer: Answer::Done }]);
-    }
-
-    fn enable(&mut self, ticket: Ticket, enabled: bool) {
-        self.facts.enabled = enabled;
-        if !enabled {
-            self.facts.tokens.clear();
-        }
-        self.done_when_durable(ticket);
-    }
-
     fn token(&mut self, now: Now, ticket: Ticket, token: TokenFacts) {
         self.facts.tokens.retain(|token| token.expires_ms > now.wall_ms);
+        let (facts, _) = self.expected();
         let refused = match () {
-            () if self.facts.role == Role::Shadow => self.not_master(),
-            () if !self.facts.enabled => Refused::Disabled,
-            () if self.facts.peer.is_some() => Refused::ShadowEnrolled,
-            () if self.facts.tokens.len() >= TOKENS_MAX => Refused::TooManyTokens,
-            () => {
-                self.facts.tokens.push(token);
-                return self.done_when_durable(ticket);
-            }
+            () if facts.role == Role::Shadow => self.not_master(),
+            () if !facts.enabled => Refused::Disabled,
+            () if facts.peer.is_some() => Refused::ShadowEnrolled,
+            () if facts.tokens.len() >= TOKENS_MAX => Refused::TooManyTokens,
+            () => return self.say(By::Operator(ticket), Word::Token(token)),
         };
         self.refuse(ticket, refused);
     }
@@ -97,23 +81,16 @@ impl Engine {
         if matches!(self.standing, Standing::AskingHost | Standing::Promoting | Standing::Yielding) {
             return self.refuse(ticket, Refused::PeerConnected);
         }
-        self.facts.peer = None;
-        self.facts.tokens.clear();
-        self.facts.detached = self.facts.role == Role::Shadow;
-        for alert in self.book.forget() {
-            self.out.push(Action::Notify(Notice::Alert { change: AlertChange::Cleared, alert }));
-        }
-        self.links.forget_peer();
-        self.troubles_of_new_peer();
-        self.done_when_durable(ticket);
+        self.say(By::Operator(ticket), Word::Forgotten);
     }
 
     fn acknowledge(&mut self, ticket: Ticket, alert: u64) {
-        let Some((change, alert)) = self.book.acknowledge(alert) else {
+        let (_, book) = self.expected();
+        let Some(count) = book.alerts().iter().find(|standing| standing.id == alert).map(|standing| standing.count)
+        else {
             return self.refuse(ticket, Refused::UnknownAlert);
         };
-        self.out.push(Action::Notify(Notice::Alert { change, alert }));
-        self.done_when_durable(ticket);
+        self.say(By::Operator(ticket), Word::Seen { alert, count });
     }
 
     /// A node asks to enrol. It has shown its key in the handshake, and a token or none.
@@ -143,36 +120,27 @@ impl Engine {
     }
 
     /// The node that was accepted has stored the pairing.
-    pub(super) fn enrol_confirmed(&mut self, now: Now, ask: u64) {
-        let verdict = match self.enrolling.take() {
-            Some((asked, peer, token)) if asked == ask => self.store_peer(now, peer, token),
+    pub(super) fn enrol_confirmed(&mut self, ask: u64) {
+        let (peer, token) = match self.enrolling.take() {
+            Some((asked, peer, token)) if asked == ask => (peer, token),
             other => {
                 self.enrolling = other;
-                false
+                return self.refuse_enrolment(ask);
             }
         };
-        let answer = |verdict| Action::AnswerEnrol { ask, verdict };
-        if verdict {
-            self.facts_changed([answer(EnrolVerdict::Stored)]);
-        } else {
-            self.out.push(answer(EnrolVerdict::Refused { kind: "shadow_enrolled" }));
+        // Another enrolment may have come first, with the same token or another one.
+        let (facts, _) = self.expected();
+        let welcome = match (&facts.peer, &token) {
+            (Some(enrolled), _) => enrolled.node == peer.node,
+            (None, token) => token.as_ref().is_some_and(|token| facts.tokens.contains(token)),
+        };
+        match welcome {
+            true => self.say(By::Guest(ask), Word::Enrolled { peer, token }),
+            false => self.refuse_enrolment(ask),
         }
     }
 
-    fn store_peer(&mut self, now: Now, peer: Peer, token: Option<TokenFacts>) -> bool {
-        if let Some(enrolled) = &self.facts.peer {
-            return enrolled.node == peer.node;
-        }
-        // Another enrolment with the same token may have come first.
-        let Some(token) = token else { return false };
-        let before = self.facts.tokens.len();
-        self.facts.tokens.retain(|alive| *alive != token);
-        if self.facts.tokens.len() == before {
-            return false;
-        }
-        self.facts.peer = Some(Peer { confirmed: Revision::NONE, ..peer });
-        self.troubles_of_new_peer();
-        self.links.new_peer(now.at);
-        true
+    fn refuse_enrolment(&mut self, ask: u64) {
+        self.out.push(Action::AnswerEnrol { ask, verdict: EnrolVerdict::Refused { kind: "shadow_enrolled" } });
     }
 }

@@ -1,24 +1,61 @@
-//! Callers that commit.
+//! Callers that commit, and what an acknowledgement waits for.
+//!
+//! Asynchronous: that the change set is durable here. Synchronous: that the shadow holds it too, or that it is settled that
+//! the shadow does not count: with a witness, only when the record says so (rules 12 to 15 of `FAILOVER.md`). "No output
+//! before the backup has the input" is VMware Fault Tolerance's rule (Scales 2010).
 
 use std::collections::VecDeque;
 
-use super::{Action, Answer, CommitRefusal, DiskFailure, Engine, Mutant, Now, Refused, Ticket};
+use super::{Action, Answer, CommitRefusal, DiskFailure, Engine, Moment, Mutant, Now, Refused, Replication, Ticket};
 use crate::model::Revision;
 use crate::model::limits::{COMMIT_QUEUE_BYTES_MAX, COMMIT_QUEUE_MAX, GROUP_BYTES_MAX, GROUP_CHANGE_SETS_MAX};
-use crate::protocol::failover::Standing;
+use crate::protocol::alerts::{AlertKind, Trouble};
+use crate::protocol::failover::{Standing, micros};
+use crate::protocol::replication::How;
 
-/// Change sets that wait for the log, and answers that wait for mastership to be confirmed.
-#[derive(Clone, Debug, Default)]
+/// Change sets that wait for the log, and answers that wait for the shadow or for mastership.
+#[derive(Clone, Debug)]
 pub(super) struct Commits {
     queue: VecDeque<(Ticket, usize)>,
     bytes: usize,
-    /// Durable, but this node was stopped meanwhile: acknowledged once it is known to be master still.
-    withheld: Vec<(Ticket, Revision)>,
+    /// Durable here, not acknowledged yet; in the order of their revisions.
+    waiting: VecDeque<Waiting>,
+    /// The newest revision that was acknowledged in this run.
+    acknowledged: Revision,
+    /// Synchronous: acknowledgements wait for the shadow. Ends when it was silent for too long, begins again when it has
+    /// everything.
+    waits: bool,
+    /// The shadow has had everything since this stint began, or since it was last given up.
+    joined: bool,
+    /// An operator wants acknowledgements not to wait any more, once that is settled.
+    to_asynchronous: Option<Ticket>,
+}
+
+/// One change set that waits to be acknowledged.
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    ticket: Ticket,
+    revision: Revision,
+    since: Moment,
+}
+
+impl Default for Commits {
+    fn default() -> Self {
+        Self {
+            queue: VecDeque::new(),
+            bytes: 0,
+            waiting: VecDeque::new(),
+            acknowledged: Revision::NONE,
+            waits: true,
+            joined: false,
+            to_asynchronous: None,
+        }
+    }
 }
 
 impl Commits {
     pub(super) fn is_empty(&self) -> bool {
-        self.queue.is_empty() && self.withheld.is_empty()
+        self.queue.is_empty() && self.waiting.is_empty()
     }
 
     /// The next group: all that waits, within the bounds of a group.
@@ -37,25 +74,61 @@ impl Commits {
         }
         (!group.is_empty()).then_some(group)
     }
+
+    /// Takes the oldest that waits for its acknowledgement, if it is one of these.
+    fn next_waiting(&mut self, fits: impl Fn(&Waiting) -> bool) -> Option<Waiting> {
+        if self.waiting.front().is_some_and(fits) { self.waiting.pop_front() } else { None }
+    }
+
+    /// Whether acknowledgements wait for the shadow, where replication is synchronous.
+    pub(super) fn waits(&self) -> bool {
+        self.waits
+    }
+
+    /// Whether the shadow has had everything.
+    pub(super) fn joined(&self) -> bool {
+        self.joined
+    }
+
+    /// Acknowledgements wait for the shadow no more.
+    pub(super) fn give_up(&mut self) {
+        (self.waits, self.joined) = (false, false);
+    }
+
+    /// A new era begins: what an earlier one settled does not count.
+    pub(super) fn begin_stint(&mut self) {
+        (self.waits, self.joined) = (true, false);
+    }
 }
 
 impl Engine {
-    /// A caller wants to commit. A node that was stopped lets it wait until its mastership is confirmed.
-    pub(super) fn commit(&mut self, ticket: Ticket, bytes: usize) {
+    /// A caller wants to commit. A node that was stopped, or lost its cover, lets it wait for a while.
+    pub(super) fn commit(&mut self, now: Now, ticket: Ticket, bytes: usize) {
         if self.stopping.is_some() {
             return self.refuse(ticket, Refused::Stopped);
         }
-        if !matches!(self.standing, Standing::Serving | Standing::Stalled) {
+        if !matches!(self.standing, Standing::Serving | Standing::Stalled) || self.waited_enough(now.at) {
             let refused = self.not_master();
             return self.refuse(ticket, refused);
         }
         let commits = &mut self.commits;
-        let full = commits.queue.len() >= COMMIT_QUEUE_MAX || commits.bytes + bytes > COMMIT_QUEUE_BYTES_MAX;
-        if full && !commits.queue.is_empty() {
+        let waiting = commits.queue.len() + commits.waiting.len();
+        let full = waiting >= COMMIT_QUEUE_MAX || commits.bytes + bytes > COMMIT_QUEUE_BYTES_MAX;
+        if full && waiting > 0 {
             return self.refuse(ticket, Refused::Overloaded);
         }
         commits.queue.push_back((ticket, bytes));
         commits.bytes += bytes;
+    }
+
+    /// Whether a master without a cover has let callers wait for as long as they do.
+    fn waited_enough(&self, at: Moment) -> bool {
+        self.uncovered_deadline().is_some_and(|deadline| deadline <= at)
+    }
+
+    fn uncovered_deadline(&self) -> Option<Moment> {
+        let stalled = self.standing == Standing::Stalled && self.is_bound();
+        stalled.then(|| Moment(self.since.0 + micros(self.options.sync_timeout)))
     }
 
     /// A group is durable.
@@ -65,21 +138,200 @@ impl Engine {
         tickets: &[Ticket],
         verdicts: Vec<(Ticket, Result<Revision, CommitRefusal>)>,
     ) {
-        let serving = self.standing == Standing::Serving;
         if verdicts.iter().any(|(_, verdict)| verdict.is_ok()) {
             self.disk_works(now);
         }
-        if serving {
-            self.publish_head();
-        }
+        let master = matches!(self.standing, Standing::Serving | Standing::Stalled);
         debug_assert_eq!(tickets.len(), verdicts.len());
+        let mut refused = Vec::new();
         for (ticket, verdict) in verdicts {
             match verdict {
-                Ok(revision) if serving => self.answer(ticket, Answer::Committed { revision, replicated: false }),
-                Ok(revision) if self.standing == Standing::Stalled => self.commits.withheld.push((ticket, revision)),
-                Ok(revision) => self.refuse(ticket, Refused::InDoubt { revision }),
-                Err(CommitRefusal::Guard(conflict)) => self.refuse(ticket, Refused::Guard(conflict)),
+                Ok(revision) if master => self.commits.waiting.push_back(Waiting { ticket, revision, since: now.at }),
+                Ok(revision) => refused.push((ticket, Refused::InDoubt { revision })),
+                Err(CommitRefusal::Guard(conflict)) => refused.push((ticket, Refused::Guard(conflict))),
             }
+        }
+        self.release(now);
+        for (ticket, why) in refused {
+            self.refuse(ticket, why);
+        }
+    }
+
+    /// What the shadow is known to hold durably, of this history.
+    fn confirmed(&self) -> Revision {
+        let confirmed = self.facts.peer.as_ref().map_or(Revision::NONE, |peer| peer.confirmed);
+        if self.history.contains(self.head.revision, confirmed) { confirmed } else { Revision::NONE }
+    }
+
+    /// Whether it is settled that the shadow does not count.
+    fn is_alone(&self) -> bool {
+        if self.facts.peer.is_none() {
+            return true;
+        }
+        match &self.witnessed {
+            // Nobody in sync is what the record says: there is nobody to wait for before the shadow has everything.
+            Some(witnessed) if !self.makes(Mutant::AloneBeforeRecord) => {
+                witnessed.alone && !(self.commits.waits && self.commits.joined)
+            }
+            _ => !self.commits.waits,
+        }
+    }
+
+    /// Up to where callers may be answered and readers may see.
+    fn releasable(&self) -> Revision {
+        match self.options.replication {
+            Replication::Asynchronous => self.head.revision,
+            Replication::Synchronous if self.is_alone() => self.head.revision,
+            Replication::Synchronous => self.confirmed(),
+        }
+    }
+
+    /// The revision for the record: what is acknowledged (asynchronous: confirmed), as far as this node knows.
+    pub(super) fn acknowledged_revision(&self) -> Revision {
+        let synchronous = self.options.replication == Replication::Synchronous;
+        match self.is_alone() && synchronous {
+            true => self.shown,
+            false if synchronous => self.commits.acknowledged.max(self.confirmed()),
+            false => self.confirmed(),
+        }
+    }
+
+    /// Acknowledges and shows what may be, if this node holds mastership now.
+    pub(super) fn release(&mut self, now: Now) {
+        if self.standing != Standing::Serving || !self.is_covered(now.at) && !self.makes(Mutant::AcknowledgesAfterLease)
+        {
+            return;
+        }
+        let (upto, confirmed) = (self.releasable(), self.confirmed());
+        if upto > self.shown {
+            self.publish(upto);
+        }
+        let synchronous = self.options.replication == Replication::Synchronous;
+        while let Some(Waiting { ticket, revision, .. }) = self.commits.next_waiting(|waiting| waiting.revision <= upto)
+        {
+            self.commits.acknowledged = self.commits.acknowledged.max(revision);
+            let replicated = synchronous && revision <= confirmed;
+            self.answer(ticket, Answer::Committed { revision, replicated });
+        }
+        self.finish_switch_to_asynchronous();
+    }
+
+    /// The shadow holds more: whether it holds everything.
+    pub(super) fn look_at_shadow(&mut self, now: Now) {
+        let synced = self.session.source.as_ref().is_some_and(|source| source.synced());
+        let master = matches!(self.standing, Standing::Serving | Standing::Stalled);
+        if !synced || !master {
+            return;
+        }
+        let all = self.confirmed() == self.head.revision || self.makes(Mutant::FlagsEarly);
+        match self.options.replication {
+            Replication::Asynchronous => self.commits.joined = true,
+            Replication::Synchronous if all && self.commits.to_asynchronous.is_none() => {
+                let back = !self.commits.waits;
+                (self.commits.waits, self.commits.joined) = (true, true);
+                if back {
+                    self.recovered(now, How::Incremental);
+                }
+            }
+            Replication::Synchronous => {}
+        }
+    }
+
+    /// What has waited for too long.
+    pub(super) fn advance_commits(&mut self, now: Now) {
+        self.look_at_shadow(now);
+        if self.waited_enough(now.at) {
+            self.commits.bytes = 0;
+            let refused = self.not_master();
+            for (ticket, _) in std::mem::take(&mut self.commits.queue) {
+                self.refuse(ticket, refused.clone());
+            }
+        }
+        let Some(oldest) = self.commits.waiting.front().map(|waiting| waiting.since) else { return };
+        let timeout_us = micros(self.options.sync_timeout);
+        let synchronous = self.options.replication == Replication::Synchronous;
+        if synchronous && self.commits.waits && now.at.0 >= oldest.0 + timeout_us {
+            self.give_up_waiting(now);
+        }
+        self.release(now);
+        // Neither the shadow nor the witness answers: nobody knows what becomes of it.
+        let doubt_us = timeout_us + 2 * micros(self.options.witness_timeout());
+        let doubtful = |waiting: &Waiting| now.at.0 >= waiting.since.0 + doubt_us;
+        while self.is_bound()
+            && let Some(Waiting { ticket, revision, .. }) = self.commits.next_waiting(doubtful)
+        {
+            self.refuse(ticket, Refused::InDoubt { revision });
+        }
+    }
+
+    fn give_up_waiting(&mut self, now: Now) {
+        self.commits.give_up();
+        if let Some(witnessed) = &mut self.witnessed {
+            witnessed.ask_soon();
+        }
+        let head = self.head.revision;
+        let message =
+            "the shadow did not confirm in time: change sets are acknowledged without it until it has everything";
+        let trouble = Trouble::new(AlertKind::PushFailed, super::trouble::PEER, message);
+        self.raise(now, Trouble { revisions: Some((head, head)), ..trouble });
+    }
+
+    /// When something waits for too long.
+    pub(super) fn commits_deadlines(&self) -> [Option<Moment>; 3] {
+        let uncovered = self.uncovered_deadline().filter(|_| !self.commits.queue.is_empty());
+        let oldest = self.commits.waiting.front().map(|waiting| waiting.since);
+        let timeout_us = micros(self.options.sync_timeout);
+        let doubt_us = timeout_us + 2 * micros(self.options.witness_timeout());
+        let given_up = oldest.filter(|_| self.commits.waits).map(|since| Moment(since.0 + timeout_us));
+        let doubtful = oldest.filter(|_| self.is_bound()).map(|since| Moment(since.0 + doubt_us));
+        [uncovered, given_up, doubtful]
+    }
+
+    /// An operator changes whether commits wait for the shadow.
+    pub(super) fn replicate(&mut self, now: Now, ticket: Ticket, mode: Replication) {
+        if let Some(before) = self.commits.to_asynchronous.take() {
+            self.refuse(before, Refused::Overloaded);
+        }
+        match mode {
+            Replication::Synchronous => {
+                self.options.replication = mode;
+                self.commits.begin_stint();
+                self.look_at_shadow(now);
+                self.answer(ticket, Answer::Done);
+            }
+            Replication::Asynchronous => {
+                self.commits.to_asynchronous = Some(ticket);
+                let serves = matches!(self.standing, Standing::Serving | Standing::Stalled);
+                if serves && self.is_bound() && self.options.replication == Replication::Synchronous {
+                    // First the record says that nobody is in sync: rule 12.
+                    self.commits.give_up();
+                    if let Some(witnessed) = &mut self.witnessed {
+                        witnessed.ask_soon();
+                    }
+                }
+                self.finish_switch_to_asynchronous();
+            }
+        }
+    }
+
+    fn finish_switch_to_asynchronous(&mut self) {
+        let serves = matches!(self.standing, Standing::Serving | Standing::Stalled);
+        let synchronous = self.options.replication == Replication::Synchronous;
+        let proven = self.witnessed.as_ref().is_none_or(|witnessed| witnessed.alone);
+        if serves && synchronous && self.is_bound() && !proven {
+            return;
+        }
+        if let Some(ticket) = self.commits.to_asynchronous.take() {
+            self.options.replication = Replication::Asynchronous;
+            self.answer(ticket, Answer::Done);
+        }
+    }
+
+    /// A swap that a switch of modes waits for was not answered: the mode stays.
+    pub(super) fn switch_failed(&mut self) {
+        if let Some(ticket) = self.commits.to_asynchronous.take() {
+            self.commits.waits = true;
+            self.refuse(ticket, Refused::WitnessUnreachable);
         }
     }
 
@@ -96,14 +348,6 @@ impl Engine {
         }
     }
 
-    /// Mastership is confirmed: what waited for that is acknowledged.
-    pub(super) fn release_withheld(&mut self) {
-        self.publish_head();
-        for (ticket, revision) in std::mem::take(&mut self.commits.withheld) {
-            self.answer(ticket, Answer::Committed { revision, replicated: false });
-        }
-    }
-
     /// Mastership is lost: what has not reached the log is refused, what has is in doubt.
     pub(super) fn drop_commits(&mut self) {
         self.commits.bytes = 0;
@@ -111,7 +355,7 @@ impl Engine {
         for (ticket, _) in std::mem::take(&mut self.commits.queue) {
             self.refuse(ticket, refused.clone());
         }
-        for (ticket, revision) in std::mem::take(&mut self.commits.withheld) {
+        for Waiting { ticket, revision, .. } in std::mem::take(&mut self.commits.waiting) {
             self.refuse(ticket, Refused::InDoubt { revision });
         }
     }
@@ -126,12 +370,16 @@ impl Engine {
     /// Makes everything durable visible.
     pub(super) fn publish_head(&mut self) {
         if self.shown != self.head.revision {
-            self.shown = self.head.revision;
-            self.out.push(Action::Publish { upto: self.shown });
-            if self.facts.peer.is_none() {
-                // Nobody can turn out never to have had it: what would undo it need not be kept.
-                self.out.push(Action::Confirm { upto: self.shown });
-            }
+            self.publish(self.head.revision);
+        }
+    }
+
+    fn publish(&mut self, upto: Revision) {
+        self.shown = upto;
+        self.out.push(Action::Publish { upto });
+        if self.facts.peer.is_none() {
+            // Nobody can turn out never to have had it: what would undo it need not be kept.
+            self.out.push(Action::Confirm { upto });
         }
     }
 

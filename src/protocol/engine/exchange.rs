@@ -117,7 +117,7 @@ impl Engine {
             self.facts.complete = true;
             return self.ask_peer(now);
         }
-        self.shadow_recovered(now);
+        self.shadow_recovered();
         if !self.facts.complete {
             self.facts.complete = true;
             self.facts_changed([]);
@@ -141,5 +141,7 @@ impl Engine {
         if let Some(position) = self.session.confirmed() {
             self.links.peer_at(position);
         }
+        self.look_at_shadow(now);
+        self.release(now);
     }
 }

@@ -20,6 +20,8 @@ pub struct Facts {
     pub epoch: Epoch,
     /// The highest epoch it has tried at the witness; zero is none.
     pub tried: Epoch,
+    /// The highest epoch it has seen in the witness' record; zero is none.
+    pub witnessed: Epoch,
     /// The longest promise it ever gave, milliseconds.
     pub promised_ms: u64,
     /// Whether a shadow may be enrolled.
@@ -58,6 +60,7 @@ impl Facts {
             role: Role::Shadow,
             epoch: Epoch::NONE,
             tried: Epoch::NONE,
+            witnessed: Epoch::NONE,
             promised_ms: 0,
             enabled: false,
             complete: false,

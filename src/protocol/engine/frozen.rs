@@ -7,10 +7,12 @@ use super::{Facts, Peer, TokenFacts};
 use crate::model::limits::FACTS_BYTES_MAX;
 use crate::model::{Epoch, NodeId, PairId, Revision};
 use crate::protocol::alerts::{Alert, AlertKind, Severity};
-use crate::protocol::wire::{Role, WireError, open_durable, seal_durable};
+use crate::protocol::wire::{Role, WireError, durable_format, open_durable, seal_durable};
 
-/// The format that this build writes.
-const FORMAT: u16 = 1;
+/// The format that this build writes. 1 lacked what was seen at the witness.
+const FORMAT: u16 = 2;
+/// The oldest that it reads.
+const OLDEST: u16 = 1;
 const WHAT: &str = "the facts";
 
 /// The facts as bytes. Secret: they hold the secrets of join tokens.
@@ -18,7 +20,8 @@ const WHAT: &str = "the facts";
 /// # Errors
 /// [`WireError::Bound`] where they exceed [`FACTS_BYTES_MAX`]; what was written before stays right.
 pub fn encode_facts(facts: &Facts) -> Result<Vec<u8>, WireError> {
-    seal_durable::<FactsV1, FACTS_BYTES_MAX>(WHAT, FORMAT, &facts.into())
+    let all = FactsV2 { facts: facts.into(), witnessed: facts.witnessed.as_u64() };
+    seal_durable::<FactsV2, FACTS_BYTES_MAX>(WHAT, FORMAT, &all)
 }
 
 /// Reads what [`encode_facts`] wrote.
@@ -27,7 +30,18 @@ pub fn encode_facts(facts: &Facts) -> Result<Vec<u8>, WireError> {
 /// [`WireError::Newer`] where a newer program wrote them, [`WireError::Malformed`] and [`WireError::Bound`] where they
 /// are damaged.
 pub fn decode_facts(bytes: &[u8]) -> Result<Facts, WireError> {
-    open_durable::<FactsV1, FACTS_BYTES_MAX>(WHAT, FORMAT, bytes)?.try_into()
+    if durable_format(bytes) == Some(OLDEST) {
+        return open_durable::<FactsV1, FACTS_BYTES_MAX>(WHAT, OLDEST, bytes)?.try_into();
+    }
+    let all = open_durable::<FactsV2, FACTS_BYTES_MAX>(WHAT, FORMAT, bytes)?;
+    let facts = Facts::try_from(all.facts)?;
+    Ok(Facts { witnessed: Epoch::from_u64(all.witnessed), ..facts })
+}
+
+#[derive(Serialize, Deserialize)]
+struct FactsV2 {
+    facts: FactsV1,
+    witnessed: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -114,6 +128,7 @@ impl TryFrom<FactsV1> for Facts {
             role: role(facts.role)?,
             epoch: Epoch::from_u64(facts.epoch),
             tried: Epoch::from_u64(facts.tried),
+            witnessed: Epoch::NONE,
             promised_ms: facts.promised_ms,
             enabled: facts.enabled,
             complete: facts.complete,

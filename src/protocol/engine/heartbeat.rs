@@ -56,7 +56,7 @@ impl Engine {
 
     fn beat(&mut self, now: Now) {
         let (role, serving, epoch) = (self.facts.role, self.standing == Standing::Serving, self.epoch());
-        let (position, asks, heartbeat_us) = (self.head, self.standing == Standing::Stalled, self.timing.heartbeat_us);
+        let (position, asks, heartbeat_us) = (self.head, self.asks(), self.timing.heartbeat_us);
         let active = self.links.active;
         let Some(conn) = self.links.conns.iter_mut().find(|conn| Some(conn.id) == active && conn.greeted) else {
             return;
@@ -75,6 +75,13 @@ impl Engine {
         self.out.push(Action::Send { link: conn.id, message: Message::Heartbeat(beat) });
     }
 
+    /// Whether the peer's answer is to let this node serve: then it is asked for as a promise.
+    fn asks(&self) -> bool {
+        let free = self.witnessed.as_ref().is_some_and(|witnessed| witnessed.deposed.is_none());
+        let starting = matches!(self.standing, Standing::Inquiring | Standing::TakingTail | Standing::Opening);
+        self.standing == Standing::Stalled || (starting && free)
+    }
+
     /// A master that was stopped, or started, asks its peer at once; only the answer to this question counts.
     pub(super) fn ask_peer(&mut self, now: Now) {
         let active = self.links.active;
@@ -89,12 +96,18 @@ impl Engine {
             return self.protest(now, link, "an epoch that no history leads to");
         }
         self.links.highest_seen = self.links.highest_seen.max(beat.epoch);
+        self.links.peer_serves = beat.serving;
+        if self.won_epoch().is_some() && !self.makes(Mutant::AnswersBeforeEpoch) {
+            // Won and not yet stored: whatever it said now would be said by nobody (rule 9).
+            return;
+        }
+        let promise = self.give_promise(now, &beat);
         let ack = HeartbeatAck {
             nonce: beat.nonce,
             role: self.facts.role,
             epoch: self.epoch(),
             position: self.head,
-            promise: Duration::ZERO,
+            promise,
         };
         self.out.push(Action::Send { link, message: Message::HeartbeatAck(ack) });
         self.check_skew(now, beat.wall_ms);
@@ -119,9 +132,12 @@ impl Engine {
             None => took_us,
         });
         self.peer_position(now, link, ack.position);
+        self.promised_by_peer(now, sent, &ack);
         if asked && ack.role == Role::Shadow {
             self.session.peer_answered();
-            self.turn(now, Turn::Confirmed, "confirmed");
+            if !self.is_bound() {
+                self.turn(now, Turn::Confirmed, "confirmed");
+            }
         }
         self.check_roles(now, link, ack.role);
     }

@@ -19,6 +19,10 @@ pub(super) struct Links {
     pub(super) dial_at: Moment,
     /// When the last dial began.
     pub(super) dialled_at: Moment,
+    /// When this run began, or went on after a stop: silence of a peer that was never heard counts from here.
+    began: Moment,
+    /// When one failed last.
+    failed_at: Option<Moment>,
     /// The peer was met as a master that outranks this one.
     outranked: bool,
     pub(super) backoff: Backoff,
@@ -36,6 +40,8 @@ pub(super) struct Links {
     /// Last frame of the peer, since the start.
     last_heard: Option<Moment>,
     peer_position: Option<Position>,
+    /// By its last word, the peer holds mastership.
+    pub(super) peer_serves: bool,
     pub(super) highest_seen: Epoch,
     pub(super) round_trip_us: Option<u64>,
 }
@@ -76,6 +82,8 @@ impl Links {
             dialling: false,
             dial_at: at,
             dialled_at: at,
+            began: at,
+            failed_at: None,
             outranked: false,
             backoff: Backoff::default(),
             hello_no: 0,
@@ -87,6 +95,7 @@ impl Links {
             down_reason: String::new(),
             last_heard: None,
             peer_position: None,
+            peer_serves: false,
             highest_seen: Epoch::NONE,
             round_trip_us: None,
         }
@@ -103,6 +112,11 @@ impl Links {
 
     pub(super) fn is_held(&self) -> bool {
         self.held || self.held_by_peer
+    }
+
+    /// Whether a dial failed since then.
+    pub(super) fn failed_since(&self, at: Moment) -> bool {
+        self.failed_at.is_some_and(|failed| failed >= at)
     }
 
     /// Whether the peer was last met as a master that outranks this one.
@@ -162,9 +176,15 @@ impl Links {
         self.last_heard.map(|heard| at.0.saturating_sub(heard.0))
     }
 
+    /// Since when the peer is silent: when it was heard last, or when this run began.
+    pub(super) fn silent_since(&self) -> Moment {
+        self.last_heard.unwrap_or(self.began)
+    }
+
     /// This node was stopped: what it did not hear meanwhile says nothing of the peer.
     pub(super) fn forgive(&mut self, at: Moment) {
         self.last_heard = self.last_heard.map(|_| at);
+        self.began = at;
         self.down_since = self.down_since.max(Moment(0));
         self.conns.iter_mut().for_each(|conn| conn.heard = at);
     }
@@ -212,7 +232,8 @@ impl Engine {
         if dialled {
             self.links.dialling = false;
         }
-        if self.facts.peer.is_none() || self.stopping.is_some() || self.standing == Standing::Broken {
+        let alone = self.facts.peer.is_none() || self.words.forget();
+        if alone || self.stopping.is_some() || self.standing == Standing::Broken {
             self.out.push(Action::Close { link });
             return;
         }
@@ -305,6 +326,7 @@ impl Engine {
 
     pub(super) fn dial_failed(&mut self, now: Now, how: DialTrouble, reason: String) {
         self.links.dialling = false;
+        self.links.failed_at = Some(now.at);
         let slow = how != DialTrouble::Unreachable;
         self.links.dial_at = self.links.backoff.next(now.at, self.timing.heartbeat_us, slow, now.random);
         if how == DialTrouble::WrongKey {
@@ -326,7 +348,7 @@ impl Engine {
         if self.standing == Standing::Stalled && self.links.dialled_at < self.since {
             // Dialled before this node stood still: it says nothing of the time since.
             self.links.dial_at = now.at;
-        } else {
+        } else if !self.is_bound() {
             self.turn(now, Turn::Confirmed, "peer_unreachable");
         }
     }
@@ -490,6 +512,7 @@ impl Engine {
     /// Greeted under these names; for who is who.
     pub(super) fn greeted(&mut self, link: LinkId, hello: Box<Hello>) {
         self.links.highest_seen = self.links.highest_seen.max(hello.epoch);
+        self.links.peer_serves = hello.serving;
         if let Some(conn) = self.links.conn(link) {
             conn.hello = Some(hello);
         }

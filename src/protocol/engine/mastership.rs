@@ -24,25 +24,49 @@ impl Engine {
         self.since = now.at;
         self.reason = reason;
         match next {
-            Standing::Opening => self.persist_era(self.epoch_after_restart(now)),
-            Standing::Promoting => {
-                self.remember_takeover(now);
-                self.persist_era(self.epoch().max(self.links.highest_seen()).promoted(now.random));
+            Standing::Opening => {
+                self.begin_stint();
+                self.persist_era(self.epoch_after_restart(now));
+                if self.makes(Mutant::ServesBeforeEra) {
+                    self.turn(now, Turn::EraDurable, reason);
+                }
             }
-            Standing::Serving if before == Standing::Stalled => self.release_withheld(),
+            Standing::Promoting => {
+                self.begin_stint();
+                self.remember_takeover(now);
+                let next = self.epoch().max(self.links.highest_seen()).promoted(now.random);
+                self.persist_era(self.won_epoch().unwrap_or(next));
+            }
+            Standing::Serving if before == Standing::Stalled => self.release(now),
             Standing::Serving => self.publish_head(),
             Standing::AskingHost => {
                 self.question += 1;
                 self.out.push(Action::AskMayTakeOver { question: self.question });
             }
-            Standing::Stalled => self.ask_peer(now),
+            Standing::Stalled => {
+                self.ask_peer(now);
+                self.ask_witness_soon();
+                if before != Standing::Serving {
+                    // What is durable here shows, whether or not this node may write: its readers saw it before the restart.
+                    self.publish_head();
+                }
+            }
             Standing::Yielding => self.drop_commits(),
             Standing::Broken => {
                 self.drop_commits();
                 self.close_all_links(now, None, "the store failed");
                 self.drop_waiting_work();
             }
-            Standing::Inquiring | Standing::Following | Standing::TakingTail => {}
+            Standing::Inquiring if matches!(before, Standing::Serving | Standing::Stalled) => {
+                self.drop_commits();
+                self.close_all_links(now, None, "this node is not the master that the witness names");
+            }
+            Standing::Following => self.end_claim(),
+            Standing::Inquiring => {
+                self.end_claim();
+                self.begin_inquiry(now);
+            }
+            Standing::TakingTail | Standing::Claiming => {}
         }
         self.keep_promises(next);
     }
@@ -51,7 +75,9 @@ impl Engine {
     fn keep_promises(&mut self, standing: Standing) {
         let answer = match standing {
             Standing::Serving => Answer::Done,
-            Standing::Opening | Standing::Promoting | Standing::AskingHost | Standing::Stalled => return,
+            Standing::Opening | Standing::Promoting | Standing::AskingHost | Standing::Stalled | Standing::Claiming => {
+                return;
+            }
             _ => Answer::Refused(Refused::Disk { reason: "the new era could not be stored".to_owned() }),
         };
         for ticket in std::mem::take(&mut self.promised) {
@@ -68,11 +94,19 @@ impl Engine {
             // It was met while an era was being made durable, which is over now.
             self.turn(now, Turn::Outranked, "yielded");
         }
+        if self.witnessed.as_ref().is_some_and(|witnessed| witnessed.deposed.is_some()) {
+            // It was found out while an era was being made durable.
+            self.turn(now, Turn::Deposed, "deposed");
+        }
         match self.standing {
             Standing::Broken => self.advance_reopen(now),
             Standing::Inquiring if now.at >= self.retry_at => self.advance_inquiry(now),
-            Standing::TakingTail => self.advance_answer(now),
+            Standing::TakingTail => {
+                self.advance_answer(now);
+                self.advance_wish(now);
+            }
             Standing::Yielding => self.advance_yield(now),
+            Standing::Stalled if self.is_bound() => self.advance_uncovered(now),
             Standing::Stalled if self.nobody_answers(now) => self.turn(now, Turn::Confirmed, "peer_unreachable"),
             Standing::Following => self.advance_watch(now),
             _ => {}
@@ -83,6 +117,9 @@ impl Engine {
         self.advance_answer(now);
         if self.standing != Standing::Inquiring || !self.facts.complete {
             return;
+        }
+        if self.witnessed.is_some() {
+            return self.advance_witnessed_inquiry(now);
         }
         let Some(peer) = &self.facts.peer else {
             let first = self.history.eras().is_empty();
@@ -104,8 +141,79 @@ impl Engine {
     fn advance_answer(&mut self, now: Now) {
         let answer = self.session.answer_of_peer();
         // A damaged copy does not become the configuration by itself, not even where nobody has a better one.
-        if let Some(turn) = answer.filter(|turn| self.facts.complete || *turn != Turn::PeerFollows) {
+        let allowed = |turn: Turn| turn != Turn::PeerFollows || (self.facts.complete && self.answer_counts(now.at));
+        if let Some(turn) = answer.filter(|turn| allowed(*turn)) {
             self.turn(now, turn, "peer_answered");
+        }
+    }
+
+    /// Whether the peer's answer lets a master serve: with a witness, only one that is a promise (rule 19), and only where the
+    /// register, if it was to be read, has nothing against it.
+    fn answer_counts(&self, at: Moment) -> bool {
+        let Some(witnessed) = &self.witnessed else { return true };
+        witnessed.deposed.is_none() && witnessed.consulted && self.is_promised(at)
+    }
+
+    /// With a witness: its record decides, and so does the peer's promise. Which of the two comes first does not matter, but
+    /// both are asked (rule 19).
+    fn advance_witnessed_inquiry(&mut self, now: Now) {
+        self.register_changed(now);
+        self.advance_wish(now);
+        let Some(witnessed) = self.witnessed.as_ref().filter(|_| self.standing == Standing::Inquiring) else { return };
+        if witnessed.deposed.is_some() || !witnessed.consulted {
+            return;
+        }
+        let first = self.history.eras().is_empty();
+        if self.facts.peer.is_none() {
+            return self.turn(now, Turn::NoPeer, if first { "first_start" } else { "no_peer" });
+        }
+        let delay_us = self.timing.delay_us;
+        let patient = now.at.0 < self.since.0 + delay_us && !self.links.failed_since(self.since);
+        let asking = self.links.active().is_some() && now.at.0 < self.since.0 + 2 * delay_us;
+        let remembered = witnessed.register.record().is_some_and(|record| !self.is_behind_epoch(record));
+        let own = witnessed.register.names(self.facts.node) && self.register_flaw().is_none() && remembered;
+        let refused = self.links.refusal().is_some_and(|refusal| refusal.alive);
+        if own && !witnessed.register.is_stale() && !asking && (!patient || refused) {
+            self.turn(now, Turn::WitnessVouches, "witness");
+        }
+    }
+
+    /// Begins to ask whether this node still is the master: the witness is asked anew as well.
+    pub(super) fn begin_inquiry(&mut self, now: Now) {
+        if let Some(witnessed) = &mut self.witnessed {
+            witnessed.consulted = false;
+        }
+        self.drop_covers(now);
+    }
+
+    fn ask_witness_soon(&mut self) {
+        if let Some(witnessed) = &mut self.witnessed {
+            witnessed.ask_soon();
+        }
+    }
+
+    fn begin_stint(&mut self) {
+        self.commits.begin_stint();
+        let skips = self.makes(Mutant::NewMasterDoesNotWait);
+        if let Some(witnessed) = &mut self.witnessed {
+            witnessed.stint += 1;
+            witnessed.alone = skips;
+        }
+        if skips {
+            self.commits.give_up();
+        }
+    }
+
+    fn end_claim(&mut self) {
+        if let Some(witnessed) = &mut self.witnessed {
+            witnessed.claim = None;
+        }
+    }
+
+    /// A master without a cover serves again as soon as it has one.
+    fn advance_uncovered(&mut self, now: Now) {
+        if self.covered_until().is_some() && self.is_covered(now.at) {
+            self.turn(now, Turn::Confirmed, "confirmed");
         }
     }
 
@@ -121,7 +229,9 @@ impl Engine {
     }
 
     fn advance_watch(&mut self, now: Now) {
-        let ready = now.at >= self.retry_at && self.batches.is_idle();
+        self.advance_named(now);
+        self.advance_wish(now);
+        let ready = now.at >= self.retry_at && self.batches.is_idle() && self.standing == Standing::Following;
         if ready && self.may_still_take_over(now) {
             self.turn(now, Turn::Silence, "takeover");
         }
@@ -131,6 +241,7 @@ impl Engine {
     pub(super) fn standing_deadline(&self) -> Option<Moment> {
         match self.standing {
             Standing::Broken | Standing::Yielding => Some(self.retry_at),
+            Standing::Stalled if self.is_bound() => None,
             Standing::Stalled => Some(self.stall_deadline()),
             Standing::Inquiring => {
                 let peer_us = self.facts.peer.as_ref().map_or(0, |peer| peer.takeover_delay_ms.saturating_mul(1_000));
@@ -138,7 +249,7 @@ impl Engine {
                 Some(silent.max(self.retry_at))
             }
             Standing::Following => {
-                let heard = self.links.last_heard()?;
+                let heard = self.links.silent_since();
                 Some(Moment(heard.0 + self.timing.delay_us).max(self.retry_at))
             }
             _ => None,
@@ -146,14 +257,16 @@ impl Engine {
     }
 
     /// What speaks for and against a takeover by this node itself.
-    pub(super) fn candidate(&self, wall_ms: u64) -> Candidate {
+    pub(super) fn candidate(&self, at: Moment, wall_ms: u64) -> Candidate {
+        // The witness vouches for a shadow that has not heard its master since it started.
+        let vouched = self.witnessed.is_some() && self.register_word(at).is_none();
         Candidate {
             shadow: !self.standing.is_master() && self.standing != Standing::Yielding,
-            enrolled: self.facts.peer.is_some() && !self.facts.detached,
+            enrolled: self.facts.peer.is_some() && !self.facts.detached && !self.words.forget(),
             manual: self.options.failover == Failover::Manual,
             complete: self.facts.complete || self.makes(Mutant::IncompleteTakesOver),
             syncing: self.session.lacks(),
-            contact: self.links.last_heard().is_some(),
+            contact: self.links.last_heard().is_some() || vouched,
             held: self.links.is_held(),
             hold_down: held_down(&self.facts.takeovers_ms, self.options.hold_down, wall_ms),
             broken: self.standing == Standing::Broken,
@@ -161,6 +274,7 @@ impl Engine {
                 .links
                 .refusal()
                 .is_some_and(|refusal| refusal.alive && refusal.kind != Some(RefusalKind::Protest)),
+            witness: self.register_word(at),
         }
     }
 
@@ -175,15 +289,24 @@ impl Engine {
         if self.standing == Standing::Inquiring {
             self.since = now.at;
         }
+        if self.is_bound() && matches!(self.standing, Standing::Serving | Standing::Stalled) {
+            self.drop_covers(now);
+        }
         if self.facts.peer.is_some() {
             self.turn(now, Turn::Late, "stalled");
         }
     }
 
     fn epoch_after_restart(&self, now: Now) -> Epoch {
-        let untouched = self.history.eras().is_empty() && !self.damaged;
+        let untouched = self.history.eras().is_empty() && self.damage.is_none();
         let first = untouched && self.facts.epoch == Epoch::FIRST;
-        if first { Epoch::FIRST } else { self.epoch().max(self.links.highest_seen()).restarted(now.random) }
+        if first {
+            return Epoch::FIRST;
+        }
+        let recorded = self.witnessed.as_ref().and_then(|witnessed| witnessed.register.record());
+        let recorded = recorded.map_or(Epoch::NONE, |record| record.epoch);
+        let step = if self.makes(Mutant::ReusesIncarnation) { 0 } else { now.random };
+        self.epoch().max(self.links.highest_seen()).max(recorded).restarted(step)
     }
 
     /// A new era, facts first: a crash in between leaves a master that asks before it serves.
@@ -220,7 +343,9 @@ impl Engine {
             // The link, if one is up, was agreed upon in other roles.
             self.close_all_links(now, None, "this node became master");
         }
-        self.turn(now, Turn::EraDurable, reason);
+        let covered = self.is_covered(now.at);
+        self.turn(now, if covered { Turn::EraDurable } else { Turn::EraDurableUncovered }, reason);
+        self.end_claim();
     }
 
     pub(super) fn era_failed(&mut self, now: Now) {
@@ -237,15 +362,24 @@ impl Engine {
         self.turn(now, Turn::EraFailed, "disk_trouble");
     }
 
+    /// Whether the peer has been silent for the takeover delay.
+    pub(super) fn is_silent(&self, at: Moment) -> bool {
+        at.0.saturating_sub(self.links.silent_since().0) >= self.timing.delay_us
+    }
+
     /// Whether what led to a takeover still holds: much may have happened while the host or the disk was asked.
     pub(super) fn may_still_take_over(&self, now: Now) -> bool {
-        let silent = self.links.silence_us(now.at).is_some_and(|us| us >= self.timing.delay_us);
-        silent && self.candidate(now.wall_ms).why_not().is_empty()
+        // Without a witness a peer that was never heard is not known to be silent: `no_contact`.
+        self.is_silent(now.at)
+            && self.candidate(now.at, now.wall_ms).why_not().is_empty()
+            && self.hurdle(now.at).is_none()
     }
 
     /// The master was heard again before anything of this node's own promotion was written.
     pub(super) fn call_off_promotion(&mut self, now: Now) {
-        if self.standing == Standing::Promoting && self.reason == "takeover" && self.batches.cancel_era() {
+        // One that is won at the witness is not given back.
+        let won = self.won_epoch().is_some();
+        if !won && self.standing == Standing::Promoting && self.reason == "takeover" && self.batches.cancel_era() {
             self.era_failed(now);
         }
     }
@@ -282,9 +416,14 @@ impl Engine {
     }
 
     pub(super) fn quarantined(&mut self, now: Now, from: Revision, to: Revision, change_sets: u64) {
+        let lost = match &self.damage {
+            Some(damage) => format!("; what was damaged could not be kept: {damage}"),
+            None => String::new(),
+        };
+        let whose = if self.standing == Standing::TakingTail { "shadow that repairs it" } else { "master it follows" };
         let message = format!(
             "{change_sets} change sets ({from} to {to}) that this node committed are not in the history of the \
-             master it follows; they are kept in quarantine: look at them with `diverged`"
+             {whose}; they are kept in quarantine: look at them with `diverged`{lost}"
         );
         let trouble = Trouble::new(AlertKind::Diverged, from.epoch.to_string(), message);
         self.raise(now, Trouble { times: change_sets, revisions: Some((from, to)), ..trouble });
@@ -318,6 +457,10 @@ impl Engine {
         self.remember_takeover(now);
         self.facts_changed([]);
         self.session.forget_winner();
+        self.drop_covers(now);
+        if let Some(witnessed) = &mut self.witnessed {
+            witnessed.deposed = None;
+        }
         self.turn(now, Turn::Yielded, "yielded");
         // New hellos say who is who now.
         self.close_all_links(now, None, "this node is the shadow now");
@@ -342,6 +485,9 @@ impl Engine {
         if self.stopping.is_some() || !self.may_still_take_over(now) {
             return self.turn(now, Turn::MasterHeard, "master_heard");
         }
+        if allowed && self.witnessed.is_some() {
+            return self.begin_claim(now, "takeover");
+        }
         if allowed {
             return self.turn(now, Turn::HostAllows, "takeover");
         }
@@ -355,11 +501,19 @@ impl Engine {
     pub(super) fn take_over(&mut self, now: Now, ticket: super::Ticket, accept_loss: bool) {
         match self.standing {
             // A master that was stopped learns by itself, and at once, whether it still is one.
-            Standing::Serving | Standing::Stalled => self.answer(ticket, Answer::Done),
-            Standing::Opening | Standing::Promoting => self.promised.push(ticket),
+            Standing::Serving | Standing::Stalled => {
+                if let Some(witnessed) = &mut self.witnessed {
+                    witnessed.recreate = accept_loss;
+                }
+                self.answer(ticket, Answer::Done);
+            }
+            Standing::Opening | Standing::Promoting | Standing::Claiming => self.promised.push(ticket),
             Standing::Inquiring | Standing::TakingTail => {
                 if !self.facts.complete && !accept_loss {
                     return self.refuse(ticket, Refused::Incomplete);
+                }
+                if self.is_bound() {
+                    return self.claim_by_operator(now, ticket, accept_loss);
                 }
                 self.facts.complete = true;
                 self.promised.push(ticket);
@@ -372,6 +526,9 @@ impl Engine {
     }
 
     fn promote_by_operator(&mut self, now: Now, ticket: super::Ticket, accept_loss: bool) {
+        if self.is_bound() && !self.facts.detached {
+            return self.claim_by_operator(now, ticket, accept_loss);
+        }
         if !accept_loss && !self.in_sync() {
             let known = self.links.peer_position().map(|position| position.revision);
             let own = self.head.revision;
@@ -384,7 +541,7 @@ impl Engine {
     }
 
     /// Tells the host what changed.
-    pub(super) fn tell_changes(&mut self, _now: Now) {
+    pub(super) fn tell_changes(&mut self) {
         let serving = self.standing == Standing::Serving && self.stopping.is_none();
         let role = (self.facts.role, serving, self.epoch());
         if self.told.role != Some(role) {
@@ -418,9 +575,11 @@ impl Engine {
             self.batches.deadline(),
             self.trouble_deadline(),
         ];
+        let witness = [self.witness_deadlines(), self.claim_deadlines(), self.commits_deadlines()];
+        let deadlines = deadlines.into_iter().chain(witness.into_iter().flatten());
         // What could not be done yet (a batch is in flight) comes with its own event: never wake in a loop for it.
         let soonest = Moment(now.at.0 + 1_000);
-        let due = deadlines.into_iter().flatten().filter(|at| *at > now.at).min().unwrap_or(soonest).max(soonest);
+        let due = deadlines.flatten().filter(|at| *at > now.at).min().unwrap_or(soonest).max(soonest);
         if self.due != Some(due) {
             self.due = Some(due);
             self.out.push(Action::SetTimer { at: due });
@@ -436,6 +595,8 @@ impl Engine {
             return;
         }
         self.drop_commits();
+        self.refuse_words(&Refused::Stopped);
+        self.words_in_doubt();
         for link in self.links.ids() {
             self.out.push(Action::Send { link, message: crate::protocol::wire::Message::Bye(Bye::Shutdown) });
             self.out.push(Action::Close { link });

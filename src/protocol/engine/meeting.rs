@@ -1,11 +1,12 @@
 //! Two nodes meet: who refuses, who leads, who follows, who yields.
 
-use super::{Engine, LinkId, Mutant, Now};
+use super::batches::Purpose;
+use super::{DiskFailure, Engine, LinkId, Mutant, Now, Work};
 use crate::model::limits::TERMS_AHEAD_MAX;
 use crate::model::{Epoch, Relation, Revision};
 use crate::protocol::alerts::{AlertKind, Trouble};
 use crate::protocol::failover::{Standing, Turn, micros, outranks};
-use crate::protocol::wire::{Bye, Hello, RefusalKind, Role, Versions};
+use crate::protocol::wire::{Bye, Hello, RefusalKind, Role, SnapshotHeader, Versions};
 
 /// What two hellos come to, from this side.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,7 +132,7 @@ impl Engine {
         match relation {
             Relation::Same | Relation::Ahead => Meeting::Follow,
             // Nothing that was shown as a verified copy may be replaced by something that does not contain it.
-            _ if !self.facts.complete => Meeting::Follow,
+            _ if !self.facts.complete || self.makes(Mutant::BlankWipes) => Meeting::Follow,
             Relation::Diverged { common } if self.shown.seq <= common.seq => Meeting::Follow,
             _ if hello.position.revision.seq == 0 => {
                 let reason = "the master is blank, and this shadow holds a configuration; \
@@ -212,9 +213,51 @@ impl Engine {
         self.raise(now, Trouble::new(AlertKind::TwoMasters, super::trouble::PEER, message));
     }
 
+    /// A shadow is about to replace this master's damaged copy. What only this node holds goes to quarantine first: then the
+    /// link is closed, and the push begins on the next one. Returns whether there is something to be saved.
+    pub(super) fn saves_first(&mut self, header: &SnapshotHeader) -> bool {
+        let head = self.head.revision;
+        if self.facts.role != Role::Master || self.session.set_aside == Some(head) {
+            return false;
+        }
+        let common = match self.history.relate(head, &header.history, header.position.revision) {
+            Relation::Same | Relation::Ahead => return false,
+            Relation::Behind => header.position.revision,
+            Relation::Diverged { common } => common,
+            Relation::Foreign => Revision::NONE,
+        };
+        // An era without change sets is no loss.
+        let saves = common.seq < head.seq;
+        if saves {
+            self.persist(Work::Quarantine { common }, Purpose::Quarantine);
+        }
+        saves
+    }
+
+    /// What only this node holds could not be saved. Of a damaged store it is given up when it cannot be read twice: else
+    /// nothing would ever repair it.
+    pub(super) fn quarantine_failed(&mut self, now: Now, failure: &DiskFailure) {
+        if self.standing == Standing::TakingTail {
+            self.close_all_links(now, None, "what only this node holds could not be saved");
+            self.links.dial_at = self.retry_at;
+        }
+        let head = self.head.revision;
+        let Some(damage) = self.damage.clone().filter(|_| !failure.full) else { return };
+        if self.session.unread.replace(head) != Some(head) {
+            return;
+        }
+        self.session.set_aside = Some(head);
+        let message = format!(
+            "change sets up to {head} that only this node holds could not be read from its damaged store, and are lost \
+             when it is repaired ({damage}): {}",
+            failure.reason
+        );
+        self.raise(now, Trouble::new(AlertKind::Diverged, super::trouble::THIS_NODE, message));
+    }
+
     /// An operator of the shadow accepts a master that does not have what the shadow has shown.
     pub(super) fn accept_foreign_master(&mut self) {
         let common = self.session.last_common();
-        self.persist(super::Work::Quarantine { common }, super::batches::Purpose::Quarantine);
+        self.persist(Work::Quarantine { common }, Purpose::Quarantine);
     }
 }

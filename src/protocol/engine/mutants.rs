@@ -20,8 +20,74 @@ pub enum Mutant {
     HidesFailedPushes,
     /// Failures stand although the pair is in sync again.
     KeepsFailures,
+    /// What an operator said stays in force although it could not be stored.
+    KeepsRefusedFact,
     /// A link that was lost is not dialled again.
     NeverRedials,
+    /// A repair that is over begins again at every heartbeat.
+    RepairsForEver,
+    /// A shadow follows a master that lacks what the shadow has shown.
+    BlankWipes,
+    /// What is being written shows before it is durable.
+    ShowsBeforeDurable,
+    /// After a failed sync the same era goes on.
+    AppendsAfterFailedSync,
+    /// Rule 1: a promise counts from its answer.
+    PromiseFromAnswer,
+    /// Rule 2: the age of a record counts from when the question was asked.
+    AgeFromQuestion,
+    /// Rule 3: a read that shows one's own swap extends the lease.
+    ReadExtends,
+    /// An unknown renewal is taken for success.
+    UnknownIsSuccess,
+    /// Rule 4: no margin for the rates of two clocks.
+    NoMargin,
+    /// Rule 5: a promise is forgotten by a restart.
+    ForgetsPromise,
+    /// Rule 6: a shadow does not wait for the end of its own promise.
+    IgnoresOwnPromise,
+    /// Rule 6: nor for the end of the lease.
+    SkipsLeaseWait,
+    /// Rule 6: nor does it look whether it is in sync.
+    IgnoresInSync,
+    /// Rule 6: nor whether it holds what is recorded.
+    IgnoresRecordedRevision,
+    /// Rule 7: the swap goes before the term is durable.
+    SwapsBeforeNote,
+    /// Rule 7: the note is dropped with the attempt.
+    DropsNote,
+    /// Rule 8: who is named serves.
+    NamedServes,
+    /// Rule 9: a promise is given while an attempt is under way, and does not make it void.
+    PromisesWhileClaiming,
+    /// Rule 9: who has won and not stored its epoch answers heartbeats.
+    AnswersBeforeEpoch,
+    /// Rule 10: a takeover's swap lowers the recorded revision.
+    LowersRevision,
+    /// Rule 10: a master goes on whose log lacks what is recorded.
+    IgnoresRecorded,
+    /// Rule 11: a master goes on that the register does not name.
+    IgnoresRegister,
+    /// Rule 12: a read that shows "nobody in sync" is enough to acknowledge alone.
+    AloneByRead,
+    /// Rule 12: acknowledged alone before the record says so.
+    AloneBeforeRecord,
+    /// Rule 13: a new master does not wait for its peer.
+    NewMasterDoesNotWait,
+    /// Rule 14: "in sync" counts only when its swap is answered.
+    FlagCountsWhenAnswered,
+    /// Rule 15: "in sync" is asked for before the shadow holds everything.
+    FlagsEarly,
+    /// Rule 17: an incarnation grows by one, so that an old copy of the disk repeats it.
+    ReusesIncarnation,
+    /// An epoch is used before it is durable.
+    ServesBeforeEra,
+    /// Rule 19: an answer without a promise lets a restarted master serve.
+    AnswerIsPromise,
+    /// Rule 20: a promise is given to a master of a lower epoch.
+    PromisesToOlder,
+    /// A stalled master acknowledges after its lease.
+    AcknowledgesAfterLease,
 }
 
 impl Engine {

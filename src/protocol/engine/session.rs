@@ -38,6 +38,8 @@ pub(super) struct Session {
     pub(super) common: Option<Revision>,
     /// Up to here this node's own changes are in quarantine already.
     pub(super) set_aside: Option<Revision>,
+    /// Up to here they could not be read once.
+    pub(super) unread: Option<Revision>,
 }
 
 impl Session {
@@ -273,6 +275,9 @@ impl Engine {
             if !header.history.contains(header.position.revision, header.position.revision) {
                 return self.protest(now, link, "a snapshot outside its own history");
             }
+            if self.saves_first(header) {
+                return;
+            }
             self.session.staged = Some(header.history.clone());
         }
         self.session.lacks |= self.facts.role == Role::Shadow && repair != Repair::None;
@@ -390,7 +395,7 @@ impl Engine {
             if let Some(transfer) = source.open_transfer() {
                 self.out.push(Action::CloseSnapshot { transfer });
             }
-            self.pushes_interrupted(now, source.peer());
+            self.pushes_interrupted(source.peer());
         }
         if let Some(mut sink) = self.session.sink.take() {
             let mut out = Vec::new();
@@ -404,7 +409,8 @@ impl Engine {
     /// The peer says in a heartbeat where it stands.
     pub(super) fn peer_position(&mut self, now: Now, link: LinkId, position: Position) {
         self.links.peer_at(position);
-        let differs = position.revision == self.head.revision && position.digest != self.head.digest;
+        let differs = position.revision == self.head.revision
+            && (position.digest != self.head.digest || self.makes(Mutant::RepairsForEver));
         let settled = !self.session.in_progress() && self.batches.is_idle();
         if differs && settled && self.links.is_active(link) {
             self.digest_mismatch(now, position);

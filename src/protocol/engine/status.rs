@@ -124,9 +124,9 @@ impl Engine {
             last_seen_us: self.links.silence_us(at),
             round_trip_us: self.links.round_trip_us(),
             in_sync: self.in_sync(),
-            why_not: self.candidate(wall_ms).why_not(),
+            why_not: self.candidate(at, wall_ms).why_not(),
             replication: self.options.replication,
-            witness: None,
+            witness: self.witness_status(),
             alerts: self.book.alerts().to_vec(),
         }
     }

@@ -1,6 +1,9 @@
 //! Whole lists of actions: an extra action shows as well as a missing one.
 
+mod links_table;
 mod odd_moments;
+mod refused_words;
+mod witnessed;
 
 use std::time::Duration;
 
@@ -43,6 +46,10 @@ fn peer(node: NodeId) -> Peer {
 }
 
 fn begin(facts: Facts, head: Position, history: History) -> (Engine, Vec<Action>) {
+    start(facts, head, history, None)
+}
+
+fn start(facts: Facts, head: Position, history: History, damage: Option<&str>) -> (Engine, Vec<Action>) {
     let start = Start {
         facts,
         head,
@@ -52,7 +59,7 @@ fn begin(facts: Facts, head: Position, history: History) -> (Engine, Vec<Action>
         run: RunId(7),
         address: "here:1".to_owned(),
         witnessed: false,
-        damage: None,
+        damage: damage.map(str::to_owned),
     };
     Engine::start(now(0), start)
 }
@@ -71,6 +78,25 @@ fn timer(at_us: u64) -> Action {
 
 fn done(engine: &mut Engine, at_us: u64, batch: u64, receipt: Receipt) -> Vec<Action> {
     engine.handle(now(at_us), Event::Persisted { batch: BatchId(batch), result: Ok(receipt) })
+}
+
+/// Answers every batch of facts until none is in flight.
+fn settle(engine: &mut Engine, at_us: u64) {
+    for _ in 0..8 {
+        let pending = engine.batches_in_flight();
+        if pending == 0 {
+            return;
+        }
+        let _ = done(engine, at_us, pending, Receipt::Facts);
+    }
+}
+
+fn tell(engine: &mut Engine, at_us: u64, message: Message) -> Vec<Action> {
+    engine.handle(now(at_us), Event::Message { link: LINK, message })
+}
+
+fn command(engine: &mut Engine, at_us: u64, ticket: u64, command: Command) -> Vec<Action> {
+    engine.handle(now(at_us), Event::Command { ticket: Ticket(ticket), command })
 }
 
 /// The batch that these actions ask for.

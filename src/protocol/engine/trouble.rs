@@ -66,9 +66,9 @@ impl Engine {
     /// Recovery found damage: what is here does not count before it is repaired.
     pub(super) fn found_damage(&mut self, now: Now, damage: Option<String>) {
         if let Some(damage) = damage {
-            self.damaged = true;
             self.facts.complete = false;
             let message = format!("the store is damaged: {damage}; the copy is repaired from the peer");
+            self.damage = Some(damage);
             self.raise(now, Trouble::new(AlertKind::DiskTrouble, THIS_NODE, message));
         }
     }
@@ -85,7 +85,7 @@ impl Engine {
     }
 
     /// A session ended with this much confirmed: what the shadow lacks was not pushed.
-    pub(super) fn pushes_interrupted(&mut self, _now: Now, confirmed: Position) {
+    pub(super) fn pushes_interrupted(&mut self, confirmed: Position) {
         if self.history.contains(self.head.revision, confirmed.revision) {
             self.trouble.counted_seq = self.trouble.counted_seq.max(confirmed.revision.seq);
         }
@@ -120,7 +120,7 @@ impl Engine {
     fn tell_of_lost_master(&mut self, now: Now) {
         let since = self.links.down_since().filter(|_| self.facts.peer.is_some() && !self.trouble.lost);
         let Some(since) = since.filter(|at| now.at.0 >= at.0 + self.timing.delay_us) else { return };
-        let why_not = self.candidate(now.wall_ms).why_not();
+        let why_not = self.candidate(now.at, now.wall_ms).why_not();
         if why_not.is_empty() {
             return;
         }
@@ -178,7 +178,7 @@ impl Engine {
     }
 
     /// On the shadow: it is in sync, what concerned the link or an earlier role is over.
-    pub(super) fn shadow_recovered(&mut self, _now: Now) {
+    pub(super) fn shadow_recovered(&mut self) {
         self.trouble.lost = false;
         self.clear(ends_in_sync);
     }

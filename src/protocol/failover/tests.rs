@@ -1,6 +1,6 @@
 use super::*;
 
-const TURNS: [Turn; 19] = [
+const TURNS: [Turn; 27] = [
     Turn::NoPeer,
     Turn::PeerFollows,
     Turn::PeerAhead,
@@ -9,11 +9,19 @@ const TURNS: [Turn; 19] = [
     Turn::LinkLost,
     Turn::OperatorTakesOver,
     Turn::EraDurable,
+    Turn::EraDurableUncovered,
     Turn::EraFailed,
     Turn::Late,
+    Turn::Uncovered,
     Turn::Confirmed,
+    Turn::Deposed,
+    Turn::WitnessVouches,
     Turn::Yielded,
     Turn::Silence,
+    Turn::MustClaim,
+    Turn::Claimed,
+    Turn::ClaimLost,
+    Turn::ClaimLostAsMaster,
     Turn::HostAllows,
     Turn::HostRefuses,
     Turn::MasterHeard,
@@ -69,6 +77,7 @@ fn backoff_stays_within_its_cap_and_jitters() {
 #[test]
 fn a_ready_shadow_has_no_reason_and_every_reason_has_a_word() {
     let ready = Candidate {
+        witness: None,
         shadow: true,
         enrolled: true,
         manual: false,

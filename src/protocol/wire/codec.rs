@@ -149,6 +149,11 @@ where
     }
 }
 
+/// The format number of what [`seal_durable`] wrote; `None` where there is none.
+pub fn durable_format(sealed: &[u8]) -> Option<u16> {
+    sealed.first_chunk::<DURABLE_HEADER_BYTES>().map(|found| u16::from_le_bytes(*found))
+}
+
 /// Reads what [`seal_durable`] wrote.
 ///
 /// # Errors

@@ -7,6 +7,8 @@
 mod enrol;
 mod message;
 mod text;
+mod witness;
 
 pub use enrol::{EnrolV1, RequestV1};
 pub use message::MessageV1;
+pub use witness::WitnessV1;

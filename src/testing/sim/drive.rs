@@ -7,6 +7,7 @@ use super::oracle::{Checked, Invariant, Violation};
 use super::step::Side;
 use super::world::{Flaw, Read, Wake, World};
 use crate::model::Revision;
+use crate::protocol::engine::WitnessQuestion;
 use crate::protocol::engine::{
     Action, Answer, BatchId, Command, DialTrouble, Event, How, Notice, Receipt, Refused, Ticket, WitnessAnswer, Work,
 };
@@ -80,7 +81,7 @@ impl World {
         let run = self.host(side).run;
         match action {
             Action::Persist { batch, work } => {
-                if matches!(work, Work::Era { .. }) {
+                if matches!(work, Work::Era { .. }) && !self.plan.witnessed {
                     self.takes_over(side)?;
                 }
                 self.persist(side, batch, work);
@@ -130,7 +131,13 @@ impl World {
                 self.after(wait, Wake::Timer { side, run, set });
             }
             Action::Notify(notice) => self.noticed(&notice),
-            Action::AskWitness { ask, question } => return self.ask_witness(side, ask, question),
+            Action::AskWitness { ask, question } => {
+                if matches!(question, WitnessQuestion::Swap { .. }) {
+                    // With a witness it is decided here: the answer grants it.
+                    self.takes_over(side)?;
+                }
+                return self.ask_witness(side, ask, question);
+            }
             Action::AnswerEnrol { .. } => {}
             Action::Stop => {
                 self.tell(|| format!("{side:?} stops"));
@@ -172,10 +179,14 @@ impl World {
         let host = self.host(side);
         let Some((_, job)) = host.batch.take_if(|(current, _)| *current == batch) else { return Ok(()) };
         let quarantines = matches!(job, Job::Quarantine(_));
+        let facts = matches!(job, Job::Facts(_) | Job::Era(..));
         let mut made = Vec::new();
         let receipt = host.disk.perform(job, host.accepts, &mut made);
         if flaw == Some(Flaw::WrongContent) && matches!(receipt, Ok(Receipt::Records(_))) {
             host.disk.spoil();
+        }
+        if facts && receipt.is_ok() {
+            host.said.doubtful.clear();
         }
         let node = host.disk.node();
         self.oracle.wrote(node, &made)?;
@@ -284,7 +295,8 @@ impl World {
         host.fail_dials = host.fail_dials.saturating_sub(1);
         let other_down = self.hosts[side.other().index()].engine.is_none();
         let one_way = self.latency_us;
-        if wanted && self.reachable(side) {
+        let barred = self.hosts[side.other().index()].bars();
+        if wanted && self.reachable(side) && !barred {
             let conn = self.conns.len();
             self.conns.push(Conn { dial, ..Conn::default() });
             self.send(conn, side.other(), Frame::Up { dialled: false });
@@ -297,7 +309,7 @@ impl World {
             }
             self.after(300_000, Wake::DialOver { side, run, dial, refused: false });
         } else {
-            let refused = other_down && !self.cut[0] && !self.cut[1];
+            let refused = (other_down || barred) && !self.cut[0] && !self.cut[1];
             let us = if refused || !wanted { 2 * one_way } else { 300_000 };
             self.after(us, Wake::DialOver { side, run, dial, refused });
         }
@@ -317,8 +329,12 @@ impl World {
                 self.send(conn, other, Frame::Down("the dial was given up"));
             }
         }
+        let how = match refused && self.hosts[other.index()].bars() {
+            true => DialTrouble::RefusedByPeer,
+            false => DialTrouble::Unreachable,
+        };
         let reason = if refused { "connection refused" } else { "timed out" };
-        self.event(side, Event::DialFailed { how: DialTrouble::Unreachable, reason: reason.into() })
+        self.event(side, Event::DialFailed { how, reason: reason.into() })
     }
 
     /// The host answers.
@@ -338,6 +354,9 @@ impl World {
         let host = self.host(side);
         let asked = if double { host.asked.get(&ticket).copied() } else { host.asked.remove(&ticket) };
         let unconfirmed = host.unconfirmed_since;
+        if let Some(Asked::Operator(word)) = asked {
+            host.said.answered(word, &answer);
+        }
         if asked == Some(Asked::AcceptsLoss) {
             match answer {
                 Answer::Refused(_) => self.excuses.refused(side, ticket),

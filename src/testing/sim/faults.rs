@@ -5,9 +5,10 @@ use super::host::{Asked, Payload};
 use super::lie::{self, Ground};
 use super::oracle::{Checked, Invariant};
 use super::random::Random;
+use super::said::{self, Said};
 use super::step::{Side, Step, Verb};
 use super::world::World;
-use crate::protocol::engine::{Command, Event, Replication};
+use crate::protocol::engine::{Command, Event, Replication, TokenFacts};
 
 /// Does one step. One that makes no sense now is skipped.
 pub fn apply(world: &mut World, step: Step) -> Checked {
@@ -102,6 +103,7 @@ fn forget(world: &mut World, node: Side, older: Disk) -> Checked {
     host.disk = older;
     host.disk.full = full;
     host.disk.crash();
+    host.said = Said::of(&host.disk.facts);
     world.oracle.forgot(node);
     Ok(())
 }
@@ -160,8 +162,13 @@ fn operate(world: &mut World, node: Side, verb: Verb) -> Checked {
         }
         Verb::Acknowledge => Command::Acknowledge { alert: first_alert },
         Verb::Shutdown => Command::Shutdown,
+        Verb::Enable => Command::Enable,
+        Verb::Disable => Command::Disable,
+        Verb::Token { secret } => Command::Token(TokenFacts { secret: said::secret_of(secret), expires_ms: u64::MAX }),
+        Verb::Reset => Command::Reset,
     };
-    let asked = if verb == (Verb::TakeOver { accept_loss: true }) { Asked::AcceptsLoss } else { Asked::Command };
+    let accepts = verb == (Verb::TakeOver { accept_loss: true });
+    let asked = if accepts { Asked::AcceptsLoss } else { Asked::Operator((verb, first_alert)) };
     ask(world, node, asked, |ticket| Event::Command { ticket, command })
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::disk::{Change, Disk, Export, Job, Record};
 use super::oracle::{Checked, Invariant};
 use super::plan::Plan;
+use super::said::{Said, Word};
 use super::step::Side;
 use crate::protocol::engine::{
     Action, BatchId, BulkId, Engine, LinkId, Moment, Now, Options, Replication, Ticket, Work,
@@ -27,6 +28,8 @@ pub enum Asked {
     /// A caller who commits.
     Commit(Change),
     /// An operator.
+    Operator(Word),
+    /// An operator who says nothing of the facts.
     Command,
     /// An operator who accepts a loss.
     AcceptsLoss,
@@ -119,6 +122,8 @@ pub struct Host {
     pub heard: Option<Moment>,
     /// Since when it has had a push that failed and no alert that says so.
     pub untold_since: Option<u64>,
+    /// What its operators were told.
+    pub said: Said,
     /// An operator made it master; cleared when it is one.
     pub ordered: bool,
     /// It began a takeover by itself, and has not held mastership since.
@@ -145,6 +150,7 @@ impl Host {
     /// A node that was never started.
     pub fn new(side: Side, disk: Disk, clock: Clock, plan: &Plan) -> Self {
         Self {
+            said: Said::of(&disk.facts),
             disk,
             engine: None,
             clock,
@@ -206,6 +212,20 @@ impl Host {
     pub fn fresh(&mut self) -> u64 {
         self.next += 1;
         self.next
+    }
+
+    /// Whether its door is shut to everybody.
+    pub fn bars(&self) -> bool {
+        self.engine.as_ref().is_some_and(|engine| engine.facts().peer.is_none())
+    }
+
+    /// What operators say and are not answered yet.
+    pub fn saying(&self) -> Vec<Word> {
+        let word = |asked: &Asked| match asked {
+            Asked::Operator(word) => Some(*word),
+            _ => None,
+        };
+        self.asked.values().filter_map(word).collect()
     }
 
     /// The process is gone. What of the batch under way reached the disk is `kept` of 255; `None` for a clean end.

@@ -37,6 +37,10 @@ impl World {
         Invariant::NoBlankMaster.check(automatic && complete, || {
             format!("{side:?} takes over by itself in {:?}, complete: {complete}", host.options.failover)
         })?;
+        if named {
+            // The register waits for nobody else: whether its master, which is none any more, is heard does not matter.
+            return Ok(());
+        }
         // With a witness it has promised to be silent for a lease, and counts as having promised it when it starts.
         let from = if host.witnessed { host.heard.or(Some(host.started)) } else { host.heard };
         let silence = from.map(|heard| host.clock.at(now_us).0.saturating_sub(heard.0));
@@ -59,6 +63,8 @@ impl World {
         let timer = host.timer.is_some() || facts.peer.is_none();
         Invariant::Contract.check(timer, || format!("{side:?} has no timer"))?;
         self.oracle.one_revision(&host.disk)?;
+        host.said.in_force(facts, &status.alerts)?;
+        host.said.stored(&host.disk.facts, &host.saying())?;
         if hostile {
             return Ok(());
         }
@@ -95,8 +101,10 @@ impl World {
                 .map(|engine| engine.status(host.clock.at(self.now), host.clock.wall(self.now)).link);
             status == Some(LinkState::Held)
         });
-        let free =
-            !self.cut[0] && !self.cut[1] && self.hosts.iter().all(|h| h.fail_dials == 0 && h.paused_at.is_none());
+        let free = !self.unpaired()
+            && !self.cut[0]
+            && !self.cut[1]
+            && self.hosts.iter().all(|h| h.fail_dials == 0 && h.paused_at.is_none());
         if !serving || !free || held {
             self.in_touch_since = None;
             return Ok(());

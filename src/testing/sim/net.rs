@@ -182,6 +182,11 @@ impl World {
         self.event(to, Event::LinkUp { link, dialled })
     }
 
+    /// Whether an operator made a node forget the other one.
+    pub fn unpaired(&self) -> bool {
+        self.hosts.iter().any(|host| host.disk.facts.peer.is_none())
+    }
+
     /// Whether a dial by this side would get through now.
     pub fn reachable(&self, from: Side) -> bool {
         let other = &self.hosts[from.other().index()];

@@ -180,13 +180,18 @@ fn commit(random: &mut Random, node: Side) -> Step {
 }
 
 fn verb(random: &mut Random) -> Verb {
-    match random.below(11) {
+    match random.below(17) {
         0..=1 => Verb::Disconnect,
         2..=4 => Verb::Reconnect,
         5..=6 => Verb::Resync,
         7 => Verb::TakeOver { accept_loss: random.percent(50) },
         10 => Verb::Replicate { synchronous: random.percent(50) },
-        8 => Verb::Acknowledge,
+        8..=9 => Verb::Acknowledge,
+        11..=12 => Verb::Enable,
+        13 => Verb::Disable,
+        14 => Verb::Token { secret: random.bits() },
+        15 if random.percent(20) => Verb::Reset,
+        15 => Verb::Disable,
         _ => Verb::Shutdown,
     }
 }

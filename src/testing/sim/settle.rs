@@ -15,6 +15,9 @@ const SETTLE_US: u64 = 30_000_000;
 const LOOK_US: u64 = 100_000;
 /// Words of a node that say that an operator must decide.
 const OPERATORS_WORDS: [&str; 4] = ["manual", "held", "detached", "refused"];
+/// Words of a node that wait for an operator because the register, or a disk, forgot.
+const RECORD_WORDS: [&str; 6] =
+    ["not_named", "rolled_back", "behind_record", "record_missing", "record_older", "record_foreign"];
 /// Words of a node that would be allowed to lead, as far as the record goes, and has a reason of its own not to.
 const OWN_REASONS: [&str; 6] = ["manual", "held", "refused", "hold_down", "incomplete", "syncing"];
 
@@ -44,6 +47,10 @@ pub fn settle(world: &mut World) -> Checked {
     }
     // A clean shutdown that is still under way comes to its end.
     world.run(10 * LOOK_US)?;
+    if world.unpaired() {
+        // By an operator's word: they come together by another enrolment, which is no part of this world.
+        return Ok(());
+    }
     until_whole(world, SETTLE_US / 2)?;
     // What a host refused is tried again only with a newer revision.
     for node in Side::BOTH {
@@ -132,8 +139,9 @@ fn unsettled(world: &mut World) -> Checked {
     let forgot = world.register.spoiled || world.excuses.rolled != [false; 2];
     let named = both.iter().flatten().any(|status| {
         let word = status.why_not.iter().any(|word| OPERATORS_WORDS.contains(word));
-        // A disk or a witness that forgot is no ground to decide upon; that somebody must stands in an alert.
-        (word && !status.link_reason.is_empty()) || (forgot && !status.alerts.is_empty())
+        // What forgot is no ground to decide upon.
+        let record = status.why_not.iter().any(|word| RECORD_WORDS.contains(word));
+        (!status.link_reason.is_empty() && word) || (forgot && record && !status.alerts.is_empty())
     });
     let short = both.iter().flatten().map(|status| {
         (status.role, status.serving, status.position.revision, status.link, &status.link_reason, &status.why_not)
@@ -152,6 +160,9 @@ fn settle_alone(world: &mut World, gone: Side) -> Checked {
     }
     // A clean shutdown that is still under way comes to its end.
     world.run(10 * LOOK_US)?;
+    if world.unpaired() {
+        return Ok(());
+    }
     world.start(side)?;
     world.command(side, Command::Reconnect)?;
     for _ in 0..SETTLE_US / 2 / LOOK_US {

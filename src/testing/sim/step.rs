@@ -280,4 +280,15 @@ pub enum Verb {
     Acknowledge,
     /// Stop.
     Shutdown,
+    /// Allow a shadow to be enrolled.
+    Enable,
+    /// Forbid it.
+    Disable,
+    /// Remember a join token.
+    Token {
+        /// From which its secret is made.
+        secret: u64,
+    },
+    /// Forget the pairing.
+    Reset,
 }

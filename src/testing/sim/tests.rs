@@ -150,6 +150,7 @@ fn every_flaw_is_caught() {
         (Flaw::Engine(Mutant::AcknowledgesFailure), Invariant::NothingOfRefused),
         (Flaw::Engine(Mutant::HidesFailedPushes), Invariant::FailuresShow),
         (Flaw::Engine(Mutant::KeepsFailures), Invariant::FailuresShow),
+        (Flaw::Engine(Mutant::KeepsRefusedFact), Invariant::NothingOfRefused),
         (Flaw::Engine(Mutant::NeverRedials), Invariant::WholeAgain),
     ];
     for (flaw, expected) in table {

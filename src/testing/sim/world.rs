@@ -10,6 +10,7 @@ use super::oracle::{Checked, Invariant, Oracle, Violation};
 use super::plan::Plan;
 use super::random::{Random, mix};
 use super::register::Register;
+use super::said::Said;
 use super::step::Side;
 use super::vouch::Excuses;
 use crate::model::{Epoch, NodeId, PairId, Revision, RunId, WitnessRecord};
@@ -317,7 +318,11 @@ impl World {
     /// A node ends, cleanly or not.
     pub fn end(&mut self, side: Side, kept: Option<u8>, silent: bool) -> Checked {
         self.excuses.accepted(side, None);
+        let saying = self.host(side).saying();
         let made = self.host(side).stop(kept);
+        let host = self.host(side);
+        host.said.stored(&host.disk.facts, &saying)?;
+        host.said = Said::of(&host.disk.facts);
         let node = self.host(side).disk.node();
         self.deferred[side.index()].clear();
         self.oracle.wrote(node, &made)?;

@@ -28,6 +28,7 @@ fn facts() -> Facts {
         role: Role::Master,
         epoch: Epoch::new(3, 5),
         tried: Epoch::new(4, 6),
+        witnessed: Epoch::new(2, 9),
         promised_ms: 5_000,
         enabled: true,
         complete: true,
@@ -48,18 +49,21 @@ fn facts() -> Facts {
 
 #[test]
 fn facts_have_the_bytes_that_were_promised() {
-    golden::compare("facts", &encode_facts(&facts()).unwrap());
-    assert_eq!(decode_facts(&golden::read("facts")), Ok(facts()));
+    golden::compare("facts-v2", &encode_facts(&facts()).unwrap());
+    assert_eq!(decode_facts(&golden::read("facts-v2")), Ok(facts()));
     let first = Facts::first_master(NodeId([0x11; 32]), PairId([0x22; 16]));
-    golden::compare("facts-first", &encode_facts(&first).unwrap());
+    golden::compare("facts-v2-first", &encode_facts(&first).unwrap());
+    assert_eq!(decode_facts(&golden::read("facts-v2-first")), Ok(first.clone()));
+    // Those of the first format know of no witness.
+    assert_eq!(decode_facts(&golden::read("facts")), Ok(Facts { witnessed: Epoch::NONE, ..facts() }));
     assert_eq!(decode_facts(&golden::read("facts-first")), Ok(first));
 }
 
 #[test]
 fn facts_of_a_newer_program_are_refused_untouched() {
     let mut bytes = encode_facts(&facts()).unwrap();
-    bytes[0] = 2;
-    assert_eq!(decode_facts(&bytes), Err(WireError::Newer { what: WHAT, found: 2, known: 1 }));
+    bytes[0] = 3;
+    assert_eq!(decode_facts(&bytes), Err(WireError::Newer { what: WHAT, found: 3, known: 2 }));
 }
 
 #[test]
@@ -93,6 +97,7 @@ proptest! {
     fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         let _ = decode_facts(&bytes);
         let _ = decode_facts(&[&[1, 0], &bytes[..]].concat());
+        let _ = decode_facts(&[&[2, 0], &bytes[..]].concat());
     }
 
     #[test]

@@ -1,41 +1,7 @@
 //! What can happen at an odd moment: each of these once left a node stuck, or let it do what it must not.
 
 use super::*;
-use crate::protocol::wire::{Refusal, RefusalKind};
-
-fn start(facts: Facts, head: Position, history: History, damage: Option<&str>) -> (Engine, Vec<Action>) {
-    let start = Start {
-        facts,
-        head,
-        log_floor: Revision::NONE,
-        history,
-        options: Options::default(),
-        run: RunId(7),
-        address: "here:1".to_owned(),
-        witnessed: false,
-        damage: damage.map(str::to_owned),
-    };
-    Engine::start(now(0), start)
-}
-
-/// Answers every batch of facts until none is in flight.
-fn settle(engine: &mut Engine, at_us: u64) {
-    for _ in 0..8 {
-        let pending = engine.batches_in_flight();
-        if pending == 0 {
-            return;
-        }
-        let _ = done(engine, at_us, pending, Receipt::Facts);
-    }
-}
-
-fn tell(engine: &mut Engine, at_us: u64, message: Message) -> Vec<Action> {
-    engine.handle(now(at_us), Event::Message { link: LINK, message })
-}
-
-fn command(engine: &mut Engine, at_us: u64, ticket: u64, command: Command) -> Vec<Action> {
-    engine.handle(now(at_us), Event::Command { ticket: Ticket(ticket), command })
-}
+use crate::protocol::wire::{Refusal, RefusalKind, SnapshotHeader};
 
 /// Runs the timer every 500 ms, settles facts.
 fn run(engine: &mut Engine, from_us: u64, to_us: u64) -> Vec<Action> {
@@ -484,4 +450,95 @@ fn a_link_that_a_broken_shadow_closes_confirms() {
         settle(&mut engine, time + 2);
     }
     assert!(engine.cover().serving, "stalled for ever");
+}
+
+/// A master at 1.0/5 whose store is damaged, and a whole shadow that is at 1.0/3: the full push is announced.
+fn damaged_master(engine: &mut Engine, link: LinkId, at_us: u64) -> Vec<Action> {
+    let _ = engine.handle(now(at_us), Event::LinkUp { link, dialled: true });
+    let lineage = history(&[(Epoch::FIRST, 1)]);
+    let mut hello = hello_of(Role::Shadow, SHADOW, position(Epoch::FIRST, 3), lineage.clone());
+    hello.hello_no = link.0;
+    let hello = Message::Hello(Box::new(hello));
+    let _ = engine.handle(now(at_us + 1), Event::Message { link, message: hello });
+    assert_eq!(engine.standing, Standing::TakingTail);
+    let header = SnapshotHeader {
+        transfer: link.0,
+        position: position(Epoch::FIRST, 3),
+        history: lineage,
+        chain: 1,
+        entries: 1,
+        bytes: 1,
+    };
+    let push = Message::Repair(Repair::Full(header));
+    engine.handle(now(at_us + 2), Event::Message { link, message: push })
+}
+
+fn start_damaged() -> Engine {
+    let mut facts = Facts::first_master(MASTER, PAIR);
+    facts.peer = Some(peer(SHADOW));
+    let (mut engine, _) = start(facts, position(Epoch::FIRST, 5), history(&[(Epoch::FIRST, 1)]), Some("bits"));
+    settle(&mut engine, 50);
+    engine
+}
+
+#[test]
+fn a_damaged_master_saves_what_only_it_holds_before_it_is_replaced() {
+    let mut engine = start_damaged();
+    let actions = damaged_master(&mut engine, LINK, 100);
+    let (quarantine, work) = batch(&actions);
+    assert_eq!(work, Work::Quarantine { common: at(Epoch::FIRST, 3) });
+    let receipt = Receipt::Quarantined { from: at(Epoch::FIRST, 4), to: at(Epoch::FIRST, 5), change_sets: 2 };
+    let actions = done(&mut engine, 200, quarantine, receipt);
+    let alert =
+        engine.status(Moment(200), 0).alerts.into_iter().find(|alert| alert.kind == AlertKind::Diverged).unwrap();
+    assert_eq!((alert.count, alert.revisions), (2, Some((at(Epoch::FIRST, 4), at(Epoch::FIRST, 5)))));
+    assert!(alert.message.contains("bits"), "what is lost is named: {}", alert.message);
+    assert_eq!(
+        actions[..2],
+        [Action::Notify(Notice::Alert { change: AlertChange::Raised, alert }), Action::Close { link: LINK }]
+    );
+    settle(&mut engine, 201);
+    // The next link brings the push, and nothing is set aside twice.
+    let (_, work) = batch(&damaged_master(&mut engine, LinkId(2), SECOND));
+    assert!(matches!(work, Work::StageBegin(_)), "{work:?}");
+}
+
+#[test]
+fn a_damaged_master_without_room_to_save_is_not_replaced() {
+    let mut engine = start_damaged();
+    let (quarantine, _) = batch(&damaged_master(&mut engine, LINK, 100));
+    let full = DiskFailure { full: true, reason: "no space".to_owned() };
+    for round in 0..3 {
+        let pending = engine.batches_in_flight();
+        let result = Err(full.clone());
+        let actions = engine.handle(now(round * SECOND + 200), Event::Persisted { batch: BatchId(pending), result });
+        assert!(actions.contains(&Action::Close { link: LinkId(round + 1) }), "{actions:#?}");
+        settle(&mut engine, round * SECOND + 201);
+        let (_, work) = batch(&damaged_master(&mut engine, LinkId(round + 2), round * SECOND + 300));
+        assert_eq!(work, Work::Quarantine { common: at(Epoch::FIRST, 3) });
+    }
+    assert_ne!(engine.batches_in_flight(), quarantine);
+}
+
+#[test]
+fn what_cannot_be_read_of_a_damaged_store_does_not_forbid_its_repair() {
+    let mut engine = start_damaged();
+    for round in 0..2 {
+        let (quarantine, work) = batch(&damaged_master(&mut engine, LinkId(round + 1), round * 3 * SECOND + 100));
+        assert!(matches!(work, Work::Quarantine { .. }), "{work:?}");
+        let failed = Err(DiskFailure { full: false, reason: "unreadable".to_owned() });
+        let time = round * 3 * SECOND + 200;
+        let _ = engine.handle(now(time), Event::Persisted { batch: BatchId(quarantine), result: failed });
+        let (reopen, work) = batch(&engine.handle(now(time + 2 * SECOND), Event::Timer));
+        assert_eq!(work, Work::Reopen);
+        let (head, history) = (position(Epoch::FIRST, 5), history(&[(Epoch::FIRST, 1)]));
+        let receipt = Receipt::Reopened { head, log_floor: Revision::NONE, history, damage: Some("bits".to_owned()) };
+        let _ = done(&mut engine, time + 2 * SECOND, reopen, receipt);
+        settle(&mut engine, time + 2 * SECOND + 1);
+    }
+    let alerts = engine.status(Moment(6 * SECOND), 0).alerts;
+    let lost = alerts.iter().find(|alert| alert.kind == AlertKind::Diverged).unwrap();
+    assert!(lost.message.contains("lost") && lost.message.contains("unreadable"), "{}", lost.message);
+    let (_, work) = batch(&damaged_master(&mut engine, LinkId(9), 7 * SECOND));
+    assert!(matches!(work, Work::StageBegin(_)), "{work:?}");
 }

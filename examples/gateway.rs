@@ -1,0 +1,47 @@
+//! A small host that does real work: a TCP forwarder in a pair. Its routes are the replicated configuration, and it forwards
+//! only while it holds mastership, so that clients get answers from exactly one of two gateways and go on getting them
+//! when that one dies.
+//!
+//! An entry `routes/NAME` with the value `LISTEN BACKEND` is a route: `LISTEN` is an address of this machine (`IP:PORT`),
+//! `BACKEND` is dialled (`HOST:PORT`). Routes come, change and go while it runs.
+//!
+//! To try it, in three terminals (the join token is what `token` prints in the first):
+//!
+//! ```text
+//! 1$ cargo run --release --example gateway -- --data /tmp/a --takeover-delay 2s --heartbeat 500ms
+//! enable
+//! token
+//!
+//! 2$ cargo run --release --example gateway -- --data /tmp/b --takeover-delay 2s --heartbeat 500ms --master 127.0.0.1:7443 --token TOKEN
+//!
+//! 3$ python3 -m http.server 9000 & while sleep 0.2; do curl -sS -o /dev/null -w '%{http_code} ' http://127.0.0.1:8080/; done
+//!
+//! 1> put routes/web 127.0.0.1:8080 127.0.0.1:9000
+//! ```
+//!
+//! Now `kill -9` the first: after the takeover delay `curl` has its answers from the second. Start the first again with its
+//! old command line, and it stays a shadow.
+//!
+//! On one machine both gateways listen on the same address, so the port itself would show two that forward at once: the
+//! second could not bind. A gateway that is stopped (`kill -STOP`) keeps its port, and the other tries again until it is
+//! free. On two machines each listens on an address that both have, such as `0.0.0.0:8080`, and clients, or the load
+//! balancer before them, try both machines: the one that is not master refuses the connection.
+//!
+//! The command line and the commands are those of `master` and `shadow` (`docs/CLI.md`): with `--master` its first start is
+//! a shadow's, else a first master's. Routes add one event,
+//! `{"event":"route","route":NAME,"state":"open|waiting|refused|closed","listen":…,"backend":…,"reason":…}`.
+#![forbid(unsafe_code)]
+#![allow(clippy::disallowed_methods, reason = "a program of its own: it may run tasks and bound waits")]
+
+mod common;
+#[path = "gateway/forward.rs"]
+mod forward;
+#[path = "gateway/routes.rs"]
+mod routes;
+
+fn main() -> std::process::ExitCode {
+    let joins =
+        std::env::args_os().any(|word| word.to_str().is_some_and(|word| word.split('=').next() == Some("--master")));
+    let first = if joins { common::FirstRole::Shadow } else { common::FirstRole::Master };
+    common::main(first, routes::follow)
+}

@@ -1,0 +1,331 @@
+//! A takeover through the register: note the term durably, win the swap, store the epoch; only then is there mastership.
+//! (Test-and-set on shared storage as the third vote: VMware Fault Tolerance, Scales 2010.)
+
+use super::batches::Purpose;
+use super::{Engine, Moment, Mutant, Now, Refused, Ticket, Work};
+use crate::model::{Epoch, Revision, WitnessRecord, WitnessVersion};
+use crate::protocol::failover::{Flaw, Standing, Turn, micros, waited};
+use crate::protocol::wire::Role;
+
+/// An attempt under way, or an operator's wish that waits for its time.
+#[derive(Clone, Debug)]
+pub(super) enum Claim {
+    /// An operator wants it; leases and promises must run out first.
+    Wanted { accept_loss: bool, until: Moment },
+    /// The term is being made durable.
+    Noting { epoch: Epoch },
+    /// The term is durable: the swap may go, if the register still holds this version.
+    Noted { epoch: Epoch, version: Option<WitnessVersion> },
+    /// The swap is won.
+    Won { epoch: Epoch },
+}
+
+/// What speaks against a claim now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hurdle {
+    /// The register is not known: no answer, or what is known may be outdated.
+    Unreachable,
+    /// It holds nothing that this pair can go on from.
+    Flawed(Flaw),
+    /// It was never made.
+    Unmade,
+    /// It does not say that this node is in sync.
+    NotInSync,
+    /// It records more than this node holds.
+    Behind,
+    /// This node's own promise to its master runs.
+    Promised,
+    /// The value has not stood unchanged for its lease.
+    Leased,
+}
+
+impl Hurdle {
+    /// Why a node would not take over, in a word; what only time removes is no reason.
+    fn word(self) -> Option<&'static str> {
+        match self {
+            Self::Unreachable => Some("witness_unreachable"),
+            Self::Flawed(flaw) => Some(flaw.as_str()),
+            Self::Unmade => Some("record_missing"),
+            Self::NotInSync => Some("not_in_sync"),
+            Self::Behind => Some("behind_record"),
+            Self::Promised | Self::Leased => None,
+        }
+    }
+}
+
+impl Engine {
+    /// Whether the register names this node although it is no master: rule 8.
+    pub(super) fn is_named(&self) -> bool {
+        let own = self.facts.node;
+        let named = self.witnessed.as_ref().is_some_and(|witnessed| witnessed.register.names(own));
+        named && self.facts.role == Role::Shadow && self.register_flaw().is_none()
+    }
+
+    /// What speaks against a claim of this node, the gravest first; `None` where nothing does.
+    pub(super) fn hurdle(&self, at: Moment) -> Option<Hurdle> {
+        let witnessed = self.witnessed.as_ref()?;
+        let register = &witnessed.register;
+        let lasting = match () {
+            () if !register.is_reachable() || register.is_stale() => Some(Hurdle::Unreachable),
+            () => self.register_flaw().map(Hurdle::Flawed),
+        };
+        let record = match (lasting, register.record()) {
+            (Some(hurdle), _) => return Some(hurdle),
+            (None, None) => return Some(Hurdle::Unmade),
+            (None, Some(record)) => record,
+        };
+        let (own, head, named) = (self.facts.node, self.head.revision, self.is_named());
+        let passes = |mutant: Mutant| self.makes(mutant);
+        let behind = head < record.revision || (named && self.epoch() < record.epoch);
+        match () {
+            () if record.in_sync != Some(own) && !named && !passes(Mutant::IgnoresInSync) => Some(Hurdle::NotInSync),
+            () if behind && !passes(Mutant::IgnoresRecordedRevision) => Some(Hurdle::Behind),
+            () => self.wait(at),
+        }
+    }
+
+    /// What only time removes.
+    fn wait(&self, at: Moment) -> Option<Hurdle> {
+        let witnessed = self.witnessed.as_ref()?;
+        let cut = |until: Moment, lease_us: u64| {
+            // A mistake for tests: no margin for the rates of two clocks (rule 4).
+            let margin_us = if self.makes(Mutant::NoMargin) { lease_us / 1_000 * 21 + 1_000 } else { 0 };
+            Moment(until.0.saturating_sub(margin_us))
+        };
+        let promised = cut(witnessed.promised_until, micros(self.options.lease()));
+        let forgotten = witnessed.promised_until == witnessed.remembered_until && self.makes(Mutant::ForgetsPromise);
+        let lease_us = witnessed.register.record().map_or(0, |record| micros(record.lease));
+        let leased = witnessed.register.lease_over().map(|until| cut(until, lease_us));
+        let own_lease = self.is_named() || witnessed.register.names(self.facts.node);
+        match () {
+            () if at <= promised && !forgotten && !self.makes(Mutant::IgnoresOwnPromise) => Some(Hurdle::Promised),
+            () if !own_lease && leased.is_some_and(|over| at <= over) && !self.makes(Mutant::SkipsLeaseWait) => {
+                Some(Hurdle::Leased)
+            }
+            () => None,
+        }
+    }
+
+    /// Why this node would not take over, or a master does not serve, as far as the witness goes, in a word.
+    pub(super) fn register_word(&self, at: Moment) -> Option<&'static str> {
+        if self.facts.role == Role::Master {
+            return self.witnessed.as_ref().and_then(|witnessed| witnessed.deposed);
+        }
+        self.hurdle(at).and_then(Hurdle::word)
+    }
+
+    /// A shadow that the register names tries again, with a new term, without waiting for anybody's lease: rule 8.
+    pub(super) fn advance_named(&mut self, now: Now) {
+        let free = self.facts.complete && self.batches.is_idle() && now.at >= self.retry_at;
+        if free && self.is_named() && self.hurdle(now.at).is_none() {
+            self.begin_claim(now, "takeover");
+        }
+    }
+
+    /// Notes the term that is to be tried; the swap goes when that is durable: rule 7.
+    pub(super) fn begin_claim(&mut self, now: Now, reason: &'static str) {
+        let recorded = self.witnessed.as_ref().and_then(|witnessed| witnessed.register.record());
+        let recorded = recorded.map_or(Epoch::NONE, |record| record.epoch);
+        let epoch = self.epoch().max(self.links.highest_seen()).max(recorded).promoted(now.random);
+        self.facts.tried = epoch;
+        self.turn(now, Turn::MustClaim, reason);
+        if let Some(witnessed) = &mut self.witnessed {
+            witnessed.claim = Some(Claim::Noting { epoch });
+        }
+        let facts = Box::new(self.facts_now());
+        self.persist(Work::Facts(facts), Purpose::Noted);
+        if self.makes(Mutant::SwapsBeforeNote) {
+            self.claim_noted();
+        }
+    }
+
+    /// The term is durable.
+    pub(super) fn claim_noted(&mut self) {
+        let Some(witnessed) = &mut self.witnessed else { return };
+        if let Some(Claim::Noting { epoch }) = witnessed.claim {
+            let version = witnessed.register.version().cloned();
+            witnessed.claim = Some(Claim::Noted { epoch, version });
+        }
+    }
+
+    /// The record to swap in, once the term is durable. What spoke for the claim must still hold.
+    pub(super) fn claim_to_send(&mut self, now: Now) -> Option<WitnessRecord> {
+        let witnessed = self.witnessed.as_ref().filter(|_| self.standing == Standing::Claiming)?;
+        let Some(Claim::Noted { epoch, version }) = &witnessed.claim else { return None };
+        let (epoch, same) = (*epoch, *version == witnessed.register.version().cloned());
+        // Its master may have been heard meanwhile.
+        let heard = self.reason == "takeover" && !self.is_named() && !self.is_silent(now.at);
+        if !same || heard || witnessed.register.is_stale() || self.wait(now.at) == Some(Hurdle::Promised) {
+            self.claim_lost(now, Refused::LeaseHeld);
+            return None;
+        }
+        let draft = crate::protocol::failover::Draft {
+            pair: self.facts.pair,
+            holder: self.facts.node,
+            epoch,
+            lease: self.options.lease(),
+            // The other one is away: it is not in sync from here on (rule 13).
+            in_sync: None,
+            revision: Revision::NONE,
+        };
+        let record = witnessed.register.next(draft);
+        Some(if self.makes(Mutant::LowersRevision) {
+            WitnessRecord { revision: Revision::NONE, ..record }
+        } else {
+            record
+        })
+    }
+
+    /// The swap is done: this node holds the register. It is master once its epoch is durable too.
+    pub(super) fn claim_won(&mut self, now: Now, sent: Moment, record: WitnessRecord, version: WitnessVersion) {
+        let (epoch, lease, alone) = (record.epoch, record.lease, record.in_sync.is_none());
+        let Some(witnessed) = &mut self.witnessed else { return };
+        witnessed.register.swapped(record, version, now.at);
+        self.facts.witnessed = self.facts.witnessed.max(epoch);
+        // A promise that was given meanwhile, or runs, makes it void: rule 9.
+        let promised = self.wait(now.at) == Some(Hurdle::Promised) && !self.makes(Mutant::PromisesWhileClaiming);
+        if self.standing != Standing::Claiming || promised {
+            return self.claim_lost(now, Refused::LeaseHeld);
+        }
+        let reason = self.reason;
+        if let Some(witnessed) = &mut self.witnessed {
+            witnessed.claim = Some(Claim::Won { epoch });
+        }
+        self.turn(now, Turn::Claimed, reason);
+        if let Some(witnessed) = &mut self.witnessed {
+            let until = Moment(sent.0.saturating_add(micros(lease)));
+            (witnessed.promise, witnessed.lease, witnessed.alone) = (None, Some(until), alone);
+            witnessed.deposed = None;
+        }
+    }
+
+    /// The attempt is over without mastership. The note stays (rule 7).
+    pub(super) fn claim_lost(&mut self, now: Now, why: Refused) {
+        let Some(witnessed) = &mut self.witnessed else { return };
+        witnessed.claim = None;
+        witnessed.ask_soon();
+        if self.standing != Standing::Claiming {
+            return;
+        }
+        if self.makes(Mutant::DropsNote) {
+            self.facts.tried = Epoch::NONE;
+            self.facts_changed([]);
+        }
+        self.retry_at = Moment(now.at.0 + self.timing.heartbeat_us / 2 + now.random % self.timing.heartbeat_us.max(1));
+        for ticket in std::mem::take(&mut self.promised) {
+            self.refuse(ticket, why.clone());
+        }
+        self.turn(
+            now,
+            if self.facts.role == Role::Master { Turn::ClaimLostAsMaster } else { Turn::ClaimLost },
+            "claim_lost",
+        );
+    }
+
+    /// A mistake for tests: being named is taken for mastership (rule 8).
+    pub(super) fn serve_as_named(&mut self, now: Now, epoch: Epoch) {
+        self.facts.tried = self.facts.tried.max(epoch);
+        self.turn(now, Turn::MustClaim, "takeover");
+        if let Some(witnessed) = &mut self.witnessed {
+            witnessed.claim = Some(Claim::Won { epoch });
+        }
+        self.turn(now, Turn::Claimed, "takeover");
+        if let Some(witnessed) = &mut self.witnessed {
+            witnessed.lease = Some(Moment(now.at.0 + micros(self.options.lease())));
+        }
+    }
+
+    /// The epoch that is won, for the era.
+    pub(super) fn won_epoch(&self) -> Option<Epoch> {
+        match self.witnessed.as_ref()?.claim {
+            Some(Claim::Won { epoch }) => Some(epoch),
+            _ => None,
+        }
+    }
+
+    /// An operator makes this node master, through the register. `accept_loss` overrides "in sync" and "head", and a register
+    /// without a value of this pair; never a promise, a lease or the swap.
+    pub(super) fn claim_by_operator(&mut self, now: Now, ticket: Ticket, accept_loss: bool) {
+        if self.is_led() {
+            return self.refuse(ticket, Refused::LeaseHeld);
+        }
+        if let Some(refused) = self.operators_hurdle(now.at, accept_loss) {
+            return self.refuse(ticket, refused);
+        }
+        self.promised.push(ticket);
+        let lease_us = micros(waited(self.options.lease()));
+        let patience_us = 2 * (lease_us + self.timing.delay_us + micros(self.options.witness_timeout()));
+        let until = Moment(now.at.0 + patience_us);
+        if let Some(witnessed) = &mut self.witnessed {
+            witnessed.claim = Some(Claim::Wanted { accept_loss, until });
+            witnessed.ask_soon();
+        }
+    }
+
+    /// Whether a master that serves is at the other end of the link.
+    fn is_led(&self) -> bool {
+        self.links.active().is_some() && self.links.peer_serves && self.facts.role == Role::Shadow && !self.is_named()
+    }
+
+    /// Why an operator is refused at once; what time or an answer may remove is waited for.
+    fn operators_hurdle(&self, at: Moment, accept_loss: bool) -> Option<Refused> {
+        match self.hurdle(at)? {
+            Hurdle::Flawed(Flaw::Foreign) => Some(Refused::WitnessUnreachable),
+            _ if accept_loss => None,
+            Hurdle::Flawed(_) | Hurdle::Unmade => Some(Refused::Loss { missing: None }),
+            Hurdle::NotInSync | Hurdle::Behind => {
+                let own = self.head.revision;
+                let recorded = self.witnessed.as_ref()?.register.record()?.revision;
+                let first = Revision::new(recorded.epoch, own.seq + 1);
+                Some(Refused::Loss { missing: (recorded > own && recorded.seq > own.seq).then_some((first, recorded)) })
+            }
+            Hurdle::Unreachable | Hurdle::Promised | Hurdle::Leased => None,
+        }
+    }
+
+    /// An operator's wish, when its time has come.
+    pub(super) fn advance_wish(&mut self, now: Now) {
+        let Some(Claim::Wanted { accept_loss, until }) = self.witnessed.as_ref().and_then(|w| w.claim.clone()) else {
+            return;
+        };
+        let led = self.is_led().then_some(Refused::LeaseHeld);
+        let refused = led.or(self.operators_hurdle(now.at, accept_loss));
+        let over = match self.hurdle(now.at) {
+            Some(Hurdle::Unreachable) => Some(Refused::WitnessUnreachable),
+            _ => Some(Refused::LeaseHeld),
+        };
+        let passed = match self.hurdle(now.at) {
+            _ if refused.is_some() => false,
+            None => true,
+            Some(Hurdle::NotInSync | Hurdle::Behind | Hurdle::Unmade | Hurdle::Flawed(_)) => {
+                accept_loss && self.wait(now.at).is_none()
+            }
+            Some(_) => false,
+        };
+        if passed && self.batches.is_idle() {
+            return self.begin_claim(now, "operator");
+        }
+        if let Some(why) = refused.or(over.filter(|_| now.at >= until)) {
+            if let Some(witnessed) = &mut self.witnessed {
+                witnessed.claim = None;
+            }
+            for ticket in std::mem::take(&mut self.promised) {
+                self.refuse(ticket, why.clone());
+            }
+        }
+    }
+
+    /// When a claim may become possible, or a wish ends.
+    pub(super) fn claim_deadlines(&self) -> [Option<Moment>; 3] {
+        let Some(witnessed) = &self.witnessed else { return [None; 3] };
+        let wish = match witnessed.claim {
+            Some(Claim::Wanted { until, .. }) => Some(until),
+            _ => None,
+        };
+        let waits = matches!(self.standing, Standing::Following | Standing::Inquiring | Standing::TakingTail);
+        let next = |until: Moment| Moment(until.0.saturating_add(1));
+        let promised = Some(next(witnessed.promised_until)).filter(|_| waits);
+        let leased = witnessed.register.lease_over().map(next).filter(|_| waits);
+        [wish, promised, leased]
+    }
+}

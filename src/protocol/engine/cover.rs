@@ -1,0 +1,112 @@
+//! What a mastership rests on: the peer's promise, or the lease at the witness. Either is enough; a master that has neither
+//! acknowledges nothing. (Quorum of any two of principal, mirror and witness: SQL Server's database mirroring.)
+
+use std::time::Duration;
+
+use super::{Cover, Engine, Moment, Mutant, Now};
+use crate::model::limits::PEER_DURATION_MAX;
+use crate::protocol::failover::{Standing, Turn, micros, waited};
+use crate::protocol::wire::{Heartbeat, HeartbeatAck, Role};
+
+impl Engine {
+    /// Whether mastership needs a cover here: there is a witness, and a peer that could take over.
+    pub(super) fn is_bound(&self) -> bool {
+        self.witnessed.is_some() && self.facts.peer.is_some()
+    }
+
+    /// Until when the longer of the covers lasts.
+    pub(super) fn covered_until(&self) -> Option<Moment> {
+        self.witnessed.as_ref().and_then(|witnessed| witnessed.promise.max(witnessed.lease))
+    }
+
+    /// Whether this node may act as master at this moment, as far as covers go.
+    pub(super) fn is_covered(&self, at: Moment) -> bool {
+        !self.is_bound() || self.covered_until().is_some_and(|until| at <= until)
+    }
+
+    /// Whether the peer's promise covers this moment.
+    pub(super) fn is_promised(&self, at: Moment) -> bool {
+        self.witnessed.as_ref().is_none_or(|witnessed| witnessed.promise.is_some_and(|until| at <= until))
+    }
+
+    /// Whether it serves, and until when that may be relied upon.
+    pub fn cover(&self) -> Cover {
+        let stall = match self.due {
+            Some(due) if self.facts.peer.is_some() => Moment(due.0.saturating_add(self.timing.stall_us)),
+            _ => Moment(u64::MAX),
+        };
+        let bound = if self.is_bound() && !self.makes(Mutant::AcknowledgesAfterLease) {
+            self.covered_until().unwrap_or(Moment(0))
+        } else {
+            Moment(u64::MAX)
+        };
+        Cover { serving: self.standing == Standing::Serving, until: stall.min(bound) }
+    }
+
+    /// Both covers ran out: nothing is acknowledged until one is there again.
+    pub(super) fn notice_uncovered(&mut self, now: Now) {
+        let serving = self.standing == Standing::Serving;
+        if serving && !self.is_covered(now.at) && !self.makes(Mutant::AcknowledgesAfterLease) {
+            self.turn(now, Turn::Uncovered, "uncovered");
+        }
+    }
+
+    /// What was asked until now covers nothing any more.
+    pub(super) fn drop_covers(&mut self, now: Now) {
+        if let Some(witnessed) = &mut self.witnessed {
+            (witnessed.promise, witnessed.lease, witnessed.fresh_after) = (None, None, now.at);
+            witnessed.ask_soon();
+        }
+    }
+
+    /// The peer answered a heartbeat that was sent then: a promise counts from there (rule 1).
+    pub(super) fn promised_by_peer(&mut self, now: Now, sent: Moment, ack: &HeartbeatAck) {
+        let late = self.makes(Mutant::PromiseFromAnswer);
+        let any = self.makes(Mutant::AnswerIsPromise);
+        let lease = self.options.lease();
+        let Some(witnessed) = &mut self.witnessed else { return };
+        let promise = if any && ack.promise.is_zero() { lease } else { ack.promise };
+        if ack.role != Role::Shadow || promise.is_zero() || sent < witnessed.fresh_after {
+            return;
+        }
+        let from = if late { now.at } else { sent };
+        let until = Moment(from.0.saturating_add(micros(promise.min(PEER_DURATION_MAX))));
+        witnessed.promise = witnessed.promise.max(Some(until));
+    }
+
+    /// The promise that goes with the answer to this heartbeat: "I will not try to take over for this long". Only a shadow
+    /// that follows gives one, to a master that leads or asks, and only as long a one as a restart would remember (rule 5).
+    pub(super) fn give_promise(&mut self, now: Now, beat: &Heartbeat) -> Duration {
+        let own_epoch = self.head.revision.epoch.max(self.facts.epoch);
+        let claiming = self.standing == Standing::Claiming && self.makes(Mutant::PromisesWhileClaiming);
+        let follows = matches!(self.standing, Standing::Following | Standing::AskingHost) || claiming;
+        let current = beat.epoch >= own_epoch || self.makes(Mutant::PromisesToOlder);
+        let asked = beat.role == Role::Master && (beat.serving || beat.asks) && current;
+        let lease = self.options.lease();
+        let named = self.is_named();
+        let Some(witnessed) = &mut self.witnessed else { return Duration::ZERO };
+        let stored = Duration::from_millis(witnessed.promise_stored_ms);
+        if !follows || !asked || named || stored < lease || self.stopping.is_some() {
+            return Duration::ZERO;
+        }
+        let until = Moment(now.at.0.saturating_add(micros(waited(lease))));
+        witnessed.promised_until = witnessed.promised_until.max(until);
+        lease
+    }
+
+    /// The longest promise is durable before it is given.
+    pub(super) fn prepare_promise(&mut self) {
+        let lease_ms = micros(self.options.lease()).div_ceil(1_000);
+        if self.witnessed.is_some() && self.facts.promised_ms < lease_ms {
+            self.facts.promised_ms = lease_ms;
+            self.facts_changed([]);
+        }
+    }
+
+    /// These facts are durable.
+    pub(super) fn facts_stored(&mut self, promised_ms: u64) {
+        if let Some(witnessed) = &mut self.witnessed {
+            witnessed.promise_stored_ms = witnessed.promise_stored_ms.max(promised_ms);
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! Every state of the connection with everything that can happen to it, as a reviewed table: a change of any cell shows,
+//! and so does an extra action.
+
+use super::*;
+use crate::protocol::wire::{Bye, Refusal, RefusalKind};
+
+/// The link that messages of the table come on, and another one.
+const OTHER: LinkId = LinkId(9);
+/// All states are this old when something happens.
+const LATER: u64 = 2 * SECOND + SECOND / 10;
+
+fn greet(engine: &mut Engine, at_us: u64, link: LinkId, hello: Hello) -> Vec<Action> {
+    engine.handle(now(at_us), Event::Message { link, message: Message::Hello(Box::new(hello)) })
+}
+
+fn hello_for(engine: &Engine) -> Hello {
+    let lineage = history(&[(Epoch::FIRST, 1)]);
+    let mut hello = match engine.facts().role {
+        Role::Master => hello_of(Role::Shadow, SHADOW, position(Epoch::FIRST, 5), lineage),
+        Role::Shadow => hello_of(Role::Master, MASTER, position(Epoch::FIRST, 5), lineage),
+    };
+    hello.hello_no = 2;
+    hello
+}
+
+/// Keeps the clock going, so that the node does not count as stopped, and the disk too.
+fn until(engine: &mut Engine, from_us: u64, to_us: u64) -> Vec<Action> {
+    let mut all = Vec::new();
+    let mut time = from_us;
+    while time < to_us {
+        time = (time + SECOND / 4).min(to_us);
+        all.extend(engine.handle(now(time), Event::Timer));
+        settle(engine, time);
+    }
+    all
+}
+
+fn dialling() -> Engine {
+    let mut facts = Facts::first_shadow(SHADOW, PAIR, peer(MASTER));
+    facts.complete = true;
+    begin(facts, position(Epoch::FIRST, 5), history(&[(Epoch::FIRST, 1)])).0
+}
+
+fn down() -> Engine {
+    let mut engine = dialling();
+    let _ = engine.handle(now(LATER), Event::DialFailed { how: DialTrouble::Unreachable, reason: "timed out".into() });
+    engine
+}
+
+fn handshake() -> Engine {
+    let mut engine = dialling();
+    let _ = engine.handle(now(LATER), Event::LinkUp { link: LINK, dialled: true });
+    engine
+}
+
+fn syncing() -> Engine {
+    let mut engine = handshake();
+    let hello = hello_of(Role::Master, MASTER, position(Epoch::FIRST, 9), history(&[(Epoch::FIRST, 1)]));
+    let _ = greet(&mut engine, LATER, LINK, hello);
+    let push = Message::Repair(Repair::Incremental { to: at(Epoch::FIRST, 9) });
+    let _ = engine.handle(now(LATER), Event::Message { link: LINK, message: push });
+    engine
+}
+
+fn connected(mut engine: Engine) -> Engine {
+    settle(&mut engine, 500);
+    let _ = until(&mut engine, 500, LATER);
+    engine
+}
+
+fn told(mut engine: Engine, message: Message) -> Engine {
+    let _ = engine.handle(now(LATER), Event::Message { link: LINK, message });
+    settle(&mut engine, LATER);
+    engine
+}
+
+fn held() -> Engine {
+    let mut engine = connected(following_shadow());
+    let _ = command(&mut engine, LATER, 1, Command::Disconnect);
+    engine
+}
+
+fn lost() -> Engine {
+    let mut engine = connected(following_shadow());
+    let _ = engine.handle(now(LATER), Event::LinkDown { link: LINK, reason: "reset".into() });
+    engine
+}
+
+fn refused() -> Refusal {
+    Refusal { kind: RefusalKind::Schema, reason: "newer".into() }
+}
+
+const STATES: [(&str, fn() -> Engine); 11] = [
+    ("no peer", || connected(lone_master())),
+    ("dialling for the first time", || connected(dialling())),
+    ("waiting to dial", down),
+    ("greeting", handshake),
+    ("syncing shadow", syncing),
+    ("connected shadow", || connected(following_shadow())),
+    ("connected master", || connected(leading_master().0)),
+    ("lost", lost),
+    ("held here", held),
+    ("held by the peer", || told(connected(following_shadow()), Message::Bye(Bye::Held))),
+    ("refused by the peer", || told(connected(following_shadow()), Message::Refuse(refused()))),
+];
+
+const EVENTS: [&str; 28] = [
+    "a dialled link",
+    "an accepted link",
+    "hello",
+    "hello of another pair",
+    "hello on another link",
+    "heartbeat",
+    "heartbeat of another role",
+    "heartbeat from a wild epoch",
+    "answer to no heartbeat",
+    "repair none",
+    "snapshot ready",
+    "snapshot end",
+    "received",
+    "ack",
+    "resync",
+    "bulk",
+    "bye, shutdown",
+    "bye, held",
+    "bye, duplicate",
+    "bye, reset",
+    "refuse",
+    "link down",
+    "dial unreachable",
+    "dial, wrong key",
+    "dial, refused",
+    "silence",
+    "disconnect",
+    "reconnect",
+];
+
+fn happens(engine: &mut Engine, event: &str) -> Vec<Action> {
+    let time = LATER + 1_000;
+    let head = engine.status(Moment(time), 0).position;
+    let (role, epoch) = match engine.facts().role {
+        Role::Master => (Role::Shadow, Epoch::FIRST),
+        Role::Shadow => (Role::Master, Epoch::FIRST),
+    };
+    let beat = |role, epoch| {
+        let (position, wall_ms) = (head, now(time).wall_ms);
+        Message::Heartbeat(Heartbeat { nonce: 1, role, serving: true, epoch, position, asks: false, wall_ms })
+    };
+    let bye = |bye| Event::Message { link: LINK, message: Message::Bye(bye) };
+    let says = |message| Event::Message { link: LINK, message };
+    let dial = |how| Event::DialFailed { how, reason: "why".into() };
+    let event = match event {
+        "a dialled link" => Event::LinkUp { link: OTHER, dialled: true },
+        "an accepted link" => Event::LinkUp { link: OTHER, dialled: false },
+        "hello" => says(Message::Hello(Box::new(hello_for(engine)))),
+        "hello of another pair" => says(Message::Hello(Box::new(Hello { pair: PairId([8; 16]), ..hello_for(engine) }))),
+        "hello on another link" => {
+            let _ = engine.handle(now(time), Event::LinkUp { link: OTHER, dialled: false });
+            Event::Message { link: OTHER, message: Message::Hello(Box::new(hello_for(engine))) }
+        }
+        "heartbeat" => says(beat(role, epoch)),
+        "heartbeat of another role" => says(beat(engine.facts().role, epoch)),
+        "heartbeat from a wild epoch" => says(beat(role, Epoch::new(1 << 23, 0))),
+        "answer to no heartbeat" => {
+            let ack = HeartbeatAck { nonce: 99, role, epoch, position: head, promise: Duration::ZERO };
+            says(Message::HeartbeatAck(ack))
+        }
+        "repair none" => says(Message::Repair(Repair::None)),
+        "snapshot ready" => says(Message::SnapshotReady { transfer: 1 }),
+        "snapshot end" => says(Message::SnapshotEnd { transfer: 1 }),
+        "received" => says(Message::Received { sum: 1 }),
+        "ack" => says(Message::Ack { position: head, received: 1 }),
+        "resync" => says(Message::Resync),
+        "bulk" => {
+            let what = Bulk::Snapshot { transfer: 7 };
+            Event::Bulk { link: LINK, bulk: BulkId(1), what, bytes: 100 }
+        }
+        "bye, shutdown" => bye(Bye::Shutdown),
+        "bye, held" => bye(Bye::Held),
+        "bye, duplicate" => bye(Bye::Duplicate),
+        "bye, reset" => bye(Bye::Reset),
+        "refuse" => says(Message::Refuse(refused())),
+        "link down" => Event::LinkDown { link: LINK, reason: "reset".into() },
+        "dial unreachable" => dial(DialTrouble::Unreachable),
+        "dial, wrong key" => dial(DialTrouble::WrongKey),
+        "dial, refused" => dial(DialTrouble::RefusedByPeer),
+        "silence" => return until(engine, time, time + 4 * SECOND),
+        "disconnect" => Event::Command { ticket: Ticket(1), command: Command::Disconnect },
+        "reconnect" => Event::Command { ticket: Ticket(1), command: Command::Reconnect },
+        other => panic!("no event {other}"),
+    };
+    engine.handle(now(time), event)
+}
+
+/// The first words of something's name.
+fn name(what: &impl std::fmt::Debug) -> String {
+    format!("{what:?}").split([' ', '(', '{']).next().unwrap_or_default().to_owned()
+}
+
+fn short(action: &Action) -> Option<String> {
+    Some(match action {
+        Action::SetTimer { .. } => return None,
+        Action::Send { link, message: message @ (Message::Bye(_) | Message::Repair(_)) } => {
+            format!("send {message:?} on {}", link.0)
+        }
+        Action::Send { link, message: Message::Refuse(refusal) } => format!("refuse {:?} on {}", refusal.kind, link.0),
+        Action::Send { link, message } => format!("send {} on {}", name(message), link.0),
+        Action::Close { link } => format!("close {}", link.0),
+        Action::Notify(Notice::Link { state, .. }) => format!("tell {}", state.as_str()),
+        Action::Notify(Notice::Alert { change, alert }) => format!("{change:?} {}", alert.kind.as_str()),
+        Action::Notify(Notice::Role { serving, reason, .. }) => format!("serving {serving}: {reason}"),
+        Action::Notify(notice) => format!("notice {}", name(notice)),
+        Action::Persist { work, .. } => format!("persist {}", name(work)),
+        other => name(other),
+    })
+}
+
+#[test]
+fn every_state_of_the_link_and_every_event() {
+    let mut table = String::new();
+    for (state, make) in STATES {
+        table.push_str(&format!("{state} ({})\n", make().link_state().0.as_str()));
+        for event in EVENTS {
+            // A dial fails, or leads to a link, only where there is one.
+            let dialled = event.starts_with("a dial") || event.starts_with("dial");
+            let mut engine = make();
+            if dialled && !engine.links.dialling {
+                continue;
+            }
+            let actions = happens(&mut engine, event);
+            let (after, why) = engine.link_state();
+            let why = if why.is_empty() { String::new() } else { format!(" ({why})") };
+            table.push_str(&format!("    {event}: {}{why}\n", after.as_str()));
+            let mut done: Vec<String> = actions.iter().filter_map(short).collect();
+            done.dedup();
+            if !done.is_empty() {
+                table.push_str(&format!("        {}\n", done.join("; ")));
+            }
+        }
+    }
+    insta::assert_snapshot!("links", table);
+}

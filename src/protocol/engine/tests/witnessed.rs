@@ -1,0 +1,323 @@
+//! The rules of the witnessed pair, one story each; `FAILOVER.md` numbers them. Whole histories are the simulator's.
+
+use super::*;
+use crate::model::{WitnessRecord, WitnessVersion};
+use crate::protocol::failover::{micros, waited};
+
+const MS: u64 = 1_000;
+
+fn options(replication: Replication) -> Options {
+    Options { replication, ..Options::default() }
+}
+
+fn start_witnessed(facts: Facts, head: Position, options: Options) -> (Engine, Vec<Action>) {
+    let start = Start {
+        facts,
+        head,
+        log_floor: Revision::NONE,
+        history: history(&[(Epoch::FIRST, 1)]),
+        options,
+        run: RunId(7),
+        address: "here:1".to_owned(),
+        witnessed: true,
+        damage: None,
+    };
+    Engine::start(now(0), start)
+}
+
+fn master_facts() -> Facts {
+    Facts { peer: Some(peer(SHADOW)), witnessed: Epoch::FIRST, ..Facts::first_master(MASTER, PAIR) }
+}
+
+fn shadow_facts(promised_ms: u64) -> Facts {
+    Facts { complete: true, promised_ms, witnessed: Epoch::FIRST, ..Facts::first_shadow(SHADOW, PAIR, peer(MASTER)) }
+}
+
+fn record(holder: NodeId, epoch: Epoch, in_sync: Option<NodeId>, seq: u64) -> WitnessRecord {
+    let lease = Options::default().lease();
+    WitnessRecord { pair: PAIR, holder, epoch, lease, in_sync, revision: at(Epoch::FIRST, seq), counter: 1 }
+}
+
+/// The question that these actions ask.
+fn question(actions: &[Action]) -> (u64, WitnessQuestion) {
+    let found = actions.iter().rev().find_map(|action| match action {
+        Action::AskWitness { ask, question } => Some((*ask, question.clone())),
+        _ => None,
+    });
+    found.unwrap_or_else(|| panic!("no question in {actions:#?}"))
+}
+
+/// The record that these actions swap in.
+fn swap(actions: &[Action]) -> (u64, WitnessRecord) {
+    match question(actions) {
+        (ask, WitnessQuestion::Swap { record, .. }) => (ask, *record),
+        other => panic!("no swap but {other:?}"),
+    }
+}
+
+fn tell(engine: &mut Engine, at_us: u64, ask: u64, answer: WitnessAnswer) -> Vec<Action> {
+    engine.handle(now(at_us), Event::WitnessAnswered { ask, answer })
+}
+
+fn holds(record: WitnessRecord, version: u64) -> WitnessAnswer {
+    WitnessAnswer::Holds(Some(Box::new((record, WitnessVersion::new(version)))))
+}
+
+fn swapped(version: u64) -> WitnessAnswer {
+    WitnessAnswer::Swapped(WitnessVersion::new(version))
+}
+
+/// Answers facts batches until something else, or nothing, is under way; returns all that was done on the way.
+fn store_facts(engine: &mut Engine, at_us: u64, actions: Vec<Action>) -> Vec<Action> {
+    let mut all = actions;
+    while let Some(Action::Persist { batch, work: Work::Facts(_) }) =
+        all.iter().rev().find(|action| matches!(action, Action::Persist { .. })).cloned()
+    {
+        if engine.batches_in_flight() != batch.0 {
+            break;
+        }
+        all.extend(done(engine, at_us, batch.0, Receipt::Facts));
+    }
+    all
+}
+
+/// Answers the batches of facts that are under way.
+fn settle(engine: &mut Engine, at_us: u64) -> Vec<Action> {
+    let mut all = Vec::new();
+    for _ in 0..4 {
+        match engine.batches_in_flight() {
+            0 => break,
+            batch => all.extend(done(engine, at_us, batch, Receipt::Facts)),
+        }
+    }
+    all
+}
+
+/// Answers the one batch of facts that is under way.
+fn settle_one(engine: &mut Engine, at_us: u64) -> Vec<Action> {
+    let batch = engine.batches_in_flight();
+    done(engine, at_us, batch, Receipt::Facts)
+}
+
+fn refused_dial() -> Event {
+    Event::DialFailed { how: DialTrouble::Unreachable, reason: "refused".to_owned() }
+}
+
+/// A master that restarted, was vouched for by the witness because its peer is away, and serves under its lease.
+fn vouched_master(replication: Replication) -> (Engine, Epoch) {
+    let (mut engine, actions) = start_witnessed(master_facts(), position(Epoch::FIRST, 5), options(replication));
+    let (ask, what) = question(&actions);
+    assert_eq!(what, WitnessQuestion::Read, "it reads before anything else");
+    let actions = store_facts(&mut engine, 5, actions);
+    assert!(!actions.iter().any(|action| matches!(action, Action::Persist { work: Work::Era { .. }, .. })));
+    let _ = tell(&mut engine, 10 * MS, ask, holds(record(MASTER, Epoch::FIRST, Some(SHADOW), 5), 1));
+    let actions = engine.handle(now(20 * MS), refused_dial());
+    let (era_batch, work) = batch(&actions);
+    let Work::Era { era, .. } = work else { panic!("{work:?}") };
+    let head = Position { revision: at(era.epoch, 5), ..position(Epoch::FIRST, 5) };
+    let actions = done(&mut engine, 30 * MS, era_batch, Receipt::Era { head, log_floor: Revision::NONE });
+    assert!(!engine.cover().serving, "an era is no cover: {actions:#?}");
+    let (ask, swapped_in) = swap(&actions);
+    // Rule 17: under the new incarnation. Rule 13: the flag is kept.
+    assert_eq!((swapped_in.holder, swapped_in.epoch, swapped_in.in_sync), (MASTER, era.epoch, Some(SHADOW)));
+    let actions = tell(&mut engine, 40 * MS, ask, swapped(2));
+    assert!(actions.contains(&role(Role::Master, true, era.epoch, "confirmed")), "{actions:#?}");
+    let _ = settle(&mut engine, 50 * MS);
+    (engine, era.epoch)
+}
+
+#[test]
+fn a_lease_counts_from_when_it_was_asked_for_and_then_nothing_is_acknowledged() {
+    let (mut engine, epoch) = vouched_master(Replication::Asynchronous);
+    let lease_us = micros(Options::default().lease());
+    // Sent at 30 ms, answered at 40.
+    assert!(engine.cover().until <= Moment(30 * MS + lease_us));
+    let actions = engine.handle(now(500 * MS), Event::Commit { ticket: Ticket(1), bytes: 3 });
+    let (commit, _) = batch(&actions);
+    // The witness is silent from now on; the receipt comes when the lease is over.
+    let late = 30 * MS + lease_us + 1;
+    let mut time = 600 * MS;
+    while time < late {
+        let _ = engine.handle(now(time), Event::Timer);
+        time += 500 * MS;
+    }
+    let verdicts = vec![(Ticket(1), Ok(at(epoch, 6)))];
+    let receipt = Receipt::Commits { verdicts, head: position(epoch, 6), log_floor: Revision::NONE };
+    let actions = done(&mut engine, late, commit, receipt);
+    assert!(actions.contains(&role(Role::Master, false, epoch, "uncovered")), "{actions:#?}");
+    assert!(!actions.iter().any(|action| matches!(action, Action::Answer { .. })), "{actions:#?}");
+}
+
+#[test]
+fn who_is_not_named_steps_down() {
+    let (mut engine, epoch) = vouched_master(Replication::Asynchronous);
+    let actions = engine.handle(now(2 * SECOND), Event::Timer);
+    let (ask, _) = question(&actions);
+    let actions = tell(&mut engine, 2 * SECOND + 1, ask, WitnessAnswer::Conflict);
+    assert!(engine.cover().serving, "a conflict proves nothing yet");
+    let (ask, what) = question(&actions);
+    assert_eq!(what, WitnessQuestion::Read);
+    // Rule 11.
+    let actions = tell(&mut engine, 2 * SECOND + 2, ask, holds(record(SHADOW, epoch.promoted(0), None, 5), 3));
+    assert!(!engine.cover().serving);
+    assert!(
+        actions
+            .iter()
+            .any(|action| matches!(action, Action::Notify(Notice::Role { serving: false, reason: "not_named", .. }))),
+        "{actions:#?}"
+    );
+    // And it does not begin again by itself.
+    for second in 3..20 {
+        let actions = engine.handle(now(second * SECOND), refused_dial());
+        assert!(!actions.iter().any(|action| matches!(action, Action::Persist { work: Work::Era { .. }, .. })));
+    }
+}
+
+#[test]
+fn acknowledged_alone_only_when_the_record_says_that_nobody_is_in_sync() {
+    let (mut engine, epoch) = vouched_master(Replication::Synchronous);
+    let actions = engine.handle(now(100 * MS), Event::Commit { ticket: Ticket(1), bytes: 3 });
+    let (commit, _) = batch(&actions);
+    let verdicts = vec![(Ticket(1), Ok(at(epoch, 6)))];
+    let receipt = Receipt::Commits { verdicts, head: position(epoch, 6), log_floor: Revision::NONE };
+    let actions = done(&mut engine, 110 * MS, commit, receipt);
+    assert!(!actions.iter().any(|action| matches!(action, Action::Answer { .. } | Action::Publish { .. })));
+    // The shadow is silent past the timeout of two seconds.
+    let mut asked = Vec::new();
+    let mut time = 200 * MS;
+    while time < 2_200 * MS {
+        asked = engine.handle(now(time), Event::Timer);
+        if let Some((ask, WitnessQuestion::Swap { record, .. })) = asked.iter().rev().find_map(|action| match action {
+            Action::AskWitness { ask, question } => Some((*ask, question.clone())),
+            _ => None,
+        }) {
+            if record.in_sync.is_none() {
+                break;
+            }
+            asked = tell(&mut engine, time, ask, swapped(time));
+        }
+        assert!(!asked.iter().any(|action| matches!(action, Action::Answer { .. })), "{asked:#?}");
+        time += 50 * MS;
+    }
+    let (ask, alone) = swap(&asked);
+    assert_eq!((alone.in_sync, time / MS), (None, 2_150));
+    let actions = tell(&mut engine, time + 1, ask, swapped(9_999_999));
+    let answer = Answer::Committed { revision: at(epoch, 6), replicated: false };
+    let told: Vec<&Action> =
+        actions.iter().filter(|action| matches!(action, Action::Answer { .. } | Action::Publish { .. })).collect();
+    assert_eq!(told, [&Action::Publish { upto: at(epoch, 6) }, &Action::Answer { ticket: Ticket(1), answer }]);
+}
+
+#[test]
+fn a_takeover_waits_for_promise_and_lease_notes_its_term_and_wins_the_register() {
+    let (mut engine, actions) =
+        start_witnessed(shadow_facts(3_500), position(Epoch::FIRST, 5), options(Replication::Synchronous));
+    let (mut ask, _) = question(&actions);
+    let value = record(MASTER, Epoch::FIRST, Some(SHADOW), 5);
+    let mut time = 0;
+    let claim = loop {
+        time += 100 * MS;
+        let mut actions = tell(&mut engine, time, ask, holds(value.clone(), 1));
+        actions.extend(engine.handle(now(time + 1), refused_dial()));
+        actions = store_facts(&mut engine, time + 2, actions);
+        let asked = actions.iter().rev().find_map(|action| match action {
+            Action::AskWitness { ask, .. } => Some(*ask),
+            _ => None,
+        });
+        if let Some(next) = asked {
+            ask = next;
+        }
+        if actions.contains(&Action::AskMayTakeOver { question: 1 }) {
+            break time;
+        }
+        assert!(time < 20 * SECOND, "it never took over");
+    };
+    // Rule 5: its promise of before the restart; rule 4: with the margin; the takeover delay is five seconds.
+    let promise_us = micros(waited(Duration::from_millis(3_500)));
+    assert!(claim > promise_us && claim >= 5 * SECOND, "{claim}");
+    let allowed = Event::HostAnswered { question: 1, allowed: true, reason: String::new() };
+    let mut actions = engine.handle(now(claim + 10), allowed);
+    if batch_count(&actions) == 0 {
+        // The alert about the silent master is written first.
+        actions.extend(settle_one(&mut engine, claim + 11));
+    }
+    // Rule 7: first the note.
+    assert!(
+        !actions
+            .iter()
+            .any(|action| matches!(action, Action::AskWitness { question: WitnessQuestion::Swap { .. }, .. }))
+    );
+    let (note, work) = batch(&actions);
+    let Work::Facts(facts) = work else { panic!("{work:?}") };
+    assert_eq!((facts.tried.term(), facts.role), (2, Role::Shadow));
+    let mut actions = done(&mut engine, claim + 20, note, Receipt::Facts);
+    actions.extend(tell(&mut engine, claim + 20, ask, holds(value, 1)));
+    let (ask, tried) = swap(&actions);
+    // Rule 10: the recorded revision is copied.
+    assert_eq!(
+        (tried.holder, tried.epoch, tried.in_sync, tried.revision),
+        (SHADOW, facts.tried, None, at(Epoch::FIRST, 5))
+    );
+    let actions = tell(&mut engine, claim + 30, ask, swapped(2));
+    let (era_batch, work) = batch(&actions);
+    let Work::Era { era, .. } = work else { panic!("{work:?}") };
+    assert_eq!(era.epoch, facts.tried);
+    assert!(!engine.cover().serving, "won, and not yet stored");
+    let head = Position { revision: at(era.epoch, 5), ..position(Epoch::FIRST, 5) };
+    let actions = done(&mut engine, claim + 40, era_batch, Receipt::Era { head, log_floor: Revision::NONE });
+    assert!(actions.contains(&role(Role::Master, true, era.epoch, "takeover")), "{actions:#?}");
+    assert!(engine.cover().until <= Moment(claim + 20 + micros(Options::default().lease())));
+}
+
+#[test]
+fn a_shadow_that_is_not_in_sync_does_not_take_over_and_an_operator_is_told_what_is_missing() {
+    let (mut engine, actions) =
+        start_witnessed(shadow_facts(0), position(Epoch::FIRST, 5), options(Replication::Synchronous));
+    let (ask, _) = question(&actions);
+    let actions = store_facts(&mut engine, MS, actions);
+    assert!(!actions.is_empty());
+    let _ = tell(&mut engine, 10 * MS, ask, holds(record(MASTER, Epoch::FIRST, None, 8), 1));
+    assert_eq!(engine.status(Moment(20 * MS), 0).why_not, ["no_contact", "not_in_sync"]);
+    let take_over = |accept_loss| Command::TakeOver { accept_loss };
+    let actions = engine.handle(now(30 * MS), Event::Command { ticket: Ticket(1), command: take_over(false) });
+    let missing = Some((at(Epoch::FIRST, 6), at(Epoch::FIRST, 8)));
+    let refused = Answer::Refused(Refused::Loss { missing });
+    assert!(actions.contains(&Action::Answer { ticket: Ticket(1), answer: refused }), "{actions:#?}");
+    // With the loss accepted it waits for the lease all the same.
+    let actions = engine.handle(now(40 * MS), Event::Command { ticket: Ticket(2), command: take_over(true) });
+    assert_eq!(batch_count(&actions), 0, "{actions:#?}");
+    assert!(!actions.iter().any(|action| matches!(action, Action::Answer { .. })), "{actions:#?}");
+}
+
+#[test]
+fn a_promise_is_durable_before_it_is_given() {
+    let (mut engine, actions) =
+        start_witnessed(shadow_facts(0), position(Epoch::FIRST, 5), options(Replication::Asynchronous));
+    let (stored, work) = batch(&actions);
+    let Work::Facts(facts) = work else { panic!("{work:?}") };
+    assert_eq!(facts.promised_ms, 3_500);
+    let _ = engine.handle(now(100), Event::LinkUp { link: LINK, dialled: true });
+    let hello = hello_of(Role::Master, MASTER, position(Epoch::FIRST, 5), history(&[(Epoch::FIRST, 1)]));
+    let _ = engine.handle(now(200), Event::Message { link: LINK, message: Message::Hello(Box::new(hello)) });
+    let beat = |nonce| {
+        let beat = Heartbeat {
+            nonce,
+            role: Role::Master,
+            serving: true,
+            epoch: Epoch::FIRST,
+            position: position(Epoch::FIRST, 5),
+            asks: false,
+            wall_ms: 1_700_000_000_000,
+        };
+        Event::Message { link: LINK, message: Message::Heartbeat(beat) }
+    };
+    let promise = |actions: &[Action]| {
+        sent(actions).into_iter().find_map(|message| match message {
+            Message::HeartbeatAck(ack) => Some(ack.promise),
+            _ => None,
+        })
+    };
+    assert_eq!(promise(&engine.handle(now(300), beat(1))), Some(Duration::ZERO));
+    let _ = done(&mut engine, 400, stored, Receipt::Facts);
+    assert_eq!(promise(&engine.handle(now(500), beat(2))), Some(Duration::from_millis(3_500)));
+}

@@ -1,0 +1,453 @@
+//! The witness, asked: when to read, when to renew, and what an answer means. `FAILOVER.md` numbers the rules.
+
+use std::time::Duration;
+
+use super::{Action, Engine, Moment, Mutant, Now, Replication, WitnessAnswer, WitnessQuestion, WitnessStatus};
+use crate::model::{Epoch, NodeId, Revision, WitnessRecord, WitnessVersion};
+use crate::protocol::alerts::{AlertKind, Trouble};
+use crate::protocol::engine::claim::Claim;
+use crate::protocol::failover::{Draft, Flaw, Register, Standing, Turn, micros, waited};
+use crate::protocol::wire::Role;
+
+/// Subject of alerts about the witness.
+const WITNESS: &str = "witness";
+
+/// What a node with a witness keeps beside all else.
+#[derive(Clone, Debug)]
+pub(super) struct Witnessed {
+    pub(super) register: Register,
+    asked: Option<Asked>,
+    last_ask: u64,
+    asked_at: Option<Moment>,
+    /// Ask again without waiting for the interval.
+    at_once: bool,
+    /// An answer, or none in time, came since this node began to ask for mastership.
+    pub(super) consulted: bool,
+    /// Until when the peer's promise covers this master.
+    pub(super) promise: Option<Moment>,
+    /// Until when the lease covers it.
+    pub(super) lease: Option<Moment>,
+    /// What was asked before this moment covers nothing: this node was stopped, or took another role.
+    pub(super) fresh_after: Moment,
+    /// This node's own promise to its master runs until here.
+    pub(super) promised_until: Moment,
+    /// What that was at the start.
+    pub(super) remembered_until: Moment,
+    /// The longest promise that a restart would remember, milliseconds.
+    pub(super) promise_stored_ms: u64,
+    /// Counts the eras of this run, so that an answer to an earlier one says nothing of this one.
+    pub(super) stint: u64,
+    /// A swap of this stint wrote "nobody in sync", and none that says otherwise was sent since: rule 12.
+    pub(super) alone: bool,
+    pub(super) claim: Option<Claim>,
+    /// Why a master by its directory must not serve, whatever its peer says.
+    pub(super) deposed: Option<&'static str>,
+    /// An operator wants a register without a value of this pair to get one.
+    pub(super) recreate: bool,
+    /// What the alert book says of the witness.
+    told: Option<&'static str>,
+}
+
+/// A question under way.
+#[derive(Clone, Debug)]
+struct Asked {
+    ask: u64,
+    at: Moment,
+    stint: u64,
+    what: What,
+}
+
+#[derive(Clone, Debug)]
+enum What {
+    Read,
+    Renewal(Box<WitnessRecord>),
+    Claim(Box<WitnessRecord>),
+}
+
+impl Witnessed {
+    /// Of a node that has just started. It counts as having just given the longest promise that it ever gave: rule 5.
+    pub(super) fn new(now: Now, promised_ms: u64) -> Self {
+        let ever = waited(Duration::from_millis(promised_ms));
+        let promised_until = if promised_ms == 0 { Moment(0) } else { Moment(now.at.0.saturating_add(micros(ever))) };
+        Self {
+            register: Register::default(),
+            asked: None,
+            last_ask: 0,
+            asked_at: None,
+            at_once: true,
+            consulted: false,
+            promise: None,
+            lease: None,
+            fresh_after: now.at,
+            promised_until,
+            remembered_until: promised_until,
+            promise_stored_ms: promised_ms,
+            stint: 0,
+            alone: false,
+            claim: None,
+            deposed: None,
+            recreate: false,
+            told: None,
+        }
+    }
+
+    /// Asks as soon as nothing is under way.
+    pub(super) fn ask_soon(&mut self) {
+        self.at_once = true;
+    }
+}
+
+impl Engine {
+    /// Asks the witness, if it is time.
+    pub(super) fn advance_witness(&mut self, now: Now) {
+        let Some(witnessed) = &self.witnessed else { return };
+        if self.standing == Standing::Broken || self.facts.detached {
+            return;
+        }
+        if witnessed.asked.is_none() {
+            if let Some(record) = self.claim_to_send(now) {
+                self.swap(now, record, What::Claim);
+            } else if self.renews() {
+                self.renew(now);
+            } else if self.read_due().is_some_and(|due| due <= now.at) {
+                self.ask(now, What::Read, WitnessQuestion::Read);
+            }
+        }
+        self.tell_of_witness(now);
+    }
+
+    /// Whether this node keeps a lease: a master whose era is durable, and that nothing forbids.
+    fn renews(&self) -> bool {
+        let deposed = self.witnessed.as_ref().is_some_and(|witnessed| witnessed.deposed.is_some());
+        matches!(self.standing, Standing::Serving | Standing::Stalled) && !deposed
+    }
+
+    fn renew(&mut self, now: Now) {
+        let Some(witnessed) = &self.witnessed else { return };
+        let due = witnessed.at_once || self.read_due().is_some_and(|due| due <= now.at);
+        let settled = witnessed.register.record().is_some_and(|record| record.in_sync == self.flag());
+        let proven = witnessed.alone || !self.wants_alone();
+        if !due && settled && proven {
+            return;
+        }
+        let failing = !witnessed.register.is_reachable() && witnessed.register.silent_since().is_some();
+        if failing && !due {
+            return;
+        }
+        let may = match self.register_flaw() {
+            None => !witnessed.register.is_missing() || self.may_create(now.at),
+            Some(Flaw::Foreign) => false,
+            Some(_) => witnessed.recreate,
+        };
+        if witnessed.register.is_stale() || !may {
+            if due || witnessed.register.is_stale() {
+                self.ask(now, What::Read, WitnessQuestion::Read);
+            }
+            return;
+        }
+        let record = witnessed.register.next(self.draft(self.head.revision.epoch));
+        self.swap(now, record, What::Renewal);
+    }
+
+    /// The first value of a register is made by a master of whom nobody can have taken over: it has no shadow, or its
+    /// shadow says so now. And only where this node has never seen a value: one that is gone is an operator's matter.
+    fn may_create(&self, at: Moment) -> bool {
+        let unrivalled = self.facts.peer.is_none() || self.is_promised(at);
+        self.facts.witnessed == Epoch::NONE && unrivalled && self.standing == Standing::Serving
+    }
+
+    /// What this master writes.
+    fn draft(&self, epoch: Epoch) -> Draft {
+        Draft {
+            pair: self.facts.pair,
+            holder: self.facts.node,
+            epoch,
+            lease: self.options.lease(),
+            in_sync: self.flag(),
+            revision: self.acknowledged_revision(),
+        }
+    }
+
+    /// Who is to stand in the record as in sync.
+    pub(super) fn flag(&self) -> Option<NodeId> {
+        let peer = self.facts.peer.as_ref()?.node;
+        if self.wants_alone() {
+            return None;
+        }
+        let known = self.witnessed.as_ref().and_then(|witnessed| witnessed.register.record());
+        let kept = known.is_some_and(|record| record.in_sync == Some(peer));
+        (self.commits.joined() || kept).then_some(peer)
+    }
+
+    fn swap(&mut self, now: Now, record: WitnessRecord, what: fn(Box<WitnessRecord>) -> What) {
+        let Some(witnessed) = &mut self.witnessed else { return };
+        let flags = record.in_sync.is_some();
+        let expected = witnessed.register.version().cloned();
+        let record = Box::new(record);
+        let question = WitnessQuestion::Swap { expected, record: record.clone() };
+        if flags
+            && !self.makes(Mutant::FlagCountsWhenAnswered)
+            && let Some(witnessed) = &mut self.witnessed
+        {
+            // From now on it may be in the register, whatever the answer: rule 14.
+            witnessed.alone = false;
+        }
+        self.ask(now, what(record), question);
+    }
+
+    fn ask(&mut self, now: Now, what: What, question: WitnessQuestion) {
+        let Some(witnessed) = &mut self.witnessed else { return };
+        witnessed.last_ask += 1;
+        let (ask, stint) = (witnessed.last_ask, witnessed.stint);
+        witnessed.asked = Some(Asked { ask, at: now.at, stint, what });
+        witnessed.asked_at = Some(now.at);
+        witnessed.at_once = false;
+        self.out.push(Action::AskWitness { ask, question });
+    }
+
+    /// When the next question is due, where none is under way. A master renews three times within its lease; a shadow whose
+    /// master is silent looks at every heartbeat, else once in a lease.
+    fn read_due(&self) -> Option<Moment> {
+        let witnessed = self.witnessed.as_ref().filter(|witnessed| witnessed.asked.is_none())?;
+        let Some(asked_at) = witnessed.asked_at.filter(|_| !witnessed.at_once) else { return Some(Moment(0)) };
+        let lease_us = micros(self.options.lease());
+        let interval_us = match self.standing {
+            Standing::Broken | Standing::Yielding | Standing::Promoting | Standing::Opening => return None,
+            Standing::Claiming => return witnessed.register.is_stale().then_some(Moment(0)),
+            Standing::Serving | Standing::Stalled => lease_us / 3,
+            Standing::Inquiring | Standing::TakingTail => self.timing.heartbeat_us.min(lease_us / 3),
+            Standing::Following | Standing::AskingHost => {
+                let quiet_us = self.timing.heartbeat_us / 2 * 3;
+                let heard = self.links.last_heard().map_or(Moment(0), |heard| Moment(heard.0 + quiet_us));
+                let slow = Moment(asked_at.0 + lease_us);
+                return Some(slow.min(heard.max(Moment(asked_at.0 + self.timing.heartbeat_us))));
+            }
+        };
+        // One that does not answer is asked again soon, but not in a loop.
+        let failing = witnessed.register.silent_since().is_some();
+        Some(Moment(asked_at.0 + if failing { interval_us.min(self.timing.heartbeat_us) } else { interval_us }))
+    }
+
+    /// When something about the witness becomes due.
+    pub(super) fn witness_deadlines(&self) -> [Option<Moment>; 3] {
+        let Some(witnessed) = &self.witnessed else { return [None; 3] };
+        let covered = (self.standing == Standing::Serving && self.is_bound())
+            .then(|| self.covered_until().map(|until| Moment(until.0 + 1)))
+            .flatten();
+        let silent = witnessed.register.silent_since().filter(|_| witnessed.told.is_none());
+        let alert = silent.map(|since| Moment(since.0 + micros(self.options.lease())));
+        [self.read_due(), covered, alert]
+    }
+
+    /// The witness answered.
+    pub(super) fn witness_answered(&mut self, now: Now, ask: u64, answer: WitnessAnswer) {
+        let trusts = self.makes(Mutant::UnknownIsSuccess);
+        let Some(witnessed) = &mut self.witnessed else { return };
+        let Some(asked) = witnessed.asked.take_if(|asked| asked.ask == ask) else { return };
+        witnessed.consulted = true;
+        match (answer, asked.what) {
+            (WitnessAnswer::Holds(found), What::Read) => {
+                let seen_at = if self.makes(Mutant::AgeFromQuestion) { asked.at } else { now.at };
+                self.register_read(now, found.map(|found| *found), seen_at);
+            }
+            (WitnessAnswer::Swapped(version), What::Renewal(record)) => {
+                self.renewed(now, asked.at, asked.stint, *record, version);
+            }
+            (WitnessAnswer::Swapped(version), What::Claim(record)) => self.claim_won(now, asked.at, *record, version),
+            (WitnessAnswer::Unknown { .. }, What::Renewal(record)) if trusts => {
+                let version = witnessed.register.version().cloned().unwrap_or_else(|| WitnessVersion::new(0));
+                self.renewed(now, asked.at, asked.stint, *record, version);
+            }
+            (WitnessAnswer::Conflict, what) => {
+                witnessed.register.conflicted();
+                witnessed.at_once = true;
+                self.claim_failed(now, &what, super::Refused::LeaseHeld);
+            }
+            // No answer, or one to another question, is no answer.
+            (_, what) => {
+                witnessed.register.unanswered(now.at);
+                self.claim_failed(now, &what, super::Refused::WitnessUnreachable);
+                if matches!(what, What::Renewal(_)) {
+                    self.switch_failed();
+                }
+            }
+        }
+        self.release(now);
+    }
+
+    fn claim_failed(&mut self, now: Now, what: &What, why: super::Refused) {
+        if matches!(what, What::Claim(_)) {
+            self.claim_lost(now, why);
+        }
+    }
+
+    fn register_read(&mut self, now: Now, found: Option<(WitnessRecord, WitnessVersion)>, seen_at: Moment) {
+        let extends = self.makes(Mutant::ReadExtends);
+        let believes = self.makes(Mutant::AloneByRead);
+        let own = self.facts.node;
+        let Some(witnessed) = &mut self.witnessed else { return };
+        witnessed.register.read(found, seen_at);
+        if let Some(record) = witnessed.register.record().filter(|record| record.holder == own) {
+            // Mistakes for tests: a read proves nothing (rules 3 and 12).
+            if extends {
+                witnessed.lease = Some(Moment(now.at.0 + micros(record.lease)));
+            }
+            witnessed.alone |= believes && record.in_sync.is_none();
+        }
+        self.register_changed(now);
+        if self.renews()
+            && self.register_flaw().is_none()
+            && let Some(witnessed) = self.witnessed.as_mut().filter(|witnessed| witnessed.register.names(own))
+        {
+            // What a master had to read first it renews now: its lease runs meanwhile.
+            witnessed.ask_soon();
+        }
+    }
+
+    /// A renewal was done: the lease counts from when it was sent (rule 1).
+    fn renewed(&mut self, now: Now, sent: Moment, stint: u64, record: WitnessRecord, version: WitnessVersion) {
+        let Some(witnessed) = &mut self.witnessed else { return };
+        if stint == witnessed.stint {
+            let until = Moment(sent.0.saturating_add(micros(record.lease)));
+            if sent >= witnessed.fresh_after {
+                witnessed.lease = witnessed.lease.max(Some(until));
+            }
+            witnessed.alone |= record.in_sync.is_none();
+        }
+        witnessed.recreate = false;
+        witnessed.register.swapped(record, version, now.at);
+        self.register_changed(now);
+    }
+
+    /// What is wrong with the register, if anything is.
+    pub(super) fn register_flaw(&self) -> Option<Flaw> {
+        self.witnessed.as_ref().and_then(|witnessed| witnessed.register.flaw(self.facts.pair, self.facts.witnessed))
+    }
+
+    /// The register holds this now: who is not named yields, and who lacks what it records steps down.
+    pub(super) fn register_changed(&mut self, now: Now) {
+        let Some(record) = self.witnessed.as_ref().and_then(|witnessed| witnessed.register.record()).cloned() else {
+            return;
+        };
+        if record.pair != self.facts.pair {
+            return;
+        }
+        if record.epoch > self.facts.witnessed && !self.is_wild(record.epoch) {
+            self.facts.witnessed = record.epoch;
+            self.facts_changed([]);
+        }
+        if self.register_flaw().is_some() {
+            return;
+        }
+        if self.makes(Mutant::NamedServes) && self.is_named() && self.standing == Standing::Following {
+            return self.serve_as_named(now, record.epoch);
+        }
+        let own = record.holder == self.facts.node;
+        let why = match () {
+            () if !own && !self.makes(Mutant::IgnoresRegister) => Some("not_named"),
+            () if own && self.lacks_recorded(record.revision) => Some("rolled_back"),
+            // Where the peer was in sync and has nothing more, its answer is enough: this node has everything.
+            () if own && self.is_behind_epoch(&record) && record.in_sync != self.peer_node() => Some("rolled_back"),
+            () => None,
+        };
+        self.depose(now, why);
+    }
+
+    /// Whether the register names an epoch that this node does not remember: its disk is an older copy.
+    pub(super) fn is_behind_epoch(&self, record: &WitnessRecord) -> bool {
+        record.epoch > self.head.revision.epoch.max(self.facts.epoch).max(self.facts.tried)
+    }
+
+    fn peer_node(&self) -> Option<NodeId> {
+        self.facts.peer.as_ref().map(|peer| peer.node)
+    }
+
+    /// Whether the register records more than this log holds: rule 10. What is older than all known eras is held.
+    pub(super) fn lacks_recorded(&self, recorded: Revision) -> bool {
+        let oldest = self.history.eras().first().map_or(Epoch::NONE, |era| era.epoch);
+        let held = recorded.epoch < oldest || self.history.contains(self.head.revision, recorded);
+        !held && !self.makes(Mutant::IgnoresRecorded)
+    }
+
+    /// A master by its directory must not serve, for this reason; or it may again.
+    fn depose(&mut self, now: Now, why: Option<&'static str>) {
+        if self.facts.role != Role::Master {
+            return;
+        }
+        let Some(witnessed) = &mut self.witnessed else { return };
+        let news = witnessed.deposed != why;
+        witnessed.deposed = why;
+        let Some(why) = why else {
+            if news {
+                self.clear(|alert| alert.subject == WITNESS && alert.kind != AlertKind::WitnessUnreachable);
+            }
+            return;
+        };
+        (witnessed.promise, witnessed.lease) = (None, None);
+        let message = match why {
+            "register" => {
+                "the witness names the other node as master: this one does not serve, and becomes its shadow on contact"
+            }
+            _ => {
+                "the witness records more than this node's disk holds, so the disk is an older copy: this node does not serve by \
+                 itself. It takes what it lacks from its peer; or say take-over --accept-loss here"
+            }
+        };
+        if news {
+            let kind = if why == "not_named" { AlertKind::Takeover } else { AlertKind::Diverged };
+            self.raise(now, Trouble::new(kind, WITNESS, message));
+        }
+        self.turn(now, Turn::Deposed, why);
+    }
+
+    /// The alert about the witness: silent for a lease, or with a value that is not this pair's.
+    fn tell_of_witness(&mut self, now: Now) {
+        let flaw = self.register_flaw();
+        let Some(witnessed) = &mut self.witnessed else { return };
+        let silent_us = witnessed.register.silent_since().map_or(0, |since| now.at.0.saturating_sub(since.0));
+        let word = match flaw {
+            Some(flaw) => Some(flaw.as_str()),
+            None if silent_us >= micros(self.options.lease()) => Some("unreachable"),
+            // It stands until there is an answer.
+            None => witnessed.told.filter(|told| *told == "unreachable" && silent_us > 0),
+        };
+        if word == witnessed.told {
+            return;
+        }
+        let before = std::mem::replace(&mut witnessed.told, word);
+        if before.is_some() {
+            self.clear(|alert| alert.kind == AlertKind::WitnessUnreachable);
+        }
+        let message = match word {
+            None => return,
+            Some("unreachable") => {
+                "the witness does not answer: while the pair is connected nothing stops, but without it nobody takes over, and a \
+                 master that loses its shadow as well stops serving"
+            }
+            Some("record_foreign") => "the witness holds the record of another pair: give each pair a path of its own",
+            Some("record_older") => {
+                "the witness holds an older record than it did: it was restored from a copy. No node mends that by itself; \
+                 say take-over --accept-loss on the master"
+            }
+            Some(_) => {
+                "the witness' record is gone. No node makes a new one by itself; say take-over --accept-loss on the master"
+            }
+        };
+        self.raise(now, Trouble::new(AlertKind::WitnessUnreachable, WITNESS, message));
+    }
+
+    /// What is known of the witness.
+    pub(super) fn witness_status(&self) -> Option<WitnessStatus> {
+        let witnessed = self.witnessed.as_ref()?;
+        let record = witnessed.register.record().cloned();
+        Some(WitnessStatus { reachable: witnessed.register.is_reachable(), record })
+    }
+
+    /// Whether the record must come to say that nobody is in sync.
+    pub(super) fn wants_alone(&self) -> bool {
+        match self.options.replication {
+            Replication::Synchronous => !self.commits.waits(),
+            Replication::Asynchronous => false,
+        }
+    }
+}

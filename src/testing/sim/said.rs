@@ -1,0 +1,105 @@
+//! What operators were told is so: the facts in force must be exactly that, and those on disk that or what is being said.
+
+use std::collections::BTreeSet;
+
+use super::oracle::{Checked, Invariant};
+use super::step::Verb;
+use crate::protocol::alerts::Alert;
+use crate::protocol::engine::{Answer, Facts, Refused};
+
+/// A command of an operator, and the alert that it is about.
+pub type Word = (Verb, u64);
+
+/// What a node's operators know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said {
+    enabled: bool,
+    tokens: BTreeSet<[u8; 16]>,
+    peer: bool,
+    /// Alerts that were acknowledged.
+    seen: BTreeSet<u64>,
+    /// May be on disk until the facts are written again.
+    pub doubtful: Vec<Word>,
+}
+
+impl Said {
+    /// Of a node that starts from these facts.
+    pub fn of(facts: &Facts) -> Self {
+        Self {
+            enabled: facts.enabled,
+            tokens: facts.tokens.iter().map(|token| token.secret).collect(),
+            peer: facts.peer.is_some(),
+            seen: facts.alerts.iter().filter(|alert| alert.acknowledged).map(|alert| alert.id).collect(),
+            doubtful: Vec::new(),
+        }
+    }
+
+    /// An operator was answered.
+    pub fn answered(&mut self, word: Word, answer: &Answer) {
+        match answer {
+            Answer::Done => self.done(word),
+            Answer::Refused(Refused::FactInDoubt { .. }) => self.doubtful.push(word),
+            _ => {}
+        }
+    }
+
+    fn done(&mut self, (verb, alert): Word) {
+        match verb {
+            Verb::Enable => self.enabled = true,
+            Verb::Disable => {
+                self.enabled = false;
+                self.tokens.clear();
+            }
+            Verb::Token { secret } => {
+                self.tokens.insert(secret_of(secret));
+            }
+            Verb::Reset => {
+                self.peer = false;
+                self.tokens.clear();
+            }
+            Verb::Acknowledge => {
+                self.seen.insert(alert);
+            }
+            _ => {}
+        }
+    }
+
+    /// 9: what is in force is what operators were told.
+    pub fn in_force(&self, facts: &Facts, alerts: &[Alert]) -> Checked {
+        let found = Self::of(facts);
+        let refused = Invariant::NothingOfRefused;
+        refused.check(self.enabled == found.enabled, || format!("enabled is {} and nobody was told", found.enabled))?;
+        refused.check(self.tokens == found.tokens, || "the tokens are others than operators were told".into())?;
+        refused.check(self.peer == found.peer, || format!("peer: {}, and nobody was told", found.peer))?;
+        let unseen = alerts.iter().find(|alert| alert.acknowledged && !self.seen.contains(&alert.id));
+        refused.check(unseen.is_none(), || format!("acknowledged, and nobody was told: {unseen:?}"))
+    }
+
+    /// 9: what is on disk is what operators were told, or what they are saying.
+    pub fn stored(&self, facts: &Facts, saying: &[Word]) -> Checked {
+        let found = Self::of(facts);
+        let says = |wanted: Verb| saying.iter().chain(&self.doubtful).any(|(verb, _)| *verb == wanted);
+        let token = |secret: &[u8; 16]| {
+            let of = |(verb, _): &Word| matches!(verb, Verb::Token { secret: said } if secret_of(*said) == *secret);
+            self.tokens.contains(secret) || saying.iter().chain(&self.doubtful).any(of)
+        };
+        let enabled = self.enabled == found.enabled || says(if found.enabled { Verb::Enable } else { Verb::Disable });
+        let ends = says(Verb::Disable) || says(Verb::Reset);
+        let tokens = found.tokens.iter().all(token) && (ends || self.tokens.is_subset(&found.tokens));
+        let peer = self.peer == found.peer || (!found.peer && says(Verb::Reset));
+        let seen = found.seen.iter().all(|id| {
+            let of = |(verb, alert): &Word| *verb == Verb::Acknowledge && alert == id;
+            self.seen.contains(id) || saying.iter().chain(&self.doubtful).any(of)
+        });
+        Invariant::NothingOfRefused.check(enabled && tokens && peer && seen, || {
+            format!("on disk is what was refused: {found:?}, told {self:?}, being said {saying:?}")
+        })
+    }
+}
+
+/// The secret of a drawn token.
+pub fn secret_of(drawn: u64) -> [u8; 16] {
+    let mut secret = [0; 16];
+    secret[..8].copy_from_slice(&drawn.to_le_bytes());
+    secret
+}
