@@ -134,6 +134,16 @@ fn steps_are_read_back() {
     assert_eq!(serde_json::from_str::<Vec<Step>>(&text).unwrap(), steps);
 }
 
+#[test]
+fn every_plan_has_options_that_a_node_accepts() {
+    for seed in 0..2_000 {
+        let plan = Plan::drawn(seed, 50);
+        for side in Side::BOTH {
+            assert_eq!(host::Host::options(side, &plan).validate(), Ok(()), "seed {seed}");
+        }
+    }
+}
+
 /// Every kind of violation with the first seed of it, instead of the story of one:
 /// `cargo test --lib sim::tests::survey -- --ignored --nocapture`
 #[test]

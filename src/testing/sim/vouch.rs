@@ -196,6 +196,8 @@ impl World {
                     .check(same, || format!("{side:?} replaces the record of another pair: {before:?}"))?;
             }
             None => {
+                // An operator who accepts a loss may have it made.
+                let excused = excused || !self.excuses.is_accepted_by_none();
                 Invariant::RegisterRises.check(!self.register.spoiled || excused, || {
                     format!("{side:?} made a record anew although there had been one")
                 })?;
