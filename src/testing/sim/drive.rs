@@ -3,7 +3,7 @@
 use super::disk::{Export, ITEM_BYTES, Job};
 use super::host::{Asked, Payload};
 use super::oracle::{self, Checked, Invariant, Violation};
-use super::step::Side;
+use super::step::{Side, Verb};
 use super::world::{Conn, Flaw, Frame, Read, Wake, World};
 use crate::model::Revision;
 use crate::protocol::alerts::AlertKind;
@@ -355,6 +355,17 @@ impl World {
         let unconfirmed = host.unconfirmed_since;
         if let Some(Asked::Operator(word)) = asked {
             host.said.answered(word, &answer);
+            let serves = host.engine.as_ref().is_some_and(|engine| engine.cover().serving);
+            let settles = match word.0 {
+                // A node without a peer has nobody to ask.
+                Verb::Reset => true,
+                // An operator's word, unless the node asks all the same.
+                Verb::TakeOver { .. } => serves,
+                _ => false,
+            };
+            if settles && answer == Answer::Done {
+                host.unconfirmed_since = None;
+            }
         }
         let Some(Asked::Commit(change)) = asked else { return Ok(()) };
         match answer {
