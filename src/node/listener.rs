@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::enrol;
 use super::inbox::Input;
 use super::link::Connection;
-use super::permit::{Busy, Lookups, Permit, permitted};
+use super::permit::{Busy, Permits};
 use super::seam::{BoxStream, Environment, Listener, Scope};
 use crate::identity::{Accepted, Pins, Refused, Tls};
 use crate::model::NodeId;
@@ -70,8 +70,7 @@ pub struct Door {
     pub environment: Environment,
     pub tls: Tls,
     pub porch: Arc<Porch>,
-    pub permits: Arc<[Permit]>,
-    pub lookups: Lookups,
+    pub permits: Permits,
     pub inputs: mpsc::Sender<Input>,
     /// Name and address that an enrolee learns.
     pub name: String,
@@ -123,10 +122,10 @@ impl Guest {
 
     /// Returns why the guest was turned away, where that is worth an alert.
     async fn welcome(&self, stream: BoxStream) -> Option<String> {
-        let Door { environment, tls, porch, permits, lookups, inputs, .. } = &self.door;
+        let Door { environment, tls, porch, permits, inputs, .. } = &self.door;
         let pin = porch.pins.get();
         let shake = async {
-            match permitted(permits, self.from.ip(), lookups).await {
+            match permits.permit(self.from.ip()).await {
                 Ok(true) => {}
                 Ok(false) => return Err(Refused::Unpermitted("its address is not permitted".into())),
                 Err(Busy) => return Err(Refused::Unpermitted("too many host names are being looked up".into())),

@@ -50,17 +50,28 @@ impl FromStr for Permit {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Busy;
 
-/// The lookups under way, a bounded number of them. Clones share.
+/// All permits of a node, and the lookups under way for them, a bounded number. Clones share.
 #[derive(Clone)]
-pub struct Lookups {
+pub struct Permits {
+    permits: Arc<[Permit]>,
     environment: Environment,
     room: Arc<Semaphore>,
     scope: Arc<Scope>,
 }
 
-impl Lookups {
-    pub fn new(environment: Environment) -> Self {
-        Self { environment, room: Arc::new(Semaphore::new(LOOKUPS_MAX)), scope: Arc::new(Scope::new()) }
+impl Permits {
+    pub fn new(permits: Arc<[Permit]>, environment: Environment) -> Self {
+        Self { permits, environment, room: Arc::new(Semaphore::new(LOOKUPS_MAX)), scope: Arc::new(Scope::new()) }
+    }
+
+    /// Whether any of them permits an address; without any, everybody is.
+    pub async fn permit(&self, from: IpAddr) -> Result<bool, Busy> {
+        for permit in self.permits.iter() {
+            if permit.permits(from, self).await? {
+                return Ok(true);
+            }
+        }
+        Ok(self.permits.is_empty())
     }
 
     /// The addresses of a name; none where it cannot be resolved. Whoever waits may give up: what the system was asked goes
@@ -80,25 +91,15 @@ impl Lookups {
 
 impl Permit {
     /// Whether this address may connect. A name that cannot be resolved permits nobody.
-    async fn permits(&self, from: IpAddr, lookups: &Lookups) -> Result<bool, Busy> {
+    async fn permits(&self, from: IpAddr, all: &Permits) -> Result<bool, Busy> {
         match self {
             Self::Range { network, bits } => Ok(in_range(from, *network, *bits)),
             Self::Host(name) => {
-                let found = lookups.addresses(name).await?;
+                let found = all.addresses(name).await?;
                 Ok(found.into_iter().any(|address| address.to_canonical() == from.to_canonical()))
             }
         }
     }
-}
-
-/// Whether any of these permits an address; without any, everybody is.
-pub async fn permitted(permits: &[Permit], from: IpAddr, lookups: &Lookups) -> Result<bool, Busy> {
-    for permit in permits {
-        if permit.permits(from, lookups).await? {
-            return Ok(true);
-        }
-    }
-    Ok(permits.is_empty())
 }
 
 fn width(address: IpAddr) -> u32 {
@@ -126,9 +127,12 @@ mod tests {
     use super::*;
     use crate::node::seam::{BoxFuture, BoxStream, Listener, Net};
 
+    fn of(permits: &[&str], environment: Environment) -> Permits {
+        Permits::new(permits.iter().map(|permit| permit.parse().expect("a permit")).collect(), environment)
+    }
+
     async fn permits(permit: &str, from: &str) -> bool {
-        let permit: Permit = permit.parse().expect("a permit");
-        permit.permits(from.parse().expect("an address"), &Lookups::new(Environment::real())).await == Ok(true)
+        of(&[permit], Environment::real()).permit(from.parse().expect("an address")).await == Ok(true)
     }
 
     /// A name server that answers when it is let.
@@ -157,22 +161,20 @@ mod tests {
     async fn a_flood_of_lookups_is_turned_away_and_one_given_up_still_counts() {
         let answers = Arc::new(Semaphore::new(0));
         let environment = Environment { net: Arc::new(Slow(Arc::clone(&answers))), ..Environment::real() };
-        let lookups = Lookups::new(environment);
-        let permits: [Permit; 1] = ["shadow.example.net".parse().expect("a permit")];
+        let permits = of(&["shadow.example.net"], environment);
         let from = IpAddr::from([10, 0, 0, 1]);
         for _ in 0..LOOKUPS_MAX {
-            let mut waits = Box::pin(permitted(&permits, from, &lookups));
+            let mut waits = Box::pin(permits.permit(from));
             assert!(poll_once(&mut waits).await.is_none(), "it waits for the name server");
             // Whoever asked is gone; the system still looks.
         }
-        assert_eq!(permitted(&permits, from, &lookups).await, Err(Busy));
-        assert_eq!(permitted(&["10.0.0.0/8".parse().expect("a permit")], from, &lookups).await, Ok(true));
+        assert_eq!(permits.permit(from).await, Err(Busy));
         answers.add_permits(LOOKUPS_MAX);
-        while lookups.room.available_permits() < LOOKUPS_MAX {
+        while permits.room.available_permits() < LOOKUPS_MAX {
             tokio::task::yield_now().await;
         }
         answers.add_permits(1);
-        assert_eq!(permitted(&permits, from, &lookups).await, Ok(true));
+        assert_eq!(permits.permit(from).await, Ok(true));
     }
 
     /// Looks once whether a future is ready.
@@ -217,8 +219,7 @@ mod tests {
     #[tokio::test]
     async fn without_permits_everybody_is_answered() {
         let from = IpAddr::from([1, 2, 3, 4]);
-        let lookups = Lookups::new(Environment::real());
-        assert_eq!(permitted(&[], from, &lookups).await, Ok(true));
-        assert_eq!(permitted(&["10.0.0.0/8".parse().expect("a permit")], from, &lookups).await, Ok(false));
+        assert_eq!(of(&[], Environment::real()).permit(from).await, Ok(true));
+        assert_eq!(of(&["10.0.0.0/8"], Environment::real()).permit(from).await, Ok(false));
     }
 }

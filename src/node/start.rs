@@ -13,7 +13,7 @@ use super::inbox::Inbox;
 use super::join::Joining;
 use super::link::LinkContext;
 use super::listener::{Door, Porch};
-use super::permit::{Lookups, Permit};
+use super::permit::{Permit, Permits};
 use super::persist::{Keeper, StoreCell};
 use super::push::Pusher;
 use super::seam::{Environment, Listener, Scope, fill_random, random_u64};
@@ -216,16 +216,9 @@ fn run(
     let unconfirmed =
         unconfirmed.map(|(master, token)| Joining::new(&environment, &tls, &options, &advertise, &master, &token));
     let world = environment.clone();
-    let door = Door {
-        lookups: Lookups::new(world.clone()),
-        environment: world,
-        tls: door_tls,
-        porch: door_porch,
-        permits,
-        inputs: door_inputs,
-        name,
-        advertise,
-    };
+    let permits = Permits::new(permits, world.clone());
+    let door =
+        Door { environment: world, tls: door_tls, porch: door_porch, permits, inputs: door_inputs, name, advertise };
     scope.spawn(&*tasks, door.keep(listener));
     let host = Host::new(hooks, environment.clone(), options.hook_timeout);
     let pusher = Pusher::new(environment.clone(), reader.clone());

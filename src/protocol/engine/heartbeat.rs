@@ -38,7 +38,8 @@ impl Engine {
         if links.was_up() && self.makes(Mutant::NeverRedials) {
             return;
         }
-        let wanted = !self.words.forget() && !links.dialling && !links.held && !links.any() && links.dial_at <= now.at;
+        let free = !links.dialling && !links.held && !links.any();
+        let wanted = free && links.dial_at <= now.at && !self.words.forget();
         let Some(peer) = self.facts.peer.as_ref().filter(|_| wanted && !self.facts.detached) else { return };
         let left_us = match self.standing {
             // The last dial of a silence ends within the delay.

@@ -4,7 +4,7 @@ use super::disk::{Export, ITEM_BYTES, Job};
 use super::host::{Asked, Payload};
 use super::net::{Conn, Frame};
 use super::oracle::{Checked, Invariant, Violation};
-use super::step::Side;
+use super::step::{Side, Verb};
 use super::world::{Flaw, Read, Wake, World};
 use crate::model::Revision;
 use crate::protocol::engine::WitnessQuestion;
@@ -356,6 +356,17 @@ impl World {
         let unconfirmed = host.unconfirmed_since;
         if let Some(Asked::Operator(word)) = asked {
             host.said.answered(word, &answer);
+            let serves = host.engine.as_ref().is_some_and(|engine| engine.cover().serving);
+            let settles = match word.0 {
+                // A node without a peer has nobody to ask.
+                Verb::Reset => true,
+                // An operator's word, unless the node asks all the same.
+                Verb::TakeOver { .. } => serves,
+                _ => false,
+            };
+            if settles && answer == Answer::Done {
+                host.unconfirmed_since = None;
+            }
         }
         if asked == Some(Asked::AcceptsLoss) {
             match answer {

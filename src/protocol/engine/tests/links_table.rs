@@ -90,7 +90,9 @@ fn refused() -> Refusal {
     Refusal { kind: RefusalKind::Schema, reason: "newer".into() }
 }
 
-const STATES: [(&str, fn() -> Engine); 11] = [
+type Make = fn() -> Engine;
+
+const STATES: [(&str, Make); 11] = [
     ("no peer", || connected(lone_master())),
     ("dialling for the first time", || connected(dialling())),
     ("waiting to dial", down),

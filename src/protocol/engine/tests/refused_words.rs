@@ -186,14 +186,18 @@ fn a_refused_reset_leaves_the_peer_and_the_alerts() {
     // Nothing begins with a peer that is about to be forgotten.
     let actions = engine.handle(now(960), Event::LinkUp { link: LinkId(2), dialled: false });
     assert_eq!(actions, [Action::Close { link: LinkId(2) }]);
-    let actions = fail(&mut engine, 970, true);
+    for time in 961..969 {
+        let dials = |action: &Action| matches!(action, Action::Dial { .. });
+        assert!(!engine.handle(now(time * 1_000), Event::Timer).iter().any(dials), "for a link that would be closed");
+    }
+    let actions = fail(&mut engine, 970_000, true);
     assert_eq!(answers(&actions), [refused(1, Refused::DiskFull)]);
     let cleared =
         |action: &Action| matches!(action, Action::Notify(Notice::Alert { change: AlertChange::Cleared, .. }));
     assert!(!actions.iter().any(cleared), "{actions:#?}");
     assert_eq!(engine.facts(), &facts);
     assert_eq!(alerts(&engine)[..1], book);
-    let _ = engine.handle(now(980), Event::LinkUp { link: LinkId(3), dialled: false });
+    let _ = engine.handle(now(980_000), Event::LinkUp { link: LinkId(3), dialled: false });
     assert_eq!(engine.links.ids(), [LinkId(3)]);
 }
 
