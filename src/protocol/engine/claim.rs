@@ -109,7 +109,8 @@ impl Engine {
     /// Why this node would not take over, or a master does not serve, as far as the witness goes, in a word.
     pub(super) fn register_word(&self, at: Moment) -> Option<&'static str> {
         if self.facts.role == Role::Master {
-            return self.witnessed.as_ref().and_then(|witnessed| witnessed.deposed);
+            let deposed = self.witnessed.as_ref().and_then(|witnessed| witnessed.deposed);
+            return deposed.or(self.register_flaw().map(Flaw::as_str));
         }
         self.hurdle(at).and_then(Hurdle::word)
     }

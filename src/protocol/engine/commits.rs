@@ -165,7 +165,7 @@ impl Engine {
 
     /// Whether it is settled that the shadow does not count.
     fn is_alone(&self) -> bool {
-        if self.facts.peer.is_none() {
+        if self.facts.peer.is_none() && !self.is_bound() {
             return true;
         }
         match &self.witnessed {

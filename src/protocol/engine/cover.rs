@@ -4,14 +4,17 @@
 use std::time::Duration;
 
 use super::{Cover, Engine, Moment, Mutant, Now};
+use crate::model::Epoch;
 use crate::model::limits::PEER_DURATION_MAX;
 use crate::protocol::failover::{Standing, Turn, micros, waited};
 use crate::protocol::wire::{Heartbeat, HeartbeatAck, Role};
 
 impl Engine {
-    /// Whether mastership needs a cover here: there is a witness, and a peer that could take over.
+    /// Whether mastership needs a cover here: there is a witness, and a peer that could take over; or there was one, and the
+    /// record does not say yet that nobody but this node counts.
     pub(super) fn is_bound(&self) -> bool {
-        self.witnessed.is_some() && self.facts.peer.is_some()
+        let Some(witnessed) = &self.witnessed else { return false };
+        self.facts.peer.is_some() || (self.facts.witnessed != Epoch::NONE && !witnessed.unrivalled)
     }
 
     /// Until when the longer of the covers lasts.
@@ -92,6 +95,15 @@ impl Engine {
         let until = Moment(now.at.0.saturating_add(micros(waited(lease))));
         witnessed.promised_until = witnessed.promised_until.max(until);
         lease
+    }
+
+    /// A peer was enrolled: what was settled without one does not count.
+    pub(super) fn peer_is_new(&mut self) {
+        self.commits.begin_stint();
+        if let Some(witnessed) = &mut self.witnessed {
+            (witnessed.unrivalled, witnessed.alone) = (false, false);
+            witnessed.ask_soon();
+        }
     }
 
     /// The longest promise is durable before it is given.

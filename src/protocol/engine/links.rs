@@ -218,6 +218,7 @@ impl Links {
         self.held_by_peer &= held;
         // What was not heard while the link was held says nothing of the peer.
         self.last_heard = self.last_heard.map(|_| at);
+        self.began = at;
         self.dial_at = at;
         self.backoff.reset();
     }

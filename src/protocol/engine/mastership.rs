@@ -164,11 +164,12 @@ impl Engine {
             return;
         }
         let first = self.history.eras().is_empty();
-        if self.facts.peer.is_none() {
+        let lone = self.facts.peer.is_none();
+        if lone && !self.is_bound() {
             return self.turn(now, Turn::NoPeer, if first { "first_start" } else { "no_peer" });
         }
         let delay_us = self.timing.delay_us;
-        let patient = now.at.0 < self.since.0 + delay_us && !self.links.failed_since(self.since);
+        let patient = !lone && now.at.0 < self.since.0 + delay_us && !self.links.failed_since(self.since);
         let asking = self.links.active().is_some() && now.at.0 < self.since.0 + 2 * delay_us;
         let remembered = witnessed.register.record().is_some_and(|record| !self.is_behind_epoch(record));
         let own = witnessed.register.names(self.facts.node) && self.register_flaw().is_none() && remembered;
@@ -186,7 +187,7 @@ impl Engine {
         self.drop_covers(now);
     }
 
-    fn ask_witness_soon(&mut self) {
+    pub(super) fn ask_witness_soon(&mut self) {
         if let Some(witnessed) = &mut self.witnessed {
             witnessed.ask_soon();
         }
@@ -300,12 +301,13 @@ impl Engine {
 
     fn epoch_after_restart(&self, now: Now) -> Epoch {
         let untouched = self.history.eras().is_empty() && self.damage.is_none();
-        let first = untouched && self.facts.epoch == Epoch::FIRST;
-        if first {
-            return Epoch::FIRST;
-        }
         let recorded = self.witnessed.as_ref().and_then(|witnessed| witnessed.register.record());
         let recorded = recorded.map_or(Epoch::NONE, |record| record.epoch);
+        // Whoever knows of it already was led under it by a disk that is gone: rule 17.
+        let unknown = self.links.highest_seen().max(recorded) == Epoch::NONE;
+        if untouched && unknown && self.epoch() == Epoch::FIRST {
+            return Epoch::FIRST;
+        }
         let step = if self.makes(Mutant::ReusesIncarnation) { 0 } else { now.random };
         self.epoch().max(self.links.highest_seen()).max(recorded).restarted(step)
     }

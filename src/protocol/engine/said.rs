@@ -138,10 +138,12 @@ impl Engine {
             }
             match word {
                 Word::Forgotten => {
+                    self.ask_witness_soon();
                     self.links.forget_peer();
                     self.troubles_of_new_peer();
                 }
                 Word::Enrolled { .. } if !known => {
+                    self.peer_is_new();
                     self.troubles_of_new_peer();
                     self.links.new_peer(now.at);
                 }

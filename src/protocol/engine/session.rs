@@ -316,6 +316,7 @@ impl Engine {
             return;
         }
         self.with_source(now, |source, _, _, out| source.snapshot_opened(header, out));
+        self.peer_confirmed(now);
     }
 
     pub(super) fn snapshot_pushed(&mut self, now: Now, transfer: u64, bytes: usize, done: bool) {

@@ -39,6 +39,8 @@ pub(super) struct Witnessed {
     pub(super) stint: u64,
     /// A swap of this stint wrote "nobody in sync", and none that says otherwise was sent since: rule 12.
     pub(super) alone: bool,
+    /// This node has no peer, and the record says so since: a former one cannot take over.
+    pub(super) unrivalled: bool,
     pub(super) claim: Option<Claim>,
     /// Why a master by its directory must not serve, whatever its peer says.
     pub(super) deposed: Option<&'static str>,
@@ -84,6 +86,7 @@ impl Witnessed {
             promise_stored_ms: promised_ms,
             stint: 0,
             alone: false,
+            unrivalled: false,
             claim: None,
             deposed: None,
             recreate: false,
@@ -149,11 +152,11 @@ impl Engine {
         self.swap(now, record, What::Renewal);
     }
 
-    /// The first value of a register is made by a master of whom nobody can have taken over: it has no shadow, or its
-    /// shadow says so now. And only where this node has never seen a value: one that is gone is an operator's matter.
+    /// The first value of a register is made by a master from which nobody can have taken over: its shadow says so now, or has
+    /// never held anything. And only where this node has never seen a value: one that is gone is an operator's matter.
     fn may_create(&self, at: Moment) -> bool {
-        let unrivalled = self.facts.peer.is_none() || self.is_promised(at);
-        self.facts.witnessed == Epoch::NONE && unrivalled && self.standing == Standing::Serving
+        let blank = self.facts.peer.as_ref().is_some_and(|peer| peer.confirmed == Revision::NONE);
+        self.facts.witnessed == Epoch::NONE && (blank || self.is_promised(at))
     }
 
     /// What this master writes.
@@ -306,6 +309,7 @@ impl Engine {
 
     /// A renewal was done: the lease counts from when it was sent (rule 1).
     fn renewed(&mut self, now: Now, sent: Moment, stint: u64, record: WitnessRecord, version: WitnessVersion) {
+        let lone = self.facts.peer.is_none();
         let Some(witnessed) = &mut self.witnessed else { return };
         if stint == witnessed.stint {
             let until = Moment(sent.0.saturating_add(micros(record.lease)));
@@ -313,6 +317,7 @@ impl Engine {
                 witnessed.lease = witnessed.lease.max(Some(until));
             }
             witnessed.alone |= record.in_sync.is_none();
+            witnessed.unrivalled = record.in_sync.is_none() && lone;
         }
         witnessed.recreate = false;
         witnessed.register.swapped(record, version, now.at);

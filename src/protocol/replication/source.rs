@@ -158,6 +158,15 @@ impl Source {
         }
     }
 
+    /// Whether a snapshot is about to replace what the sink holds.
+    fn is_replacing(&self) -> bool {
+        match self.state {
+            State::Opening { .. } | State::Offered { .. } | State::Sending { .. } | State::Ending { .. } => true,
+            State::Draining { then } => then == Need::Snapshot,
+            State::Live | State::Rejected { .. } | State::Troubled => false,
+        }
+    }
+
     /// The next snapshot's number, for the session after this one.
     pub fn next_transfer(&self) -> u64 {
         self.next_transfer
@@ -234,6 +243,10 @@ impl Source {
         match self.state {
             State::Opening { transfer } if transfer == header.transfer => {
                 self.repair.target = header.position.revision;
+                // Where it had more, the push takes that away: it does not count until it is sent again.
+                if self.peer.revision > header.position.revision {
+                    self.peer = header.position;
+                }
                 self.repair.entries = header.entries;
                 out.push(SourceOut::Send(Message::Repair(Repair::Full(header.clone()))));
                 self.state = State::Offered { header: Box::new(header) };
@@ -376,6 +389,10 @@ impl Source {
             if self.state == State::Troubled {
                 self.state = State::Draining { then: Need::Snapshot };
             }
+            return;
+        }
+        if self.is_replacing() {
+            // What it holds is about to be replaced.
             return;
         }
         self.peer = position;

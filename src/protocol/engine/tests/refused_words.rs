@@ -185,7 +185,7 @@ fn a_refused_reset_leaves_the_peer_and_the_alerts() {
     assert_eq!(alerts(&engine), book);
     // Nothing begins with a peer that is about to be forgotten.
     let actions = engine.handle(now(960), Event::LinkUp { link: LinkId(2), dialled: false });
-    assert_eq!(actions, [Action::Close { link: LinkId(2) }]);
+    assert_eq!(actions, [Action::Close { link: LinkId(2) }, timer(960 + SECOND)]);
     for time in 961..969 {
         let dials = |action: &Action| matches!(action, Action::Dial { .. });
         assert!(!engine.handle(now(time * 1_000), Event::Timer).iter().any(dials), "for a link that would be closed");
