@@ -39,12 +39,13 @@ impl Engine {
                 SourceOut::PushRecords { after, max_bytes } => {
                     self.out.push(Action::PushRecords { link, after, durable, max_bytes });
                 }
-                SourceOut::OpenSnapshot { transfer } => self.out.push(Action::OpenSnapshot { transfer }),
+                SourceOut::OpenSnapshot { transfer } => self.session.to_open = Some(transfer),
                 SourceOut::PushSnapshot { transfer, max_bytes } => {
                     self.out.push(Action::PushSnapshot { link, transfer, max_bytes });
                 }
                 SourceOut::CloseSnapshot { transfer } => self.out.push(Action::CloseSnapshot { transfer }),
                 SourceOut::Synced { how, position, entries, bytes, took } => {
+                    self.session.owed &= how != How::Full;
                     self.peer_confirmed(now);
                     self.links.peer_at(position);
                     self.tell_synced(how, position, entries, bytes, took);
@@ -110,6 +111,7 @@ impl Engine {
         took: Duration,
     ) {
         self.session.lacks = false;
+        self.session.owed &= how != How::Full;
         self.links.peer_at(position);
         self.tell_synced(how, position, entries, bytes, took);
         if self.facts.role == Role::Master {

@@ -28,6 +28,10 @@ pub(super) struct Session {
     pub(super) lacks: bool,
     /// An operator asked for a full push.
     pub(super) resync: bool,
+    /// It is under way. Where the link breaks before it is over, the next one goes on with it.
+    pub(super) owed: bool,
+    /// A snapshot that is wanted, and not asked for yet.
+    pub(super) to_open: Option<u64>,
     /// The sink's disk failed: when to say that it is ready again.
     pub(super) disk_retry_at: Option<Moment>,
     /// Received and not yet durable: frames, bytes.
@@ -105,6 +109,7 @@ impl Session {
     pub(super) fn became_master(&mut self) {
         self.lacks = false;
         self.resync = false;
+        self.owed = false;
     }
 
     /// Whether a repair is under way, or about to be.
@@ -156,6 +161,20 @@ impl Engine {
             self.push_resync(now);
         }
         self.with_source(now, |source, ground, at, out| source.advance(ground, at, out));
+        self.open_snapshot();
+    }
+
+    /// Opens the snapshot that is wanted. A master that waits for its shadow shows less than the shadow may hold: then what the
+    /// shadow holds is shown first, so that no push takes it away again.
+    fn open_snapshot(&mut self) {
+        let Some(transfer) = self.session.to_open else { return };
+        let held = self.session.confirmed().map_or(Revision::NONE, |position| position.revision);
+        let master = matches!(self.standing, Standing::Serving | Standing::Stalled);
+        if master && self.shown < held && self.history.contains(self.head.revision, held) {
+            return;
+        }
+        self.session.to_open = None;
+        self.out.push(Action::OpenSnapshot { transfer });
     }
 
     fn begin_session(&mut self, now: Now) {
@@ -195,6 +214,7 @@ impl Engine {
     fn begin_source(&mut self, now: Now) {
         let Some((_, hello)) = self.session.met.clone() else { return };
         let full = std::mem::take(&mut self.session.resync);
+        self.session.owed |= full;
         let ground = self.ground();
         let same_place = ground.head.revision == hello.position.revision;
         let mismatch = same_place && ground.head.digest != hello.position.digest && hello.complete;
@@ -211,10 +231,10 @@ impl Engine {
 
     fn push_resync(&mut self, now: Now) {
         if self.session.source.is_some() {
-            self.session.resync = false;
+            (self.session.resync, self.session.owed) = (false, true);
             self.with_source(now, |source, _, _, out| source.restart_full(out));
         } else if let (Some(_), Some(conn)) = (&self.session.sink, self.links.active()) {
-            self.session.resync = false;
+            (self.session.resync, self.session.owed) = (false, true);
             self.out.push(Action::Send { link: conn.id, message: Message::Resync });
         }
     }
@@ -383,6 +403,7 @@ impl Engine {
     /// The link that counted is gone.
     pub(super) fn session_ended(&mut self, now: Now) {
         self.end_machines(now);
+        self.session.resync |= std::mem::take(&mut self.session.owed);
         // Whoever yields needs to know to whom until that is durable.
         if self.standing != Standing::Yielding {
             self.session.met = None;
@@ -391,6 +412,7 @@ impl Engine {
     }
 
     fn end_machines(&mut self, now: Now) {
+        self.session.to_open = None;
         if let Some(source) = self.session.source.take() {
             self.session.next_transfer = source.next_transfer();
             if let Some(transfer) = source.open_transfer() {

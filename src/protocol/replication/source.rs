@@ -162,8 +162,7 @@ impl Source {
     fn is_replacing(&self) -> bool {
         match self.state {
             State::Opening { .. } | State::Offered { .. } | State::Sending { .. } | State::Ending { .. } => true,
-            State::Draining { then } => then == Need::Snapshot,
-            State::Live | State::Rejected { .. } | State::Troubled => false,
+            State::Draining { .. } | State::Live | State::Rejected { .. } | State::Troubled => false,
         }
     }
 

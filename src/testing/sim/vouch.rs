@@ -185,10 +185,12 @@ impl World {
         if self.plan.hostile {
             return Ok(());
         }
+        // What an operator gives up is not waited for: the one swap that may lower the revision.
+        let accepted = !self.excuses.is_accepted_by_none();
         let excused = self.register.lowered || self.excuses.rolled != [false; 2];
         match self.register.record() {
             Some(before) => {
-                let rises = record.epoch >= before.epoch && record.revision >= before.revision;
+                let rises = record.epoch >= before.epoch && (record.revision >= before.revision || accepted);
                 Invariant::RegisterRises
                     .check(rises || excused, || format!("{side:?} lowers the record from {before:?} to {record:?}"))?;
                 let same = record.pair == before.pair;
@@ -197,7 +199,7 @@ impl World {
             }
             None => {
                 // An operator who accepts a loss may have it made.
-                let excused = excused || !self.excuses.is_accepted_by_none();
+                let excused = excused || accepted;
                 Invariant::RegisterRises.check(!self.register.spoiled || excused, || {
                     format!("{side:?} made a record anew although there had been one")
                 })?;

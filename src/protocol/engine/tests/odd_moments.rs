@@ -578,3 +578,19 @@ fn a_node_that_was_stopped_does_not_blame_its_disk() {
     let blamed = engine.status(Moment(60 * SECOND), 0).alerts.iter().any(|a| a.kind == AlertKind::DiskTrouble);
     assert!(!blamed && engine.batches_in_flight() == commit);
 }
+
+#[test]
+fn a_full_push_that_an_operator_asked_for_outlives_its_link() {
+    let (mut engine, _) = leading_master();
+    settle(&mut engine, 700);
+    let actions = command(&mut engine, 800, 1, Command::Resync);
+    assert!(actions.contains(&Action::OpenSnapshot { transfer: 0 }), "{actions:#?}");
+    let _ = engine.handle(now(900), Event::LinkDown { link: LINK, reason: "reset".to_owned() });
+    let again = LinkId(2);
+    let _ = engine.handle(now(1_000), Event::LinkUp { link: again, dialled: true });
+    let head = engine.head;
+    let hello = Hello { hello_no: 2, ..hello_of(Role::Shadow, SHADOW, head, engine.history.clone()) };
+    let greet = Event::Message { link: again, message: Message::Hello(Box::new(hello)) };
+    let actions = engine.handle(now(1_100), greet);
+    assert!(actions.contains(&Action::OpenSnapshot { transfer: 1 }), "{actions:#?}");
+}
