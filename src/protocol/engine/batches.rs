@@ -133,7 +133,11 @@ impl Engine {
             let work = self.era_work(epoch);
             return self.start_batch(now, work, Purpose::Era);
         }
-        if let Some((work, purpose)) = self.batches.waiting.pop_front() {
+        if let Some((mut work, purpose)) = self.batches.waiting.pop_front() {
+            if matches!(purpose, Purpose::Noted) {
+                // It waited, and the facts went on.
+                work = Work::Facts(Box::new(self.facts_now()));
+            }
             return self.start_batch(now, work, purpose);
         }
         if self.standing == Standing::Broken {

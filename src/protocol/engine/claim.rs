@@ -13,7 +13,7 @@ pub(super) enum Claim {
     /// An operator wants it; leases and promises must run out first.
     Wanted { accept_loss: bool, until: Moment },
     /// The term is being made durable.
-    Noting { epoch: Epoch, accept_loss: bool },
+    Noting { epoch: Epoch, accept_loss: bool, version: Option<WitnessVersion> },
     /// The term is durable: the swap may go, if the register still holds this version.
     Noted { epoch: Epoch, accept_loss: bool, version: Option<WitnessVersion> },
     /// The swap is won.
@@ -131,10 +131,11 @@ impl Engine {
         self.facts.tried = epoch;
         self.turn(now, Turn::MustClaim, reason);
         if let Some(witnessed) = &mut self.witnessed {
-            witnessed.claim = Some(Claim::Noting { epoch, accept_loss });
+            // What was waited for is the end of this very value: rule 6.
+            let version = witnessed.register.version().cloned();
+            witnessed.claim = Some(Claim::Noting { epoch, accept_loss, version });
         }
-        let facts = Box::new(self.facts_now());
-        self.persist(Work::Facts(facts), Purpose::Noted);
+        self.persist(Work::Facts(Box::new(self.facts_now())), Purpose::Noted);
         if self.makes(Mutant::SwapsBeforeNote) {
             self.claim_noted();
         }
@@ -143,8 +144,7 @@ impl Engine {
     /// The term is durable.
     pub(super) fn claim_noted(&mut self) {
         let Some(witnessed) = &mut self.witnessed else { return };
-        if let Some(Claim::Noting { epoch, accept_loss }) = witnessed.claim {
-            let version = witnessed.register.version().cloned();
+        if let Some(Claim::Noting { epoch, accept_loss, version }) = witnessed.claim.clone() {
             witnessed.claim = Some(Claim::Noted { epoch, accept_loss, version });
         }
     }
@@ -156,7 +156,7 @@ impl Engine {
         let (epoch, accept_loss, same) = (*epoch, *accept_loss, *version == witnessed.register.version().cloned());
         // Its master may have been heard meanwhile.
         let heard = self.reason == "takeover" && !self.is_named() && !self.is_silent(now.at);
-        if !same || heard || witnessed.register.is_stale() || self.wait(now.at) == Some(Hurdle::Promised) {
+        if !same || heard || witnessed.register.is_stale() || self.wait(now.at).is_some() {
             self.claim_lost(now, Refused::LeaseHeld);
             return None;
         }

@@ -68,7 +68,8 @@ impl Engine {
                 SinkOut::StageBegin(header) => self.persist(Work::StageBegin(header), Purpose::Sink),
                 SinkOut::StageFinish => self.persist(Work::StageFinish, Purpose::Sink),
                 SinkOut::Publish(upto) => {
-                    if upto > self.shown {
+                    // A mark that is no position of this history is none to go by.
+                    if upto > self.shown && self.history.contains(self.head.revision, upto) {
                         self.shown = upto;
                         self.out.push(Action::Publish { upto });
                     }

@@ -134,6 +134,9 @@ impl Engine {
         });
         self.peer_position(now, link, ack.position);
         self.promised_by_peer(now, sent, &ack);
+        if ack.role == Role::Shadow {
+            self.look_at_promise(now, ack.promise);
+        }
         if asked && ack.role == Role::Shadow {
             self.session.peer_answered();
             if !self.is_bound() {

@@ -463,6 +463,7 @@ impl Engine {
         self.drop_covers(now);
         if let Some(witnessed) = &mut self.witnessed {
             witnessed.deposed = None;
+            witnessed.register.outdated();
         }
         self.turn(now, Turn::Yielded, "yielded");
         // New hellos say who is who now.

@@ -97,7 +97,7 @@ impl Engine {
         let relation = self.relation(hello);
         match (self.facts.role, hello.role) {
             (Role::Master, Role::Master) => {
-                if outranks(self.epoch(), self.facts.node, (hello.epoch, hello.node)) {
+                if self.stays_master(hello) {
                     Meeting::PeerYields
                 } else {
                     Meeting::Yield
@@ -116,6 +116,18 @@ impl Engine {
                 }
             }
             (Role::Shadow, Role::Master) => self.judge_master(hello, relation),
+        }
+    }
+
+    /// Whether this master stays one when it meets another. With a witness its record decides; where that is not known here,
+    /// only one who serves makes this node yield: what it tells of its epoch may be a term that it tried in vain.
+    fn stays_master(&self, hello: &Hello) -> bool {
+        match &self.witnessed {
+            Some(witnessed) => {
+                let served = hello.serving && self.standing != Standing::Serving;
+                witnessed.deposed != Some("not_named") && !served
+            }
+            None => outranks(self.epoch(), self.facts.node, (hello.epoch, hello.node)),
         }
     }
 

@@ -298,6 +298,11 @@ impl Engine {
             if self.saves_first(header) {
                 return;
             }
+            let known = self.history.contains(self.head.revision, header.position.revision);
+            if self.facts.complete && known && header.position.revision < self.head.revision {
+                // Its source does not know yet what is here: nothing that was shown is taken back (rule 18).
+                return self.with_sink(now, |sink, head, _, out| sink.acknowledge(head, out));
+            }
             self.session.staged = Some(header.history.clone());
         }
         self.session.lacks |= self.facts.role == Role::Shadow && repair != Repair::None;

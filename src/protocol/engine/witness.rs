@@ -11,6 +11,8 @@ use crate::protocol::wire::Role;
 
 /// Subject of alerts about the witness.
 const WITNESS: &str = "witness";
+/// Answers in a row without a promise after which a shadow is said to make none.
+const UNPROMISED_MAX: u32 = 10;
 
 /// What a node with a witness keeps beside all else.
 #[derive(Clone, Debug)]
@@ -48,6 +50,8 @@ pub(super) struct Witnessed {
     pub(super) recreate: bool,
     /// What the alert book says of the witness.
     told: Option<&'static str>,
+    /// Heartbeats in a row that the shadow answered without a promise.
+    unpromised: u32,
 }
 
 /// A question under way.
@@ -91,6 +95,7 @@ impl Witnessed {
             deposed: None,
             recreate: false,
             told: None,
+            unpromised: 0,
         }
     }
 
@@ -421,7 +426,7 @@ impl Engine {
         }
         let before = std::mem::replace(&mut witnessed.told, word);
         if before.is_some() {
-            self.clear(|alert| alert.kind == AlertKind::WitnessUnreachable);
+            self.clear(|alert| alert.kind == AlertKind::WitnessUnreachable && alert.subject == WITNESS);
         }
         let message = match word {
             None => return,
@@ -439,6 +444,21 @@ impl Engine {
             }
         };
         self.raise(now, Trouble::new(AlertKind::WitnessUnreachable, WITNESS, message));
+    }
+
+    /// The shadow of a serving master answered. One that never promises has no witness, and would take over by its clock alone.
+    pub(super) fn look_at_promise(&mut self, now: Now, promise: Duration) {
+        let serving = self.standing == Standing::Serving;
+        let Some(witnessed) = self.witnessed.as_mut().filter(|_| serving) else { return };
+        let before = witnessed.unpromised;
+        witnessed.unpromised = if promise.is_zero() { before.saturating_add(1) } else { 0 };
+        if !promise.is_zero() && before >= UNPROMISED_MAX {
+            self.clear(|alert| alert.kind == AlertKind::WitnessUnreachable && alert.subject == super::trouble::PEER);
+        } else if promise.is_zero() && before + 1 == UNPROMISED_MAX {
+            let message = "the shadow makes no promise: it runs without the witness, or cannot use it, and may take over beside this \
+                           master; start it with the same witness";
+            self.raise(now, Trouble::new(AlertKind::WitnessUnreachable, super::trouble::PEER, message));
+        }
     }
 
     /// What is known of the witness.

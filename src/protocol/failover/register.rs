@@ -78,6 +78,11 @@ impl Register {
         self.stale = true;
     }
 
+    /// Somebody else is known to have replaced the value.
+    pub fn outdated(&mut self) {
+        self.stale = true;
+    }
+
     /// A question was not answered. What is known stays known, but a swap may have landed.
     pub fn unanswered(&mut self, at: Moment) {
         self.reachable = false;

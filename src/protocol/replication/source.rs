@@ -390,6 +390,13 @@ impl Source {
             }
             return;
         }
+        if let State::Offered { header } = &self.state
+            && position.revision > header.position.revision
+        {
+            // It holds more than what was offered, and keeps it: offered again once this side shows as much.
+            self.peer = position;
+            return self.restart_full(out);
+        }
         if self.is_replacing() {
             // What it holds is about to be replaced.
             return;

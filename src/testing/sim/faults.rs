@@ -61,6 +61,8 @@ pub fn apply(world: &mut World, step: Step) -> Checked {
                 return forget(world, node, *copy);
             }
         }
+        // Where nobody has heard of the first master's first epoch, nobody can tell that a blank disk had one.
+        Step::Blank { node } if !world.is_remembered(node) => {}
         Step::Blank { node } => {
             let facts = world.first[node.index()].clone();
             let blank = Disk::new(facts, world.plan.log_changes);

@@ -135,6 +135,10 @@ fn status(world: &World, side: Side) -> Option<EngineStatus> {
 }
 
 fn unsettled(world: &mut World) -> Checked {
+    if world.unpaired() {
+        // The word came late: its disk had no room for it before.
+        return Ok(());
+    }
     let both = Side::BOTH.map(|side| status(world, side));
     let forgot = world.register.spoiled || world.excuses.rolled != [false; 2];
     let named = both.iter().flatten().any(|status| {

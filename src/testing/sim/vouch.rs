@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::oracle::{Checked, Invariant};
 use super::step::Side;
 use super::world::World;
-use crate::model::{Revision, WitnessRecord};
+use crate::model::{Epoch, Position, Revision, WitnessRecord};
 use crate::protocol::engine::{Replication, Ticket};
 use crate::protocol::wire::Role;
 
@@ -200,13 +200,22 @@ impl World {
             None => {
                 // An operator who accepts a loss may have it made.
                 let excused = excused || accepted;
-                Invariant::RegisterRises.check(!self.register.spoiled || excused, || {
+                // Whoever has never seen one may make it, where its shadow follows it or has nothing: who led is no shadow.
+                let unseen = self.hosts[side.index()].disk.facts.witnessed == Epoch::NONE;
+                Invariant::RegisterRises.check(!self.register.spoiled || excused || unseen, || {
                     format!("{side:?} made a record anew although there had been one")
                 })?;
                 self.register.lowered |= self.register.spoiled;
             }
         }
         Ok(())
+    }
+
+    /// Whether peer or witness know of an epoch of this node's.
+    pub fn is_remembered(&self, side: Side) -> bool {
+        let peer = self.hosts[side.other().index()].disk.head.position.revision.epoch != Epoch::NONE;
+        let record = self.register.record().is_some_and(|record| record.revision != Revision::NONE);
+        peer || record || self.hosts[side.index()].disk.head.position == Position::NONE
     }
 
     /// A disk is about to become what it once was: what can no longer be promised.

@@ -39,6 +39,18 @@ impl RealFiles {
         Self { dir }
     }
 
+    /// A register that is not there was never made; one whose surroundings are not there either is not in reach.
+    fn unmounted(&self, error: io::Error) -> io::Error {
+        let above = self.dir.parent().filter(|above| !above.as_os_str().is_empty());
+        match above {
+            Some(above) if error.kind() == io::ErrorKind::NotFound && !above.exists() => io::Error::other(format!(
+                "{}: the folder above it is not there: is its file system mounted?",
+                self.dir.display()
+            )),
+            _ => error,
+        }
+    }
+
     /// The error names the file, because nobody else knows which one it was.
     fn at<T>(&self, name: &str, work: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
         let path = self.dir.join(name);
@@ -56,7 +68,9 @@ impl Files for RealFiles {
 
     fn list(&self, max: usize) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
-        for (entry, before) in self.at("", |dir| std::fs::read_dir(dir))?.zip(0..) {
+        for (entry, before) in
+            self.at("", |dir| std::fs::read_dir(dir)).map_err(|error| self.unmounted(error))?.zip(0..)
+        {
             if before == max {
                 return Err(io::Error::other(format!("{}: there are more than {max} files", self.dir.display())));
             }
