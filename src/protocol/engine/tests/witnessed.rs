@@ -208,14 +208,24 @@ fn acknowledged_alone_only_when_the_record_says_that_nobody_is_in_sync() {
     assert_eq!(told, [&Action::Publish { upto: at(epoch, 6) }, &Action::Answer { ticket: Ticket(1), answer }]);
 }
 
-#[test]
-fn a_takeover_waits_for_promise_and_lease_notes_its_term_and_wins_the_register() {
+/// A shadow whose master is silent notes the term that it is about to try.
+struct Claiming {
+    engine: Engine,
+    at_us: u64,
+    /// A read that is under way.
+    ask: u64,
+    note: u64,
+    facts: Facts,
+    value: WitnessRecord,
+}
+
+fn claiming_shadow() -> Claiming {
     let (mut engine, actions) =
         start_witnessed(shadow_facts(3_500), position(Epoch::FIRST, 5), options(Replication::Synchronous));
     let (mut ask, _) = question(&actions);
     let value = record(MASTER, Epoch::FIRST, Some(SHADOW), 5);
     let mut time = 0;
-    let claim = loop {
+    let at_us = loop {
         time += 100 * MS;
         let mut actions = tell(&mut engine, time, ask, holds(value.clone(), 1));
         actions.extend(engine.handle(now(time + 1), refused_dial()));
@@ -232,41 +242,117 @@ fn a_takeover_waits_for_promise_and_lease_notes_its_term_and_wins_the_register()
         }
         assert!(time < 20 * SECOND, "it never took over");
     };
-    // Rule 5: its promise of before the restart; rule 4: with the margin; the takeover delay is five seconds.
-    let promise_us = micros(waited(Duration::from_millis(3_500)));
-    assert!(claim > promise_us && claim >= 5 * SECOND, "{claim}");
     let allowed = Event::HostAnswered { question: 1, allowed: true, reason: String::new() };
-    let mut actions = engine.handle(now(claim + 10), allowed);
+    let mut actions = engine.handle(now(at_us + 10), allowed);
     if batch_count(&actions) == 0 {
         // The alert about the silent master is written first.
-        actions.extend(settle_one(&mut engine, claim + 11));
+        actions.extend(settle_one(&mut engine, at_us + 11));
     }
     // Rule 7: first the note.
-    assert!(
-        !actions
-            .iter()
-            .any(|action| matches!(action, Action::AskWitness { question: WitnessQuestion::Swap { .. }, .. }))
-    );
+    assert!(!swaps(&actions), "{actions:#?}");
     let (note, work) = batch(&actions);
     let Work::Facts(facts) = work else { panic!("{work:?}") };
     assert_eq!((facts.tried.term(), facts.role), (2, Role::Shadow));
-    let mut actions = done(&mut engine, claim + 20, note, Receipt::Facts);
-    actions.extend(tell(&mut engine, claim + 20, ask, holds(value, 1)));
+    Claiming { engine, at_us, ask, note, facts: *facts, value }
+}
+
+fn swaps(actions: &[Action]) -> bool {
+    actions.iter().any(|action| matches!(action, Action::AskWitness { question: WitnessQuestion::Swap { .. }, .. }))
+}
+
+#[test]
+fn a_takeover_waits_for_promise_and_lease_notes_its_term_and_wins_the_register() {
+    let Claiming { mut engine, at_us, ask, note, facts, value } = claiming_shadow();
+    // Rule 5: its promise of before the restart; rule 4: with the margin; the takeover delay is five seconds.
+    let promise_us = micros(waited(Duration::from_millis(3_500)));
+    assert!(at_us > promise_us && at_us >= 5 * SECOND, "{at_us}");
+    let mut actions = done(&mut engine, at_us + 20, note, Receipt::Facts);
+    actions.extend(tell(&mut engine, at_us + 20, ask, holds(value, 1)));
     let (ask, tried) = swap(&actions);
     // Rule 10: the recorded revision is copied.
     assert_eq!(
         (tried.holder, tried.epoch, tried.in_sync, tried.revision),
         (SHADOW, facts.tried, None, at(Epoch::FIRST, 5))
     );
-    let actions = tell(&mut engine, claim + 30, ask, swapped(2));
+    let actions = tell(&mut engine, at_us + 30, ask, swapped(2));
     let (era_batch, work) = batch(&actions);
     let Work::Era { era, .. } = work else { panic!("{work:?}") };
     assert_eq!(era.epoch, facts.tried);
     assert!(!engine.cover().serving, "won, and not yet stored");
     let head = Position { revision: at(era.epoch, 5), ..position(Epoch::FIRST, 5) };
-    let actions = done(&mut engine, claim + 40, era_batch, Receipt::Era { head, log_floor: Revision::NONE });
+    let actions = done(&mut engine, at_us + 40, era_batch, Receipt::Era { head, log_floor: Revision::NONE });
     assert!(actions.contains(&role(Role::Master, true, era.epoch, "takeover")), "{actions:#?}");
-    assert!(engine.cover().until <= Moment(claim + 20 + micros(Options::default().lease())));
+    assert!(engine.cover().until <= Moment(at_us + 20 + micros(Options::default().lease())));
+}
+
+/// The simulator found two masters: the value that was replaced was another than the one whose lease had been waited for.
+#[test]
+fn a_record_that_is_renewed_while_the_term_is_noted_is_not_claimed() {
+    let Claiming { mut engine, at_us, ask, note, value, .. } = claiming_shadow();
+    let renewed = WitnessRecord { counter: value.counter + 1, ..value };
+    let actions = tell(&mut engine, at_us + 15, ask, holds(renewed, 2));
+    assert!(!swaps(&actions), "{actions:#?}");
+    let actions = done(&mut engine, at_us + 20, note, Receipt::Facts);
+    assert!(!swaps(&actions), "{actions:#?}");
+    assert_eq!(engine.standing, Standing::Following);
+    // The note stays: rule 7.
+    assert_eq!(engine.facts().tried.term(), 2);
+}
+
+#[test]
+fn a_claim_whose_answer_is_lost_is_none_and_being_named_is_no_mastership() {
+    let Claiming { mut engine, at_us, ask, note, facts, value } = claiming_shadow();
+    let mut actions = done(&mut engine, at_us + 20, note, Receipt::Facts);
+    actions.extend(tell(&mut engine, at_us + 20, ask, holds(value, 1)));
+    let (ask, tried) = swap(&actions);
+    let actions = tell(&mut engine, at_us + 30, ask, WitnessAnswer::Unknown { reason: "late".to_owned() });
+    let (ask, what) = question(&actions);
+    assert_eq!((what, engine.standing), (WitnessQuestion::Read, Standing::Following));
+    // It landed after all. Rule 8: it tries again, with a new term, and waits for nobody's lease.
+    let _ = tell(&mut engine, at_us + 40, ask, holds(tried, 2));
+    assert!(!engine.cover().serving);
+    let mut time = at_us + 40;
+    while engine.standing != Standing::Claiming {
+        let _ = settle(&mut engine, time);
+        time += 50 * MS;
+        assert!(time < at_us + 2 * SECOND, "it never tried again");
+        let _ = engine.handle(now(time), Event::Timer);
+    }
+    assert!(engine.facts().tried > facts.tried);
+}
+
+/// The simulator found a pair in which nobody served: the one that the record named had yielded to a term tried in vain.
+#[test]
+fn a_term_that_was_tried_in_vain_makes_no_master_yield() {
+    let (mut engine, epoch) = vouched_master(Replication::Asynchronous);
+    let _ = engine.handle(now(100 * MS), Event::LinkUp { link: LINK, dialled: false });
+    let position = position(Epoch::FIRST, 5);
+    let rival = Hello {
+        epoch: epoch.promoted(7),
+        serving: false,
+        ..hello_of(Role::Master, SHADOW, position, history(&[(Epoch::FIRST, 1)]))
+    };
+    let _ = engine.handle(now(200 * MS), Event::Message { link: LINK, message: Message::Hello(Box::new(rival)) });
+    assert_eq!(engine.standing, Standing::Serving);
+}
+
+/// The simulator found a shadow whose visible configuration went back: its master did not know yet what it held.
+#[test]
+fn a_full_push_of_less_than_what_is_here_is_answered_with_what_is_here() {
+    let mut engine = following_shadow();
+    let older = history(&[(Epoch::FIRST, 1)]);
+    let header = crate::protocol::wire::SnapshotHeader {
+        transfer: 3,
+        position: position(Epoch::FIRST, 4),
+        history: older,
+        chain: 0,
+        entries: 1,
+        bytes: 1,
+    };
+    let actions =
+        engine.handle(now(400), Event::Message { link: LINK, message: Message::Repair(Repair::Full(header)) });
+    assert_eq!(batch_count(&actions), 0, "{actions:#?}");
+    assert_eq!(sent(&actions), [Message::Ack { position: position(Epoch::FIRST, 5), received: 0 }]);
 }
 
 #[test]
