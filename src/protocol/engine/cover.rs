@@ -81,7 +81,7 @@ impl Engine {
         let claiming = self.standing == Standing::Claiming && self.makes(Mutant::PromisesWhileClaiming);
         let won = self.won_epoch().is_some() && self.makes(Mutant::AnswersBeforeEpoch);
         let follows = matches!(self.standing, Standing::Following | Standing::AskingHost) || claiming || won;
-        let current = beat.epoch >= own_epoch || won || self.makes(Mutant::PromisesToOlder);
+        let current = beat.epoch >= own_epoch || won;
         let asked = beat.role == Role::Master && (beat.serving || beat.asks) && current;
         let lease = self.options.lease();
         let named = self.is_named() && !won;

@@ -205,6 +205,10 @@ impl Script<'_> {
         self.long_leases();
         self.together();
         self.step(Step::Cut { from: A });
+        if !slow && self.random.percent(40) {
+            let us = self.random.range(20_000, 200_000);
+            self.strike(Strike::Latency { node: A, us });
+        }
         self.run(300, 900);
         if slow {
             let us = self.random.range(100_000, 230_000);

@@ -111,17 +111,18 @@ impl World {
         Ok(())
     }
 
-    /// 2: who begins to hold mastership has what the witness had recorded, even on a disk that was rolled back: that is how
-    /// such a disk is found out. Unless an operator accepted the loss.
+    /// 2: who begins to hold mastership has what it has read that the witness had recorded, even on a disk that was rolled
+    /// back: that is how such a disk is found out. Unless an operator accepted the loss.
     fn knows_recorded(&self, side: Side, begins: bool) -> Checked {
         let waived = self.excuses.waived || !self.excuses.accepting.is_empty();
-        if !begins || waived || self.register.spoiled {
+        let host = &self.hosts[side.index()];
+        let Some(engine) = host.engine.as_ref().filter(|_| begins && !waived && !self.register.spoiled) else {
             return Ok(());
-        }
-        let recorded = self.register.record().map_or(Revision::NONE, |record| record.revision);
-        let disk = &self.hosts[side.index()].disk;
-        Invariant::NothingLost.check(holds_or_none(disk, recorded), || {
-            format!("{side:?} leads without {recorded}, which the witness had recorded")
+        };
+        let status = engine.status(host.clock.at(self.now), host.clock.wall(self.now));
+        let read = status.witness.and_then(|witness| witness.record).map_or(Revision::NONE, |record| record.revision);
+        Invariant::NothingLost.check(holds_or_none(&host.disk, read), || {
+            format!("{side:?} leads without {read}, which the witness had recorded, and knows that")
         })
     }
 

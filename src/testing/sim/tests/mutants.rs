@@ -39,7 +39,13 @@ impl Field {
 /// Histories after which a mistake counts as not caught.
 const SEEDS: u64 = 12_000;
 
-/// The mistakes, where they show, and what must catch them.
+/// The mistakes, where they show, and what must catch them. Among them is every rule of the list that can be seen to matter in
+/// this engine. Not here, because another rule does its work already:
+/// * Rule 18, "only up to the master's durable mark": nothing is sent before it is durable on the master.
+/// * Rule 20, "without log": histories decide who follows whom, not epochs (`BlankWipes`). "Without promise": whoever has a
+///   higher epoch than its master and is no master was named by the witness. It then promises nothing because it is named
+///   (rule 8) or, after a restart without the witness, waits for its own promise as after any other; and its master yields by
+///   rule 11. So a promise too many only makes it wait. 20,000 histories without this half of the rule broke nothing.
 const TABLE: &[(Flaw, Field, Invariant)] = &[
     (Flaw::ForgetfulDisk, Field::Unwitnessed, Invariant::NothingOfRefused),
     (Flaw::WrongContent, Field::Unwitnessed, Invariant::SameContent),
@@ -59,11 +65,13 @@ const TABLE: &[(Flaw, Field, Invariant)] = &[
     (Flaw::Engine(Mutant::KeepsFailures), Field::Unwitnessed, Invariant::FailuresShow),
     (Flaw::Engine(Mutant::KeepsRefusedFact), Field::Unwitnessed, Invariant::NothingOfRefused),
     (Flaw::Engine(Mutant::NeverRedials), Field::Unwitnessed, Invariant::WholeAgain),
-    (Flaw::Engine(Mutant::RepairsForEver), Field::Unwitnessed, Invariant::WholeAgain),
+    // A repair without end is one alert without end: it still stands when the pair is whole between two of them.
+    (Flaw::Engine(Mutant::RepairsForEver), Field::Unwitnessed, Invariant::FailuresShow),
     (Flaw::Engine(Mutant::BlankWipes), Field::In(Theme::BlankMaster), Invariant::NoBlankMaster),
     (Flaw::Engine(Mutant::ShowsBeforeDurable), Field::Unwitnessed, Invariant::OneRevision),
     (Flaw::Engine(Mutant::AppendsAfterFailedSync), Field::In(Theme::FailedSync), Invariant::SameContent),
     (Flaw::Engine(Mutant::PromiseFromAnswer), Field::In(Theme::SlowAnswers), Invariant::OneMaster),
+    (Flaw::Engine(Mutant::LeaseFromAnswer), Field::In(Theme::Deaf), Invariant::OneMaster),
     (Flaw::Engine(Mutant::AgeFromQuestion), Field::In(Theme::SlowReads), Invariant::OneMaster),
     (Flaw::Engine(Mutant::ReadExtends), Field::In(Theme::ReadsOnly), Invariant::OneMaster),
     (Flaw::Engine(Mutant::UnknownIsSuccess), Field::In(Theme::Deaf), Invariant::OneMaster),
@@ -73,14 +81,17 @@ const TABLE: &[(Flaw, Field, Invariant)] = &[
     (Flaw::Engine(Mutant::SkipsLeaseWait), Field::Witnessed, Invariant::OneMaster),
     (Flaw::Engine(Mutant::IgnoresInSync), Field::In(Theme::Alone), Invariant::NothingLost),
     (Flaw::Engine(Mutant::IgnoresRecordedRevision), Field::In(Theme::OldShadow), Invariant::NothingLost),
-    (Flaw::Engine(Mutant::SwapsBeforeNote), Field::In(Theme::CrashInTakeover), Invariant::WholeAgain),
+    // The judge asks for the durable note when the swap is sent, before power can be cut: then, the pair would never be whole.
+    (Flaw::Engine(Mutant::SwapsBeforeNote), Field::In(Theme::CrashInTakeover), Invariant::RegisterRises),
     (Flaw::Engine(Mutant::DropsNote), Field::In(Theme::LateSwap), Invariant::WholeAgain),
     (Flaw::Engine(Mutant::NamedServes), Field::In(Theme::LateSwap), Invariant::OneMaster),
     (Flaw::Engine(Mutant::PromisesWhileClaiming), Field::In(Theme::HeardWhileClaiming), Invariant::OneMaster),
     (Flaw::Engine(Mutant::AnswersBeforeEpoch), Field::In(Theme::HeardWhileStoring), Invariant::OneMaster),
-    (Flaw::Engine(Mutant::LowersRevision), Field::In(Theme::Deaf), Invariant::NothingLost),
+    // Seen when the record goes back, before anybody leads by it without what was acknowledged.
+    (Flaw::Engine(Mutant::LowersRevision), Field::In(Theme::Deaf), Invariant::RegisterRises),
     (Flaw::Engine(Mutant::IgnoresRecorded), Field::In(Theme::OldMaster), Invariant::NothingLost),
-    (Flaw::Engine(Mutant::IgnoresRegister), Field::In(Theme::LateSwap), Invariant::OneMaster),
+    // Whoever goes on swaps the record back to its own, lower epoch; both lead only after that.
+    (Flaw::Engine(Mutant::IgnoresRegister), Field::In(Theme::LateSwap), Invariant::RegisterRises),
     (Flaw::Engine(Mutant::AloneByRead), Field::In(Theme::LateFlag), Invariant::NothingLost),
     (Flaw::Engine(Mutant::AloneBeforeRecord), Field::Synchronous, Invariant::NothingLost),
     (Flaw::Engine(Mutant::NewMasterDoesNotWait), Field::In(Theme::RestartedMaster), Invariant::NothingLost),
@@ -89,7 +100,6 @@ const TABLE: &[(Flaw, Field, Invariant)] = &[
     (Flaw::Engine(Mutant::ReusesIncarnation), Field::In(Theme::OldCopy), Invariant::SameContent),
     (Flaw::Engine(Mutant::ServesBeforeEra), Field::Unwitnessed, Invariant::NoBlankMaster),
     (Flaw::Engine(Mutant::AnswerIsPromise), Field::In(Theme::HeardWhileClaiming), Invariant::OneMaster),
-    (Flaw::Engine(Mutant::PromisesToOlder), Field::Witnessed, Invariant::OneMaster),
     (Flaw::Engine(Mutant::AcknowledgesAfterLease), Field::In(Theme::Deaf), Invariant::OneMaster),
 ];
 
