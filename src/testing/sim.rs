@@ -21,6 +21,7 @@ mod register;
 mod said;
 mod settle;
 mod step;
+mod theme;
 mod vouch;
 mod world;
 

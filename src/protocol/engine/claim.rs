@@ -84,18 +84,24 @@ impl Engine {
         }
     }
 
-    /// What only time removes.
-    fn wait(&self, at: Moment) -> Option<Hurdle> {
-        let witnessed = self.witnessed.as_ref()?;
+    /// Until when this node's own promise and the recorded lease are waited for.
+    fn waits_end(&self) -> (Moment, Option<Moment>) {
+        let Some(witnessed) = &self.witnessed else { return (Moment(0), None) };
+        // A mistake for tests: no margin for the rates of two clocks (rule 4).
         let cut = |until: Moment, lease_us: u64| {
-            // A mistake for tests: no margin for the rates of two clocks (rule 4).
             let margin_us = if self.makes(Mutant::NoMargin) { lease_us / 1_000 * 21 + 1_000 } else { 0 };
             Moment(until.0.saturating_sub(margin_us))
         };
-        let promised = cut(witnessed.promised_until, micros(self.options.lease()));
-        let forgotten = witnessed.promised_until == witnessed.remembered_until && self.makes(Mutant::ForgetsPromise);
         let lease_us = witnessed.register.record().map_or(0, |record| micros(record.lease));
         let leased = witnessed.register.lease_over().map(|until| cut(until, lease_us));
+        (cut(witnessed.promised_until, micros(self.options.lease())), leased)
+    }
+
+    /// What only time removes.
+    fn wait(&self, at: Moment) -> Option<Hurdle> {
+        let witnessed = self.witnessed.as_ref()?;
+        let (promised, leased) = self.waits_end();
+        let forgotten = witnessed.promised_until == witnessed.remembered_until && self.makes(Mutant::ForgetsPromise);
         let own_lease = self.is_named() || witnessed.register.names(self.facts.node);
         match () {
             () if at <= promised && !forgotten && !self.makes(Mutant::IgnoresOwnPromise) => Some(Hurdle::Promised),
@@ -329,8 +335,9 @@ impl Engine {
         };
         let waits = matches!(self.standing, Standing::Following | Standing::Inquiring | Standing::TakingTail);
         let next = |until: Moment| Moment(until.0.saturating_add(1));
-        let promised = Some(next(witnessed.promised_until)).filter(|_| waits);
-        let leased = witnessed.register.lease_over().map(next).filter(|_| waits);
+        let (promised, leased) = self.waits_end();
+        let promised = Some(next(promised)).filter(|_| waits);
+        let leased = leased.map(next).filter(|_| waits);
         [wish, promised, leased]
     }
 }

@@ -82,11 +82,12 @@ impl Engine {
     pub(super) fn give_promise(&mut self, now: Now, beat: &Heartbeat) -> Duration {
         let own_epoch = self.head.revision.epoch.max(self.facts.epoch);
         let claiming = self.standing == Standing::Claiming && self.makes(Mutant::PromisesWhileClaiming);
-        let follows = matches!(self.standing, Standing::Following | Standing::AskingHost) || claiming;
-        let current = beat.epoch >= own_epoch || self.makes(Mutant::PromisesToOlder);
+        let won = self.won_epoch().is_some() && self.makes(Mutant::AnswersBeforeEpoch);
+        let follows = matches!(self.standing, Standing::Following | Standing::AskingHost) || claiming || won;
+        let current = beat.epoch >= own_epoch || won;
         let asked = beat.role == Role::Master && (beat.serving || beat.asks) && current;
         let lease = self.options.lease();
-        let named = self.is_named();
+        let named = self.is_named() && !won;
         let Some(witnessed) = &mut self.witnessed else { return Duration::ZERO };
         let stored = Duration::from_millis(witnessed.promise_stored_ms);
         if !follows || !asked || named || stored < lease || self.stopping.is_some() {

@@ -266,7 +266,7 @@ impl Engine {
             enrolled: self.facts.peer.is_some() && !self.facts.detached && !self.words.forget(),
             manual: self.options.failover == Failover::Manual,
             complete: self.facts.complete || self.makes(Mutant::IncompleteTakesOver),
-            syncing: self.session.lacks(),
+            syncing: self.session.lacks() && !self.makes(Mutant::IncompleteTakesOver),
             contact: self.links.last_heard().is_some() || vouched,
             held: self.links.is_held(),
             hold_down: held_down(&self.facts.takeovers_ms, self.options.hold_down, wall_ms),

@@ -34,6 +34,8 @@ pub enum Mutant {
     AppendsAfterFailedSync,
     /// Rule 1: a promise counts from its answer.
     PromiseFromAnswer,
+    /// Rule 1: a lease counts from its answer.
+    LeaseFromAnswer,
     /// Rule 2: the age of a record counts from when the question was asked.
     AgeFromQuestion,
     /// Rule 3: a read that shows one's own swap extends the lease.
@@ -84,8 +86,6 @@ pub enum Mutant {
     ServesBeforeEra,
     /// Rule 19: an answer without a promise lets a restarted master serve.
     AnswerIsPromise,
-    /// Rule 20: a promise is given to a master of a lower epoch.
-    PromisesToOlder,
     /// A stalled master acknowledges after its lease.
     AcknowledgesAfterLease,
 }

@@ -250,21 +250,23 @@ impl Engine {
     /// The witness answered.
     pub(super) fn witness_answered(&mut self, now: Now, ask: u64, answer: WitnessAnswer) {
         let trusts = self.makes(Mutant::UnknownIsSuccess);
+        let late = self.makes(Mutant::LeaseFromAnswer);
         let Some(witnessed) = &mut self.witnessed else { return };
         let Some(asked) = witnessed.asked.take_if(|asked| asked.ask == ask) else { return };
         witnessed.consulted = true;
+        let sent = if late { now.at } else { asked.at };
         match (answer, asked.what) {
             (WitnessAnswer::Holds(found), What::Read) => {
                 let seen_at = if self.makes(Mutant::AgeFromQuestion) { asked.at } else { now.at };
                 self.register_read(now, found.map(|found| *found), seen_at);
             }
             (WitnessAnswer::Swapped(version), What::Renewal(record)) => {
-                self.renewed(now, asked.at, asked.stint, *record, version);
+                self.renewed(now, sent, asked.stint, *record, version);
             }
-            (WitnessAnswer::Swapped(version), What::Claim(record)) => self.claim_won(now, asked.at, *record, version),
+            (WitnessAnswer::Swapped(version), What::Claim(record)) => self.claim_won(now, sent, *record, version),
             (WitnessAnswer::Unknown { .. }, What::Renewal(record)) if trusts => {
                 let version = witnessed.register.version().cloned().unwrap_or_else(|| WitnessVersion::new(0));
-                self.renewed(now, asked.at, asked.stint, *record, version);
+                self.renewed(now, sent, asked.stint, *record, version);
             }
             (WitnessAnswer::Conflict, what) => {
                 witnessed.register.conflicted();

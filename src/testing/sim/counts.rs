@@ -135,10 +135,18 @@ fn strike(what: Strike) -> Option<&'static str> {
     Some(match what {
         Strike::Cut { cut: true, .. } => "witness unreachable",
         Strike::Latency { .. } => "witness delay",
-        Strike::Fate { fate: Fate::QuestionLost, .. } => "witness question lost",
-        Strike::Fate { fate: Fate::AnswerLost, .. } => "witness answer lost",
-        Strike::Fate { fate: Fate::Late { .. }, .. } => "witness question late",
-        Strike::Fate { fate: Fate::Twice { .. }, .. } => "witness question twice",
+        Strike::Fate { fate: Fate::QuestionLost, .. } | Strike::Swap { fate: Fate::QuestionLost, .. } => {
+            "witness question lost"
+        }
+        Strike::Fate { fate: Fate::AnswerLost, .. } | Strike::Swap { fate: Fate::AnswerLost, .. } => {
+            "witness answer lost"
+        }
+        Strike::Fate { fate: Fate::Late { .. }, .. } | Strike::Swap { fate: Fate::Late { .. }, .. } => {
+            "witness question late"
+        }
+        Strike::Fate { fate: Fate::Twice { .. }, .. } | Strike::Swap { fate: Fate::Twice { .. }, .. } => {
+            "witness question twice"
+        }
         Strike::Restore => "witness record older",
         Strike::Wipe => "witness record missing",
         Strike::Foreign => "witness record foreign",

@@ -153,7 +153,6 @@ fn operate(world: &mut World, node: Side, verb: Verb) -> Checked {
         }
         Verb::TakeOver { accept_loss } => {
             world.host(node).ordered = true;
-            world.host(node).promoted = false;
             Command::TakeOver { accept_loss }
         }
         Verb::Replicate { synchronous } => {

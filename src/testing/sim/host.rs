@@ -126,8 +126,6 @@ pub struct Host {
     pub said: Said,
     /// An operator made it master; cleared when it is one.
     pub ordered: bool,
-    /// It began a takeover by itself, and has not held mastership since.
-    pub promoted: bool,
     /// It held mastership when it was last looked at.
     pub held: bool,
     /// It held mastership when the event came that it deals with.
@@ -175,7 +173,6 @@ impl Host {
             heard: None,
             untold_since: None,
             ordered: false,
-            promoted: false,
             held: false,
             covered: false,
             witness_ask: None,
@@ -246,7 +243,7 @@ impl Host {
         self.heard = None;
         self.untold_since = None;
         self.ordered = false;
-        (self.promoted, self.held, self.covered) = (false, false, false);
+        (self.held, self.covered) = (false, false);
         (self.witness_ask, self.last_ask) = (None, 0);
         self.crash_at = None;
         self.last_batch = BatchId(0);

@@ -27,7 +27,6 @@ impl World {
         }
         self.summary.takeovers += 1;
         let host = self.host(side);
-        host.promoted = true;
         let node = host.disk.node();
         // A promotion that power interrupted is gone on with, whoever began it.
         let named = self.plan.witnessed && self.register.record().is_some_and(|record| record.holder == node);

@@ -2,6 +2,7 @@
 
 use super::random::Random;
 use super::step::{Fate, Side, Step, Strike, Verb};
+use super::theme::Theme;
 use crate::protocol::engine::{Failover, Replication};
 
 /// What a seed stands for: the surroundings and the steps.
@@ -41,6 +42,8 @@ const RUN_US_MAX: u64 = 3_000_000;
 
 /// Of so many of a hundred seeds the pair has a witness.
 pub const WITNESSED_PERCENT: u64 = 60;
+/// Of so many of a hundred of those the history begins with a theme, and of so many without a witness.
+const THEMED_PERCENT: [u64; 2] = [25, 5];
 /// A clock is off by less than 1 %: its rate, parts per million, is this at the most.
 const RATE_PPM_MAX: i64 = 9_900;
 
@@ -69,8 +72,12 @@ impl Plan {
             gone: random.percent(12).then(|| *random.pick(&Side::BOTH)),
             steps: Vec::new(),
         };
-        // Most histories begin with a pair that has come together.
-        if random.percent(85) {
+        let mut themes = Random::new(seed ^ 0x7e3e);
+        if !hostile && themes.percent(THEMED_PERCENT[usize::from(!witnessed)]) {
+            let theme = if witnessed { *themes.pick(&Theme::WITNESSED) } else { *themes.pick(&Theme::UNWITNESSED) };
+            theme.begin(&mut themes, &mut plan);
+        } else if random.percent(85) {
+            // Most histories begin with a pair that has come together.
             plan.steps.push(Step::Run { us: 1_000_000 });
         }
         for _ in 0..random.range(5, 50) {
@@ -80,6 +87,16 @@ impl Plan {
                 plan.steps.push(Step::Run { us: stretch(&mut random) });
             }
         }
+        plan
+    }
+
+    /// The beginning of this kind that the seed draws, and nothing after it.
+    #[cfg(test)]
+    pub fn themed(seed: u64, theme: Theme) -> Self {
+        let mut plan = Self::drawn(seed, if theme.is_witnessed() { 100 } else { 0 });
+        theme.begin(&mut Random::new(seed ^ 0x7e3e_0001), &mut plan);
+        // Nobody is gone: what is to be seen is how both go on.
+        (plan.gone, plan.hostile) = (None, false);
         plan
     }
 }

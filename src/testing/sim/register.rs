@@ -33,12 +33,14 @@ pub struct Way {
     pub us: u64,
     /// What becomes of the next questions.
     pub fates: VecDeque<Fate>,
+    /// What becomes of the next swaps, before that.
+    pub swaps: VecDeque<Fate>,
 }
 
 impl Way {
     /// Open and quick.
     pub fn good() -> Self {
-        Self { cut: false, us: 300, fates: VecDeque::new() }
+        Self { cut: false, us: 300, fates: VecDeque::new(), swaps: VecDeque::new() }
     }
 }
 
@@ -94,7 +96,7 @@ impl Register {
                     self.spoiled = true;
                 }
             }
-            Strike::Cut { .. } | Strike::Latency { .. } | Strike::Fate { .. } => {}
+            Strike::Cut { .. } | Strike::Latency { .. } | Strike::Fate { .. } | Strike::Swap { .. } => {}
         }
     }
 }
@@ -106,12 +108,14 @@ impl World {
             Strike::Cut { node, cut } => self.register.ways[node.index()].cut = cut,
             Strike::Latency { node, us } => self.register.ways[node.index()].us = us,
             Strike::Fate { node, fate } => self.register.ways[node.index()].fates.push_back(fate),
+            Strike::Swap { node, fate } => self.register.ways[node.index()].swaps.push_back(fate),
             _ => self.register.tamper(what),
         }
     }
 
     /// A node asks the witness. Whatever becomes of the question, the node gets one answer.
     pub fn ask_witness(&mut self, side: Side, ask: u64, question: WitnessQuestion) -> Checked {
+        let swaps = matches!(question, WitnessQuestion::Swap { .. });
         if let WitnessQuestion::Swap { record, .. } = &question {
             self.claims(side, record)?;
         }
@@ -124,7 +128,11 @@ impl World {
         let wait = host.clock.when(end).saturating_sub(now);
         let way = &mut self.register.ways[side.index()];
         let (cut, us) = (way.cut, way.us);
-        let fate = if cut { None } else { way.fates.pop_front() };
+        let fate = match (cut, swaps) {
+            (true, _) => None,
+            (false, true) => way.swaps.pop_front().or_else(|| way.fates.pop_front()),
+            (false, false) => way.fates.pop_front(),
+        };
         if cut {
             // Some networks say so at once.
             let wait = if self.random.percent(40) { us.min(wait) } else { wait };

@@ -228,6 +228,13 @@ pub enum Strike {
         /// What.
         fate: Fate,
     },
+    /// What becomes of the next swap of this node, whatever it reads before.
+    Swap {
+        /// Which node.
+        node: Side,
+        /// What.
+        fate: Fate,
+    },
     /// Somebody copies the record.
     Keep,
     /// The record is what was copied.

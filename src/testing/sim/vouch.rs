@@ -16,6 +16,8 @@ pub struct Excuses {
     asynchronous: bool,
     /// An operator accepted a loss, or a disk forgot what only it was to remember.
     lost: bool,
+    /// An operator accepted a loss.
+    waived: bool,
     /// Operators' words that accept a loss and are not answered yet.
     accepting: BTreeSet<(Side, Ticket)>,
     /// Whose disk is not what it once was.
@@ -57,7 +59,8 @@ impl Excuses {
     pub fn accepted(&mut self, side: Side, ticket: Option<Ticket>) {
         let before = self.accepting.len();
         self.accepting.retain(|(at, number)| *at != side || ticket.is_some_and(|ticket| ticket != *number));
-        self.lost |= self.accepting.len() < before;
+        self.waived |= self.accepting.len() < before;
+        self.lost |= self.waived;
     }
 
     fn is_accepted_by_none(&self) -> bool {
@@ -99,19 +102,28 @@ impl World {
         for side in Side::BOTH {
             let host = &mut self.hosts[side.index()];
             let held = std::mem::replace(&mut host.held, holds[side.index()]);
-            let promoted = holds[side.index()] && !held && std::mem::take(&mut host.promoted);
+            let begins = holds[side.index()] && !held;
             if holds[side.index()] && self.is_lossless() {
                 self.has_all(side)?;
             }
-            let recorded = self.register.record().map_or(Revision::NONE, |record| record.revision);
-            let disk = &self.hosts[side.index()].disk;
-            let known =
-                !self.excuses.rolled[side.index()] && !self.register.spoiled && self.excuses.is_accepted_by_none();
-            Invariant::NothingLost.check(!promoted || !known || holds_or_none(disk, recorded), || {
-                format!("{side:?} took over without {recorded}, which the witness had recorded")
-            })?;
+            self.knows_recorded(side, begins)?;
         }
         Ok(())
+    }
+
+    /// 2: who begins to hold mastership has what it has read that the witness had recorded, even on a disk that was rolled
+    /// back: that is how such a disk is found out. Unless an operator accepted the loss.
+    fn knows_recorded(&self, side: Side, begins: bool) -> Checked {
+        let waived = self.excuses.waived || !self.excuses.accepting.is_empty();
+        let host = &self.hosts[side.index()];
+        let Some(engine) = host.engine.as_ref().filter(|_| begins && !waived && !self.register.spoiled) else {
+            return Ok(());
+        };
+        let status = engine.status(host.clock.at(self.now), host.clock.wall(self.now));
+        let read = status.witness.and_then(|witness| witness.record).map_or(Revision::NONE, |record| record.revision);
+        Invariant::NothingLost.check(holds_or_none(&host.disk, read), || {
+            format!("{side:?} leads without {read}, which the witness had recorded, and knows that")
+        })
     }
 
     /// 2: this node has everything that was acknowledged to any caller.

@@ -14,6 +14,8 @@ use super::said::Said;
 use super::step::Side;
 use super::vouch::Excuses;
 use crate::model::{Epoch, NodeId, PairId, Revision, RunId, WitnessRecord};
+#[cfg(test)]
+use crate::protocol::engine::Mutant;
 use crate::protocol::engine::{BatchId, Engine, Event, Facts, LinkId, Peer, Start, WitnessAnswer, WitnessQuestion};
 use crate::testing::Summary;
 
@@ -118,7 +120,7 @@ pub struct World {
 pub enum Flaw {
     /// A mistake of the engine itself.
     #[cfg(test)]
-    Engine(crate::protocol::engine::Mutant),
+    Engine(Mutant),
     /// Nobody told the engines that there is a witness.
     Unwitnessed,
     /// The witness agrees to every swap and does those that it should not.
@@ -307,6 +309,7 @@ impl World {
             let mut engine = engine;
             if let Some(Flaw::Engine(mutant)) = self.flaw {
                 engine.mutate(mutant);
+                self.host(side).disk.careless = mutant == Mutant::AppendsAfterFailedSync;
             }
             engine
         };

@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::protocol::engine::{Mutant, Replication};
+use crate::testing::sim::theme::Theme;
 
-/// Where a mistake is looked for: histories drawn alike, but for what it needs to show.
+/// Where a mistake is looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Field {
     /// Without a witness.
@@ -17,11 +18,17 @@ enum Field {
     Witnessed,
     /// With one, and commits that wait for the shadow.
     Synchronous,
+    /// In histories that bring about the situation that the rule is for.
+    In(Theme),
 }
 
 impl Field {
     fn plan(self, seed: u64) -> Plan {
-        let mut plan = Plan::drawn(seed, if self == Self::Unwitnessed { 0 } else { 100 });
+        let mut plan = match self {
+            Self::Unwitnessed => Plan::drawn(seed, 0),
+            Self::Witnessed | Self::Synchronous => Plan::drawn(seed, 100),
+            Self::In(theme) => return Plan::themed(seed, theme),
+        };
         if self == Self::Synchronous {
             plan.replication = Replication::Synchronous;
         }
@@ -32,7 +39,13 @@ impl Field {
 /// Histories after which a mistake counts as not caught.
 const SEEDS: u64 = 12_000;
 
-/// The mistakes, where they show, and what must catch them.
+/// The mistakes, where they show, and what must catch them. Among them is every rule of the list that can be seen to matter in
+/// this engine. Not here, because another rule does its work already:
+/// * Rule 18, "only up to the master's durable mark": nothing is sent before it is durable on the master.
+/// * Rule 20, "without log": histories decide who follows whom, not epochs (`BlankWipes`). "Without promise": whoever has a
+///   higher epoch than its master and is no master was named by the witness. It then promises nothing because it is named
+///   (rule 8) or, after a restart without the witness, waits for its own promise as after any other; and its master yields by
+///   rule 11. So a promise too many only makes it wait. 20,000 histories without this half of the rule broke nothing.
 const TABLE: &[(Flaw, Field, Invariant)] = &[
     (Flaw::ForgetfulDisk, Field::Unwitnessed, Invariant::NothingOfRefused),
     (Flaw::WrongContent, Field::Unwitnessed, Invariant::SameContent),
@@ -43,8 +56,8 @@ const TABLE: &[(Flaw, Field, Invariant)] = &[
     (Flaw::Unwitnessed, Field::Witnessed, Invariant::NothingLost),
     (Flaw::AgreeingWitness, Field::Witnessed, Invariant::OneMaster),
     (Flaw::AgreeingWitness, Field::Witnessed, Invariant::RegisterRises),
-    (Flaw::Engine(Mutant::HelloConfirms), Field::Unwitnessed, Invariant::OneMaster),
-    (Flaw::Engine(Mutant::IncompleteTakesOver), Field::Unwitnessed, Invariant::NoBlankMaster),
+    (Flaw::Engine(Mutant::HelloConfirms), Field::In(Theme::StoppedInGreeting), Invariant::OneMaster),
+    (Flaw::Engine(Mutant::IncompleteTakesOver), Field::In(Theme::InterruptedCopy), Invariant::NoBlankMaster),
     (Flaw::Engine(Mutant::SkipsRepair), Field::Unwitnessed, Invariant::WholeAgain),
     (Flaw::Engine(Mutant::ForgetsQuarantine), Field::Unwitnessed, Invariant::NothingOfRefused),
     (Flaw::Engine(Mutant::AcknowledgesFailure), Field::Unwitnessed, Invariant::NothingOfRefused),
@@ -52,45 +65,50 @@ const TABLE: &[(Flaw, Field, Invariant)] = &[
     (Flaw::Engine(Mutant::KeepsFailures), Field::Unwitnessed, Invariant::FailuresShow),
     (Flaw::Engine(Mutant::KeepsRefusedFact), Field::Unwitnessed, Invariant::NothingOfRefused),
     (Flaw::Engine(Mutant::NeverRedials), Field::Unwitnessed, Invariant::WholeAgain),
-    (Flaw::Engine(Mutant::RepairsForEver), Field::Unwitnessed, Invariant::WholeAgain),
-    (Flaw::Engine(Mutant::BlankWipes), Field::Witnessed, Invariant::NoBlankMaster),
+    // A repair without end is one alert without end: it still stands when the pair is whole between two of them.
+    (Flaw::Engine(Mutant::RepairsForEver), Field::Unwitnessed, Invariant::FailuresShow),
+    (Flaw::Engine(Mutant::BlankWipes), Field::In(Theme::BlankMaster), Invariant::NoBlankMaster),
     (Flaw::Engine(Mutant::ShowsBeforeDurable), Field::Unwitnessed, Invariant::OneRevision),
-    (Flaw::Engine(Mutant::AppendsAfterFailedSync), Field::Unwitnessed, Invariant::SameContent),
-    (Flaw::Engine(Mutant::PromiseFromAnswer), Field::Witnessed, Invariant::OneMaster),
-    (Flaw::Engine(Mutant::AgeFromQuestion), Field::Witnessed, Invariant::OneMaster),
-    (Flaw::Engine(Mutant::ReadExtends), Field::Witnessed, Invariant::OneMaster),
-    (Flaw::Engine(Mutant::UnknownIsSuccess), Field::Witnessed, Invariant::OneMaster),
-    (Flaw::Engine(Mutant::NoMargin), Field::Witnessed, Invariant::OneMaster),
-    (Flaw::Engine(Mutant::ForgetsPromise), Field::Witnessed, Invariant::OneMaster),
-    (Flaw::Engine(Mutant::IgnoresOwnPromise), Field::Witnessed, Invariant::OneMaster),
+    (Flaw::Engine(Mutant::AppendsAfterFailedSync), Field::In(Theme::FailedSync), Invariant::SameContent),
+    (Flaw::Engine(Mutant::PromiseFromAnswer), Field::In(Theme::SlowAnswers), Invariant::OneMaster),
+    (Flaw::Engine(Mutant::LeaseFromAnswer), Field::In(Theme::Deaf), Invariant::OneMaster),
+    (Flaw::Engine(Mutant::AgeFromQuestion), Field::In(Theme::SlowReads), Invariant::OneMaster),
+    (Flaw::Engine(Mutant::ReadExtends), Field::In(Theme::ReadsOnly), Invariant::OneMaster),
+    (Flaw::Engine(Mutant::UnknownIsSuccess), Field::In(Theme::Deaf), Invariant::OneMaster),
+    (Flaw::Engine(Mutant::NoMargin), Field::In(Theme::Deaf), Invariant::OneMaster),
+    (Flaw::Engine(Mutant::ForgetsPromise), Field::In(Theme::OrderedAfterRestart), Invariant::OneMaster),
+    (Flaw::Engine(Mutant::IgnoresOwnPromise), Field::In(Theme::Ordered), Invariant::OneMaster),
     (Flaw::Engine(Mutant::SkipsLeaseWait), Field::Witnessed, Invariant::OneMaster),
-    (Flaw::Engine(Mutant::IgnoresInSync), Field::Synchronous, Invariant::NothingLost),
-    (Flaw::Engine(Mutant::IgnoresRecordedRevision), Field::Synchronous, Invariant::NothingLost),
-    (Flaw::Engine(Mutant::SwapsBeforeNote), Field::Witnessed, Invariant::WholeAgain),
-    (Flaw::Engine(Mutant::DropsNote), Field::Witnessed, Invariant::WholeAgain),
-    (Flaw::Engine(Mutant::NamedServes), Field::Witnessed, Invariant::OneMaster),
-    (Flaw::Engine(Mutant::PromisesWhileClaiming), Field::Witnessed, Invariant::OneMaster),
-    (Flaw::Engine(Mutant::AnswersBeforeEpoch), Field::Witnessed, Invariant::OneMaster),
-    (Flaw::Engine(Mutant::LowersRevision), Field::Witnessed, Invariant::NothingLost),
-    (Flaw::Engine(Mutant::IgnoresRecorded), Field::Witnessed, Invariant::NothingLost),
-    (Flaw::Engine(Mutant::IgnoresRegister), Field::Witnessed, Invariant::OneMaster),
-    (Flaw::Engine(Mutant::AloneByRead), Field::Synchronous, Invariant::NothingLost),
+    (Flaw::Engine(Mutant::IgnoresInSync), Field::In(Theme::Alone), Invariant::NothingLost),
+    (Flaw::Engine(Mutant::IgnoresRecordedRevision), Field::In(Theme::OldShadow), Invariant::NothingLost),
+    // The judge asks for the durable note when the swap is sent, before power can be cut: then, the pair would never be whole.
+    (Flaw::Engine(Mutant::SwapsBeforeNote), Field::In(Theme::CrashInTakeover), Invariant::RegisterRises),
+    (Flaw::Engine(Mutant::DropsNote), Field::In(Theme::LateSwap), Invariant::WholeAgain),
+    (Flaw::Engine(Mutant::NamedServes), Field::In(Theme::LateSwap), Invariant::OneMaster),
+    (Flaw::Engine(Mutant::PromisesWhileClaiming), Field::In(Theme::HeardWhileClaiming), Invariant::OneMaster),
+    (Flaw::Engine(Mutant::AnswersBeforeEpoch), Field::In(Theme::HeardWhileStoring), Invariant::OneMaster),
+    // Seen when the record goes back, before anybody leads by it without what was acknowledged.
+    (Flaw::Engine(Mutant::LowersRevision), Field::In(Theme::Deaf), Invariant::RegisterRises),
+    (Flaw::Engine(Mutant::IgnoresRecorded), Field::In(Theme::OldMaster), Invariant::NothingLost),
+    // Whoever goes on swaps the record back to its own, lower epoch; both lead only after that.
+    (Flaw::Engine(Mutant::IgnoresRegister), Field::In(Theme::LateSwap), Invariant::RegisterRises),
+    (Flaw::Engine(Mutant::AloneByRead), Field::In(Theme::LateFlag), Invariant::NothingLost),
     (Flaw::Engine(Mutant::AloneBeforeRecord), Field::Synchronous, Invariant::NothingLost),
-    (Flaw::Engine(Mutant::NewMasterDoesNotWait), Field::Synchronous, Invariant::NothingLost),
+    (Flaw::Engine(Mutant::NewMasterDoesNotWait), Field::In(Theme::RestartedMaster), Invariant::NothingLost),
     (Flaw::Engine(Mutant::FlagCountsWhenAnswered), Field::Synchronous, Invariant::NothingLost),
     (Flaw::Engine(Mutant::FlagsEarly), Field::Synchronous, Invariant::NothingLost),
-    (Flaw::Engine(Mutant::ReusesIncarnation), Field::Witnessed, Invariant::SameContent),
+    (Flaw::Engine(Mutant::ReusesIncarnation), Field::In(Theme::OldCopy), Invariant::SameContent),
     (Flaw::Engine(Mutant::ServesBeforeEra), Field::Unwitnessed, Invariant::NoBlankMaster),
-    (Flaw::Engine(Mutant::AnswerIsPromise), Field::Witnessed, Invariant::OneMaster),
-    (Flaw::Engine(Mutant::PromisesToOlder), Field::Witnessed, Invariant::OneMaster),
-    (Flaw::Engine(Mutant::AcknowledgesAfterLease), Field::Witnessed, Invariant::OneMaster),
+    (Flaw::Engine(Mutant::AnswerIsPromise), Field::In(Theme::HeardWhileClaiming), Invariant::OneMaster),
+    (Flaw::Engine(Mutant::AcknowledgesAfterLease), Field::In(Theme::Deaf), Invariant::OneMaster),
 ];
 
-/// The first history in which a mistake is caught by this invariant.
+/// The first history in which a mistake is caught by this invariant, and that holds everything without the mistake.
 fn caught(flaw: Flaw, field: Field, expected: Invariant) -> Option<u64> {
     (0..SEEDS).filter(|seed| seed % 8 != 7).find(|seed| {
         let found = attempt(*seed, field.plan(*seed), Some(flaw), &mut None);
         found.is_err_and(|violation| violation.invariant == expected)
+            && attempt(*seed, field.plan(*seed), None, &mut None).is_ok()
     })
 }
 
@@ -136,5 +154,29 @@ fn survey() {
         });
         let hit = kinds.contains_key(expected);
         println!("{} {flaw:?} ({expected:?}): {kinds:?}", if hit { "  " } else { "!!" });
+    }
+}
+
+/// What the engine as it is does in each theme, with nothing after it:
+/// `SHADOWPAIR_RUNS=1000 cargo test --lib sim::tests::mutants::themes -- --ignored --nocapture`
+#[test]
+#[ignore = "a tool for whoever works on the engine"]
+fn themes() {
+    let runs = number("SHADOWPAIR_RUNS").unwrap_or(1_000);
+    for theme in Theme::WITNESSED.into_iter().chain(Theme::UNWITNESSED) {
+        let mut kinds: BTreeMap<Invariant, (u64, u64, String)> = BTreeMap::new();
+        let mut total = Summary::default();
+        quietly(|| {
+            for seed in 0..runs {
+                match attempt(seed, Plan::themed(seed, theme), None, &mut None) {
+                    Ok(summary) => total += summary,
+                    Err(violation) => {
+                        kinds.entry(violation.invariant).or_insert((0, seed, violation.what)).0 += 1;
+                    }
+                }
+            }
+        });
+        let (taken, operator) = (total.takeovers, total.operator_needed);
+        println!("{theme:?}: takeovers {taken}, an operator was needed {operator}: {kinds:?}");
     }
 }
