@@ -1,5 +1,6 @@
 //! Within what everything is tried.
 
+use super::pair::Choice;
 use crate::protocol::engine::Replication;
 use crate::testing::sim::step::Step;
 use crate::testing::sim::world::Flaw;
@@ -45,8 +46,12 @@ pub struct Bounds {
     pub replication: Replication,
     /// Clock rates, parts per million off true time.
     pub rates_ppm: [i64; 2],
+    /// Length of the lease, milliseconds; `None` for the default.
+    pub lease_ms: Option<u64>,
     /// What is done to a whole pair before there is a choice.
     pub beginning: Vec<Step>,
+    /// Faults among it that may end like those of the path, counted from when choices begin.
+    pub begun: Vec<Choice>,
     /// Moments of choice.
     pub grain: Grain,
     /// What can be chosen.
@@ -73,7 +78,9 @@ impl Bounds {
         Self {
             replication,
             rates_ppm: [0; 2],
+            lease_ms: None,
             beginning: Vec::new(),
+            begun: Vec::new(),
             grain: Grain::Beat,
             kinds: vec![Kind::Commit, Kind::Crash, Kind::Cut, Kind::Pause, Kind::Unreachable],
             faults,

@@ -111,7 +111,7 @@ impl Pair {
             blank_witness: false,
             replication: bounds.replication,
             sync_timeout_ms: 200,
-            lease_ms: [None; 2],
+            lease_ms: [bounds.lease_ms; 2],
             rates_ppm: bounds.rates_ppm,
             log_changes: 20,
             hostile: false,
@@ -130,15 +130,14 @@ impl Pair {
         };
         let violation = beginning(&mut world).err();
         let from = world.now;
-        let mut pair = Self {
-            world: Arc::new(world),
-            phases: [Phase::Ahead; Kind::ALL.len()],
-            last: None,
-            from,
-            settled: false,
-            violation,
-            print: [0; 16],
-        };
+        let mut phases = [Phase::Ahead; Kind::ALL.len()];
+        for choice in &bounds.begun {
+            if let (Some(kind), Some(end)) = (kind(*choice), ending(*choice)) {
+                phases[kind as usize] = Phase::Since(from, end);
+            }
+        }
+        let mut pair =
+            Self { world: Arc::new(world), phases, last: None, from, settled: false, violation, print: [0; 16] };
         pair.imprint();
         pair
     }
@@ -262,7 +261,7 @@ impl Pair {
     fn may_begin(&self, bounds: &Bounds, kind: Kind) -> bool {
         let ahead = |kind: Kind| self.phases[kind as usize] == Phase::Ahead;
         let begun = Kind::ALL.into_iter().filter(|kind| *kind != Kind::Commit && !ahead(*kind)).count();
-        let room = kind == Kind::Commit || begun < bounds.faults;
+        let room = kind == Kind::Commit || begun < bounds.faults + bounds.begun.len();
         room && ahead(kind) && bounds.kinds.contains(&kind) && self.now() <= self.from + bounds.onsets * BEAT_US
     }
 
