@@ -8,6 +8,8 @@
 
 use std::collections::BTreeMap;
 
+#[cfg(test)]
+mod check;
 pub(crate) mod sim;
 mod witness;
 

@@ -9,21 +9,21 @@
 mod counts;
 mod disk;
 mod drive;
-mod faults;
+pub(super) mod faults;
 mod host;
 mod judge;
 mod lie;
 mod net;
-mod oracle;
-mod plan;
-mod random;
+pub(super) mod oracle;
+pub(super) mod plan;
+pub(super) mod random;
 mod register;
 mod said;
-mod settle;
-mod step;
+pub(super) mod settle;
+pub(super) mod step;
 mod theme;
 mod vouch;
-mod world;
+pub(super) mod world;
 
 pub(crate) use plan::Plan;
 

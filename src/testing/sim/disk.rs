@@ -1,7 +1,7 @@
 //! A small model of the store: the same promises as `store`, with change sets of one entry and content of a few numbers.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::random::mix;
 use crate::model::{Conflict, Digest, Era, History, NodeId, Position, Revision};
@@ -118,11 +118,11 @@ pub enum Job {
     /// Facts, then an era.
     Era(Box<Facts>, Era),
     /// Append the peer's records.
-    Records(Vec<Rc<[Record]>>),
+    Records(Vec<Arc<[Record]>>),
     /// Begin a staging file.
     StageBegin(Box<SnapshotHeader>),
     /// Write pieces.
-    Stage(Vec<Rc<[(u8, u64)]>>),
+    Stage(Vec<Arc<[(u8, u64)]>>),
     /// Verify and switch.
     StageFinish,
     /// Keep what is after this.
@@ -392,7 +392,7 @@ impl Disk {
         }
     }
 
-    fn receive(&mut self, pieces: &[Rc<[Record]>], accepts: bool) -> RecordsReceipt {
+    fn receive(&mut self, pieces: &[Arc<[Record]>], accepts: bool) -> RecordsReceipt {
         let mut head = self.head.clone();
         let all = || pieces.iter().flat_map(|piece| piece.iter());
         if !all().all(|record| head.advance(record)) {
@@ -415,7 +415,7 @@ impl Disk {
         }
     }
 
-    fn stage(&mut self, pieces: &[Rc<[(u8, u64)]>]) -> Receipt {
+    fn stage(&mut self, pieces: &[Arc<[(u8, u64)]>]) -> Receipt {
         let mut bytes = 0;
         if let Some(staging) = &mut self.staging {
             for (key, value) in pieces.iter().flat_map(|piece| piece.iter()) {

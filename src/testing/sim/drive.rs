@@ -23,7 +23,7 @@ const DIALS_MAX: u64 = 200;
 impl World {
     /// Hands an event to an engine and does what it asks for.
     pub fn event(&mut self, side: Side, event: Event) -> Checked {
-        let (now_us, random) = (self.now, self.random.bits());
+        let (now_us, random) = (self.now, self.bits(side));
         if self.host(side).engine.is_none() {
             return Ok(());
         }

@@ -1,7 +1,7 @@
 //! One node: an engine on a model disk, with a clock of its own, and a driver that checks the contract as it keeps it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::disk::{Change, Disk, Export, Job, Record};
@@ -17,9 +17,9 @@ use crate::protocol::engine::{
 #[derive(Clone, Debug)]
 pub enum Payload {
     /// Log records.
-    Records(Rc<[Record]>),
+    Records(Arc<[Record]>),
     /// Entries of a snapshot.
-    Snapshot(Rc<[(u8, u64)]>),
+    Snapshot(Arc<[(u8, u64)]>),
 }
 
 /// Whom an answer is for.
@@ -74,7 +74,7 @@ impl Clock {
 }
 
 /// One node, running or not.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Host {
     /// Its data directory.
     pub disk: Disk,

@@ -1,24 +1,43 @@
 //! A small seeded generator (the mixing function of SplitMix64), so that a seed means the same on every machine.
 
-/// Numbers from a seed.
+/// Numbers from a seed; or always the middle of what is possible, for who wants to try all possibilities in turn.
 #[derive(Clone, Debug)]
-pub struct Random(u64);
+pub struct Random {
+    state: u64,
+    fixed: bool,
+}
 
 impl Random {
     /// From this seed.
     pub fn new(seed: u64) -> Self {
-        Self(seed)
+        Self { state: seed, fixed: false }
+    }
+
+    /// Nothing is left to chance.
+    pub fn fixed() -> Self {
+        Self { state: 0, fixed: true }
+    }
+
+    /// Whether nothing is.
+    pub fn is_fixed(&self) -> bool {
+        self.fixed
     }
 
     /// 64 bits.
     pub fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        mix(self.0)
+        if !self.fixed {
+            self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        }
+        mix(self.state)
     }
 
     /// Below `bound`; zero where there is nothing below it.
     pub fn below(&mut self, bound: u64) -> u64 {
-        if bound == 0 { 0 } else { self.bits() % bound }
+        match bound {
+            0 => 0,
+            _ if self.fixed => bound / 2,
+            _ => self.bits() % bound,
+        }
     }
 
     /// From `low` to `high`, both included.

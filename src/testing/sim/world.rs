@@ -1,6 +1,7 @@
 //! The pair and what is between its nodes: true time, connections, and everything that is under way.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
 
 use super::counts::Counts;
 use super::disk::Disk;
@@ -11,7 +12,7 @@ use super::plan::Plan;
 use super::random::{Random, mix};
 use super::register::Register;
 use super::said::Said;
-use super::step::Side;
+use super::step::{Fate, Side};
 use super::vouch::Excuses;
 use crate::model::{Epoch, NodeId, PairId, Revision, RunId, WitnessRecord};
 #[cfg(test)]
@@ -74,7 +75,7 @@ impl Wake {
 }
 
 /// The pair.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct World {
     /// True time, microseconds.
     pub now: u64,
@@ -226,6 +227,11 @@ impl World {
         }
     }
 
+    /// Fresh bits for an engine. Where nothing is left to chance they are those of the moment, so that equal situations are equal.
+    pub fn bits(&mut self, side: Side) -> u64 {
+        if self.random.is_fixed() { mix(self.now << 1 | side.index() as u64) } else { self.random.bits() }
+    }
+
     /// Something will happen after this time.
     pub fn after(&mut self, us: u64, wake: Wake) {
         self.serial += 1;
@@ -247,6 +253,89 @@ impl World {
         }
         self.now = end;
         Ok(())
+    }
+
+    /// When something happens next; what nobody waits for any more does not count.
+    pub fn next_at(&mut self) -> Option<u64> {
+        while let Some(entry) = self.wakes.first_entry() {
+            if Self::matters(&self.hosts, entry.get()) {
+                return Some(entry.key().0);
+            }
+            entry.remove();
+        }
+        None
+    }
+
+    /// Lets one thing happen.
+    pub fn run_one(&mut self) -> Checked {
+        let Some(((at, _), wake)) = self.wakes.pop_first() else { return Ok(()) };
+        self.now = self.now.max(at);
+        self.wake(wake)
+    }
+
+    /// Whether anything comes of it.
+    fn matters(hosts: &[Host; 2], wake: &Wake) -> bool {
+        let current = |side: &Side, run: &u64| hosts[side.index()].run == *run;
+        match wake {
+            Wake::Landing { .. } | Wake::Arrival { .. } => true,
+            Wake::Timer { side, run, set } => {
+                current(side, run) && hosts[side.index()].timer.is_some_and(|(_, now)| now == *set)
+            }
+            Wake::DialOver { side, run, dial, .. } => current(side, run) && hosts[side.index()].dialing == Some(*dial),
+            Wake::WitnessSaid { side, run, ask, .. } | Wake::WitnessOver { side, run, ask } => {
+                current(side, run) && hosts[side.index()].witness_ask == Some(*ask)
+            }
+            Wake::Batch { side, run, .. } | Wake::Read { side, run, .. } | Wake::Host { side, run, .. } => {
+                current(side, run)
+            }
+        }
+    }
+
+    /// The swap of a node that is on its way to the witness.
+    pub fn swap_under_way(&self, from: Side) -> Option<(u64, u64)> {
+        let swap = |wake: &Wake| match wake {
+            Wake::Landing { side, question, back, .. } => {
+                *side == from && back.is_some() && matches!(**question, WitnessQuestion::Swap { .. })
+            }
+            _ => false,
+        };
+        self.wakes.iter().find(|(_, wake)| swap(wake)).map(|(at, _)| *at)
+    }
+
+    /// Something becomes of that swap.
+    pub fn strike_swap(&mut self, from: Side, fate: Fate) {
+        let Some((at, serial)) = self.swap_under_way(from) else { return };
+        let Some(Wake::Landing { side, run, ask, question, back }) = self.wakes.remove(&(at, serial)) else { return };
+        let mut land = |us: u64, back: Option<u64>| {
+            let question = question.clone();
+            self.wakes.insert((at + us, serial), Wake::Landing { side, run, ask, question, back });
+        };
+        match fate {
+            Fate::QuestionLost => {}
+            Fate::AnswerLost => land(0, None),
+            Fate::Late { us } => land(us, back),
+            Fate::Twice { .. } => land(0, back),
+        }
+    }
+
+    /// Everything on which the future depends, in a text that is the same where the situation is. Numbers that only tell apart what is
+    /// under way are left out as far as the world makes them; what an engine counts stands as it is.
+    pub fn outline(&mut self, text: &mut String) {
+        let hosts = &self.hosts;
+        self.wakes.retain(|_, wake| Self::matters(hosts, wake));
+        let _ = write!(text, "{} {:?} {:?} {:?}", self.now, self.cut, self.register, self.deferred);
+        let _ = write!(text, "{:?} {:?} {:?}", self.oracle, self.excuses, self.opening);
+        for host in &self.hosts {
+            let _ = write!(text, "{host:?}");
+        }
+        for (index, conn) in self.conns.iter().enumerate() {
+            if conn.links != [None; 2] || conn.to.iter().any(|queue| !queue.is_empty()) {
+                let _ = write!(text, "{index} {conn:?}");
+            }
+        }
+        for ((at, _), wake) in &self.wakes {
+            let _ = write!(text, "{at} {wake:?}");
+        }
     }
 
     fn wake(&mut self, wake: Wake) -> Checked {
@@ -277,8 +366,9 @@ impl World {
 
     /// Starts a node that does not run.
     pub fn start(&mut self, side: Side) -> Checked {
-        let random = self.random.bits();
-        let run_id = RunId(self.random.bits());
+        let random = self.bits(side);
+        // Even where nothing is left to chance, no run is another one.
+        let run_id = RunId(self.bits(side).wrapping_add(self.host(side).run));
         let now_us = self.now;
         let untold = self.flaw == Some(Flaw::Unwitnessed);
         let host = self.host(side);

@@ -1,0 +1,99 @@
+//! All paths within bounds that fit into a test run, and deeper ones for whoever has the time.
+
+mod mutants;
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use stateright::{Checker, Expectation, Model};
+
+use super::bounds::{Bounds, Kind};
+use super::*;
+use crate::protocol::engine::Replication;
+use crate::testing::sim::step::{Side, Step};
+
+/// Both modes of a witnessed pair.
+const MODES: [Replication; 2] = [Replication::Synchronous, Replication::Asynchronous];
+
+fn number(name: &str) -> Option<usize> {
+    std::env::var(name).ok().and_then(|text| text.parse().ok())
+}
+
+/// Tries everything within these bounds. Returns what was met on the way.
+fn explore(name: &str, bounds: Bounds) -> BTreeSet<&'static str> {
+    let begin = Instant::now();
+    let checker = Check { bounds: bounds.clone(), wanted: None }.checker().threads(2).spawn_dfs().join();
+    let (generated, unique) = (checker.state_count(), checker.unique_state_count());
+    let (depth, seconds) = (checker.max_depth(), begin.elapsed().as_secs_f64());
+    let mode = bounds.replication;
+    println!("{mode:?}, {name}: {generated} states, {unique} unique, depth {depth}, {seconds:.1} s");
+    let mut met = BTreeSet::new();
+    for (property, path) in checker.discoveries() {
+        match checker.model().property(property).expectation {
+            Expectation::Sometimes => {
+                met.insert(property);
+            }
+            _ => panic!("{name}: \"{property}\" does not hold\n{}", tale::told(&bounds, &path.into_actions())),
+        }
+    }
+    met
+}
+
+/// Explores all of these. A space in which nothing happens is noticed.
+fn explore_all(spaces: Vec<(&str, Bounds)>) {
+    let mut met = BTreeSet::new();
+    for (name, bounds) in spaces {
+        met.append(&mut explore(name, bounds));
+    }
+    let missing: Vec<_> =
+        [TAKEN_OVER, RETURNED, FENCED, ALONE].into_iter().filter(|what| !met.contains(what)).collect();
+    assert!(missing.is_empty(), "never met: {missing:?}");
+}
+
+/// The master is gone, and the shadow about to take over.
+fn master_gone() -> Vec<Step> {
+    vec![Step::Crash { node: Side::A, silent: true, kept: 0 }, Step::Run { us: 480_000 }]
+}
+
+/// Bounds of the default run: each mode within twenty seconds or so.
+fn shallow(mode: Replication) -> Vec<(&'static str, Bounds)> {
+    let crash_cut_pause = vec![Kind::Commit, Kind::Crash, Kind::Cut, Kind::Pause];
+    let beats = Bounds::beats(mode, 2);
+    let events = Bounds::events(mode, 1);
+    vec![
+        (
+            "a crash, a cut and a pause, with restart",
+            Bounds { kinds: crash_cut_pause, faults: 3, onsets: 1, lengths: vec![2, 8], ..beats.clone() },
+        ),
+        ("any two faults at heartbeats", Bounds { onsets: 2, ..beats }),
+        ("a fault at any event", Bounds { onsets: 4, closes: true, ..events.clone() }),
+        (
+            "two faults at any events of a takeover",
+            Bounds { beginning: master_gone(), faults: 2, onsets: 1, lengths: vec![2], ..events },
+        ),
+    ]
+}
+
+#[test]
+fn a_synchronous_pair_holds_its_invariants_on_every_path() {
+    explore_all(shallow(Replication::Synchronous));
+}
+
+#[test]
+fn an_asynchronous_pair_holds_its_invariants_on_every_path() {
+    explore_all(shallow(Replication::Asynchronous));
+}
+
+/// `SHADOWPAIR_DEPTH=3 cargo test --release --lib check:: -- --ignored --nocapture`
+///
+/// The number is how many faults a path holds; one less where they may come at any event.
+#[test]
+#[ignore = "takes minutes at depth 3, hours above"]
+fn deeper() {
+    let depth = number("SHADOWPAIR_DEPTH").unwrap_or(3);
+    for mode in MODES {
+        let beats = Bounds::beats(mode, depth);
+        let events = Bounds::events(mode, depth - 1);
+        explore_all(vec![("faults at heartbeats", beats), ("faults at any event", Bounds { onsets: 8, ..events })]);
+    }
+}

@@ -1,0 +1,136 @@
+//! The check is checked: it finds deliberate mistakes within small bounds, each by the invariant that is there for it.
+
+use std::time::Duration;
+
+use super::pair::Choice;
+use super::*;
+use crate::protocol::engine::Mutant;
+use crate::testing::sim::step::Strike;
+use crate::testing::sim::world::Flaw;
+
+/// Within these bounds each mistake shows.
+struct Field {
+    mutant: Mutant,
+    bounds: Bounds,
+    by: Invariant,
+}
+
+fn cut(from: Side) -> Step {
+    Step::Cut { from }
+}
+
+fn unreachable(node: Side) -> Step {
+    Step::Witness { what: Strike::Cut { node, cut: true } }
+}
+
+/// The nodes are kept apart since so long, microseconds.
+fn apart(us: u64) -> Vec<Step> {
+    vec![cut(Side::A), cut(Side::B), Step::Run { us }]
+}
+
+/// The mistakes, where they show, and what must catch them.
+fn fields() -> Vec<Field> {
+    use Invariant as I;
+    use Mutant as M;
+    let sync = Replication::Synchronous;
+    let beats = |faults: usize| Bounds::beats(sync, faults);
+    let events = |faults: usize, kinds: &[Kind], beginning: Vec<Step>| Bounds {
+        kinds: kinds.to_vec(),
+        beginning,
+        ..Bounds::events(sync, faults)
+    };
+    let field = |mutant: M, by: I, bounds: Bounds| Field { mutant, bounds, by };
+    let both = Choice::Cut(&Side::BOTH);
+    // A round trip takes long, and the lease is as long as the delay allows.
+    let slow = Bounds {
+        lease_ms: Some(480),
+        beginning: vec![Step::Latency { us: 100_000 }, Step::Run { us: 1_000_000 }],
+        ..beats(2)
+    };
+    // The shadow is just coming back, and the record names nobody.
+    let back = || {
+        let mut steps = apart(2_000_000);
+        steps.extend([Step::Heal { from: Side::A }, Step::Heal { from: Side::B }]);
+        steps
+    };
+    let named = || {
+        let mut steps = apart(480_000);
+        steps.insert(0, unreachable(Side::A));
+        steps
+    };
+    vec![
+        field(M::SkipsLeaseWait, I::OneMaster, beats(1)),
+        field(M::SwapsBeforeNote, I::RegisterRises, beats(1)),
+        field(M::NewMasterDoesNotWait, I::NothingLost, beats(1)),
+        field(M::AloneBeforeRecord, I::NothingLost, beats(1)),
+        field(M::IgnoresRegister, I::RegisterRises, beats(2)),
+        field(M::UnknownIsSuccess, I::OneMaster, beats(2)),
+        field(M::AcknowledgesAfterLease, I::OneMaster, beats(2)),
+        field(M::PromiseFromAnswer, I::OneMaster, slow),
+        field(
+            M::ReadExtends,
+            I::OneMaster,
+            Bounds { onsets: 4, ..events(2, &[Kind::Swap, Kind::Unreachable], apart(100_000)) },
+        ),
+        field(
+            M::FlagCountsWhenAnswered,
+            I::NothingLost,
+            Bounds { onsets: 5, ..events(2, &[Kind::Commit, Kind::Swap, Kind::Cut], back()) },
+        ),
+        field(
+            M::AloneByRead,
+            I::NothingLost,
+            Bounds { onsets: 5, ..events(3, &[Kind::Commit, Kind::Swap, Kind::Cut, Kind::Unreachable], back()) },
+        ),
+        field(
+            M::NamedServes,
+            I::OneMaster,
+            Bounds {
+                begun: vec![both],
+                onsets: 2,
+                lengths: vec![1, 2, 3, 4, 5],
+                ..events(2, &[Kind::Swap, Kind::Unreachable], named())
+            },
+        ),
+        field(
+            M::DropsNote,
+            I::WholeAgain,
+            Bounds { beginning: master_gone(), onsets: 3, settles: true, ..Bounds::events(sync, 2) },
+        ),
+    ]
+}
+
+/// A path that ends in a violation of the expected invariant, and how many states were seen.
+fn caught(field: &Field, seconds: u64) -> (Option<Vec<Choice>>, usize) {
+    let bounds = Bounds { flaw: Some(Flaw::Engine(field.mutant)), ..field.bounds.clone() };
+    let check = Check { bounds, wanted: Some(field.by) };
+    let checker = check.checker().threads(2).timeout(Duration::from_secs(seconds)).spawn_dfs().join();
+    (checker.discovery("caught").map(|path| path.into_actions()), checker.unique_state_count())
+}
+
+/// How each mistake is found: `cargo test --lib check::tests::mutants::survey -- --ignored --nocapture`
+#[test]
+#[ignore = "a tool for whoever works on the engine"]
+fn survey() {
+    let only = std::env::var("SHADOWPAIR_FLAW").ok();
+    for field in fields() {
+        let Field { mutant, by, .. } = &field;
+        if only.as_ref().is_some_and(|only| !format!("{mutant:?}").contains(only.as_str())) {
+            continue;
+        }
+        let begin = Instant::now();
+        let (path, states) = caught(&field, 100);
+        let seconds = begin.elapsed().as_secs_f64();
+        println!("{} {mutant:?} ({by:?}): {states} states, {seconds:.1} s", if path.is_some() { "  " } else { "!!" });
+        if let Some(path) = path {
+            let bounds = Bounds { flaw: Some(Flaw::Engine(*mutant)), ..field.bounds.clone() };
+            let told = tale::told(&bounds, &path);
+            let lines = if only.is_some() {
+                usize::MAX
+            } else {
+                1 + path.iter().filter(|choice| **choice != Choice::On).count() + 1
+            };
+            println!("{}", told.lines().skip(1).take(lines).collect::<Vec<_>>().join("\n"));
+        }
+    }
+}
