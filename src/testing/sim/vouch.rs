@@ -63,6 +63,11 @@ impl Excuses {
         self.lost |= self.waived;
     }
 
+    /// An operator accepted a loss, or may have.
+    fn is_waived(&self) -> bool {
+        self.waived || !self.accepting.is_empty()
+    }
+
     fn is_accepted_by_none(&self) -> bool {
         !self.lost && self.accepting.is_empty()
     }
@@ -114,13 +119,11 @@ impl World {
     /// 2: who begins to hold mastership has what it has read that the witness had recorded, even on a disk that was rolled
     /// back: that is how such a disk is found out. Unless an operator accepted the loss.
     fn knows_recorded(&self, side: Side, begins: bool) -> Checked {
-        let waived = self.excuses.waived || !self.excuses.accepting.is_empty();
-        let host = &self.hosts[side.index()];
-        let Some(engine) = host.engine.as_ref().filter(|_| begins && !waived && !self.register.spoiled) else {
+        if !begins || self.excuses.is_waived() || self.register.spoiled {
             return Ok(());
-        };
-        let status = engine.status(host.clock.at(self.now), host.clock.wall(self.now));
-        let read = status.witness.and_then(|witness| witness.record).map_or(Revision::NONE, |record| record.revision);
+        }
+        let host = &self.hosts[side.index()];
+        let read = host.read_record(self.now).map_or(Revision::NONE, |record| record.revision);
         Invariant::NothingLost.check(holds_or_none(&host.disk, read), || {
             format!("{side:?} leads without {read}, which the witness had recorded, and knows that")
         })
@@ -200,9 +203,11 @@ impl World {
         let excused = self.register.lowered || self.excuses.rolled != [false; 2];
         match self.register.record() {
             Some(before) => {
-                let rises = record.epoch >= before.epoch && record.revision >= before.revision;
-                Invariant::RegisterRises
-                    .check(rises || excused, || format!("{side:?} lowers the record from {before:?} to {record:?}"))?;
+                // An operator who accepts a loss gives up, by name, what is recorded and not there any more.
+                let rises = record.revision >= before.revision || self.excuses.is_waived();
+                Invariant::RegisterRises.check(excused || rises && record.epoch >= before.epoch, || {
+                    format!("{side:?} lowers the record from {before:?} to {record:?}")
+                })?;
                 let same = record.pair == before.pair;
                 Invariant::RegisterRises
                     .check(same, || format!("{side:?} replaces the record of another pair: {before:?}"))?;
