@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::oracle::{Checked, Invariant};
 use super::step::Side;
 use super::world::World;
-use crate::model::{Revision, WitnessRecord};
+use crate::model::{Epoch, Revision, WitnessRecord};
 use crate::protocol::engine::{Replication, Ticket};
 use crate::protocol::wire::Role;
 
@@ -213,8 +213,9 @@ impl World {
                     .check(same, || format!("{side:?} replaces the record of another pair: {before:?}"))?;
             }
             None => {
-                // An operator who accepts a loss may have it made.
-                let excused = excused || !self.excuses.is_accepted_by_none();
+                // An operator who accepts a loss may have it made; and a node that has never seen one cannot know better.
+                let unseen = self.hosts[side.index()].disk.facts.witnessed == Epoch::NONE;
+                let excused = excused || unseen || !self.excuses.is_accepted_by_none();
                 Invariant::RegisterRises.check(!self.register.spoiled || excused, || {
                     format!("{side:?} made a record anew although there had been one")
                 })?;
