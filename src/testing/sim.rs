@@ -1,6 +1,6 @@
 //! The engine simulator: two engines, a network, disks, clocks, hosts, callers and operators, drawn from a seed.
 //!
-//! `step` says what can be done to a pair, `plan` draws it, `faults` does it; `world` holds what is under way, `net` what is between
+//! `step` says what can be done to a pair, `plan` draws it, `theme` writes beginnings that random steps rarely find, `faults` does it; `world` holds what is under way, `net` what is between
 //! the nodes, `register` the witness; `host` is one node and the contract of its driver; `drive` carries out actions; `disk` is a
 //! model of the store. `judge` asks after every event what `oracle`, `vouch` and `said` (of operators) know must hold, `settle` what must come about at
 //! the end; `counts` says what was tried; `lie` is a peer that cannot be trusted. The idea is FoundationDB's and TigerBeetle's: the shipping code, in a world that is worse

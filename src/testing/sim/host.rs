@@ -9,6 +9,7 @@ use super::oracle::{Checked, Invariant};
 use super::plan::Plan;
 use super::said::{Said, Word};
 use super::step::Side;
+use crate::model::WitnessRecord;
 use crate::protocol::engine::{
     Action, BatchId, BulkId, Engine, LinkId, Moment, Now, Options, Replication, Ticket, Work,
 };
@@ -203,6 +204,12 @@ impl Host {
             lease: plan.lease_ms[side.index()].map(Duration::from_millis),
             ..Options::default()
         }
+    }
+
+    /// What it knows of the witness' record.
+    pub fn read_record(&self, now_us: u64) -> Option<WitnessRecord> {
+        let status = self.engine.as_ref()?.status(self.clock.at(now_us), self.clock.wall(now_us));
+        status.witness?.record
     }
 
     /// A number that this run did not use yet.

@@ -27,10 +27,9 @@ impl World {
         }
         self.summary.takeovers += 1;
         let host = self.host(side);
-        let node = host.disk.node();
-        // A promotion that power interrupted is gone on with, whoever began it.
-        let named = self.plan.witnessed && self.register.record().is_some_and(|record| record.holder == node);
-        let host = self.host(side);
+        // A promotion that power interrupted is gone on with, whoever began it. What counts is what the node has read: where
+        // the record is another by now, its swap changes nothing.
+        let named = host.read_record(now_us).is_some_and(|record| record.holder == host.disk.node());
         let automatic = host.options.failover == Failover::Automatic || named;
         let complete = host.engine.as_ref().is_none_or(|engine| engine.facts().complete);
         Invariant::NoBlankMaster.check(automatic && complete, || {

@@ -63,6 +63,11 @@ impl Excuses {
         self.lost |= self.waived;
     }
 
+    /// An operator accepted a loss, or may have.
+    fn is_waived(&self) -> bool {
+        self.waived || !self.accepting.is_empty()
+    }
+
     fn is_accepted_by_none(&self) -> bool {
         !self.lost && self.accepting.is_empty()
     }
@@ -114,13 +119,11 @@ impl World {
     /// 2: who begins to hold mastership has what it has read that the witness had recorded, even on a disk that was rolled
     /// back: that is how such a disk is found out. Unless an operator accepted the loss.
     fn knows_recorded(&self, side: Side, begins: bool) -> Checked {
-        let waived = self.excuses.waived || !self.excuses.accepting.is_empty();
-        let host = &self.hosts[side.index()];
-        let Some(engine) = host.engine.as_ref().filter(|_| begins && !waived && !self.register.spoiled) else {
+        if !begins || self.excuses.is_waived() || self.register.spoiled {
             return Ok(());
-        };
-        let status = engine.status(host.clock.at(self.now), host.clock.wall(self.now));
-        let read = status.witness.and_then(|witness| witness.record).map_or(Revision::NONE, |record| record.revision);
+        }
+        let host = &self.hosts[side.index()];
+        let read = host.read_record(self.now).map_or(Revision::NONE, |record| record.revision);
         Invariant::NothingLost.check(holds_or_none(&host.disk, read), || {
             format!("{side:?} leads without {read}, which the witness had recorded, and knows that")
         })
@@ -197,24 +200,23 @@ impl World {
         if self.plan.hostile {
             return Ok(());
         }
-        // What an operator gives up is not waited for: the one swap that may lower the revision.
-        let accepted = !self.excuses.is_accepted_by_none();
         let excused = self.register.lowered || self.excuses.rolled != [false; 2];
         match self.register.record() {
             Some(before) => {
-                let rises = record.epoch >= before.epoch && (record.revision >= before.revision || accepted);
-                Invariant::RegisterRises
-                    .check(rises || excused, || format!("{side:?} lowers the record from {before:?} to {record:?}"))?;
+                // An operator who accepts a loss gives up, by name, what is recorded and not there any more.
+                let rises = record.revision >= before.revision || self.excuses.is_waived();
+                Invariant::RegisterRises.check(excused || rises && record.epoch >= before.epoch, || {
+                    format!("{side:?} lowers the record from {before:?} to {record:?}")
+                })?;
                 let same = record.pair == before.pair;
                 Invariant::RegisterRises
                     .check(same, || format!("{side:?} replaces the record of another pair: {before:?}"))?;
             }
             None => {
-                // An operator who accepts a loss may have it made.
-                let excused = excused || accepted;
-                // Whoever has never seen one may make it, where its shadow follows it or has nothing: who led is no shadow.
+                // An operator who accepts a loss may have it made; and a node that has never seen one cannot know better.
                 let unseen = self.hosts[side.index()].disk.facts.witnessed == Epoch::NONE;
-                Invariant::RegisterRises.check(!self.register.spoiled || excused || unseen, || {
+                let excused = excused || unseen || !self.excuses.is_accepted_by_none();
+                Invariant::RegisterRises.check(!self.register.spoiled || excused, || {
                     format!("{side:?} made a record anew although there had been one")
                 })?;
                 self.register.lowered |= self.register.spoiled;
