@@ -26,7 +26,9 @@ mod event;
 mod exchange;
 mod facts;
 mod frozen;
+mod greeting;
 mod heartbeat;
+mod inquiry;
 mod links;
 mod mastership;
 mod meeting;
@@ -37,6 +39,7 @@ mod session;
 mod status;
 mod trouble;
 mod witness;
+mod yielding;
 
 use batches::Batches;
 use commits::Commits;

@@ -5,7 +5,7 @@ use crate::model::limits::PEER_LINKS_MAX;
 use crate::model::{Epoch, Position};
 use crate::protocol::alerts::{AlertKind, Trouble};
 use crate::protocol::failover::{Backoff, Standing, Turn};
-use crate::protocol::wire::{Bye, Hello, Message, Refusal, RefusalKind, Versions};
+use crate::protocol::wire::{Bye, Hello, Message, Refusal, RefusalKind};
 
 /// Head start of a newly enrolled shadow, which knows best when it is ready.
 const FIRST_DIAL_US: u64 = 1_000_000;
@@ -26,7 +26,7 @@ pub(super) struct Links {
     /// The peer was met as a master that outranks this one.
     outranked: bool,
     pub(super) backoff: Backoff,
-    hello_no: u64,
+    pub(super) hello_no: u64,
     /// An operator of this node holds the link.
     pub(super) held: bool,
     /// The peer's operator holds it.
@@ -264,49 +264,6 @@ impl Engine {
         });
     }
 
-    /// Greets whoever was not greeted yet. What a link before this one left in the store must be settled first: the
-    /// position in the hello is where the repair begins.
-    pub(super) fn send_hellos(&mut self, now: Now) {
-        if self.batches.sink_is_busy() {
-            return;
-        }
-        let waiting: Vec<LinkId> = self.links.conns.iter().filter(|conn| !conn.greeted).map(|conn| conn.id).collect();
-        for link in waiting {
-            self.links.hello_no += 1;
-            let hello = self.hello(now);
-            if let Some(conn) = self.links.conn(link) {
-                conn.greeted = true;
-            }
-            self.out.push(Action::Send { link, message: Message::Hello(Box::new(hello)) });
-        }
-    }
-
-    fn hello(&self, now: Now) -> Hello {
-        Hello {
-            versions: Versions::OURS,
-            pair: self.facts.pair,
-            node: self.facts.node,
-            run: self.run,
-            hello_no: self.links.hello_no,
-            linked: self.links.active.is_some(),
-            name: self.options.name.clone(),
-            address: self.address.clone(),
-            role: self.facts.role,
-            serving: self.standing == Standing::Serving,
-            epoch: self.epoch(),
-            position: self.head,
-            log_floor: self.log_floor,
-            shown: self.shown,
-            complete: self.facts.complete,
-            history: self.history.clone(),
-            heartbeat: self.options.heartbeat,
-            takeover_delay: self.options.takeover_delay,
-            schema: self.options.schema,
-            data_key: None,
-            wall_ms: now.wall_ms,
-        }
-    }
-
     /// Any frame of the peer is a sign of life.
     pub(super) fn heard(&mut self, now: Now, link: LinkId) {
         if let Some(conn) = self.links.conn(link) {
@@ -466,22 +423,6 @@ impl Engine {
         self.links.last_heard = Some(now.at);
     }
 
-    /// Of two connections, whether the newly greeted one stays. Both sides come to the same answer: a peer that started
-    /// again, or says that it lost the other one, is right; else the one dialled by the lower id stays.
-    pub(super) fn stays(&self, link: LinkId, hello: &Hello) -> bool {
-        let Some(active) = self.links.active() else { return true };
-        let Some(before) = &active.hello else { return true };
-        let Some(new) = self.links.conns.iter().find(|conn| conn.id == link) else { return false };
-        if before.run != hello.run || (active.confirmed && hello.hello_no > before.hello_no && !hello.linked) {
-            return true;
-        }
-        if active.dialled == new.dialled {
-            return hello.hello_no > before.hello_no;
-        }
-
-        if new.dialled { self.facts.node < hello.node } else { hello.node < self.facts.node }
-    }
-
     /// The state of the link, and why.
     pub(super) fn link_state(&self) -> (LinkState, String) {
         let links = &self.links;
@@ -507,15 +448,6 @@ impl Engine {
             (true, _) => (LinkState::Handshake, String::new()),
             (false, true) => (LinkState::Lost, links.down_reason.clone()),
             (false, false) => (LinkState::Connecting, links.down_reason.clone()),
-        }
-    }
-
-    /// Greeted under these names; for who is who.
-    pub(super) fn greeted(&mut self, link: LinkId, hello: Box<Hello>) {
-        self.links.highest_seen = self.links.highest_seen.max(hello.epoch);
-        self.links.peer_serves = hello.serving;
-        if let Some(conn) = self.links.conn(link) {
-            conn.hello = Some(hello);
         }
     }
 }

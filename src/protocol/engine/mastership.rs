@@ -2,10 +2,9 @@
 
 use super::{Action, Answer, Engine, LinkState, Moment, Mutant, Notice, Now, Refused, Work};
 use crate::model::limits::TAKEOVERS_KEPT_MAX;
-use crate::model::{Epoch, Era, Relation, Revision};
+use crate::model::{Epoch, Era, Revision};
 use crate::protocol::alerts::{AlertKind, Trouble};
 use crate::protocol::engine::Failover;
-use crate::protocol::engine::batches::Purpose;
 use crate::protocol::failover::{Candidate, Standing, Turn, held_down, micros};
 use crate::protocol::wire::{Bye, RefusalKind, Role};
 
@@ -110,98 +109,6 @@ impl Engine {
             Standing::Stalled if self.nobody_answers(now) => self.turn(now, Turn::Confirmed, "peer_unreachable"),
             Standing::Following => self.advance_watch(now),
             _ => {}
-        }
-    }
-
-    fn advance_inquiry(&mut self, now: Now) {
-        self.advance_answer(now);
-        if self.standing != Standing::Inquiring || !self.facts.complete {
-            return;
-        }
-        if self.witnessed.is_some() {
-            return self.advance_witnessed_inquiry(now);
-        }
-        let Some(peer) = &self.facts.peer else {
-            let first = self.history.eras().is_empty();
-            return self.turn(now, Turn::NoPeer, if first { "first_start" } else { "no_peer" });
-        };
-        let waited_us = now.at.0.saturating_sub(self.since.0);
-        let delay_us = peer.takeover_delay_ms.saturating_mul(1_000).max(self.timing.delay_us);
-        let automatic = self.options.failover == Failover::Automatic;
-        let free = !self.links.is_outranked();
-        if automatic && free && waited_us >= delay_us && self.links.active().is_none() && !self.links.is_held() {
-            let message = "the peer was silent when this master started, so it serves without having asked it: \
-                           if the peer has taken over behind a cut cable, there are two masters until they meet";
-            self.raise(now, Trouble::new(AlertKind::ShadowLost, super::trouble::PEER, message));
-            self.turn(now, Turn::PeerSilent, "peer_silent");
-        }
-    }
-
-    /// The peer has answered: what follows from it is done, and tried again where it failed.
-    fn advance_answer(&mut self, now: Now) {
-        let answer = self.session.answer_of_peer();
-        // A damaged copy does not become the configuration by itself, not even where nobody has a better one.
-        let allowed = |turn: Turn| turn != Turn::PeerFollows || (self.facts.complete && self.answer_counts(now.at));
-        if let Some(turn) = answer.filter(|turn| allowed(*turn)) {
-            self.turn(now, turn, "peer_answered");
-        }
-    }
-
-    /// Whether the peer's answer lets a master serve: with a witness, only one that is a promise (rule 19), and only where the
-    /// register, if it was to be read, has nothing against it.
-    fn answer_counts(&self, at: Moment) -> bool {
-        let Some(witnessed) = &self.witnessed else { return true };
-        witnessed.deposed.is_none() && witnessed.consulted && self.is_promised(at)
-    }
-
-    /// With a witness: its record decides, and so does the peer's promise. Which of the two comes first does not matter, but
-    /// both are asked (rule 19).
-    fn advance_witnessed_inquiry(&mut self, now: Now) {
-        self.register_changed(now);
-        self.advance_wish(now);
-        let Some(witnessed) = self.witnessed.as_ref().filter(|_| self.standing == Standing::Inquiring) else { return };
-        if witnessed.deposed.is_some() || !witnessed.consulted {
-            return;
-        }
-        let first = self.history.eras().is_empty();
-        let lone = self.facts.peer.is_none();
-        if lone && !self.is_bound() {
-            return self.turn(now, Turn::NoPeer, if first { "first_start" } else { "no_peer" });
-        }
-        let delay_us = self.timing.delay_us;
-        let patient = !lone && now.at.0 < self.since.0 + delay_us && !self.links.failed_since(self.since);
-        let asking = self.links.active().is_some() && now.at.0 < self.since.0 + 2 * delay_us;
-        let remembered = witnessed.register.record().is_some_and(|record| !self.is_behind_epoch(record));
-        let own = witnessed.register.names(self.facts.node) && self.register_flaw().is_none() && remembered;
-        let refused = self.links.refusal().is_some_and(|refusal| refusal.alive);
-        if own && !witnessed.register.is_stale() && !asking && (!patient || refused) {
-            self.turn(now, Turn::WitnessVouches, "witness");
-        }
-    }
-
-    /// Begins to ask whether this node still is the master: the witness is asked anew as well.
-    pub(super) fn begin_inquiry(&mut self, now: Now) {
-        if let Some(witnessed) = &mut self.witnessed {
-            witnessed.consulted = false;
-        }
-        self.drop_covers(now);
-    }
-
-    pub(super) fn ask_witness_soon(&mut self) {
-        if let Some(witnessed) = &mut self.witnessed {
-            witnessed.ask_soon();
-        }
-    }
-
-    fn begin_stint(&mut self) {
-        self.commits.begin_stint();
-        let skips = self.makes(Mutant::NewMasterDoesNotWait);
-        if let Some(witnessed) = &mut self.witnessed {
-            witnessed.stint += 1;
-            witnessed.alone = skips;
-        }
-        if skips {
-            self.commits.give_up();
         }
     }
 
@@ -387,87 +294,14 @@ impl Engine {
         }
     }
 
-    /// Quarantines what the one who outranks this node never had, then makes the new role durable.
-    fn advance_yield(&mut self, now: Now) {
-        if !self.batches.is_idle() || now.at < self.retry_at {
-            return;
-        }
-        if self.makes(Mutant::ForgetsQuarantine) {
-            self.facts.complete = false;
-            return self.persist_yield();
-        }
-        let Some(winner) = self.session.winner() else { return self.persist_yield() };
-        match self.relation(winner) {
-            Relation::Same | Relation::Ahead => self.persist_yield(),
-            Relation::Behind => self.quarantine(winner.position.revision),
-            Relation::Diverged { common } => self.quarantine(common),
-            Relation::Foreign => self.quarantine(Revision::NONE),
-        }
-    }
-
-    /// An era without change sets is no loss.
-    fn quarantine(&mut self, common: Revision) {
-        if common.seq == self.head.revision.seq {
-            self.facts.complete = false;
-            return self.persist_yield();
-        }
-        if self.session.set_aside == Some(self.head.revision) {
-            // Only the role has still to be stored.
-            return self.persist_yield();
-        }
-        self.persist(Work::Quarantine { common }, Purpose::Quarantine);
-    }
-
-    pub(super) fn quarantined(&mut self, now: Now, from: Revision, to: Revision, change_sets: u64) {
-        let lost = match &self.damage {
-            Some(damage) => format!("; what was damaged could not be kept: {damage}"),
-            None => String::new(),
-        };
-        let whose = if self.standing == Standing::TakingTail { "shadow that repairs it" } else { "master it follows" };
-        let message = format!(
-            "{change_sets} change sets ({from} to {to}) that this node committed are not in the history of the \
-             {whose}; they are kept in quarantine: look at them with `diverged`{lost}"
-        );
-        let trouble = Trouble::new(AlertKind::Diverged, from.epoch.to_string(), message);
-        self.raise(now, Trouble { times: change_sets, revisions: Some((from, to)), ..trouble });
-        self.facts.complete = false;
-        self.session.set_aside = Some(self.head.revision);
-        if self.standing == Standing::Yielding {
-            self.persist_yield();
-        } else {
-            self.facts_changed([]);
-            self.close_all_links(now, None, "the copy is replaced");
-        }
-    }
-
-    fn persist_yield(&mut self) {
-        let facts = crate::protocol::engine::Facts { role: Role::Shadow, ..self.facts_now() };
-        self.persist(Work::Facts(Box::new(facts)), Purpose::Yielded);
-    }
-
     /// The hold-down is the pair's: a takeover counts on the node that it made master, and on the one that yields to it.
-    fn remember_takeover(&mut self, now: Now) {
+    pub(super) fn remember_takeover(&mut self, now: Now) {
         let takeovers = &mut self.facts.takeovers_ms;
         takeovers.retain(|at| now.wall_ms.saturating_sub(*at) < 24 * 3_600_000);
         if takeovers.len() >= TAKEOVERS_KEPT_MAX {
             takeovers.remove(0);
         }
         takeovers.push(now.wall_ms);
-    }
-
-    pub(super) fn yielded(&mut self, now: Now) {
-        self.facts.role = Role::Shadow;
-        self.remember_takeover(now);
-        self.facts_changed([]);
-        self.session.forget_winner();
-        self.drop_covers(now);
-        if let Some(witnessed) = &mut self.witnessed {
-            witnessed.deposed = None;
-            witnessed.register.outdated();
-        }
-        self.turn(now, Turn::Yielded, "yielded");
-        // New hellos say who is who now.
-        self.close_all_links(now, None, "this node is the shadow now");
     }
 
     pub(super) fn reopened(&mut self, now: Now) {

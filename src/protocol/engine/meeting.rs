@@ -186,6 +186,7 @@ impl Engine {
             }
             Meeting::TakeTail => self.turn(now, Turn::PeerAhead, "peer_ahead"),
             Meeting::Follow => {
+                self.outdate_register(&hello);
                 self.turn(now, Turn::MasterHeard, "master_heard");
                 self.call_off_promotion(now);
             }
@@ -202,6 +203,15 @@ impl Engine {
             Meeting::Refuse(..) => {}
         }
         self.session.meet(meeting, hello);
+    }
+
+    /// A master that serves under a later epoch than the record's, as known here, has replaced it.
+    fn outdate_register(&mut self, hello: &Hello) {
+        let Some(witnessed) = self.witnessed.as_mut().filter(|_| hello.serving) else { return };
+        if witnessed.register.record().is_some_and(|record| record.epoch < hello.position.revision.epoch) {
+            witnessed.register.outdated();
+            witnessed.ask_soon();
+        }
     }
 
     fn meet_winner(&mut self, now: Now, hello: &Hello) {

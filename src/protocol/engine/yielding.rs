@@ -1,0 +1,83 @@
+//! A former master yields: what only it has goes to quarantine, then it is a shadow.
+
+use super::batches::Purpose;
+use super::{Engine, Mutant, Now, Work};
+use crate::model::{Relation, Revision};
+use crate::protocol::alerts::{AlertKind, Trouble};
+use crate::protocol::failover::{Standing, Turn};
+use crate::protocol::wire::Role;
+
+impl Engine {
+    /// Quarantines what the one who outranks this node never had, then makes the new role durable.
+    pub(super) fn advance_yield(&mut self, now: Now) {
+        if !self.batches.is_idle() || now.at < self.retry_at {
+            return;
+        }
+        if self.makes(Mutant::ForgetsQuarantine) {
+            self.facts.complete = false;
+            return self.persist_yield();
+        }
+        let Some(winner) = self.session.winner() else { return self.persist_yield() };
+        match self.relation(winner) {
+            Relation::Same | Relation::Ahead => self.persist_yield(),
+            Relation::Behind => self.quarantine(winner.position.revision),
+            Relation::Diverged { common } => self.quarantine(common),
+            Relation::Foreign => self.quarantine(Revision::NONE),
+        }
+    }
+
+    /// An era without change sets is no loss.
+    fn quarantine(&mut self, common: Revision) {
+        if common.seq == self.head.revision.seq {
+            self.facts.complete = false;
+            return self.persist_yield();
+        }
+        if self.session.set_aside == Some(self.head.revision) {
+            // Only the role has still to be stored.
+            return self.persist_yield();
+        }
+        self.persist(Work::Quarantine { common }, Purpose::Quarantine);
+    }
+
+    pub(super) fn quarantined(&mut self, now: Now, from: Revision, to: Revision, change_sets: u64) {
+        let lost = match &self.damage {
+            Some(damage) => format!("; what was damaged could not be kept: {damage}"),
+            None => String::new(),
+        };
+        let whose = if self.standing == Standing::TakingTail { "shadow that repairs it" } else { "master it follows" };
+        let message = format!(
+            "{change_sets} change sets ({from} to {to}) that this node committed are not in the history of the \
+             {whose}; they are kept in quarantine: look at them with `diverged`{lost}"
+        );
+        let trouble = Trouble::new(AlertKind::Diverged, from.epoch.to_string(), message);
+        self.raise(now, Trouble { times: change_sets, revisions: Some((from, to)), ..trouble });
+        self.facts.complete = false;
+        self.session.set_aside = Some(self.head.revision);
+        if self.standing == Standing::Yielding {
+            self.persist_yield();
+        } else {
+            self.facts_changed([]);
+            self.close_all_links(now, None, "the copy is replaced");
+        }
+    }
+
+    fn persist_yield(&mut self) {
+        let facts = crate::protocol::engine::Facts { role: Role::Shadow, ..self.facts_now() };
+        self.persist(Work::Facts(Box::new(facts)), Purpose::Yielded);
+    }
+
+    pub(super) fn yielded(&mut self, now: Now) {
+        self.facts.role = Role::Shadow;
+        self.remember_takeover(now);
+        self.facts_changed([]);
+        self.session.forget_winner();
+        self.drop_covers(now);
+        if let Some(witnessed) = &mut self.witnessed {
+            witnessed.deposed = None;
+            witnessed.register.outdated();
+        }
+        self.turn(now, Turn::Yielded, "yielded");
+        // New hellos say who is who now.
+        self.close_all_links(now, None, "this node is the shadow now");
+    }
+}
