@@ -52,7 +52,7 @@ fn explore_all(spaces: Vec<(&str, Bounds)>) {
 
 /// The master is gone, and the shadow about to take over.
 fn master_gone() -> Vec<Step> {
-    vec![Step::Crash { node: Side::A, silent: true, kept: 0 }, Step::Run { us: 480_000 }]
+    vec![Step::Crash { node: Side::A, silent: true, kept: 0 }, Step::Run { us: 400_000 }]
 }
 
 /// Bounds of the default run: each mode within twenty seconds or so.

@@ -47,6 +47,8 @@ fn fields() -> Vec<Field> {
         beginning: vec![Step::Latency { us: 100_000 }, Step::Run { us: 1_000_000 }],
         ..beats(2)
     };
+    // The master reaches the witness after a while only.
+    let far = vec![Step::Witness { what: Strike::Latency { node: Side::A, us: 150_000 } }];
     // The shadow is just coming back, and the record names nobody.
     let back = || {
         let mut steps = apart(2_000_000);
@@ -54,14 +56,18 @@ fn fields() -> Vec<Field> {
         steps
     };
     let named = || {
-        let mut steps = apart(480_000);
+        let mut steps = apart(400_000);
         steps.insert(0, unreachable(Side::A));
         steps
     };
     vec![
         field(M::SkipsLeaseWait, I::OneMaster, beats(1)),
         field(M::SwapsBeforeNote, I::RegisterRises, beats(1)),
-        field(M::NewMasterDoesNotWait, I::NothingLost, beats(1)),
+        field(
+            M::NewMasterDoesNotWait,
+            I::NothingLost,
+            Bounds { onsets: 3, ..events(1, &[Kind::Commit, Kind::Crash], Vec::new()) },
+        ),
         field(M::AloneBeforeRecord, I::NothingLost, beats(1)),
         field(M::IgnoresRegister, I::RegisterRises, beats(2)),
         field(M::UnknownIsSuccess, I::OneMaster, beats(2)),
@@ -80,7 +86,11 @@ fn fields() -> Vec<Field> {
         field(
             M::AloneByRead,
             I::NothingLost,
-            Bounds { onsets: 5, ..events(3, &[Kind::Commit, Kind::Swap, Kind::Cut, Kind::Unreachable], back()) },
+            Bounds {
+                onsets: 8,
+                lease_ms: Some(480),
+                ..events(2, &[Kind::Commit, Kind::Swap, Kind::Cut], [far, back()].concat())
+            },
         ),
         field(
             M::NamedServes,
