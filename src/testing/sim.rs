@@ -6,6 +6,7 @@
 //! the end; `counts` says what was tried; `lie` is a peer that cannot be trusted. The idea is FoundationDB's and TigerBeetle's: the shipping code, in a world that is worse
 //! than the real one, replayable from a number.
 
+mod content;
 mod counts;
 mod disk;
 mod drive;
@@ -13,10 +14,12 @@ pub(super) mod faults;
 mod host;
 mod judge;
 mod lie;
+mod lockstep;
 mod net;
 pub(super) mod oracle;
 pub(super) mod plan;
 pub(super) mod random;
+mod real;
 mod register;
 mod said;
 pub(super) mod settle;
@@ -78,10 +81,18 @@ fn attempt(seed: u64, plan: Plan, flaw: Option<Flaw>, story: &mut Option<Vec<Str
     summary.one_master = u64::from(world.is_vouched());
     summary.lossless = u64::from(world.is_lossless());
     world.counts.add_to(&mut summary);
+    if let Some(ledger) = &world.ledger {
+        summary
+            .faults
+            .extend(std::mem::take(&mut *ledger.counts.lock().unwrap_or_else(std::sync::PoisonError::into_inner)));
+    }
     result.map(|()| summary)
 }
 
 fn play(world: &mut World) -> Checked {
+    if world.plan.stored {
+        world.stand_on_stores()?;
+    }
     world.start(Side::A)?;
     world.start(Side::B)?;
     for step in world.plan.steps.clone() {

@@ -32,7 +32,7 @@ pub enum PowerCut {
 #[derive(Clone, Debug)]
 pub struct SimDisk(Arc<Mutex<Inner>>);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Inner {
     files: HashMap<u64, Content>,
     /// As they are seen.
@@ -62,7 +62,7 @@ enum Operation {
     Rename(PathBuf, PathBuf, u64),
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Content {
     len: u64,
     pages: HashMap<u64, Box<[u8; PAGE]>>,
@@ -104,6 +104,13 @@ impl SimDisk {
             stop_in: 0,
             stopped: false,
         })))
+    }
+
+    /// Another disk that holds the same, what was not synced too. Whoever uses this one does not use that one.
+    pub fn copy(&self) -> Self {
+        let mut copy = self.inner().clone();
+        copy.revive();
+        Self(Arc::new(Mutex::new(copy)))
     }
 
     /// Bytes that all files together may have.

@@ -115,6 +115,7 @@ impl Pair {
             rates_ppm: bounds.rates_ppm,
             log_changes: 20,
             hostile: false,
+            stored: false,
             gone: None,
             steps: Vec::new(),
         };

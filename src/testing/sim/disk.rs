@@ -1,69 +1,15 @@
 //! A small model of the store: the same promises as `store`, with change sets of one entry and content of a few numbers.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
+use std::collections::{BTreeSet, VecDeque};
 
-use super::random::mix;
-use crate::model::{Conflict, Digest, Era, History, NodeId, Position, Revision};
+pub use super::content::{Change, Content, Point, Record, Sent, State};
+use super::real::Real;
+use crate::model::{Conflict, Era, NodeId, Position, Revision};
 use crate::protocol::engine::{CommitRefusal, DiskFailure, Facts, Receipt, RecordsReceipt, Ticket};
 use crate::protocol::wire::SnapshotHeader;
 
 /// Bytes that one record or entry stands for: a few of them fill one step of a push.
 pub const ITEM_BYTES: usize = 90_000;
-
-/// What a caller wants changed. Its number is unique over both nodes, so that the oracle finds it anywhere.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Change {
-    /// Whose it is, for the oracle only.
-    pub id: u64,
-    /// Which entry.
-    pub key: u8,
-    /// Its value; nothing removes it.
-    pub value: Option<u64>,
-    /// Only if the entry is there.
-    pub guarded: bool,
-}
-
-/// One record of the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Record {
-    /// Checksum of the record before it.
-    pub chains_to: u32,
-    /// What it is.
-    pub content: Content,
-    /// Where it leads.
-    pub position: Position,
-}
-
-/// What a record holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Content {
-    /// Opens an era.
-    Era(Era),
-    /// A change set.
-    Set(Change),
-}
-
-/// A configuration at one position.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct State {
-    /// Its entries.
-    pub entries: BTreeMap<u8, u64>,
-    sum: u128,
-}
-
-/// What of a configuration is needed to go on from it.
-#[derive(Clone, Debug)]
-pub struct Point {
-    /// Where.
-    pub position: Position,
-    /// Lineage up to there.
-    pub history: History,
-    /// Checksum of its record.
-    pub chain: u32,
-    /// Content.
-    pub state: State,
-}
 
 /// A snapshot that is being read for a push.
 #[derive(Clone, Debug)]
@@ -74,9 +20,9 @@ pub struct Export {
 
 /// A snapshot that is being received.
 #[derive(Clone, Debug)]
-struct Staging {
+pub(super) struct Staging {
     header: SnapshotHeader,
-    state: State,
+    pub(super) state: State,
 }
 
 /// One data directory.
@@ -87,17 +33,18 @@ pub struct Disk {
     pub facts: Facts,
     /// Where the log begins.
     pub floor: Point,
-    log: Vec<Record>,
+    /// Its records.
+    pub log: Vec<Record>,
     /// Durable head.
     pub head: Point,
     /// Up to where readers see.
     pub visible: Revision,
-    staging: Option<Staging>,
+    pub(super) staging: Option<Staging>,
     /// Change sets of a former master that were kept, by the number of their change.
     pub quarantine: Vec<(Revision, u64)>,
     /// Own change sets that the peer is not known to hold; what undoes them is kept, whatever the log keeps.
     unconfirmed: Vec<(Revision, u64)>,
-    log_changes: usize,
+    pub(super) log_changes: usize,
     /// No room.
     pub full: bool,
     /// The next batch fails, and so much of it reaches the disk, of 255.
@@ -106,6 +53,11 @@ pub struct Disk {
     pub closed: bool,
     /// A flaw: after a failed sync it goes on as if nothing of the batch had reached the disk.
     pub careless: bool,
+    /// The real store, where it stands beside the model: then nothing is cut off the model's own log, and its floor is that of
+    /// the real one.
+    pub real: Option<Box<Real>>,
+    /// That floor.
+    pub real_floor: Revision,
 }
 
 /// Work with everything that it names.
@@ -118,11 +70,11 @@ pub enum Job {
     /// Facts, then an era.
     Era(Box<Facts>, Era),
     /// Append the peer's records.
-    Records(Vec<Arc<[Record]>>),
+    Records(Vec<Sent<Record>>),
     /// Begin a staging file.
     StageBegin(Box<SnapshotHeader>),
     /// Write pieces.
-    Stage(Vec<Arc<[(u8, u64)]>>),
+    Stage(Vec<Sent<(u8, u64)>>),
     /// Verify and switch.
     StageFinish,
     /// Keep what is after this.
@@ -131,89 +83,15 @@ pub enum Job {
     Reopen,
 }
 
-impl State {
-    /// Sets or removes an entry.
-    pub fn apply(&mut self, key: u8, value: Option<u64>) {
-        let old = match value {
-            Some(value) => self.entries.insert(key, value),
-            None => self.entries.remove(&key),
-        };
-        for (value, add) in [(old, false), (value, true)] {
-            let Some(value) = value else { continue };
-            let hash = u128::from(mix(value ^ mix(u64::from(key) + 1))) << 32 | u128::from(mix(value) >> 32);
-            self.sum = if add { self.sum.wrapping_add(hash) } else { self.sum.wrapping_sub(hash) };
-        }
-    }
-
-    /// What it holds.
-    pub fn digest(&self) -> Digest {
-        let mut bytes = [0; 32];
-        bytes[..16].copy_from_slice(&self.sum.to_le_bytes());
-        Digest(bytes)
-    }
-}
-
-impl Record {
-    /// The checksum to which the next record chains.
-    fn chain(&self) -> u32 {
-        let (tag, number) = match self.content {
-            Content::Era(era) => (1, era.epoch.as_u64() ^ era.first_seq),
-            Content::Set(change) => (2, change.id ^ mix(change.value.unwrap_or(u64::MAX)) ^ u64::from(change.key)),
-        };
-        mix(u64::from(self.chains_to) ^ mix(number) ^ tag) as u32
-    }
-}
-
-impl Point {
-    /// Before anything.
-    fn none() -> Self {
-        Self { position: Position::NONE, history: History::default(), chain: 0, state: State::default() }
-    }
-
-    /// The record that leads on from here with this content.
-    fn next(&self, content: Content) -> Record {
-        let mut state = self.state.clone();
-        let revision = match content {
-            Content::Era(era) => Revision::new(era.epoch, self.position.revision.seq),
-            Content::Set(change) => {
-                state.apply(change.key, change.value);
-                Revision::new(
-                    self.history.last().map_or(self.position.revision.epoch, |era| era.epoch),
-                    self.position.revision.seq + 1,
-                )
-            }
-        };
-        Record { chains_to: self.chain, content, position: Position { revision, digest: state.digest() } }
-    }
-
-    /// Goes on by a record. `false`, and nothing changed, where it does not follow or is not what it says.
-    fn advance(&mut self, record: &Record) -> bool {
-        if record.chains_to != self.chain || self.next(record.content) != *record {
-            return false;
-        }
-        match record.content {
-            Content::Era(era) => {
-                if !self.history.begin(era) {
-                    return false;
-                }
-            }
-            Content::Set(change) => self.state.apply(change.key, change.value),
-        }
-        self.chain = record.chain();
-        self.position = record.position;
-        true
-    }
-}
-
 impl Disk {
     /// An empty directory that was given these facts.
     pub fn new(facts: Facts, log_changes: usize) -> Self {
         Self {
             node: facts.node,
             facts,
-            floor: Point::none(),
+            floor: Point::none(None),
             log: Vec::new(),
-            head: Point::none(),
+            head: Point::none(None),
             visible: Revision::NONE,
             staging: None,
             quarantine: Vec::new(),
@@ -223,7 +101,19 @@ impl Disk {
             fail_next: None,
             closed: false,
             careless: false,
+            real: None,
+            real_floor: Revision::NONE,
         }
+    }
+
+    /// The log holds everything after this.
+    pub fn log_floor(&self) -> Revision {
+        if self.is_real() { self.real_floor } else { self.floor.position.revision }
+    }
+
+    /// Whether the real store stands beside the model.
+    pub fn is_real(&self) -> bool {
+        self.floor.state.meter().is_some()
     }
 
     /// The process is gone: what was only in memory is too.
@@ -241,6 +131,9 @@ impl Disk {
 
     /// The records after this position and up to another, as far as these bytes go; `None` where the log does not reach.
     pub fn records(&self, after: Revision, upto: Revision, max_bytes: usize) -> Option<Vec<Record>> {
+        if after < self.log_floor() {
+            return None;
+        }
         let from = match self.log.iter().position(|record| record.position.revision == after) {
             Some(at) => at + 1,
             None if self.floor.position.revision == after => 0,
@@ -277,6 +170,9 @@ impl Disk {
     /// The peer holds everything up to here.
     pub fn confirm(&mut self, upto: Revision) {
         self.unconfirmed.retain(|(revision, _)| *revision > upto);
+        if let Some(real) = &mut self.real {
+            real.confirm(upto);
+        }
     }
 
     /// Whether this node wrote change sets of its own after this, and the peer is not known to hold them.
@@ -328,7 +224,7 @@ impl Disk {
         }
     }
 
-    fn done(&mut self, job: Job, accepts: bool, made: &mut Vec<Record>) -> Receipt {
+    pub fn done(&mut self, job: Job, accepts: bool, made: &mut Vec<Record>) -> Receipt {
         match job {
             Job::Facts(facts) => {
                 self.facts = *facts;
@@ -337,16 +233,16 @@ impl Disk {
             Job::Commits(sets, _) => {
                 let verdicts = sets.into_iter().map(|(ticket, change)| (ticket, self.commit(change, made))).collect();
                 self.trim();
-                Receipt::Commits { verdicts, head: self.head.position, log_floor: self.floor.position.revision }
+                Receipt::Commits { verdicts, head: self.head.position, log_floor: self.log_floor() }
             }
             Job::Era(facts, era) => {
                 self.facts = *facts;
                 self.append(Content::Era(era), made);
-                Receipt::Era { head: self.head.position, log_floor: self.floor.position.revision }
+                Receipt::Era { head: self.head.position, log_floor: self.log_floor() }
             }
             Job::Records(pieces) => Receipt::Records(self.receive(&pieces, accepts)),
             Job::StageBegin(header) => {
-                self.staging = Some(Staging { header: *header, state: State::default() });
+                self.staging = Some(Staging { header: *header, state: State::new(self.floor.state.meter()) });
                 Receipt::StageBegun
             }
             Job::Stage(pieces) => self.stage(&pieces),
@@ -356,7 +252,7 @@ impl Disk {
                 self.crash();
                 Receipt::Reopened {
                     head: self.head.position,
-                    log_floor: self.floor.position.revision,
+                    log_floor: self.log_floor(),
                     history: self.head.history.clone(),
                     damage: None,
                 }
@@ -384,7 +280,7 @@ impl Disk {
 
     /// The log is bounded; what is not visible yet stays.
     fn trim(&mut self) {
-        while self.log.len() > self.log_changes && self.floor.position.revision < self.visible {
+        while !self.is_real() && self.log.len() > self.log_changes && self.floor.position.revision < self.visible {
             let record = self.log.remove(0);
             if !self.floor.advance(&record) {
                 return;
@@ -392,7 +288,7 @@ impl Disk {
         }
     }
 
-    fn receive(&mut self, pieces: &[Arc<[Record]>], accepts: bool) -> RecordsReceipt {
+    fn receive(&mut self, pieces: &[Sent<Record>], accepts: bool) -> RecordsReceipt {
         let mut head = self.head.clone();
         let all = || pieces.iter().flat_map(|piece| piece.iter());
         if !all().all(|record| head.advance(record)) {
@@ -408,14 +304,10 @@ impl Disk {
             Content::Era(era) => Some(era),
             Content::Set(_) => None,
         });
-        RecordsReceipt::Appended {
-            head: self.head.position,
-            log_floor: self.floor.position.revision,
-            eras: eras.collect(),
-        }
+        RecordsReceipt::Appended { head: self.head.position, log_floor: self.log_floor(), eras: eras.collect() }
     }
 
-    fn stage(&mut self, pieces: &[Arc<[(u8, u64)]>]) -> Receipt {
+    fn stage(&mut self, pieces: &[Sent<(u8, u64)>]) -> Receipt {
         let mut bytes = 0;
         if let Some(staging) = &mut self.staging {
             for (key, value) in pieces.iter().flat_map(|piece| piece.iter()) {

@@ -1,6 +1,6 @@
 //! The driver of the simulated nodes: one event in, its actions carried out in order, everything checked.
 
-use super::disk::{Export, ITEM_BYTES, Job};
+use super::disk::{Export, ITEM_BYTES, Job, Sent};
 use super::host::{Asked, Payload};
 use super::net::{Conn, Frame};
 use super::oracle::{Checked, Invariant, Violation};
@@ -111,6 +111,7 @@ impl World {
             Action::CloseSnapshot { transfer } => {
                 self.opening(side).remove(&transfer);
                 self.host(side).exports.remove(&transfer);
+                self.host(side).disk.close_export(transfer);
             }
             Action::DropBulk { bulk } => {
                 self.host(side).bulks.remove(&bulk);
@@ -165,7 +166,7 @@ impl World {
     fn publish(&mut self, side: Side, upto: Revision) -> Checked {
         let eager = self.flaw == Some(Flaw::EagerReader);
         let disk = &mut self.host(side).disk;
-        disk.visible = upto;
+        disk.show(upto)?;
         if eager {
             disk.visible.seq += 1;
         }
@@ -181,7 +182,7 @@ impl World {
         let quarantines = matches!(job, Job::Quarantine(_));
         let facts = matches!(job, Job::Facts(_) | Job::Era(..));
         let mut made = Vec::new();
-        let receipt = host.disk.perform(job, host.accepts, &mut made);
+        let receipt = host.disk.carry_out(job, host.accepts, &mut made)?;
         if flaw == Some(Flaw::WrongContent) && matches!(receipt, Ok(Receipt::Records(_))) {
             host.disk.spoil();
         }
@@ -224,9 +225,12 @@ impl World {
         match read {
             Read::Records { link, after, durable, max_bytes } => {
                 let Some(conn) = self.host(side).links.get(&link).copied() else { return Ok(()) };
-                let found = self.host(side).disk.records(after, durable, max_bytes);
+                let found = match self.host(side).disk.read(after, durable, max_bytes)? {
+                    Ok(found) => found,
+                    Err(reason) => return self.event(side, Event::ReadFailed { reason }),
+                };
                 let gone = found.is_none();
-                let records = found.unwrap_or_default();
+                let records = found.unwrap_or_else(|| Sent::modelled(Vec::new()));
                 let last = records.last().map_or(after, |record| record.position.revision);
                 let mut bytes = 0;
                 if !records.is_empty() {
@@ -245,8 +249,12 @@ impl World {
                 let piece: Vec<(u8, u64)> = export.rest.drain(..count).collect();
                 let done = export.rest.is_empty();
                 let bytes = piece.len() * ITEM_BYTES;
+                let real = match self.host(side).disk.export_piece(transfer, done)? {
+                    Ok(real) => real,
+                    Err(reason) => return self.event(side, Event::ReadFailed { reason }),
+                };
                 if bytes > 0 {
-                    let payload = Payload::Snapshot(piece.into());
+                    let payload = Payload::Snapshot(Sent { what: piece.into(), bytes: real });
                     self.send(conn, side.other(), Frame::Bulk(Bulk::Snapshot { transfer }, payload, bytes));
                 }
                 self.event(side, Event::SnapshotPushed { transfer, bytes, done })
@@ -271,6 +279,7 @@ impl World {
             entries: rest.len() as u64,
             bytes: (rest.len() * ITEM_BYTES) as u64,
         };
+        host.disk.open_export(&header)?;
         host.exports.insert(transfer, Export { rest });
         self.event(side, Event::SnapshotOpened { header })
     }

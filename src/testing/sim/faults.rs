@@ -1,6 +1,6 @@
 //! Does the steps: commits, faults, operators' words.
 
-use super::disk::{self, Change, Disk};
+use super::disk::{self, Change, Disk, Sent};
 use super::host::{Asked, Payload};
 use super::lie::{self, Ground};
 use super::oracle::{Checked, Invariant};
@@ -65,7 +65,10 @@ pub fn apply(world: &mut World, step: Step) -> Checked {
         Step::Blank { node } if !world.is_remembered(node) => {}
         Step::Blank { node } => {
             let facts = world.first[node.index()].clone();
-            let blank = Disk::new(facts, world.plan.log_changes);
+            let mut blank = Disk::new(facts, world.plan.log_changes);
+            if let Some(ledger) = &world.ledger {
+                blank.stand_on(world.now, ledger)?;
+            }
             return forget(world, node, blank);
         }
         Step::WallJump { node, ms } => world.host(node).clock.jumped_ms = ms,
@@ -104,7 +107,7 @@ fn forget(world: &mut World, node: Side, older: Disk) -> Checked {
     let full = host.disk.full;
     host.disk = older;
     host.disk.full = full;
-    host.disk.crash();
+    host.disk.roll_back()?;
     host.said = Said::of(&host.disk.facts);
     world.oracle.forgot(node);
     Ok(())
@@ -189,8 +192,8 @@ fn lie(world: &mut World, node: Side, seed: u64) -> Checked {
     if random.percent(20) {
         let what = lie::bulk(&mut random, &ground);
         let payload = match what {
-            crate::protocol::wire::Bulk::Records { .. } => Payload::Records([].into()),
-            crate::protocol::wire::Bulk::Snapshot { .. } => Payload::Snapshot([].into()),
+            crate::protocol::wire::Bulk::Records { .. } => Payload::Records(Sent::modelled(Vec::new())),
+            crate::protocol::wire::Bulk::Snapshot { .. } => Payload::Snapshot(Sent::modelled(Vec::new())),
         };
         let bulk = world.keep_bulk(node, payload);
         let bytes = random.below(1 << 20) as usize;

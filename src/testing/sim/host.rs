@@ -1,11 +1,10 @@
 //! One node: an engine on a model disk, with a clock of its own, and a driver that checks the contract as it keeps it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::Duration;
 
-use super::disk::{Change, Disk, Export, Job, Record};
-use super::oracle::{Checked, Invariant};
+use super::disk::{Change, Disk, Export, Job, Record, Sent};
+use super::oracle::{Checked, Invariant, Violation};
 use super::plan::Plan;
 use super::said::{Said, Word};
 use super::step::Side;
@@ -18,9 +17,9 @@ use crate::protocol::engine::{
 #[derive(Clone, Debug)]
 pub enum Payload {
     /// Log records.
-    Records(Arc<[Record]>),
+    Records(Sent<Record>),
     /// Entries of a snapshot.
-    Snapshot(Arc<[(u8, u64)]>),
+    Snapshot(Sent<(u8, u64)>),
 }
 
 /// Whom an answer is for.
@@ -233,12 +232,10 @@ impl Host {
     }
 
     /// The process is gone. What of the batch under way reached the disk is `kept` of 255; `None` for a clean end.
-    pub fn stop(&mut self, kept: Option<u8>) -> Vec<Record> {
+    pub fn stop(&mut self, kept: Option<u8>) -> Result<Vec<Record>, Violation> {
         let mut made = Vec::new();
-        if let (Some((_, job)), Some(kept)) = (self.batch.take(), kept) {
-            self.disk.interrupted(job, kept, &mut made);
-        }
-        self.disk.crash();
+        let job = self.batch.take().map(|(_, job)| job);
+        self.disk.cut(job, self.accepts, kept, &mut made)?;
         // What is still under way for this run finds nobody.
         self.run += 1;
         self.engine = None;
@@ -258,7 +255,7 @@ impl Host {
         self.bulks.clear();
         self.exports.clear();
         self.asked.clear();
-        made
+        Ok(made)
     }
 
     /// 0: what an action may name. Called before it is carried out.

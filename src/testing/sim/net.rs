@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::disk::Record;
+use super::disk::{Record, Sent};
 use super::host::Payload;
 use super::oracle::Checked;
 use super::step::Side;
@@ -194,9 +194,9 @@ impl World {
     }
 
     /// Hands records that are read to the link. Returns their bytes.
-    pub fn push_records(&mut self, side: Side, conn: usize, records: Vec<Record>, what: Bulk) -> usize {
+    pub fn push_records(&mut self, side: Side, conn: usize, records: Sent<Record>, what: Bulk) -> usize {
         let bytes = (records.len() * super::disk::ITEM_BYTES).min(BULK_FRAME_BYTES_MAX);
-        self.send(conn, side.other(), Frame::Bulk(what, Payload::Records(records.into()), bytes));
+        self.send(conn, side.other(), Frame::Bulk(what, Payload::Records(records), bytes));
         bytes
     }
 }

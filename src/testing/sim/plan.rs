@@ -27,6 +27,8 @@ pub struct Plan {
     pub rates_ppm: [i64; 2],
     /// Change sets that the log keeps.
     pub log_changes: usize,
+    /// The real store stands under both nodes, beside its model.
+    pub stored: bool,
     /// Messages of the peer may be lies. Then only what must hold against a liar is asserted.
     pub hostile: bool,
     /// This node is gone for good when the faults end.
@@ -68,6 +70,7 @@ impl Plan {
             lease_ms: leases(&mut random),
             rates_ppm: rates(&mut random, witnessed),
             log_changes: random.range(2, 20) as usize,
+            stored: false,
             hostile,
             gone: random.percent(12).then(|| *random.pick(&Side::BOTH)),
             steps: Vec::new(),

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 mod mutants;
+mod stored;
 
 use super::counts::EVENTS;
 use super::plan::WITNESSED_PERCENT;

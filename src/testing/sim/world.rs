@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
+use std::sync::Arc;
 
 use super::counts::Counts;
 use super::disk::Disk;
@@ -10,6 +11,7 @@ use super::net::Conn;
 use super::oracle::{Checked, Invariant, Oracle, Violation};
 use super::plan::Plan;
 use super::random::{Random, mix};
+use super::real::Ledger;
 use super::register::Register;
 use super::said::Said;
 use super::step::{Fate, Side};
@@ -97,6 +99,8 @@ pub struct World {
     pub register: Register,
     /// What is not promised to this history.
     pub excuses: Excuses,
+    /// What the real stores have in common, where they stand under the nodes.
+    pub ledger: Option<Arc<Ledger>>,
     /// What both disks knew before the first start.
     pub first: [Facts; 2],
     /// What was done to whom, and what happened in which standing.
@@ -191,6 +195,7 @@ impl World {
             oracle,
             register,
             excuses,
+            ledger: None,
             first,
             counts: Counts::default(),
             story: None,
@@ -203,6 +208,18 @@ impl World {
             serial: 0,
             spin: (0, 0),
         }
+    }
+
+    /// Puts the real store under both nodes.
+    pub fn stand_on_stores(&mut self) -> Checked {
+        let ledger = Arc::new(Ledger::new(&self.first[0].pair));
+        // Of its own: else the rest of the history would be drawn anew.
+        let mut random = self.random.clone();
+        for host in &mut self.hosts {
+            host.disk.stand_on(random.bits(), &ledger)?;
+        }
+        self.ledger = Some(ledger);
+        Ok(())
     }
 
     /// A node.
@@ -379,7 +396,7 @@ impl World {
         let start = Start {
             facts: host.disk.facts.clone(),
             head: host.disk.head.position,
-            log_floor: host.disk.floor.position.revision,
+            log_floor: host.disk.log_floor(),
             history: host.disk.head.history.clone(),
             options: host.options.clone(),
             run: run_id,
@@ -412,7 +429,7 @@ impl World {
     pub fn end(&mut self, side: Side, kept: Option<u8>, silent: bool) -> Checked {
         self.excuses.accepted(side, None);
         let saying = self.host(side).saying();
-        let made = self.host(side).stop(kept);
+        let made = self.host(side).stop(kept)?;
         let host = self.host(side);
         host.said.stored(&host.disk.facts, &saying)?;
         host.said = Said::of(&host.disk.facts);
