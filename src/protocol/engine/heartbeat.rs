@@ -114,6 +114,11 @@ impl Engine {
         self.check_skew(now, beat.wall_ms);
         self.peer_position(now, link, beat.position);
         self.check_roles(now, link, beat.role);
+        let rival = beat.role == Role::Master && beat.serving && self.standing != Standing::Serving;
+        if self.is_bound() && rival && self.session.waits_for_peer() {
+            // It has come to serve since it was met, so it does not yield: the hellos are said again.
+            self.close_all_links(now, None, "the peer serves");
+        }
     }
 
     pub(super) fn heartbeat_ack(&mut self, now: Now, link: LinkId, ack: HeartbeatAck) {

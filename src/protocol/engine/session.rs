@@ -89,6 +89,11 @@ impl Session {
         }
     }
 
+    /// Whether another master was met that is expected to yield.
+    pub(super) fn waits_for_peer(&self) -> bool {
+        matches!(self.met, Some((Meeting::PeerYields, _)))
+    }
+
     /// The master that outranks this one.
     pub(super) fn winner(&self) -> Option<&Hello> {
         match &self.met {

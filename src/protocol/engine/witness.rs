@@ -409,6 +409,10 @@ impl Engine {
             let kind = if why == "not_named" { AlertKind::Takeover } else { AlertKind::Diverged };
             self.raise(now, Trouble::new(kind, WITNESS, message));
         }
+        if news && self.session.waits_for_peer() {
+            // It was met before this was known: the hellos are said again.
+            self.close_all_links(now, None, "the witness names the other node");
+        }
         self.turn(now, Turn::Deposed, why);
     }
 
