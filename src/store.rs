@@ -7,7 +7,7 @@
 pub mod disk;
 mod follow;
 mod log;
-mod mutants;
+pub mod mutants;
 mod node_file;
 mod pages;
 mod quarantine;

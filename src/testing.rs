@@ -79,3 +79,13 @@ impl std::ops::AddAssign for Summary {
 pub fn simulate(seed: u64) -> Result<Summary, String> {
     sim::run(seed, sim::Plan::of(seed))
 }
+
+/// The same history with the real store under both nodes, each on a disk in memory that breaks. It is slower, and told as
+/// another history where the disk breaks other than the model of it. (Where the peer lies, which one seed in eight does,
+/// it is the history of [`simulate`]: a lie has no bytes.)
+///
+/// # Errors
+/// As [`simulate`].
+pub fn simulate_stored(seed: u64) -> Result<Summary, String> {
+    sim::run(seed, sim::Plan::of(seed).on_stores())
+}

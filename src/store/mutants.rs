@@ -3,7 +3,7 @@
 /// A mistake in the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(not(test), allow(dead_code, reason = "mistakes are made in tests only"))]
-pub(super) enum Mutant {
+pub enum Mutant {
     /// A group is acknowledged without a sync.
     SkipSync,
     /// A sync that fails is taken for one that went well.
@@ -45,6 +45,6 @@ pub(super) fn made(mutant: Mutant) -> bool {
 
 /// From now on, on this thread, this mistake is made.
 #[cfg(test)]
-pub(super) fn make(mutant: Option<Mutant>) {
+pub fn make(mutant: Option<Mutant>) {
     MADE.set(mutant);
 }

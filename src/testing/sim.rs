@@ -2,7 +2,7 @@
 //!
 //! `step` says what can be done to a pair, `plan` draws it, `theme` writes beginnings that random steps rarely find, `faults` does it; `world` holds what is under way, `net` what is between
 //! the nodes, `register` the witness; `host` is one node and the contract of its driver; `drive` carries out actions; `disk` is a
-//! model of the store. `judge` asks after every event what `oracle`, `vouch` and `said` (of operators) know must hold, `settle` what must come about at
+//! model of the store, `content` what it holds; `real` is the real store beside it and `lockstep` what must be the same in both. `judge` asks after every event what `oracle`, `vouch` and `said` (of operators) know must hold, `settle` what must come about at
 //! the end; `counts` says what was tried; `lie` is a peer that cannot be trusted. The idea is FoundationDB's and TigerBeetle's: the shipping code, in a world that is worse
 //! than the real one, replayable from a number.
 
@@ -53,8 +53,9 @@ pub(crate) fn run(seed: u64, plan: Plan) -> Result<Summary, String> {
     let violation = attempt(seed, plan.clone(), None, &mut story).err().unwrap_or(violation);
     let steps = serde_json::to_string(&plan.steps).unwrap_or_default();
     let story = story.unwrap_or_default();
+    let test = if plan.stored { "stored::replay" } else { "replay" };
     Err(format!(
-        "seed {seed}: {violation}\nreplay: SHADOWPAIR_SEED={seed} cargo test --lib sim::tests::replay\nsteps: {steps}\n{}\n",
+        "seed {seed}: {violation}\nreplay: SHADOWPAIR_SEED={seed} cargo test --lib sim::tests::{test}\nsteps: {steps}\n{}\n",
         told(&story).join("\n")
     ))
 }

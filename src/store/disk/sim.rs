@@ -134,6 +134,7 @@ impl SimDisk {
         self.inner().stop_in = nth;
     }
 
+    #[cfg(test)]
     /// Whether it stopped.
     pub fn is_stopped(&self) -> bool {
         self.inner().stopped
@@ -150,6 +151,7 @@ impl SimDisk {
         inner.revive();
     }
 
+    #[cfg(test)]
     /// Flips a bit. Returns whether the file is long enough.
     pub fn flip(&self, path: &Path, at: u64, bit: u32) -> bool {
         let mut inner = self.inner();
@@ -171,6 +173,7 @@ impl SimDisk {
         true
     }
 
+    #[cfg(test)]
     /// All files and their lengths.
     pub fn files(&self) -> Vec<(PathBuf, u64)> {
         let inner = self.inner();

@@ -55,6 +55,11 @@ impl Plan {
         Self::drawn(seed, WITNESSED_PERCENT)
     }
 
+    /// The same with the real store under both nodes, unless the peer lies: a liar's records have no bytes.
+    pub fn on_stores(self) -> Self {
+        Self { stored: !self.hostile, ..self }
+    }
+
     /// The plan of this seed, where so many of a hundred have a witness.
     pub fn drawn(seed: u64, witnessed_percent: u64) -> Self {
         let witnessed = Random::new(seed ^ 0x0a5c).percent(witnessed_percent);
