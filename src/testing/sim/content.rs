@@ -95,7 +95,7 @@ pub fn value_of(value: u64) -> (Bytes, bool) {
         spread => (spread * 13) as usize,
     };
     let bytes = value.to_le_bytes().into_iter().chain([0x5a]).cycle().take(8 + len);
-    (bytes.collect::<Vec<_>>().into(), value % 5 == 0)
+    (bytes.collect::<Vec<_>>().into(), value.is_multiple_of(5))
 }
 
 impl Meter {

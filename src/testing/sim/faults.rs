@@ -15,13 +15,7 @@ pub fn apply(world: &mut World, step: Step) -> Checked {
     world.counts.fault(world_state(world, step), step);
     match step {
         Step::Run { us } => return world.run(us),
-        Step::Commit { node, key, value, guarded } => {
-            world.summary.steps += 1;
-            let id = world.summary.steps;
-            let change = Change { id, key, value, guarded };
-            let bytes = disk::ITEM_BYTES;
-            return ask(world, node, Asked::Commit(change), |ticket| Event::Commit { ticket, bytes });
-        }
+        Step::Commit { node, key, value, guarded } => return commit(world, node, (key, value), guarded),
         Step::Cut { from } => world.cut[from.index()] = true,
         Step::Heal { from } => world.heal(from),
         Step::Reset => world.reset(),
@@ -82,6 +76,15 @@ pub fn apply(world: &mut World, step: Step) -> Checked {
         Step::Witness { what } => world.strike(what),
     }
     Ok(())
+}
+
+/// A caller commits.
+fn commit(world: &mut World, node: Side, (key, value): (u8, Option<u64>), guarded: bool) -> Checked {
+    world.summary.steps += 1;
+    let id = world.summary.steps;
+    let change = Change { id, key, value, guarded };
+    let bytes = disk::ITEM_BYTES;
+    ask(world, node, Asked::Commit(change), |ticket| Event::Commit { ticket, bytes })
 }
 
 /// Whether a step does something now, as far as that is to be counted.

@@ -395,7 +395,8 @@ impl Expected {
 
     /// Each change set after `reach` is in it, and nothing else is.
     fn check(&self, (from, to): (u64, u64), reach: u64, found: &[DivergedChange]) -> Result<(), String> {
-        let mut keys: BTreeMap<u8, Vec<(u64, Option<u64>, Option<u64>)>> = BTreeMap::new();
+        type Changes = Vec<(u64, Option<u64>, Option<u64>)>;
+        let mut keys: BTreeMap<u8, Changes> = BTreeMap::new();
         for (seq, key, before, after) in self.changes.iter().filter(|(seq, ..)| (from..=to).contains(seq)) {
             keys.entry(*key).or_default().push((*seq, *before, *after));
         }

@@ -62,7 +62,7 @@ fn histories_of(runs: u64, plan: impl Fn(u64) -> Option<Plan> + Sync) -> Summary
     let begin = std::time::Instant::now();
     let results: Vec<Result<Summary, String>> = quietly(|| {
         std::thread::scope(|scope| {
-            let threads = [scope.spawn(&worker), scope.spawn(&worker)];
+            let threads = [scope.spawn(worker), scope.spawn(worker)];
             threads.map(|thread| thread.join().unwrap()).into()
         })
     });

@@ -89,6 +89,7 @@ impl Theme {
         [Self::StoppedInGreeting, Self::InterruptedCopy, Self::BlankMaster, Self::OldCopy];
 
     /// Whether it is about a pair with a witness.
+    #[cfg_attr(not(test), allow(dead_code, reason = "for the model checker and the tables, which are tests"))]
     pub fn is_witnessed(self) -> bool {
         Self::WITNESSED.contains(&self)
     }

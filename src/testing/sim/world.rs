@@ -273,6 +273,7 @@ impl World {
     }
 
     /// When something happens next; what nobody waits for any more does not count.
+    #[cfg_attr(not(test), allow(dead_code, reason = "for the model checker and the tables, which are tests"))]
     pub fn next_at(&mut self) -> Option<u64> {
         while let Some(entry) = self.wakes.first_entry() {
             if Self::matters(&self.hosts, entry.get()) {
@@ -284,6 +285,7 @@ impl World {
     }
 
     /// Lets one thing happen.
+    #[cfg_attr(not(test), allow(dead_code, reason = "for the model checker and the tables, which are tests"))]
     pub fn run_one(&mut self) -> Checked {
         let Some(((at, _), wake)) = self.wakes.pop_first() else { return Ok(()) };
         self.now = self.now.max(at);
@@ -291,6 +293,7 @@ impl World {
     }
 
     /// Whether anything comes of it.
+    #[cfg_attr(not(test), allow(dead_code, reason = "for the model checker and the tables, which are tests"))]
     fn matters(hosts: &[Host; 2], wake: &Wake) -> bool {
         let current = |side: &Side, run: &u64| hosts[side.index()].run == *run;
         match wake {
@@ -309,6 +312,7 @@ impl World {
     }
 
     /// The swap of a node that is on its way to the witness.
+    #[cfg_attr(not(test), allow(dead_code, reason = "for the model checker and the tables, which are tests"))]
     pub fn swap_under_way(&self, from: Side) -> Option<(u64, u64)> {
         let swap = |wake: &Wake| match wake {
             Wake::Landing { side, question, back, .. } => {
@@ -320,6 +324,7 @@ impl World {
     }
 
     /// Something becomes of that swap.
+    #[cfg_attr(not(test), allow(dead_code, reason = "for the model checker and the tables, which are tests"))]
     pub fn strike_swap(&mut self, from: Side, fate: Fate) {
         let Some((at, serial)) = self.swap_under_way(from) else { return };
         let Some(Wake::Landing { side, run, ask, question, back }) = self.wakes.remove(&(at, serial)) else { return };
@@ -337,6 +342,7 @@ impl World {
 
     /// Everything on which the future depends, in a text that is the same where the situation is. Numbers that only tell apart what is
     /// under way are left out as far as the world makes them; what an engine counts stands as it is.
+    #[cfg_attr(not(test), allow(dead_code, reason = "for the model checker and the tables, which are tests"))]
     pub fn outline(&mut self, text: &mut String) {
         let hosts = &self.hosts;
         self.wakes.retain(|_, wake| Self::matters(hosts, wake));
