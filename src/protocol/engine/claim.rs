@@ -102,7 +102,7 @@ impl Engine {
         let witnessed = self.witnessed.as_ref()?;
         let (promised, leased) = self.waits_end();
         let forgotten = witnessed.promised_until == witnessed.remembered_until && self.makes(Mutant::ForgetsPromise);
-        let own_lease = self.is_named() || witnessed.register.names(self.facts.node);
+        let own_lease = witnessed.register.names(self.facts.node);
         match () {
             () if at <= promised && !forgotten && !self.makes(Mutant::IgnoresOwnPromise) => Some(Hurdle::Promised),
             () if !own_lease && leased.is_some_and(|over| at <= over) && !self.makes(Mutant::SkipsLeaseWait) => {
@@ -131,9 +131,7 @@ impl Engine {
 
     /// Notes the term that is to be tried; the swap goes when that is durable: rule 7.
     pub(super) fn begin_claim(&mut self, now: Now, reason: &'static str, accept_loss: bool) {
-        let recorded = self.witnessed.as_ref().and_then(|witnessed| witnessed.register.record());
-        let recorded = recorded.map_or(Epoch::NONE, |record| record.epoch);
-        let epoch = self.epoch().max(self.links.highest_seen()).max(recorded).promoted(now.random);
+        let epoch = self.highest_known_epoch().promoted(now.random);
         self.facts.tried = epoch;
         self.turn(now, Turn::MustClaim, reason);
         if let Some(witnessed) = &mut self.witnessed {

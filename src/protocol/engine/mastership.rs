@@ -208,15 +208,13 @@ impl Engine {
 
     fn epoch_after_restart(&self, now: Now) -> Epoch {
         let untouched = self.history.eras().is_empty() && self.damage.is_none();
-        let recorded = self.witnessed.as_ref().and_then(|witnessed| witnessed.register.record());
-        let recorded = recorded.map_or(Epoch::NONE, |record| record.epoch);
         // Whoever knows of it already was led under it by a disk that is gone: rule 17.
-        let unknown = self.links.highest_seen().max(recorded) == Epoch::NONE;
+        let unknown = self.links.highest_seen().max(self.recorded_epoch()) == Epoch::NONE;
         if untouched && unknown && self.epoch() == Epoch::FIRST {
             return Epoch::FIRST;
         }
         let step = if self.makes(Mutant::ReusesIncarnation) { 0 } else { now.random };
-        self.epoch().max(self.links.highest_seen()).max(recorded).restarted(step)
+        self.highest_known_epoch().restarted(step)
     }
 
     /// A new era, facts first: a crash in between leaves a master that asks before it serves.

@@ -365,6 +365,17 @@ impl Engine {
         self.depose(now, why);
     }
 
+    /// The epoch in the record; none where there is no record.
+    pub(super) fn recorded_epoch(&self) -> Epoch {
+        let record = self.witnessed.as_ref().and_then(|witnessed| witnessed.register.record());
+        record.map_or(Epoch::NONE, |record| record.epoch)
+    }
+
+    /// The highest epoch that this node, its peer and the record are known to have had: a new one is above it (rule 17).
+    pub(super) fn highest_known_epoch(&self) -> Epoch {
+        self.epoch().max(self.links.highest_seen()).max(self.recorded_epoch())
+    }
+
     /// Whether the register names an epoch that this node does not remember: its disk is an older copy.
     pub(super) fn is_behind_epoch(&self, record: &WitnessRecord) -> bool {
         record.epoch > self.head.revision.epoch.max(self.facts.epoch).max(self.facts.tried)
