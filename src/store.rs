@@ -6,6 +6,7 @@
 
 pub mod disk;
 mod follow;
+mod lead;
 mod log;
 pub mod mutants;
 mod node_file;
@@ -25,9 +26,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::model::limits::{LOCAL_ENTRIES_MAX, Limit, OVERLAY_SLACK, QUARANTINE_CHANGE_SETS_MAX};
-use crate::model::{ChangeSet, DigestKey, Epoch, Era, History, Key, Position, Revision};
-use crate::protocol::engine::{CommitRefusal, DiskFailure, Facts};
-use crate::protocol::wire::record::{HEADER_BYTES, Writer};
+use crate::model::{DigestKey, History, Key, Position, Revision};
+use crate::protocol::engine::{DiskFailure, Facts};
+use crate::protocol::wire::record::Writer;
 use disk::{Disk, is_full};
 use log::{Log, Start};
 use mutants::{Mutant, made};
@@ -268,93 +269,6 @@ impl Store {
             return Err(mistake(Limit::TooManyLocalEntries));
         }
         self.node("writing a local entry", |node| node.put_local(key, value))
-    }
-
-    /// Damage was found by recovery, and what is here is accepted as it is: it will not be reported again.
-    ///
-    /// # Errors
-    /// [`DiskFailure`], as told at [`Store`].
-    pub fn accept_damage(&mut self) -> Result<(), DiskFailure> {
-        self.node("writing the note of damage", |node| node.note_damage(None))
-    }
-
-    /// Appends change sets as one group under this epoch (that of the last era), with one sync. A verdict for each.
-    ///
-    /// # Errors
-    /// [`DiskFailure`], as told at [`Store`]: none of them was written, or all are in doubt. Another epoch than that of
-    /// the last era and a change set beyond the limits are the caller's mistakes.
-    pub fn commit(
-        &mut self,
-        epoch: Epoch,
-        sets: &[ChangeSet],
-    ) -> Result<Vec<Result<Revision, CommitRefusal>>, DiskFailure> {
-        self.check()?;
-        if self.tip.meta.revision.epoch != epoch {
-            return Err(mistake(format!("epoch {epoch} is not that of the last era")));
-        }
-        if let Some(limit) = sets.iter().find_map(|set| set.check().err()) {
-            return Err(mistake(limit));
-        }
-        self.settle()?;
-        self.reserve(sets.iter().map(runs::appended_bytes_max).sum())?;
-        let (tip, versions, verdicts) = match self.append_all(sets) {
-            Ok(appended) => appended,
-            Err(error) => return Err(self.take_back("appending to the log", error)),
-        };
-        if !versions.is_empty() {
-            self.sync(&versions)?;
-            self.tip = tip;
-            self.shared.enqueue(versions);
-        }
-        Ok(verdicts)
-    }
-
-    #[allow(clippy::type_complexity, reason = "named once, and taken apart by its one caller")]
-    fn append_all(
-        &mut self,
-        sets: &[ChangeSet],
-    ) -> io::Result<(View, Vec<view::Version>, Vec<Result<Revision, CommitRefusal>>)> {
-        let mut tip = self.tip.clone();
-        let (mut versions, mut verdicts) = (Vec::new(), Vec::new());
-        for set in sets {
-            let conflict = runs::conflict(&tip, set).map_err(|error| io::Error::other(error.to_string()))?;
-            verdicts.push(match conflict {
-                Some(conflict) => Err(CommitRefusal::Guard(conflict)),
-                None => {
-                    let version = runs::append(&mut self.log, &mut tip, set)?;
-                    let revision = version.meta.revision;
-                    versions.push(version);
-                    Ok(revision)
-                }
-            });
-        }
-        Ok((tip, versions, verdicts))
-    }
-
-    /// Opens an era, durably.
-    ///
-    /// # Errors
-    /// [`DiskFailure`], as told at [`Store`]. An era that does not follow the last one is the caller's mistake.
-    pub fn begin_era(&mut self, era: Era) -> Result<(), DiskFailure> {
-        self.check()?;
-        let mut tip = self.tip.clone();
-        let follows = era.first_seq == tip.meta.revision.seq + 1 && Arc::make_mut(&mut tip.meta.history).begin(era);
-        if !follows {
-            return Err(mistake(format!("era {era:?} does not follow {}", self.tip.meta.revision)));
-        }
-        self.settle()?;
-        self.reserve(2 * HEADER_BYTES as u64)?;
-        tip.meta.revision = Revision::new(era.epoch, self.tip.meta.revision.seq);
-        let revision = tip.meta.revision;
-        if let Err(error) = self.log.write(|writer, out, _| writer.era(out, revision, &era.node)) {
-            return Err(self.take_back("appending to the log", error));
-        }
-        (tip.meta.chain, tip.meta.end) = (self.log.writer.chain(), self.log.position());
-        let versions = vec![tip.version(Vec::new())];
-        self.sync(&versions)?;
-        self.tip = tip;
-        self.shared.enqueue(versions);
-        Ok(())
     }
 
     /// Copies the change sets after `common`, with the values before them, durably into quarantine, one [`Diverged`] per

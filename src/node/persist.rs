@@ -160,13 +160,7 @@ impl Held {
     }
 
     async fn begin_era(self, facts: Box<Facts>, era: Era) -> Result<Receipt, DiskFailure> {
-        let write = move |store: &mut Store| {
-            // Who leads from here says that what is here counts.
-            store.accept_damage()?;
-            store.write_facts(&facts)?;
-            store.begin_era(era)?;
-            Ok(ends(store))
-        };
+        let write = move |store: &mut Store| store.lead(&facts, era).map(|()| ends(store));
         let (head, log_floor) = self.run(write).await?;
         Ok(Receipt::Era { head, log_floor })
     }

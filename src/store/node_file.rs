@@ -115,10 +115,22 @@ impl NodeFile {
     }
 
     pub(super) fn write_facts(&self, facts: &Facts) -> io::Result<()> {
+        self.replace_facts(facts, false)
+    }
+
+    /// With them goes the note of damage.
+    pub(super) fn write_facts_of_leader(&self, facts: &Facts) -> io::Result<()> {
+        self.replace_facts(facts, true)
+    }
+
+    fn replace_facts(&self, facts: &Facts, accepts_damage: bool) -> io::Result<()> {
         let bytes = seal(facts)?;
         self.write(|txn| {
             let mut meta = txn.open_table(META).map_err(redb_io)?;
             meta.insert("facts", bytes.as_slice()).map_err(redb_io)?;
+            if accepts_damage {
+                meta.remove("damage").map_err(redb_io)?;
+            }
             Ok(())
         })
     }

@@ -11,7 +11,8 @@ use bytes::Bytes;
 
 use super::*;
 use crate::model::limits::{BULK_FRAME_BYTES_MAX, LOG_BYTES_DEFAULT, LOG_CHANGES_DEFAULT, VALUE_INLINE_BYTES_MAX};
-use crate::model::{Conflict, Digest, Expected, Guard, NodeId, PairId};
+use crate::model::{ChangeSet, Conflict, Digest, Epoch, Era, Expected, Guard, NodeId, PairId, Revision};
+use crate::protocol::engine::CommitRefusal;
 
 const DIR: &str = "data";
 const NODE: NodeId = NodeId([7; 32]);
@@ -493,6 +494,49 @@ fn a_full_disk_refuses_and_recovers() {
     assert_eq!(opened.reader.snapshot().entries(), 3);
 }
 
+/// A master with so many commits and, after them, eras.
+fn written(commits: usize, eras: u32) -> (SimDisk, Opened) {
+    let (disk, mut opened) = master_with(StoreOptions { log_changes: 1_000_000, log_bytes: 1 });
+    (0..commits).for_each(|_| drop(commit(&mut opened, &[put("a", "1")])));
+    (0..eras).for_each(|n| opened.store.begin_era(era(2 + n, commits as u64 + 1)).unwrap());
+    (disk, opened)
+}
+
+/// How often this goes before the log needs another segment.
+fn fits(disk: &SimDisk, mut write: impl FnMut(u32)) -> u32 {
+    let used = disk.used();
+    (0..)
+        .find(|n| {
+            write(*n);
+            disk.used() > used
+        })
+        .unwrap()
+}
+
+#[test]
+fn a_full_disk_leaves_nothing_of_an_era() {
+    let (disk, mut opened) = written(0, 0);
+    let commits = fits(&disk, |_| drop(commit(&mut opened, &[put("a", "1")]))) as usize;
+    let (disk, mut opened) = written(commits, 0);
+    let eras = fits(&disk, |n| opened.store.begin_era(era(2 + n, commits as u64 + 1)).unwrap());
+    let (disk, mut opened) = written(commits, eras);
+    let head = opened.store.head();
+    // Room for the facts, and none for another segment.
+    disk.set_capacity(disk.used() + 20_000);
+    let (new_facts, new_era) = (Facts { next_alert: 7, ..facts() }, era(2 + eras, commits as u64 + 1));
+    let failure = opened.store.lead(&new_facts, new_era).unwrap_err();
+    assert!(failure.full, "{failure:?}");
+    let disk_then = disk.copy();
+    disk_then.kill();
+    let found = open(&disk_then, options()).unwrap();
+    assert_eq!((found.head, found.facts), (head, facts()));
+    disk.set_capacity(u64::MAX);
+    opened.store.lead(&new_facts, new_era).unwrap();
+    drop(opened);
+    let found = open(&disk, options()).unwrap();
+    assert_eq!((found.head.revision, found.facts), (Revision::new(new_era.epoch, commits as u64), new_facts));
+}
+
 #[test]
 fn after_a_failed_sync_nothing_goes_until_it_is_opened_again() {
     let (disk, mut opened) = master();
@@ -583,9 +627,13 @@ fn a_damaged_state_is_kept_aside_and_reported() {
     assert!(opened.damage.is_some() && opened.head == Position::NONE);
     assert_eq!(opened.store.quarantine(Revision::NONE).unwrap(), (Revision::NONE, Revision::NONE, 0));
     assert!(disk.files().iter().any(|(path, _)| path.ends_with("state.damaged")));
-    opened.store.accept_damage().unwrap();
+    opened.store.lead(&Facts { next_alert: 7, ..facts() }, era(2, 1)).unwrap();
     drop(opened);
-    assert_eq!(open(&disk, options()).unwrap().damage, None);
+    let opened = open(&disk, options()).unwrap();
+    assert_eq!(
+        (opened.damage, opened.facts.next_alert, opened.head.revision),
+        (None, 7, Revision::new(era(2, 1).epoch, 0))
+    );
 }
 
 #[test]

@@ -208,9 +208,10 @@ impl Engine {
 
     fn epoch_after_restart(&self, now: Now) -> Epoch {
         let untouched = self.history.eras().is_empty() && self.damage.is_none();
-        // Whoever knows of it already was led under it by a disk that is gone: rule 17.
+        // Whoever knows of it already was led under it by a disk that is gone, and a witness that is away may: rule 17.
         let unknown = self.links.highest_seen().max(self.recorded_epoch()) == Epoch::NONE;
-        if untouched && unknown && self.epoch() == Epoch::FIRST {
+        let asked = self.facts.peer.is_none() || self.knows_register();
+        if untouched && unknown && asked && self.epoch() == Epoch::FIRST {
             return Epoch::FIRST;
         }
         let step = if self.makes(Mutant::ReusesIncarnation) { 0 } else { now.random };

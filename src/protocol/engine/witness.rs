@@ -365,6 +365,11 @@ impl Engine {
         self.depose(now, why);
     }
 
+    /// Whether what is known of the register, where there is one, is what it holds.
+    pub(super) fn knows_register(&self) -> bool {
+        self.witnessed.as_ref().is_none_or(|witnessed| !witnessed.register.is_stale())
+    }
+
     /// The epoch in the record; none where there is no record.
     pub(super) fn recorded_epoch(&self) -> Epoch {
         let record = self.witnessed.as_ref().and_then(|witnessed| witnessed.register.record());

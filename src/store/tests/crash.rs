@@ -166,7 +166,9 @@ impl Run {
         let head = self.store().head().revision;
         let era = era(head.epoch.term() + 1, head.seq + 1);
         self.coming = vec![Rev { revision: Revision::new(era.epoch, head.seq), map: self.acked.map.clone() }];
-        self.store().begin_era(era)
+        self.facts[1] += 1;
+        let facts = Facts { next_alert: self.facts[1], ..facts() };
+        self.store().lead(&facts, era)
     }
 
     fn commit(&mut self) -> Result<(), DiskFailure> {

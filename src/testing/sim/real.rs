@@ -339,9 +339,7 @@ fn carry_out(store: &mut Store, job: &Job, header: Option<&SnapshotHeader>, acce
             Ok(Receipt::Commits { verdicts, head: store.head(), log_floor: store.log_floor() })
         }
         Job::Era(facts, era) => {
-            store.accept_damage()?;
-            store.write_facts(facts)?;
-            store.begin_era(*era)?;
+            store.lead(facts, *era)?;
             Ok(Receipt::Era { head: store.head(), log_floor: store.log_floor() })
         }
         Job::Records(pieces) => receive(store, pieces, accepts).map(Receipt::Records),

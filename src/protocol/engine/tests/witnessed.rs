@@ -11,11 +11,15 @@ fn options(replication: Replication) -> Options {
 }
 
 fn start_witnessed(facts: Facts, head: Position, options: Options) -> (Engine, Vec<Action>) {
+    start_at(facts, head, history(&[(Epoch::FIRST, 1)]), options)
+}
+
+fn start_at(facts: Facts, head: Position, history: History, options: Options) -> (Engine, Vec<Action>) {
     let start = Start {
         facts,
         head,
         log_floor: Revision::NONE,
-        history: history(&[(Epoch::FIRST, 1)]),
+        history,
         options,
         run: RunId(7),
         address: "here:1".to_owned(),
@@ -406,4 +410,37 @@ fn a_promise_is_durable_before_it_is_given() {
     assert_eq!(promise(&engine.handle(now(300), beat(1))), Some(Duration::ZERO));
     let _ = done(&mut engine, 400, stored, Receipt::Facts);
     assert_eq!(promise(&engine.handle(now(500), beat(2))), Some(Duration::from_millis(3_500)));
+}
+
+/// The epoch that a master without a past chooses, whose peer knows of none and whose witness says this.
+fn first_epoch(said: WitnessAnswer) -> Epoch {
+    let facts = Facts { witnessed: Epoch::NONE, ..master_facts() };
+    let (mut engine, actions) = start_at(facts, Position::NONE, History::default(), options(Replication::Synchronous));
+    let (ask, _) = question(&actions);
+    let _ = store_facts(&mut engine, 5, actions);
+    let _ = tell(&mut engine, 10 * MS, ask, said);
+    let _ = engine.handle(now(20 * MS), Event::LinkUp { link: LINK, dialled: true });
+    let hello = hello_of(Role::Shadow, SHADOW, Position::NONE, History::default());
+    let mut actions =
+        engine.handle(now(30 * MS), Event::Message { link: LINK, message: Message::Hello(Box::new(hello)) });
+    actions.extend(settle(&mut engine, 40 * MS));
+    let nonce = sent(&actions).iter().find_map(|message| match message {
+        Message::Heartbeat(Heartbeat { nonce, .. }) => Some(*nonce),
+        _ => None,
+    });
+    let promise = Options::default().lease();
+    let (role, epoch, position) = (Role::Shadow, Epoch::NONE, Position::NONE);
+    let ack = HeartbeatAck { nonce: nonce.unwrap(), role, epoch, position, promise };
+    let actions = engine.handle(now(50 * MS), Event::Message { link: LINK, message: Message::HeartbeatAck(ack) });
+    match batch(&actions) {
+        (_, Work::Era { era, .. }) => era.epoch,
+        (_, other) => panic!("{other:?}"),
+    }
+}
+
+/// Rule 17 where the first master's disk was lost: it may be that only the witness knows of its first epoch.
+#[test]
+fn the_first_epoch_is_chosen_only_where_the_witness_knows_of_none() {
+    assert_eq!(first_epoch(WitnessAnswer::Holds(None)), Epoch::FIRST);
+    assert!(first_epoch(WitnessAnswer::Unknown { reason: "away".to_owned() }) > Epoch::FIRST);
 }
