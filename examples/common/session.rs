@@ -205,6 +205,7 @@ pub fn commit_refused(error: CommitError) -> Refusal {
         CommitError::Invalid(broken) => limit(broken),
         CommitError::Guard(_) => Refusal::new("conflict", message),
         CommitError::Overloaded => Refusal::new("overloaded", message),
+        CommitError::Frozen => Refusal::new("frozen", message),
         CommitError::InDoubt { revision } => {
             Refusal::new("in_doubt", message).with("revision", view::revision(revision))
         }
@@ -234,7 +235,6 @@ fn operator_refused(error: OperatorError) -> Refusal {
         OperatorError::LeaseHeld => Refusal::new("lease_held", message),
         OperatorError::WitnessUnreachable => Refusal::new("witness_unreachable", message),
         OperatorError::Overloaded => Refusal::new("overloaded", message),
-        OperatorError::NotSupported => Refusal::new("not_supported", message),
         OperatorError::DiskFull => Refusal::new("disk_full", message),
         OperatorError::Disk(_) => Refusal::new("disk_failed", message),
         OperatorError::InDoubt(_) => Refusal::new("in_doubt", message),

@@ -115,6 +115,9 @@ pub enum CommitError {
     /// Too many change sets wait. Try again later.
     #[error("too many change sets wait; try again later")]
     Overloaded,
+    /// Earlier change sets are in doubt, since neither the shadow nor the witness confirms. Nothing is taken until they do.
+    #[error("earlier change sets are in doubt, and nothing is taken until the shadow or the witness answers for them")]
+    Frozen,
     /// It reached the log; whether it stays is not known yet. Look at the history later.
     #[error("the change set reached the log as {revision}, but what becomes of it is not known")]
     InDoubt {
@@ -146,6 +149,7 @@ impl From<Refused> for CommitError {
             Refused::DiskFull => Self::DiskFull,
             Refused::Disk { reason } => Self::Disk(reason),
             Refused::Stopped => Self::Stopped,
+            Refused::Frozen => Self::Frozen,
             Refused::Disabled
             | Refused::ShadowEnrolled
             | Refused::NoPeer
@@ -156,8 +160,7 @@ impl From<Refused> for CommitError {
             | Refused::Loss { .. }
             | Refused::LeaseHeld
             | Refused::WitnessUnreachable
-            | Refused::FactInDoubt { .. }
-            | Refused::NotSupported => Self::Internal("a change set was refused like a command"),
+            | Refused::FactInDoubt { .. } => Self::Internal("a change set was refused like a command"),
         }
     }
 }

@@ -151,7 +151,7 @@ impl Driver {
         match wake {
             Wake::Alarm(Alarm::Engine) => self.tell(Event::Timer),
             Wake::Alarm(Alarm::Certificate) => self.look_at_certificate(),
-            Wake::Alarm(Alarm::Deadline) => self.ending = Ending::Over,
+            Wake::Alarm(Alarm::Deadline) => self.tell(Event::Abandoned),
             Wake::Input(input) => self.take_input(input),
             Wake::Request(Request::Commit { changes, place, answer }) => self.take_commit(changes, place, answer),
             Wake::Request(Request::Command { command, answer }) => self.take_command(command, answer),
@@ -235,7 +235,7 @@ impl Driver {
     fn take_command(&mut self, command: Command, answer: oneshot::Sender<Answer>) {
         if command == Command::Shutdown && self.ending == Ending::Running {
             self.ending = Ending::Asked;
-            // The engine bounds what it waits for by the drain timeout; this bounds the engine.
+            // The engine bounds its wait for others by the drain timeout; this bounds its wait for the disk.
             let at = self.tools.environment.after(2 * self.tools.drain_timeout);
             self.alarms.set(Alarm::Deadline, at);
         }
@@ -349,9 +349,6 @@ impl Driver {
 
     /// The end: everybody is answered, links say goodbye, the directory is free, and then the host is told.
     async fn farewell(&mut self) {
-        for (_, caller) in self.callers.drain() {
-            let _ = caller.answer.send(Answer::Refused(Refused::Stopped));
-        }
         self.inbox.callers.close();
         while let Ok(request) = self.inbox.callers.try_recv() {
             let (Request::Commit { answer, .. } | Request::Command { answer, .. }) = request;

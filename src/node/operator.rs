@@ -65,9 +65,6 @@ pub enum OperatorError {
     /// Too much waits. Try again later.
     #[error("too much waits; try again later")]
     Overloaded,
-    /// A later version brings it.
-    #[error("not supported yet")]
-    NotSupported,
     /// The disk is full.
     #[error("the disk is full; nothing was changed")]
     DiskFull,
@@ -233,8 +230,9 @@ impl From<Refused> for OperatorError {
             Refused::Loss { missing } => Self::Loss { missing },
             Refused::LeaseHeld => Self::LeaseHeld,
             Refused::WitnessUnreachable => Self::WitnessUnreachable,
-            Refused::NotSupported => Self::NotSupported,
-            Refused::Guard(_) | Refused::InDoubt { .. } => Self::Internal("a command was refused like a change set"),
+            Refused::Guard(_) | Refused::InDoubt { .. } | Refused::Frozen => {
+                Self::Internal("a command was refused like a change set")
+            }
         }
     }
 }

@@ -34,6 +34,7 @@ mod mastership;
 mod meeting;
 mod mutants;
 mod options;
+mod recorded;
 mod said;
 mod session;
 mod status;
@@ -132,7 +133,8 @@ pub struct Engine {
     promised: Vec<Ticket>,
     /// The damage that recovery found: what was here before may not be known any more.
     damage: Option<String>,
-    stopping: Option<Ticket>,
+    /// An operator who waits for this node to be stopped, and until when change sets are waited for.
+    stopping: Option<(Ticket, Moment)>,
     enrolling: Option<(u64, Peer, Option<TokenFacts>)>,
     told: mastership::Told,
     out: Vec<Action>,
@@ -210,6 +212,7 @@ impl Engine {
             Event::Persisted { batch, result } => self.persisted(now, batch, result),
             Event::HostAnswered { question, allowed, reason } => self.host_answered(now, question, allowed, reason),
             Event::WitnessAnswered { ask, answer } => self.witness_answered(now, ask, answer),
+            Event::Abandoned => self.abandon(),
             Event::Command { ticket, command } => self.command(now, ticket, command),
             Event::EnrolAsked { ask, peer, token, from } => self.enrol_asked(now, ask, peer, token, from),
             Event::EnrolConfirmed { ask } => self.enrol_confirmed(ask),
@@ -235,7 +238,7 @@ impl Engine {
         self.advance_witness(now);
         self.count_failed_pushes(now);
         self.advance_batches(now);
-        self.advance_stop();
+        self.advance_stop(now);
         self.tell_changes();
         self.set_timer(now);
     }

@@ -12,7 +12,7 @@ use crate::model::{Epoch, Moment, NodeId};
 
 mod register;
 
-pub use register::{Draft, Flaw, Register};
+pub use register::{Flaw, Register};
 
 /// Where a node stands. The first six belong to the role of master, the next four to that of shadow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

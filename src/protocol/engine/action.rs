@@ -252,8 +252,8 @@ pub enum Refused {
     LeaseHeld,
     /// The witness did not answer, and without it nobody becomes master.
     WitnessUnreachable,
-    /// A later issue brings it.
-    NotSupported,
+    /// Earlier change sets are in doubt, since neither the shadow nor the witness answers. Nothing more is taken meanwhile.
+    Frozen,
 }
 
 /// The answer to a node that asks to enrol.

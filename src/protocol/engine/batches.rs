@@ -28,8 +28,6 @@ pub(super) struct Batches {
     urgent: bool,
     /// The facts changed in what only counts, since this moment.
     lazy: Option<Moment>,
-    /// What may be said once the facts are durable.
-    then: Vec<Action>,
     /// Facts failed to be written; not before this moment again.
     retry_at: Option<Moment>,
 }
@@ -38,7 +36,6 @@ pub(super) struct Batches {
 #[derive(Clone, Debug)]
 pub(super) enum Purpose {
     Facts {
-        then: Vec<Action>,
         promised_ms: u64,
     },
     /// The term that is to be tried at the witness.
@@ -102,10 +99,9 @@ impl Engine {
         self.batches.era = Some(epoch);
     }
 
-    /// The facts changed; say this once that is durable.
-    pub(super) fn facts_changed(&mut self, then: impl IntoIterator<Item = Action>) {
+    /// The facts changed, and are to be durable soon.
+    pub(super) fn facts_changed(&mut self) {
         self.batches.urgent = true;
-        self.batches.then.extend(then);
     }
 
     /// The facts changed in what only counts.
@@ -148,10 +144,9 @@ impl Engine {
         if may_write && (self.batches.urgent || lazy) {
             self.batches.urgent = false;
             self.batches.lazy = None;
-            let then = std::mem::take(&mut self.batches.then);
             let facts = Box::new(self.facts_with_words());
             let promised_ms = facts.promised_ms;
-            return self.start_batch(now, Work::Facts(facts), Purpose::Facts { then, promised_ms });
+            return self.start_batch(now, Work::Facts(facts), Purpose::Facts { promised_ms });
         }
         if self.standing == Standing::Serving
             && let Some(tickets) = self.commits.next_group()
@@ -210,12 +205,11 @@ impl Engine {
 
     fn receipt(&mut self, now: Now, purpose: Purpose, receipt: Receipt) {
         match (purpose, receipt) {
-            (Purpose::Facts { then, promised_ms }, _) => {
+            (Purpose::Facts { promised_ms }, _) => {
                 self.batches.retry_at = None;
                 self.facts_stored(promised_ms);
                 self.words_durable(now);
                 self.words_undone();
-                self.out.extend(then);
             }
             (Purpose::Noted, _) => {
                 self.words_undone();
@@ -278,10 +272,8 @@ impl Engine {
         self.words_in_doubt();
         let retry_at = Moment(now.at.0 + RETRY_US);
         match purpose {
-            Purpose::Facts { then, .. } => {
+            Purpose::Facts { .. } => {
                 self.words_failed(failure);
-                // What follows from the facts follows when they are durable: they are tried again.
-                self.batches.then.splice(0..0, then);
                 self.batches.urgent = true;
                 self.batches.retry_at = Some(retry_at);
             }
@@ -292,6 +284,9 @@ impl Engine {
             }
             Purpose::Era => {
                 self.retry_at = retry_at;
+                let reason = failure.reason.clone();
+                let refused = if failure.full { Refused::DiskFull } else { Refused::FactInDoubt { reason } };
+                self.refuse_promises(&refused);
                 self.era_failed(now);
             }
             // Without the quarantine there is no yielding: it is tried again, and meanwhile nothing is served.
@@ -304,6 +299,21 @@ impl Engine {
         }
         if !failure.full && !self.makes(Mutant::AppendsAfterFailedSync) {
             self.turn(now, Turn::StoreFailed, "disk_trouble");
+        }
+    }
+
+    /// The batch in flight is waited for no longer: whoever asked for what is in it is told that nobody knows.
+    pub(super) fn abandon_batch(&mut self) {
+        let failure = DiskFailure { full: false, reason: "the disk did not answer in time".to_owned() };
+        match self.batches.in_flight.take() {
+            Some((_, Purpose::Commits { tickets })) => self.commits_failed(&tickets, &failure),
+            Some((_, Purpose::Facts { .. })) => self.words_failed(&failure),
+            Some((_, Purpose::Era)) => {
+                self.refuse_promises(&Refused::FactInDoubt { reason: failure.reason });
+            }
+            // Nothing of these was asked for by anybody, or shows.
+            Some((_, Purpose::Noted | Purpose::Yielded | Purpose::Sink | Purpose::Quarantine | Purpose::Reopen))
+            | None => {}
         }
     }
 

@@ -2,6 +2,7 @@
 //! (Test-and-set on shared storage as the third vote: VMware Fault Tolerance, Scales 2010.)
 
 use super::batches::Purpose;
+use super::recorded::Deposed;
 use super::{Engine, Moment, Mutant, Now, Refused, Ticket, Work};
 use crate::model::{Epoch, Revision, WitnessRecord, WitnessVersion};
 use crate::protocol::failover::{Flaw, Standing, Turn, micros, waited};
@@ -85,15 +86,16 @@ impl Engine {
     }
 
     /// Until when this node's own promise and the recorded lease are waited for.
-    fn waits_end(&self) -> (Moment, Option<Moment>) {
+    pub(super) fn waits_end(&self) -> (Moment, Option<Moment>) {
         let Some(witnessed) = &self.witnessed else { return (Moment(0), None) };
         // A mistake for tests: no margin for the rates of two clocks (rule 4).
         let cut = |until: Moment, lease_us: u64| {
             let margin_us = if self.makes(Mutant::NoMargin) { lease_us / 1_000 * 21 + 1_000 } else { 0 };
             Moment(until.0.saturating_sub(margin_us))
         };
-        let lease_us = witnessed.register.record().map_or(0, |record| micros(record.lease));
-        let leased = witnessed.register.lease_over().map(|until| cut(until, lease_us));
+        let usual = self.options.lease();
+        let lease_us = micros(witnessed.register.record().map_or(usual, |record| record.lease));
+        let leased = witnessed.register.lease_over(usual).map(|until| cut(until, lease_us));
         (cut(witnessed.promised_until, micros(self.options.lease())), leased)
     }
 
@@ -102,7 +104,8 @@ impl Engine {
         let witnessed = self.witnessed.as_ref()?;
         let (promised, leased) = self.waits_end();
         let forgotten = witnessed.promised_until == witnessed.remembered_until && self.makes(Mutant::ForgetsPromise);
-        let own_lease = witnessed.register.names(self.facts.node);
+        // One that names this node, but is not the newest that there was, says nothing of who held the last one.
+        let own_lease = witnessed.register.names(self.facts.node) && self.register_flaw().is_none();
         match () {
             () if at <= promised && !forgotten && !self.makes(Mutant::IgnoresOwnPromise) => Some(Hurdle::Promised),
             () if !own_lease && leased.is_some_and(|over| at <= over) && !self.makes(Mutant::SkipsLeaseWait) => {
@@ -116,7 +119,7 @@ impl Engine {
     pub(super) fn register_word(&self, at: Moment) -> Option<&'static str> {
         if self.facts.role == Role::Master {
             let deposed = self.witnessed.as_ref().and_then(|witnessed| witnessed.deposed);
-            return deposed.or(self.register_flaw().map(Flaw::as_str));
+            return deposed.map(Deposed::as_str).or(self.register_flaw().map(Flaw::as_str));
         }
         self.hurdle(at).and_then(Hurdle::word)
     }
@@ -164,7 +167,7 @@ impl Engine {
             self.claim_lost(now, Refused::LeaseHeld);
             return None;
         }
-        let draft = crate::protocol::failover::Draft {
+        let wanted = WitnessRecord {
             pair: self.facts.pair,
             holder: self.facts.node,
             epoch,
@@ -172,8 +175,9 @@ impl Engine {
             // The other one is away: it is not in sync from here on (rule 13).
             in_sync: None,
             revision: Revision::NONE,
+            counter: 0,
         };
-        let mut record = witnessed.register.next(draft);
+        let mut record = witnessed.register.next(wanted);
         if accept_loss && self.lacks_recorded(record.revision) {
             // The one swap that lowers it: what is missing was given up by name. Else this node would step down for it.
             record.revision = self.head.revision;
@@ -218,12 +222,10 @@ impl Engine {
         }
         if self.makes(Mutant::DropsNote) {
             self.facts.tried = Epoch::NONE;
-            self.facts_changed([]);
+            self.facts_changed();
         }
         self.retry_at = Moment(now.at.0 + self.timing.heartbeat_us / 2 + now.random % self.timing.heartbeat_us.max(1));
-        for ticket in std::mem::take(&mut self.promised) {
-            self.refuse(ticket, why.clone());
-        }
+        self.refuse_promises(&why);
         self.turn(
             now,
             if self.facts.role == Role::Master { Turn::ClaimLostAsMaster } else { Turn::ClaimLost },
@@ -299,12 +301,15 @@ impl Engine {
         };
         let led = self.is_led().then_some(Refused::LeaseHeld);
         let refused = led.or(self.operators_hurdle(now.at, accept_loss));
+        // The peer is there, and has more: it is given the time to hand it over.
+        let behind = self.standing == Standing::TakingTail && !accept_loss;
         let over = match self.hurdle(now.at) {
+            _ if behind => Some(self.loss_to_peer()),
             Some(Hurdle::Unreachable) => Some(Refused::WitnessUnreachable),
             _ => Some(Refused::LeaseHeld),
         };
         let passed = match self.hurdle(now.at) {
-            _ if refused.is_some() => false,
+            _ if refused.is_some() || behind => false,
             None => true,
             Some(Hurdle::NotInSync | Hurdle::Behind | Hurdle::Unmade | Hurdle::Flawed(_)) => {
                 accept_loss && self.wait(now.at).is_none()
@@ -318,9 +323,7 @@ impl Engine {
             if let Some(witnessed) = &mut self.witnessed {
                 witnessed.claim = None;
             }
-            for ticket in std::mem::take(&mut self.promised) {
-                self.refuse(ticket, why.clone());
-            }
+            self.refuse_promises(&why);
         }
     }
 
@@ -331,7 +334,10 @@ impl Engine {
             Some(Claim::Wanted { until, .. }) => Some(until),
             _ => None,
         };
-        let waits = matches!(self.standing, Standing::Following | Standing::Inquiring | Standing::TakingTail);
+        let waits = matches!(
+            self.standing,
+            Standing::Following | Standing::AskingHost | Standing::Inquiring | Standing::TakingTail
+        );
         let next = |until: Moment| Moment(until.0.saturating_add(1));
         let (promised, leased) = self.waits_end();
         let promised = Some(next(promised)).filter(|_| waits);

@@ -1,10 +1,10 @@
 //! Operators, and nodes that ask to enrol.
 
-use super::{Action, Answer, Command, Engine, EnrolVerdict, Now, Peer, Refused, Ticket, TokenFacts};
+use super::{Action, Answer, Command, Engine, EnrolVerdict, Moment, Now, Peer, Refused, Ticket, TokenFacts};
 use crate::model::limits::TOKENS_MAX;
 use crate::protocol::alerts::{AlertKind, Trouble};
 use crate::protocol::engine::said::{By, Word};
-use crate::protocol::failover::Standing;
+use crate::protocol::failover::{Standing, micros};
 use crate::protocol::wire::{Bye, RefusalKind, Role};
 
 impl Engine {
@@ -28,7 +28,9 @@ impl Engine {
             Command::Acknowledge { alert } => self.acknowledge(ticket, alert),
             Command::TakeOver { accept_loss } => self.take_over(now, ticket, accept_loss),
             Command::Replicate(mode) => self.replicate(now, ticket, mode),
-            Command::Shutdown => self.stopping = Some(ticket),
+            Command::Shutdown => {
+                self.stopping = Some((ticket, Moment(now.at.0 + micros(self.options.drain_timeout))));
+            }
         }
     }
 

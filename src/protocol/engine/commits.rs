@@ -27,6 +27,9 @@ pub(super) struct Commits {
     waits: bool,
     /// The shadow has had everything since this stint began, or since it was last given up.
     joined: bool,
+    /// A change set that waited for the shadow, and for the witness instead, is in doubt: until all of them are settled no other
+    /// is taken, since nothing bounds how many of them there would be.
+    frozen: bool,
     /// An operator wants acknowledgements not to wait any more, once that is settled.
     to_asynchronous: Option<(Ticket, Moment)>,
 }
@@ -48,6 +51,7 @@ impl Default for Commits {
             acknowledged: Revision::NONE,
             waits: true,
             joined: false,
+            frozen: false,
             to_asynchronous: None,
         }
     }
@@ -97,7 +101,7 @@ impl Commits {
 
     /// A new era begins: what an earlier one settled does not count.
     pub(super) fn begin_stint(&mut self) {
-        (self.waits, self.joined) = (true, false);
+        (self.waits, self.joined, self.frozen) = (true, false, false);
     }
 }
 
@@ -110,6 +114,9 @@ impl Engine {
         if !matches!(self.standing, Standing::Serving | Standing::Stalled) || self.waited_enough(now.at) {
             let refused = self.not_master();
             return self.refuse(ticket, refused);
+        }
+        if self.commits.frozen {
+            return self.refuse(ticket, Refused::Frozen);
         }
         let commits = &mut self.commits;
         let waiting = commits.queue.len() + commits.waiting.len();
@@ -127,8 +134,17 @@ impl Engine {
     }
 
     fn uncovered_deadline(&self) -> Option<Moment> {
-        let stalled = self.standing == Standing::Stalled && self.is_bound();
-        stalled.then(|| Moment(self.since.0 + micros(self.options.sync_timeout)))
+        let patience_us = micros(self.options.sync_timeout);
+        let bound = if self.is_bound() { Moment(self.since.0 + patience_us) } else { self.stall_deadline() };
+        (self.standing == Standing::Stalled).then_some(bound)
+    }
+
+    /// When a change set that is durable here is in doubt for its caller: with a witness, because nobody confirms it; without,
+    /// because this node was stopped, and nobody says whether it still is the master.
+    fn doubt_deadline(&self) -> Option<Moment> {
+        let oldest = self.commits.waiting.front()?.since;
+        let doubt_us = micros(self.options.sync_timeout) + 2 * micros(self.options.witness_timeout());
+        if self.is_bound() { Some(Moment(oldest.0 + doubt_us)) } else { self.uncovered_deadline() }
     }
 
     /// A group is durable.
@@ -213,6 +229,7 @@ impl Engine {
             let replicated = synchronous && revision <= confirmed;
             self.answer(ticket, Answer::Committed { revision, replicated });
         }
+        self.commits.frozen &= self.shown < self.head.revision;
         self.finish_switch_to_asynchronous();
     }
 
@@ -244,26 +261,32 @@ impl Engine {
             self.switch_failed();
         }
         if self.waited_enough(now.at) {
-            self.commits.bytes = 0;
             let refused = self.not_master();
-            for (ticket, _) in std::mem::take(&mut self.commits.queue) {
-                self.refuse(ticket, refused.clone());
-            }
+            self.refuse_queue(&refused);
         }
-        let Some(oldest) = self.commits.waiting.front().map(|waiting| waiting.since) else { return };
+        let oldest = self.commits.waiting.front().map(|waiting| waiting.since);
         let timeout_us = micros(self.options.sync_timeout);
         let synchronous = self.options.replication == Replication::Synchronous;
-        if synchronous && self.commits.waits && now.at.0 >= oldest.0 + timeout_us {
+        if synchronous && self.commits.waits && oldest.is_some_and(|oldest| now.at.0 >= oldest.0 + timeout_us) {
             self.give_up_waiting(now);
         }
         self.release(now);
-        // Neither the shadow nor the witness answers: nobody knows what becomes of it.
-        let doubt_us = timeout_us + 2 * micros(self.options.witness_timeout());
-        let doubtful = |waiting: &Waiting| now.at.0 >= waiting.since.0 + doubt_us;
-        while self.is_bound()
-            && let Some(Waiting { ticket, revision, .. }) = self.commits.next_waiting(doubtful)
+        while self.doubt_deadline().is_some_and(|at| at <= now.at)
+            && let Some(Waiting { ticket, revision, .. }) = self.commits.waiting.pop_front()
         {
             self.refuse(ticket, Refused::InDoubt { revision });
+            self.commits.frozen = self.is_bound();
+        }
+        if self.commits.frozen {
+            self.refuse_queue(&Refused::Frozen);
+        }
+    }
+
+    /// What has not reached the log is refused.
+    fn refuse_queue(&mut self, refused: &Refused) {
+        self.commits.bytes = 0;
+        for (ticket, _) in std::mem::take(&mut self.commits.queue) {
+            self.refuse(ticket, refused.clone());
         }
     }
 
@@ -284,10 +307,8 @@ impl Engine {
         let uncovered = self.uncovered_deadline().filter(|_| !self.commits.queue.is_empty());
         let oldest = self.commits.waiting.front().map(|waiting| waiting.since);
         let timeout_us = micros(self.options.sync_timeout);
-        let doubt_us = timeout_us + 2 * micros(self.options.witness_timeout());
         let given_up = oldest.filter(|_| self.commits.waits).map(|since| Moment(since.0 + timeout_us));
-        let doubtful = oldest.filter(|_| self.is_bound()).map(|since| Moment(since.0 + doubt_us));
-        [uncovered, given_up, doubtful, self.switch_deadline()]
+        [uncovered, given_up, self.doubt_deadline(), self.switch_deadline()]
     }
 
     /// An operator changes whether commits wait for the shadow.
@@ -345,6 +366,13 @@ impl Engine {
         }
     }
 
+    /// This node stops: the mode stays what it was.
+    pub(super) fn switch_stopped(&mut self) {
+        if let Some((ticket, _)) = self.commits.to_asynchronous.take() {
+            self.refuse(ticket, Refused::Stopped);
+        }
+    }
+
     /// A group failed: refused where nothing of it is left, else in doubt until the store was opened again.
     pub(super) fn commits_failed(&mut self, tickets: &[Ticket], failure: &DiskFailure) {
         for (ticket, seq) in tickets.iter().zip(self.head.revision.seq + 1..) {
@@ -360,11 +388,8 @@ impl Engine {
 
     /// Mastership is lost: what has not reached the log is refused, what has is in doubt.
     pub(super) fn drop_commits(&mut self) {
-        self.commits.bytes = 0;
-        let refused = self.not_master();
-        for (ticket, _) in std::mem::take(&mut self.commits.queue) {
-            self.refuse(ticket, refused.clone());
-        }
+        let refused = if self.stopping.is_some() { Refused::Stopped } else { self.not_master() };
+        self.refuse_queue(&refused);
         for Waiting { ticket, revision, .. } in std::mem::take(&mut self.commits.waiting) {
             self.refuse(ticket, Refused::InDoubt { revision });
         }

@@ -112,7 +112,7 @@ impl Engine {
         let lease_ms = micros(self.options.lease()).div_ceil(1_000);
         if self.witnessed.is_some() && self.facts.promised_ms < lease_ms {
             self.facts.promised_ms = lease_ms;
-            self.facts_changed([]);
+            self.facts_changed();
         }
     }
 

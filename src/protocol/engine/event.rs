@@ -32,6 +32,9 @@ pub struct Ticket(pub u64);
 pub enum Event {
     /// The timer that the engine set came due.
     Timer,
+    /// The shell was told to stop, and does not wait any longer for the batch under way. Everybody is answered; whatever becomes
+    /// of that batch is not to be said any more.
+    Abandoned,
     /// A connection is up: TLS is done and the pinned peer is at its other end.
     LinkUp {
         /// Which one.

@@ -123,7 +123,7 @@ impl Engine {
         self.shadow_recovered();
         if !self.facts.complete {
             self.facts.complete = true;
-            self.facts_changed([]);
+            self.facts_changed();
         }
     }
 

@@ -50,16 +50,23 @@ impl Engine {
                     self.publish_head();
                 }
             }
-            Standing::Yielding => self.drop_commits(),
+            Standing::Yielding => {
+                self.end_claim();
+                self.drop_commits();
+            }
             Standing::Broken => {
+                self.end_claim();
                 self.drop_commits();
                 self.close_all_links(now, None, "the store failed");
                 self.drop_waiting_work();
             }
             Standing::Inquiring if matches!(before, Standing::Serving | Standing::Stalled) => {
+                self.end_claim();
                 self.drop_commits();
                 self.close_all_links(now, None, "this node is not the master that the witness names");
             }
+            // What the host said is not what an operator wishes.
+            Standing::Following if before == Standing::AskingHost => return,
             Standing::Following => self.end_claim(),
             Standing::Inquiring => {
                 self.end_claim();
@@ -74,13 +81,26 @@ impl Engine {
     fn keep_promises(&mut self, standing: Standing) {
         let answer = match standing {
             Standing::Serving => Answer::Done,
-            Standing::Opening | Standing::Promoting | Standing::AskingHost | Standing::Stalled | Standing::Claiming => {
-                return;
-            }
-            _ => Answer::Refused(Refused::Disk { reason: "the new era could not be stored".to_owned() }),
+            Standing::Opening
+            | Standing::Promoting
+            | Standing::AskingHost
+            | Standing::Stalled
+            | Standing::Claiming
+            // The wish stands, until its time comes or is over.
+            | Standing::TakingTail => return,
+            Standing::Broken => Answer::Refused(Refused::Disk { reason: "the store is closed".to_owned() }),
+            Standing::Yielding => Answer::Refused(self.not_master()),
+            Standing::Following | Standing::Inquiring => Answer::Refused(Refused::LeaseHeld),
         };
         for ticket in std::mem::take(&mut self.promised) {
             self.answer(ticket, answer.clone());
+        }
+    }
+
+    /// An operator's take-over will not be.
+    pub(super) fn refuse_promises(&mut self, refused: &Refused) {
+        for ticket in std::mem::take(&mut self.promised) {
+            self.refuse(ticket, refused.clone());
         }
     }
 
@@ -108,6 +128,8 @@ impl Engine {
             Standing::Stalled if self.is_bound() => self.advance_uncovered(now),
             Standing::Stalled if self.nobody_answers(now) => self.turn(now, Turn::Confirmed, "peer_unreachable"),
             Standing::Following => self.advance_watch(now),
+            // Whatever the host says: an operator has spoken.
+            Standing::AskingHost => self.advance_wish(now),
             _ => {}
         }
     }
@@ -132,7 +154,7 @@ impl Engine {
             || (self.links.active().is_none() && !self.links.is_held() && now.at >= self.stall_deadline())
     }
 
-    fn stall_deadline(&self) -> Moment {
+    pub(super) fn stall_deadline(&self) -> Moment {
         Moment(self.since.0 + self.timing.delay_us + micros(self.options.connect_timeout))
     }
 
@@ -219,14 +241,12 @@ impl Engine {
     }
 
     /// A new era, facts first: a crash in between leaves a master that asks before it serves.
-    pub(super) fn era_work(&mut self, epoch: Epoch) -> Work {
+    pub(super) fn era_work(&self, epoch: Epoch) -> Work {
         let mut facts = self.facts_now();
         facts.role = Role::Master;
         facts.complete = true;
         facts.epoch = epoch;
         facts.detached = false;
-        self.facts.detached = false;
-        self.facts.epoch = epoch;
         let era = Era { epoch, first_seq: self.head.revision.seq + 1, node: self.facts.node };
         Work::Era { facts: Box::new(facts), era }
     }
@@ -236,7 +256,8 @@ impl Engine {
         let _follows = self.history.begin(Era { epoch: self.head.revision.epoch, first_seq, node: self.facts.node });
         let promoted = self.standing == Standing::Promoting;
         self.facts.role = Role::Master;
-        self.facts.complete = true;
+        self.facts.epoch = self.head.revision.epoch;
+        (self.facts.complete, self.facts.detached) = (true, false);
         let reason = self.reason;
         if promoted {
             let message = match reason {
@@ -262,7 +283,7 @@ impl Engine {
             // The role of master may have reached the facts.
             self.facts.role = Role::Shadow;
             self.facts.takeovers_ms.pop();
-            self.facts_changed([]);
+            self.facts_changed();
         }
         if self.session.is_sink() {
             // Work of the sink was dropped for the era: the hellos are said again.
@@ -367,14 +388,19 @@ impl Engine {
             return self.claim_by_operator(now, ticket, accept_loss);
         }
         if !accept_loss && !self.in_sync() {
-            let known = self.links.peer_position().map(|position| position.revision);
-            let own = self.head.revision;
-            let missing = known.filter(|known| *known > own);
-            let first = |to: Revision| Revision::new(to.epoch, own.seq + 1);
-            return self.refuse(ticket, Refused::Loss { missing: missing.map(|to| (first(to), to)) });
+            let refused = self.loss_to_peer();
+            return self.refuse(ticket, refused);
         }
         self.promised.push(ticket);
         self.turn(now, Turn::OperatorTakesOver, "operator");
+    }
+
+    /// The refusal that names what the peer is known to hold and this node does not.
+    pub(super) fn loss_to_peer(&self) -> Refused {
+        let known = self.links.peer_position().map(|position| position.revision);
+        let own = self.head.revision;
+        let first = |to: Revision| Revision::new(to.epoch, own.seq + 1);
+        Refused::Loss { missing: known.filter(|known| *known > own).map(|to| (first(to), to)) }
     }
 
     /// Tells the host what changed.
@@ -412,6 +438,7 @@ impl Engine {
             self.batches.deadline(),
             self.slow_disk_deadline(),
             self.trouble_deadline(),
+            self.stopping.map(|(_, until)| until),
         ];
         let witness = [self.witness_deadlines(), self.claim_deadlines()].into_iter().flatten();
         let deadlines = deadlines.into_iter().chain(witness).chain(self.commits_deadlines());
@@ -425,24 +452,44 @@ impl Engine {
     }
 
     /// A stop in progress goes on: accepted change sets first, then the facts, then a word to the peer.
-    pub(super) fn advance_stop(&mut self) {
-        let Some(ticket) = self.stopping else { return };
+    pub(super) fn advance_stop(&mut self, now: Now) {
+        let Some((_, until)) = self.stopping else { return };
+        if now.at >= until {
+            // What is durable here and waits for others may wait for ever.
+            self.drop_commits();
+        }
         let writable = matches!(self.standing, Standing::Serving) && !self.commits.is_empty();
         let facts_wait = self.batches.wants_facts() && self.batches.deadline().is_none() && !self.is_broken();
         if !self.batches.is_idle() || writable || facts_wait {
             return;
         }
+        self.stop();
+    }
+
+    /// The shell waits no longer for a batch that is under way: what it holds is in doubt.
+    pub(super) fn abandon(&mut self) {
+        if self.stopping.is_some() {
+            self.abandon_batch();
+            self.stop();
+        }
+    }
+
+    /// Everybody is answered, the peer gets a word, and that was all.
+    fn stop(&mut self) {
         self.drop_commits();
         self.refuse_words(&Refused::Stopped);
         self.words_in_doubt();
+        self.switch_stopped();
+        self.refuse_promises(&Refused::Stopped);
         for link in self.links.ids() {
             self.out.push(Action::Send { link, message: crate::protocol::wire::Message::Bye(Bye::Shutdown) });
             self.out.push(Action::Close { link });
         }
         self.links.clear();
-        self.answer(ticket, Answer::Done);
+        if let Some((ticket, _)) = self.stopping.take() {
+            self.answer(ticket, Answer::Done);
+        }
         self.out.push(Action::Stop);
-        self.stopping = None;
         // Nothing is left to be done: like a store that is never opened again.
         self.standing = Standing::Broken;
         self.retry_at = Moment(u64::MAX);

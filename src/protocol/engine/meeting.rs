@@ -1,6 +1,7 @@
 //! Two nodes meet: who refuses, who leads, who follows, who yields.
 
 use super::batches::Purpose;
+use super::recorded::Deposed;
 use super::{DiskFailure, Engine, LinkId, Mutant, Now, Work};
 use crate::model::limits::TERMS_AHEAD_MAX;
 use crate::model::{Epoch, Relation, Revision};
@@ -125,7 +126,7 @@ impl Engine {
         match &self.witnessed {
             Some(witnessed) => {
                 let served = hello.serving && self.standing != Standing::Serving;
-                witnessed.deposed != Some("not_named") && !served
+                witnessed.deposed != Some(Deposed::NotNamed) && !served
             }
             None => outranks(self.epoch(), self.facts.node, (hello.epoch, hello.node)),
         }
@@ -170,7 +171,7 @@ impl Engine {
         peer.address = hello.address.clone();
         peer.takeover_delay_ms = micros(hello.takeover_delay) / 1_000;
         if before != (peer.name.clone(), peer.address.clone(), peer.takeover_delay_ms) {
-            self.facts_changed([]);
+            self.facts_changed();
         }
     }
 

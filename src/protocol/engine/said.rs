@@ -110,7 +110,7 @@ impl Engine {
             return self.out.push(by.refused(Refused::Overloaded));
         }
         self.words.waiting.push((by, word));
-        self.facts_changed([]);
+        self.facts_changed();
     }
 
     /// The facts as they will be when everything that was said is durable.

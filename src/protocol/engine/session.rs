@@ -406,7 +406,7 @@ impl Engine {
         self.shown = head.revision;
         if !self.facts.complete && self.facts.role == Role::Shadow {
             self.facts.complete = true;
-            self.facts_changed([]);
+            self.facts_changed();
         }
     }
 

@@ -1,5 +1,6 @@
 //! Whole lists of actions: an extra action shows as well as a missing one.
 
+mod callers;
 mod links_table;
 mod odd_moments;
 mod refused_words;

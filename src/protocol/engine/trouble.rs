@@ -38,7 +38,7 @@ impl Engine {
     pub(super) fn raise(&mut self, now: Now, trouble: Trouble) {
         let (change, alert) = self.book.raise(trouble, now.wall_ms);
         match change {
-            AlertChange::Raised => self.facts_changed([]),
+            AlertChange::Raised => self.facts_changed(),
             _ => self.facts_counted(now),
         }
         self.out.push(Action::Notify(Notice::Alert { change, alert }));
@@ -48,7 +48,7 @@ impl Engine {
     pub(super) fn clear(&mut self, fits: impl Fn(&Alert) -> bool) -> Vec<Alert> {
         let gone = self.book.clear(fits);
         if !gone.is_empty() {
-            self.facts_changed([]);
+            self.facts_changed();
         }
         for alert in &gone {
             let change = AlertChange::Cleared;

@@ -2,15 +2,13 @@
 
 use std::time::Duration;
 
+use super::recorded::Deposed;
 use super::{Action, Engine, Moment, Mutant, Now, Replication, WitnessAnswer, WitnessQuestion, WitnessStatus};
 use crate::model::{Epoch, NodeId, Revision, WitnessRecord, WitnessVersion};
 use crate::protocol::alerts::{AlertKind, Trouble};
 use crate::protocol::engine::claim::Claim;
-use crate::protocol::failover::{Draft, Flaw, Register, Standing, Turn, micros, waited};
-use crate::protocol::wire::Role;
+use crate::protocol::failover::{Flaw, Register, Standing, micros, waited};
 
-/// Subject of alerts about the witness.
-const WITNESS: &str = "witness";
 /// Answers in a row without a promise after which a shadow is said to make none.
 const UNPROMISED_MAX: u32 = 10;
 
@@ -45,11 +43,11 @@ pub(super) struct Witnessed {
     pub(super) unrivalled: bool,
     pub(super) claim: Option<Claim>,
     /// Why a master by its directory must not serve, whatever its peer says.
-    pub(super) deposed: Option<&'static str>,
+    pub(super) deposed: Option<Deposed>,
     /// An operator wants a register without a value of this pair to get one.
     pub(super) recreate: bool,
     /// What the alert book says of the witness.
-    told: Option<&'static str>,
+    pub(super) told: Option<&'static str>,
     /// Heartbeats in a row that the shadow answered without a promise.
     unpromised: u32,
 }
@@ -145,7 +143,7 @@ impl Engine {
         let may = match self.register_flaw() {
             None => !witnessed.register.is_missing() || self.may_create(now.at),
             Some(Flaw::Foreign) => false,
-            Some(_) => witnessed.recreate,
+            Some(_) => witnessed.recreate && self.nobody_else_holds(now.at),
         };
         if witnessed.register.is_stale() || !may {
             if due || witnessed.register.is_stale() {
@@ -164,15 +162,21 @@ impl Engine {
         self.facts.witnessed == Epoch::NONE && (blank || self.is_promised(at))
     }
 
+    /// Whether nobody else can hold mastership: this node does, or whatever lease stood in the register is over.
+    fn nobody_else_holds(&self, at: Moment) -> bool {
+        self.is_covered(at) || self.waits_end().1.is_none_or(|over| at > over)
+    }
+
     /// What this master writes.
-    fn draft(&self, epoch: Epoch) -> Draft {
-        Draft {
+    fn draft(&self, epoch: Epoch) -> WitnessRecord {
+        WitnessRecord {
             pair: self.facts.pair,
             holder: self.facts.node,
             epoch,
             lease: self.options.lease(),
             in_sync: self.flag(),
             revision: self.acknowledged_revision(),
+            counter: 0,
         }
     }
 
@@ -190,6 +194,7 @@ impl Engine {
     fn swap(&mut self, now: Now, record: WitnessRecord, what: fn(Box<WitnessRecord>) -> What) {
         let Some(witnessed) = &mut self.witnessed else { return };
         let flags = record.in_sync.is_some();
+        witnessed.register.tries(&record);
         let expected = witnessed.register.version().cloned();
         let record = Box::new(record);
         let question = WitnessQuestion::Swap { expected, record: record.clone() };
@@ -329,143 +334,6 @@ impl Engine {
         witnessed.recreate = false;
         witnessed.register.swapped(record, version, now.at);
         self.register_changed(now);
-    }
-
-    /// What is wrong with the register, if anything is.
-    pub(super) fn register_flaw(&self) -> Option<Flaw> {
-        self.witnessed.as_ref().and_then(|witnessed| witnessed.register.flaw(self.facts.pair, self.facts.witnessed))
-    }
-
-    /// The register holds this now: who is not named yields, and who lacks what it records steps down.
-    pub(super) fn register_changed(&mut self, now: Now) {
-        let Some(record) = self.witnessed.as_ref().and_then(|witnessed| witnessed.register.record()).cloned() else {
-            return;
-        };
-        if record.pair != self.facts.pair {
-            return;
-        }
-        if record.epoch > self.facts.witnessed && !self.is_wild(record.epoch) {
-            self.facts.witnessed = record.epoch;
-            self.facts_changed([]);
-        }
-        if self.register_flaw().is_some() {
-            return;
-        }
-        if self.makes(Mutant::NamedServes) && self.is_named() && self.standing == Standing::Following {
-            return self.serve_as_named(now, record.epoch);
-        }
-        let own = record.holder == self.facts.node;
-        let why = match () {
-            () if !own && !self.makes(Mutant::IgnoresRegister) => Some("not_named"),
-            () if own && self.lacks_recorded(record.revision) => Some("rolled_back"),
-            // Where the peer was in sync and has nothing more, its answer is enough: this node has everything.
-            () if own && self.is_behind_epoch(&record) && record.in_sync != self.peer_node() => Some("rolled_back"),
-            () => None,
-        };
-        self.depose(now, why);
-    }
-
-    /// Whether what is known of the register, where there is one, is what it holds.
-    pub(super) fn knows_register(&self) -> bool {
-        self.witnessed.as_ref().is_none_or(|witnessed| !witnessed.register.is_stale())
-    }
-
-    /// The epoch in the record; none where there is no record.
-    pub(super) fn recorded_epoch(&self) -> Epoch {
-        let record = self.witnessed.as_ref().and_then(|witnessed| witnessed.register.record());
-        record.map_or(Epoch::NONE, |record| record.epoch)
-    }
-
-    /// The highest epoch that this node, its peer and the record are known to have had: a new one is above it (rule 17).
-    pub(super) fn highest_known_epoch(&self) -> Epoch {
-        self.epoch().max(self.links.highest_seen()).max(self.recorded_epoch())
-    }
-
-    /// Whether the register names an epoch that this node does not remember: its disk is an older copy.
-    pub(super) fn is_behind_epoch(&self, record: &WitnessRecord) -> bool {
-        record.epoch > self.head.revision.epoch.max(self.facts.epoch).max(self.facts.tried)
-    }
-
-    fn peer_node(&self) -> Option<NodeId> {
-        self.facts.peer.as_ref().map(|peer| peer.node)
-    }
-
-    /// Whether the register records more than this log holds: rule 10. What is older than all known eras is held.
-    pub(super) fn lacks_recorded(&self, recorded: Revision) -> bool {
-        let oldest = self.history.eras().first().map_or(Epoch::NONE, |era| era.epoch);
-        let held = recorded.epoch < oldest || self.history.contains(self.head.revision, recorded);
-        !held && !self.makes(Mutant::IgnoresRecorded)
-    }
-
-    /// A master by its directory must not serve, for this reason; or it may again.
-    fn depose(&mut self, now: Now, why: Option<&'static str>) {
-        if self.facts.role != Role::Master {
-            return;
-        }
-        let Some(witnessed) = &mut self.witnessed else { return };
-        let news = witnessed.deposed != why;
-        witnessed.deposed = why;
-        let Some(why) = why else {
-            if news {
-                self.clear(|alert| alert.subject == WITNESS && alert.kind != AlertKind::WitnessUnreachable);
-            }
-            return;
-        };
-        (witnessed.promise, witnessed.lease) = (None, None);
-        let message = match why {
-            "register" => {
-                "the witness names the other node as master: this one does not serve, and becomes its shadow on contact"
-            }
-            _ => {
-                "the witness records more than this node's disk holds, so the disk is an older copy: this node does not serve by \
-                 itself. It takes what it lacks from its peer; or say take-over --accept-loss here"
-            }
-        };
-        if news {
-            let kind = if why == "not_named" { AlertKind::Takeover } else { AlertKind::Diverged };
-            self.raise(now, Trouble::new(kind, WITNESS, message));
-        }
-        if news && self.session.waits_for_peer() {
-            // It was met before this was known: the hellos are said again.
-            self.close_all_links(now, None, "the witness names the other node");
-        }
-        self.turn(now, Turn::Deposed, why);
-    }
-
-    /// The alert about the witness: silent for a lease, or with a value that is not this pair's.
-    fn tell_of_witness(&mut self, now: Now) {
-        let flaw = self.register_flaw();
-        let Some(witnessed) = &mut self.witnessed else { return };
-        let silent_us = witnessed.register.silent_since().map_or(0, |since| now.at.0.saturating_sub(since.0));
-        let word = match flaw {
-            Some(flaw) => Some(flaw.as_str()),
-            None if silent_us >= micros(self.options.lease()) => Some("unreachable"),
-            // It stands until there is an answer.
-            None => witnessed.told.filter(|told| *told == "unreachable" && silent_us > 0),
-        };
-        if word == witnessed.told {
-            return;
-        }
-        let before = std::mem::replace(&mut witnessed.told, word);
-        if before.is_some() {
-            self.clear(|alert| alert.kind == AlertKind::WitnessUnreachable && alert.subject == WITNESS);
-        }
-        let message = match word {
-            None => return,
-            Some("unreachable") => {
-                "the witness does not answer: while the pair is connected nothing stops, but without it nobody takes over, and a \
-                 master that loses its shadow as well stops serving"
-            }
-            Some("record_foreign") => "the witness holds the record of another pair: give each pair a path of its own",
-            Some("record_older") => {
-                "the witness holds an older record than it did: it was restored from a copy. No node mends that by itself; \
-                 say take-over --accept-loss on the master"
-            }
-            Some(_) => {
-                "the witness' record is gone. No node makes a new one by itself; say take-over --accept-loss on the master"
-            }
-        };
-        self.raise(now, Trouble::new(AlertKind::WitnessUnreachable, WITNESS, message));
     }
 
     /// The shadow of a serving master answered. One that never promises has no witness, and would take over by its clock alone.

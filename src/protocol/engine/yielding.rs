@@ -56,7 +56,7 @@ impl Engine {
         if self.standing == Standing::Yielding {
             self.persist_yield();
         } else {
-            self.facts_changed([]);
+            self.facts_changed();
             self.close_all_links(now, None, "the copy is replaced");
         }
     }
@@ -69,7 +69,7 @@ impl Engine {
     pub(super) fn yielded(&mut self, now: Now) {
         self.facts.role = Role::Shadow;
         self.remember_takeover(now);
-        self.facts_changed([]);
+        self.facts_changed();
         self.session.forget_winner();
         self.drop_covers(now);
         if let Some(witnessed) = &mut self.witnessed {

@@ -13,8 +13,12 @@ use crate::model::{Epoch, Moment, NodeId, PairId, Revision, WitnessRecord, Witne
 #[derive(Clone, Debug, Default)]
 pub struct Register {
     value: Option<Value>,
-    /// The last read that was answered found no value.
-    missing: bool,
+    /// Reads that were answered have found no value since then.
+    missing_since: Option<Moment>,
+    /// The lease in the last value that was seen.
+    last_lease: Duration,
+    /// The counter in the last value that this node asked for.
+    tried: u64,
     /// The last question was answered.
     reachable: bool,
     /// Since when no question was answered, where the last was not.
@@ -58,18 +62,29 @@ impl Register {
     pub fn read(&mut self, found: Option<(WitnessRecord, WitnessVersion)>, at: Moment) {
         self.answered();
         self.stale = false;
-        self.missing = found.is_none();
-        self.value = found.map(|(record, version)| match self.value.take() {
-            Some(known) if known.record == record && known.version == version => known,
-            _ => Value { record, version, since: at },
-        });
+        match found {
+            None => {
+                self.missing_since.get_or_insert(at);
+                self.value = None;
+            }
+            Some((record, version)) => {
+                let same = self.value.take_if(|known| known.record == record && known.version == version);
+                self.holds(same.unwrap_or(Value { record, version, since: at }));
+            }
+        }
     }
 
     /// A swap of this node's own was done.
     pub fn swapped(&mut self, record: WitnessRecord, version: WitnessVersion, at: Moment) {
         self.answered();
-        (self.stale, self.missing) = (false, false);
-        self.value = Some(Value { record, version, since: at });
+        self.stale = false;
+        self.holds(Value { record, version, since: at });
+    }
+
+    fn holds(&mut self, value: Value) {
+        self.last_lease = value.record.lease;
+        self.missing_since = None;
+        self.value = Some(value);
     }
 
     /// A swap met another value: what is known is no longer true.
@@ -107,12 +122,12 @@ impl Register {
 
     /// Whether it must be read before it can be swapped.
     pub fn is_stale(&self) -> bool {
-        self.stale || (self.value.is_none() && !self.missing)
+        self.stale || (self.value.is_none() && self.missing_since.is_none())
     }
 
     /// The last read found no value.
     pub fn is_missing(&self) -> bool {
-        self.missing
+        self.missing_since.is_some()
     }
 
     /// Its value as last seen.
@@ -130,7 +145,7 @@ impl Register {
         match self.record() {
             Some(record) if record.pair != pair => Some(Flaw::Foreign),
             Some(record) if record.epoch < seen => Some(Flaw::Older),
-            None if self.missing && seen != Epoch::NONE => Some(Flaw::Missing),
+            None if self.is_missing() && seen != Epoch::NONE => Some(Flaw::Missing),
             _ => None,
         }
     }
@@ -140,43 +155,32 @@ impl Register {
         self.record().is_some_and(|record| record.holder == node)
     }
 
-    /// When the lease in the record is over for this observer, if nothing renews it.
-    pub fn lease_over(&self) -> Option<Moment> {
-        let value = self.value.as_ref()?;
-        Some(Moment(value.since.0.saturating_add(micros(waited(value.record.lease)))))
+    /// When whatever lease stands in the register is over for this observer, if nothing renews it. A record that is gone may
+    /// have been somebody's until it went: it counts with the lease that was seen in it last, and at least with `usual`.
+    pub fn lease_over(&self, usual: Duration) -> Option<Moment> {
+        let (since, lease) = match (&self.value, self.missing_since) {
+            (Some(value), _) => (value.since, value.record.lease),
+            (None, Some(since)) => (since, self.last_lease.max(usual)),
+            (None, None) => return None,
+        };
+        Some(Moment(since.0.saturating_add(micros(waited(lease)))))
     }
 
-    /// The value that replaces the known one.
-    pub fn next(&self, draft: Draft) -> WitnessRecord {
+    /// The value that replaces the known one: this, but for what no value lowers (rule 10), and with a counter of its own.
+    pub fn next(&self, wanted: WitnessRecord) -> WitnessRecord {
         let known = self.record();
         WitnessRecord {
-            pair: draft.pair,
-            holder: draft.holder,
-            epoch: draft.epoch,
-            lease: draft.lease,
-            in_sync: draft.in_sync,
-            // Never lowered: rule 10.
-            revision: draft.revision.max(known.map_or(Revision::NONE, |record| record.revision)),
-            counter: known.map_or(0, |record| record.counter).wrapping_add(1),
+            revision: wanted.revision.max(known.map_or(Revision::NONE, |record| record.revision)),
+            counter: known.map_or(0, |record| record.counter).max(self.tried).wrapping_add(1),
+            ..wanted
         }
     }
-}
 
-/// What a node wants to write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Draft {
-    /// The pair.
-    pub pair: PairId,
-    /// This node.
-    pub holder: NodeId,
-    /// Its epoch.
-    pub epoch: Epoch,
-    /// How long others wait.
-    pub lease: Duration,
-    /// Who is in sync.
-    pub in_sync: Option<NodeId>,
-    /// What is known to be acknowledged.
-    pub revision: Revision,
+    /// A swap to this value is asked for. Whatever becomes of it, no other of this node's is the same: an observer takes two
+    /// that are the same for one, and its age for that of the first.
+    pub fn tries(&mut self, record: &WitnessRecord) {
+        self.tried = record.counter;
+    }
 }
 
 #[cfg(test)]
@@ -186,9 +190,9 @@ mod tests {
     const PAIR: PairId = PairId([1; 16]);
     const NODE: NodeId = NodeId([2; 32]);
 
-    fn draft(epoch: Epoch) -> Draft {
-        let revision = Revision::NONE;
-        Draft { pair: PAIR, holder: NODE, epoch, lease: Duration::from_millis(100), in_sync: None, revision }
+    fn draft(epoch: Epoch) -> WitnessRecord {
+        let lease = Duration::from_millis(100);
+        WitnessRecord { pair: PAIR, holder: NODE, epoch, lease, in_sync: None, revision: Revision::NONE, counter: 0 }
     }
 
     fn value(register: &Register, epoch: Epoch, version: u64) -> Option<(WitnessRecord, WitnessVersion)> {
@@ -202,10 +206,10 @@ mod tests {
         register.read(first.clone(), Moment(1_000));
         register.read(first, Moment(50_000));
         // 100 ms, 2.1 % of it, and a millisecond.
-        assert_eq!(register.lease_over(), Some(Moment(1_000 + 102_100 + 1_000)));
+        assert_eq!(register.lease_over(Duration::ZERO), Some(Moment(1_000 + 102_100 + 1_000)));
         let renewed = value(&register, Epoch::FIRST, 2);
         register.read(renewed, Moment(60_000));
-        assert_eq!(register.lease_over(), Some(Moment(60_000 + 102_100 + 1_000)));
+        assert_eq!(register.lease_over(Duration::ZERO), Some(Moment(60_000 + 102_100 + 1_000)));
     }
 
     #[test]
@@ -236,7 +240,7 @@ mod tests {
     fn no_swap_lowers_the_recorded_revision() {
         let mut register = Register::default();
         let high = Revision::new(Epoch::FIRST, 9);
-        let record = register.next(Draft { revision: high, ..draft(Epoch::FIRST) });
+        let record = register.next(WitnessRecord { revision: high, ..draft(Epoch::FIRST) });
         register.swapped(record, WitnessVersion::new(1), Moment(0));
         assert_eq!(register.next(draft(Epoch::new(2, 0))).revision, high);
     }

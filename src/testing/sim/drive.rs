@@ -142,7 +142,11 @@ impl World {
             Action::AnswerEnrol { .. } => {}
             Action::Stop => {
                 self.tell(|| format!("{side:?} stops"));
-                return self.end(side, None, false);
+                let asked = self.host(side).asked.len();
+                Invariant::Contract.check(asked == 0, || format!("{side:?} stops, and {asked} callers wait"))?;
+                // A batch that was not waited for may be done all the same.
+                let kept = if self.host(side).batch.is_some() { Some(self.random.bits() as u8) } else { None };
+                return self.end(side, kept, false);
             }
         }
         Ok(())

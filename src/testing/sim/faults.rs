@@ -7,8 +7,9 @@ use super::oracle::{Checked, Invariant};
 use super::random::Random;
 use super::said::{self, Said};
 use super::step::{Side, Step, Verb};
-use super::world::World;
+use super::world::{Wake, World};
 use crate::protocol::engine::{Command, Event, Replication, TokenFacts};
+use crate::protocol::failover::micros;
 
 /// Does one step. One that makes no sense now is skipped.
 pub fn apply(world: &mut World, step: Step) -> Checked {
@@ -168,7 +169,12 @@ fn operate(world: &mut World, node: Side, verb: Verb) -> Checked {
             Command::Replicate(if synchronous { Replication::Synchronous } else { Replication::Asynchronous })
         }
         Verb::Acknowledge => Command::Acknowledge { alert: first_alert },
-        Verb::Shutdown => Command::Shutdown,
+        Verb::Shutdown => {
+            let run = world.host(node).run;
+            let us = 2 * micros(world.host(node).options.drain_timeout);
+            world.after(us, Wake::Abandon { side: node, run });
+            Command::Shutdown
+        }
         Verb::Enable => Command::Enable,
         Verb::Disable => Command::Disable,
         Verb::Token { secret } => Command::Token(TokenFacts { secret: said::secret_of(secret), expires_ms: u64::MAX }),

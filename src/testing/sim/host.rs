@@ -200,6 +200,7 @@ impl Host {
             hold_down: Duration::from_secs(plan.hold_down_s),
             replication: if plan.witnessed { plan.replication } else { Replication::Asynchronous },
             sync_timeout: Duration::from_millis(plan.sync_timeout_ms),
+            drain_timeout: Duration::from_millis(200),
             lease: plan.lease_ms[side.index()].map(Duration::from_millis),
             ..Options::default()
         }

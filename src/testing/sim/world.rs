@@ -40,6 +40,8 @@ pub enum Wake {
     Read { side: Side, run: u64, read: Read },
     /// The host answers.
     Host { side: Side, run: u64, question: u64 },
+    /// A node that stops does not wait for its disk any longer.
+    Abandon { side: Side, run: u64 },
     /// A question arrives at the witness, whose answer takes so long; `None` where it is lost.
     Landing { side: Side, run: u64, ask: u64, question: Box<WitnessQuestion>, back: Option<u64> },
     /// The witness answers.
@@ -71,6 +73,7 @@ impl Wake {
             | Self::Read { side, .. }
             | Self::WitnessSaid { side, .. }
             | Self::WitnessOver { side, .. }
+            | Self::Abandon { side, .. }
             | Self::Host { side, .. } => *side,
         })
     }
@@ -305,9 +308,10 @@ impl World {
             Wake::WitnessSaid { side, run, ask, .. } | Wake::WitnessOver { side, run, ask } => {
                 current(side, run) && hosts[side.index()].witness_ask == Some(*ask)
             }
-            Wake::Batch { side, run, .. } | Wake::Read { side, run, .. } | Wake::Host { side, run, .. } => {
-                current(side, run)
-            }
+            Wake::Batch { side, run, .. }
+            | Wake::Read { side, run, .. }
+            | Wake::Abandon { side, run }
+            | Wake::Host { side, run, .. } => current(side, run),
         }
     }
 
@@ -381,6 +385,7 @@ impl World {
             Wake::Batch { run, batch, .. } if run == current => self.batch_done(side, batch),
             Wake::Read { run, read, .. } if run == current => self.read(side, read),
             Wake::Host { run, question, .. } if run == current => self.host_answers(side, question),
+            Wake::Abandon { run, .. } if run == current => self.event(side, Event::Abandoned),
             Wake::WitnessSaid { run, ask, answer, .. } if run == current => self.witness_said(side, ask, answer),
             Wake::WitnessOver { run, ask, .. } if run == current => self.witness_over(side, ask),
             _ => Ok(()),

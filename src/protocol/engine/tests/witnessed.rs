@@ -6,11 +6,11 @@ use crate::protocol::failover::{micros, waited};
 
 const MS: u64 = 1_000;
 
-fn options(replication: Replication) -> Options {
+pub(super) fn options(replication: Replication) -> Options {
     Options { replication, ..Options::default() }
 }
 
-fn start_witnessed(facts: Facts, head: Position, options: Options) -> (Engine, Vec<Action>) {
+pub(super) fn start_witnessed(facts: Facts, head: Position, options: Options) -> (Engine, Vec<Action>) {
     start_at(facts, head, history(&[(Epoch::FIRST, 1)]), options)
 }
 
@@ -29,21 +29,21 @@ fn start_at(facts: Facts, head: Position, history: History, options: Options) ->
     Engine::start(now(0), start)
 }
 
-fn master_facts() -> Facts {
+pub(super) fn master_facts() -> Facts {
     Facts { peer: Some(peer(SHADOW)), witnessed: Epoch::FIRST, ..Facts::first_master(MASTER, PAIR) }
 }
 
-fn shadow_facts(promised_ms: u64) -> Facts {
+pub(super) fn shadow_facts(promised_ms: u64) -> Facts {
     Facts { complete: true, promised_ms, witnessed: Epoch::FIRST, ..Facts::first_shadow(SHADOW, PAIR, peer(MASTER)) }
 }
 
-fn record(holder: NodeId, epoch: Epoch, in_sync: Option<NodeId>, seq: u64) -> WitnessRecord {
+pub(super) fn record(holder: NodeId, epoch: Epoch, in_sync: Option<NodeId>, seq: u64) -> WitnessRecord {
     let lease = Options::default().lease();
     WitnessRecord { pair: PAIR, holder, epoch, lease, in_sync, revision: at(Epoch::FIRST, seq), counter: 1 }
 }
 
 /// The question that these actions ask.
-fn question(actions: &[Action]) -> (u64, WitnessQuestion) {
+pub(super) fn question(actions: &[Action]) -> (u64, WitnessQuestion) {
     let found = actions.iter().rev().find_map(|action| match action {
         Action::AskWitness { ask, question } => Some((*ask, question.clone())),
         _ => None,
@@ -59,20 +59,20 @@ fn swap(actions: &[Action]) -> (u64, WitnessRecord) {
     }
 }
 
-fn tell(engine: &mut Engine, at_us: u64, ask: u64, answer: WitnessAnswer) -> Vec<Action> {
+pub(super) fn tell_witness(engine: &mut Engine, at_us: u64, ask: u64, answer: WitnessAnswer) -> Vec<Action> {
     engine.handle(now(at_us), Event::WitnessAnswered { ask, answer })
 }
 
-fn holds(record: WitnessRecord, version: u64) -> WitnessAnswer {
+pub(super) fn holds(record: WitnessRecord, version: u64) -> WitnessAnswer {
     WitnessAnswer::Holds(Some(Box::new((record, WitnessVersion::new(version)))))
 }
 
-fn swapped(version: u64) -> WitnessAnswer {
+pub(super) fn swapped(version: u64) -> WitnessAnswer {
     WitnessAnswer::Swapped(WitnessVersion::new(version))
 }
 
 /// Answers facts batches until something else, or nothing, is under way; returns all that was done on the way.
-fn store_facts(engine: &mut Engine, at_us: u64, actions: Vec<Action>) -> Vec<Action> {
+pub(super) fn store_facts(engine: &mut Engine, at_us: u64, actions: Vec<Action>) -> Vec<Action> {
     let mut all = actions;
     while let Some(Action::Persist { batch, work: Work::Facts(_) }) =
         all.iter().rev().find(|action| matches!(action, Action::Persist { .. })).cloned()
@@ -86,7 +86,7 @@ fn store_facts(engine: &mut Engine, at_us: u64, actions: Vec<Action>) -> Vec<Act
 }
 
 /// Answers the batches of facts that are under way.
-fn settle(engine: &mut Engine, at_us: u64) -> Vec<Action> {
+pub(super) fn settle_facts(engine: &mut Engine, at_us: u64) -> Vec<Action> {
     let mut all = Vec::new();
     for _ in 0..4 {
         match engine.batches_in_flight() {
@@ -98,23 +98,23 @@ fn settle(engine: &mut Engine, at_us: u64) -> Vec<Action> {
 }
 
 /// Answers the one batch of facts that is under way.
-fn settle_one(engine: &mut Engine, at_us: u64) -> Vec<Action> {
+pub(super) fn settle_one(engine: &mut Engine, at_us: u64) -> Vec<Action> {
     let batch = engine.batches_in_flight();
     done(engine, at_us, batch, Receipt::Facts)
 }
 
-fn refused_dial() -> Event {
+pub(super) fn refused_dial() -> Event {
     Event::DialFailed { how: DialTrouble::Unreachable, reason: "refused".to_owned() }
 }
 
 /// A master that restarted, was vouched for by the witness because its peer is away, and serves under its lease.
-fn vouched_master(replication: Replication) -> (Engine, Epoch) {
+pub(super) fn vouched_master(replication: Replication) -> (Engine, Epoch) {
     let (mut engine, actions) = start_witnessed(master_facts(), position(Epoch::FIRST, 5), options(replication));
     let (ask, what) = question(&actions);
     assert_eq!(what, WitnessQuestion::Read, "it reads before anything else");
     let actions = store_facts(&mut engine, 5, actions);
     assert!(!actions.iter().any(|action| matches!(action, Action::Persist { work: Work::Era { .. }, .. })));
-    let _ = tell(&mut engine, 10 * MS, ask, holds(record(MASTER, Epoch::FIRST, Some(SHADOW), 5), 1));
+    let _ = tell_witness(&mut engine, 10 * MS, ask, holds(record(MASTER, Epoch::FIRST, Some(SHADOW), 5), 1));
     let actions = engine.handle(now(20 * MS), refused_dial());
     let (era_batch, work) = batch(&actions);
     let Work::Era { era, .. } = work else { panic!("{work:?}") };
@@ -124,9 +124,9 @@ fn vouched_master(replication: Replication) -> (Engine, Epoch) {
     let (ask, swapped_in) = swap(&actions);
     // Rule 17: under the new incarnation. Rule 13: the flag is kept.
     assert_eq!((swapped_in.holder, swapped_in.epoch, swapped_in.in_sync), (MASTER, era.epoch, Some(SHADOW)));
-    let actions = tell(&mut engine, 40 * MS, ask, swapped(2));
+    let actions = tell_witness(&mut engine, 40 * MS, ask, swapped(2));
     assert!(actions.contains(&role(Role::Master, true, era.epoch, "confirmed")), "{actions:#?}");
-    let _ = settle(&mut engine, 50 * MS);
+    let _ = settle_facts(&mut engine, 50 * MS);
     (engine, era.epoch)
 }
 
@@ -157,12 +157,12 @@ fn who_is_not_named_steps_down() {
     let (mut engine, epoch) = vouched_master(Replication::Asynchronous);
     let actions = engine.handle(now(2 * SECOND), Event::Timer);
     let (ask, _) = question(&actions);
-    let actions = tell(&mut engine, 2 * SECOND + 1, ask, WitnessAnswer::Conflict);
+    let actions = tell_witness(&mut engine, 2 * SECOND + 1, ask, WitnessAnswer::Conflict);
     assert!(engine.cover().serving, "a conflict proves nothing yet");
     let (ask, what) = question(&actions);
     assert_eq!(what, WitnessQuestion::Read);
     // Rule 11.
-    let actions = tell(&mut engine, 2 * SECOND + 2, ask, holds(record(SHADOW, epoch.promoted(0), None, 5), 3));
+    let actions = tell_witness(&mut engine, 2 * SECOND + 2, ask, holds(record(SHADOW, epoch.promoted(0), None, 5), 3));
     assert!(!engine.cover().serving);
     assert!(
         actions
@@ -198,14 +198,14 @@ fn acknowledged_alone_only_when_the_record_says_that_nobody_is_in_sync() {
             if record.in_sync.is_none() {
                 break;
             }
-            asked = tell(&mut engine, time, ask, swapped(time));
+            asked = tell_witness(&mut engine, time, ask, swapped(time));
         }
         assert!(!asked.iter().any(|action| matches!(action, Action::Answer { .. })), "{asked:#?}");
         time += 50 * MS;
     }
     let (ask, alone) = swap(&asked);
     assert_eq!((alone.in_sync, time / MS), (None, 2_150));
-    let actions = tell(&mut engine, time + 1, ask, swapped(9_999_999));
+    let actions = tell_witness(&mut engine, time + 1, ask, swapped(9_999_999));
     let answer = Answer::Committed { revision: at(epoch, 6), replicated: false };
     let told: Vec<&Action> =
         actions.iter().filter(|action| matches!(action, Action::Answer { .. } | Action::Publish { .. })).collect();
@@ -223,15 +223,16 @@ struct Claiming {
     value: WitnessRecord,
 }
 
-fn claiming_shadow() -> Claiming {
+/// A shadow whose host is asked whether it may take over, since when, and a read of the witness that is under way.
+fn asking_shadow_and_read() -> (Engine, u64, u64, WitnessRecord) {
     let (mut engine, actions) =
         start_witnessed(shadow_facts(3_500), position(Epoch::FIRST, 5), options(Replication::Synchronous));
     let (mut ask, _) = question(&actions);
     let value = record(MASTER, Epoch::FIRST, Some(SHADOW), 5);
     let mut time = 0;
-    let at_us = loop {
+    loop {
         time += 100 * MS;
-        let mut actions = tell(&mut engine, time, ask, holds(value.clone(), 1));
+        let mut actions = tell_witness(&mut engine, time, ask, holds(value.clone(), 1));
         actions.extend(engine.handle(now(time + 1), refused_dial()));
         actions = store_facts(&mut engine, time + 2, actions);
         let asked = actions.iter().rev().find_map(|action| match action {
@@ -242,10 +243,22 @@ fn claiming_shadow() -> Claiming {
             ask = next;
         }
         if actions.contains(&Action::AskMayTakeOver { question: 1 }) {
-            break time;
+            return (engine, time, ask, value);
         }
         assert!(time < 20 * SECOND, "it never took over");
-    };
+    }
+}
+
+/// The same, with nothing under way at the witness.
+pub(super) fn asking_shadow() -> (Engine, u64) {
+    let (mut engine, at_us, ask, value) = asking_shadow_and_read();
+    let _ = tell_witness(&mut engine, at_us + 3, ask, holds(value, 1));
+    let _ = settle_facts(&mut engine, at_us + 4);
+    (engine, at_us + 5)
+}
+
+fn claiming_shadow() -> Claiming {
+    let (mut engine, at_us, ask, value) = asking_shadow_and_read();
     let allowed = Event::HostAnswered { question: 1, allowed: true, reason: String::new() };
     let mut actions = engine.handle(now(at_us + 10), allowed);
     if batch_count(&actions) == 0 {
@@ -271,14 +284,14 @@ fn a_takeover_waits_for_promise_and_lease_notes_its_term_and_wins_the_register()
     let promise_us = micros(waited(Duration::from_millis(3_500)));
     assert!(at_us > promise_us && at_us >= 5 * SECOND, "{at_us}");
     let mut actions = done(&mut engine, at_us + 20, note, Receipt::Facts);
-    actions.extend(tell(&mut engine, at_us + 20, ask, holds(value, 1)));
+    actions.extend(tell_witness(&mut engine, at_us + 20, ask, holds(value, 1)));
     let (ask, tried) = swap(&actions);
     // Rule 10: the recorded revision is copied.
     assert_eq!(
         (tried.holder, tried.epoch, tried.in_sync, tried.revision),
         (SHADOW, facts.tried, None, at(Epoch::FIRST, 5))
     );
-    let actions = tell(&mut engine, at_us + 30, ask, swapped(2));
+    let actions = tell_witness(&mut engine, at_us + 30, ask, swapped(2));
     let (era_batch, work) = batch(&actions);
     let Work::Era { era, .. } = work else { panic!("{work:?}") };
     assert_eq!(era.epoch, facts.tried);
@@ -294,7 +307,7 @@ fn a_takeover_waits_for_promise_and_lease_notes_its_term_and_wins_the_register()
 fn a_record_that_is_renewed_while_the_term_is_noted_is_not_claimed() {
     let Claiming { mut engine, at_us, ask, note, value, .. } = claiming_shadow();
     let renewed = WitnessRecord { counter: value.counter + 1, ..value };
-    let actions = tell(&mut engine, at_us + 15, ask, holds(renewed, 2));
+    let actions = tell_witness(&mut engine, at_us + 15, ask, holds(renewed, 2));
     assert!(!swaps(&actions), "{actions:#?}");
     let actions = done(&mut engine, at_us + 20, note, Receipt::Facts);
     assert!(!swaps(&actions), "{actions:#?}");
@@ -307,17 +320,17 @@ fn a_record_that_is_renewed_while_the_term_is_noted_is_not_claimed() {
 fn a_claim_whose_answer_is_lost_is_none_and_being_named_is_no_mastership() {
     let Claiming { mut engine, at_us, ask, note, facts, value } = claiming_shadow();
     let mut actions = done(&mut engine, at_us + 20, note, Receipt::Facts);
-    actions.extend(tell(&mut engine, at_us + 20, ask, holds(value, 1)));
+    actions.extend(tell_witness(&mut engine, at_us + 20, ask, holds(value, 1)));
     let (ask, tried) = swap(&actions);
-    let actions = tell(&mut engine, at_us + 30, ask, WitnessAnswer::Unknown { reason: "late".to_owned() });
+    let actions = tell_witness(&mut engine, at_us + 30, ask, WitnessAnswer::Unknown { reason: "late".to_owned() });
     let (ask, what) = question(&actions);
     assert_eq!((what, engine.standing), (WitnessQuestion::Read, Standing::Following));
     // It landed after all. Rule 8: it tries again, with a new term, and waits for nobody's lease.
-    let _ = tell(&mut engine, at_us + 40, ask, holds(tried, 2));
+    let _ = tell_witness(&mut engine, at_us + 40, ask, holds(tried, 2));
     assert!(!engine.cover().serving);
     let mut time = at_us + 40;
     while engine.standing != Standing::Claiming {
-        let _ = settle(&mut engine, time);
+        let _ = settle_facts(&mut engine, time);
         time += 50 * MS;
         assert!(time < at_us + 2 * SECOND, "it never tried again");
         let _ = engine.handle(now(time), Event::Timer);
@@ -366,7 +379,7 @@ fn a_shadow_that_is_not_in_sync_does_not_take_over_and_an_operator_is_told_what_
     let (ask, _) = question(&actions);
     let actions = store_facts(&mut engine, MS, actions);
     assert!(!actions.is_empty());
-    let _ = tell(&mut engine, 10 * MS, ask, holds(record(MASTER, Epoch::FIRST, None, 8), 1));
+    let _ = tell_witness(&mut engine, 10 * MS, ask, holds(record(MASTER, Epoch::FIRST, None, 8), 1));
     assert_eq!(engine.status(Moment(20 * MS), 0).why_not, ["no_contact", "not_in_sync"]);
     let take_over = |accept_loss| Command::TakeOver { accept_loss };
     let actions = engine.handle(now(30 * MS), Event::Command { ticket: Ticket(1), command: take_over(false) });
@@ -418,12 +431,12 @@ fn first_epoch(said: WitnessAnswer) -> Epoch {
     let (mut engine, actions) = start_at(facts, Position::NONE, History::default(), options(Replication::Synchronous));
     let (ask, _) = question(&actions);
     let _ = store_facts(&mut engine, 5, actions);
-    let _ = tell(&mut engine, 10 * MS, ask, said);
+    let _ = tell_witness(&mut engine, 10 * MS, ask, said);
     let _ = engine.handle(now(20 * MS), Event::LinkUp { link: LINK, dialled: true });
     let hello = hello_of(Role::Shadow, SHADOW, Position::NONE, History::default());
     let mut actions =
         engine.handle(now(30 * MS), Event::Message { link: LINK, message: Message::Hello(Box::new(hello)) });
-    actions.extend(settle(&mut engine, 40 * MS));
+    actions.extend(settle_facts(&mut engine, 40 * MS));
     let nonce = sent(&actions).iter().find_map(|message| match message {
         Message::Heartbeat(Heartbeat { nonce, .. }) => Some(*nonce),
         _ => None,

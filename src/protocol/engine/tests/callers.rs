@@ -1,0 +1,242 @@
+//! Whoever asks is answered, within a bound, and with what is so.
+
+use super::witnessed::*;
+use super::*;
+use crate::model::WitnessRecord;
+use crate::protocol::failover::{micros, waited};
+
+const MS: u64 = 1_000;
+
+fn answers(actions: &[Action]) -> Vec<(u64, Answer)> {
+    let answer = |action: &Action| match action {
+        Action::Answer { ticket, answer } => Some((ticket.0, answer.clone())),
+        _ => None,
+    };
+    actions.iter().filter_map(answer).collect()
+}
+
+fn commit(engine: &mut Engine, at_us: u64, ticket: u64) -> Vec<Action> {
+    engine.handle(now(at_us), Event::Commit { ticket: Ticket(ticket), bytes: 3 })
+}
+
+/// The change set of this ticket is durable as `epoch`/`seq`.
+fn stored(engine: &mut Engine, at_us: u64, ticket: u64, epoch: Epoch, seq: u64) -> Vec<Action> {
+    let verdicts = vec![(Ticket(ticket), Ok(at(epoch, seq)))];
+    let receipt = Receipt::Commits { verdicts, head: position(epoch, seq), log_floor: Revision::NONE };
+    let batch = engine.batches_in_flight();
+    done(engine, at_us, batch, receipt)
+}
+
+/// Lets time pass beside a shadow that answers heartbeats with a promise and stores nothing, and a witness that does not
+/// answer.
+fn beside_a_full_shadow(engine: &mut Engine, from_us: u64, to_us: u64, shadow: Position) -> Vec<Action> {
+    let (mut all, mut time) = (Vec::new(), from_us);
+    while time < to_us {
+        time += 50 * MS;
+        let actions = engine.handle(now(time), Event::Timer);
+        for action in &actions {
+            let event = match action {
+                Action::Send { message: Message::Heartbeat(Heartbeat { nonce, .. }), .. } => {
+                    let promise = Options::default().lease();
+                    let (nonce, role, epoch) = (*nonce, Role::Shadow, shadow.revision.epoch);
+                    let ack = HeartbeatAck { nonce, role, epoch, position: shadow, promise };
+                    Event::Message { link: LINK, message: Message::HeartbeatAck(ack) }
+                }
+                Action::AskWitness { ask, .. } => {
+                    let answer = WitnessAnswer::Unknown { reason: "away".to_owned() };
+                    Event::WitnessAnswered { ask: *ask, answer }
+                }
+                _ => continue,
+            };
+            all.extend(engine.handle(now(time + 1), event));
+        }
+        all.extend(actions);
+        all.extend(settle_facts(engine, time + 2));
+    }
+    all
+}
+
+#[test]
+fn where_neither_shadow_nor_witness_confirms_nothing_more_is_taken() {
+    let (mut engine, epoch) = vouched_master(Replication::Synchronous);
+    let _ = engine.handle(now(60 * MS), Event::LinkUp { link: LINK, dialled: false });
+    let shadow = position(Epoch::FIRST, 5);
+    let hello = hello_of(Role::Shadow, SHADOW, shadow, history(&[(Epoch::FIRST, 1)]));
+    let _ = engine.handle(now(70 * MS), Event::Message { link: LINK, message: Message::Hello(Box::new(hello)) });
+    let _ = beside_a_full_shadow(&mut engine, 70 * MS, SECOND, shadow);
+    let _ = commit(&mut engine, SECOND, 1);
+    let _ = stored(&mut engine, SECOND + 10, 1, epoch, 6);
+    // The sync timeout, and twice that of the witness.
+    let doubt_us = 2 * SECOND + 2 * micros(Options::default().witness_timeout());
+    let actions = beside_a_full_shadow(&mut engine, SECOND, SECOND + doubt_us, shadow);
+    assert_eq!(answers(&actions), []);
+    let _ = commit(&mut engine, SECOND + doubt_us + 1, 2);
+    let actions = stored(&mut engine, SECOND + doubt_us + 2, 2, epoch, 7);
+    assert_eq!(answers(&actions), [], "the second one has its own time");
+    let actions = beside_a_full_shadow(&mut engine, SECOND + doubt_us, 2 * SECOND + doubt_us, shadow);
+    assert_eq!(answers(&actions), [(1, Answer::Refused(Refused::InDoubt { revision: at(epoch, 6) }))]);
+    assert!(engine.cover().serving, "the shadow's promise covers it");
+    let actions = commit(&mut engine, 2 * SECOND + doubt_us + 10, 3);
+    assert_eq!(answers(&actions), [(3, Answer::Refused(Refused::Frozen))]);
+    // The shadow has room again, and everything.
+    let all = position(epoch, 7);
+    let mut actions = tell(&mut engine, 2 * SECOND + doubt_us + 20, Message::Ack { position: all, received: 0 });
+    actions.extend(beside_a_full_shadow(&mut engine, 2 * SECOND + doubt_us, 3 * SECOND + doubt_us, all));
+    let second = Answer::Committed { revision: at(epoch, 7), replicated: true };
+    assert_eq!(answers(&actions), [(2, second)], "{actions:#?}");
+    let actions = commit(&mut engine, 3 * SECOND + doubt_us + 10, 4);
+    assert_eq!((answers(&actions), batch_count(&actions)), (vec![], 1));
+}
+
+/// A record that is gone may have been a lease until it went: nobody's word shortens the wait for it.
+#[test]
+fn a_takeover_past_a_record_that_is_gone_waits_for_the_lease_that_it_was() {
+    let options = options(Replication::Synchronous);
+    let (mut engine, actions) = start_witnessed(shadow_facts(0), position(Epoch::FIRST, 5), options);
+    let (ask, _) = question(&actions);
+    let _ = store_facts(&mut engine, MS, actions);
+    let lease = Duration::from_secs(9);
+    let value = WitnessRecord { lease, ..record(MASTER, Epoch::FIRST, None, 5) };
+    let actions = tell_witness(&mut engine, 10 * MS, ask, holds(value, 1));
+    let _ = store_facts(&mut engine, 11 * MS, actions);
+    // Twenty seconds later it has been renewed all the time by others, and is wiped.
+    let actions = engine.handle(now(20 * SECOND), refused_dial());
+    let (ask, _) = question(&actions);
+    let _ = tell_witness(&mut engine, 20 * SECOND, ask, WitnessAnswer::Holds(None));
+    let wish = Event::Command { ticket: Ticket(1), command: Command::TakeOver { accept_loss: true } };
+    let mut actions = engine.handle(now(20 * SECOND + 1), wish);
+    let mut time = 20 * SECOND;
+    while engine.standing == Standing::Following {
+        for action in std::mem::take(&mut actions) {
+            if let Action::AskWitness { ask, .. } = action {
+                actions.extend(tell_witness(&mut engine, time, ask, WitnessAnswer::Holds(None)));
+            }
+        }
+        let _ = settle_facts(&mut engine, time + 1);
+        time += 100 * MS;
+        assert!(time < 60 * SECOND, "it never tried");
+        actions = engine.handle(now(time), refused_dial());
+    }
+    assert_eq!(engine.standing, Standing::Claiming);
+    assert!(time >= 20 * SECOND + micros(waited(lease)), "after {} ms", time / MS - 20_000);
+}
+
+#[test]
+fn a_master_behind_whose_back_another_took_over_is_not_told_to_take_it_back() {
+    let (mut engine, epoch) = vouched_master(Replication::Asynchronous);
+    let actions = engine.handle(now(2 * SECOND), Event::Timer);
+    let (ask, _) = question(&actions);
+    let actions = tell_witness(&mut engine, 2 * SECOND + 1, ask, WitnessAnswer::Conflict);
+    let (ask, _) = question(&actions);
+    let other = record(SHADOW, epoch.promoted(0), None, 5);
+    let _ = tell_witness(&mut engine, 2 * SECOND + 2, ask, holds(other, 3));
+    let alerts = engine.status(Moment(2 * SECOND + 3), 0).alerts;
+    let told = alerts.iter().find(|alert| alert.subject == "witness").map(|alert| (alert.kind, alert.message.as_str()));
+    let message =
+        "the witness names the other node as master: this one does not serve, and becomes its shadow on contact";
+    assert_eq!(told, Some((AlertKind::Takeover, message)));
+}
+
+#[test]
+fn a_shutdown_does_not_wait_for_a_shadow_for_ever_and_denies_nothing_that_is_durable() {
+    let (mut engine, epoch) = vouched_master(Replication::Synchronous);
+    let _ = commit(&mut engine, 100 * MS, 1);
+    let _ = stored(&mut engine, 110 * MS, 1, epoch, 6);
+    let actions = command(&mut engine, 120 * MS, 2, Command::Shutdown);
+    assert_eq!(answers(&actions), [], "{actions:#?}");
+    let late = 120 * MS + micros(Options::default().drain_timeout);
+    let mut actions = engine.handle(now(late), Event::Timer);
+    actions.extend(settle_facts(&mut engine, late + 1));
+    let doubt = Answer::Refused(Refused::InDoubt { revision: at(epoch, 6) });
+    assert_eq!(answers(&actions), [(1, doubt), (2, Answer::Done)]);
+    assert!(actions.contains(&Action::Stop), "{actions:#?}");
+}
+
+#[test]
+fn what_a_hung_disk_holds_when_the_node_stops_is_in_doubt() {
+    let mut engine = lone_master();
+    let _ = commit(&mut engine, 20, 1);
+    let _ = commit(&mut engine, 21, 2);
+    let _ = command(&mut engine, 22, 3, Command::Enable);
+    let actions = command(&mut engine, 23, 4, Command::Shutdown);
+    assert_eq!(answers(&actions), []);
+    let actions = engine.handle(now(10 * SECOND), Event::Abandoned);
+    let doubt = Answer::Refused(Refused::InDoubt { revision: at(Epoch::FIRST, 1) });
+    let stopped = Answer::Refused(Refused::Stopped);
+    let told = [(1, doubt), (2, stopped.clone()), (3, stopped), (4, Answer::Done)];
+    assert_eq!(answers(&actions), told);
+    assert!(actions.contains(&Action::Stop), "{actions:#?}");
+}
+
+#[test]
+fn an_operators_word_counts_while_the_host_is_asked() {
+    let (mut engine, time) = asking_shadow();
+    let wish = Event::Command { ticket: Ticket(1), command: Command::TakeOver { accept_loss: false } };
+    let actions = engine.handle(now(time + 10), wish);
+    let mut claimed = engine.standing;
+    let mut all = actions;
+    all.extend(settle_facts(&mut engine, time + 11));
+    if claimed == Standing::AskingHost {
+        all.extend(engine.handle(now(time + 12), Event::Timer));
+        claimed = engine.standing;
+    }
+    assert_eq!((claimed, answers(&all)), (Standing::Claiming, vec![]), "{all:#?}");
+}
+
+#[test]
+fn a_host_that_refuses_does_not_refuse_an_operator() {
+    let (mut engine, time) = asking_shadow();
+    engine.options.heartbeat = Duration::from_secs(1);
+    // The record is looked at again, and the wish waits for that.
+    let wish = Event::Command { ticket: Ticket(1), command: Command::TakeOver { accept_loss: false } };
+    if let Some(witnessed) = &mut engine.witnessed {
+        witnessed.register.outdated();
+    }
+    let mut actions = engine.handle(now(time + 10), wish);
+    let refused = Event::HostAnswered { question: 1, allowed: false, reason: "no uplink".into() };
+    actions.extend(engine.handle(now(time + 20), refused));
+    assert_eq!((engine.standing, answers(&actions)), (Standing::Following, vec![]), "{actions:#?}");
+    let (ask, _) = question(&actions);
+    let value = record(MASTER, Epoch::FIRST, Some(SHADOW), 5);
+    let mut actions = tell_witness(&mut engine, time + 30, ask, holds(value, 1));
+    actions.extend(settle_facts(&mut engine, time + 31));
+    actions.extend(engine.handle(now(time + 32), Event::Timer));
+    assert_eq!((engine.standing, answers(&actions)), (Standing::Claiming, vec![]), "{actions:#?}");
+}
+
+#[test]
+fn a_stopped_master_whose_link_is_held_lets_nobody_wait_for_ever() {
+    let (mut engine, _) = leading_master();
+    settle(&mut engine, 700);
+    let _ = command(&mut engine, 800, 1, Command::Disconnect);
+    let late = 10 * SECOND;
+    let actions = commit(&mut engine, late, 2);
+    assert_eq!((engine.standing, answers(&actions)), (Standing::Stalled, vec![]), "it asks first");
+    let mut time = late;
+    let mut told = Vec::new();
+    while told.is_empty() {
+        time += SECOND / 2;
+        assert!(time < late + 60 * SECOND, "never answered");
+        told = answers(&engine.handle(now(time), Event::Timer));
+    }
+    assert_eq!(told, [(2, Answer::Refused(Refused::NotMaster { master: None }))]);
+    let actions = commit(&mut engine, time + 1, 3);
+    assert_eq!(answers(&actions), [(3, Answer::Refused(Refused::NotMaster { master: None }))]);
+}
+
+/// The simulator found a master that yielded to a node whose take-over had been refused.
+#[test]
+fn a_takeover_that_a_full_disk_refused_was_never_said() {
+    let mut engine = following_shadow();
+    settle(&mut engine, 350);
+    let _ = engine.handle(now(SECOND), Event::LinkDown { link: LINK, reason: "reset".to_owned() });
+    settle(&mut engine, SECOND + 1);
+    let before = (engine.facts().clone(), engine.epoch());
+    let actions = command(&mut engine, 2 * SECOND, 1, Command::TakeOver { accept_loss: true });
+    let (era, work) = batch(&actions);
+    assert!(matches!(work, Work::Era { .. }), "{work:?}");
+    let failure = DiskFailure { full: true, reason: "no space".to_owned() };
+    let actions = engine.handle(now(2 * SECOND + 1), Event::Persisted { batch: BatchId(era), result: Err(failure) });
+    assert_eq!(answers(&actions), [(1, Answer::Refused(Refused::DiskFull))]);
+    assert_eq!((engine.facts().clone(), engine.epoch()), before);
+}
