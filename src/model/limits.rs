@@ -155,6 +155,8 @@ pub const WATCH_MAX: usize = 1_024;
 
 /// Threads of the pool for what blocks, over all nodes of the process; as many as tokio's own has.
 pub const POOL_THREADS_MAX: usize = 512;
+/// Threads of that pool on which names of peers are looked up: each is gone for as long as the name server takes.
+pub const POOL_LOOKUPS_MAX: usize = 64;
 /// Idle time after which a thread of that pool ends.
 pub const POOL_IDLE: Duration = Duration::from_secs(10);
 /// Operator's commands that wait for the node at once, beside `COMMIT_QUEUE_MAX` change sets.

@@ -127,8 +127,8 @@ pub enum CommitError {
     /// The disk is full. Nothing changed.
     #[error("the disk is full; nothing was changed")]
     DiskFull,
-    /// The disk failed. Nothing changed.
-    #[error("the disk failed; nothing was changed: {0}")]
+    /// The disk failed. Nothing changed; of a local entry, look whether it is there.
+    #[error("the disk failed: {0}")]
     Disk(String),
     /// The node is stopped. One that stops as a process does (its runtime is dropped) leaves open whether a change
     /// set that was accepted before was written.

@@ -155,6 +155,7 @@ impl Driver {
             Wake::Input(input) => self.take_input(input),
             Wake::Request(Request::Commit { changes, place, answer }) => self.take_commit(changes, place, answer),
             Wake::Request(Request::Command { command, answer }) => self.take_command(command, answer),
+            Wake::Request(Request::Trouble { reason }) => self.tell(Event::StoreTrouble { reason, full: false }),
             Wake::Abandoned => self.take_command(Command::Shutdown, oneshot::channel().0),
         }
         self.tell_what_came_up();
@@ -351,8 +352,9 @@ impl Driver {
     async fn farewell(&mut self) {
         self.inbox.callers.close();
         while let Ok(request) = self.inbox.callers.try_recv() {
-            let (Request::Commit { answer, .. } | Request::Command { answer, .. }) = request;
-            let _ = answer.send(Answer::Refused(Refused::Stopped));
+            if let Request::Commit { answer, .. } | Request::Command { answer, .. } = request {
+                let _ = answer.send(Answer::Refused(Refused::Stopped));
+            }
         }
         for (_, link) in self.links.drain() {
             link.close();

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::config::CommitError;
-use super::shared::Shared;
+use super::shared::{Request, Shared};
 use crate::model::Key;
 use crate::model::limits::{LOCAL_ENTRIES_MAX, Limit, VALUE_BYTES_MAX};
 use crate::store::ReadError;
@@ -72,11 +72,13 @@ impl Local {
                 false => CommitError::Disk(failure.reason),
             })
         };
-        self.shared
-            .environment
-            .block(work)
-            .await
-            .unwrap_or_else(|panicked| Err(CommitError::Disk(panicked.to_string())))
+        let done = self.shared.environment.block(work).await;
+        let done = done.unwrap_or_else(|panicked| Err(CommitError::Disk(panicked.to_string())));
+        if let Err(CommitError::Disk(reason)) = &done {
+            // The store is closed: whoever can open it again must hear of it.
+            let _ = self.shared.callers.send(Request::Trouble { reason: reason.clone() }).await;
+        }
+        done
     }
 }
 

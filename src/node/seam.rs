@@ -9,10 +9,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 
 use super::pool;
 use crate::identity::Stream;
+use crate::model::limits::POOL_LOOKUPS_MAX;
 use crate::protocol::engine::Moment;
 use crate::store::disk::{Disk, RealDisk};
 pub use crate::witness::BoxFuture;
@@ -238,6 +239,9 @@ impl Tasks for TokioTasks {
     }
 }
 
+/// Look-ups of names under way in this process.
+static LOOKUPS: Semaphore = Semaphore::const_new(POOL_LOOKUPS_MAX);
+
 /// TCP, without delay for small frames.
 #[derive(Debug)]
 struct TcpNet {
@@ -251,14 +255,20 @@ struct TcpListening {
 }
 
 impl TcpNet {
-    /// Resolves in the pool: a name server that hangs must not hold up the end of the runtime.
+    /// Resolves in the pool: a name server that hangs must not hold up the end of the runtime. Whoever waits may give up; the
+    /// look-up keeps its thread until the system answers, and with it one of the places that there are for them.
     fn addresses(&self, address: String) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> {
         let tasks = Arc::clone(&self.tasks);
         Box::pin(async move {
             if let Ok(address) = address.parse() {
                 return Ok(vec![address]);
             }
-            let lookup = move || address.to_socket_addrs().map(Iterator::collect);
+            let place = LOOKUPS.acquire().await.map_err(io::Error::other)?;
+            let lookup = move || {
+                let found = address.to_socket_addrs().map(Iterator::collect);
+                drop(place);
+                found
+            };
             run_blocking(&*tasks, lookup).await.unwrap_or_else(|panicked| Err(io::Error::other(panicked)))
         })
     }

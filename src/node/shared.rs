@@ -37,6 +37,8 @@ pub enum Request {
     Commit { changes: ChangeSet, place: Place, answer: oneshot::Sender<Answer> },
     /// Carry out an operator's command.
     Command { command: Command, answer: oneshot::Sender<Answer> },
+    /// The store failed under a write that the engine does not know of.
+    Trouble { reason: String },
 }
 
 impl Shared {

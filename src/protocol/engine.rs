@@ -38,6 +38,7 @@ mod recorded;
 mod said;
 mod session;
 mod status;
+mod stopping;
 mod trouble;
 mod witness;
 mod yielding;

@@ -6,7 +6,7 @@ use crate::model::{Epoch, Era, Revision};
 use crate::protocol::alerts::{AlertKind, Trouble};
 use crate::protocol::engine::Failover;
 use crate::protocol::failover::{Candidate, Standing, Turn, held_down, micros};
-use crate::protocol::wire::{Bye, RefusalKind, Role};
+use crate::protocol::wire::{RefusalKind, Role};
 
 /// What the host was told last.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -449,54 +449,5 @@ impl Engine {
             self.due = Some(due);
             self.out.push(Action::SetTimer { at: due });
         }
-    }
-
-    /// A stop in progress goes on: accepted change sets first, then the facts, then a word to the peer.
-    pub(super) fn advance_stop(&mut self, now: Now) {
-        let Some((_, until)) = self.stopping else { return };
-        if now.at >= until {
-            // What is durable here and waits for others may wait for ever.
-            self.drop_commits();
-        }
-        let writable = matches!(self.standing, Standing::Serving) && !self.commits.is_empty();
-        let facts_wait = self.batches.wants_facts() && self.batches.deadline().is_none() && !self.is_broken();
-        if !self.batches.is_idle() || writable || facts_wait {
-            return;
-        }
-        self.stop();
-    }
-
-    /// The shell waits no longer for a batch that is under way: what it holds is in doubt.
-    pub(super) fn abandon(&mut self) {
-        if self.stopping.is_some() {
-            self.abandon_batch();
-            self.stop();
-        }
-    }
-
-    /// Everybody is answered, the peer gets a word, and that was all.
-    fn stop(&mut self) {
-        self.drop_commits();
-        self.refuse_words(&Refused::Stopped);
-        self.words_in_doubt();
-        self.switch_stopped();
-        self.refuse_promises(&Refused::Stopped);
-        for link in self.links.ids() {
-            self.out.push(Action::Send { link, message: crate::protocol::wire::Message::Bye(Bye::Shutdown) });
-            self.out.push(Action::Close { link });
-        }
-        self.links.clear();
-        if let Some((ticket, _)) = self.stopping.take() {
-            self.answer(ticket, Answer::Done);
-        }
-        self.out.push(Action::Stop);
-        // Nothing is left to be done: like a store that is never opened again.
-        self.standing = Standing::Broken;
-        self.retry_at = Moment(u64::MAX);
-        self.reason = "stopped";
-    }
-
-    fn is_broken(&self) -> bool {
-        self.standing == Standing::Broken
     }
 }

@@ -140,16 +140,18 @@ impl World {
                 return self.ask_witness(side, ask, question);
             }
             Action::AnswerEnrol { .. } => {}
-            Action::Stop => {
-                self.tell(|| format!("{side:?} stops"));
-                let asked = self.host(side).asked.len();
-                Invariant::Contract.check(asked == 0, || format!("{side:?} stops, and {asked} callers wait"))?;
-                // A batch that was not waited for may be done all the same.
-                let kept = if self.host(side).batch.is_some() { Some(self.random.bits() as u8) } else { None };
-                return self.end(side, kept, false);
-            }
+            Action::Stop => return self.stops(side),
         }
         Ok(())
+    }
+
+    fn stops(&mut self, side: Side) -> Checked {
+        self.tell(|| format!("{side:?} stops"));
+        let asked = self.host(side).asked.len();
+        Invariant::Contract.check(asked == 0, || format!("{side:?} stops, and {asked} callers wait"))?;
+        // A batch that was not waited for may be done all the same.
+        let kept = if self.host(side).batch.is_some() { Some(self.random.bits() as u8) } else { None };
+        self.end(side, kept, false)
     }
 
     fn noticed(&mut self, notice: &Notice) {

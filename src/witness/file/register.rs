@@ -42,6 +42,12 @@ struct Listing {
     asides: Vec<String>,
 }
 
+/// The version of a record: its number, and what it holds. A number alone could name two: a power cut at the server may take
+/// back a link that somebody has seen already, and the next record gets the same number.
+pub(super) fn version(number: u64, bytes: &[u8]) -> WitnessVersion {
+    WitnessVersion::new(format_args!("{number}-{:08x}", crc32c::crc32c(bytes)))
+}
+
 impl Register {
     pub fn new(files: impl Files + 'static) -> Self {
         Self { files: Box::new(files) }
@@ -54,7 +60,7 @@ impl Register {
             let Some(listing) = self.list().map_err(unreachable)? else { return Ok(None) };
             let Some(number) = listing.highest() else { return Ok(None) };
             match self.files.read(&record_name(number), WITNESS_BYTES_MAX + 1) {
-                Ok(bytes) => return Ok(Some((WitnessRecord::from_bytes(&bytes)?, WitnessVersion::new(number)))),
+                Ok(bytes) => return Ok(Some((WitnessRecord::from_bytes(&bytes)?, version(number, &bytes)))),
                 // Cleaned up meanwhile, so there is a higher one.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(unreachable(error)),
@@ -70,7 +76,7 @@ impl Register {
             Err(error) => return Swap::Unknown { reason: error.to_string() },
         };
         let answer = match self.try_swap(expected, record, &name) {
-            Ok(number) => Swap::Swapped(WitnessVersion::new(number)),
+            Ok(version) => Swap::Swapped(version),
             Err(Stopped::Conflict) => Swap::Conflict,
             Err(Stopped::Unknown(reason)) => Swap::Unknown { reason },
         };
@@ -79,7 +85,12 @@ impl Register {
         answer
     }
 
-    fn try_swap(&self, expected: Option<&WitnessVersion>, record: &WitnessRecord, aside: &str) -> Result<u64, Stopped> {
+    fn try_swap(
+        &self,
+        expected: Option<&WitnessVersion>,
+        record: &WitnessRecord,
+        aside: &str,
+    ) -> Result<WitnessVersion, Stopped> {
         let bytes = record.to_bytes().map_err(|error| Stopped::Unknown(error.to_string()))?;
         let number = self.next_number(expected)?;
         self.files.write(aside, &bytes)?;
@@ -91,7 +102,7 @@ impl Register {
             return Err(self.not_the_highest(number, &after));
         }
         self.clean_up(aside, &after);
-        Ok(number)
+        Ok(version(number, &bytes))
     }
 
     /// The number to link to: the one after `expected`, if that is the highest.
@@ -107,8 +118,12 @@ impl Register {
             return if empty { Ok(1) } else { Err(Stopped::Conflict) };
         };
         let highest = self.list()?.and_then(|listing| listing.highest()).ok_or(Stopped::Conflict)?;
+        let bytes = match self.files.read(&record_name(highest), WITNESS_BYTES_MAX + 1) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Stopped::Conflict),
+            bytes => bytes?,
+        };
         // A version of another back end, or one that was replaced.
-        if *expected != WitnessVersion::new(highest) {
+        if *expected != version(highest, &bytes) {
             return Err(Stopped::Conflict);
         }
         highest.checked_add(1).ok_or_else(|| Stopped::Unknown("the numbers are used up".into()))

@@ -85,8 +85,13 @@ fn register(dir: &TempDir) -> Register {
     Register::new(RealFiles::new(dir.path().join("w")))
 }
 
+fn version_of(number: u64, counter: u64) -> WitnessVersion {
+    super::register::version(number, &record(counter).to_bytes().unwrap())
+}
+
+/// Where each record has the counter of its number.
 fn version(number: u64) -> WitnessVersion {
-    WitnessVersion::new(number)
+    version_of(number, number)
 }
 
 /// Swaps this counter in, after version `number`.
@@ -105,7 +110,7 @@ fn filled(dir: &TempDir, last: u64) -> Register {
 }
 
 fn holds(register: &Register, number: u64, counter: u64) {
-    assert_eq!(register.read(), Ok(Some((record(counter), version(number)))));
+    assert_eq!(register.read(), Ok(Some((record(counter), version_of(number, counter)))));
 }
 
 fn files(dir: &TempDir) -> Vec<String> {
@@ -168,6 +173,17 @@ fn only_the_current_version_is_replaced() {
     holds(&register, 4, 4);
 }
 
+/// A power cut at the server took back a record that somebody had seen, and another got its number.
+#[test]
+fn a_number_that_names_another_record_now_is_not_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let register = filled(&dir, 4);
+    std::fs::write(dir.path().join("w/00000000000000000004.record"), record(40).to_bytes().unwrap()).unwrap();
+    assert_eq!(swap(&register, 4, 5), Swap::Conflict);
+    holds(&register, 4, 40);
+    assert_eq!(register.swap(Some(&version_of(4, 40)), &record(5)), Swap::Swapped(version(5)));
+}
+
 /// NFS: the server did it, its answer was lost, and the client's second try finds the name taken.
 #[test]
 fn a_link_that_landed_although_the_name_is_said_to_be_taken_counts() {
@@ -197,7 +213,7 @@ fn a_loser_changes_nothing() {
     let mut pending = Some(other);
     let odd = Odd::register(&dir, move |operation| {
         if let Some(other) = pending.take_if(|_| operation == "link") {
-            assert_eq!(swap(&other, 1, 20), Swap::Swapped(version(2)));
+            assert_eq!(swap(&other, 1, 20), Swap::Swapped(version_of(2, 20)));
         }
         Ok(())
     });
@@ -214,13 +230,13 @@ fn a_link_that_lands_after_its_number_was_cleaned_up_never_counts() {
     let odd = Odd::register(&dir, move |operation| {
         if let Some(other) = pending.take_if(|_| operation == "link") {
             for number in 1..5 {
-                assert_eq!(swap(&other, number, 10 * number), Swap::Swapped(version(number + 1)));
+                assert_eq!(swap(&other, number, number + 1), Swap::Swapped(version(number + 1)));
             }
         }
         Ok(())
     });
     assert!(unknown(&swap(&odd, 1, 2)));
-    holds(&register(&dir), 5, 40);
+    holds(&register(&dir), 5, 5);
     assert_eq!(files(&dir), ["00000000000000000004.record", "00000000000000000005.record"]);
 }
 
@@ -257,7 +273,7 @@ fn a_crash_between_any_two_steps_leaves_the_old_or_the_new_value() {
                 break;
             }
         }
-        *outcomes.entry(number.to_string()).or_insert(0) += 1;
+        *outcomes.entry(seen.counter).or_insert(0) += 1;
         let Swap::Swapped(next) = other.swap(Some(&number), &record(5)) else { panic!("the other cannot go on") };
         assert_eq!(other.read(), Ok(Some((record(5), next.clone()))));
         // What was left aside stays while its writer may only be slow, and goes when it cannot be.
@@ -268,7 +284,7 @@ fn a_crash_between_any_two_steps_leaves_the_old_or_the_new_value() {
         assert!(matches!(other.swap(Some(&next), &record(6)), Swap::Swapped(_)));
         assert_eq!(files(&dir).len(), 2, "after {steps} steps");
     }
-    assert!(outcomes["3"] >= 2 && outcomes["4"] >= 2, "{outcomes:?}");
+    assert!(outcomes[&3] >= 2 && outcomes[&4] >= 2, "{outcomes:?}");
 }
 
 #[test]
@@ -370,14 +386,17 @@ fn of_two_writers_exactly_one_wins_each_number() {
     let run = |writer: u64| {
         let (own, path) = (register(&dir), dir.path());
         let race = |number: u64| {
+            let (_, expected) = own.read().unwrap().unwrap();
+            let (mine, theirs) = (number * 10 + writer, number * 10 + 3 - writer);
             start.wait();
-            let answer = swap(&own, number, number * 10 + writer);
+            let answer = own.swap(Some(&expected), &record(mine));
             start.wait();
-            let (seen, at) = own.read().unwrap().unwrap();
-            assert_eq!(at, version(number + 1), "{}", path.display());
-            let won = answer == Swap::Swapped(version(number + 1));
+            let (_, at) = own.read().unwrap().unwrap();
+            let won = answer == Swap::Swapped(version_of(number + 1, mine));
             assert!(won || answer == Swap::Conflict, "{answer:?}");
-            assert_eq!(won, seen == record(number * 10 + writer), "only the winner's record is there");
+            let winner = if won { mine } else { theirs };
+            assert_eq!(at, version_of(number + 1, winner), "only the winner's record is there: {}", path.display());
+            start.wait();
             won
         };
         (1..=RACES).map(race).collect::<Vec<bool>>()

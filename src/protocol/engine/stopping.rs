@@ -1,0 +1,56 @@
+//! A clean shutdown: what is waited for, for how long, and the last word to everybody.
+
+use super::{Action, Answer, Engine, Moment, Now, Refused};
+use crate::protocol::failover::Standing;
+use crate::protocol::wire::{Bye, Message};
+
+impl Engine {
+    /// A stop in progress goes on: accepted change sets first, then the facts, then a word to the peer.
+    pub(super) fn advance_stop(&mut self, now: Now) {
+        let Some((_, until)) = self.stopping else { return };
+        if now.at >= until {
+            // What is durable here and waits for others may wait for ever.
+            self.drop_commits();
+        }
+        let writable = matches!(self.standing, Standing::Serving) && !self.commits.is_empty();
+        let facts_wait = self.batches.wants_facts() && self.batches.deadline().is_none() && !self.is_broken();
+        if !self.batches.is_idle() || writable || facts_wait {
+            return;
+        }
+        self.stop_now();
+    }
+
+    /// The shell waits no longer for a batch that is under way: what it holds is in doubt.
+    pub(super) fn abandon(&mut self) {
+        if self.stopping.is_some() {
+            self.abandon_batch();
+            self.stop_now();
+        }
+    }
+
+    /// Everybody is answered, the peer gets a word, and that was all.
+    fn stop_now(&mut self) {
+        self.drop_commits();
+        self.refuse_words(&Refused::Stopped);
+        self.words_in_doubt();
+        self.switch_stopped();
+        self.refuse_promises(&Refused::Stopped);
+        for link in self.links.ids() {
+            self.out.push(Action::Send { link, message: Message::Bye(Bye::Shutdown) });
+            self.out.push(Action::Close { link });
+        }
+        self.links.clear();
+        if let Some((ticket, _)) = self.stopping.take() {
+            self.answer(ticket, Answer::Done);
+        }
+        self.out.push(Action::Stop);
+        // Nothing is left to be done: like a store that is never opened again.
+        self.standing = Standing::Broken;
+        self.retry_at = Moment(u64::MAX);
+        self.reason = "stopped";
+    }
+
+    fn is_broken(&self) -> bool {
+        self.standing == Standing::Broken
+    }
+}
