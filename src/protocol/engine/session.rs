@@ -40,6 +40,9 @@ pub(super) struct Session {
     pub(super) mark: Option<Revision>,
     /// The last position that is common with a master that was refused.
     pub(super) common: Option<Revision>,
+    /// The master that this one met last and yields to, by its word when they met. It outlives the link: what this node has alone is saved
+    /// before it is a shadow, however long that takes.
+    pub(super) yields_to: Option<Box<Hello>>,
     /// Up to here this node's own changes are in quarantine already.
     pub(super) set_aside: Option<Revision>,
     /// Up to here they could not be read once.
@@ -64,6 +67,9 @@ impl Session {
 
     /// Two nodes met and agreed.
     pub(super) fn meet(&mut self, meeting: Meeting, hello: Box<Hello>) {
+        if meeting == Meeting::Yield {
+            self.yields_to = Some(hello.clone());
+        }
         self.met = Some((meeting, hello));
         self.answered = false;
     }
@@ -103,7 +109,7 @@ impl Session {
     }
 
     pub(super) fn forget_winner(&mut self) {
-        self.met = None;
+        (self.met, self.yields_to) = (None, None);
     }
 
     /// Whether the copy is known to lack something that the master has.

@@ -17,7 +17,7 @@ impl Engine {
             self.facts.complete = false;
             return self.persist_yield();
         }
-        let Some(winner) = self.session.winner() else { return self.persist_yield() };
+        let Some(winner) = self.session.yields_to.as_deref() else { return self.persist_yield() };
         match self.relation(winner) {
             Relation::Same | Relation::Ahead => self.persist_yield(),
             Relation::Behind => self.quarantine(winner.position.revision),

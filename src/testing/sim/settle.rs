@@ -14,7 +14,7 @@ const SETTLE_US: u64 = 30_000_000;
 /// How often it is looked at.
 const LOOK_US: u64 = 100_000;
 /// Words of a node that say that an operator must decide.
-const OPERATORS_WORDS: [&str; 4] = ["manual", "held", "detached", "refused"];
+const OPERATORS_WORDS: [&str; 2] = ["held", "detached"];
 /// Words of a node that wait for an operator because the register, or a disk, forgot.
 const RECORD_WORDS: [&str; 6] =
     ["not_named", "rolled_back", "behind_record", "record_missing", "record_older", "record_foreign"];
@@ -141,8 +141,16 @@ fn unsettled(world: &mut World) -> Checked {
     }
     let both = Side::BOTH.map(|side| status(world, side));
     let forgot = world.register.spoiled || world.excuses.rolled != [false; 2];
+    let nobody_serves = both.iter().flatten().all(|status| !status.serving);
+    // One node refuses the other where a disk forgot, or an operator or the lack of a witness let two histories begin.
+    let parted = forgot || !world.plan.witnessed || world.excuses.is_waived();
+    let decides = |word: &&str| match *word {
+        "manual" => nobody_serves,
+        "refused" => parted,
+        _ => OPERATORS_WORDS.contains(word),
+    };
     let named = both.iter().flatten().any(|status| {
-        let word = status.why_not.iter().any(|word| OPERATORS_WORDS.contains(word));
+        let word = status.why_not.iter().any(decides);
         // A disk or a witness that forgot is no ground to decide upon.
         let record = status.why_not.iter().any(|word| RECORD_WORDS.contains(word));
         (!status.link_reason.is_empty() && word) || (forgot && record && !status.alerts.is_empty())

@@ -64,7 +64,7 @@ impl Excuses {
     }
 
     /// An operator accepted a loss, or may have.
-    fn is_waived(&self) -> bool {
+    pub fn is_waived(&self) -> bool {
         self.waived || !self.accepting.is_empty()
     }
 
@@ -219,7 +219,6 @@ impl World {
                 Invariant::RegisterRises.check(!self.register.spoiled || excused, || {
                     format!("{side:?} made a record anew although there had been one")
                 })?;
-                self.register.lowered |= self.register.spoiled;
             }
         }
         Ok(())

@@ -240,3 +240,48 @@ fn a_takeover_that_a_full_disk_refused_was_never_said() {
     assert_eq!(answers(&actions), [(1, Answer::Refused(Refused::DiskFull))]);
     assert_eq!((engine.facts().clone(), engine.epoch()), before);
 }
+
+/// The simulator found a former master whose own changes were never set aside, so that it never followed: its disk was full,
+/// and the master it was to follow started again before there was room.
+#[test]
+fn what_a_yielding_master_has_alone_is_saved_after_the_link_is_gone_too() {
+    let (mut engine, epoch) = vouched_master(Replication::Asynchronous);
+    let _ = commit(&mut engine, 60 * MS, 1);
+    let _ = stored(&mut engine, 61 * MS, 1, epoch, 6);
+    let _ = settle_facts(&mut engine, 62 * MS);
+    // Its lease runs out.
+    let _ = engine.handle(now(8 * SECOND), Event::Timer);
+    let _ = settle_facts(&mut engine, 8 * SECOND + 1);
+    let _ = engine.handle(now(8 * SECOND + 63 * MS), Event::LinkUp { link: LinkId(2), dialled: true });
+    let promoted = epoch.promoted(5);
+    let lineage = history(&[(Epoch::FIRST, 1), (epoch, 6), (promoted, 6)]);
+    let hello = hello_of(Role::Master, SHADOW, position(promoted, 9), lineage);
+    let greet = |link, hello: &Hello| Event::Message { link, message: Message::Hello(Box::new(hello.clone())) };
+    let _ = engine.handle(now(8 * SECOND + 64 * MS), greet(LinkId(2), &hello));
+    refuse_all(&mut engine, 8 * SECOND + 65 * MS, &DiskFailure { full: true, reason: "no space".to_owned() });
+    assert_eq!(engine.standing, Standing::Yielding);
+    let _ = engine.handle(now(8 * SECOND + 66 * MS), Event::LinkDown { link: LinkId(2), reason: "reset".to_owned() });
+    // It has started again, and asks as a master that is none yet.
+    let _ = engine.handle(now(8 * SECOND + 67 * MS), Event::LinkUp { link: LinkId(3), dialled: true });
+    let _ =
+        engine.handle(now(8 * SECOND + 68 * MS), greet(LinkId(3), &Hello { serving: false, run: RunId(4), ..hello }));
+    let mut actions = Vec::new();
+    for beat in 9..12 {
+        actions.extend(engine.handle(now(beat * SECOND), Event::Timer));
+    }
+    let saves = actions.iter().find_map(|action| match action {
+        Action::Persist { work: Work::Quarantine { common }, .. } => Some(*common),
+        _ => None,
+    });
+    assert_eq!(saves, Some(at(epoch, 5)), "{actions:#?}");
+}
+
+/// The disk refuses whatever is asked of it.
+fn refuse_all(engine: &mut Engine, at_us: u64, failure: &DiskFailure) {
+    for _ in 0..4 {
+        if engine.batches_in_flight() != 0 {
+            let (batch, result) = (BatchId(engine.batches_in_flight()), Err(failure.clone()));
+            let _ = engine.handle(now(at_us), Event::Persisted { batch, result });
+        }
+    }
+}
