@@ -8,6 +8,7 @@ use super::random::Random;
 use super::said::{self, Said};
 use super::step::{Side, Step, Verb};
 use super::world::{Wake, World};
+use crate::model::Position;
 use crate::protocol::engine::{Command, Event, Replication, TokenFacts};
 use crate::protocol::failover::micros;
 
@@ -52,11 +53,13 @@ pub fn apply(world: &mut World, step: Step) -> Checked {
             host.copy = Some(Box::new(host.disk.clone()));
         }
         Step::RollBack { node } => {
-            if let Some(copy) = world.host(node).copy.clone() {
+            // Where nobody has heard of the first master's first epoch, nobody can tell that a disk without one had it.
+            let copy = world.host(node).copy.clone();
+            let known = |copy: &Disk| copy.head.position != Position::NONE || world.is_remembered(node);
+            if let Some(copy) = copy.filter(|copy| known(copy)) {
                 return forget(world, node, *copy);
             }
         }
-        // Where nobody has heard of the first master's first epoch, nobody can tell that a blank disk had one.
         Step::Blank { node } if !world.is_remembered(node) => {}
         Step::Blank { node } => {
             let facts = world.first[node.index()].clone();
