@@ -22,7 +22,7 @@ mod pin;
 mod tls;
 mod token;
 
-pub use enrol::{EnrolError, EnrolRequest, Enrolled, Enrolling, Enrolment};
+pub use enrol::{ENROLMENT_CLOSED, EnrolError, EnrolRequest, Enrolled, Enrolling, Enrolment};
 pub use key::{Identity, IdentityError};
 pub use pin::Pins;
 #[cfg(any(fuzzing, test))]

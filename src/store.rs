@@ -181,6 +181,17 @@ impl Store {
         Self::start(Place { disk, dir: dir.to_owned(), options }, lock)
     }
 
+    /// Takes a store away again that was just made: nothing of it counts any more, and of its files only the lock is left.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]; what is left counts for nothing, if the first step was done.
+    pub fn unmake(opened: Opened) -> Result<(), StoreError> {
+        let Opened { store: Self { place, _lock, mut state, .. }, reader, .. } = opened;
+        state.close();
+        drop((state, reader));
+        place.unmake().map_err(|source| log::io_error("removing the data directory's files", source))
+    }
+
     fn start(place: Place, lock: DirLock) -> Result<Opened, StoreError> {
         let found = place.recover()?;
         let shared = Arc::new(Shared::new(found.tip.clone(), found.log.index(), found.node));

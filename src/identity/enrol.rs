@@ -41,6 +41,9 @@ pub struct Enrolled {
     pub address: String,
 }
 
+/// The word for a door at which nobody is enrolled: no token is alive.
+pub const ENROLMENT_CLOSED: &str = "enrolment_closed";
+
 /// Why an enrolment failed. Nothing is stored unless it says so.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -204,7 +207,7 @@ impl EnrolError {
     pub(super) fn of_connection(refused: Refused) -> Self {
         match refused {
             Refused::Unpermitted(shown) => Self::Protocol(format!("it shows {shown}")),
-            Refused::ByPeer(reason) if reason == NO_PROTOCOL => Self::Refused("enrolment_closed".into()),
+            Refused::ByPeer(reason) if reason == NO_PROTOCOL => Self::Refused(ENROLMENT_CLOSED.into()),
             Refused::ByPeer(reason) => Self::Protocol(reason),
             Refused::Broken(error) => Self::Broken(error),
         }

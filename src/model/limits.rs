@@ -95,6 +95,8 @@ pub const ADDRESS_BYTES_MAX: usize = 259;
 
 /// Connections that have not yet shown a permitted certificate; at the limit the oldest is dropped.
 pub const UNAUTHENTICATED_MAX: usize = 64;
+/// Nodes that were accepted for enrolment and have not confirmed; beyond it the oldest is forgotten, and asks again.
+pub const ENROLLING_MAX: usize = 16;
 /// Host names of permits that are looked up at once; beyond it a connection is turned away. Each may hold a thread of the pool
 /// that the disk uses for as long as the name server takes, so they are a small part of `POOL_THREADS_MAX`.
 pub const LOOKUPS_MAX: usize = 8;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::builder::StartError;
 use super::seam::{BoxStream, Environment};
-use crate::identity::{EnrolError, EnrolRequest, Enrolled, Enrolling, JoinToken, Tls};
+use crate::identity::{ENROLMENT_CLOSED, EnrolError, EnrolRequest, Enrolled, Enrolling, JoinToken, Tls};
 use crate::model::limits::{ENROL_RETRY, ENROL_TIMEOUT};
 use crate::model::{NodeId, Revision};
 use crate::protocol::engine::{Facts, Moment, Options, Peer};
@@ -23,6 +23,15 @@ pub struct Joining {
     request: EnrolRequest,
     connect_timeout: Duration,
     until: Moment,
+}
+
+/// Who is known to have stored a pairing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stored {
+    /// This node; the master perhaps.
+    Here,
+    /// Both.
+    OnBoth,
 }
 
 /// Why one try failed.
@@ -90,19 +99,30 @@ impl Joining {
         Facts::first_shadow(node, enrolled.pair, master)
     }
 
-    /// Says that the pairing is stored here, again where the answer is lost. Returns whether it is known to be stored
-    /// there.
-    pub async fn confirm(&self, enrolling: Enrolling<BoxStream>) -> bool {
-        let mut next = Some(enrolling);
-        while let Some(enrolling) = next {
-            match self.environment.within(self.rest(), enrolling.confirm()).await {
-                Some(Ok(())) => return true,
-                Some(Err(error)) => tracing::warn!(%error, "the master's last word on the enrolment was lost"),
-                None => return false,
-            }
-            next = self.enrol().await.ok();
+    /// Says that the pairing is stored here, again where the answer is lost.
+    ///
+    /// # Errors
+    /// The master's refusal: another one came first.
+    pub async fn confirm(&self, enrolling: Enrolling<BoxStream>) -> Result<Stored, StartError> {
+        let mut next = enrolling;
+        loop {
+            let answer = match self.environment.within(self.rest(), next.confirm()).await {
+                Some(Ok(())) => return Ok(Stored::OnBoth),
+                Some(Err(error)) => error,
+                None => return Ok(Stored::Here),
+            };
+            // Refused may mean that somebody else asks at the same time, and may come to nothing: it is asked once more. A door
+            // that is closed by then, though, may be closed because this node was enrolled, and the word for it was lost.
+            let turned_down = matches!(answer, EnrolError::Refused(_));
+            tracing::warn!(error = %answer, "the enrolment was not confirmed; asking again");
+            next = match self.enrol().await {
+                Ok(enrolling) => enrolling,
+                Err(StartError::Enrol(EnrolError::Refused(word))) if turned_down || word != ENROLMENT_CLOSED => {
+                    return Err(EnrolError::Refused(word).into());
+                }
+                Err(_) => return Ok(Stored::Here),
+            };
         }
-        false
     }
 
     /// Asks again for an enrolment that is stored here and perhaps not with the master.
@@ -110,9 +130,12 @@ impl Joining {
         self.until = self.environment.after(ENROL_TIMEOUT);
         let finished = match self.enrol().await {
             Ok(enrolling) => self.confirm(enrolling).await,
-            Err(_) => false,
+            Err(error) => Err(error),
         };
-        tracing::info!(finished, "the enrolment was asked for again");
+        match finished {
+            Ok(stored) => tracing::info!(?stored, "the enrolment was asked for again"),
+            Err(error) => tracing::warn!(%error, "the enrolment was asked for again, and refused"),
+        }
     }
 
     /// Name, TCP, TLS and the master's answer, in bounded time.

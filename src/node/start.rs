@@ -10,7 +10,7 @@ use super::builder::{Builder, FirstStart, StartError};
 use super::driver::{Driver, Tools};
 use super::hooks::Host;
 use super::inbox::Inbox;
-use super::join::Joining;
+use super::join::{Joining, Stored};
 use super::link::LinkContext;
 use super::listener::{Door, Porch};
 use super::permit::{Permit, Permits};
@@ -168,9 +168,26 @@ async fn join(
     let enrolling = joining.enrol().await?;
     let facts = joining.facts(identity.node(), enrolling.enrolled());
     let opened = create(builder, lock, identity, facts).await?;
-    // From here on the pairing stands on this side: a lost answer is no failed start.
-    let confirmed = joining.confirm(enrolling).await;
-    Ok((opened, (!confirmed).then(|| (master.clone(), token.clone()))))
+    // From here on the pairing stands on this side: a lost answer is no failed start. A refusal is.
+    match joining.confirm(enrolling).await {
+        Ok(Stored::OnBoth) => Ok((opened, None)),
+        Ok(Stored::Here) => Ok((opened, Some((master.clone(), token.clone())))),
+        Err(refused) => {
+            unmake(builder, opened).await?;
+            Err(refused)
+        }
+    }
+}
+
+/// Leaves the directory as empty as it was.
+async fn unmake(builder: &Builder, opened: Opened) -> Result<(), StartError> {
+    let (disk, dir) = (Arc::clone(&builder.environment.disk), builder.dir.clone());
+    let unmake = move || {
+        Store::unmake(opened)?;
+        files::remove_identity(&*disk, &dir);
+        Ok(())
+    };
+    on_disk(&builder.environment, unmake).await
 }
 
 /// Lets the engine run: the handles and the driver, and between them the channels.

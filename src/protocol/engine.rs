@@ -48,6 +48,8 @@ use commits::Commits;
 use links::Links;
 use session::Session;
 
+use std::collections::VecDeque;
+
 use crate::model::{Epoch, History, Position, Revision, RunId};
 use crate::protocol::alerts::Book;
 use crate::protocol::failover::{Standing, Timing};
@@ -132,11 +134,14 @@ pub struct Engine {
     question: u64,
     /// Operators who wait for this node to be master.
     promised: Vec<Ticket>,
+    /// Until when they wait for a master that has no cover.
+    patience: Moment,
     /// The damage that recovery found: what was here before may not be known any more.
     damage: Option<String>,
     /// An operator who waits for this node to be stopped, and until when change sets are waited for.
     stopping: Option<(Ticket, Moment)>,
-    enrolling: Option<(u64, Peer, Option<TokenFacts>)>,
+    /// Who was accepted and has not confirmed yet; the first who does is the shadow.
+    enrolling: VecDeque<(u64, Peer, Option<TokenFacts>)>,
     told: mastership::Told,
     out: Vec<Action>,
     #[cfg(test)]
@@ -178,9 +183,10 @@ impl Engine {
             due: None,
             question: 0,
             promised: Vec::new(),
+            patience: now.at,
             damage: start.damage.clone(),
             stopping: None,
-            enrolling: None,
+            enrolling: VecDeque::new(),
             told: mastership::Told::default(),
             out: Vec::new(),
             #[cfg(test)]

@@ -78,6 +78,17 @@ impl Place {
         self.point_to(1)
     }
 
+    /// Removes the files again, the pointer first: without it nothing counts.
+    pub(super) fn unmake(&self) -> io::Result<()> {
+        self.disk.remove(&self.dir.join(CURRENT))?;
+        self.disk.sync_dir(&self.dir)?;
+        self.remove_leftovers(0)?;
+        self.disk.remove(&self.dir.join(NODE_FILE))?;
+        self.disk.remove_dir(&self.states())?;
+        self.disk.remove_dir(&self.logs())?;
+        self.disk.sync_dir(&self.dir)
+    }
+
     pub(super) fn new_state(&self, generation: u64) -> io::Result<State> {
         State::create(&*self.disk, &self.state_path(generation), Meta::empty(LogPosition::FIRST))
     }

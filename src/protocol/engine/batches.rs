@@ -126,7 +126,7 @@ impl Engine {
                 return self.era_failed(now);
             }
             self.drop_sink_work();
-            let work = self.era_work(epoch);
+            let work = self.era_work(now, epoch);
             return self.start_batch(now, work, Purpose::Era);
         }
         if let Some((mut work, purpose)) = self.batches.waiting.pop_front() {

@@ -119,9 +119,18 @@ impl Engine {
     pub(super) fn register_word(&self, at: Moment) -> Option<&'static str> {
         if self.facts.role == Role::Master {
             let deposed = self.witnessed.as_ref().and_then(|witnessed| witnessed.deposed);
-            return deposed.map(Deposed::as_str).or(self.register_flaw().map(Flaw::as_str));
+            let uncovered = (self.standing == Standing::Stalled && self.is_bound()).then(|| self.uncovered_word());
+            return deposed.map(Deposed::as_str).or(self.register_flaw().map(Flaw::as_str)).or(uncovered);
         }
         self.hurdle(at).and_then(Hurdle::word)
+    }
+
+    /// Why a master has no cover: its shadow does not answer, and the witness not either, or nothing has come yet.
+    fn uncovered_word(&self) -> &'static str {
+        match self.witness_status() {
+            Some(status) if !status.reachable => "witness_unreachable",
+            _ => "uncovered",
+        }
     }
 
     /// A shadow that the register names tries again, with a new term, without waiting for anybody's lease: rule 8.
@@ -264,13 +273,16 @@ impl Engine {
             return self.refuse(ticket, refused);
         }
         self.promised.push(ticket);
-        let lease_us = micros(waited(self.options.lease()));
-        let patience_us = 2 * (lease_us + self.timing.delay_us + micros(self.options.witness_timeout()));
-        let until = Moment(now.at.0 + patience_us);
+        let until = Moment(now.at.0 + self.wish_us());
         if let Some(witnessed) = &mut self.witnessed {
             witnessed.claim = Some(Claim::Wanted { accept_loss, until });
             witnessed.ask_soon();
         }
+    }
+
+    /// How long an operator's wish waits for its time.
+    pub(super) fn wish_us(&self) -> u64 {
+        2 * (micros(waited(self.options.lease())) + self.timing.delay_us + micros(self.options.witness_timeout()))
     }
 
     /// Whether a master that serves is at the other end of the link.

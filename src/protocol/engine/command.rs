@@ -1,7 +1,7 @@
 //! Operators, and nodes that ask to enrol.
 
 use super::{Action, Answer, Command, Engine, EnrolVerdict, Moment, Now, Peer, Refused, Ticket, TokenFacts};
-use crate::model::limits::TOKENS_MAX;
+use crate::model::limits::{ENROLLING_MAX, TOKENS_MAX};
 use crate::protocol::alerts::{AlertKind, Trouble};
 use crate::protocol::engine::said::{By, Word};
 use crate::protocol::failover::{Standing, micros};
@@ -116,19 +116,19 @@ impl Engine {
             self.out.push(Action::AnswerEnrol { ask, verdict: EnrolVerdict::Refused { kind } });
             return;
         }
-        self.enrolling = Some((ask, peer, token));
+        if self.enrolling.len() >= ENROLLING_MAX {
+            self.enrolling.pop_front();
+        }
+        self.enrolling.push_back((ask, peer, token));
         let pair = self.facts.pair;
         self.out.push(Action::AnswerEnrol { ask, verdict: EnrolVerdict::Accepted { pair } });
     }
 
     /// The node that was accepted has stored the pairing.
     pub(super) fn enrol_confirmed(&mut self, ask: u64) {
-        let (peer, token) = match self.enrolling.take() {
-            Some((asked, peer, token)) if asked == ask => (peer, token),
-            other => {
-                self.enrolling = other;
-                return self.refuse_enrolment(ask);
-            }
+        let found = self.enrolling.iter().position(|(asked, ..)| *asked == ask);
+        let Some((_, peer, token)) = found.and_then(|at| self.enrolling.remove(at)) else {
+            return self.refuse_enrolment(ask);
         };
         // Another enrolment may have come first, with the same token or another one.
         let (facts, _) = self.expected();

@@ -32,7 +32,6 @@ impl Engine {
             }
             Standing::Promoting => {
                 self.begin_stint();
-                self.remember_takeover(now);
                 let next = self.epoch().max(self.links.highest_seen()).promoted(now.random);
                 self.persist_era(self.won_epoch().unwrap_or(next));
             }
@@ -127,6 +126,7 @@ impl Engine {
             Standing::Yielding => self.advance_yield(now),
             Standing::Stalled if self.is_bound() => self.advance_uncovered(now),
             Standing::Stalled if self.nobody_answers(now) => self.turn(now, Turn::Confirmed, "peer_unreachable"),
+            Standing::Stalled => self.advance_patience(now),
             Standing::Following => self.advance_watch(now),
             // Whatever the host says: an operator has spoken.
             Standing::AskingHost => self.advance_wish(now),
@@ -143,7 +143,17 @@ impl Engine {
     /// A master without a cover serves again as soon as it has one.
     fn advance_uncovered(&mut self, now: Now) {
         if self.covered_until().is_some() && self.is_covered(now.at) {
-            self.turn(now, Turn::Confirmed, "confirmed");
+            return self.turn(now, Turn::Confirmed, "confirmed");
+        }
+        self.advance_patience(now);
+    }
+
+    /// An operator who wants a master to serve that has no cover is not kept waiting for ever.
+    fn advance_patience(&mut self, now: Now) {
+        if !self.promised.is_empty() && now.at >= self.patience {
+            let reachable = self.witness_status().is_none_or(|status| status.reachable);
+            let refused = if reachable { Refused::LeaseHeld } else { Refused::WitnessUnreachable };
+            self.refuse_promises(&refused);
         }
     }
 
@@ -171,8 +181,11 @@ impl Engine {
     pub(super) fn standing_deadline(&self) -> Option<Moment> {
         match self.standing {
             Standing::Broken | Standing::Yielding => Some(self.retry_at),
-            Standing::Stalled if self.is_bound() => None,
-            Standing::Stalled => Some(self.stall_deadline()),
+            Standing::Stalled => {
+                let wish = Some(self.patience).filter(|_| !self.promised.is_empty());
+                let alone = Some(self.stall_deadline()).filter(|_| !self.is_bound());
+                wish.into_iter().chain(alone).min()
+            }
             Standing::Inquiring => {
                 let peer_us = self.facts.peer.as_ref().map_or(0, |peer| peer.takeover_delay_ms.saturating_mul(1_000));
                 let silent = Moment(self.since.0.saturating_add(peer_us.max(self.timing.delay_us)));
@@ -241,8 +254,11 @@ impl Engine {
     }
 
     /// A new era, facts first: a crash in between leaves a master that asks before it serves.
-    pub(super) fn era_work(&self, epoch: Epoch) -> Work {
+    pub(super) fn era_work(&self, now: Now, epoch: Epoch) -> Work {
         let mut facts = self.facts_now();
+        if self.standing == Standing::Promoting {
+            remember_takeover(&mut facts.takeovers_ms, now);
+        }
         facts.role = Role::Master;
         facts.complete = true;
         facts.epoch = epoch;
@@ -260,6 +276,7 @@ impl Engine {
         (self.facts.complete, self.facts.detached) = (true, false);
         let reason = self.reason;
         if promoted {
+            remember_takeover(&mut self.facts.takeovers_ms, now);
             let message = match reason {
                 "operator" => "this node took over as master by an operator's word",
                 _ => {
@@ -282,7 +299,6 @@ impl Engine {
         if self.standing == Standing::Promoting {
             // The role of master may have reached the facts.
             self.facts.role = Role::Shadow;
-            self.facts.takeovers_ms.pop();
             self.facts_changed();
         }
         if self.session.is_sink() {
@@ -312,16 +328,6 @@ impl Engine {
         if !won && self.standing == Standing::Promoting && self.reason == "takeover" && self.batches.cancel_era() {
             self.era_failed(now);
         }
-    }
-
-    /// The hold-down is the pair's: a takeover counts on the node that it made master, and on the one that yields to it.
-    pub(super) fn remember_takeover(&mut self, now: Now) {
-        let takeovers = &mut self.facts.takeovers_ms;
-        takeovers.retain(|at| now.wall_ms.saturating_sub(*at) < 24 * 3_600_000);
-        if takeovers.len() >= TAKEOVERS_KEPT_MAX {
-            takeovers.remove(0);
-        }
-        takeovers.push(now.wall_ms);
     }
 
     pub(super) fn reopened(&mut self, now: Now) {
@@ -358,12 +364,16 @@ impl Engine {
     /// An operator makes this node master.
     pub(super) fn take_over(&mut self, now: Now, ticket: super::Ticket, accept_loss: bool) {
         match self.standing {
-            // A master that was stopped learns by itself, and at once, whether it still is one.
             Standing::Serving | Standing::Stalled => {
                 if let Some(witnessed) = &mut self.witnessed {
                     witnessed.recreate = accept_loss;
                 }
-                self.answer(ticket, Answer::Done);
+                if self.standing == Standing::Serving {
+                    return self.answer(ticket, Answer::Done);
+                }
+                // A master that was stopped, or has no cover, learns by itself whether it still is one.
+                self.promised.push(ticket);
+                self.patience = Moment(now.at.0 + self.wish_us());
             }
             Standing::Opening | Standing::Promoting | Standing::Claiming => self.promised.push(ticket),
             Standing::Inquiring | Standing::TakingTail => {
@@ -450,4 +460,13 @@ impl Engine {
             self.out.push(Action::SetTimer { at: due });
         }
     }
+}
+
+/// The hold-down is the pair's: a takeover counts on the node that it made master, and on the one that yields to it.
+pub(super) fn remember_takeover(takeovers_ms: &mut Vec<u64>, now: Now) {
+    takeovers_ms.retain(|at| now.wall_ms.saturating_sub(*at) < 24 * 3_600_000);
+    if takeovers_ms.len() >= TAKEOVERS_KEPT_MAX {
+        takeovers_ms.remove(0);
+    }
+    takeovers_ms.push(now.wall_ms);
 }

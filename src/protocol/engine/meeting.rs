@@ -2,7 +2,7 @@
 
 use super::batches::Purpose;
 use super::recorded::Deposed;
-use super::{DiskFailure, Engine, LinkId, Mutant, Now, Work};
+use super::{DiskFailure, Engine, LinkId, Moment, Mutant, Now, Work};
 use crate::model::limits::TERMS_AHEAD_MAX;
 use crate::model::{Epoch, Relation, Revision};
 use crate::protocol::alerts::{AlertKind, Trouble};
@@ -203,7 +203,7 @@ impl Engine {
             }
             Meeting::Refuse(..) => {}
         }
-        self.session.meet(meeting, hello);
+        self.session.meet(now.at, meeting, hello);
     }
 
     /// A master that serves under a later epoch than the record's, as known here, has replaced it.
@@ -219,6 +219,26 @@ impl Engine {
         if hello.serving && self.standing == Standing::Serving {
             self.two_masters(now, hello, "yields");
         }
+        self.turn(now, Turn::Outranked, "yielded");
+    }
+
+    /// The witness has just agreed that this node is the master. One that serves under a later epoch has not asked it: the two
+    /// have not been given the same witness, and it decides nothing between them. So they part by epoch, as without one.
+    pub(super) fn part_from_rival(&mut self, now: Now, agreed: Moment) {
+        let Some(rival) = self.session.rival(agreed).filter(|_| self.links.active().is_some()) else { return };
+        let stays = outranks(self.epoch(), self.facts.node, (rival.epoch, rival.node));
+        if stays || self.standing != Standing::Serving {
+            return;
+        }
+        let rival = Box::new(rival.clone());
+        let message = format!(
+            "the peer serves at epoch {} although the witness names this node (epoch {}): start both nodes with the same \
+             witness. This node yields; what it committed alone is kept on it in quarantine",
+            rival.epoch,
+            self.epoch()
+        );
+        self.raise(now, Trouble::new(AlertKind::TwoMasters, super::trouble::PEER, message));
+        self.session.meet(now.at, Meeting::Yield, rival);
         self.turn(now, Turn::Outranked, "yielded");
     }
 

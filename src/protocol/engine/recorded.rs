@@ -1,6 +1,6 @@
 //! What the witness' record says of this node, and what follows from it: rules 10, 11 and 17 of `FAILOVER.md`.
 
-use super::{Engine, Mutant, Now};
+use super::{Engine, Moment, Mutant, Now};
 use crate::model::{Epoch, NodeId, Revision, WitnessRecord};
 use crate::protocol::alerts::{AlertKind, Trouble};
 use crate::protocol::failover::{Flaw, Standing, Turn, micros};
@@ -8,6 +8,13 @@ use crate::protocol::wire::Role;
 
 /// What the alert book calls the witness.
 pub(super) const WITNESS: &str = "witness";
+
+/// Words of the alert about the witness, beside those of a flaw.
+const UNREACHABLE: &str = "unreachable";
+const UNWRITABLE: &str = "unwritable";
+const UNFIT: &str = "unfit";
+/// Leases for which the record may name another master than the one that is followed: a shadow looks once in a lease.
+const UNFIT_LEASES: u64 = 3;
 
 /// Why a node that is master by its directory must not serve, whatever its peer says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,17 +144,11 @@ impl Engine {
         self.turn(now, Turn::Deposed, why.as_str());
     }
 
-    /// The alert about the witness: silent for a lease, or with a value that is not this pair's.
+    /// The alert about the witness: silent for a lease, or with a value that this pair cannot go on from.
     pub(super) fn tell_of_witness(&mut self, now: Now) {
-        let flaw = self.register_flaw();
+        self.look_at_followed(now);
+        let word = self.trouble_with_witness(now);
         let Some(witnessed) = &mut self.witnessed else { return };
-        let silent_us = witnessed.register.silent_since().map_or(0, |since| now.at.0.saturating_sub(since.0));
-        let word = match flaw {
-            Some(flaw) => Some(flaw.as_str()),
-            None if silent_us >= micros(self.options.lease()) => Some("unreachable"),
-            // It stands until there is an answer.
-            None => witnessed.told.filter(|told| *told == "unreachable" && silent_us > 0),
-        };
         if word == witnessed.told {
             return;
         }
@@ -157,9 +158,17 @@ impl Engine {
         }
         let message = match word {
             None => return,
-            Some("unreachable") => {
+            Some(UNREACHABLE) => {
                 "the witness does not answer: while the pair is connected nothing stops, but without it nobody takes over, and a \
                  master that loses its shadow as well stops serving"
+            }
+            Some(UNWRITABLE) => {
+                "the witness can be read and not written: see to its permissions and its room. While the pair is connected nothing \
+                 stops, but this master stops serving when it loses its shadow"
+            }
+            Some(UNFIT) => {
+                "the witness does not name the master that this shadow follows, so this node will not take over: start both nodes \
+                 with the same witness"
             }
             Some("record_foreign") => "the witness holds the record of another pair: give each pair a path of its own",
             Some("record_older") => {
@@ -171,5 +180,41 @@ impl Engine {
             }
         };
         self.raise(now, Trouble::new(AlertKind::WitnessUnreachable, WITNESS, message));
+    }
+
+    /// What is wrong with the witness, in a word.
+    fn trouble_with_witness(&self, now: Now) -> Option<&'static str> {
+        let witnessed = self.witnessed.as_ref()?;
+        if let Some(flaw) = self.register_flaw() {
+            return Some(flaw.as_str());
+        }
+        let lease_us = micros(self.options.lease());
+        let told = |word: &str| witnessed.told == Some(word);
+        // What was told stands until it is over.
+        let lasts = |since: Option<Moment>, us: u64, told: bool| {
+            since.is_some_and(|since| told || now.at.0.saturating_sub(since.0) >= us)
+        };
+        let unwritten = witnessed.register.unwritten_since().filter(|_| self.renews());
+        match () {
+            () if lasts(witnessed.register.silent_since(), lease_us, told(UNREACHABLE)) => Some(UNREACHABLE),
+            () if lasts(unwritten, lease_us, told(UNWRITABLE)) => Some(UNWRITABLE),
+            () if lasts(witnessed.unfit_since, UNFIT_LEASES * lease_us, told(UNFIT)) => Some(UNFIT),
+            () => None,
+        }
+    }
+
+    /// A master that serves renews the record. One that is followed here, and that the record does not name for longer than it
+    /// takes to look again, renews another one.
+    fn look_at_followed(&mut self, now: Now) {
+        let follows = self.standing == Standing::Following && self.links.active().is_some() && self.links.peer_serves;
+        let peer = self.peer_node();
+        let Some(witnessed) = &mut self.witnessed else { return };
+        let known = !witnessed.register.is_stale() && witnessed.register.is_reachable();
+        let named = peer.is_some_and(|peer| witnessed.register.names(peer));
+        match () {
+            () if !follows || named => witnessed.unfit_since = None,
+            () if known => drop(witnessed.unfit_since.get_or_insert(now.at)),
+            () => {}
+        }
     }
 }

@@ -40,6 +40,8 @@ pub(super) struct Session {
     pub(super) mark: Option<Revision>,
     /// The last position that is common with a master that was refused.
     pub(super) common: Option<Revision>,
+    /// When the peer was met last.
+    met_at: Moment,
     /// The master that this one met last and yields to, by its word when they met. It outlives the link: what this node has alone is saved
     /// before it is a shadow, however long that takes.
     pub(super) yields_to: Option<Box<Hello>>,
@@ -66,7 +68,8 @@ impl Session {
     }
 
     /// Two nodes met and agreed.
-    pub(super) fn meet(&mut self, meeting: Meeting, hello: Box<Hello>) {
+    pub(super) fn meet(&mut self, at: Moment, meeting: Meeting, hello: Box<Hello>) {
+        self.met_at = at;
         if meeting == Meeting::Yield {
             self.yields_to = Some(hello.clone());
         }
@@ -98,6 +101,14 @@ impl Session {
     /// Whether another master was met that is expected to yield.
     pub(super) fn waits_for_peer(&self) -> bool {
         matches!(self.met, Some((Meeting::PeerYields, _)))
+    }
+
+    /// A master that was met before this moment, serves, and is expected to yield although it has the later epoch.
+    pub(super) fn rival(&self, before: Moment) -> Option<&Hello> {
+        match &self.met {
+            Some((Meeting::PeerYields, hello)) if hello.serving && self.met_at <= before => Some(hello),
+            _ => None,
+        }
     }
 
     /// The master that outranks this one.
@@ -207,7 +218,7 @@ impl Engine {
                 let hello = hello.clone();
                 self.end_machines(now);
                 let hello = Box::new(Hello { position: self.tail_end(), history: self.history.clone(), ..*hello });
-                self.session.meet(Meeting::Lead, hello);
+                self.session.meet(now.at, Meeting::Lead, hello);
                 self.begin_source(now);
             }
             _ => {}

@@ -48,6 +48,8 @@ pub(super) struct Witnessed {
     pub(super) recreate: bool,
     /// What the alert book says of the witness.
     pub(super) told: Option<&'static str>,
+    /// Since when the record names another master than the one that this shadow follows, or none.
+    pub(super) unfit_since: Option<Moment>,
     /// Heartbeats in a row that the shadow answered without a promise.
     unpromised: u32,
 }
@@ -93,6 +95,7 @@ impl Witnessed {
             deposed: None,
             recreate: false,
             told: None,
+            unfit_since: None,
             unpromised: 0,
         }
     }
@@ -123,7 +126,7 @@ impl Engine {
     }
 
     /// Whether this node keeps a lease: a master whose era is durable, and that nothing forbids.
-    fn renews(&self) -> bool {
+    pub(super) fn renews(&self) -> bool {
         let deposed = self.witnessed.as_ref().is_some_and(|witnessed| witnessed.deposed.is_some());
         matches!(self.standing, Standing::Serving | Standing::Stalled) && !deposed
     }
@@ -247,7 +250,8 @@ impl Engine {
         let covered = (self.standing == Standing::Serving && self.is_bound())
             .then(|| self.covered_until().map(|until| Moment(until.0 + 1)))
             .flatten();
-        let silent = witnessed.register.silent_since().filter(|_| witnessed.told.is_none());
+        let silent = witnessed.register.silent_since().or(witnessed.register.unwritten_since());
+        let silent = silent.filter(|_| witnessed.told.is_none());
         let alert = silent.map(|since| Moment(since.0 + micros(self.options.lease())));
         [self.read_due(), covered, alert]
     }
@@ -280,7 +284,7 @@ impl Engine {
             }
             // No answer, or one to another question, is no answer.
             (_, what) => {
-                witnessed.register.unanswered(now.at);
+                witnessed.register.unanswered(!matches!(what, What::Read), now.at);
                 self.claim_failed(now, &what, super::Refused::WitnessUnreachable);
                 if matches!(what, What::Renewal(_)) {
                     self.switch_failed();
@@ -334,6 +338,7 @@ impl Engine {
         witnessed.recreate = false;
         witnessed.register.swapped(record, version, now.at);
         self.register_changed(now);
+        self.part_from_rival(now, sent);
     }
 
     /// The shadow of a serving master answered. One that never promises has no witness, and would take over by its clock alone.
@@ -355,7 +360,8 @@ impl Engine {
     pub(super) fn witness_status(&self) -> Option<WitnessStatus> {
         let witnessed = self.witnessed.as_ref()?;
         let record = witnessed.register.record().cloned();
-        Some(WitnessStatus { reachable: witnessed.register.is_reachable(), record })
+        let writable = witnessed.register.unwritten_since().is_none() || !self.renews();
+        Some(WitnessStatus { reachable: witnessed.register.is_reachable() && writable, record })
     }
 
     /// Whether the record must come to say that nobody is in sync.

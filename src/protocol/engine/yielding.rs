@@ -1,6 +1,7 @@
 //! A former master yields: what only it has goes to quarantine, then it is a shadow.
 
 use super::batches::Purpose;
+use super::mastership::remember_takeover;
 use super::{Engine, Mutant, Now, Work};
 use crate::model::{Relation, Revision};
 use crate::protocol::alerts::{AlertKind, Trouble};
@@ -68,7 +69,7 @@ impl Engine {
 
     pub(super) fn yielded(&mut self, now: Now) {
         self.facts.role = Role::Shadow;
-        self.remember_takeover(now);
+        remember_takeover(&mut self.facts.takeovers_ms, now);
         self.facts_changed();
         self.session.forget_winner();
         self.drop_covers(now);

@@ -23,6 +23,8 @@ pub struct Register {
     reachable: bool,
     /// Since when no question was answered, where the last was not.
     silent_since: Option<Moment>,
+    /// Since when no swap was, whatever reads say.
+    unwritten_since: Option<Moment>,
     /// What was read last may have been replaced by a swap whose outcome is unknown.
     stale: bool,
 }
@@ -77,7 +79,7 @@ impl Register {
     /// A swap of this node's own was done.
     pub fn swapped(&mut self, record: WitnessRecord, version: WitnessVersion, at: Moment) {
         self.answered();
-        self.stale = false;
+        (self.stale, self.unwritten_since) = (false, None);
         self.holds(Value { record, version, since: at });
     }
 
@@ -90,7 +92,7 @@ impl Register {
     /// A swap met another value: what is known is no longer true.
     pub fn conflicted(&mut self) {
         self.answered();
-        self.stale = true;
+        (self.stale, self.unwritten_since) = (true, None);
     }
 
     /// Somebody else is known to have replaced the value.
@@ -99,7 +101,10 @@ impl Register {
     }
 
     /// A question was not answered. What is known stays known, but a swap may have landed.
-    pub fn unanswered(&mut self, at: Moment) {
+    pub fn unanswered(&mut self, swap: bool, at: Moment) {
+        if swap {
+            self.unwritten_since.get_or_insert(at);
+        }
         self.reachable = false;
         self.stale = true;
         self.silent_since.get_or_insert(at);
@@ -118,6 +123,11 @@ impl Register {
     /// Since when nothing was answered.
     pub fn silent_since(&self) -> Option<Moment> {
         self.silent_since
+    }
+
+    /// Since when no swap was answered.
+    pub fn unwritten_since(&self) -> Option<Moment> {
+        self.unwritten_since
     }
 
     /// Whether it must be read before it can be swapped.
@@ -218,8 +228,8 @@ mod tests {
         assert!(register.is_stale() && !register.is_missing());
         register.read(None, Moment(0));
         assert!(!register.is_stale() && register.is_missing());
-        register.unanswered(Moment(5));
-        register.unanswered(Moment(9));
+        register.unanswered(false, Moment(5));
+        register.unanswered(false, Moment(9));
         assert_eq!((register.is_stale(), register.silent_since()), (true, Some(Moment(5))));
     }
 

@@ -458,6 +458,10 @@ impl Disk for SimDisk {
         Ok(())
     }
 
+    fn remove_dir(&self, _path: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
         let inner = self.inner();
         inner.alive()?;

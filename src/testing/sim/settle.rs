@@ -19,7 +19,7 @@ const OPERATORS_WORDS: [&str; 2] = ["held", "detached"];
 const RECORD_WORDS: [&str; 6] =
     ["not_named", "rolled_back", "behind_record", "record_missing", "record_older", "record_foreign"];
 /// Words of a node that would be allowed to lead, as far as the record goes, and has a reason of its own not to.
-const OWN_REASONS: [&str; 6] = ["manual", "held", "refused", "hold_down", "incomplete", "syncing"];
+const OWN_REASONS: [&str; 5] = ["manual", "held", "refused", "incomplete", "syncing"];
 
 /// 8: after the faults the pair is whole within a bound, or needs an operator and says so; 6: and its alerts tell one story.
 pub fn settle(world: &mut World) -> Checked {

@@ -285,3 +285,109 @@ fn refuse_all(engine: &mut Engine, at_us: u64, failure: &DiskFailure) {
         }
     }
 }
+
+/// The third takeover within the hold-down's time is the last one, not the second: an attempt does not count itself.
+#[test]
+fn an_attempt_is_not_held_down_by_itself() {
+    let mut engine = following_shadow();
+    settle(&mut engine, 350);
+    engine.facts.takeovers_ms = vec![now(0).wall_ms; 2];
+    let _ = engine.handle(now(SECOND), Event::LinkDown { link: LINK, reason: "reset".to_owned() });
+    let mut time = SECOND;
+    let facts = loop {
+        time += SECOND / 2;
+        assert!(time < 20 * SECOND, "it never takes over");
+        let mut actions = engine.handle(now(time), refused_dial());
+        actions.extend(engine.handle(now(time + 1), Event::Timer));
+        if actions.contains(&Action::AskMayTakeOver { question: 1 }) {
+            let allowed = Event::HostAnswered { question: 1, allowed: true, reason: String::new() };
+            actions.extend(engine.handle(now(time + 2), allowed));
+        }
+        settle(&mut engine, time + 3);
+        let era = actions.iter().find_map(|action| match action {
+            Action::Persist { work: Work::Era { facts, .. }, .. } => Some(facts.clone()),
+            _ => None,
+        });
+        if let Some(facts) = era {
+            break facts;
+        }
+    };
+    assert_eq!(facts.takeovers_ms.len(), 3);
+}
+
+/// Two nodes that were given different witnesses part by epoch, as without one: else both would serve for ever.
+#[test]
+fn a_master_that_the_witness_names_yields_to_one_that_cannot_have_asked_it() {
+    let (mut engine, epoch) = vouched_master(Replication::Asynchronous);
+    let _ = engine.handle(now(60 * MS), Event::LinkUp { link: LINK, dialled: true });
+    let promoted = epoch.promoted(5);
+    let lineage = history(&[(Epoch::FIRST, 1), (promoted, 6)]);
+    let hello = hello_of(Role::Master, SHADOW, position(promoted, 9), lineage);
+    let actions = engine.handle(now(70 * MS), Event::Message { link: LINK, message: Message::Hello(Box::new(hello)) });
+    // It may be news: the witness is asked first.
+    assert_eq!(engine.standing, Standing::Serving);
+    let mut actions = [actions, settle_facts(&mut engine, 71 * MS)].concat();
+    let mut time = 71 * MS;
+    while engine.standing == Standing::Serving {
+        for action in std::mem::take(&mut actions) {
+            if let Action::AskWitness { ask, question } = action {
+                let answer = match question {
+                    WitnessQuestion::Read => holds(record(MASTER, epoch, None, 5), 2),
+                    WitnessQuestion::Swap { .. } => swapped(time),
+                };
+                actions.extend(tell_witness(&mut engine, time, ask, answer));
+            }
+        }
+        actions.extend(settle_facts(&mut engine, time + 1));
+        time += 50 * MS;
+        assert!(time < 10 * SECOND, "both stay");
+        actions.extend(engine.handle(now(time), Event::Timer));
+    }
+    assert_eq!(engine.standing, Standing::Following);
+    let alerts = engine.status(Moment(time), 0).alerts;
+    assert!(
+        alerts.iter().any(|alert| alert.kind == AlertKind::TwoMasters && alert.message.contains("the same witness"))
+    );
+}
+
+#[test]
+fn a_witness_that_can_be_read_and_not_written_is_an_alert() {
+    let (mut engine, epoch) = vouched_master(Replication::Asynchronous);
+    let mut time = 60 * MS;
+    let lease_us = micros(Options::default().lease());
+    let mut told = Vec::new();
+    while time < 3 * lease_us {
+        time += 50 * MS;
+        let mut actions = engine.handle(now(time), Event::Timer);
+        while let Some((ask, question)) = actions.iter().find_map(|action| match action {
+            Action::AskWitness { ask, question } => Some((*ask, question.clone())),
+            _ => None,
+        }) {
+            let answer = match question {
+                WitnessQuestion::Read => holds(record(MASTER, epoch, None, 5), 2),
+                WitnessQuestion::Swap { .. } => WitnessAnswer::Unknown { reason: "permission denied".to_owned() },
+            };
+            actions = tell_witness(&mut engine, time, ask, answer);
+        }
+        let _ = settle_facts(&mut engine, time + 1);
+        let status = engine.status(Moment(time), 0);
+        told = status.alerts.iter().map(|alert| (alert.kind, alert.subject.clone())).collect();
+    }
+    assert!(told.contains(&(AlertKind::WitnessUnreachable, "witness".to_owned())), "{told:?}");
+    let status = engine.status(Moment(time), 0);
+    assert_eq!((status.serving, status.why_not), (false, vec!["master", "witness_unreachable"]));
+    // An operator who wants it to serve is told, when waiting is no use.
+    let actions = command(&mut engine, time + 1, 1, Command::TakeOver { accept_loss: false });
+    assert_eq!(answers(&actions), []);
+    let patience_us = engine.wish_us();
+    let mut all = Vec::new();
+    for beat in 1..300 {
+        let at_us = time + beat * SECOND / 10;
+        if at_us > time + patience_us + SECOND {
+            break;
+        }
+        all.extend(engine.handle(now(at_us), Event::Timer));
+        all.extend(settle_facts(&mut engine, at_us + 1));
+    }
+    assert_eq!(answers(&all), [(1, Answer::Refused(Refused::WitnessUnreachable))]);
+}
