@@ -105,6 +105,8 @@ pub enum Received {
         /// As it would be.
         candidate: Snapshot,
     },
+    /// They are here already: they were under way twice.
+    Known,
     /// They do not; nothing is left of them.
     Mismatch,
 }

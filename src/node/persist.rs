@@ -100,6 +100,10 @@ impl Keeper {
         let (held, (received, head)) = held.step(receive).await?;
         let receipt = match received {
             Received::Mismatch => RecordsReceipt::Mismatch { head },
+            Received::Known => {
+                let (head, log_floor) = held.run(|store| Ok(ends(store))).await?;
+                RecordsReceipt::Appended { head, log_floor, eras: Vec::new() }
+            }
             Received::Pending { candidate } => {
                 let at = candidate.revision();
                 match self.host.validate(candidate).await {

@@ -20,6 +20,9 @@ impl Store {
     /// content is what they say, and writes them, but for what would make them count. Followed by [`Store::accept`] or
     /// [`Store::reject`].
     ///
+    /// What is here already is skipped: a link may break while records are being written, and the next one brings them again.
+    /// That it is the same shows in what follows, which is chained to it.
+    ///
     /// A change set may come in several calls (each accepted): the candidate shows the last whole one. Records that
     /// follow the head while one is unfinished begin anew.
     ///
@@ -29,6 +32,10 @@ impl Store {
         self.check()?;
         if self.pending.is_some() {
             self.reject()?;
+        }
+        let pieces = &self.not_held(pieces);
+        if pieces.is_empty() {
+            return Ok(Received::Known);
         }
         let first = pieces.iter().find_map(|piece| Header::decode(piece).ok()).map(|(header, _)| header.prev);
         let goes_on = self.unfinished.as_ref().is_some_and(|run| Some(run.chain) == first);
@@ -49,6 +56,22 @@ impl Store {
         let candidate = Snapshot(Arc::new(assembler.tip.clone()));
         self.pending = Some(assembler);
         Ok(Received::Pending { candidate })
+    }
+
+    /// The pieces without the records at their beginning whose positions the log holds.
+    fn not_held(&self, pieces: &[Bytes]) -> Vec<Bytes> {
+        let head = self.tip.meta.revision;
+        let held = |header: &Header| header.revision <= head && self.tip.meta.history.contains(head, header.revision);
+        for (number, piece) in pieces.iter().enumerate() {
+            let mut at = 0;
+            while at < piece.len() {
+                match Header::decode(&piece[at..]) {
+                    Ok((header, _)) if held(&header) => at += header.frame_bytes(),
+                    _ => return [&[piece.slice(at..)], &pieces[number + 1..]].concat(),
+                }
+            }
+        }
+        Vec::new()
     }
 
     /// Puts the pieces together and writes them; `false` where they do not fit.

@@ -321,6 +321,37 @@ fn records_are_given_only_after_positions_of_this_log() {
 }
 
 #[test]
+fn records_that_come_twice_are_taken_once() {
+    let (_disk, mut source) = master();
+    commit(&mut source, &[put("a", "1"), ChangeSet::new().put("b", large(600_000, 4)), put("c", "3")]);
+    let (_disk, mut target) = shadow();
+    follow(&mut target, &source, 1);
+    let before = (target.store.head(), all(&target.reader.snapshot()));
+    let from_start = |source: &Opened, max_bytes| -> Vec<Bytes> {
+        let head = source.store.head().revision;
+        pieces(&source.reader, Revision::NONE, head, max_bytes).into_iter().map(|(piece, _)| piece).collect()
+    };
+    for piece in from_start(&source, 1) {
+        assert!(matches!(target.store.receive(&[piece]).unwrap(), Received::Known));
+    }
+    assert_eq!((target.store.head(), all(&target.reader.snapshot())), before);
+    // And where something new follows, in the same piece or in another one.
+    for max_bytes in [1 << 20, 1] {
+        commit(&mut source, &[put("d", &max_bytes.to_string())]);
+        let again = from_start(&source, max_bytes);
+        assert!(matches!(target.store.receive(&again).unwrap(), Received::Pending { .. }));
+        target.store.accept().unwrap();
+        assert_eq!(target.store.head(), source.store.head());
+    }
+    // Another content at a position that is here shows in what follows it.
+    let (_disk, mut other) = master();
+    commit(&mut other, &[put("a", "2"), put("b", "2"), put("c", "2"), put("d", "2"), put("d", "3"), put("e", "4")]);
+    let head = target.store.head();
+    assert!(matches!(target.store.receive(&from_start(&other, 1 << 20)).unwrap(), Received::Mismatch));
+    assert_eq!(target.store.head(), head);
+}
+
+#[test]
 fn received_records_follow_or_nothing_is_left_of_them() {
     let (_disk, mut source) = master();
     let big = large(600_000, 4);

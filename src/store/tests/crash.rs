@@ -223,6 +223,7 @@ impl Run {
             let now: Vec<Bytes> = now.iter().map(|(piece, _)| piece.clone()).collect();
             let before = self.store().head().revision;
             let candidate = match self.store().receive(&now)? {
+                Received::Known => panic!("nothing came twice"),
                 Received::Pending { candidate } => candidate,
                 Received::Mismatch => panic!("records do not fit"),
             };

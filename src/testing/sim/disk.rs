@@ -290,11 +290,20 @@ impl Disk {
 
     fn receive(&mut self, pieces: &[Sent<Record>], accepts: bool) -> RecordsReceipt {
         let mut head = self.head.clone();
-        let all = || pieces.iter().flat_map(|piece| piece.iter());
+        let (at, history) = (head.position.revision, head.history.clone());
+        // What is here already came twice.
+        let held = |record: &&Record| {
+            let revision = record.position.revision;
+            revision <= at && history.contains(at, revision)
+        };
+        let all = || pieces.iter().flat_map(|piece| piece.iter()).skip_while(held);
         if !all().all(|record| head.advance(record)) {
             return RecordsReceipt::Mismatch { head: self.head.position };
         }
-        if !accepts && all().any(|record| matches!(record.content, Content::Set(_))) {
+        let news = all().next().is_some();
+        let mut sets =
+            pieces.iter().flat_map(|piece| piece.iter()).map(|record| matches!(record.content, Content::Set(_)));
+        if !accepts && news && sets.any(|set| set) {
             return RecordsReceipt::Rejected { at: head.position.revision, reason: "the host says no".into() };
         }
         self.log.extend(all());

@@ -377,6 +377,9 @@ fn receive(store: &mut Store, pieces: &[Sent<Record>], accepts: bool) -> Result<
     let (received, head) = (store.receive(&bytes)?, store.head());
     let candidate = match received {
         Received::Mismatch => return Ok(RecordsReceipt::Mismatch { head }),
+        Received::Known => {
+            return Ok(RecordsReceipt::Appended { head, log_floor: store.log_floor(), eras: Vec::new() });
+        }
         Received::Pending { candidate } => candidate,
     };
     if !accepts && changes(pieces) {
