@@ -262,7 +262,7 @@ fn first_join(join: JoinArgs) -> Result<FirstStart, NoFirstStart> {
 fn witness(text: &str) -> Result<PathBuf, String> {
     match text.split_once(':') {
         Some(("file", path)) if !path.is_empty() => Ok(path.into()),
-        _ => Err("file:PATH is expected, a directory that both nodes reach; no other witness is supported".into()),
+        _ => Err("not_supported: file:PATH is expected, a directory that both nodes reach".into()),
     }
 }
 

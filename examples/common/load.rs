@@ -21,7 +21,7 @@ pub async fn load(config: &Config, load: &Load) -> Result<Map<String, Value>, Re
         return Err(Refusal::new("bad_argument", format!("a key has at most {KEY_BYTES_MAX} bytes")));
     }
     let in_set = (SET_BYTES_MAX / load.size.max(1)).max(1) as u64;
-    let (mut next, mut revision, mut replicated) = (0, config.snapshot().revision(), true);
+    let (mut next, mut revision, mut replicated) = (0, config.snapshot().revision(), load.count > 0);
     while next < load.count {
         let end = load.count.min(next + in_set.min(SET_ENTRIES_MAX));
         let set = (next..end).fold(ChangeSet::new(), |set, number| {

@@ -174,8 +174,12 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Refusal> +
 
 fn read_file(path: &Path) -> Result<Vec<u8>, Refusal> {
     let unusable = |e| Refusal::new("bad_argument", format!("{}: {e}", path.display()));
+    // One that is none may never end, or never begin.
+    if !std::fs::metadata(path).map_err(unusable)?.is_file() {
+        return Err(Refusal::new("bad_argument", format!("{} is not a regular file", path.display())));
+    }
     let file = std::fs::File::open(path).map_err(unusable)?;
-    // The bound holds for a file that grows, and for one that is none, while it is read.
+    // The bound holds for a file that grows while it is read.
     let mut value = Vec::new();
     file.take(VALUE_BYTES_MAX as u64 + 1).read_to_end(&mut value).map_err(unusable)?;
     Ok(Bytes::from(value).into())
@@ -222,6 +226,7 @@ fn operator_refused(error: OperatorError) -> Refusal {
         OperatorError::Disabled => Refusal::new("ha_disabled", message),
         OperatorError::ShadowEnrolled => Refusal::new("shadow_enrolled", message),
         OperatorError::NoPeer => Refusal::new("no_peer", message),
+        OperatorError::HeldByPeer => Refusal::new("held_by_peer", message),
         OperatorError::PeerConnected => Refusal::new("peer_connected", message),
         OperatorError::NotMaster { master } => Refusal::new("not_master", message).with("master", master.into()),
         OperatorError::UnknownAlert => Refusal::new("unknown_alert", message),

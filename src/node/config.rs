@@ -154,6 +154,7 @@ impl From<Refused> for CommitError {
             | Refused::ShadowEnrolled
             | Refused::NoPeer
             | Refused::PeerConnected
+            | Refused::HeldByPeer
             | Refused::UnknownAlert
             | Refused::TooManyTokens
             | Refused::Incomplete

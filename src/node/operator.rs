@@ -59,6 +59,9 @@ pub enum OperatorError {
     /// The master may hold mastership still, by its lease at the witness or by what this node promised it.
     #[error("the master may hold mastership still: stop it, or wait until its lease is over")]
     LeaseHeld,
+    /// The link is held on the other node: say it there.
+    #[error("the link is held on the other node: say it there")]
+    HeldByPeer,
     /// The witness did not answer, and without it nobody becomes master.
     #[error("the witness does not answer, and without it nobody becomes master")]
     WitnessUnreachable,
@@ -224,6 +227,7 @@ impl From<Refused> for OperatorError {
             Refused::ShadowEnrolled => Self::ShadowEnrolled,
             Refused::NoPeer => Self::NoPeer,
             Refused::PeerConnected => Self::PeerConnected,
+            Refused::HeldByPeer => Self::HeldByPeer,
             Refused::UnknownAlert => Self::UnknownAlert,
             Refused::TooManyTokens => Self::TooManyTokens,
             Refused::Incomplete => Self::Incomplete,
