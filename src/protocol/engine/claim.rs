@@ -88,15 +88,30 @@ impl Engine {
     /// Until when this node's own promise and the recorded lease are waited for.
     pub(super) fn waits_end(&self) -> (Moment, Option<Moment>) {
         let Some(witnessed) = &self.witnessed else { return (Moment(0), None) };
-        // A mistake for tests: no margin for the rates of two clocks (rule 4).
-        let cut = |until: Moment, lease_us: u64| {
-            let margin_us = if self.makes(Mutant::NoMargin) { lease_us / 1_000 * 21 + 1_000 } else { 0 };
-            Moment(until.0.saturating_sub(margin_us))
+        // Mistakes for tests: no margin for the rates of two clocks (rule 4).
+        let cut = |until: Moment, lease_us: u64, only: Mutant| {
+            let without = self.makes(Mutant::NoMargin) || self.makes(only);
+            Moment(until.0.saturating_sub(if without { lease_us / 1_000 * 21 + 1_000 } else { 0 }))
         };
         let usual = self.options.lease();
         let lease_us = micros(witnessed.register.record().map_or(usual, |record| record.lease));
-        let leased = witnessed.register.lease_over(usual).map(|until| cut(until, lease_us));
-        (cut(witnessed.promised_until, micros(self.options.lease())), leased)
+        let leased = witnessed.register.lease_over(usual).map(|until| cut(until, lease_us, Mutant::NoMarginOnLease));
+        let leased = self.misjudged(leased, lease_us);
+        (cut(witnessed.promised_until, micros(usual), Mutant::NoMarginOnPromise), leased)
+    }
+
+    /// Mistakes for tests: the end of a lease of this length, by another measure than rules 2 and 4 want.
+    fn misjudged(&self, over: Option<Moment>, lease_us: u64) -> Option<Moment> {
+        let missing = self.witnessed.as_ref().is_some_and(|witnessed| witnessed.register.is_missing());
+        if missing && self.makes(Mutant::WipedLeaseIsOver) {
+            return None;
+        }
+        let early_us = match () {
+            () if self.makes(Mutant::OwnLeaseLength) => lease_us.saturating_sub(micros(self.options.lease())),
+            () if self.makes(Mutant::LeaseByOthersClock) => self.trouble.skew_us,
+            () => 0,
+        };
+        over.map(|over| Moment(over.0.saturating_sub(early_us)))
     }
 
     /// What only time removes.

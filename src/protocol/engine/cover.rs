@@ -14,7 +14,8 @@ impl Engine {
     /// record does not say yet that nobody but this node counts.
     pub(super) fn is_bound(&self) -> bool {
         let Some(witnessed) = &self.witnessed else { return false };
-        self.facts.peer.is_some() || (self.facts.witnessed != Epoch::NONE && !witnessed.unrivalled)
+        let unbound = self.makes(Mutant::UnboundByReset);
+        self.facts.peer.is_some() || (!unbound && self.facts.witnessed != Epoch::NONE && !witnessed.unrivalled)
     }
 
     /// Until when the longer of the covers lasts.

@@ -44,6 +44,16 @@ pub enum Mutant {
     UnknownIsSuccess,
     /// Rule 4: no margin for the rates of two clocks.
     NoMargin,
+    /// Rule 4: the margin is left out of the wait for one's own promise only.
+    NoMarginOnPromise,
+    /// Rule 4: or of the wait for the lease only.
+    NoMarginOnLease,
+    /// Rule 4: one's own length of a lease is waited for, not the one in the record.
+    OwnLeaseLength,
+    /// Rule 2: a lease is over when the other node's wall clock says so.
+    LeaseByOthersClock,
+    /// A record that is gone is taken for one that nobody held.
+    WipedLeaseIsOver,
     /// Rule 5: a promise is forgotten by a restart.
     ForgetsPromise,
     /// Rule 6: a shadow does not wait for the end of its own promise.
@@ -82,6 +92,8 @@ pub enum Mutant {
     FlagsEarly,
     /// Rule 17: an incarnation grows by one, so that an old copy of the disk repeats it.
     ReusesIncarnation,
+    /// A master whose pairing was forgotten needs no cover, whatever the record says.
+    UnboundByReset,
     /// An epoch is used before it is durable.
     ServesBeforeEra,
     /// Rule 19: an answer without a promise lets a restarted master serve.

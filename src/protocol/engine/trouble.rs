@@ -21,7 +21,7 @@ pub(super) struct Troubles {
     /// The shadow is called lost.
     lost: bool,
     /// The clocks are called apart.
-    skewed: bool,
+    pub(super) skew_us: u64,
     /// The other of two masters that was met last.
     rival: Option<(RunId, Epoch)>,
 }
@@ -211,14 +211,15 @@ impl Engine {
     pub(super) fn check_skew(&mut self, now: Now, theirs_ms: u64) {
         let skew_us = now.wall_ms.abs_diff(theirs_ms).saturating_mul(1_000);
         let skewed = skew_us > micros(self.options.clock_skew_warn);
-        if skewed && !self.trouble.skewed {
+        let before = self.trouble.skew_us > micros(self.options.clock_skew_warn);
+        if skewed && !before {
             let seconds = skew_us / 1_000_000;
             let message = format!("the clocks of the two nodes differ by {seconds} s: set them right");
             self.raise(now, Trouble::new(AlertKind::ClockSkew, PEER, message));
-        } else if !skewed && self.trouble.skewed {
+        } else if !skewed && before {
             self.clear(|alert| alert.kind == AlertKind::ClockSkew);
         }
-        self.trouble.skewed = skewed;
+        self.trouble.skew_us = skew_us;
     }
 
     pub(super) fn disk_trouble(&mut self, now: Now, failure: &DiskFailure) {

@@ -4,6 +4,9 @@
 //! `A` is the master when a history begins, `B` its shadow. Times hang together with those of `Host::options`: heartbeat
 //! 100 ms, takeover delay 500 ms, a link given up after 300 ms.
 
+mod register;
+mod unwitnessed;
+
 use super::plan::Plan;
 use super::random::Random;
 use super::step::Side::{self, A, B};
@@ -48,6 +51,12 @@ pub enum Theme {
     OldShadow,
     /// A sync of the master fails between commits.
     FailedSync,
+    /// The master's lease is long, the shadow's own short.
+    UnequalLeases,
+    /// The record is wiped while its holder's lease runs, and an operator accepts the loss.
+    WipedWhileHeld,
+    /// A master that does not reach the witness forgets its shadow.
+    Forgotten,
     /// Without a witness: the master stops while a new connection is made.
     StoppedInGreeting,
     /// Without a witness: the master dies while its shadow gets its first copy.
@@ -66,7 +75,7 @@ struct Script<'a> {
 
 impl Theme {
     /// Those of a pair with a witness.
-    pub const WITNESSED: [Self; 16] = [
+    pub const WITNESSED: [Self; 19] = [
         Self::Deaf,
         Self::SlowReads,
         Self::ReadsOnly,
@@ -83,6 +92,9 @@ impl Theme {
         Self::OldMaster,
         Self::OldShadow,
         Self::FailedSync,
+        Self::UnequalLeases,
+        Self::WipedWhileHeld,
+        Self::Forgotten,
     ];
     /// Those of a pair without one.
     pub const UNWITNESSED: [Self; 4] =
@@ -119,6 +131,9 @@ impl Theme {
             Self::OldMaster => script.old_master(),
             Self::OldShadow => script.old_shadow(),
             Self::FailedSync => script.failed_sync(),
+            Self::UnequalLeases => script.unequal_leases(),
+            Self::WipedWhileHeld => script.wiped_while_held(),
+            Self::Forgotten => script.forgotten(),
             Self::StoppedInGreeting => script.stopped_in_greeting(),
             Self::InterruptedCopy => script.interrupted_copy(),
             Self::BlankMaster => script.blank_master(),
@@ -433,57 +448,5 @@ impl Script<'_> {
         self.commits(A, 3, 2);
         self.run(0, 1_200);
         self.commits(A, 3, 100);
-    }
-
-    fn stopped_in_greeting(&mut self) {
-        self.run(900, 1_200);
-        self.step(Step::Latency { us: 40_000 });
-        self.run(200, 400);
-        self.step(Step::Reset);
-        self.run(20, 300);
-        self.step(Step::Pause { node: A });
-        self.run(600, 1_500);
-        let timer_first = self.random.percent(50);
-        self.step(Step::Resume { node: A, timer_first });
-        self.commits(A, 3, 20);
-        self.run(100, 600);
-    }
-
-    fn interrupted_copy(&mut self) {
-        self.part();
-        self.run(650, 900);
-        self.commits(A, 8, 10);
-        let us = self.random.range(1_000, 40_000);
-        self.step(Step::DiskLatency { node: B, us });
-        self.heal();
-        self.run(0, 250);
-        self.crash(A);
-        self.run(900, 1_500);
-    }
-
-    fn blank_master(&mut self) {
-        self.run(900, 1_200);
-        self.step(Step::KeepCopy { node: A });
-        self.commits(A, 4, 20);
-        self.run(200, 400);
-        self.step(Step::Pause { node: B });
-        self.step(Step::RollBack { node: A });
-        self.step(Step::Start { node: A });
-        self.run(700, 1_000);
-        self.step(Step::Resume { node: B, timer_first: true });
-        self.run(300, 900);
-    }
-
-    fn old_copy(&mut self) {
-        self.together();
-        self.crash(B);
-        self.step(Step::KeepCopy { node: A });
-        for _ in 0..2 {
-            // The second time from the copy, as if the first had never been.
-            self.step(Step::RollBack { node: A });
-            self.step(Step::Start { node: A });
-            self.run(700, 1_000);
-            self.commits(A, 2, 20);
-        }
     }
 }

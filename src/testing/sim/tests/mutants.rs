@@ -41,7 +41,14 @@ const SEEDS: u64 = 12_000;
 
 /// The mistakes, where they show, and what must catch them. Among them is every rule of the list that can be seen to matter in
 /// this engine. Not here, because another rule does its work already:
-/// * Rule 18, "only up to the master's durable mark": nothing is sent before it is durable on the master.
+/// * Rule 1, "only in the run and the connection that asked": a cover counts from when it was asked for, so one of before is
+///   over by the time that its node has another role, or is awake.
+/// * Rule 6, "that very value": the wait for its lease is judged once more when the swap is sent, and begins anew with a new value.
+/// * Rule 17, "above all that one has seen": whoever may lead holds what its peer and the record hold, and its own epoch is
+///   the highest of them; one that was only tried in vain is told apart by its random part.
+/// * Rule 18, "only up to the master's durable mark": nothing is sent before it is durable on the master. "Never shortens":
+///   neither end of a full push begins one that shows less, so that either of them may be left out.
+/// * Rule 19, "reads the witness": with its peer's promise nobody else can lead, and what a rolled-back disk lacks is rule 10's.
 /// * Rule 20, "without log": histories decide who follows whom, not epochs (`BlankWipes`). "Without promise": whoever has a
 ///   higher epoch than its master and is no master was named by the witness. It then promises nothing because it is named
 ///   (rule 8) or, after a restart without the witness, waits for its own promise as after any other; and its master yields by
@@ -76,6 +83,12 @@ const TABLE: &[(Flaw, Field, Invariant)] = &[
     (Flaw::Engine(Mutant::ReadExtends), Field::In(Theme::ReadsOnly), Invariant::OneMaster),
     (Flaw::Engine(Mutant::UnknownIsSuccess), Field::In(Theme::Deaf), Invariant::OneMaster),
     (Flaw::Engine(Mutant::NoMargin), Field::In(Theme::Deaf), Invariant::OneMaster),
+    (Flaw::Engine(Mutant::NoMarginOnPromise), Field::In(Theme::Ordered), Invariant::OneMaster),
+    (Flaw::Engine(Mutant::NoMarginOnLease), Field::In(Theme::Deaf), Invariant::OneMaster),
+    (Flaw::Engine(Mutant::OwnLeaseLength), Field::In(Theme::UnequalLeases), Invariant::OneMaster),
+    (Flaw::Engine(Mutant::LeaseByOthersClock), Field::Witnessed, Invariant::OneMaster),
+    (Flaw::Engine(Mutant::WipedLeaseIsOver), Field::In(Theme::WipedWhileHeld), Invariant::OneMaster),
+    (Flaw::Engine(Mutant::UnboundByReset), Field::In(Theme::Forgotten), Invariant::OneMaster),
     (Flaw::Engine(Mutant::ForgetsPromise), Field::In(Theme::OrderedAfterRestart), Invariant::OneMaster),
     (Flaw::Engine(Mutant::IgnoresOwnPromise), Field::In(Theme::Ordered), Invariant::OneMaster),
     (Flaw::Engine(Mutant::SkipsLeaseWait), Field::Witnessed, Invariant::OneMaster),
