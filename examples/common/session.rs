@@ -226,7 +226,6 @@ fn operator_refused(error: OperatorError) -> Refusal {
         OperatorError::Disabled => Refusal::new("ha_disabled", message),
         OperatorError::ShadowEnrolled => Refusal::new("shadow_enrolled", message),
         OperatorError::NoPeer => Refusal::new("no_peer", message),
-        OperatorError::HeldByPeer => Refusal::new("held_by_peer", message),
         OperatorError::PeerConnected => Refusal::new("peer_connected", message),
         OperatorError::NotMaster { master } => Refusal::new("not_master", message).with("master", master.into()),
         OperatorError::UnknownAlert => Refusal::new("unknown_alert", message),

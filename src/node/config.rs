@@ -154,7 +154,6 @@ impl From<Refused> for CommitError {
             | Refused::ShadowEnrolled
             | Refused::NoPeer
             | Refused::PeerConnected
-            | Refused::HeldByPeer
             | Refused::UnknownAlert
             | Refused::TooManyTokens
             | Refused::Incomplete

@@ -59,9 +59,6 @@ pub enum OperatorError {
     /// The master may hold mastership still, by its lease at the witness or by what this node promised it.
     #[error("the master may hold mastership still: stop it, or wait until its lease is over")]
     LeaseHeld,
-    /// The link is held on the other node: say it there.
-    #[error("the link is held on the other node: say it there")]
-    HeldByPeer,
     /// The witness did not answer, and without it nobody becomes master.
     #[error("the witness does not answer, and without it nobody becomes master")]
     WitnessUnreachable,
@@ -74,9 +71,10 @@ pub enum OperatorError {
     /// The disk failed.
     #[error("the disk failed; nothing was changed: {0}")]
     Disk(String),
-    /// The disk failed, and again when what had been written was to be undone: the command is not in force, and a node that
-    /// starts before the disk has worked again may find it so. Ask for its status, and say it again.
-    #[error("the disk failed twice, and whether the command is stored is not known; it is not in force: {0}")]
+    /// It is not in force, and may be later. The disk failed, and what had been written could not be undone: a node that starts
+    /// before the disk has worked again may find it. Or, of a take-over, the witness did not answer: the swap may land. Look at
+    /// the status, and say it again.
+    #[error("the command is not in force, and whether it will be is not known: {0}")]
     InDoubt(String),
     /// The node is stopped.
     #[error("the node is stopped")]
@@ -227,7 +225,6 @@ impl From<Refused> for OperatorError {
             Refused::ShadowEnrolled => Self::ShadowEnrolled,
             Refused::NoPeer => Self::NoPeer,
             Refused::PeerConnected => Self::PeerConnected,
-            Refused::HeldByPeer => Self::HeldByPeer,
             Refused::UnknownAlert => Self::UnknownAlert,
             Refused::TooManyTokens => Self::TooManyTokens,
             Refused::Incomplete => Self::Incomplete,

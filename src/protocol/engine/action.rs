@@ -250,8 +250,6 @@ pub enum Refused {
     },
     /// The master may hold mastership still: its lease or this node's promise to it has not run out.
     LeaseHeld,
-    /// The link is held by the other node's operator.
-    HeldByPeer,
     /// The witness did not answer, and without it nobody becomes master.
     WitnessUnreachable,
     /// Earlier change sets are in doubt, since neither the shadow nor the witness answers. Nothing more is taken meanwhile.

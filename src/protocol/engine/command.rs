@@ -51,9 +51,6 @@ impl Engine {
         if self.facts.peer.is_none() {
             return self.refuse(ticket, Refused::NoPeer);
         }
-        if !held && self.links.is_held_by_peer_alone() {
-            return self.refuse(ticket, Refused::HeldByPeer);
-        }
         if held {
             self.close_all_links(now, Some(Bye::Held), "held by this node's operator");
         }

@@ -114,11 +114,6 @@ impl Links {
         self.held || self.held_by_peer
     }
 
-    /// Whether it is held, and not by this node's operator.
-    pub(super) fn is_held_by_peer_alone(&self) -> bool {
-        self.held_by_peer && !self.held
-    }
-
     /// Whether a dial failed since then.
     pub(super) fn failed_since(&self, at: Moment) -> bool {
         self.failed_at.is_some_and(|failed| failed >= at)

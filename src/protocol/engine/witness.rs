@@ -285,7 +285,9 @@ impl Engine {
             // No answer, or one to another question, is no answer.
             (_, what) => {
                 witnessed.register.unanswered(!matches!(what, What::Read), now.at);
-                self.claim_failed(now, &what, super::Refused::WitnessUnreachable);
+                let reason =
+                    "the witness did not answer the swap: it may land, and this node be master by it".to_owned();
+                self.claim_failed(now, &what, super::Refused::FactInDoubt { reason });
                 if matches!(what, What::Renewal(_)) {
                     self.switch_failed();
                 }

@@ -385,6 +385,8 @@ impl World {
         }
         if asked == Some(Asked::AcceptsLoss) {
             match answer {
+                // It may come about all the same.
+                Answer::Refused(Refused::FactInDoubt { .. }) => self.excuses.accepted(side, Some(ticket)),
                 Answer::Refused(_) => self.excuses.refused(side, ticket),
                 _ => self.excuses.accepted(side, Some(ticket)),
             }
