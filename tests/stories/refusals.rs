@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::harness::{FAST, Launch, Pair, Proxy, at, token, turn};
+use crate::harness::{FAST, Launch, PATIENCE, Pair, Proxy, at, token, turn};
 
 fn unpermitted(alerts: &[Value]) -> bool {
     alerts.iter().any(|alert| alert["kind"] == "unpermitted_peer")
@@ -18,6 +18,10 @@ fn is_refused(launch: &Launch, dir: &std::path::Path) {
     let (status, output, error) = launch.run();
     assert_eq!(status.code(), Some(1), "{output}{error}");
     assert_eq!(error.trim().lines().count(), 1, "one line that says what to do: {error}");
+    is_left_empty(dir);
+}
+
+fn is_left_empty(dir: &std::path::Path) {
     let left: Vec<_> = std::fs::read_dir(dir)
         .map(|files| files.map_while(Result::ok).map(|file| file.file_name()).collect())
         .unwrap_or_default();
@@ -72,6 +76,38 @@ fn a_second_shadow_and_bad_tokens_are_refused() {
     master.refused("token", "shadow_enrolled");
     shadow.status("the pair to be undisturbed", |status| status["in_sync"] == true);
     assert_eq!(master.ok("status")["epoch"], master.started["epoch"]);
+}
+
+/// Several ask at the same time, with one token and with two: one is the shadow, and the others are refused like any other.
+#[test]
+fn of_those_who_enrol_at_once_one_is_the_shadow() {
+    let _turn = turn();
+    for round in 0..8 {
+        let dir = tempfile::tempdir().unwrap();
+        let wire = Proxy::new();
+        let mut master = at("master", &dir.path().join("a"), &wire, FAST).start();
+        wire.leads_to(&master.listen());
+        master.serving();
+        let first = token(&mut master);
+        let second = if round % 2 == 0 { token(&mut master) } else { first.clone() };
+        let names = ["b", "c", "d"];
+        let join = |name: &str, token: &str| {
+            let join = ["--listen", "127.0.0.1:0", "--master", &wire.address(), "--token", token];
+            Launch::new("shadow", &dir.path().join(name)).with(join).with(FAST.iter().copied())
+        };
+        let asked = names.into_iter().zip([&first, &second, &first]).map(|(name, token)| join(name, token).spawn());
+        let mut enrolled = 0;
+        for (name, mut program) in names.into_iter().zip(asked.collect::<Vec<_>>()) {
+            if program.next_event(PATIENCE).is_some() {
+                enrolled += 1;
+                program.status("the pair to be in sync", |status| status["in_sync"] == true);
+                continue;
+            }
+            assert_eq!(program.exit().code(), Some(1), "{}", program.told());
+            is_left_empty(&dir.path().join(name));
+        }
+        assert_eq!(enrolled, 1, "in round {round}");
+    }
 }
 
 /// The same token with its last letter changed.

@@ -40,6 +40,28 @@ fn twenty_takeovers_with_alternating_roles_lose_nothing() {
     assert!(first.ok("history")["history"].as_array().is_some_and(|eras| eras.len() >= 21));
 }
 
+/// Three takeovers within the hold-down's time, and no fourth: `status` says why.
+#[test]
+fn the_hold_down_ends_a_row_of_takeovers_and_says_so() {
+    let _turn = turn();
+    let options: Vec<&str> = FAST.iter().map(|option| if *option == "0s" { "1h" } else { option }).collect();
+    let mut pair = Pair::enrol(&options);
+    for round in 0..3 {
+        let (old, new) = (round % 2, (round + 1) % 2);
+        pair.in_sync();
+        pair.nodes[old].kill();
+        pair.nodes[new].serving();
+        pair.start_again(old);
+    }
+    pair.in_sync();
+    pair.nodes[1].kill();
+    let held = pair.nodes[0].status("the hold-down to be the reason", |status| {
+        status["takeover"]["why_not"] == serde_json::json!(["hold_down"]) && status["link"]["state"] != "connected"
+    });
+    pair.nodes[0].check(held["serving"] == false && held["takeover"]["able"] == false, "it leads all the same");
+    stays_shadow(&mut pair.nodes[0]);
+}
+
 /// A host that freezes is no master any more when it thaws.
 #[test]
 fn a_stopped_master_acknowledges_nothing_when_it_wakes_up_late() {

@@ -120,6 +120,7 @@ impl Engine {
             self.enrolling.pop_front();
         }
         self.enrolling.push_back((ask, peer, token));
+        self.ask_witness_soon();
         let pair = self.facts.pair;
         self.out.push(Action::AnswerEnrol { ask, verdict: EnrolVerdict::Accepted { pair } });
     }

@@ -159,9 +159,13 @@ impl Engine {
     }
 
     /// The first value of a register is made by a master from which nobody can have taken over: its shadow says so now, or has
-    /// never held anything. And only where this node has never seen a value: one that is gone is an operator's matter.
+    /// never held anything, or is about to enrol: then the lease is there before it is needed. And only where this node has
+    /// never seen a value: one that is gone is an operator's matter.
     fn may_create(&self, at: Moment) -> bool {
-        let blank = self.facts.peer.as_ref().is_some_and(|peer| peer.confirmed == Revision::NONE);
+        let blank = match &self.facts.peer {
+            Some(peer) => peer.confirmed == Revision::NONE,
+            None => !self.enrolling.is_empty(),
+        };
         self.facts.witnessed == Epoch::NONE && (blank || self.is_promised(at))
     }
 

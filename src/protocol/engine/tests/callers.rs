@@ -391,3 +391,48 @@ fn a_witness_that_can_be_read_and_not_written_is_an_alert() {
     }
     assert_eq!(answers(&all), [(1, Answer::Refused(Refused::WitnessUnreachable))]);
 }
+
+/// A master that serves alone goes on serving while a shadow enrols: its lease is there before it needs one.
+#[test]
+fn an_enrolment_does_not_interrupt_a_master_with_a_witness() {
+    let facts = Facts { enabled: true, ..Facts::first_master(MASTER, PAIR) };
+    let token = TokenFacts { secret: [7; 16], expires_ms: u64::MAX };
+    let facts = Facts { tokens: vec![token], ..facts };
+    let options = options(Replication::Asynchronous);
+    let (mut engine, actions) = start_at(facts, Position::NONE, History::default(), options);
+    let (ask, _) = question(&actions);
+    let mut actions = actions;
+    actions.extend(tell_witness(&mut engine, MS, ask, WitnessAnswer::Holds(None)));
+    let actions = store_facts(&mut engine, 2 * MS, actions);
+    let head = Position { revision: at(Epoch::FIRST, 0), digest: Digest::ZERO };
+    let era = actions.iter().find_map(|action| match action {
+        Action::Persist { batch, work: Work::Era { .. } } => Some(batch.0),
+        _ => None,
+    });
+    let mut all = done(&mut engine, 3 * MS, era.unwrap(), Receipt::Era { head, log_floor: Revision::NONE });
+    assert!(engine.cover().serving, "{all:#?}");
+    all.extend(settle_facts(&mut engine, 4 * MS));
+    all.clear();
+    let asked = Event::EnrolAsked { ask: 1, peer: peer(SHADOW), token: Some(0), from: "there".to_owned() };
+    let mut actions = engine.handle(now(10 * MS), asked);
+    for step in 0..6 {
+        for action in std::mem::take(&mut actions) {
+            if let Action::AskWitness { ask, question } = &action {
+                let answer = match question {
+                    WitnessQuestion::Read => WitnessAnswer::Holds(None),
+                    WitnessQuestion::Swap { .. } => swapped(1),
+                };
+                actions.extend(tell_witness(&mut engine, (11 + step) * MS, *ask, answer));
+            }
+            all.push(action);
+        }
+    }
+    all.extend(settle_facts(&mut engine, 18 * MS));
+    all.extend(engine.handle(now(20 * MS), Event::EnrolConfirmed { ask: 1 }));
+    all.extend(settle_facts(&mut engine, 21 * MS));
+    all.extend(engine.handle(now(22 * MS), Event::Timer));
+    assert!(engine.facts().peer.is_some() && engine.cover().serving);
+    let roles = all.iter().filter(|action| matches!(action, Action::Notify(Notice::Role { .. }))).count();
+    assert_eq!(roles, 0, "{all:#?}");
+    assert!(engine.cover().until <= Moment(20 * MS + micros(Options::default().lease())), "it is bound now");
+}

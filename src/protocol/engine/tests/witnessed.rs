@@ -14,7 +14,7 @@ pub(super) fn start_witnessed(facts: Facts, head: Position, options: Options) ->
     start_at(facts, head, history(&[(Epoch::FIRST, 1)]), options)
 }
 
-fn start_at(facts: Facts, head: Position, history: History, options: Options) -> (Engine, Vec<Action>) {
+pub(super) fn start_at(facts: Facts, head: Position, history: History, options: Options) -> (Engine, Vec<Action>) {
     let start = Start {
         facts,
         head,
