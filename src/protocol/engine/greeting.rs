@@ -19,6 +19,9 @@ impl Engine {
                 conn.greeted = true;
             }
             self.out.push(Action::Send { link, message: Message::Hello(Box::new(hello)) });
+            if let Some(early) = self.links.conn(link).and_then(|conn| conn.early.take()) {
+                self.greet(now, link, early);
+            }
         }
     }
 

@@ -56,6 +56,8 @@ pub(super) struct Conn {
     pub(super) heard: Moment,
     /// The peer's first word.
     pub(super) hello: Option<Box<Hello>>,
+    /// It came before this node's own, which waits for the store: both sides judge the two that were said.
+    pub(super) early: Option<Box<Hello>>,
     /// The peer has spoken after its hello, so it has accepted ours.
     pub(super) confirmed: bool,
     pub(super) next_beat: Moment,
@@ -256,6 +258,7 @@ impl Engine {
             greeted: false,
             heard: now.at,
             hello: None,
+            early: None,
             confirmed: false,
             next_beat: now.at,
             nonce: 0,
@@ -323,10 +326,17 @@ impl Engine {
 
     pub(super) fn message(&mut self, now: Now, link: LinkId, message: Message) {
         let Some(conn) = self.links.conn(link) else { return };
-        let greeted = conn.hello.is_some();
+        let (greeted, said, early) = (conn.hello.is_some(), conn.greeted, conn.early.is_some());
+        let message = match message {
+            Message::Hello(hello) if !said && !early => {
+                conn.early = Some(hello);
+                return self.heard(now, link);
+            }
+            message => message,
+        };
         self.heard(now, link);
         match message {
-            Message::Hello(hello) if !greeted => self.greet(now, link, hello),
+            Message::Hello(hello) if !greeted && said => self.greet(now, link, hello),
             Message::Bye(bye) => self.bye(now, link, bye),
             Message::Refuse(refusal) => self.refused_by_peer(now, link, refusal),
             _ if !greeted => self.protest(now, link, "a message before the hello"),
