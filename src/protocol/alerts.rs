@@ -39,6 +39,8 @@ pub enum AlertKind {
     DiskTrouble,
     /// Pushes succeed again: what the trouble was.
     Recovered,
+    /// The round trip to the peer takes longer than the timings allow.
+    SlowLink,
 }
 
 /// How bad it is.
@@ -136,15 +138,19 @@ impl AlertKind {
             Self::WitnessUnreachable => "witness_unreachable",
             Self::DiskTrouble => "disk_trouble",
             Self::Recovered => "recovered",
+            Self::SlowLink => "slow_link",
         }
     }
 
     /// How bad it is.
     pub fn severity(self) -> Severity {
         match self {
-            Self::UnpermittedPeer | Self::ClockSkew | Self::CertificateExpiring | Self::Takeover | Self::Recovered => {
-                Severity::Warning
-            }
+            Self::UnpermittedPeer
+            | Self::ClockSkew
+            | Self::CertificateExpiring
+            | Self::Takeover
+            | Self::Recovered
+            | Self::SlowLink => Severity::Warning,
             _ => Severity::Error,
         }
     }

@@ -250,7 +250,7 @@ fn severity_code(severity: Severity) -> u8 {
     }
 }
 
-const KINDS: [AlertKind; 15] = [
+const KINDS: [AlertKind; 16] = [
     AlertKind::PushFailed,
     AlertKind::PushRejected,
     AlertKind::ShadowLost,
@@ -266,6 +266,7 @@ const KINDS: [AlertKind; 15] = [
     AlertKind::WitnessUnreachable,
     AlertKind::DiskTrouble,
     AlertKind::Recovered,
+    AlertKind::SlowLink,
 ];
 
 fn kind_code(kind: AlertKind) -> u8 {
@@ -285,6 +286,7 @@ fn kind_code(kind: AlertKind) -> u8 {
         AlertKind::WitnessUnreachable => 13,
         AlertKind::DiskTrouble => 14,
         AlertKind::Recovered => 15,
+        AlertKind::SlowLink => 16,
     }
 }
 

@@ -137,6 +137,7 @@ impl Engine {
             Some(before) => (7 * before + took_us) / 8,
             None => took_us,
         });
+        self.check_round_trip(now);
         self.peer_position(now, link, ack.position);
         self.promised_by_peer(now, sent, &ack);
         if ack.role == Role::Shadow {

@@ -20,7 +20,7 @@ pub(super) struct Troubles {
     counted_seq: u64,
     /// The shadow is called lost.
     lost: bool,
-    /// The clocks are called apart.
+    /// How far apart the two wall clocks were at the last look, microseconds.
     pub(super) skew_us: u64,
     /// The other of two masters that was met last.
     rival: Option<(RunId, Epoch)>,
@@ -216,10 +216,31 @@ impl Engine {
             let seconds = skew_us / 1_000_000;
             let message = format!("the clocks of the two nodes differ by {seconds} s: set them right");
             self.raise(now, Trouble::new(AlertKind::ClockSkew, PEER, message));
-        } else if !skewed && before {
+        } else if !skewed && self.stands(AlertKind::ClockSkew) {
             self.clear(|alert| alert.kind == AlertKind::ClockSkew);
         }
         self.trouble.skew_us = skew_us;
+    }
+
+    /// The mean round trip, against the time after which a silent peer counts as gone.
+    pub(super) fn check_round_trip(&mut self, now: Now) {
+        let Some(took_us) = self.links.round_trip_us else { return };
+        let (slow, stands) = (took_us > self.timing.delay_us / 2, self.stands(AlertKind::SlowLink));
+        if slow && !stands {
+            let message = format!(
+                "an answer of the peer takes {} ms, and after {} ms of silence it counts as gone: mend the link, or give both \
+                 nodes a longer takeover delay and heartbeat",
+                took_us / 1_000,
+                self.timing.delay_us / 1_000
+            );
+            self.raise(now, Trouble::new(AlertKind::SlowLink, PEER, message));
+        } else if !slow && stands {
+            self.clear(|alert| alert.kind == AlertKind::SlowLink);
+        }
+    }
+
+    fn stands(&self, kind: AlertKind) -> bool {
+        self.book.alerts().iter().any(|alert| alert.kind == kind)
     }
 
     pub(super) fn disk_trouble(&mut self, now: Now, failure: &DiskFailure) {

@@ -623,3 +623,27 @@ fn a_hello_that_comes_before_this_nodes_own_is_judged_when_that_is_said() {
     });
     assert_eq!((said, engine.status(Moment(441), 0).link), (Some(head), LinkState::Syncing), "{actions:#?}");
 }
+
+#[test]
+fn a_round_trip_that_the_timings_do_not_allow_is_an_alert_until_it_is_over() {
+    let (mut engine, _) = leading_master();
+    settle(&mut engine, 700);
+    let slow = |engine: &Engine| {
+        let alerts = engine.status(Moment(0), 0).alerts;
+        alerts.iter().filter(|alert| alert.kind == AlertKind::SlowLink).map(|alert| alert.count).sum::<u64>()
+    };
+    let mut time = SECOND;
+    for (rounds, took_us, expected) in [(6, 1_000, 0), (20, 3 * SECOND, 1), (20, 1_000, 0)] {
+        for _ in 0..rounds {
+            time += SECOND / 2;
+            let actions = run(&mut engine, time - SECOND / 2, time);
+            let position = engine.head;
+            if sent(&actions).iter().any(|message| matches!(message, Message::Heartbeat(_))) {
+                engine.links.round_trip_us = Some(took_us);
+                let _ = answer(&mut engine, time, &actions, position);
+                settle(&mut engine, time);
+            }
+        }
+        assert_eq!(slow(&engine), expected);
+    }
+}
