@@ -54,6 +54,7 @@ fn the_hold_down_ends_a_row_of_takeovers_and_says_so() {
         pair.start_again(old);
     }
     pair.in_sync();
+    pair.nodes[0].skip_to_now();
     pair.nodes[1].kill();
     let held = pair.nodes[0].status("the hold-down to be the reason", |status| {
         status["takeover"]["why_not"] == serde_json::json!(["hold_down"]) && status["link"]["state"] != "connected"
