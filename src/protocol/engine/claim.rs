@@ -75,9 +75,10 @@ impl Engine {
             (None, None) => return Some(Hurdle::Unmade),
             (None, Some(record)) => record,
         };
-        let (own, head, named) = (self.facts.node, self.head.revision, self.is_named());
+        let (own, named) = (self.facts.node, self.is_named());
         let passes = |mutant: Mutant| self.makes(mutant);
-        let behind = head < record.revision || (named && self.epoch() < record.epoch);
+        // A later position of another history is no more than an earlier one.
+        let behind = self.lacks_recorded(record.revision) || (named && self.epoch() < record.epoch);
         match () {
             () if record.in_sync != Some(own) && !named && !passes(Mutant::IgnoresInSync) => Some(Hurdle::NotInSync),
             () if behind && !passes(Mutant::IgnoresRecordedRevision) => Some(Hurdle::Behind),

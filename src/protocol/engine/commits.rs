@@ -267,7 +267,8 @@ impl Engine {
         let oldest = self.commits.waiting.front().map(|waiting| waiting.since);
         let timeout_us = micros(self.options.sync_timeout);
         let synchronous = self.options.replication == Replication::Synchronous;
-        if synchronous && self.commits.waits && oldest.is_some_and(|oldest| now.at.0 >= oldest.0 + timeout_us) {
+        let overdue = self.commits.frozen || oldest.is_some_and(|oldest| now.at.0 >= oldest.0 + timeout_us);
+        if synchronous && self.commits.waits && overdue {
             self.give_up_waiting(now);
         }
         self.release(now);

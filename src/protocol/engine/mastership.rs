@@ -42,6 +42,7 @@ impl Engine {
                 self.out.push(Action::AskMayTakeOver { question: self.question });
             }
             Standing::Stalled => {
+                self.patience = Moment(now.at.0 + self.wish_us());
                 self.ask_peer(now);
                 self.ask_witness_soon();
                 if before != Standing::Serving {
@@ -153,6 +154,9 @@ impl Engine {
         if !self.promised.is_empty() && now.at >= self.patience {
             let reachable = self.witness_status().is_none_or(|status| status.reachable);
             let refused = if reachable { Refused::LeaseHeld } else { Refused::WitnessUnreachable };
+            if let Some(witnessed) = &mut self.witnessed {
+                witnessed.recreate = false;
+            }
             self.refuse_promises(&refused);
         }
     }

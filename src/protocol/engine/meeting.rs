@@ -147,6 +147,8 @@ impl Engine {
             // Nothing that was shown as a verified copy may be replaced by something that does not contain it.
             _ if !self.facts.complete || self.makes(Mutant::BlankWipes) => Meeting::Follow,
             Relation::Diverged { common } if self.shown.seq <= common.seq => Meeting::Follow,
+            // Eras without change sets are nothing that could be lost.
+            Relation::Behind if self.shown.seq <= hello.position.revision.seq => Meeting::Follow,
             _ if hello.position.revision.seq == 0 => {
                 let reason = "the master is blank, and this shadow holds a configuration; \
                               resync here to accept it, or take-over here to serve what this node holds";

@@ -112,10 +112,11 @@ impl Engine {
         self.facts.peer.as_ref().map(|peer| peer.node)
     }
 
-    /// Whether the register records more than this log holds: rule 10. What is older than all known eras is held.
+    /// Whether the register records more than this log holds: rule 10. What is older than all eras that a long history still
+    /// names is held.
     pub(super) fn lacks_recorded(&self, recorded: Revision) -> bool {
-        let oldest = self.history.eras().first().map_or(Epoch::NONE, |era| era.epoch);
-        let held = recorded.epoch < oldest || self.history.contains(self.head.revision, recorded);
+        let older = self.history.eras().first().is_some_and(|first| first.first_seq > 1 && recorded.epoch < first.epoch);
+        let held = recorded == Revision::NONE || older || self.history.contains(self.head.revision, recorded);
         !held && !self.makes(Mutant::IgnoresRecorded)
     }
 

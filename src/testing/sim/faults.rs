@@ -181,7 +181,11 @@ fn operate(world: &mut World, node: Side, verb: Verb) -> Checked {
         Verb::Enable => Command::Enable,
         Verb::Disable => Command::Disable,
         Verb::Token { secret } => Command::Token(TokenFacts { secret: said::secret_of(secret), expires_ms: u64::MAX }),
-        Verb::Reset => Command::Reset,
+        Verb::Reset => {
+            // A disk that forgot the record, and then the pairing, has nothing left to be bound by.
+            world.register.lowered |= world.excuses.rolled[node.index()];
+            Command::Reset
+        }
     };
     let accepts = verb == (Verb::TakeOver { accept_loss: true });
     let asked = if accepts { Asked::AcceptsLoss } else { Asked::Operator((verb, first_alert)) };

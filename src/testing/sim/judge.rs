@@ -39,6 +39,11 @@ impl World {
             // The register waits for nobody else: whether its master, which is none any more, is heard does not matter.
             return Ok(());
         }
+        if self.hosts[side.other().index()].disk.facts.role == Role::Shadow {
+            // Who was heard is no master: its disk was lost, and it is whatever it was at first.
+            return Ok(());
+        }
+        let host = self.host(side);
         // With a witness it has promised to be silent for a lease, and counts as having promised it when it starts.
         let from = if host.witnessed { host.heard.or(Some(host.started)) } else { host.heard };
         let silence = from.map(|heard| host.clock.at(now_us).0.saturating_sub(heard.0));

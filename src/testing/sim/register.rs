@@ -174,7 +174,9 @@ impl World {
             }
             WitnessQuestion::Swap { record, .. } => {
                 self.tell(|| format!("the witness holds {record:?} now, by {side:?}"));
-                self.swapped(side, &record)?;
+                let host = &self.hosts[side.index()];
+                let late = host.run != run || host.last_ask != ask;
+                self.swapped(side, &record, late)?;
                 let version = self.register.put(Some(*record));
                 self.named_holds_all()?;
                 WitnessAnswer::Swapped(version)

@@ -196,7 +196,7 @@ impl World {
     }
 
     /// No swap lowers the recorded revision or the epoch, nor makes a record anew.
-    pub fn swapped(&mut self, side: Side, record: &WitnessRecord) -> Checked {
+    pub fn swapped(&mut self, side: Side, record: &WitnessRecord, late: bool) -> Checked {
         if self.plan.hostile {
             return Ok(());
         }
@@ -215,7 +215,8 @@ impl World {
             None => {
                 // An operator who accepts a loss may have it made; and a node that has never seen one cannot know better.
                 let unseen = self.hosts[side.index()].disk.facts.witnessed == Epoch::NONE;
-                let excused = excused || unseen || !self.excuses.is_accepted_by_none();
+                // One that was asked for before the record went, and lands after it, is nobody's decision.
+                let excused = excused || unseen || late || !self.excuses.is_accepted_by_none();
                 Invariant::RegisterRises.check(!self.register.spoiled || excused, || {
                     format!("{side:?} made a record anew although there had been one")
                 })?;
@@ -224,8 +225,11 @@ impl World {
         Ok(())
     }
 
-    /// Whether peer or witness know of an epoch of this node's.
+    /// Whether peer or witness know of an epoch of this node's, and will be there to say so.
     pub fn is_remembered(&self, side: Side) -> bool {
+        if self.plan.gone == Some(side.other()) && !self.plan.witnessed {
+            return self.hosts[side.index()].disk.head.position == Position::NONE;
+        }
         let peer = self.hosts[side.other().index()].disk.head.position.revision.epoch != Epoch::NONE;
         let record = self.register.record().is_some_and(|record| record.revision != Revision::NONE);
         peer || record || self.hosts[side.index()].disk.head.position == Position::NONE
