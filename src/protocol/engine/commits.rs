@@ -240,15 +240,15 @@ impl Engine {
         if !synced || !master {
             return;
         }
-        let all = self.confirmed() == self.head.revision || self.makes(Mutant::FlagsEarly);
+        let holds_all = self.confirmed() == self.head.revision;
+        if holds_all && self.stands(AlertKind::PushFailed) {
+            self.recovered(now, How::Incremental);
+        }
+        let all = holds_all || self.makes(Mutant::FlagsEarly);
         match self.options.replication {
             Replication::Asynchronous => self.commits.joined = true,
             Replication::Synchronous if all && self.commits.to_asynchronous.is_none() => {
-                let back = !self.commits.waits;
                 (self.commits.waits, self.commits.joined) = (true, true);
-                if back {
-                    self.recovered(now, How::Incremental);
-                }
             }
             Replication::Synchronous => {}
         }

@@ -290,6 +290,7 @@ impl Engine {
             };
             self.raise(now, Trouble::new(AlertKind::Takeover, super::trouble::THIS_NODE, message));
             self.session.became_master();
+            self.links.outranked_by_peer(false);
             self.troubles_of_new_master();
             // The link, if one is up, was agreed upon in other roles.
             self.close_all_links(now, None, "this node became master");

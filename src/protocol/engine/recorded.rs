@@ -115,7 +115,8 @@ impl Engine {
     /// Whether the register records more than this log holds: rule 10. What is older than all eras that a long history still
     /// names is held.
     pub(super) fn lacks_recorded(&self, recorded: Revision) -> bool {
-        let older = self.history.eras().first().is_some_and(|first| first.first_seq > 1 && recorded.epoch < first.epoch);
+        let older =
+            self.history.eras().first().is_some_and(|first| first.first_seq > 1 && recorded.epoch < first.epoch);
         let held = recorded == Revision::NONE || older || self.history.contains(self.head.revision, recorded);
         !held && !self.makes(Mutant::IgnoresRecorded)
     }

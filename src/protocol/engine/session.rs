@@ -249,6 +249,10 @@ impl Engine {
             self.digest_mismatch(now, hello.position);
         }
         self.source_out(now, out);
+        if self.facts.role == Role::Master && !mismatch {
+            // What the shadow says that it holds counts at once: a full push waits until it shows here.
+            self.peer_confirmed(now);
+        }
     }
 
     fn push_resync(&mut self, now: Now) {
@@ -321,7 +325,8 @@ impl Engine {
                 return;
             }
             let known = self.history.contains(self.head.revision, header.position.revision);
-            if self.facts.complete && known && header.position.revision < self.head.revision {
+            // An era without change sets shows nothing.
+            if self.facts.complete && known && header.position.revision.seq < self.head.revision.seq {
                 // Its source does not know yet what is here: nothing that was shown is taken back (rule 18).
                 return self.with_sink(now, |sink, head, _, out| sink.acknowledge(head, out));
             }
@@ -397,6 +402,13 @@ impl Engine {
         });
         if let Receipt::StageMismatch { found } = receipt {
             self.digest_mismatch(now, found);
+        }
+        let refused =
+            matches!(receipt, Receipt::Records(RecordsReceipt::Rejected { .. }) | Receipt::StageRejected { .. });
+        if refused && self.standing == Standing::TakingTail {
+            // A shadow has nothing newer to push, and without the tail nobody leads: the host is asked again, and again.
+            self.close_all_links(now, None, "this node's host refuses what its shadow gives back");
+            self.links.dial_at = Moment(now.at.0 + DISK_RETRY_US);
         }
     }
 

@@ -239,7 +239,7 @@ impl Engine {
         }
     }
 
-    fn stands(&self, kind: AlertKind) -> bool {
+    pub(super) fn stands(&self, kind: AlertKind) -> bool {
         self.book.alerts().iter().any(|alert| alert.kind == kind)
     }
 
