@@ -115,6 +115,18 @@ fn campaign() {
     histories(number("SHADOWPAIR_RUNS").unwrap_or(1_000_000));
 }
 
+/// Beyond the default run, each of these once showed a mistake.
+#[test]
+fn histories_that_once_failed_hold() {
+    let once = [
+        135_920, 148_653, 164_932, 228_985, 257_386, 272_361, 302_083, 438_872, 523_940, 657_390, 700_283, 708_836,
+        727_961, 746_267, 765_998, 840_178, 848_573, 848_881, 886_957, 941_822, 956_894, 977_249, 1_058_654,
+    ];
+    for seed in once {
+        quietly(|| run(seed, plan(seed))).unwrap_or_else(|story| panic!("{}", replayed(&story)));
+    }
+}
+
 /// `SHADOWPAIR_SEED=7 cargo test --lib sim::tests::replay -- --nocapture`
 #[test]
 fn replay() {

@@ -436,3 +436,80 @@ fn an_enrolment_does_not_interrupt_a_master_with_a_witness() {
     assert_eq!(roles, 0, "{all:#?}");
     assert!(engine.cover().until <= Moment(20 * MS + micros(Options::default().lease())), "it is bound now");
 }
+
+/// The simulator found a shadow that led because its position was later than the recorded one, in another history.
+#[test]
+fn a_later_position_of_another_history_does_not_reach_the_record() {
+    let (own, other) = (Epoch::FIRST.promoted(9), Epoch::FIRST.promoted(5));
+    let lineage = history(&[(Epoch::FIRST, 1), (own, 6)]);
+    let options = options(Replication::Asynchronous);
+    let (mut engine, actions) = start_at(shadow_facts(0), position(own, 5), lineage, options);
+    let (ask, _) = question(&actions);
+    let _ = store_facts(&mut engine, MS, actions);
+    let value = WitnessRecord { revision: at(other, 5), ..record(SHADOW, other, None, 5) };
+    let _ = tell_witness(&mut engine, 10 * MS, ask, holds(value, 1));
+    let _ = settle_facts(&mut engine, 11 * MS);
+    let why_not = engine.status(Moment(20 * MS), 0).why_not;
+    assert!(why_not.contains(&"behind_record"), "{why_not:?}");
+    assert_eq!(engine.standing, Standing::Following);
+}
+
+/// The simulator found a master that had yielded once, had taken over since, and never served again after a restart of its
+/// store: it still counted as outranked.
+#[test]
+fn whoever_took_over_is_outranked_no_more() {
+    let mut engine = following_shadow();
+    settle(&mut engine, 350);
+    engine.links.outranked_by_peer(true);
+    let _ = engine.handle(now(SECOND), Event::LinkDown { link: LINK, reason: "reset".to_owned() });
+    settle(&mut engine, SECOND + 1);
+    let (era, work) = batch(&command(&mut engine, 2 * SECOND, 1, Command::TakeOver { accept_loss: true }));
+    let Work::Era { era: begun, .. } = work else { panic!("{work:?}") };
+    let head = Position { revision: at(begun.epoch, 5), ..position(Epoch::FIRST, 5) };
+    let _ = done(&mut engine, 2 * SECOND + 1, era, Receipt::Era { head, log_floor: Revision::NONE });
+    assert!(!engine.links.is_outranked());
+}
+
+/// The simulator found a pair that refused each other over an era in which nothing was committed.
+#[test]
+fn an_era_without_change_sets_is_no_reason_to_refuse_a_master() {
+    let promoted = Epoch::FIRST.promoted(9);
+    let facts = Facts { complete: true, ..Facts::first_shadow(SHADOW, PAIR, peer(MASTER)) };
+    let (mut engine, _) = begin(facts, position(promoted, 5), history(&[(Epoch::FIRST, 1), (promoted, 6)]));
+    let _ = engine.handle(now(100), Event::LinkUp { link: LINK, dialled: true });
+    let hello = hello_of(Role::Master, MASTER, position(Epoch::FIRST, 5), history(&[(Epoch::FIRST, 1)]));
+    let _ = tell(&mut engine, 200, Message::Hello(Box::new(hello)));
+    assert_eq!(engine.status(Moment(201), 0).link, LinkState::Syncing);
+    settle(&mut engine, 210);
+    let header = crate::protocol::wire::SnapshotHeader {
+        transfer: 3,
+        position: position(Epoch::FIRST, 5),
+        history: history(&[(Epoch::FIRST, 1)]),
+        chain: 0,
+        entries: 1,
+        bytes: 1,
+    };
+    let (_, work) = batch(&tell(&mut engine, 300, Message::Repair(Repair::Full(header.clone()))));
+    assert_eq!(work, Work::StageBegin(Box::new(header)));
+}
+
+/// The simulator found a pair that nobody led: the host of a master refused what its disk had lost, and nobody asked again.
+#[test]
+fn a_host_that_refuses_what_its_disk_had_lost_is_asked_again() {
+    let facts = Facts { peer: Some(peer(SHADOW)), ..Facts::first_master(MASTER, PAIR) };
+    let (mut engine, _) = begin(facts, position(Epoch::FIRST, 3), history(&[(Epoch::FIRST, 1)]));
+    let _ = engine.handle(now(100), Event::LinkUp { link: LINK, dialled: true });
+    let hello = hello_of(Role::Shadow, SHADOW, position(Epoch::FIRST, 5), history(&[(Epoch::FIRST, 1)]));
+    let _ = tell(&mut engine, 200, Message::Hello(Box::new(hello)));
+    settle(&mut engine, 210);
+    assert_eq!(engine.standing, Standing::TakingTail);
+    let _ = tell(&mut engine, 300, Message::Repair(Repair::Incremental { to: at(Epoch::FIRST, 5) }));
+    let (first, last) = (at(Epoch::FIRST, 3), at(Epoch::FIRST, 5));
+    let what = Bulk::Records { after: first, last, durable: last };
+    let (append, _) = batch(&engine.handle(now(400), Event::Bulk { link: LINK, bulk: BulkId(1), what, bytes: 10 }));
+    let receipt = RecordsReceipt::Rejected { at: last, reason: "no".to_owned() };
+    let actions = done(&mut engine, 500, append, Receipt::Records(receipt));
+    assert!(actions.contains(&Action::Close { link: LINK }), "{actions:#?}");
+    let actions = engine.handle(now(3 * SECOND), Event::Timer);
+    assert!(actions.iter().any(|action| matches!(action, Action::Dial { .. })), "{actions:#?}");
+}
