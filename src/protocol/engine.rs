@@ -11,9 +11,10 @@
 //! loop of its own.
 //!
 //! # How to read it
-//! `mastership` turns the standing of the node, `links` and `heartbeat` keep the connection to the peer, `meeting` decides who leads, `cover` and `claim` are what a witness adds to mastership and takeover and `witness` asks it, `session` and `exchange` bring the
-//! shadow up to date, `commits` serves callers, `batches` orders durable work and takes its receipts, `trouble` keeps the alert
-//! book, `command` serves operators, `said` keeps what they want changed until it is durable. Every event ends in [`Engine::advance`], which does whatever has become due: so a
+//! `mastership` turns the standing of the node, `links` and `heartbeat` keep the connection to the peer, `meeting` decides who
+//! leads, `cover` and `claim` are what a witness adds to mastership and takeover, `witness` asks it and `recorded` draws what
+//! follows from its record, `session` and `exchange` bring the shadow up to date, `commits` serves callers, `batches` orders durable work and takes its receipts, `trouble` keeps the alert
+//! book, `command` serves operators, `stopping` ends it all, `said` keeps what they want changed until it is durable. Every event ends in [`Engine::advance`], which does whatever has become due: so a
 //! deadline is looked at in one place.
 
 mod action;
