@@ -154,9 +154,10 @@ fn unsettled(world: &mut World) -> Checked {
     };
     let named = both.iter().flatten().any(|status| {
         let word = status.why_not.iter().any(decides);
-        // A disk or a witness that forgot is no ground to decide upon.
+        // A disk or a witness that forgot is no ground to decide upon, and an operator's word may have named a node that cannot lead.
         let record = status.why_not.iter().any(|word| RECORD_WORDS.contains(word));
-        (!status.link_reason.is_empty() && word) || (forgot && record && !status.alerts.is_empty())
+        let decided = forgot || world.excuses.is_waived();
+        (!status.link_reason.is_empty() && word) || (decided && record && !status.alerts.is_empty())
     });
     let short = both.iter().flatten().map(|status| {
         (status.role, status.serving, status.position.revision, status.link, &status.link_reason, &status.why_not)
