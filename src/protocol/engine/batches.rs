@@ -285,7 +285,9 @@ impl Engine {
             Purpose::Era => {
                 self.retry_at = retry_at;
                 let reason = failure.reason.clone();
-                let refused = if failure.full { Refused::DiskFull } else { Refused::FactInDoubt { reason } };
+                // What is won at the witness is tried again by whoever it names (rule 8): it is not undone by a full disk.
+                let undone = failure.full && self.won_epoch().is_none();
+                let refused = if undone { Refused::DiskFull } else { Refused::FactInDoubt { reason } };
                 self.refuse_promises(&refused);
                 self.era_failed(now);
             }
