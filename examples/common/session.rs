@@ -208,8 +208,8 @@ pub fn commit_refused(error: CommitError) -> Refusal {
         CommitError::NotMaster { master } => Refusal::new("not_master", message).with("master", master.into()),
         CommitError::Invalid(broken) => limit(broken),
         CommitError::Guard(_) => Refusal::new("conflict", message),
-        CommitError::Overloaded => Refusal::new("overloaded", message),
-        CommitError::Frozen => Refusal::new("frozen", message),
+        // Of both: nothing remains of it, and it may be tried again later. The message tells them apart.
+        CommitError::Overloaded | CommitError::Frozen => Refusal::new("overloaded", message),
         CommitError::InDoubt { revision } => {
             Refusal::new("in_doubt", message).with("revision", view::revision(revision))
         }
