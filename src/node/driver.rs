@@ -209,10 +209,11 @@ impl Driver {
         if actions.iter().any(|action| matches!(action, Action::Answer { .. })) {
             self.publish_status();
         }
+        // Whoever is answered that a token lives, or is none any more, finds the door so.
+        self.open_or_close_the_door();
         for action in actions {
             self.carry_out(action);
         }
-        self.open_or_close_the_door();
     }
 
     /// After every turn: maintenance where it is due, and status.
