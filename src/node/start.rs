@@ -173,7 +173,7 @@ async fn join(
         Ok(Stored::OnBoth) => Ok((opened, None)),
         Ok(Stored::Here) => Ok((opened, Some((master.clone(), token.clone())))),
         Err(refused) => {
-            unmake(builder, opened).await?;
+            Box::pin(unmake(builder, opened)).await?;
             Err(refused)
         }
     }
