@@ -13,9 +13,10 @@
 //! # How to read it
 //! `mastership` turns the standing of the node, `links` and `heartbeat` keep the connection to the peer, `meeting` decides who
 //! leads, `cover` and `claim` are what a witness adds to mastership and takeover, `witness` asks it and `recorded` draws what
-//! follows from its record, `session` and `exchange` bring the shadow up to date, `commits` serves callers, `batches` orders durable work and takes its receipts, `trouble` keeps the alert
-//! book, `command` serves operators, `stopping` ends it all, `said` keeps what they want changed until it is durable. Every event ends in [`Engine::advance`], which does whatever has become due: so a
-//! deadline is looked at in one place.
+//! follows from its record, `session` and `exchange` bring the shadow up to date, `commits` serves callers, `batches` orders
+//! durable work and takes its receipts, `trouble` keeps the alert book, `command` serves operators, `said` keeps what they want
+//! changed until it is durable, `stopping` ends it all. Every event ends in [`Engine::advance`], which does whatever has become
+//! due: so a deadline is looked at in one place.
 
 mod action;
 mod batches;
@@ -44,12 +45,12 @@ mod trouble;
 mod witness;
 mod yielding;
 
+use std::collections::VecDeque;
+
 use batches::Batches;
 use commits::Commits;
 use links::Links;
 use session::Session;
-
-use std::collections::VecDeque;
 
 use crate::model::{Epoch, History, Position, Revision, RunId};
 use crate::protocol::alerts::Book;
@@ -135,7 +136,7 @@ pub struct Engine {
     question: u64,
     /// Operators who wait for this node to be master.
     promised: Vec<Ticket>,
-    /// Until when they wait for a master that has no cover.
+    /// Until when they wait for what only time or an answer brings: the end of a lease, a cover.
     patience: Moment,
     /// The damage that recovery found: what was here before may not be known any more.
     damage: Option<String>,

@@ -33,11 +33,7 @@ impl Store {
         if self.pending.is_some() {
             self.reject()?;
         }
-        let pieces = &self.not_held(pieces);
-        if pieces.is_empty() {
-            return Ok(Received::Known);
-        }
-        let first = pieces.iter().find_map(|piece| Header::decode(piece).ok()).map(|(header, _)| header.prev);
+        let Some((pieces, first)) = self.not_held(pieces) else { return Ok(Received::Known) };
         let goes_on = self.unfinished.as_ref().is_some_and(|run| Some(run.chain) == first);
         if !goes_on {
             self.settle()?;
@@ -45,7 +41,7 @@ impl Store {
         let bytes: usize = pieces.iter().map(Bytes::len).sum();
         self.reserve(bytes as u64)?;
         let mut assembler = Assembler::new(self.tip.clone(), self.unfinished.clone());
-        let fits = match self.assemble(&mut assembler, pieces) {
+        let fits = match self.assemble(&mut assembler, &pieces) {
             Ok(fits) => fits,
             Err(error) => return Err(self.take_back("appending received records", error)),
         };
@@ -58,20 +54,25 @@ impl Store {
         Ok(Received::Pending { candidate })
     }
 
-    /// The pieces without the records at their beginning whose positions the log holds.
-    fn not_held(&self, pieces: &[Bytes]) -> Vec<Bytes> {
+    /// The pieces without the records at their beginning whose positions the log holds, and what the first of the others is
+    /// chained to; `None` where there is no other.
+    fn not_held(&self, pieces: &[Bytes]) -> Option<(Vec<Bytes>, Option<u32>)> {
         let head = self.tip.meta.revision;
         let held = |header: &Header| header.revision <= head && self.tip.meta.history.contains(head, header.revision);
         for (number, piece) in pieces.iter().enumerate() {
             let mut at = 0;
             while at < piece.len() {
-                match Header::decode(&piece[at..]) {
-                    Ok((header, _)) if held(&header) => at += header.frame_bytes(),
-                    _ => return [&[piece.slice(at..)], &pieces[number + 1..]].concat(),
+                let header = Header::decode(&piece[at..]).ok().map(|(header, _)| header);
+                match header.filter(held) {
+                    Some(header) => at += header.frame_bytes(),
+                    None => {
+                        let rest = [&[piece.slice(at..)], &pieces[number + 1..]].concat();
+                        return Some((rest, header.map(|header| header.prev)));
+                    }
                 }
             }
         }
-        Vec::new()
+        None
     }
 
     /// Puts the pieces together and writes them; `false` where they do not fit.

@@ -18,13 +18,12 @@ impl Store {
     ///
     /// # Errors
     /// [`DiskFailure`], as told at [`Store`]. Room for the era is found before the facts are written; where the disk is
-    /// full all the same once they are, something of it is left, and the store is closed.
+    /// full all the same once they are, something of it is left, and the store is closed. An era that does not follow the
+    /// last one is the caller's mistake.
     pub fn lead(&mut self, facts: &Facts, era: Era) -> Result<(), DiskFailure> {
-        self.check()?;
-        self.settle()?;
-        self.reserve(ERA_BYTES)?;
+        let tip = self.prepare_era(era)?;
         self.node("writing the facts", |node| node.write_facts_of_leader(facts))?;
-        self.begin_era(era).map_err(|failure| self.close(failure.reason))
+        self.append_era(tip, era).map_err(|failure| self.close(failure.reason))
     }
 
     /// Appends change sets as one group under this epoch (that of the last era), with one sync. A verdict for each.
@@ -80,11 +79,8 @@ impl Store {
         Ok((tip, versions, verdicts))
     }
 
-    /// Opens an era, durably.
-    ///
-    /// # Errors
-    /// [`DiskFailure`], as told at [`Store`]. An era that does not follow the last one is the caller's mistake.
-    pub(super) fn begin_era(&mut self, era: Era) -> Result<(), DiskFailure> {
+    /// What the era leads to, and room for it.
+    fn prepare_era(&mut self, era: Era) -> Result<View, DiskFailure> {
         self.check()?;
         let mut tip = self.tip.clone();
         let follows = era.first_seq == tip.meta.revision.seq + 1 && Arc::make_mut(&mut tip.meta.history).begin(era);
@@ -93,8 +89,12 @@ impl Store {
         }
         self.settle()?;
         self.reserve(ERA_BYTES)?;
-        tip.meta.revision = Revision::new(era.epoch, self.tip.meta.revision.seq);
-        let revision = tip.meta.revision;
+        Ok(tip)
+    }
+
+    fn append_era(&mut self, mut tip: View, era: Era) -> Result<(), DiskFailure> {
+        let revision = Revision::new(era.epoch, tip.meta.revision.seq);
+        tip.meta.revision = revision;
         if let Err(error) = self.log.write(|writer, out, _| writer.era(out, revision, &era.node)) {
             return Err(self.take_back("appending to the log", error));
         }
@@ -104,5 +104,12 @@ impl Store {
         self.tip = tip;
         self.shared.enqueue(versions);
         Ok(())
+    }
+
+    /// Opens an era without facts.
+    #[cfg(test)]
+    pub(super) fn begin_era(&mut self, era: Era) -> Result<(), DiskFailure> {
+        let tip = self.prepare_era(era)?;
+        self.append_era(tip, era)
     }
 }

@@ -3,7 +3,9 @@
 #![allow(clippy::disallowed_methods, reason = "tests are steered by their surroundings, and measure")]
 
 mod crash;
+mod follow;
 mod golden;
+mod lead;
 mod size;
 
 use super::disk::sim::SimDisk;
@@ -321,89 +323,6 @@ fn records_are_given_only_after_positions_of_this_log() {
 }
 
 #[test]
-fn records_that_come_twice_are_taken_once() {
-    let (_disk, mut source) = master();
-    commit(&mut source, &[put("a", "1"), ChangeSet::new().put("b", large(600_000, 4)), put("c", "3")]);
-    let (_disk, mut target) = shadow();
-    follow(&mut target, &source, 1);
-    let before = (target.store.head(), all(&target.reader.snapshot()));
-    let from_start = |source: &Opened, max_bytes| -> Vec<Bytes> {
-        let head = source.store.head().revision;
-        pieces(&source.reader, Revision::NONE, head, max_bytes).into_iter().map(|(piece, _)| piece).collect()
-    };
-    for piece in from_start(&source, 1) {
-        assert!(matches!(target.store.receive(&[piece]).unwrap(), Received::Known));
-    }
-    assert_eq!((target.store.head(), all(&target.reader.snapshot())), before);
-    // And where something new follows, in the same piece or in another one.
-    for max_bytes in [1 << 20, 1] {
-        commit(&mut source, &[put("d", &max_bytes.to_string())]);
-        let again = from_start(&source, max_bytes);
-        assert!(matches!(target.store.receive(&again).unwrap(), Received::Pending { .. }));
-        target.store.accept().unwrap();
-        assert_eq!(target.store.head(), source.store.head());
-    }
-    // Another content at a position that is here shows in what follows it.
-    let (_disk, mut other) = master();
-    commit(&mut other, &[put("a", "2"), put("b", "2"), put("c", "2"), put("d", "2"), put("d", "3"), put("e", "4")]);
-    let head = target.store.head();
-    assert!(matches!(target.store.receive(&from_start(&other, 1 << 20)).unwrap(), Received::Mismatch));
-    assert_eq!(target.store.head(), head);
-}
-
-#[test]
-fn received_records_follow_or_nothing_is_left_of_them() {
-    let (_disk, mut source) = master();
-    let big = large(600_000, 4);
-    commit(&mut source, &[put("a", "1"), ChangeSet::new().put("b", big.clone()), put("c", "3")]);
-    let head = source.store.head().revision;
-    let whole: Vec<Bytes> =
-        pieces(&source.reader, Revision::NONE, head, 1).into_iter().map(|(piece, _)| piece).collect();
-    let (disk, mut target) = shadow();
-    let mismatch = |target: &mut Opened, pieces: &[Bytes]| {
-        let before = target.store.head();
-        assert!(matches!(target.store.receive(pieces).unwrap(), Received::Mismatch));
-        assert_eq!(target.store.head(), before);
-    };
-    mismatch(&mut target, &whole[1..]);
-    mismatch(&mut target, &[whole[0].slice(..20)]);
-    let mut flipped = whole[1].to_vec();
-    flipped[50] ^= 1;
-    mismatch(&mut target, &[whole[0].clone(), flipped.into()]);
-    // Refused by the host.
-    assert!(
-        matches!(target.store.receive(&whole).unwrap(), Received::Pending { candidate } if all(&candidate).len() == 3)
-    );
-    target.store.reject().unwrap();
-    assert_eq!(target.store.head(), Position::NONE);
-    // A change set over several calls, begun anew once, and a crash inside it.
-    for piece in &whole[..3] {
-        target.store.receive(std::slice::from_ref(piece)).unwrap();
-        target.store.accept().unwrap();
-    }
-    assert_eq!(target.store.head().revision.seq, 1);
-    mismatch(&mut target, &whole[4..5]);
-    for piece in &whole[2..4] {
-        target.store.receive(std::slice::from_ref(piece)).unwrap();
-        target.store.accept().unwrap();
-    }
-    for piece in &whole[2..4] {
-        target.store.receive(std::slice::from_ref(piece)).unwrap();
-        target.store.accept().unwrap();
-    }
-    disk.cut_power(disk::sim::PowerCut::Lost);
-    drop(target);
-    let mut target = open(&disk, options()).unwrap();
-    assert_eq!((target.head.revision.seq, target.damage.clone()), (1, None));
-    follow(&mut target, &source, 1);
-    assert_eq!(all(&target.reader.snapshot()), all(&source.reader.snapshot()));
-    // Ours and theirs are the same bytes.
-    let again: Vec<Bytes> =
-        pieces(&target.reader, Revision::NONE, head, 1).into_iter().map(|(piece, _)| piece).collect();
-    assert_eq!(again, whole);
-}
-
-#[test]
 fn a_change_set_of_many_parts_arrives_whole() {
     let (_disk, mut source) = master();
     let set = (0..3000).fold(ChangeSet::new(), |set, i| set.put(format!("key{i:05}"), large(200, i as u8)));
@@ -523,49 +442,6 @@ fn a_full_disk_refuses_and_recovers() {
     commit(&mut opened, &[ChangeSet::new().put("b", large(20_000_000, 1))]);
     while opened.store.maintain().unwrap() {}
     assert_eq!(opened.reader.snapshot().entries(), 3);
-}
-
-/// A master with so many commits and, after them, eras.
-fn written(commits: usize, eras: u32) -> (SimDisk, Opened) {
-    let (disk, mut opened) = master_with(StoreOptions { log_changes: 1_000_000, log_bytes: 1 });
-    (0..commits).for_each(|_| drop(commit(&mut opened, &[put("a", "1")])));
-    (0..eras).for_each(|n| opened.store.begin_era(era(2 + n, commits as u64 + 1)).unwrap());
-    (disk, opened)
-}
-
-/// How often this goes before the log needs another segment.
-fn fits(disk: &SimDisk, mut write: impl FnMut(u32)) -> u32 {
-    let used = disk.used();
-    (0..)
-        .find(|n| {
-            write(*n);
-            disk.used() > used
-        })
-        .unwrap()
-}
-
-#[test]
-fn a_full_disk_leaves_nothing_of_an_era() {
-    let (disk, mut opened) = written(0, 0);
-    let commits = fits(&disk, |_| drop(commit(&mut opened, &[put("a", "1")]))) as usize;
-    let (disk, mut opened) = written(commits, 0);
-    let eras = fits(&disk, |n| opened.store.begin_era(era(2 + n, commits as u64 + 1)).unwrap());
-    let (disk, mut opened) = written(commits, eras);
-    let head = opened.store.head();
-    // Room for the facts, and none for another segment.
-    disk.set_capacity(disk.used() + 20_000);
-    let (new_facts, new_era) = (Facts { next_alert: 7, ..facts() }, era(2 + eras, commits as u64 + 1));
-    let failure = opened.store.lead(&new_facts, new_era).unwrap_err();
-    assert!(failure.full, "{failure:?}");
-    let disk_then = disk.copy();
-    disk_then.kill();
-    let found = open(&disk_then, options()).unwrap();
-    assert_eq!((found.head, found.facts), (head, facts()));
-    disk.set_capacity(u64::MAX);
-    opened.store.lead(&new_facts, new_era).unwrap();
-    drop(opened);
-    let found = open(&disk, options()).unwrap();
-    assert_eq!((found.head.revision, found.facts), (Revision::new(new_era.epoch, commits as u64), new_facts));
 }
 
 #[test]

@@ -2,15 +2,28 @@
 
 use serde_json::Value;
 
-use crate::harness::{FAST, Launch, PATIENCE, Pair, Proxy, at, token, turn};
+use crate::harness::{FAST, Launch, PATIENCE, Pair, Program, Proxy, at, token, turn};
 
 fn unpermitted(alerts: &[Value]) -> bool {
     alerts.iter().any(|alert| alert["kind"] == "unpermitted_peer")
 }
 
 fn joining(pair: &Pair, name: &str, token: &str) -> Launch {
-    let join = ["--listen", "127.0.0.1:0", "--master", &pair.wires[0].address(), "--token", token];
-    Launch::new("shadow", &pair.dir().join(name)).with(join).with(FAST.iter().copied())
+    join(&pair.wires[0], &pair.dir().join(name), token)
+}
+
+/// A shadow's first start with the master at the other end of this wire.
+fn join(wire: &Proxy, data: &std::path::Path, token: &str) -> Launch {
+    let join = ["--listen", "127.0.0.1:0", "--master", &wire.address(), "--token", token];
+    Launch::new("shadow", data).with(join).with(FAST.iter().copied())
+}
+
+/// A master that serves alone at the other end of this wire.
+fn alone(data: &std::path::Path, wire: &Proxy) -> Program {
+    let mut master = at("master", data, wire, FAST).start();
+    wire.leads_to(&master.listen());
+    master.serving();
+    master
 }
 
 /// The end of a first start that was refused: exit code 1, one line that says what to do, an empty directory.
@@ -50,19 +63,14 @@ fn a_second_shadow_and_bad_tokens_are_refused() {
     let _turn = turn();
     let dir = tempfile::tempdir().unwrap();
     let wires = [Proxy::new(), Proxy::new()];
-    let mut master = at("master", &dir.path().join("a"), &wires[0], FAST).start();
-    wires[0].leads_to(&master.listen());
-    master.serving();
+    let mut master = alone(&dir.path().join("a"), &wires[0]);
     master.refused("token", "ha_disabled");
     let expiring = {
         master.ok("enable");
         master.ok("token 1ms")["token"].as_str().unwrap().to_owned()
     };
     let good = token(&mut master);
-    let join = |name: &str, token: &str| {
-        let join = ["--listen", "127.0.0.1:0", "--master", &wires[0].address(), "--token", token];
-        Launch::new("shadow", &dir.path().join(name)).with(join).with(FAST.iter().copied())
-    };
+    let join = |name: &str, token: &str| join(&wires[0], &dir.path().join(name), token);
     is_refused(&join("expired", &expiring), &dir.path().join("expired"));
     master.alerts_until("the alert", unpermitted);
     // Letters from the other end of the token: the right master, the wrong secret.
@@ -85,16 +93,11 @@ fn of_those_who_enrol_at_once_one_is_the_shadow() {
     for round in 0..8 {
         let dir = tempfile::tempdir().unwrap();
         let wire = Proxy::new();
-        let mut master = at("master", &dir.path().join("a"), &wire, FAST).start();
-        wire.leads_to(&master.listen());
-        master.serving();
+        let mut master = alone(&dir.path().join("a"), &wire);
         let first = token(&mut master);
         let second = if round % 2 == 0 { token(&mut master) } else { first.clone() };
         let names = ["b", "c", "d"];
-        let join = |name: &str, token: &str| {
-            let join = ["--listen", "127.0.0.1:0", "--master", &wire.address(), "--token", token];
-            Launch::new("shadow", &dir.path().join(name)).with(join).with(FAST.iter().copied())
-        };
+        let join = |name: &str, token: &str| join(&wire, &dir.path().join(name), token);
         let asked = names.into_iter().zip([&first, &second, &first]).map(|(name, token)| join(name, token).spawn());
         let mut enrolled = 0;
         for (name, mut program) in names.into_iter().zip(asked.collect::<Vec<_>>()) {
@@ -122,14 +125,9 @@ fn a_wrong_secret_for_the_right_master_is_refused() {
     let _turn = turn();
     let dir = tempfile::tempdir().unwrap();
     let wire = Proxy::new();
-    let mut master = at("master", &dir.path().join("a"), &wire, FAST).start();
-    wire.leads_to(&master.listen());
-    master.serving();
+    let mut master = alone(&dir.path().join("a"), &wire);
     let good = token(&mut master);
-    let join = |name: &str, token: &str| {
-        let join = ["--listen", "127.0.0.1:0", "--master", &wire.address(), "--token", token];
-        Launch::new("shadow", &dir.path().join(name)).with(join).with(FAST.iter().copied())
-    };
+    let join = |name: &str, token: &str| join(&wire, &dir.path().join(name), token);
     let mut secret = secret_of(&good);
     secret[7] ^= 0x10;
     let master_key = good.parse::<shadowpair::JoinToken>().unwrap().master();

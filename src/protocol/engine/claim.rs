@@ -12,7 +12,7 @@ use crate::protocol::wire::Role;
 #[derive(Clone, Debug)]
 pub(super) enum Claim {
     /// An operator wants it; leases and promises must run out first.
-    Wanted { accept_loss: bool, until: Moment },
+    Wanted { accept_loss: bool },
     /// The term is being made durable.
     Noting { epoch: Epoch, accept_loss: bool, version: Option<WitnessVersion> },
     /// The term is durable: the swap may go, if the register still holds this version.
@@ -289,9 +289,9 @@ impl Engine {
             return self.refuse(ticket, refused);
         }
         self.promised.push(ticket);
-        let until = Moment(now.at.0 + self.wish_us());
+        self.patience = Moment(now.at.0 + self.wish_us());
         if let Some(witnessed) = &mut self.witnessed {
-            witnessed.claim = Some(Claim::Wanted { accept_loss, until });
+            witnessed.claim = Some(Claim::Wanted { accept_loss });
             witnessed.ask_soon();
         }
     }
@@ -324,7 +324,7 @@ impl Engine {
 
     /// An operator's wish, when its time has come.
     pub(super) fn advance_wish(&mut self, now: Now) {
-        let Some(Claim::Wanted { accept_loss, until }) = self.witnessed.as_ref().and_then(|w| w.claim.clone()) else {
+        let Some(Claim::Wanted { accept_loss }) = self.witnessed.as_ref().and_then(|w| w.claim.clone()) else {
             return;
         };
         let led = self.is_led().then_some(Refused::LeaseHeld);
@@ -347,7 +347,7 @@ impl Engine {
         if passed && self.batches.is_idle() {
             return self.begin_claim(now, "operator", accept_loss);
         }
-        if let Some(why) = refused.or(over.filter(|_| now.at >= until)) {
+        if let Some(why) = refused.or(over.filter(|_| now.at >= self.patience)) {
             if let Some(witnessed) = &mut self.witnessed {
                 witnessed.claim = None;
             }
@@ -359,7 +359,7 @@ impl Engine {
     pub(super) fn claim_deadlines(&self) -> [Option<Moment>; 3] {
         let Some(witnessed) = &self.witnessed else { return [None; 3] };
         let wish = match witnessed.claim {
-            Some(Claim::Wanted { until, .. }) => Some(until),
+            Some(Claim::Wanted { .. }) => Some(self.patience),
             _ => None,
         };
         let waits = matches!(

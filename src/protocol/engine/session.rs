@@ -42,8 +42,8 @@ pub(super) struct Session {
     pub(super) common: Option<Revision>,
     /// When the peer was met last.
     met_at: Moment,
-    /// The master that this one met last and yields to, by its word when they met. It outlives the link: what this node has alone is saved
-    /// before it is a shadow, however long that takes.
+    /// The master that this one met last and yields to, by its word when they met. It outlives the link: what this node has
+    /// alone is saved before it is a shadow, however long that takes.
     pub(super) yields_to: Option<Box<Hello>>,
     /// Up to here this node's own changes are in quarantine already.
     pub(super) set_aside: Option<Revision>,
@@ -443,10 +443,7 @@ impl Engine {
     pub(super) fn session_ended(&mut self, now: Now) {
         self.end_machines(now);
         self.session.resync |= std::mem::take(&mut self.session.owed);
-        // Whoever yields needs to know to whom until that is durable.
-        if self.standing != Standing::Yielding {
-            self.session.met = None;
-        }
+        self.session.met = None;
         self.session.disk_retry_at = None;
     }
 

@@ -1,6 +1,7 @@
 //! Whole lists of actions: an extra action shows as well as a missing one.
 
 mod callers;
+mod found;
 mod links_table;
 mod odd_moments;
 mod refused_words;

@@ -39,7 +39,8 @@ impl World {
             // The register waits for nobody else: whether its master, which is none any more, is heard does not matter.
             return Ok(());
         }
-        if self.hosts[side.other().index()].disk.facts.role == Role::Shadow {
+        let other = side.other();
+        if self.excuses.rolled[other.index()] && self.hosts[other.index()].disk.facts.role == Role::Shadow {
             // Who was heard is no master: its disk was lost, and it is whatever it was at first.
             return Ok(());
         }

@@ -152,11 +152,13 @@ fn unsettled(world: &mut World) -> Checked {
         "refused" => parted,
         _ => OPERATORS_WORDS.contains(word),
     };
+    let holder = world.register.record().map(|record| record.holder);
+    let blank = world.hosts.iter().any(|host| Some(host.disk.node()) == holder && !host.disk.facts.complete);
+    let decided = forgot || world.excuses.is_waived() && blank;
     let named = both.iter().flatten().any(|status| {
         let word = status.why_not.iter().any(decides);
         // A disk or a witness that forgot is no ground to decide upon, and an operator's word may have named a node that cannot lead.
         let record = status.why_not.iter().any(|word| RECORD_WORDS.contains(word));
-        let decided = forgot || world.excuses.is_waived();
         (!status.link_reason.is_empty() && word) || (decided && record && !status.alerts.is_empty())
     });
     let short = both.iter().flatten().map(|status| {

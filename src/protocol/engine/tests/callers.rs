@@ -7,7 +7,7 @@ use crate::protocol::failover::{micros, waited};
 
 const MS: u64 = 1_000;
 
-fn answers(actions: &[Action]) -> Vec<(u64, Answer)> {
+pub(super) fn answers(actions: &[Action]) -> Vec<(u64, Answer)> {
     let answer = |action: &Action| match action {
         Action::Answer { ticket, answer } => Some((ticket.0, answer.clone())),
         _ => None,
@@ -15,12 +15,12 @@ fn answers(actions: &[Action]) -> Vec<(u64, Answer)> {
     actions.iter().filter_map(answer).collect()
 }
 
-fn commit(engine: &mut Engine, at_us: u64, ticket: u64) -> Vec<Action> {
+pub(super) fn commit(engine: &mut Engine, at_us: u64, ticket: u64) -> Vec<Action> {
     engine.handle(now(at_us), Event::Commit { ticket: Ticket(ticket), bytes: 3 })
 }
 
 /// The change set of this ticket is durable as `epoch`/`seq`.
-fn stored(engine: &mut Engine, at_us: u64, ticket: u64, epoch: Epoch, seq: u64) -> Vec<Action> {
+pub(super) fn stored(engine: &mut Engine, at_us: u64, ticket: u64, epoch: Epoch, seq: u64) -> Vec<Action> {
     let verdicts = vec![(Ticket(ticket), Ok(at(epoch, seq)))];
     let receipt = Receipt::Commits { verdicts, head: position(epoch, seq), log_floor: Revision::NONE };
     let batch = engine.batches_in_flight();
@@ -224,68 +224,6 @@ fn a_stopped_master_whose_link_is_held_lets_nobody_wait_for_ever() {
     assert_eq!(answers(&actions), [(3, Answer::Refused(Refused::NotMaster { master: None }))]);
 }
 
-/// The simulator found a master that yielded to a node whose take-over had been refused.
-#[test]
-fn a_takeover_that_a_full_disk_refused_was_never_said() {
-    let mut engine = following_shadow();
-    settle(&mut engine, 350);
-    let _ = engine.handle(now(SECOND), Event::LinkDown { link: LINK, reason: "reset".to_owned() });
-    settle(&mut engine, SECOND + 1);
-    let before = (engine.facts().clone(), engine.epoch());
-    let actions = command(&mut engine, 2 * SECOND, 1, Command::TakeOver { accept_loss: true });
-    let (era, work) = batch(&actions);
-    assert!(matches!(work, Work::Era { .. }), "{work:?}");
-    let failure = DiskFailure { full: true, reason: "no space".to_owned() };
-    let actions = engine.handle(now(2 * SECOND + 1), Event::Persisted { batch: BatchId(era), result: Err(failure) });
-    assert_eq!(answers(&actions), [(1, Answer::Refused(Refused::DiskFull))]);
-    assert_eq!((engine.facts().clone(), engine.epoch()), before);
-}
-
-/// The simulator found a former master whose own changes were never set aside, so that it never followed: its disk was full,
-/// and the master it was to follow started again before there was room.
-#[test]
-fn what_a_yielding_master_has_alone_is_saved_after_the_link_is_gone_too() {
-    let (mut engine, epoch) = vouched_master(Replication::Asynchronous);
-    let _ = commit(&mut engine, 60 * MS, 1);
-    let _ = stored(&mut engine, 61 * MS, 1, epoch, 6);
-    let _ = settle_facts(&mut engine, 62 * MS);
-    // Its lease runs out.
-    let _ = engine.handle(now(8 * SECOND), Event::Timer);
-    let _ = settle_facts(&mut engine, 8 * SECOND + 1);
-    let _ = engine.handle(now(8 * SECOND + 63 * MS), Event::LinkUp { link: LinkId(2), dialled: true });
-    let promoted = epoch.promoted(5);
-    let lineage = history(&[(Epoch::FIRST, 1), (epoch, 6), (promoted, 6)]);
-    let hello = hello_of(Role::Master, SHADOW, position(promoted, 9), lineage);
-    let greet = |link, hello: &Hello| Event::Message { link, message: Message::Hello(Box::new(hello.clone())) };
-    let _ = engine.handle(now(8 * SECOND + 64 * MS), greet(LinkId(2), &hello));
-    refuse_all(&mut engine, 8 * SECOND + 65 * MS, &DiskFailure { full: true, reason: "no space".to_owned() });
-    assert_eq!(engine.standing, Standing::Yielding);
-    let _ = engine.handle(now(8 * SECOND + 66 * MS), Event::LinkDown { link: LinkId(2), reason: "reset".to_owned() });
-    // It has started again, and asks as a master that is none yet.
-    let _ = engine.handle(now(8 * SECOND + 67 * MS), Event::LinkUp { link: LinkId(3), dialled: true });
-    let _ =
-        engine.handle(now(8 * SECOND + 68 * MS), greet(LinkId(3), &Hello { serving: false, run: RunId(4), ..hello }));
-    let mut actions = Vec::new();
-    for beat in 9..12 {
-        actions.extend(engine.handle(now(beat * SECOND), Event::Timer));
-    }
-    let saves = actions.iter().find_map(|action| match action {
-        Action::Persist { work: Work::Quarantine { common }, .. } => Some(*common),
-        _ => None,
-    });
-    assert_eq!(saves, Some(at(epoch, 5)), "{actions:#?}");
-}
-
-/// The disk refuses whatever is asked of it.
-fn refuse_all(engine: &mut Engine, at_us: u64, failure: &DiskFailure) {
-    for _ in 0..4 {
-        if engine.batches_in_flight() != 0 {
-            let (batch, result) = (BatchId(engine.batches_in_flight()), Err(failure.clone()));
-            let _ = engine.handle(now(at_us), Event::Persisted { batch, result });
-        }
-    }
-}
-
 /// The third takeover within the hold-down's time is the last one, not the second: an attempt does not count itself.
 #[test]
 fn an_attempt_is_not_held_down_by_itself() {
@@ -435,81 +373,4 @@ fn an_enrolment_does_not_interrupt_a_master_with_a_witness() {
     let roles = all.iter().filter(|action| matches!(action, Action::Notify(Notice::Role { .. }))).count();
     assert_eq!(roles, 0, "{all:#?}");
     assert!(engine.cover().until <= Moment(20 * MS + micros(Options::default().lease())), "it is bound now");
-}
-
-/// The simulator found a shadow that led because its position was later than the recorded one, in another history.
-#[test]
-fn a_later_position_of_another_history_does_not_reach_the_record() {
-    let (own, other) = (Epoch::FIRST.promoted(9), Epoch::FIRST.promoted(5));
-    let lineage = history(&[(Epoch::FIRST, 1), (own, 6)]);
-    let options = options(Replication::Asynchronous);
-    let (mut engine, actions) = start_at(shadow_facts(0), position(own, 5), lineage, options);
-    let (ask, _) = question(&actions);
-    let _ = store_facts(&mut engine, MS, actions);
-    let value = WitnessRecord { revision: at(other, 5), ..record(SHADOW, other, None, 5) };
-    let _ = tell_witness(&mut engine, 10 * MS, ask, holds(value, 1));
-    let _ = settle_facts(&mut engine, 11 * MS);
-    let why_not = engine.status(Moment(20 * MS), 0).why_not;
-    assert!(why_not.contains(&"behind_record"), "{why_not:?}");
-    assert_eq!(engine.standing, Standing::Following);
-}
-
-/// The simulator found a master that had yielded once, had taken over since, and never served again after a restart of its
-/// store: it still counted as outranked.
-#[test]
-fn whoever_took_over_is_outranked_no_more() {
-    let mut engine = following_shadow();
-    settle(&mut engine, 350);
-    engine.links.outranked_by_peer(true);
-    let _ = engine.handle(now(SECOND), Event::LinkDown { link: LINK, reason: "reset".to_owned() });
-    settle(&mut engine, SECOND + 1);
-    let (era, work) = batch(&command(&mut engine, 2 * SECOND, 1, Command::TakeOver { accept_loss: true }));
-    let Work::Era { era: begun, .. } = work else { panic!("{work:?}") };
-    let head = Position { revision: at(begun.epoch, 5), ..position(Epoch::FIRST, 5) };
-    let _ = done(&mut engine, 2 * SECOND + 1, era, Receipt::Era { head, log_floor: Revision::NONE });
-    assert!(!engine.links.is_outranked());
-}
-
-/// The simulator found a pair that refused each other over an era in which nothing was committed.
-#[test]
-fn an_era_without_change_sets_is_no_reason_to_refuse_a_master() {
-    let promoted = Epoch::FIRST.promoted(9);
-    let facts = Facts { complete: true, ..Facts::first_shadow(SHADOW, PAIR, peer(MASTER)) };
-    let (mut engine, _) = begin(facts, position(promoted, 5), history(&[(Epoch::FIRST, 1), (promoted, 6)]));
-    let _ = engine.handle(now(100), Event::LinkUp { link: LINK, dialled: true });
-    let hello = hello_of(Role::Master, MASTER, position(Epoch::FIRST, 5), history(&[(Epoch::FIRST, 1)]));
-    let _ = tell(&mut engine, 200, Message::Hello(Box::new(hello)));
-    assert_eq!(engine.status(Moment(201), 0).link, LinkState::Syncing);
-    settle(&mut engine, 210);
-    let header = crate::protocol::wire::SnapshotHeader {
-        transfer: 3,
-        position: position(Epoch::FIRST, 5),
-        history: history(&[(Epoch::FIRST, 1)]),
-        chain: 0,
-        entries: 1,
-        bytes: 1,
-    };
-    let (_, work) = batch(&tell(&mut engine, 300, Message::Repair(Repair::Full(header.clone()))));
-    assert_eq!(work, Work::StageBegin(Box::new(header)));
-}
-
-/// The simulator found a pair that nobody led: the host of a master refused what its disk had lost, and nobody asked again.
-#[test]
-fn a_host_that_refuses_what_its_disk_had_lost_is_asked_again() {
-    let facts = Facts { peer: Some(peer(SHADOW)), ..Facts::first_master(MASTER, PAIR) };
-    let (mut engine, _) = begin(facts, position(Epoch::FIRST, 3), history(&[(Epoch::FIRST, 1)]));
-    let _ = engine.handle(now(100), Event::LinkUp { link: LINK, dialled: true });
-    let hello = hello_of(Role::Shadow, SHADOW, position(Epoch::FIRST, 5), history(&[(Epoch::FIRST, 1)]));
-    let _ = tell(&mut engine, 200, Message::Hello(Box::new(hello)));
-    settle(&mut engine, 210);
-    assert_eq!(engine.standing, Standing::TakingTail);
-    let _ = tell(&mut engine, 300, Message::Repair(Repair::Incremental { to: at(Epoch::FIRST, 5) }));
-    let (first, last) = (at(Epoch::FIRST, 3), at(Epoch::FIRST, 5));
-    let what = Bulk::Records { after: first, last, durable: last };
-    let (append, _) = batch(&engine.handle(now(400), Event::Bulk { link: LINK, bulk: BulkId(1), what, bytes: 10 }));
-    let receipt = RecordsReceipt::Rejected { at: last, reason: "no".to_owned() };
-    let actions = done(&mut engine, 500, append, Receipt::Records(receipt));
-    assert!(actions.contains(&Action::Close { link: LINK }), "{actions:#?}");
-    let actions = engine.handle(now(3 * SECOND), Event::Timer);
-    assert!(actions.iter().any(|action| matches!(action, Action::Dial { .. })), "{actions:#?}");
 }

@@ -595,35 +595,6 @@ fn a_full_push_that_an_operator_asked_for_outlives_its_link() {
     assert!(actions.contains(&Action::OpenSnapshot { transfer: 1 }), "{actions:#?}");
 }
 
-/// The simulator found a pair of which neither did anything: a batch of the link before was done between the peer's hello and
-/// this node's, so that one judged by the position before it and the other by the one after.
-#[test]
-fn a_hello_that_comes_before_this_nodes_own_is_judged_when_that_is_said() {
-    let mut engine = following_shadow();
-    settle(&mut engine, 310);
-    let epoch = Epoch::FIRST;
-    let records =
-        |after, last| Bulk::Records { after: at(epoch, after), last: at(epoch, last), durable: at(epoch, last) };
-    let bulk = Event::Bulk { link: LINK, bulk: BulkId(1), what: records(5, 6), bytes: 10 };
-    let (append, work) = batch(&engine.handle(now(400), bulk));
-    assert!(matches!(work, Work::Records { .. }), "{work:?}");
-    let _ = engine.handle(now(410), Event::LinkDown { link: LINK, reason: "reset".to_owned() });
-    let actions = engine.handle(now(420), Event::LinkUp { link: LinkId(2), dialled: true });
-    assert_eq!(sent(&actions), [], "the append comes first");
-    let hello = hello_of(Role::Master, MASTER, position(epoch, 6), history(&[(epoch, 1)]));
-    let greet = Event::Message { link: LinkId(2), message: Message::Hello(Box::new(hello)) };
-    let actions = engine.handle(now(430), greet);
-    assert_eq!(engine.status(Moment(431), 0).link, LinkState::Handshake, "{actions:#?}");
-    let head = position(epoch, 6);
-    let receipt = RecordsReceipt::Appended { head, log_floor: Revision::NONE, eras: vec![] };
-    let actions = done(&mut engine, 440, append, Receipt::Records(receipt));
-    let said = sent(&actions).into_iter().find_map(|message| match message {
-        Message::Hello(hello) => Some(hello.position),
-        _ => None,
-    });
-    assert_eq!((said, engine.status(Moment(441), 0).link), (Some(head), LinkState::Syncing), "{actions:#?}");
-}
-
 #[test]
 fn a_round_trip_that_the_timings_do_not_allow_is_an_alert_until_it_is_over() {
     let (mut engine, _) = leading_master();

@@ -1,0 +1,86 @@
+//! Received records: in order, twice, and such as do not fit.
+
+use super::*;
+
+#[test]
+fn records_that_come_twice_are_taken_once() {
+    let (_disk, mut source) = master();
+    commit(&mut source, &[put("a", "1"), ChangeSet::new().put("b", large(600_000, 4)), put("c", "3")]);
+    let (_disk, mut target) = shadow();
+    follow(&mut target, &source, 1);
+    let before = (target.store.head(), all(&target.reader.snapshot()));
+    let from_start = |source: &Opened, max_bytes| -> Vec<Bytes> {
+        let head = source.store.head().revision;
+        pieces(&source.reader, Revision::NONE, head, max_bytes).into_iter().map(|(piece, _)| piece).collect()
+    };
+    for piece in from_start(&source, 1) {
+        assert!(matches!(target.store.receive(&[piece]).unwrap(), Received::Known));
+    }
+    assert_eq!((target.store.head(), all(&target.reader.snapshot())), before);
+    // And where something new follows, in the same piece or in another one.
+    for max_bytes in [1 << 20, 1] {
+        commit(&mut source, &[put("d", &max_bytes.to_string())]);
+        let again = from_start(&source, max_bytes);
+        assert!(matches!(target.store.receive(&again).unwrap(), Received::Pending { .. }));
+        target.store.accept().unwrap();
+        assert_eq!(target.store.head(), source.store.head());
+    }
+    // Another content at a position that is here shows in what follows it.
+    let (_disk, mut other) = master();
+    commit(&mut other, &[put("a", "2"), put("b", "2"), put("c", "2"), put("d", "2"), put("d", "3"), put("e", "4")]);
+    let head = target.store.head();
+    assert!(matches!(target.store.receive(&from_start(&other, 1 << 20)).unwrap(), Received::Mismatch));
+    assert_eq!(target.store.head(), head);
+}
+
+#[test]
+fn received_records_follow_or_nothing_is_left_of_them() {
+    let (_disk, mut source) = master();
+    let big = large(600_000, 4);
+    commit(&mut source, &[put("a", "1"), ChangeSet::new().put("b", big.clone()), put("c", "3")]);
+    let head = source.store.head().revision;
+    let whole: Vec<Bytes> =
+        pieces(&source.reader, Revision::NONE, head, 1).into_iter().map(|(piece, _)| piece).collect();
+    let (disk, mut target) = shadow();
+    let mismatch = |target: &mut Opened, pieces: &[Bytes]| {
+        let before = target.store.head();
+        assert!(matches!(target.store.receive(pieces).unwrap(), Received::Mismatch));
+        assert_eq!(target.store.head(), before);
+    };
+    mismatch(&mut target, &whole[1..]);
+    mismatch(&mut target, &[whole[0].slice(..20)]);
+    let mut flipped = whole[1].to_vec();
+    flipped[50] ^= 1;
+    mismatch(&mut target, &[whole[0].clone(), flipped.into()]);
+    // Refused by the host.
+    assert!(
+        matches!(target.store.receive(&whole).unwrap(), Received::Pending { candidate } if all(&candidate).len() == 3)
+    );
+    target.store.reject().unwrap();
+    assert_eq!(target.store.head(), Position::NONE);
+    // A change set over several calls, begun anew once, and a crash inside it.
+    for piece in &whole[..3] {
+        target.store.receive(std::slice::from_ref(piece)).unwrap();
+        target.store.accept().unwrap();
+    }
+    assert_eq!(target.store.head().revision.seq, 1);
+    mismatch(&mut target, &whole[4..5]);
+    for piece in &whole[2..4] {
+        target.store.receive(std::slice::from_ref(piece)).unwrap();
+        target.store.accept().unwrap();
+    }
+    for piece in &whole[2..4] {
+        target.store.receive(std::slice::from_ref(piece)).unwrap();
+        target.store.accept().unwrap();
+    }
+    disk.cut_power(disk::sim::PowerCut::Lost);
+    drop(target);
+    let mut target = open(&disk, options()).unwrap();
+    assert_eq!((target.head.revision.seq, target.damage.clone()), (1, None));
+    follow(&mut target, &source, 1);
+    assert_eq!(all(&target.reader.snapshot()), all(&source.reader.snapshot()));
+    // Ours and theirs are the same bytes.
+    let again: Vec<Bytes> =
+        pieces(&target.reader, Revision::NONE, head, 1).into_iter().map(|(piece, _)| piece).collect();
+    assert_eq!(again, whole);
+}
