@@ -5,7 +5,7 @@
 
 use crate::identity::{Identity, JoinToken, Shown};
 use crate::model::limits::{BULK_FRAME_BYTES_MAX, FRAME_READ_BYTES_MIN};
-use crate::protocol::engine::{decode_facts, encode_facts};
+use crate::protocol::engine::{decode_durable_state, encode_durable_state};
 use crate::protocol::wire::{
     Bulk, FrameDecoder, FrameKind, HEADER_BYTES, Message, decode, decode_bulk, decode_enrol, decode_witness, encode,
     encode_bulk, encode_enrol, encode_witness,
@@ -31,7 +31,7 @@ pub fn frames(bytes: &[u8]) {
     }
 }
 
-/// The payload of a control frame, the durable facts, and the record at the witness.
+/// The payload of a control frame, the durable durable state, and the record at the witness.
 pub fn messages(bytes: &[u8]) {
     if let Ok(message) = decode(bytes) {
         let frame = encode(&message).expect("what was read can be written");
@@ -41,13 +41,13 @@ pub fn messages(bytes: &[u8]) {
         }
         assert_eq!(decode(&frame[HEADER_BYTES..]), Ok(message));
     }
-    if let Ok(facts) = decode_facts(bytes) {
-        // Facts of an older format are written in the newest.
-        let written = encode_facts(&facts).expect("what was read can be written");
+    if let Ok(durable_state) = decode_durable_state(bytes) {
+        // Durable state of an older format are written in the newest.
+        let written = encode_durable_state(&durable_state).expect("what was read can be written");
         if written[..2] == bytes[..2] {
             assert_eq!(written, bytes);
         }
-        assert_eq!(decode_facts(&written), Ok(facts));
+        assert_eq!(decode_durable_state(&written), Ok(durable_state));
     }
     if let Ok(record) = decode_witness(bytes) {
         assert_eq!(encode_witness(&record).expect("what was read can be written"), bytes);

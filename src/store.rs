@@ -27,7 +27,7 @@ use std::sync::Arc;
 
 use crate::model::limits::{LOCAL_ENTRIES_MAX, Limit, OVERLAY_SLACK, QUARANTINE_CHANGE_SETS_MAX};
 use crate::model::{DigestKey, History, Key, Position, Revision};
-use crate::protocol::engine::{DiskFailure, Facts};
+use crate::protocol::engine::{DiskFailure, DurableState};
 use crate::protocol::wire::record::Writer;
 use disk::{Disk, is_full};
 use log::{Log, Start};
@@ -53,8 +53,8 @@ pub struct Opened {
     pub store: Store,
     /// For those who read.
     pub reader: Reader,
-    /// The durable facts.
-    pub facts: Facts,
+    /// The durable durable state.
+    pub durable_state: DurableState,
     /// Durable head.
     pub head: Position,
     /// The log holds everything after this.
@@ -167,18 +167,18 @@ impl Store {
         disk: Arc<dyn Disk>,
         dir: &Path,
         lock: DirLock,
-        facts: &Facts,
+        durable_state: &DurableState,
         options: StoreOptions,
     ) -> Result<Opened, StoreError> {
         let place = Place { disk, dir: dir.to_owned(), options };
-        place.create(facts).map_err(|source| log::io_error("making the data directory's files", source))?;
+        place.create(durable_state).map_err(|source| log::io_error("making the data directory's files", source))?;
         Self::start(place, lock)
     }
 
     /// Opens and recovers a store. What is durable is visible.
     ///
     /// # Errors
-    /// [`StoreError::Newer`] (nothing was changed), [`StoreError::Corrupt`] where facts are lost, [`StoreError::Io`].
+    /// [`StoreError::Newer`] (nothing was changed), [`StoreError::Corrupt`] where durable state are lost, [`StoreError::Io`].
     pub fn open(disk: Arc<dyn Disk>, dir: &Path, lock: DirLock, options: StoreOptions) -> Result<Opened, StoreError> {
         Self::start(Place { disk, dir: dir.to_owned(), options }, lock)
     }
@@ -219,7 +219,7 @@ impl Store {
             history: store.history(),
             reader: Reader(shared),
             store,
-            facts: found.facts,
+            durable_state: found.durable_state,
             damage: found.damage,
         })
     }
@@ -261,12 +261,12 @@ impl Store {
         self.tip.meta.history.as_ref().clone()
     }
 
-    /// Replaces the facts, durably.
+    /// Replaces the durable state, durably.
     ///
     /// # Errors
     /// [`DiskFailure`], as told at [`Store`].
-    pub fn write_facts(&mut self, facts: &Facts) -> Result<(), DiskFailure> {
-        self.node("writing the facts", |node| node.write_facts(facts))
+    pub fn write_durable_state(&mut self, durable_state: &DurableState) -> Result<(), DiskFailure> {
+        self.node("writing the durable state", |node| node.write_durable_state(durable_state))
     }
 
     /// Sets or removes a local entry, durably.

@@ -75,7 +75,7 @@ fn an_import_against_the_table_is_caught() {
     for (path, text) in [
         ("src/model/key.rs", "pub(crate) struct Key; // crate::store\nuse super::limits::KIB;"),
         ("src/protocol/engine/master.rs", "use crate::{model::Key, protocol::{wire::Role, replication::Source}};"),
-        ("src/store/log.rs", "use crate::protocol::engine::Facts; use crate::store::disk::Disk;"),
+        ("src/store/log.rs", "use crate::protocol::engine::DurableState; use crate::store::disk::Disk;"),
         ("src/store/log.rs", "#[cfg(test)]\nmod tests { use crate::testing::Sim; use crate::Key; }"),
         ("src/store/log/tests.rs", "use crate::testing::Sim;"),
         ("src/node/drive.rs", "mod inner { use super::super::Node; }\nconst A: &str = \"crate::testing::x\";"),

@@ -51,7 +51,7 @@ pub const FRAME_READ_BYTES_MIN: usize = 4 * KIB;
 pub const PEER_DURATION_MAX: Duration = Duration::from_secs(24 * 3600);
 /// Longest stable word (of a refused enrolment), in bytes.
 pub const WORD_BYTES_MAX: usize = 64;
-/// Longest durable facts: 64 alerts x (2 texts of 512 bytes + 100) = 72 KiB, 16 tokens, a peer, and as much again.
+/// Longest durable durable state: 64 alerts x (2 texts of 512 bytes + 100) = 72 KiB, 16 tokens, a peer, and as much again.
 pub const FACTS_BYTES_MAX: usize = 256 * KIB;
 /// First bytes of a connection that are read before its TLS hello must be whole. One with post-quantum key shares has
 /// about 2 KiB.
@@ -84,7 +84,7 @@ pub const TERMS_AHEAD_MAX: u32 = 65_536;
 /// Takeovers that are remembered for the hold-down, which counts three.
 pub const TAKEOVERS_KEPT_MAX: usize = 16;
 
-/// Entries of the alert book: 15 kinds, most with one subject.
+/// Entries of the alert log: 15 kinds, most with one subject.
 pub const ALERTS_MAX: usize = 64;
 /// Longest text (message, subject, reason) in an alert or a refusal, in bytes.
 pub const TEXT_BYTES_MAX: usize = 512;
@@ -130,7 +130,7 @@ pub const LOG_INDEX_BYTES: u64 = 32 * KIB as u64;
 pub const LOG_INDEX_ENTRIES: u64 = 1_024;
 /// Memory that the state's pages may take, read and written.
 pub const STATE_CACHE_BYTES: usize = 8 * MIB;
-/// Memory that the node file's pages (facts, local entries, quarantine) may take.
+/// Memory that the node file's pages (durable state, local entries, quarantine) may take.
 pub const NODE_CACHE_BYTES: usize = MIB;
 /// Undo images that one round of maintenance removes: a few milliseconds.
 pub const UNDO_PRUNE_MAX: usize = 20_000;

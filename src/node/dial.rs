@@ -7,13 +7,13 @@ use super::link::Connection;
 use super::seam::Environment;
 use crate::identity::{Refused, Tls};
 use crate::model::limits::DIAL_HEAD_START;
-use crate::protocol::engine::DialTrouble;
+use crate::protocol::engine::DialFailureKind;
 
 /// Why a dial led to no link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DialFailure {
     /// In which way.
-    pub how: DialTrouble,
+    pub how: DialFailureKind,
     /// For people.
     pub reason: String,
 }
@@ -28,7 +28,7 @@ pub async fn dial(
     let mut addresses = addresses.into_iter();
     let Some(first) = addresses.next() else {
         let reason = "the peer's address is not known".into();
-        return Err(DialFailure { how: DialTrouble::Unreachable, reason });
+        return Err(DialFailure { how: DialFailureKind::Unreachable, reason });
     };
     let race = async {
         let one = attempt(&environment, &tls, first);
@@ -38,7 +38,7 @@ pub async fn dial(
         }
     };
     let reason = || format!("no answer within {timeout:?}");
-    let late = || Err(DialFailure { how: DialTrouble::Unreachable, reason: reason() });
+    let late = || Err(DialFailure { how: DialFailureKind::Unreachable, reason: reason() });
     environment.within(timeout, race).await.unwrap_or_else(late)
 }
 
@@ -75,12 +75,12 @@ async fn race<T>(
 async fn attempt(environment: &Environment, tls: &Tls, address: String) -> Result<Connection, DialFailure> {
     let at = |reason: String, how| DialFailure { how, reason: format!("{address}: {reason}") };
     let stream = environment.net.connect(address.clone()).await;
-    let stream = stream.map_err(|error| at(error.to_string(), DialTrouble::Unreachable))?;
+    let stream = stream.map_err(|error| at(error.to_string(), DialFailureKind::Unreachable))?;
     match tls.connect(stream).await {
         Ok(stream) => Ok(Connection::new(Box::new(stream))),
-        Err(error @ Refused::Unpermitted(_)) => Err(at(error.to_string(), DialTrouble::WrongKey)),
-        Err(error @ Refused::ByPeer(_)) => Err(at(error.to_string(), DialTrouble::RefusedByPeer)),
-        Err(error @ Refused::Broken(_)) => Err(at(error.to_string(), DialTrouble::Unreachable)),
+        Err(error @ Refused::Unpermitted(_)) => Err(at(error.to_string(), DialFailureKind::WrongKey)),
+        Err(error @ Refused::ByPeer(_)) => Err(at(error.to_string(), DialFailureKind::RefusedByPeer)),
+        Err(error @ Refused::Broken(_)) => Err(at(error.to_string(), DialFailureKind::Unreachable)),
     }
 }
 
@@ -88,9 +88,9 @@ impl DialFailure {
     /// Of two, the one that says most of the peer counts: it refuses this node, somebody else is there, nobody is.
     fn and(self, other: Self) -> Self {
         let weight = |how| match how {
-            DialTrouble::Unreachable => 0,
-            DialTrouble::WrongKey => 1,
-            DialTrouble::RefusedByPeer => 2,
+            DialFailureKind::Unreachable => 0,
+            DialFailureKind::WrongKey => 1,
+            DialFailureKind::RefusedByPeer => 2,
         };
         let how = if weight(other.how) > weight(self.how) { other.how } else { self.how };
         Self { how, reason: format!("{}; {}", self.reason, other.reason) }
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     fn failure(reason: &str, refused: bool) -> DialFailure {
-        let how = if refused { DialTrouble::RefusedByPeer } else { DialTrouble::Unreachable };
+        let how = if refused { DialFailureKind::RefusedByPeer } else { DialFailureKind::Unreachable };
         DialFailure { how, reason: reason.into() }
     }
 

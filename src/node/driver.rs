@@ -25,7 +25,7 @@ use crate::identity::Tls;
 use crate::model::ChangeSet;
 use crate::model::limits::{CERTIFICATE_CHECK, CERTIFICATE_WARN_DAYS, LINGER, MAINTENANCE_PAUSE, WAKE_UPS_MAX};
 use crate::protocol::engine::{
-    Action, Answer, BulkId, Command, DialTrouble, DiskFailure, Engine, EnrolVerdict, Event, LinkId, Moment, Notice,
+    Action, Answer, BulkId, Command, DialFailureKind, DiskFailure, Engine, EnrolVerdict, Event, LinkId, Moment, Notice,
     Now, Receipt, Refused, Ticket,
 };
 use crate::protocol::wire::Bulk;
@@ -204,7 +204,7 @@ impl Driver {
             Action::Notify(Notice::Role { reason, .. }) => Some(*reason),
             _ => None,
         });
-        self.voice.reign(self.engine.cover(), self.engine.facts().epoch, reason);
+        self.voice.reign(self.engine.authority(), self.engine.durable_state().epoch, reason);
         // Whoever is answered finds the status that goes with the answer.
         if actions.iter().any(|action| matches!(action, Action::Answer { .. })) {
             self.publish_status();
@@ -257,7 +257,7 @@ impl Driver {
         if pin.is_none() || pin != self.tools.porch.pins.get() {
             if dialled {
                 let reason = "the pairing changed meanwhile".into();
-                self.tell(Event::DialFailed { how: DialTrouble::Unreachable, reason });
+                self.tell(Event::DialFailed { how: DialFailureKind::Unreachable, reason });
             }
             return;
         }
@@ -268,7 +268,7 @@ impl Driver {
 
     /// A peer that refuses this node, whose enrolment it may not have stored, is asked again, once.
     fn take_dial_failure(&mut self, DialFailure { how, reason }: DialFailure) {
-        if how == DialTrouble::RefusedByPeer
+        if how == DialFailureKind::RefusedByPeer
             && let Some(joining) = self.tools.unconfirmed.take()
         {
             self.spawn(joining.finish());
@@ -285,7 +285,7 @@ impl Driver {
 
     fn take_ask(&mut self, ask: Ask) {
         // The door found the secret among the tokens of a moment ago; the engine knows them by their place now.
-        let tokens = &self.engine.facts().tokens;
+        let tokens = &self.engine.durable_state().tokens;
         let token = ask.secret.and_then(|secret| tokens.iter().position(|token| token.secret == secret));
         self.asks.retain(|_, verdicts| !verdicts.is_closed());
         self.asks.insert(ask.ask, ask.verdicts);
@@ -341,7 +341,7 @@ impl Driver {
 
     /// Lets the door know whom to let in. Links of a node that is no longer permitted are closed.
     fn open_or_close_the_door(&mut self) {
-        if self.tools.porch.update(self.engine.facts()) {
+        if self.tools.porch.update(self.engine.durable_state()) {
             for (link, open) in self.links.drain() {
                 open.close();
                 self.backlog.push_back(Event::LinkDown { link, reason: "the pairing was changed".into() });

@@ -69,7 +69,7 @@ pub enum NodeEvent {
         /// What it says.
         alert: Alert,
     },
-    /// The peer refuses this node, or this node refuses the peer. The alert book keeps what stands.
+    /// The peer refuses this node, or this node refuses the peer. The alert log keeps what stands.
     Refused {
         /// Why, in a stable word.
         kind: &'static str,

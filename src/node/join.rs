@@ -12,7 +12,7 @@ use super::seam::{BoxStream, Environment};
 use crate::identity::{ENROLMENT_CLOSED, EnrolError, EnrolRequest, Enrolled, Enrolling, JoinToken, Tls};
 use crate::model::limits::{ENROL_RETRY, ENROL_TIMEOUT};
 use crate::model::{NodeId, Revision};
-use crate::protocol::engine::{Facts, Moment, Options, Peer};
+use crate::protocol::engine::{DurableState, Moment, Options, Peer};
 
 /// One node's attempt to enrol.
 pub struct Joining {
@@ -86,8 +86,8 @@ impl Joining {
         }
     }
 
-    /// The facts of a shadow that the master has accepted.
-    pub fn facts(&self, node: NodeId, enrolled: &Enrolled) -> Facts {
+    /// The durable state of a shadow that the master has accepted.
+    pub fn durable_state(&self, node: NodeId, enrolled: &Enrolled) -> DurableState {
         let master = Peer {
             node: enrolled.master,
             name: enrolled.name.clone(),
@@ -96,7 +96,7 @@ impl Joining {
             takeover_delay_ms: self.request.takeover_delay_ms,
             confirmed: Revision::NONE,
         };
-        Facts::first_shadow(node, enrolled.pair, master)
+        DurableState::first_shadow(node, enrolled.pair, master)
     }
 
     /// Says that the pairing is stored here, again where the answer is lost.

@@ -16,7 +16,7 @@ use super::seam::{BoxStream, Environment, Listener, Scope};
 use crate::identity::{Accepted, Pins, Refused, Tls};
 use crate::model::NodeId;
 use crate::model::limits::{ACCEPT_PAUSE, HANDSHAKE_TIMEOUT, UNAUTHENTICATED_MAX, UNPERMITTED_INTERVAL};
-use crate::protocol::engine::{Event, Facts, Moment, TokenFacts};
+use crate::protocol::engine::{DurableState, Event, Moment, StoredToken};
 
 /// What the door needs to know of the engine, kept by the driver.
 pub struct Porch {
@@ -24,7 +24,7 @@ pub struct Porch {
     pub pins: Pins,
     /// High availability is enabled.
     enabled: AtomicBool,
-    tokens: ArcSwap<Vec<TokenFacts>>,
+    tokens: ArcSwap<Vec<StoredToken>>,
     asks: AtomicU64,
 }
 
@@ -35,12 +35,12 @@ impl Porch {
     }
 
     /// Takes over what the engine says now; returns whether another node, or nobody, is permitted since.
-    pub fn update(&self, facts: &Facts) -> bool {
-        self.enabled.store(facts.enabled, SeqCst);
-        if **self.tokens.load() != facts.tokens {
-            self.tokens.store(Arc::new(facts.tokens.clone()));
+    pub fn update(&self, durable_state: &DurableState) -> bool {
+        self.enabled.store(durable_state.enabled, SeqCst);
+        if **self.tokens.load() != durable_state.tokens {
+            self.tokens.store(Arc::new(durable_state.tokens.clone()));
         }
-        let peer = facts.peer.as_ref().map(|peer| peer.node);
+        let peer = durable_state.peer.as_ref().map(|peer| peer.node);
         let changed = self.pins.get() != peer;
         if changed {
             self.pins.set(peer);

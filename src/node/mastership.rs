@@ -6,7 +6,7 @@ use tokio::sync::watch;
 
 use super::seam::Clock;
 use crate::model::Epoch;
-use crate::protocol::engine::{Cover, Moment};
+use crate::protocol::engine::{Authority, Moment};
 
 /// The right to act as master. Ends on its own when the node loses it, and never comes back: await
 /// [`Node::mastership`](crate::Node::mastership) for the next one. Dropping it changes nothing.
@@ -121,7 +121,7 @@ impl Reign {
     }
 
     /// What the engine says now; `reason` is why it said last that role or serving changed. For the driver alone.
-    pub fn update(&self, cover: Cover, epoch: Epoch, reason: &'static str, numbers: &mut u64) {
+    pub fn update(&self, cover: Authority, epoch: Epoch, reason: &'static str, numbers: &mut u64) {
         let running = self.state.borrow().tenure;
         if cover.serving && running.is_some_and(|tenure| tenure.epoch == epoch) {
             self.until.store(cover.until.0, SeqCst);
@@ -199,8 +199,8 @@ mod tests {
     use super::super::seam::{Environment, later};
     use super::*;
 
-    fn serving(until: Moment) -> Cover {
-        Cover { serving: true, until }
+    fn serving(until: Moment) -> Authority {
+        Authority { serving: true, until }
     }
 
     #[tokio::test]
@@ -211,7 +211,7 @@ mod tests {
         reign.update(serving(far), Epoch::FIRST, "first_start", &mut numbers);
         let first = reign.granted(&clock).await.unwrap();
         assert_eq!((first.check(), first.epoch()), (Ok(Remaining::Unbounded), Epoch::FIRST));
-        reign.update(Cover { serving: false, until: far }, Epoch::FIRST, "yielded", &mut numbers);
+        reign.update(Authority { serving: false, until: far }, Epoch::FIRST, "yielded", &mut numbers);
         assert_eq!(first.check(), Err(Ended { reason: "yielded" }));
         assert_eq!(first.ended().await, Ended { reason: "yielded" });
         reign.update(serving(far), Epoch::FIRST.promoted(0), "takeover", &mut numbers);

@@ -6,7 +6,7 @@ use super::shared::Shared;
 use crate::identity::JoinToken;
 use crate::model::limits::{TOKEN_LIFE_DEFAULT, TOKEN_LIFE_MAX};
 use crate::model::{History, Revision};
-use crate::protocol::engine::{Answer, Command, Refused, Replication, TokenFacts};
+use crate::protocol::engine::{Answer, Command, Refused, Replication, StoredToken};
 use crate::store::{Diverged, ReadError};
 
 /// The operator's verbs. Each returns when the node has done it or refused it; what takes longer (a full push, say)
@@ -120,7 +120,7 @@ impl Operator {
         fill_random(&mut secret).map_err(|error| OperatorError::Disk(format!("no randomness: {error}")))?;
         let life_ms = u64::try_from(life.as_millis()).unwrap_or(u64::MAX);
         let expires_ms = self.shared.environment.clock.wall_ms().saturating_add(life_ms);
-        self.say(Command::Token(TokenFacts { secret, expires_ms })).await?;
+        self.say(Command::Token(StoredToken { secret, expires_ms })).await?;
         Ok((JoinToken::new(self.shared.node, secret), expires_ms))
     }
 

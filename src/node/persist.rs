@@ -8,7 +8,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use super::hooks::Host;
 use super::seam::{Environment, Panicked};
 use crate::model::{ChangeSet, Epoch, Era, Position, Revision};
-use crate::protocol::engine::{DiskFailure, Facts, Receipt, RecordsReceipt, Ticket};
+use crate::protocol::engine::{DiskFailure, DurableState, Receipt, RecordsReceipt, Ticket};
 use crate::protocol::wire::SnapshotHeader;
 use crate::store::{Received, Store, Verified};
 
@@ -18,9 +18,9 @@ pub type StoreCell = Arc<Mutex<Option<Store>>>;
 
 /// One batch, with all that it needs.
 pub enum Batch {
-    Facts(Box<Facts>),
+    DurableState(Box<DurableState>),
     Commits { tickets: Vec<Ticket>, change_sets: Vec<ChangeSet>, epoch: Epoch },
-    Era { facts: Box<Facts>, era: Era },
+    Era { durable_state: Box<DurableState>, era: Era },
     Records(Vec<Bytes>),
     StageBegin(Box<SnapshotHeader>),
     Stage(Vec<Bytes>),
@@ -55,9 +55,11 @@ impl Keeper {
     pub async fn carry_out(&self, batch: Batch) -> Outcome {
         let held = self.hold().await;
         match batch {
-            Batch::Facts(facts) => held.run(move |store| store.write_facts(&facts).map(|()| Receipt::Facts)).await,
+            Batch::DurableState(durable_state) => {
+                held.run(move |store| store.write_durable_state(&durable_state).map(|()| Receipt::DurableState)).await
+            }
             Batch::Commits { tickets, change_sets, epoch } => held.commit(tickets, change_sets, epoch).await,
-            Batch::Era { facts, era } => held.begin_era(facts, era).await,
+            Batch::Era { durable_state, era } => held.begin_era(durable_state, era).await,
             Batch::Records(pieces) => self.append_records(held, pieces).await,
             Batch::StageBegin(header) => {
                 held.run(move |store| store.stage_begin(&header).map(|()| Receipt::StageBegun)).await
@@ -163,8 +165,8 @@ impl Held {
         Ok(Receipt::Commits { verdicts: tickets.into_iter().zip(verdicts).collect(), head, log_floor })
     }
 
-    async fn begin_era(self, facts: Box<Facts>, era: Era) -> Result<Receipt, DiskFailure> {
-        let write = move |store: &mut Store| store.lead(&facts, era).map(|()| ends(store));
+    async fn begin_era(self, durable_state: Box<DurableState>, era: Era) -> Result<Receipt, DiskFailure> {
+        let write = move |store: &mut Store| store.lead(&durable_state, era).map(|()| ends(store));
         let (head, log_floor) = self.run(write).await?;
         Ok(Receipt::Era { head, log_floor })
     }

@@ -24,7 +24,7 @@ use super::{Node, files};
 use crate::identity::{Identity, JoinToken, Pins, Tls, default_provider};
 use crate::model::limits::{ADDRESS_BYTES_MAX, COMMAND_QUEUE_MAX, COMMIT_QUEUE_MAX, INPUTS_MAX};
 use crate::model::{PairId, Revision, RunId};
-use crate::protocol::engine::{Engine, Facts, Now, Options, Start};
+use crate::protocol::engine::{DurableState, Engine, Now, Options, Start};
 use crate::protocol::wire::Role;
 use crate::store::{DirLock, Opened, Reader, Store, StoreError, StoreOptions};
 
@@ -106,8 +106,8 @@ async fn move_in(builder: &Builder, site: Site) -> Result<Home, StartError> {
         Some(FirstStart::Master) => {
             let mut pair = [0; 16];
             fill_random(&mut pair).map_err(StartError::System)?;
-            let facts = Facts::first_master(identity.node(), PairId(pair));
-            (create(builder, site.lock, &identity, facts).await?, None)
+            let durable_state = DurableState::first_master(identity.node(), PairId(pair));
+            (create(builder, site.lock, &identity, durable_state).await?, None)
         }
         Some(FirstStart::Join { master, token }) => {
             Box::pin(join(builder, &site.advertise, site.lock, &identity, &tls, (master, token))).await?
@@ -127,14 +127,14 @@ async fn open(builder: &Builder, site: Site) -> Result<Home, StartError> {
     };
     let (pem, opened) = on_disk(environment, read).await?;
     let identity = Identity::from_pem(&pem)?;
-    if identity.node() != opened.facts.node {
+    if identity.node() != opened.durable_state.node {
         let reason = "it is not the one that the data directory was made with".to_owned();
         return Err(crate::identity::IdentityError::Corrupt(reason).into());
     }
-    let pins = Pins::new(opened.facts.peer.as_ref().map(|peer| peer.node));
+    let pins = Pins::new(opened.durable_state.peer.as_ref().map(|peer| peer.node));
     let tls = Tls::new(&identity, pins.clone(), provider(builder))?;
     // Stopped between the two sides' storing of an enrolment, the shadow knows a master that does not know it.
-    let never_met = opened.facts.role == Role::Shadow && opened.head.revision == Revision::NONE;
+    let never_met = opened.durable_state.role == Role::Shadow && opened.head.revision == Revision::NONE;
     let unconfirmed = match &builder.first_start {
         Some(FirstStart::Join { master, token }) if never_met => Some((master.clone(), token.clone())),
         _ => None,
@@ -143,13 +143,18 @@ async fn open(builder: &Builder, site: Site) -> Result<Home, StartError> {
 }
 
 /// Makes the directory a node's: the identity first, so that a directory that counts as a node's always has one.
-async fn create(builder: &Builder, lock: DirLock, identity: &Identity, facts: Facts) -> Result<Opened, StartError> {
+async fn create(
+    builder: &Builder,
+    lock: DirLock,
+    identity: &Identity,
+    durable_state: DurableState,
+) -> Result<Opened, StartError> {
     let (disk, dir, options) =
         (Arc::clone(&builder.environment.disk), builder.dir.clone(), store_options(&builder.options));
     let pem = identity.to_pem();
     let make = move || {
         files::write_identity(&*disk, &dir, &pem)?;
-        Store::create(Arc::clone(&disk), &dir, lock, &facts, options)
+        Store::create(Arc::clone(&disk), &dir, lock, &durable_state, options)
             .inspect_err(|_| files::remove_identity(&*disk, &dir))
     };
     on_disk(&builder.environment, make).await
@@ -166,8 +171,8 @@ async fn join(
 ) -> Result<(Opened, Option<(String, JoinToken)>), StartError> {
     let joining = Joining::new(&builder.environment, tls, &builder.options, advertise, master, token);
     let enrolling = joining.enrol().await?;
-    let facts = joining.facts(identity.node(), enrolling.enrolled());
-    let opened = create(builder, lock, identity, facts).await?;
+    let durable_state = joining.durable_state(identity.node(), enrolling.enrolled());
+    let opened = create(builder, lock, identity, durable_state).await?;
     // From here on the pairing stands on this side: a lost answer is no failed start. A refusal is.
     match joining.confirm(enrolling).await {
         Ok(Stored::OnBoth) => Ok((opened, None)),
@@ -274,10 +279,10 @@ fn engine_start(
     advertise: &str,
     witnessed: bool,
 ) -> Result<(Store, Reader, Start), StartError> {
-    let Opened { store, reader, facts, head, log_floor, history, damage } = opened;
+    let Opened { store, reader, durable_state, head, log_floor, history, damage } = opened;
     let run = RunId(random_u64().map_err(StartError::System)?);
     let (options, address) = (options.clone(), advertise.to_owned());
-    Ok((store, reader, Start { facts, head, log_floor, history, options, run, address, witnessed, damage }))
+    Ok((store, reader, Start { durable_state, head, log_floor, history, options, run, address, witnessed, damage }))
 }
 
 fn provider(builder: &Builder) -> Arc<rustls::crypto::CryptoProvider> {

@@ -13,7 +13,7 @@ use super::status::Status;
 use crate::model::limits::{EVENTS_MAX, WATCH_MAX};
 use crate::model::{Epoch, Key, Revision};
 use crate::protocol::alerts::Severity;
-use crate::protocol::engine::{AlertChange, Cover, EngineStatus, Moment, Notice};
+use crate::protocol::engine::{AlertChange, Authority, EngineStatus, Moment, Notice};
 use crate::witness::Witness;
 
 /// All that a host can listen to, written by the driver alone. Nothing here ever waits for a reader.
@@ -67,7 +67,7 @@ impl Voice {
 
     /// Mastership as the engine sees it now, before any of its other actions is carried out: nobody sees an answer under
     /// a cover that is gone.
-    pub fn reign(&mut self, cover: Cover, epoch: Epoch, reason: Option<&'static str>) {
+    pub fn reign(&mut self, cover: Authority, epoch: Epoch, reason: Option<&'static str>) {
         self.reason = reason.unwrap_or(self.reason);
         self.reign.update(cover, epoch, self.reason, &mut self.tenures);
     }

@@ -1,4 +1,4 @@
-//! The alert book: what is wrong now, each trouble once, counted.
+//! The alert log: what is wrong now, each trouble once, counted.
 
 use serde::{Deserialize, Serialize};
 
@@ -92,14 +92,14 @@ pub enum AlertChange {
 
 /// What stands, each trouble once. Bounded: beyond [`ALERTS_MAX`] the oldest acknowledged, then the oldest, goes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Book {
+pub struct AlertLog {
     alerts: Vec<Alert>,
     next: u64,
 }
 
 /// A trouble to enter.
 #[derive(Clone, Debug)]
-pub struct Trouble {
+pub struct NewAlert {
     /// What it is.
     pub kind: AlertKind,
     /// What it is about.
@@ -112,7 +112,7 @@ pub struct Trouble {
     pub revisions: Option<(Revision, Revision)>,
 }
 
-impl Trouble {
+impl NewAlert {
     /// One occurrence.
     pub fn new(kind: AlertKind, subject: impl Into<String>, message: impl Into<String>) -> Self {
         Self { kind, subject: subject.into(), message: message.into(), times: 1, revisions: None }
@@ -187,7 +187,7 @@ impl Severity {
     }
 }
 
-impl Book {
+impl AlertLog {
     /// A book of what stood before a restart.
     pub fn restore(mut alerts: Vec<Alert>, next: u64) -> Self {
         alerts.retain(|alert| !(alert.acknowledged && alert.kind.is_event()));
@@ -210,7 +210,7 @@ impl Book {
     }
 
     /// Enters a trouble: a new alert, or one more occurrence of the one that stands.
-    pub fn raise(&mut self, trouble: Trouble, wall_ms: u64) -> (AlertChange, Alert) {
+    pub fn raise(&mut self, trouble: NewAlert, wall_ms: u64) -> (AlertChange, Alert) {
         let subject = cut(trouble.subject);
         let message = cut(trouble.message);
         let standing = self.alerts.iter_mut().find(|alert| alert.kind == trouble.kind && alert.subject == subject);
@@ -295,70 +295,70 @@ pub fn cut(mut text: String) -> String {
 mod tests {
     use super::*;
 
-    fn failed(times: u64) -> Trouble {
+    fn failed(times: u64) -> NewAlert {
         let revision = |seq| Revision::new(crate::model::Epoch::FIRST, seq);
-        let trouble = Trouble::new(AlertKind::PushFailed, "peer", "no link");
-        Trouble { times, revisions: Some((revision(5), revision(5 + times))), ..trouble }
+        let trouble = NewAlert::new(AlertKind::PushFailed, "peer", "no link");
+        NewAlert { times, revisions: Some((revision(5), revision(5 + times))), ..trouble }
     }
 
     #[test]
     fn the_same_trouble_counts_and_does_not_grow() {
-        let mut book = Book::default();
-        assert_eq!(book.raise(failed(1), 10).0, AlertChange::Raised);
-        let (change, alert) = book.raise(failed(3), 20);
+        let mut alert_log = AlertLog::default();
+        assert_eq!(alert_log.raise(failed(1), 10).0, AlertChange::Raised);
+        let (change, alert) = alert_log.raise(failed(3), 20);
         assert_eq!((change, alert.count, alert.first_ms, alert.last_ms), (AlertChange::Updated, 4, 10, 20));
         assert_eq!(alert.revisions.map(|(from, to)| (from.seq, to.seq)), Some((5, 8)));
-        assert_eq!(book.alerts().len(), 1);
-        assert_eq!(book.raise(Trouble::new(AlertKind::PushFailed, "other", ""), 30).0, AlertChange::Raised);
+        assert_eq!(alert_log.alerts().len(), 1);
+        assert_eq!(alert_log.raise(NewAlert::new(AlertKind::PushFailed, "other", ""), 30).0, AlertChange::Raised);
     }
 
     #[test]
     fn an_acknowledged_recovery_goes_and_a_trouble_stays() {
-        let mut book = Book::restore(Vec::new(), 7);
-        let (_, trouble) = book.raise(failed(1), 1);
-        let (_, story) = book.raise(Trouble::new(AlertKind::Recovered, "peer", "it was away"), 2);
+        let mut alert_log = AlertLog::restore(Vec::new(), 7);
+        let (_, trouble) = alert_log.raise(failed(1), 1);
+        let (_, story) = alert_log.raise(NewAlert::new(AlertKind::Recovered, "peer", "it was away"), 2);
         assert_eq!((trouble.id, story.id), (7, 8));
-        assert_eq!(book.acknowledge(7).map(|(change, _)| change), Some(AlertChange::Updated));
-        assert_eq!(book.acknowledge(8).map(|(change, _)| change), Some(AlertChange::Cleared));
-        assert_eq!(book.acknowledge(8), None);
-        assert!(book.alerts()[0].acknowledged && book.alerts().len() == 1);
-        book.raise(failed(1), 3);
-        assert!(!book.alerts()[0].acknowledged, "it happened again after it was seen");
+        assert_eq!(alert_log.acknowledge(7).map(|(change, _)| change), Some(AlertChange::Updated));
+        assert_eq!(alert_log.acknowledge(8).map(|(change, _)| change), Some(AlertChange::Cleared));
+        assert_eq!(alert_log.acknowledge(8), None);
+        assert!(alert_log.alerts()[0].acknowledged && alert_log.alerts().len() == 1);
+        alert_log.raise(failed(1), 3);
+        assert!(!alert_log.alerts()[0].acknowledged, "it happened again after it was seen");
     }
 
-    fn trouble(kind: AlertKind) -> Trouble {
-        Trouble::new(kind, "peer", "what happened")
+    fn trouble(kind: AlertKind) -> NewAlert {
+        NewAlert::new(kind, "peer", "what happened")
     }
 
     /// A book with one alert of this kind, or with none.
-    fn book(kind: AlertKind, state: &str) -> Book {
-        let mut book = Book::restore(Vec::new(), 1);
+    fn alert_log(kind: AlertKind, state: &str) -> AlertLog {
+        let mut alert_log = AlertLog::restore(Vec::new(), 1);
         if state != "absent" {
-            book.raise(trouble(kind), 10);
+            alert_log.raise(trouble(kind), 10);
         }
         if state == "acknowledged" {
-            book.acknowledge(1);
+            alert_log.acknowledge(1);
         }
-        book
+        alert_log
     }
 
-    fn happens(book: &mut Book, kind: AlertKind, event: &str) -> String {
+    fn happens(alert_log: &mut AlertLog, kind: AlertKind, event: &str) -> String {
         let told =
             |change: Option<(AlertChange, Alert)>| change.map_or("none".into(), |(change, _)| format!("{change:?}"));
         match event {
-            "raise" => told(Some(book.raise(trouble(kind), 20))),
-            "raise three at once" => told(Some(book.raise(Trouble { times: 3, ..trouble(kind) }, 20))),
-            "raise, clock set back" => told(Some(book.raise(trouble(kind), 5))),
+            "raise" => told(Some(alert_log.raise(trouble(kind), 20))),
+            "raise three at once" => told(Some(alert_log.raise(NewAlert { times: 3, ..trouble(kind) }, 20))),
+            "raise, clock set back" => told(Some(alert_log.raise(trouble(kind), 5))),
             "raise of another subject" => {
-                told(Some(book.raise(Trouble { subject: "other".into(), ..trouble(kind) }, 20)))
+                told(Some(alert_log.raise(NewAlert { subject: "other".into(), ..trouble(kind) }, 20)))
             }
-            "clear" => format!("{} gone", book.clear(|alert| alert.kind == kind).len()),
-            "clear of another kind" => format!("{} gone", book.clear(|alert| alert.kind != kind).len()),
-            "acknowledge" => told(book.acknowledge(1)),
-            "acknowledge another" => told(book.acknowledge(9)),
-            "forget" => format!("{} gone", book.forget().len()),
+            "clear" => format!("{} gone", alert_log.clear(|alert| alert.kind == kind).len()),
+            "clear of another kind" => format!("{} gone", alert_log.clear(|alert| alert.kind != kind).len()),
+            "acknowledge" => told(alert_log.acknowledge(1)),
+            "acknowledge another" => told(alert_log.acknowledge(9)),
+            "forget" => format!("{} gone", alert_log.forget().len()),
             "restart" => {
-                *book = Book::restore(book.alerts().to_vec(), book.next());
+                *alert_log = AlertLog::restore(alert_log.alerts().to_vec(), alert_log.next());
                 "restored".into()
             }
             other => panic!("no event {other}"),
@@ -386,15 +386,15 @@ mod tests {
             for state in ["absent", "standing", "acknowledged"] {
                 table.push_str(&format!("{} {state}\n", kind.as_str()));
                 for event in EVENTS {
-                    let mut book = book(kind, state);
-                    let told = happens(&mut book, kind, event);
+                    let mut alert_log = alert_log(kind, state);
+                    let told = happens(&mut alert_log, kind, event);
                     let left = |alert: &Alert| {
                         let seen = if alert.acknowledged { ", seen" } else { "" };
                         let Alert { id, count, first_ms, last_ms, .. } = alert;
                         format!("{id}: x{count} {first_ms}..{last_ms}{seen}")
                     };
-                    let left: Vec<String> = book.alerts().iter().map(left).collect();
-                    table.push_str(&format!("    {event}: {told} [{}], next {}\n", left.join("; "), book.next()));
+                    let left: Vec<String> = alert_log.alerts().iter().map(left).collect();
+                    table.push_str(&format!("    {event}: {told} [{}], next {}\n", left.join("; "), alert_log.next()));
                 }
             }
         }
@@ -403,13 +403,13 @@ mod tests {
 
     #[test]
     fn the_book_and_its_texts_are_bounded() {
-        let mut book = Book::default();
+        let mut alert_log = AlertLog::default();
         for subject in 0..2 * ALERTS_MAX {
             let long = "é".repeat(TEXT_BYTES_MAX);
-            book.raise(Trouble::new(AlertKind::UnpermittedPeer, subject.to_string(), long), subject as u64);
+            alert_log.raise(NewAlert::new(AlertKind::UnpermittedPeer, subject.to_string(), long), subject as u64);
         }
-        assert_eq!(book.alerts().len(), ALERTS_MAX);
-        assert_eq!(book.alerts()[0].subject, ALERTS_MAX.to_string());
-        assert_eq!(book.alerts()[0].message.len(), TEXT_BYTES_MAX);
+        assert_eq!(alert_log.alerts().len(), ALERTS_MAX);
+        assert_eq!(alert_log.alerts()[0].subject, ALERTS_MAX.to_string());
+        assert_eq!(alert_log.alerts()[0].message.len(), TEXT_BYTES_MAX);
     }
 }

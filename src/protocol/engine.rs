@@ -14,7 +14,7 @@
 //! `mastership` turns the standing of the node, `links` and `heartbeat` keep the connection to the peer, `meeting` decides who
 //! leads, `cover` and `claim` are what a witness adds to mastership and takeover, `witness` asks it and `recorded` draws what
 //! follows from its record, `session` and `exchange` bring the shadow up to date, `commits` serves callers, `batches` orders
-//! durable work and takes its receipts, `trouble` keeps the alert book, `command` serves operators, `said` keeps what they want
+//! durable work and takes its receipts, `trouble` keeps the alert log, `command` serves operators, `said` keeps what they want
 //! changed until it is durable, `stopping` ends it all. Every event ends in [`Engine::advance`], which does whatever has become
 //! due: so a deadline is looked at in one place.
 
@@ -24,9 +24,9 @@ mod claim;
 mod command;
 mod commits;
 mod cover;
+mod durable_state;
 mod event;
 mod exchange;
-mod facts;
 mod frozen;
 mod greeting;
 mod heartbeat;
@@ -53,15 +53,15 @@ use links::Links;
 use session::Session;
 
 use crate::model::{Epoch, History, Position, Revision, RunId};
-use crate::protocol::alerts::Book;
-use crate::protocol::failover::{Standing, Timing};
-use crate::protocol::replication::Ground;
+use crate::protocol::alerts::AlertLog;
+use crate::protocol::failover::{NodeState, Timing};
+use crate::protocol::replication::LogView;
 use crate::protocol::wire::Role;
 
 pub use action::*;
+pub use durable_state::*;
 pub use event::*;
-pub use facts::*;
-pub use frozen::{decode_facts, encode_facts};
+pub use frozen::{decode_durable_state, encode_durable_state};
 pub use mutants::Mutant;
 pub use options::*;
 pub use status::*;
@@ -72,8 +72,8 @@ pub use crate::protocol::wire::BulkId;
 /// What an engine starts from.
 #[derive(Clone, Debug)]
 pub struct Start {
-    /// The durable facts.
-    pub facts: Facts,
+    /// The durable durable state.
+    pub durable_state: DurableState,
     /// Durable head of the store.
     pub head: Position,
     /// The log holds everything after this.
@@ -94,7 +94,7 @@ pub struct Start {
 
 /// Until when what the engine said last may be relied upon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cover {
+pub struct Authority {
     /// Whether this node holds mastership.
     pub serving: bool,
     /// A master whose clock shows more than this was stopped, and is not serving until it has asked.
@@ -109,14 +109,14 @@ pub struct Engine {
     timing: Timing,
     run: RunId,
     address: String,
-    facts: Facts,
-    book: Book,
+    durable_state: DurableState,
+    alert_log: AlertLog,
     head: Position,
     log_floor: Revision,
     history: History,
     /// The newest revision that was made visible.
     shown: Revision,
-    standing: Standing,
+    node_state: NodeState,
     /// Why the standing is what it is, for the host.
     reason: &'static str,
     /// Since when the standing is what it is.
@@ -143,7 +143,7 @@ pub struct Engine {
     /// An operator who waits for this node to be stopped, and until when change sets are waited for.
     stopping: Option<(Ticket, Moment)>,
     /// Who was accepted and has not confirmed yet; the first who does is the shadow.
-    enrolling: VecDeque<(u64, Peer, Option<TokenFacts>)>,
+    enrolling: VecDeque<(u64, Peer, Option<StoredToken>)>,
     told: mastership::Told,
     out: Vec<Action>,
     #[cfg(test)]
@@ -153,25 +153,25 @@ pub struct Engine {
 impl Engine {
     /// An engine for what the data directory holds, and its first actions.
     pub fn start(now: Now, start: Start) -> (Self, Vec<Action>) {
-        let standing = match start.facts.role {
-            Role::Master => Standing::Inquiring,
-            Role::Shadow => Standing::Following,
+        let node_state = match start.durable_state.role {
+            Role::Master => NodeState::Inquiring,
+            Role::Shadow => NodeState::Following,
         };
-        let mut facts = start.facts;
-        facts.complete &= start.damage.is_none();
-        let promised_ms = facts.promised_ms;
+        let mut durable_state = start.durable_state;
+        durable_state.complete &= start.damage.is_none();
+        let promised_ms = durable_state.promised_ms;
         let mut engine = Self {
             timing: Timing::of(start.options.heartbeat, start.options.takeover_delay),
             options: start.options,
             run: start.run,
             address: start.address,
-            book: Book::restore(std::mem::take(&mut facts.alerts), facts.next_alert),
-            facts,
+            alert_log: AlertLog::restore(std::mem::take(&mut durable_state.alerts), durable_state.next_alert),
+            durable_state,
             head: start.head,
             log_floor: start.log_floor,
             history: start.history,
             shown: start.head.revision,
-            standing,
+            node_state,
             reason: "started",
             since: now.at,
             retry_at: now.at,
@@ -233,9 +233,9 @@ impl Engine {
         std::mem::take(&mut self.out)
     }
 
-    /// The facts, some of them perhaps not durable yet.
-    pub fn facts(&self) -> &Facts {
-        &self.facts
+    /// The durable state, some of them perhaps not durable yet.
+    pub fn durable_state(&self) -> &DurableState {
+        &self.durable_state
     }
 
     /// Does whatever has become due.
@@ -254,11 +254,11 @@ impl Engine {
 
     /// The highest epoch that this node has had, tried or followed.
     fn epoch(&self) -> Epoch {
-        self.facts.epoch.max(self.facts.tried).max(self.head.revision.epoch)
+        self.durable_state.epoch.max(self.durable_state.tried).max(self.head.revision.epoch)
     }
 
-    fn ground(&self) -> Ground<'_> {
-        Ground { head: self.head, log_floor: self.log_floor, history: &self.history }
+    fn log_view(&self) -> LogView<'_> {
+        LogView { head: self.head, log_floor: self.log_floor, history: &self.history }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Roles and who may act as master: the standing of a node, and what changes it.
 //!
-//! [`Standing::turn`] is the whole machine, one table. The engine watches for what the table calls a [`Turn`], and does
+//! [`NodeState::turn`] is the whole machine, one table. The engine watches for what the table calls a [`Turn`], and does
 //! what entering a standing asks for. Timings are derived in one place ([`Timing`]) from the validated options.
 //!
 //! Absent on purpose: fail-back. A master that comes back stays shadow until an operator or the next failure says
@@ -16,7 +16,7 @@ pub use register::{Flaw, Register};
 
 /// Where a node stands. The first six belong to the role of master, the next four to that of shadow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Standing {
+pub enum NodeState {
     /// Master by its directory; asks its peer whether that is still so.
     Inquiring,
     /// The shadow holds what this master's disk lost; takes it over.
@@ -43,7 +43,7 @@ pub enum Standing {
 
 /// What changes a standing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Turn {
+pub enum Transition {
     /// There is no peer to ask.
     NoPeer,
     /// The peer answered as a shadow that has nothing this node lacks.
@@ -100,7 +100,7 @@ pub enum Turn {
     ReopenedAsShadow,
 }
 
-impl Standing {
+impl NodeState {
     #[cfg(test)]
     /// Every standing, for tables.
     pub const ALL: [Self; 11] = [
@@ -118,9 +118,9 @@ impl Standing {
     ];
 
     /// The standing after this turn; `None` where it changes nothing.
-    pub fn turn(self, turn: Turn) -> Option<Self> {
-        use Standing as S;
-        use Turn as T;
+    pub fn transition(self, turn: Transition) -> Option<Self> {
+        use NodeState as S;
+        use Transition as T;
         match (self, turn) {
             (S::Broken, T::ReopenedAsMaster) => Some(S::Inquiring),
             (S::Broken, T::ReopenedAsShadow) => Some(S::Following),

@@ -18,7 +18,7 @@ use crate::model::{Era, History, Position, Relation, Revision};
 
 /// Where this node's own history stands.
 #[derive(Clone, Copy, Debug)]
-pub struct Ground<'a> {
+pub struct LogView<'a> {
     /// Durable head.
     pub head: Position,
     /// The log holds everything after this.
@@ -38,7 +38,7 @@ pub enum Need {
     Snapshot,
 }
 
-impl Ground<'_> {
+impl LogView<'_> {
     /// The cheapest sufficient repair of a sink at `position` with `history`. An incomplete copy needs all of it,
     /// unless it turns out to be the very same.
     pub fn need(&self, position: Position, history: &History, complete: bool) -> Need {

@@ -6,23 +6,23 @@ use std::sync::Arc;
 use super::view::{Version, View};
 use super::{Store, mistake, runs};
 use crate::model::{ChangeSet, Epoch, Era, Revision};
-use crate::protocol::engine::{CommitRefusal, DiskFailure, Facts};
+use crate::protocol::engine::{CommitRefusal, DiskFailure, DurableState};
 use crate::protocol::wire::record::HEADER_BYTES;
 
 /// What an era takes in the log, at most.
 const ERA_BYTES: u64 = 2 * HEADER_BYTES as u64;
 
 impl Store {
-    /// Opens an era of this node's own, durably. The facts go first: a crash in between leaves a master that asks before
+    /// Opens an era of this node's own, durably. The durable state go first: a crash in between leaves a master that asks before
     /// it serves. Damage that recovery found is not reported again: who leads from here says that what is here counts.
     ///
     /// # Errors
-    /// [`DiskFailure`], as told at [`Store`]. Room for the era is found before the facts are written; where the disk is
+    /// [`DiskFailure`], as told at [`Store`]. Room for the era is found before the durable state are written; where the disk is
     /// full all the same once they are, something of it is left, and the store is closed. An era that does not follow the
     /// last one is the caller's mistake.
-    pub fn lead(&mut self, facts: &Facts, era: Era) -> Result<(), DiskFailure> {
+    pub fn lead(&mut self, durable_state: &DurableState, era: Era) -> Result<(), DiskFailure> {
         let tip = self.prepare_era(era)?;
-        self.node("writing the facts", |node| node.write_facts_of_leader(facts))?;
+        self.node("writing the durable state", |node| node.write_facts_of_leader(durable_state))?;
         self.append_era(tip, era).map_err(|failure| self.close(failure.reason))
     }
 
@@ -106,7 +106,7 @@ impl Store {
         Ok(())
     }
 
-    /// Opens an era without facts.
+    /// Opens an era without durable state.
     #[cfg(test)]
     pub(super) fn begin_era(&mut self, era: Era) -> Result<(), DiskFailure> {
         let tip = self.prepare_era(era)?;

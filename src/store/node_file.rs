@@ -1,4 +1,4 @@
-//! What belongs to the node and not to the configuration: facts, local entries, quarantine, and the note of damage.
+//! What belongs to the node and not to the configuration: durable state, local entries, quarantine, and the note of damage.
 //! A small redb file of its own, because state files are switched.
 
 use std::io;
@@ -15,7 +15,7 @@ use super::view::ValueReader;
 use super::{Diverged, DivergedChange, ReadError, StoreError};
 use crate::model::limits::{NODE_CACHE_BYTES, QUARANTINE_CHANGE_SETS_MAX};
 use crate::model::{Epoch, Key, Revision};
-use crate::protocol::engine::{Facts, decode_facts, encode_facts};
+use crate::protocol::engine::{DurableState, decode_durable_state, encode_durable_state};
 use crate::protocol::wire::WireError;
 
 /// Newest version of the node file's tables that this program writes and reads.
@@ -53,8 +53,8 @@ pub(super) struct LostChange {
 }
 
 impl NodeFile {
-    /// Makes it, with these facts.
-    pub(super) fn create(disk: &dyn Disk, dir: &Path, facts: &Facts) -> io::Result<Self> {
+    /// Makes it, with these durable state.
+    pub(super) fn create(disk: &dyn Disk, dir: &Path, durable_state: &DurableState) -> io::Result<Self> {
         let path = dir.join(NODE_FILE);
         match disk.remove(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -70,7 +70,7 @@ impl NodeFile {
             txn.open_table(VALUES).map_err(redb_io)?;
             let mut meta = txn.open_table(META).map_err(redb_io)?;
             meta.insert("version", NODE_VERSION.to_le_bytes().as_slice()).map_err(redb_io)?;
-            meta.insert("facts", seal(facts)?.as_slice()).map_err(redb_io)?;
+            meta.insert("facts", seal(durable_state)?.as_slice()).map_err(redb_io)?;
             Ok(())
         })?;
         Ok(node)
@@ -105,26 +105,26 @@ impl NodeFile {
         self.pages.fence();
     }
 
-    pub(super) fn facts(&self) -> Result<Facts, StoreError> {
+    pub(super) fn durable_state(&self) -> Result<DurableState, StoreError> {
         let bytes = self.meta("facts").map_err(|source| broken(NODE_FILE, source))?.unwrap_or_default();
         let corrupt = |reason: String| StoreError::Corrupt { what: NODE_FILE.into(), reason };
-        decode_facts(&bytes).map_err(|error| match error {
+        decode_durable_state(&bytes).map_err(|error| match error {
             WireError::Newer { found, known, .. } => StoreError::Newer { what: "facts".into(), found, known },
             other => corrupt(other.to_string()),
         })
     }
 
-    pub(super) fn write_facts(&self, facts: &Facts) -> io::Result<()> {
-        self.replace_facts(facts, false)
+    pub(super) fn write_durable_state(&self, durable_state: &DurableState) -> io::Result<()> {
+        self.replace_facts(durable_state, false)
     }
 
     /// With them goes the note of damage.
-    pub(super) fn write_facts_of_leader(&self, facts: &Facts) -> io::Result<()> {
-        self.replace_facts(facts, true)
+    pub(super) fn write_facts_of_leader(&self, durable_state: &DurableState) -> io::Result<()> {
+        self.replace_facts(durable_state, true)
     }
 
-    fn replace_facts(&self, facts: &Facts, accepts_damage: bool) -> io::Result<()> {
-        let bytes = seal(facts)?;
+    fn replace_facts(&self, durable_state: &DurableState, accepts_damage: bool) -> io::Result<()> {
+        let bytes = seal(durable_state)?;
         self.write(|txn| {
             let mut meta = txn.open_table(META).map_err(redb_io)?;
             meta.insert("facts", bytes.as_slice()).map_err(redb_io)?;
@@ -303,6 +303,6 @@ fn decode_head(bytes: &[u8]) -> (Epoch, Revision, Revision) {
     (Epoch::from_u64(number(0)), revision(1), revision(3))
 }
 
-fn seal(facts: &Facts) -> io::Result<Vec<u8>> {
-    encode_facts(facts).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
+fn seal(durable_state: &DurableState) -> io::Result<Vec<u8>> {
+    encode_durable_state(durable_state).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
 }

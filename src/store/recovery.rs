@@ -23,7 +23,7 @@ use super::view::{Meta, Version, View};
 use super::{StoreError, StoreOptions, log};
 use crate::model::DigestKey;
 use crate::model::Revision;
-use crate::protocol::engine::Facts;
+use crate::protocol::engine::DurableState;
 
 const CURRENT: &str = "current";
 const CURRENT_MAGIC: [u8; 4] = *b"SPLC";
@@ -40,7 +40,7 @@ pub(super) struct Place {
 /// What was found in it.
 pub(super) struct Found {
     pub(super) node: NodeFile,
-    pub(super) facts: Facts,
+    pub(super) durable_state: DurableState,
     pub(super) generation: u64,
     pub(super) state: State,
     pub(super) log: Log,
@@ -66,12 +66,12 @@ pub(super) fn view_of(base: Arc<Base>, keys: &DigestKey) -> View {
 
 impl Place {
     /// Makes the files of an empty store; the pointer last.
-    pub(super) fn create(&self, facts: &Facts) -> io::Result<()> {
+    pub(super) fn create(&self, durable_state: &DurableState) -> io::Result<()> {
         for dir in [self.dir.clone(), self.states(), self.logs()] {
             self.disk.create_dir(&dir)?;
         }
         self.remove_leftovers(0)?;
-        NodeFile::create(&*self.disk, &self.dir, facts)?;
+        NodeFile::create(&*self.disk, &self.dir, durable_state)?;
         self.new_state(1)?;
         self.new_log(1, Start { revision: Revision::NONE, chain: 0, inside: false })?;
         self.disk.sync_dir(&self.states())?;
@@ -110,8 +110,8 @@ impl Place {
     /// Opens everything. Nothing is changed before every version is known.
     pub(super) fn recover(&self) -> Result<Found, StoreError> {
         let node = NodeFile::open(&*self.disk, &self.dir)?;
-        let facts = node.facts()?;
-        let keys = DigestKey::of(&facts.pair);
+        let durable_state = node.durable_state()?;
+        let keys = DigestKey::of(&durable_state.pair);
         let reading = |source| log::io_error("reading the data directory", source);
         let mut damage = None;
         let mut generation = self.pointed_to(&mut damage)?;
@@ -145,7 +145,7 @@ impl Place {
             tip.meta.end = log.whole();
         }
         let damage = node.damage().map_err(reading)?;
-        Ok(Found { node, facts, generation, state, log, tip, versions: assembler.done, damage })
+        Ok(Found { node, durable_state, generation, state, log, tip, versions: assembler.done, damage })
     }
 
     /// After a failed sync: what is in memory only is written again.

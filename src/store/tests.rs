@@ -23,14 +23,14 @@ fn options() -> StoreOptions {
     StoreOptions { log_changes: LOG_CHANGES_DEFAULT, log_bytes: LOG_BYTES_DEFAULT }
 }
 
-fn facts() -> Facts {
-    Facts::first_master(NODE, PairId([3; 16]))
+fn durable_state() -> DurableState {
+    DurableState::first_master(NODE, PairId([3; 16]))
 }
 
 fn create(disk: &SimDisk, options: StoreOptions) -> Opened {
     let disk: Arc<dyn Disk> = Arc::new(disk.clone());
     let lock = Store::lock(&disk, DIR.as_ref()).unwrap();
-    Store::create(disk, DIR.as_ref(), lock, &facts(), options).unwrap()
+    Store::create(disk, DIR.as_ref(), lock, &durable_state(), options).unwrap()
 }
 
 fn open(disk: &SimDisk, options: StoreOptions) -> Result<Opened, StoreError> {
@@ -148,7 +148,7 @@ fn a_directory_is_locked_and_empty_until_it_was_made() {
     assert!(Store::exists(&disk, DIR.as_ref()).unwrap());
     assert_eq!((opened.head, opened.log_floor, opened.damage.clone()), (Position::NONE, Revision::NONE, None));
     drop(opened);
-    assert_eq!(open(&sim, options()).unwrap().facts, facts());
+    assert_eq!(open(&sim, options()).unwrap().durable_state, durable_state());
 }
 
 #[test]
@@ -406,9 +406,9 @@ fn quarantine_tells_old_and_new_per_epoch() {
 #[test]
 fn facts_and_local_entries_are_durable_and_apart() {
     let (disk, mut opened) = master();
-    let mut changed = facts();
+    let mut changed = durable_state();
     changed.enabled = true;
-    opened.store.write_facts(&changed).unwrap();
+    opened.store.write_durable_state(&changed).unwrap();
     let key = |key: &str| Key::new(key).unwrap();
     opened.store.put_local(&key("x/1"), Some(b"one")).unwrap();
     opened.store.put_local(&key("x/2"), Some(b"two")).unwrap();
@@ -417,7 +417,7 @@ fn facts_and_local_entries_are_durable_and_apart() {
     disk.cut_power(disk::sim::PowerCut::Lost);
     drop(opened);
     let opened = open(&disk, options()).unwrap();
-    assert_eq!(opened.facts, changed);
+    assert_eq!(opened.durable_state, changed);
     assert_eq!(opened.reader.local("x/2").unwrap().unwrap(), "two");
     assert_eq!(opened.reader.local_keys("x").unwrap(), [key("x/2")]);
     assert!(opened.reader.local("x/1").unwrap().is_none() && opened.reader.snapshot().entries() == 0);
@@ -451,7 +451,7 @@ fn after_a_failed_sync_nothing_goes_until_it_is_opened_again() {
     let epoch = Epoch::new(1, 0);
     disk.fail_sync(1);
     assert!(!opened.store.commit(epoch, &[put("a", "2")]).unwrap_err().full);
-    assert!(opened.store.write_facts(&facts()).is_err() && opened.store.maintain().is_err());
+    assert!(opened.store.write_durable_state(&durable_state()).is_err() && opened.store.maintain().is_err());
     assert!(opened.store.commit(epoch, &[put("a", "2")]).is_err());
     assert_eq!(opened.reader.snapshot().get("a").unwrap().unwrap(), "1");
     let reopened = opened.store.reopen().unwrap();
@@ -534,11 +534,11 @@ fn a_damaged_state_is_kept_aside_and_reported() {
     assert!(opened.damage.is_some() && opened.head == Position::NONE);
     assert_eq!(opened.store.quarantine(Revision::NONE).unwrap(), (Revision::NONE, Revision::NONE, 0));
     assert!(disk.files().iter().any(|(path, _)| path.ends_with("state.damaged")));
-    opened.store.lead(&Facts { next_alert: 7, ..facts() }, era(2, 1)).unwrap();
+    opened.store.lead(&DurableState { next_alert: 7, ..durable_state() }, era(2, 1)).unwrap();
     drop(opened);
     let opened = open(&disk, options()).unwrap();
     assert_eq!(
-        (opened.damage, opened.facts.next_alert, opened.head.revision),
+        (opened.damage, opened.durable_state.next_alert, opened.head.revision),
         (None, 7, Revision::new(era(2, 1).epoch, 0))
     );
 }
@@ -565,7 +565,7 @@ fn readers_do_not_wait_and_the_real_disk_does_the_same() {
     let disk: Arc<dyn Disk> = Arc::new(disk::RealDisk);
     let place = dir.path().join("data");
     let lock = Store::lock(&disk, &place).unwrap();
-    let mut opened = Store::create(disk.clone(), &place, lock, &facts(), options()).unwrap();
+    let mut opened = Store::create(disk.clone(), &place, lock, &durable_state(), options()).unwrap();
     opened.store.begin_era(era(1, 1)).unwrap();
     let reader = opened.reader.clone();
     let watching = std::thread::spawn(move || {

@@ -12,7 +12,7 @@ use super::super::push::Push;
 use super::{Driver, Ending};
 use crate::model::{ChangeSet, Epoch};
 use crate::protocol::engine::{
-    Action, Answer, BatchId, BulkId, Cover, DiskFailure, EnrolVerdict, Event, LinkId, Moment, Refused, Ticket,
+    Action, Answer, Authority, BatchId, BulkId, DiskFailure, EnrolVerdict, Event, LinkId, Moment, Refused, Ticket,
     WitnessQuestion, Work,
 };
 
@@ -44,7 +44,7 @@ impl Driver {
             Action::AskWitness { ask, question } => self.ask_witness(ask, question),
             Action::SetTimer { at } => self.alarms.set(Alarm::Engine, at),
             Action::Notify(notice) => {
-                let peer = self.engine.facts().peer.as_ref().map(|peer| peer.address.clone());
+                let peer = self.engine.durable_state().peer.as_ref().map(|peer| peer.address.clone());
                 self.voice.say(notice, peer);
             }
             Action::Stop => self.ending = Ending::Over,
@@ -82,9 +82,9 @@ impl Driver {
     /// A batch with the bytes and change sets that it names.
     fn gather(&mut self, work: Work) -> Result<(Batch, Vec<Share>), &'static str> {
         let batch = match work {
-            Work::Facts(facts) => Batch::Facts(facts),
+            Work::DurableState(durable_state) => Batch::DurableState(durable_state),
             Work::Commits { tickets, epoch } => self.gather_commits(tickets, epoch)?,
-            Work::Era { facts, era } => Batch::Era { facts, era },
+            Work::Era { durable_state, era } => Batch::Era { durable_state, era },
             Work::Records { bulk } => {
                 let (pieces, shares) = self.gather_bulk(bulk)?;
                 return Ok((Batch::Records(pieces), shares));
@@ -143,7 +143,7 @@ impl Driver {
 
     fn answer(&mut self, ticket: Ticket, answer: Answer) {
         let Some(caller) = self.callers.remove(&ticket) else { return };
-        let answer = under(self.engine.cover(), self.tools.environment.clock.now(), answer);
+        let answer = under(self.engine.authority(), self.tools.environment.clock.now(), answer);
         // An error means that the caller's future was dropped; what it asked for stands.
         let _ = caller.answer.send(answer);
     }
@@ -180,7 +180,7 @@ impl Driver {
 
 /// A change set is acknowledged only under a cover that lasts at this very moment, one that was withheld too: the process may
 /// have been stopped since the engine decided, or what came after in the same turn may have ended the mastership.
-fn under(cover: Cover, now: Moment, answer: Answer) -> Answer {
+fn under(cover: Authority, now: Moment, answer: Answer) -> Answer {
     match answer {
         Answer::Committed { revision, .. } if !cover.serving || now > cover.until => {
             Answer::Refused(Refused::InDoubt { revision })
@@ -199,7 +199,7 @@ mod tests {
         let revision = Revision::new(Epoch::FIRST, 7);
         let committed = || Answer::Committed { revision, replicated: true };
         let in_doubt = Answer::Refused(Refused::InDoubt { revision });
-        let cover = |serving| Cover { serving, until: Moment(100) };
+        let cover = |serving| Authority { serving, until: Moment(100) };
         assert_eq!(under(cover(true), Moment(100), committed()), committed());
         assert_eq!(under(cover(true), Moment(101), committed()), in_doubt);
         assert_eq!(under(cover(false), Moment(1), committed()), in_doubt);

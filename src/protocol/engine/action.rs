@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{BatchId, BulkId, Facts, LinkId, Moment, Ticket};
+use super::{BatchId, BulkId, DurableState, LinkId, Moment, Ticket};
 use crate::model::{Conflict, Epoch, Era, Position, Revision, WitnessRecord, WitnessVersion};
 pub use crate::protocol::alerts::AlertChange;
 
@@ -141,8 +141,8 @@ pub enum WitnessQuestion {
 /// Durable work. Whole or not at all; a power cut in the middle leaves what was before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Work {
-    /// Replace the facts.
-    Facts(Box<Facts>),
+    /// Replace the durable state.
+    DurableState(Box<DurableState>),
     /// Append the change sets under these tickets as one group, under this epoch.
     Commits {
         /// In this order.
@@ -150,10 +150,10 @@ pub enum Work {
         /// As this epoch.
         epoch: Epoch,
     },
-    /// Replace the facts, then append the record that opens this era.
+    /// Replace the durable state, then append the record that opens this era.
     Era {
-        /// Facts first.
-        facts: Box<Facts>,
+        /// Durable state first.
+        durable_state: Box<DurableState>,
         /// Then the era.
         era: Era,
     },

@@ -2,12 +2,14 @@
 
 use std::collections::VecDeque;
 
-use super::{Action, BatchId, DiskFailure, Engine, Facts, Moment, Mutant, Now, Receipt, RecordsReceipt, Refused, Work};
+use super::{
+    Action, BatchId, DiskFailure, DurableState, Engine, Moment, Mutant, Now, Receipt, RecordsReceipt, Refused, Work,
+};
 use crate::model::limits::BATCH_SLOW;
 use crate::model::{Epoch, Position, Revision};
-use crate::protocol::failover::{Standing, Turn, micros};
+use crate::protocol::failover::{NodeState, Transition, micros};
 
-/// Time after which a failed write of facts or era is tried again.
+/// Time after which a failed write of durable state or era is tried again.
 const RETRY_US: u64 = 1_000_000;
 /// Longest time for which a change that only counts (an alert's count, what the peer confirmed) stays undurable.
 const LAZY_US: u64 = 1_000_000;
@@ -24,18 +26,18 @@ pub(super) struct Batches {
     waiting: VecDeque<(Work, Purpose)>,
     /// An era is to be opened as this epoch, once nothing is in flight: where it begins is known only then.
     era: Option<Epoch>,
-    /// The facts changed, and somebody waits for it, or should not have to.
+    /// The durable state changed, and somebody waits for it, or should not have to.
     urgent: bool,
-    /// The facts changed in what only counts, since this moment.
+    /// The durable state changed in what only counts, since this moment.
     lazy: Option<Moment>,
-    /// Facts failed to be written; not before this moment again.
+    /// Durable state failed to be written; not before this moment again.
     retry_at: Option<Moment>,
 }
 
 /// What a batch is for.
 #[derive(Clone, Debug)]
 pub(super) enum Purpose {
-    Facts {
+    DurableState {
         promised_ms: u64,
     },
     /// The term that is to be tried at the witness.
@@ -75,7 +77,7 @@ impl Batches {
         self.era.take().is_some()
     }
 
-    /// When the facts should be written although nobody waits.
+    /// When the durable state should be written although nobody waits.
     pub(super) fn deadline(&self) -> Option<Moment> {
         let lazy = self.lazy.map(|since| Moment(since.0 + LAZY_US));
         let wanted = if self.urgent { self.retry_at } else { lazy };
@@ -99,19 +101,23 @@ impl Engine {
         self.batches.era = Some(epoch);
     }
 
-    /// The facts changed, and are to be durable soon.
+    /// The durable state changed, and are to be durable soon.
     pub(super) fn facts_changed(&mut self) {
         self.batches.urgent = true;
     }
 
-    /// The facts changed in what only counts.
+    /// The durable state changed in what only counts.
     pub(super) fn facts_counted(&mut self, now: Now) {
         self.batches.lazy.get_or_insert(now.at);
     }
 
-    /// The facts as they are to be written.
-    pub(super) fn facts_now(&self) -> Facts {
-        Facts { alerts: self.book.alerts().to_vec(), next_alert: self.book.next(), ..self.facts.clone() }
+    /// The durable state as they are to be written.
+    pub(super) fn facts_now(&self) -> DurableState {
+        DurableState {
+            alerts: self.alert_log.alerts().to_vec(),
+            next_alert: self.alert_log.next(),
+            ..self.durable_state.clone()
+        }
     }
 
     /// Starts the next batch, if none is in flight.
@@ -121,7 +127,7 @@ impl Engine {
         }
         if let Some(epoch) = self.batches.era.take() {
             let won = self.won_epoch().is_some();
-            let takeover = self.standing == Standing::Promoting && self.reason == "takeover" && !won;
+            let takeover = self.node_state == NodeState::Promoting && self.reason == "takeover" && !won;
             if takeover && !self.may_still_take_over(now) {
                 return self.era_failed(now);
             }
@@ -131,12 +137,12 @@ impl Engine {
         }
         if let Some((mut work, purpose)) = self.batches.waiting.pop_front() {
             if matches!(purpose, Purpose::Noted) {
-                // It waited, and the facts went on.
-                work = Work::Facts(Box::new(self.facts_now()));
+                // It waited, and the durable state went on.
+                work = Work::DurableState(Box::new(self.facts_now()));
             }
             return self.start_batch(now, work, purpose);
         }
-        if self.standing == Standing::Broken {
+        if self.node_state == NodeState::Broken {
             return;
         }
         let may_write = self.batches.retry_at.is_none_or(|at| at <= now.at);
@@ -144,11 +150,11 @@ impl Engine {
         if may_write && (self.batches.urgent || lazy) {
             self.batches.urgent = false;
             self.batches.lazy = None;
-            let facts = Box::new(self.facts_with_words());
-            let promised_ms = facts.promised_ms;
-            return self.start_batch(now, Work::Facts(facts), Purpose::Facts { promised_ms });
+            let durable_state = Box::new(self.facts_with_words());
+            let promised_ms = durable_state.promised_ms;
+            return self.start_batch(now, Work::DurableState(durable_state), Purpose::DurableState { promised_ms });
         }
-        if self.standing == Standing::Serving
+        if self.node_state == NodeState::Serving
             && let Some(tickets) = self.commits.next_group()
         {
             let work = Work::Commits { tickets: tickets.clone(), epoch: self.head.revision.epoch };
@@ -205,7 +211,7 @@ impl Engine {
 
     fn receipt(&mut self, now: Now, purpose: Purpose, receipt: Receipt) {
         match (purpose, receipt) {
-            (Purpose::Facts { promised_ms }, _) => {
+            (Purpose::DurableState { promised_ms }, _) => {
                 self.batches.retry_at = None;
                 self.facts_stored(promised_ms);
                 self.words_durable(now);
@@ -272,7 +278,7 @@ impl Engine {
         self.words_in_doubt();
         let retry_at = Moment(now.at.0 + RETRY_US);
         match purpose {
-            Purpose::Facts { .. } => {
+            Purpose::DurableState { .. } => {
                 self.words_failed(failure);
                 self.batches.urgent = true;
                 self.batches.retry_at = Some(retry_at);
@@ -300,7 +306,7 @@ impl Engine {
             Purpose::Sink => self.sink_failed(now, failure),
         }
         if !failure.full && !self.makes(Mutant::AppendsAfterFailedSync) {
-            self.turn(now, Turn::StoreFailed, "disk_trouble");
+            self.transition(now, Transition::StoreFailed, "disk_trouble");
         }
     }
 
@@ -309,7 +315,7 @@ impl Engine {
         let failure = DiskFailure { full: false, reason: "the disk did not answer in time".to_owned() };
         match self.batches.in_flight.take() {
             Some((_, Purpose::Commits { tickets })) => self.commits_failed(&tickets, &failure),
-            Some((_, Purpose::Facts { .. })) => self.words_failed(&failure),
+            Some((_, Purpose::DurableState { .. })) => self.words_failed(&failure),
             Some((_, Purpose::Era)) => {
                 self.refuse_promises(&Refused::FactInDoubt { reason: failure.reason });
             }

@@ -5,7 +5,7 @@ use super::batches::Purpose;
 use super::recorded::Deposed;
 use super::{Engine, Moment, Mutant, Now, Refused, Ticket, Work};
 use crate::model::{Epoch, Revision, WitnessRecord, WitnessVersion};
-use crate::protocol::failover::{Flaw, Standing, Turn, micros, waited};
+use crate::protocol::failover::{Flaw, NodeState, Transition, micros, waited};
 use crate::protocol::wire::Role;
 
 /// An attempt under way, or an operator's wish that waits for its time.
@@ -57,9 +57,9 @@ impl Hurdle {
 impl Engine {
     /// Whether the register names this node although it is no master: rule 8.
     pub(super) fn is_named(&self) -> bool {
-        let own = self.facts.node;
+        let own = self.durable_state.node;
         let named = self.witnessed.as_ref().is_some_and(|witnessed| witnessed.register.names(own));
-        named && self.facts.role == Role::Shadow && self.register_flaw().is_none()
+        named && self.durable_state.role == Role::Shadow && self.register_flaw().is_none()
     }
 
     /// What speaks against a claim of this node, the gravest first; `None` where nothing does.
@@ -75,7 +75,7 @@ impl Engine {
             (None, None) => return Some(Hurdle::Unmade),
             (None, Some(record)) => record,
         };
-        let (own, named) = (self.facts.node, self.is_named());
+        let (own, named) = (self.durable_state.node, self.is_named());
         let passes = |mutant: Mutant| self.makes(mutant);
         // A later position of another history is no more than an earlier one.
         let behind = self.lacks_recorded(record.revision) || (named && self.epoch() < record.epoch);
@@ -121,7 +121,7 @@ impl Engine {
         let (promised, leased) = self.waits_end();
         let forgotten = witnessed.promised_until == witnessed.remembered_until && self.makes(Mutant::ForgetsPromise);
         // One that names this node, but is not the newest that there was, says nothing of who held the last one.
-        let own_lease = witnessed.register.names(self.facts.node) && self.register_flaw().is_none();
+        let own_lease = witnessed.register.names(self.durable_state.node) && self.register_flaw().is_none();
         match () {
             () if at <= promised && !forgotten && !self.makes(Mutant::IgnoresOwnPromise) => Some(Hurdle::Promised),
             () if !own_lease && leased.is_some_and(|over| at <= over) && !self.makes(Mutant::SkipsLeaseWait) => {
@@ -133,9 +133,9 @@ impl Engine {
 
     /// Why this node would not take over, or a master does not serve, as far as the witness goes, in a word.
     pub(super) fn register_word(&self, at: Moment) -> Option<&'static str> {
-        if self.facts.role == Role::Master {
+        if self.durable_state.role == Role::Master {
             let deposed = self.witnessed.as_ref().and_then(|witnessed| witnessed.deposed);
-            let uncovered = (self.standing == Standing::Stalled && self.is_bound()).then(|| self.uncovered_word());
+            let uncovered = (self.node_state == NodeState::Stalled && self.is_bound()).then(|| self.uncovered_word());
             return deposed.map(Deposed::as_str).or(self.register_flaw().map(Flaw::as_str)).or(uncovered);
         }
         self.hurdle(at).and_then(Hurdle::word)
@@ -151,7 +151,7 @@ impl Engine {
 
     /// A shadow that the register names tries again, with a new term, without waiting for anybody's lease: rule 8.
     pub(super) fn advance_named(&mut self, now: Now) {
-        let free = self.facts.complete && self.batches.is_idle() && now.at >= self.retry_at;
+        let free = self.durable_state.complete && self.batches.is_idle() && now.at >= self.retry_at;
         if free && self.is_named() && self.hurdle(now.at).is_none() {
             self.begin_claim(now, "takeover", false);
         }
@@ -160,14 +160,14 @@ impl Engine {
     /// Notes the term that is to be tried; the swap goes when that is durable: rule 7.
     pub(super) fn begin_claim(&mut self, now: Now, reason: &'static str, accept_loss: bool) {
         let epoch = self.highest_known_epoch().promoted(now.random);
-        self.facts.tried = epoch;
-        self.turn(now, Turn::MustClaim, reason);
+        self.durable_state.tried = epoch;
+        self.transition(now, Transition::MustClaim, reason);
         if let Some(witnessed) = &mut self.witnessed {
             // What was waited for is the end of this very value: rule 6.
             let version = witnessed.register.version().cloned();
             witnessed.claim = Some(Claim::Noting { epoch, accept_loss, version });
         }
-        self.persist(Work::Facts(Box::new(self.facts_now())), Purpose::Noted);
+        self.persist(Work::DurableState(Box::new(self.facts_now())), Purpose::Noted);
         if self.makes(Mutant::SwapsBeforeNote) {
             self.claim_noted();
         }
@@ -183,7 +183,7 @@ impl Engine {
 
     /// The record to swap in, once the term is durable. What spoke for the claim must still hold.
     pub(super) fn claim_to_send(&mut self, now: Now) -> Option<WitnessRecord> {
-        let witnessed = self.witnessed.as_ref().filter(|_| self.standing == Standing::Claiming)?;
+        let witnessed = self.witnessed.as_ref().filter(|_| self.node_state == NodeState::Claiming)?;
         let Some(Claim::Noted { epoch, accept_loss, version }) = &witnessed.claim else { return None };
         let (epoch, accept_loss, same) = (*epoch, *accept_loss, *version == witnessed.register.version().cloned());
         // Its master may have been heard meanwhile.
@@ -193,8 +193,8 @@ impl Engine {
             return None;
         }
         let wanted = WitnessRecord {
-            pair: self.facts.pair,
-            holder: self.facts.node,
+            pair: self.durable_state.pair,
+            holder: self.durable_state.node,
             epoch,
             lease: self.options.lease(),
             // The other one is away: it is not in sync from here on (rule 13).
@@ -219,17 +219,17 @@ impl Engine {
         let (epoch, lease, alone) = (record.epoch, record.lease, record.in_sync.is_none());
         let Some(witnessed) = &mut self.witnessed else { return };
         witnessed.register.swapped(record, version, now.at);
-        self.facts.witnessed = self.facts.witnessed.max(epoch);
+        self.durable_state.witnessed = self.durable_state.witnessed.max(epoch);
         // A promise that was given meanwhile, or runs, makes it void: rule 9.
         let promised = self.wait(now.at) == Some(Hurdle::Promised) && !self.makes(Mutant::PromisesWhileClaiming);
-        if self.standing != Standing::Claiming || promised {
+        if self.node_state != NodeState::Claiming || promised {
             return self.claim_lost(now, Refused::LeaseHeld);
         }
         let reason = self.reason;
         if let Some(witnessed) = &mut self.witnessed {
             witnessed.claim = Some(Claim::Won { epoch });
         }
-        self.turn(now, Turn::Claimed, reason);
+        self.transition(now, Transition::Claimed, reason);
         if let Some(witnessed) = &mut self.witnessed {
             let until = Moment(sent.0.saturating_add(micros(lease)));
             (witnessed.promise, witnessed.lease, witnessed.alone) = (None, Some(until), alone);
@@ -242,30 +242,30 @@ impl Engine {
         let Some(witnessed) = &mut self.witnessed else { return };
         witnessed.claim = None;
         witnessed.ask_soon();
-        if self.standing != Standing::Claiming {
+        if self.node_state != NodeState::Claiming {
             return;
         }
         if self.makes(Mutant::DropsNote) {
-            self.facts.tried = Epoch::NONE;
+            self.durable_state.tried = Epoch::NONE;
             self.facts_changed();
         }
         self.retry_at = Moment(now.at.0 + self.timing.heartbeat_us / 2 + now.random % self.timing.heartbeat_us.max(1));
         self.refuse_promises(&why);
-        self.turn(
+        self.transition(
             now,
-            if self.facts.role == Role::Master { Turn::ClaimLostAsMaster } else { Turn::ClaimLost },
+            if self.durable_state.role == Role::Master { Transition::ClaimLostAsMaster } else { Transition::ClaimLost },
             "claim_lost",
         );
     }
 
     /// A mistake for tests: being named is taken for mastership (rule 8).
     pub(super) fn serve_as_named(&mut self, now: Now, epoch: Epoch) {
-        self.facts.tried = self.facts.tried.max(epoch);
-        self.turn(now, Turn::MustClaim, "takeover");
+        self.durable_state.tried = self.durable_state.tried.max(epoch);
+        self.transition(now, Transition::MustClaim, "takeover");
         if let Some(witnessed) = &mut self.witnessed {
             witnessed.claim = Some(Claim::Won { epoch });
         }
-        self.turn(now, Turn::Claimed, "takeover");
+        self.transition(now, Transition::Claimed, "takeover");
         if let Some(witnessed) = &mut self.witnessed {
             witnessed.lease = Some(Moment(now.at.0 + micros(self.options.lease())));
         }
@@ -303,7 +303,10 @@ impl Engine {
 
     /// Whether a master that serves is at the other end of the link.
     fn is_led(&self) -> bool {
-        self.links.active().is_some() && self.links.peer_serves && self.facts.role == Role::Shadow && !self.is_named()
+        self.links.active().is_some()
+            && self.links.peer_serves
+            && self.durable_state.role == Role::Shadow
+            && !self.is_named()
     }
 
     /// Why an operator is refused at once; what time or an answer may remove is waited for.
@@ -330,7 +333,7 @@ impl Engine {
         let led = self.is_led().then_some(Refused::LeaseHeld);
         let refused = led.or(self.operators_hurdle(now.at, accept_loss));
         // The peer is there, and has more: it is given the time to hand it over.
-        let behind = self.standing == Standing::TakingTail && !accept_loss;
+        let behind = self.node_state == NodeState::TakingTail && !accept_loss;
         let over = match self.hurdle(now.at) {
             _ if behind => Some(self.loss_to_peer()),
             Some(Hurdle::Unreachable) => Some(Refused::WitnessUnreachable),
@@ -363,8 +366,8 @@ impl Engine {
             _ => None,
         };
         let waits = matches!(
-            self.standing,
-            Standing::Following | Standing::AskingHost | Standing::Inquiring | Standing::TakingTail
+            self.node_state,
+            NodeState::Following | NodeState::AskingHost | NodeState::Inquiring | NodeState::TakingTail
         );
         let next = |until: Moment| Moment(until.0.saturating_add(1));
         let (promised, leased) = self.waits_end();

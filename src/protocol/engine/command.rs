@@ -1,10 +1,10 @@
 //! Operators, and nodes that ask to enrol.
 
-use super::{Action, Answer, Command, Engine, EnrolVerdict, Moment, Now, Peer, Refused, Ticket, TokenFacts};
+use super::{Action, Answer, Command, Engine, EnrolVerdict, Moment, Now, Peer, Refused, StoredToken, Ticket};
 use crate::model::limits::{ENROLLING_MAX, TOKENS_MAX};
-use crate::protocol::alerts::{AlertKind, Trouble};
+use crate::protocol::alerts::{AlertKind, NewAlert};
 use crate::protocol::engine::said::{By, Word};
-use crate::protocol::failover::{Standing, micros};
+use crate::protocol::failover::{NodeState, micros};
 use crate::protocol::wire::{Bye, RefusalKind, Role};
 
 impl Engine {
@@ -14,7 +14,7 @@ impl Engine {
         }
         let waits =
             matches!(command, Command::Shutdown | Command::Disconnect | Command::Reconnect | Command::TakeOver { .. });
-        if self.standing == Standing::Broken && !waits {
+        if self.node_state == NodeState::Broken && !waits {
             return self.refuse(ticket, Refused::Disk { reason: "the store is closed after a failure".to_owned() });
         }
         match command {
@@ -34,28 +34,28 @@ impl Engine {
         }
     }
 
-    fn token(&mut self, now: Now, ticket: Ticket, token: TokenFacts) {
-        self.facts.tokens.retain(|token| token.expires_ms > now.wall_ms);
-        let (facts, _) = self.expected();
+    fn token(&mut self, now: Now, ticket: Ticket, token: StoredToken) {
+        self.durable_state.tokens.retain(|token| token.expires_ms > now.wall_ms);
+        let (durable_state, _) = self.expected();
         let refused = match () {
-            () if facts.role == Role::Shadow => self.not_master(),
-            () if !facts.enabled => Refused::Disabled,
-            () if facts.peer.is_some() => Refused::ShadowEnrolled,
-            () if facts.tokens.len() >= TOKENS_MAX => Refused::TooManyTokens,
+            () if durable_state.role == Role::Shadow => self.not_master(),
+            () if !durable_state.enabled => Refused::Disabled,
+            () if durable_state.peer.is_some() => Refused::ShadowEnrolled,
+            () if durable_state.tokens.len() >= TOKENS_MAX => Refused::TooManyTokens,
             () => return self.say(By::Operator(ticket), Word::Token(token)),
         };
         self.refuse(ticket, refused);
     }
 
     fn hold(&mut self, now: Now, ticket: Ticket, held: bool) {
-        if self.facts.peer.is_none() {
+        if self.durable_state.peer.is_none() {
             return self.refuse(ticket, Refused::NoPeer);
         }
         if held {
             self.close_all_links(now, Some(Bye::Held), "held by this node's operator");
         }
         self.links.set_held(held, now.at);
-        if matches!(self.standing, Standing::Inquiring | Standing::Stalled) {
+        if matches!(self.node_state, NodeState::Inquiring | NodeState::Stalled) {
             // While the link was held nobody could answer: the peer has its whole time from now on.
             self.since = now.at;
         }
@@ -63,12 +63,12 @@ impl Engine {
     }
 
     fn resync(&mut self, ticket: Ticket) {
-        if self.facts.peer.is_none() {
+        if self.durable_state.peer.is_none() {
             return self.refuse(ticket, Refused::NoPeer);
         }
         let foreign = [Some(RefusalKind::ForeignHistory), Some(RefusalKind::Blank)];
         let refused = self.links.refusal().is_some_and(|refusal| foreign.contains(&refusal.kind));
-        if self.standing == Standing::Following && refused {
+        if self.node_state == NodeState::Following && refused {
             self.accept_foreign_master();
         } else {
             self.session.ask_full();
@@ -80,15 +80,16 @@ impl Engine {
         if self.links.any() {
             return self.refuse(ticket, Refused::PeerConnected);
         }
-        if matches!(self.standing, Standing::AskingHost | Standing::Promoting | Standing::Yielding) {
+        if matches!(self.node_state, NodeState::AskingHost | NodeState::Promoting | NodeState::Yielding) {
             return self.refuse(ticket, Refused::PeerConnected);
         }
         self.say(By::Operator(ticket), Word::Forgotten);
     }
 
     fn acknowledge(&mut self, ticket: Ticket, alert: u64) {
-        let (_, book) = self.expected();
-        let Some(count) = book.alerts().iter().find(|standing| standing.id == alert).map(|standing| standing.count)
+        let (_, alert_log) = self.expected();
+        let Some(count) =
+            alert_log.alerts().iter().find(|standing| standing.id == alert).map(|standing| standing.count)
         else {
             return self.refuse(ticket, Refused::UnknownAlert);
         };
@@ -97,22 +98,23 @@ impl Engine {
 
     /// A node asks to enrol. It has shown its key in the handshake, and a token or none.
     pub(super) fn enrol_asked(&mut self, now: Now, ask: u64, peer: Peer, token: Option<usize>, from: String) {
-        let known = self.facts.peer.as_ref().is_some_and(|enrolled| enrolled.node == peer.node);
-        let token = token.and_then(|at| self.facts.tokens.get(at)).filter(|token| token.expires_ms > now.wall_ms);
+        let known = self.durable_state.peer.as_ref().is_some_and(|enrolled| enrolled.node == peer.node);
+        let token =
+            token.and_then(|at| self.durable_state.tokens.get(at)).filter(|token| token.expires_ms > now.wall_ms);
         let token = token.cloned();
         let refused = match () {
-            () if self.stopping.is_some() || self.facts.role != Role::Master => Some("not_master"),
-            () if !self.facts.enabled => Some("ha_disabled"),
+            () if self.stopping.is_some() || self.durable_state.role != Role::Master => Some("not_master"),
+            () if !self.durable_state.enabled => Some("ha_disabled"),
             // The answer to an enrolment that was stored here got lost: it is given again.
             () if known => None,
-            () if self.facts.peer.is_some() => Some("shadow_enrolled"),
+            () if self.durable_state.peer.is_some() => Some("shadow_enrolled"),
             () if token.is_none() => Some("wrong_token"),
-            () if peer.node == self.facts.node => Some("same_node"),
+            () if peer.node == self.durable_state.node => Some("same_node"),
             () => None,
         };
         if let Some(kind) = refused {
             let message = format!("{from} asked to enrol and was refused: {kind}");
-            self.raise(now, Trouble::new(AlertKind::UnpermittedPeer, "enrolment", message));
+            self.raise(now, NewAlert::new(AlertKind::UnpermittedPeer, "enrolment", message));
             self.out.push(Action::AnswerEnrol { ask, verdict: EnrolVerdict::Refused { kind } });
             return;
         }
@@ -121,7 +123,7 @@ impl Engine {
         }
         self.enrolling.push_back((ask, peer, token));
         self.ask_witness_soon();
-        let pair = self.facts.pair;
+        let pair = self.durable_state.pair;
         self.out.push(Action::AnswerEnrol { ask, verdict: EnrolVerdict::Accepted { pair } });
     }
 
@@ -132,10 +134,10 @@ impl Engine {
             return self.refuse_enrolment(ask);
         };
         // Another enrolment may have come first, with the same token or another one.
-        let (facts, _) = self.expected();
-        let welcome = match (&facts.peer, &token) {
+        let (durable_state, _) = self.expected();
+        let welcome = match (&durable_state.peer, &token) {
             (Some(enrolled), _) => enrolled.node == peer.node,
-            (None, token) => token.as_ref().is_some_and(|token| facts.tokens.contains(token)),
+            (None, token) => token.as_ref().is_some_and(|token| durable_state.tokens.contains(token)),
         };
         match welcome {
             true => self.say(By::Guest(ask), Word::Enrolled { peer, token }),

@@ -9,8 +9,8 @@ use std::collections::VecDeque;
 use super::{Action, Answer, CommitRefusal, DiskFailure, Engine, Moment, Mutant, Now, Refused, Replication, Ticket};
 use crate::model::Revision;
 use crate::model::limits::{COMMIT_QUEUE_BYTES_MAX, COMMIT_QUEUE_MAX, GROUP_BYTES_MAX, GROUP_CHANGE_SETS_MAX};
-use crate::protocol::alerts::{AlertKind, Trouble};
-use crate::protocol::failover::{Standing, micros};
+use crate::protocol::alerts::{AlertKind, NewAlert};
+use crate::protocol::failover::{NodeState, micros};
 use crate::protocol::replication::How;
 
 /// Change sets that wait for the log, and answers that wait for the shadow or for mastership.
@@ -111,7 +111,7 @@ impl Engine {
         if self.stopping.is_some() {
             return self.refuse(ticket, Refused::Stopped);
         }
-        if !matches!(self.standing, Standing::Serving | Standing::Stalled) || self.waited_enough(now.at) {
+        if !matches!(self.node_state, NodeState::Serving | NodeState::Stalled) || self.waited_enough(now.at) {
             let refused = self.not_master();
             return self.refuse(ticket, refused);
         }
@@ -136,7 +136,7 @@ impl Engine {
     fn uncovered_deadline(&self) -> Option<Moment> {
         let patience_us = micros(self.options.sync_timeout);
         let bound = if self.is_bound() { Moment(self.since.0 + patience_us) } else { self.stall_deadline() };
-        (self.standing == Standing::Stalled).then_some(bound)
+        (self.node_state == NodeState::Stalled).then_some(bound)
     }
 
     /// When a change set that is durable here is in doubt for its caller: with a witness, because nobody confirms it; without,
@@ -157,7 +157,7 @@ impl Engine {
         if verdicts.iter().any(|(_, verdict)| verdict.is_ok()) {
             self.disk_works(now);
         }
-        let master = matches!(self.standing, Standing::Serving | Standing::Stalled);
+        let master = matches!(self.node_state, NodeState::Serving | NodeState::Stalled);
         debug_assert_eq!(tickets.len(), verdicts.len());
         let mut refused = Vec::new();
         for (ticket, verdict) in verdicts {
@@ -175,13 +175,13 @@ impl Engine {
 
     /// What the shadow is known to hold durably, of this history.
     fn confirmed(&self) -> Revision {
-        let confirmed = self.facts.peer.as_ref().map_or(Revision::NONE, |peer| peer.confirmed);
+        let confirmed = self.durable_state.peer.as_ref().map_or(Revision::NONE, |peer| peer.confirmed);
         if self.history.contains(self.head.revision, confirmed) { confirmed } else { Revision::NONE }
     }
 
     /// Whether it is settled that the shadow does not count.
     fn is_alone(&self) -> bool {
-        if self.facts.peer.is_none() && !self.is_bound() {
+        if self.durable_state.peer.is_none() && !self.is_bound() {
             return true;
         }
         match &self.witnessed {
@@ -214,7 +214,8 @@ impl Engine {
 
     /// Acknowledges and shows what may be, if this node holds mastership now.
     pub(super) fn release(&mut self, now: Now) {
-        if self.standing != Standing::Serving || !self.is_covered(now.at) && !self.makes(Mutant::AcknowledgesAfterLease)
+        if self.node_state != NodeState::Serving
+            || !self.is_covered(now.at) && !self.makes(Mutant::AcknowledgesAfterLease)
         {
             return;
         }
@@ -236,7 +237,7 @@ impl Engine {
     /// The shadow holds more: whether it holds everything.
     pub(super) fn look_at_shadow(&mut self, now: Now) {
         let synced = self.session.source.as_ref().is_some_and(|source| source.synced());
-        let master = matches!(self.standing, Standing::Serving | Standing::Stalled);
+        let master = matches!(self.node_state, NodeState::Serving | NodeState::Stalled);
         if !synced || !master {
             return;
         }
@@ -299,8 +300,8 @@ impl Engine {
         let head = self.head.revision;
         let message =
             "the shadow did not confirm in time: change sets are acknowledged without it until it has everything";
-        let trouble = Trouble::new(AlertKind::PushFailed, super::trouble::PEER, message);
-        self.raise(now, Trouble { revisions: Some((head, head)), ..trouble });
+        let trouble = NewAlert::new(AlertKind::PushFailed, super::trouble::PEER, message);
+        self.raise(now, NewAlert { revisions: Some((head, head)), ..trouble });
     }
 
     /// When something waits for too long.
@@ -326,7 +327,7 @@ impl Engine {
             }
             Replication::Asynchronous => {
                 self.commits.to_asynchronous = Some((ticket, now.at));
-                let serves = matches!(self.standing, Standing::Serving | Standing::Stalled);
+                let serves = matches!(self.node_state, NodeState::Serving | NodeState::Stalled);
                 if serves && self.is_bound() && self.options.replication == Replication::Synchronous {
                     // First the record says that nobody is in sync: rule 12.
                     self.commits.give_up();
@@ -340,7 +341,7 @@ impl Engine {
     }
 
     fn finish_switch_to_asynchronous(&mut self) {
-        let serves = matches!(self.standing, Standing::Serving | Standing::Stalled);
+        let serves = matches!(self.node_state, NodeState::Serving | NodeState::Stalled);
         let synchronous = self.options.replication == Replication::Synchronous;
         let proven = self.witnessed.as_ref().is_none_or(|witnessed| witnessed.alone);
         if serves && synchronous && self.is_bound() && !proven {
@@ -398,8 +399,8 @@ impl Engine {
 
     /// Refused because another is master, and where that one is dialled.
     pub(super) fn not_master(&self) -> Refused {
-        let master = self.facts.peer.as_ref().map(|peer| peer.address.clone());
-        let elsewhere = !self.standing.is_master();
+        let master = self.durable_state.peer.as_ref().map(|peer| peer.address.clone());
+        let elsewhere = !self.node_state.is_master();
         Refused::NotMaster { master: master.filter(|_| elsewhere) }
     }
 
@@ -413,7 +414,7 @@ impl Engine {
     fn publish(&mut self, upto: Revision) {
         self.shown = upto;
         self.out.push(Action::Publish { upto });
-        if self.facts.peer.is_none() {
+        if self.durable_state.peer.is_none() {
             // Nobody can turn out never to have had it: what would undo it need not be kept.
             self.out.push(Action::Confirm { upto });
         }

@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use super::{Cover, Engine, Moment, Mutant, Now};
+use super::{Authority, Engine, Moment, Mutant, Now};
 use crate::model::Epoch;
 use crate::model::limits::PEER_DURATION_MAX;
-use crate::protocol::failover::{Standing, Turn, micros, waited};
+use crate::protocol::failover::{NodeState, Transition, micros, waited};
 use crate::protocol::wire::{Heartbeat, HeartbeatAck, Role};
 
 impl Engine {
@@ -15,7 +15,8 @@ impl Engine {
     pub(super) fn is_bound(&self) -> bool {
         let Some(witnessed) = &self.witnessed else { return false };
         let unbound = self.makes(Mutant::UnboundByReset);
-        self.facts.peer.is_some() || (!unbound && self.facts.witnessed != Epoch::NONE && !witnessed.unrivalled)
+        self.durable_state.peer.is_some()
+            || (!unbound && self.durable_state.witnessed != Epoch::NONE && !witnessed.unrivalled)
     }
 
     /// Until when the longer of the covers lasts.
@@ -34,9 +35,9 @@ impl Engine {
     }
 
     /// Whether it serves, and until when that may be relied upon.
-    pub fn cover(&self) -> Cover {
+    pub fn authority(&self) -> Authority {
         let stall = match self.due {
-            Some(due) if self.facts.peer.is_some() => Moment(due.0.saturating_add(self.timing.stall_us)),
+            Some(due) if self.durable_state.peer.is_some() => Moment(due.0.saturating_add(self.timing.stall_us)),
             _ => Moment(u64::MAX),
         };
         let bound = if self.is_bound() && !self.makes(Mutant::AcknowledgesAfterLease) {
@@ -44,14 +45,14 @@ impl Engine {
         } else {
             Moment(u64::MAX)
         };
-        Cover { serving: self.standing == Standing::Serving, until: stall.min(bound) }
+        Authority { serving: self.node_state == NodeState::Serving, until: stall.min(bound) }
     }
 
     /// Both covers ran out: nothing is acknowledged until one is there again.
     pub(super) fn notice_uncovered(&mut self, now: Now) {
-        let serving = self.standing == Standing::Serving;
+        let serving = self.node_state == NodeState::Serving;
         if serving && !self.is_covered(now.at) && !self.makes(Mutant::AcknowledgesAfterLease) {
-            self.turn(now, Turn::Uncovered, "uncovered");
+            self.transition(now, Transition::Uncovered, "uncovered");
         }
     }
 
@@ -81,10 +82,10 @@ impl Engine {
     /// The promise that goes with the answer to this heartbeat: "I will not try to take over for this long". Only a shadow
     /// that follows gives one, to a master that leads or asks, and only as long a one as a restart would remember (rule 5).
     pub(super) fn give_promise(&mut self, now: Now, beat: &Heartbeat) -> Duration {
-        let own_epoch = self.head.revision.epoch.max(self.facts.epoch);
-        let claiming = self.standing == Standing::Claiming && self.makes(Mutant::PromisesWhileClaiming);
+        let own_epoch = self.head.revision.epoch.max(self.durable_state.epoch);
+        let claiming = self.node_state == NodeState::Claiming && self.makes(Mutant::PromisesWhileClaiming);
         let won = self.won_epoch().is_some() && self.makes(Mutant::AnswersBeforeEpoch);
-        let follows = matches!(self.standing, Standing::Following | Standing::AskingHost) || claiming || won;
+        let follows = matches!(self.node_state, NodeState::Following | NodeState::AskingHost) || claiming || won;
         let current = beat.epoch >= own_epoch || won;
         let asked = beat.role == Role::Master && (beat.serving || beat.asks) && current;
         let lease = self.options.lease();
@@ -111,13 +112,13 @@ impl Engine {
     /// The longest promise is durable before it is given.
     pub(super) fn prepare_promise(&mut self) {
         let lease_ms = micros(self.options.lease()).div_ceil(1_000);
-        if self.witnessed.is_some() && self.facts.promised_ms < lease_ms {
-            self.facts.promised_ms = lease_ms;
+        if self.witnessed.is_some() && self.durable_state.promised_ms < lease_ms {
+            self.durable_state.promised_ms = lease_ms;
             self.facts_changed();
         }
     }
 
-    /// These facts are durable.
+    /// These durable state are durable.
     pub(super) fn facts_stored(&mut self, promised_ms: u64) {
         if let Some(witnessed) = &mut self.witnessed {
             witnessed.promise_stored_ms = witnessed.promise_stored_ms.max(promised_ms);

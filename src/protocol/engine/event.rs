@@ -52,7 +52,7 @@ pub enum Event {
     /// The dial that the engine asked for led to no link.
     DialFailed {
         /// In which way.
-        how: DialTrouble,
+        how: DialFailureKind,
         /// Why, for people.
         reason: String,
     },
@@ -198,7 +198,7 @@ pub enum WitnessAnswer {
 
 /// In which way a dial failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum DialTrouble {
+pub enum DialFailureKind {
     /// Nobody answered in time, or nobody was there.
     Unreachable,
     /// Somebody answered who is not the pinned peer.
@@ -210,8 +210,8 @@ pub enum DialTrouble {
 /// What became of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Receipt {
-    /// Facts are durable.
-    Facts,
+    /// Durable state are durable.
+    DurableState,
     /// Change sets were written: a verdict for each, in order.
     Commits {
         /// What became of each.
@@ -299,7 +299,7 @@ pub enum Command {
     /// Forbids it again.
     Disable,
     /// Remembers a join token that the shell made.
-    Token(TokenFacts),
+    Token(StoredToken),
     /// Closes the link and holds it.
     Disconnect,
     /// Lets it come again.
@@ -341,15 +341,15 @@ pub struct Peer {
 
 /// A join token, as its master remembers it.
 #[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct TokenFacts {
+pub struct StoredToken {
     /// Its secret bits.
     pub secret: [u8; 16],
     /// Wall clock, milliseconds since 1970, after which it is worth nothing.
     pub expires_ms: u64,
 }
 
-impl std::fmt::Debug for TokenFacts {
+impl std::fmt::Debug for StoredToken {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "TokenFacts(until {})", self.expires_ms)
+        write!(f, "StoredToken(until {})", self.expires_ms)
     }
 }

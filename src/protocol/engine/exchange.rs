@@ -6,18 +6,18 @@ use super::batches::Purpose;
 use super::{Action, BulkId, Engine, How, Moment, Notice, Now, Work};
 use crate::model::Position;
 use crate::protocol::failover::micros;
-use crate::protocol::replication::{Ground, Sink, SinkOut, Source, SourceOut};
+use crate::protocol::replication::{LogView, Sink, SinkOut, Source, SourceOut};
 use crate::protocol::wire::Role;
 
 impl Engine {
     pub(super) fn with_source(
         &mut self,
         now: Now,
-        act: impl FnOnce(&mut Source, Ground<'_>, Moment, &mut Vec<SourceOut>),
+        act: impl FnOnce(&mut Source, LogView<'_>, Moment, &mut Vec<SourceOut>),
     ) {
         let Some(mut source) = self.session.source.take() else { return };
         let mut out = Vec::new();
-        act(&mut source, self.ground(), now.at, &mut out);
+        act(&mut source, self.log_view(), now.at, &mut out);
         self.session.source = Some(source);
         self.source_out(now, out);
     }
@@ -49,7 +49,7 @@ impl Engine {
                     self.peer_confirmed(now);
                     self.links.peer_at(position);
                     self.tell_synced(how, position, entries, bytes, took);
-                    if self.facts.role == Role::Master {
+                    if self.durable_state.role == Role::Master {
                         self.recovered(now, how);
                     }
                 }
@@ -115,14 +115,14 @@ impl Engine {
         self.session.owed &= how != How::Full;
         self.links.peer_at(position);
         self.tell_synced(how, position, entries, bytes, took);
-        if self.facts.role == Role::Master {
+        if self.durable_state.role == Role::Master {
             // The tail is taken over: this node may lead again.
-            self.facts.complete = true;
+            self.durable_state.complete = true;
             return self.ask_peer(now);
         }
         self.shadow_recovered();
-        if !self.facts.complete {
-            self.facts.complete = true;
+        if !self.durable_state.complete {
+            self.durable_state.complete = true;
             self.facts_changed();
         }
     }
@@ -135,7 +135,7 @@ impl Engine {
     /// The shadow durably holds more of this node's history.
     pub(super) fn peer_confirmed(&mut self, now: Now) {
         let Some(confirmed) = self.session.confirmed().map(|position| position.revision) else { return };
-        let Some(peer) = &mut self.facts.peer else { return };
+        let Some(peer) = &mut self.durable_state.peer else { return };
         if peer.confirmed != confirmed && self.history.contains(self.head.revision, confirmed) {
             peer.confirmed = confirmed;
             self.facts_counted(now);

@@ -1,9 +1,9 @@
-//! The durable form of [`Facts`]: frozen structs, as on the wire (`protocol/wire/v1.rs` states the rules). A newer
+//! The durable form of [`DurableState`]: frozen structs, as on the wire (`protocol/wire/v1.rs` states the rules). A newer
 //! format is refused untouched; an older one will be read here, by the structs of its version.
 
 use serde::{Deserialize, Serialize};
 
-use super::{Facts, Peer, TokenFacts};
+use super::{DurableState, Peer, StoredToken};
 use crate::model::limits::FACTS_BYTES_MAX;
 use crate::model::{Epoch, NodeId, PairId, Revision};
 use crate::protocol::alerts::{Alert, AlertKind, Severity};
@@ -13,14 +13,14 @@ use crate::protocol::wire::{Role, WireError, durable_format, open_durable, seal_
 const FORMAT: u16 = 2;
 /// The oldest that it reads.
 const OLDEST: u16 = 1;
-const WHAT: &str = "the facts";
+const WHAT: &str = "the durable state";
 
-/// The facts as bytes. Secret: they hold the secrets of join tokens.
+/// The durable state as bytes. Secret: they hold the secrets of join tokens.
 ///
 /// # Errors
 /// [`WireError::Bound`] where they exceed [`FACTS_BYTES_MAX`]; what was written before stays right.
-pub fn encode_facts(facts: &Facts) -> Result<Vec<u8>, WireError> {
-    let all = FactsV2 { facts: facts.into(), witnessed: facts.witnessed.as_u64() };
+pub fn encode_durable_state(durable_state: &DurableState) -> Result<Vec<u8>, WireError> {
+    let all = FactsV2 { durable_state: durable_state.into(), witnessed: durable_state.witnessed.as_u64() };
     seal_durable::<FactsV2, FACTS_BYTES_MAX>(WHAT, FORMAT, &all)
 }
 
@@ -29,18 +29,18 @@ pub fn encode_facts(facts: &Facts) -> Result<Vec<u8>, WireError> {
 /// # Errors
 /// [`WireError::Newer`] where a newer program wrote them, [`WireError::Malformed`] and [`WireError::Bound`] where they
 /// are damaged.
-pub fn decode_facts(bytes: &[u8]) -> Result<Facts, WireError> {
+pub fn decode_durable_state(bytes: &[u8]) -> Result<DurableState, WireError> {
     if durable_format(bytes) == Some(OLDEST) {
         return open_durable::<FactsV1, FACTS_BYTES_MAX>(WHAT, OLDEST, bytes)?.try_into();
     }
     let all = open_durable::<FactsV2, FACTS_BYTES_MAX>(WHAT, FORMAT, bytes)?;
-    let facts = Facts::try_from(all.facts)?;
-    Ok(Facts { witnessed: Epoch::from_u64(all.witnessed), ..facts })
+    let durable_state = DurableState::try_from(all.durable_state)?;
+    Ok(DurableState { witnessed: Epoch::from_u64(all.witnessed), ..durable_state })
 }
 
 #[derive(Serialize, Deserialize)]
 struct FactsV2 {
-    facts: FactsV1,
+    durable_state: FactsV1,
     witnessed: u64,
 }
 
@@ -97,47 +97,47 @@ struct RevisionV1 {
     seq: u64,
 }
 
-impl From<&Facts> for FactsV1 {
-    fn from(facts: &Facts) -> Self {
+impl From<&DurableState> for FactsV1 {
+    fn from(durable_state: &DurableState) -> Self {
         Self {
-            node: facts.node.0,
-            pair: facts.pair.0,
-            role: role_code(facts.role),
-            epoch: facts.epoch.as_u64(),
-            tried: facts.tried.as_u64(),
-            promised_ms: facts.promised_ms,
-            enabled: facts.enabled,
-            complete: facts.complete,
-            detached: facts.detached,
-            peer: facts.peer.as_ref().map(PeerV1::from),
-            tokens: facts.tokens.iter().map(TokenV1::from).collect(),
-            takeovers_ms: facts.takeovers_ms.clone(),
-            alerts: facts.alerts.iter().map(AlertV1::from).collect(),
-            next_alert: facts.next_alert,
+            node: durable_state.node.0,
+            pair: durable_state.pair.0,
+            role: role_code(durable_state.role),
+            epoch: durable_state.epoch.as_u64(),
+            tried: durable_state.tried.as_u64(),
+            promised_ms: durable_state.promised_ms,
+            enabled: durable_state.enabled,
+            complete: durable_state.complete,
+            detached: durable_state.detached,
+            peer: durable_state.peer.as_ref().map(PeerV1::from),
+            tokens: durable_state.tokens.iter().map(TokenV1::from).collect(),
+            takeovers_ms: durable_state.takeovers_ms.clone(),
+            alerts: durable_state.alerts.iter().map(AlertV1::from).collect(),
+            next_alert: durable_state.next_alert,
         }
     }
 }
 
-impl TryFrom<FactsV1> for Facts {
+impl TryFrom<FactsV1> for DurableState {
     type Error = WireError;
 
-    fn try_from(facts: FactsV1) -> Result<Self, WireError> {
+    fn try_from(durable_state: FactsV1) -> Result<Self, WireError> {
         Ok(Self {
-            node: NodeId(facts.node),
-            pair: PairId(facts.pair),
-            role: role(facts.role)?,
-            epoch: Epoch::from_u64(facts.epoch),
-            tried: Epoch::from_u64(facts.tried),
+            node: NodeId(durable_state.node),
+            pair: PairId(durable_state.pair),
+            role: role(durable_state.role)?,
+            epoch: Epoch::from_u64(durable_state.epoch),
+            tried: Epoch::from_u64(durable_state.tried),
             witnessed: Epoch::NONE,
-            promised_ms: facts.promised_ms,
-            enabled: facts.enabled,
-            complete: facts.complete,
-            detached: facts.detached,
-            peer: facts.peer.map(Peer::from),
-            tokens: facts.tokens.into_iter().map(TokenFacts::from).collect(),
-            takeovers_ms: facts.takeovers_ms,
-            alerts: facts.alerts.into_iter().map(Alert::try_from).collect::<Result<_, _>>()?,
-            next_alert: facts.next_alert,
+            promised_ms: durable_state.promised_ms,
+            enabled: durable_state.enabled,
+            complete: durable_state.complete,
+            detached: durable_state.detached,
+            peer: durable_state.peer.map(Peer::from),
+            tokens: durable_state.tokens.into_iter().map(StoredToken::from).collect(),
+            takeovers_ms: durable_state.takeovers_ms,
+            alerts: durable_state.alerts.into_iter().map(Alert::try_from).collect::<Result<_, _>>()?,
+            next_alert: durable_state.next_alert,
         })
     }
 }
@@ -166,13 +166,13 @@ impl From<PeerV1> for Peer {
     }
 }
 
-impl From<&TokenFacts> for TokenV1 {
-    fn from(token: &TokenFacts) -> Self {
+impl From<&StoredToken> for TokenV1 {
+    fn from(token: &StoredToken) -> Self {
         Self { secret: token.secret, expires_ms: token.expires_ms }
     }
 }
 
-impl From<TokenV1> for TokenFacts {
+impl From<TokenV1> for StoredToken {
     fn from(token: TokenV1) -> Self {
         Self { secret: token.secret, expires_ms: token.expires_ms }
     }

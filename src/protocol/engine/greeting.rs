@@ -1,7 +1,7 @@
 //! The first words on a connection: this node's hello, and which of two connections stays.
 
 use super::{Action, Engine, LinkId, Now};
-use crate::protocol::failover::Standing;
+use crate::protocol::failover::NodeState;
 use crate::protocol::wire::{Hello, Message, Versions};
 
 impl Engine {
@@ -28,20 +28,20 @@ impl Engine {
     fn hello(&self, now: Now) -> Hello {
         Hello {
             versions: Versions::OURS,
-            pair: self.facts.pair,
-            node: self.facts.node,
+            pair: self.durable_state.pair,
+            node: self.durable_state.node,
             run: self.run,
             hello_no: self.links.hello_no,
             linked: self.links.active.is_some(),
             name: self.options.name.clone(),
             address: self.address.clone(),
-            role: self.facts.role,
-            serving: self.standing == Standing::Serving,
+            role: self.durable_state.role,
+            serving: self.node_state == NodeState::Serving,
             epoch: self.epoch(),
             position: self.head,
             log_floor: self.log_floor,
             shown: self.shown,
-            complete: self.facts.complete,
+            complete: self.durable_state.complete,
             history: self.history.clone(),
             heartbeat: self.options.heartbeat,
             takeover_delay: self.options.takeover_delay,
@@ -64,7 +64,7 @@ impl Engine {
             return hello.hello_no > before.hello_no;
         }
 
-        if new.dialled { self.facts.node < hello.node } else { hello.node < self.facts.node }
+        if new.dialled { self.durable_state.node < hello.node } else { hello.node < self.durable_state.node }
     }
 
     /// Greeted under these names; for who is who.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::links::Conn;
 use super::{Action, Engine, LinkId, Moment, Mutant, Now};
-use crate::protocol::failover::{Standing, Turn, micros};
+use crate::protocol::failover::{NodeState, Transition, micros};
 use crate::protocol::wire::{Heartbeat, HeartbeatAck, Message, Role};
 
 /// Heartbeats that may be unanswered at once before the oldest is forgotten.
@@ -13,7 +13,7 @@ const UNANSWERED_MAX: usize = 16;
 impl Engine {
     /// Dials, beats and gives up, as far as it is time.
     pub(super) fn advance_links(&mut self, now: Now) {
-        if self.stopping.is_some() || self.standing == Standing::Broken {
+        if self.stopping.is_some() || self.node_state == NodeState::Broken {
             return;
         }
         let lost_us = self.timing.lost_after_us;
@@ -40,10 +40,12 @@ impl Engine {
         }
         let free = !links.dialling && !links.held && !links.any();
         let wanted = free && links.dial_at <= now.at && !self.words.forget();
-        let Some(peer) = self.facts.peer.as_ref().filter(|_| wanted && !self.facts.detached) else { return };
-        let left_us = match self.standing {
+        let Some(peer) = self.durable_state.peer.as_ref().filter(|_| wanted && !self.durable_state.detached) else {
+            return;
+        };
+        let left_us = match self.node_state {
             // The last dial of a silence ends within the delay.
-            Standing::Following | Standing::AskingHost => self.links.silence_us(now.at).map_or(u64::MAX, |silence| {
+            NodeState::Following | NodeState::AskingHost => self.links.silence_us(now.at).map_or(u64::MAX, |silence| {
                 let left = self.timing.delay_us.saturating_sub(silence);
                 if left == 0 { u64::MAX } else { left }
             }),
@@ -56,7 +58,7 @@ impl Engine {
     }
 
     fn beat(&mut self, now: Now) {
-        let (role, serving, epoch) = (self.facts.role, self.standing == Standing::Serving, self.epoch());
+        let (role, serving, epoch) = (self.durable_state.role, self.node_state == NodeState::Serving, self.epoch());
         let (position, asks, heartbeat_us) = (self.head, self.asks(), self.timing.heartbeat_us);
         let active = self.links.active;
         let Some(conn) = self.links.conns.iter_mut().find(|conn| Some(conn.id) == active && conn.greeted) else {
@@ -79,8 +81,8 @@ impl Engine {
     /// Whether the peer's answer is to let this node serve: then it is asked for as a promise.
     fn asks(&self) -> bool {
         let free = self.witnessed.as_ref().is_some_and(|witnessed| witnessed.deposed.is_none());
-        let starting = matches!(self.standing, Standing::Inquiring | Standing::TakingTail | Standing::Opening);
-        self.standing == Standing::Stalled || (starting && free)
+        let starting = matches!(self.node_state, NodeState::Inquiring | NodeState::TakingTail | NodeState::Opening);
+        self.node_state == NodeState::Stalled || (starting && free)
     }
 
     /// A master that was stopped, or started, asks its peer at once; only the answer to this question counts.
@@ -105,7 +107,7 @@ impl Engine {
         let promise = self.give_promise(now, &beat);
         let ack = HeartbeatAck {
             nonce: beat.nonce,
-            role: self.facts.role,
+            role: self.durable_state.role,
             epoch: self.epoch(),
             position: self.head,
             promise,
@@ -114,7 +116,7 @@ impl Engine {
         self.check_skew(now, beat.wall_ms);
         self.peer_position(now, link, beat.position);
         self.check_roles(now, link, beat.role);
-        let rival = beat.role == Role::Master && beat.serving && self.standing != Standing::Serving;
+        let rival = beat.role == Role::Master && beat.serving && self.node_state != NodeState::Serving;
         if self.is_bound() && rival && self.session.waits_for_peer() {
             // It has come to serve since it was met, so it does not yield: the hellos are said again.
             self.close_all_links(now, None, "the peer serves");
@@ -146,7 +148,7 @@ impl Engine {
         if asked && ack.role == Role::Shadow {
             self.session.peer_answered();
             if !self.is_bound() {
-                self.turn(now, Turn::Confirmed, "confirmed");
+                self.transition(now, Transition::Confirmed, "confirmed");
             }
         }
         self.check_roles(now, link, ack.role);
@@ -166,7 +168,7 @@ impl Engine {
         let lost_us = self.timing.lost_after_us;
         let conns = self.links.conns.iter().map(|conn| Moment(conn.heard.0 + lost_us));
         let beat = self.links.active().map(|conn| conn.next_beat);
-        let dialable = self.facts.peer.is_some()
+        let dialable = self.durable_state.peer.is_some()
             && !self.words.forget()
             && !self.links.held
             && !self.links.dialling

@@ -1,21 +1,21 @@
 //! A master by its directory asks before it serves: its peer, and the witness where there is one.
 
 use super::{Engine, Failover, Moment, Mutant, Now};
-use crate::protocol::alerts::{AlertKind, Trouble};
-use crate::protocol::failover::{Standing, Turn};
+use crate::protocol::alerts::{AlertKind, NewAlert};
+use crate::protocol::failover::{NodeState, Transition};
 
 impl Engine {
     pub(super) fn advance_inquiry(&mut self, now: Now) {
         self.advance_answer(now);
-        if self.standing != Standing::Inquiring || !self.facts.complete {
+        if self.node_state != NodeState::Inquiring || !self.durable_state.complete {
             return;
         }
         if self.witnessed.is_some() {
             return self.advance_witnessed_inquiry(now);
         }
-        let Some(peer) = &self.facts.peer else {
+        let Some(peer) = &self.durable_state.peer else {
             let first = self.history.eras().is_empty();
-            return self.turn(now, Turn::NoPeer, if first { "first_start" } else { "no_peer" });
+            return self.transition(now, Transition::NoPeer, if first { "first_start" } else { "no_peer" });
         };
         let waited_us = now.at.0.saturating_sub(self.since.0);
         let delay_us = peer.takeover_delay_ms.saturating_mul(1_000).max(self.timing.delay_us);
@@ -24,8 +24,8 @@ impl Engine {
         if automatic && free && waited_us >= delay_us && self.links.active().is_none() && !self.links.is_held() {
             let message = "the peer was silent when this master started, so it serves without having asked it: \
                            if the peer has taken over behind a cut cable, there are two masters until they meet";
-            self.raise(now, Trouble::new(AlertKind::ShadowLost, super::trouble::PEER, message));
-            self.turn(now, Turn::PeerSilent, "peer_silent");
+            self.raise(now, NewAlert::new(AlertKind::ShadowLost, super::trouble::PEER, message));
+            self.transition(now, Transition::PeerSilent, "peer_silent");
         }
     }
 
@@ -33,9 +33,11 @@ impl Engine {
     pub(super) fn advance_answer(&mut self, now: Now) {
         let answer = self.session.answer_of_peer();
         // A damaged copy does not become the configuration by itself, not even where nobody has a better one.
-        let allowed = |turn: Turn| turn != Turn::PeerFollows || (self.facts.complete && self.answer_counts(now.at));
+        let allowed = |turn: Transition| {
+            turn != Transition::PeerFollows || (self.durable_state.complete && self.answer_counts(now.at))
+        };
         if let Some(turn) = answer.filter(|turn| allowed(*turn)) {
-            self.turn(now, turn, "peer_answered");
+            self.transition(now, turn, "peer_answered");
         }
     }
 
@@ -51,23 +53,25 @@ impl Engine {
     fn advance_witnessed_inquiry(&mut self, now: Now) {
         self.register_changed(now);
         self.advance_wish(now);
-        let Some(witnessed) = self.witnessed.as_ref().filter(|_| self.standing == Standing::Inquiring) else { return };
+        let Some(witnessed) = self.witnessed.as_ref().filter(|_| self.node_state == NodeState::Inquiring) else {
+            return;
+        };
         if witnessed.deposed.is_some() || !witnessed.consulted {
             return;
         }
         let first = self.history.eras().is_empty();
-        let lone = self.facts.peer.is_none();
+        let lone = self.durable_state.peer.is_none();
         if lone && !self.is_bound() {
-            return self.turn(now, Turn::NoPeer, if first { "first_start" } else { "no_peer" });
+            return self.transition(now, Transition::NoPeer, if first { "first_start" } else { "no_peer" });
         }
         let delay_us = self.timing.delay_us;
         let patient = !lone && now.at.0 < self.since.0 + delay_us && !self.links.failed_since(self.since);
         let asking = self.links.active().is_some() && now.at.0 < self.since.0 + 2 * delay_us;
         let remembered = witnessed.register.record().is_some_and(|record| !self.is_behind_epoch(record));
-        let own = witnessed.register.names(self.facts.node) && self.register_flaw().is_none() && remembered;
+        let own = witnessed.register.names(self.durable_state.node) && self.register_flaw().is_none() && remembered;
         let refused = self.links.refusal().is_some_and(|refusal| refusal.alive);
         if own && !witnessed.register.is_stale() && !asking && (!patient || refused) {
-            self.turn(now, Turn::WitnessVouches, "witness");
+            self.transition(now, Transition::WitnessVouches, "witness");
         }
     }
 

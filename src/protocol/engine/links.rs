@@ -1,10 +1,10 @@
 //! The connection to the peer: dialled by whoever has none, greeted, beaten, and given up when silent.
 
-use super::{Action, DialTrouble, Engine, LinkId, LinkState, Moment, Notice, Now};
+use super::{Action, DialFailureKind, Engine, LinkId, LinkState, Moment, Notice, Now};
 use crate::model::limits::PEER_LINKS_MAX;
 use crate::model::{Epoch, Position};
-use crate::protocol::alerts::{AlertKind, Trouble};
-use crate::protocol::failover::{Backoff, Standing, Turn};
+use crate::protocol::alerts::{AlertKind, NewAlert};
+use crate::protocol::failover::{Backoff, NodeState, Transition};
 use crate::protocol::wire::{Bye, Hello, Message, Refusal, RefusalKind};
 
 /// Head start of a newly enrolled shadow, which knows best when it is ready.
@@ -235,8 +235,8 @@ impl Engine {
         if dialled {
             self.links.dialling = false;
         }
-        let alone = self.facts.peer.is_none() || self.words.forget();
-        if alone || self.stopping.is_some() || self.standing == Standing::Broken {
+        let alone = self.durable_state.peer.is_none() || self.words.forget();
+        if alone || self.stopping.is_some() || self.node_state == NodeState::Broken {
             self.out.push(Action::Close { link });
             return;
         }
@@ -285,20 +285,20 @@ impl Engine {
         }
     }
 
-    pub(super) fn dial_failed(&mut self, now: Now, how: DialTrouble, reason: String) {
+    pub(super) fn dial_failed(&mut self, now: Now, how: DialFailureKind, reason: String) {
         self.links.dialling = false;
         self.links.failed_at = Some(now.at);
-        let slow = how != DialTrouble::Unreachable;
+        let slow = how != DialFailureKind::Unreachable;
         self.links.dial_at = self.links.backoff.next(now.at, self.timing.heartbeat_us, slow, now.random);
-        if how == DialTrouble::WrongKey {
-            let peer = self.facts.peer.as_ref().map(|peer| peer.address.clone()).unwrap_or_default();
+        if how == DialFailureKind::WrongKey {
+            let peer = self.durable_state.peer.as_ref().map(|peer| peer.address.clone()).unwrap_or_default();
             let message = format!("whoever answers at the peer's address is not the peer: {reason}");
-            self.raise(now, Trouble::new(AlertKind::UnpermittedPeer, peer, message));
+            self.raise(now, NewAlert::new(AlertKind::UnpermittedPeer, peer, message));
         }
         // Whoever forgot this node holds no link to it any more.
-        self.links.held_by_peer &= how != DialTrouble::RefusedByPeer;
+        self.links.held_by_peer &= how != DialFailureKind::RefusedByPeer;
         if slow {
-            let alive = how == DialTrouble::RefusedByPeer;
+            let alive = how == DialFailureKind::RefusedByPeer;
             self.refused_link(None, reason, alive);
         } else if self.links.refusal.as_ref().is_some_and(|refusal| !refusal.alive) {
             self.links.refusal = None;
@@ -306,11 +306,11 @@ impl Engine {
         } else {
             self.links.down_reason = reason;
         }
-        if self.standing == Standing::Stalled && self.links.dialled_at < self.since {
+        if self.node_state == NodeState::Stalled && self.links.dialled_at < self.since {
             // Dialled before this node stood still: it says nothing of the time since.
             self.links.dial_at = now.at;
         } else if !self.is_bound() {
-            self.turn(now, Turn::Confirmed, "peer_unreachable");
+            self.transition(now, Transition::Confirmed, "peer_unreachable");
         }
     }
 
@@ -413,7 +413,7 @@ impl Engine {
             self.links.down_since = now.at;
             self.links.down_reason = reason.to_owned();
             self.session_ended(now);
-            self.turn(now, Turn::LinkLost, "link_lost");
+            self.transition(now, Transition::LinkLost, "link_lost");
         }
     }
 
@@ -437,7 +437,7 @@ impl Engine {
     pub(super) fn link_state(&self) -> (LinkState, String) {
         let links = &self.links;
         let why = |text: &str| text.to_owned();
-        if self.facts.peer.is_none() {
+        if self.durable_state.peer.is_none() {
             return (LinkState::None, String::new());
         }
         if links.held {

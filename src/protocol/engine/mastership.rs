@@ -3,9 +3,9 @@
 use super::{Action, Answer, Engine, LinkState, Moment, Mutant, Notice, Now, Refused, Work};
 use crate::model::limits::TAKEOVERS_KEPT_MAX;
 use crate::model::{Epoch, Era, Revision};
-use crate::protocol::alerts::{AlertKind, Trouble};
+use crate::protocol::alerts::{AlertKind, NewAlert};
 use crate::protocol::engine::Failover;
-use crate::protocol::failover::{Candidate, Standing, Turn, held_down, micros};
+use crate::protocol::failover::{Candidate, NodeState, Transition, held_down, micros};
 use crate::protocol::wire::{RefusalKind, Role};
 
 /// What the host was told last.
@@ -17,80 +17,80 @@ pub(super) struct Told {
 
 impl Engine {
     /// Turns the standing, if the table says so, and does what entering the new one asks for.
-    pub(super) fn turn(&mut self, now: Now, turn: Turn, reason: &'static str) {
-        let Some(next) = self.standing.turn(turn) else { return };
-        let before = std::mem::replace(&mut self.standing, next);
+    pub(super) fn transition(&mut self, now: Now, turn: Transition, reason: &'static str) {
+        let Some(next) = self.node_state.transition(turn) else { return };
+        let before = std::mem::replace(&mut self.node_state, next);
         self.since = now.at;
         self.reason = reason;
         match next {
-            Standing::Opening => {
+            NodeState::Opening => {
                 self.begin_stint();
                 self.persist_era(self.epoch_after_restart(now));
                 if self.makes(Mutant::ServesBeforeEra) {
-                    self.turn(now, Turn::EraDurable, reason);
+                    self.transition(now, Transition::EraDurable, reason);
                 }
             }
-            Standing::Promoting => {
+            NodeState::Promoting => {
                 self.begin_stint();
                 let next = self.epoch().max(self.links.highest_seen()).promoted(now.random);
                 self.persist_era(self.won_epoch().unwrap_or(next));
             }
-            Standing::Serving if before == Standing::Stalled => self.release(now),
-            Standing::Serving => self.publish_head(),
-            Standing::AskingHost => {
+            NodeState::Serving if before == NodeState::Stalled => self.release(now),
+            NodeState::Serving => self.publish_head(),
+            NodeState::AskingHost => {
                 self.question += 1;
                 self.out.push(Action::AskMayTakeOver { question: self.question });
             }
-            Standing::Stalled => {
+            NodeState::Stalled => {
                 self.patience = Moment(now.at.0 + self.wish_us());
                 self.ask_peer(now);
                 self.ask_witness_soon();
-                if before != Standing::Serving {
+                if before != NodeState::Serving {
                     // What is durable here shows, whether or not this node may write: its readers saw it before the restart.
                     self.publish_head();
                 }
             }
-            Standing::Yielding => {
+            NodeState::Yielding => {
                 self.end_claim();
                 self.drop_commits();
             }
-            Standing::Broken => {
+            NodeState::Broken => {
                 self.end_claim();
                 self.drop_commits();
                 self.close_all_links(now, None, "the store failed");
                 self.drop_waiting_work();
             }
-            Standing::Inquiring if matches!(before, Standing::Serving | Standing::Stalled) => {
+            NodeState::Inquiring if matches!(before, NodeState::Serving | NodeState::Stalled) => {
                 self.end_claim();
                 self.drop_commits();
                 self.close_all_links(now, None, "this node is not the master that the witness names");
             }
             // What the host said is not what an operator wishes.
-            Standing::Following if before == Standing::AskingHost => return,
-            Standing::Following => self.end_claim(),
-            Standing::Inquiring => {
+            NodeState::Following if before == NodeState::AskingHost => return,
+            NodeState::Following => self.end_claim(),
+            NodeState::Inquiring => {
                 self.end_claim();
                 self.begin_inquiry(now);
             }
-            Standing::TakingTail | Standing::Claiming => {}
+            NodeState::TakingTail | NodeState::Claiming => {}
         }
         self.keep_promises(next);
     }
 
     /// An operator's take-over is answered when this node holds mastership, or will not.
-    fn keep_promises(&mut self, standing: Standing) {
+    fn keep_promises(&mut self, standing: NodeState) {
         let answer = match standing {
-            Standing::Serving => Answer::Done,
-            Standing::Opening
-            | Standing::Promoting
-            | Standing::AskingHost
-            | Standing::Stalled
-            | Standing::Claiming
+            NodeState::Serving => Answer::Done,
+            NodeState::Opening
+            | NodeState::Promoting
+            | NodeState::AskingHost
+            | NodeState::Stalled
+            | NodeState::Claiming
             // The wish stands, until its time comes or is over.
-            | Standing::TakingTail => return,
-            Standing::Broken => Answer::Refused(Refused::Disk { reason: "the store is closed".to_owned() }),
-            Standing::Yielding => Answer::Refused(self.not_master()),
-            Standing::Following | Standing::Inquiring => Answer::Refused(Refused::LeaseHeld),
+            | NodeState::TakingTail => return,
+            NodeState::Broken => Answer::Refused(Refused::Disk { reason: "the store is closed".to_owned() }),
+            NodeState::Yielding => Answer::Refused(self.not_master()),
+            NodeState::Following | NodeState::Inquiring => Answer::Refused(Refused::LeaseHeld),
         };
         for ticket in std::mem::take(&mut self.promised) {
             self.answer(ticket, answer.clone());
@@ -111,26 +111,28 @@ impl Engine {
         }
         if self.session.winner().is_some() {
             // It was met while an era was being made durable, which is over now.
-            self.turn(now, Turn::Outranked, "yielded");
+            self.transition(now, Transition::Outranked, "yielded");
         }
         if self.witnessed.as_ref().is_some_and(|witnessed| witnessed.deposed.is_some()) {
             // It was found out while an era was being made durable.
-            self.turn(now, Turn::Deposed, "deposed");
+            self.transition(now, Transition::Deposed, "deposed");
         }
-        match self.standing {
-            Standing::Broken => self.advance_reopen(now),
-            Standing::Inquiring if now.at >= self.retry_at => self.advance_inquiry(now),
-            Standing::TakingTail => {
+        match self.node_state {
+            NodeState::Broken => self.advance_reopen(now),
+            NodeState::Inquiring if now.at >= self.retry_at => self.advance_inquiry(now),
+            NodeState::TakingTail => {
                 self.advance_answer(now);
                 self.advance_wish(now);
             }
-            Standing::Yielding => self.advance_yield(now),
-            Standing::Stalled if self.is_bound() => self.advance_uncovered(now),
-            Standing::Stalled if self.nobody_answers(now) => self.turn(now, Turn::Confirmed, "peer_unreachable"),
-            Standing::Stalled => self.advance_patience(now),
-            Standing::Following => self.advance_watch(now),
+            NodeState::Yielding => self.advance_yield(now),
+            NodeState::Stalled if self.is_bound() => self.advance_uncovered(now),
+            NodeState::Stalled if self.nobody_answers(now) => {
+                self.transition(now, Transition::Confirmed, "peer_unreachable")
+            }
+            NodeState::Stalled => self.advance_patience(now),
+            NodeState::Following => self.advance_watch(now),
             // Whatever the host says: an operator has spoken.
-            Standing::AskingHost => self.advance_wish(now),
+            NodeState::AskingHost => self.advance_wish(now),
             _ => {}
         }
     }
@@ -144,7 +146,7 @@ impl Engine {
     /// A master without a cover serves again as soon as it has one.
     fn advance_uncovered(&mut self, now: Now) {
         if self.covered_until().is_some() && self.is_covered(now.at) {
-            return self.turn(now, Turn::Confirmed, "confirmed");
+            return self.transition(now, Transition::Confirmed, "confirmed");
         }
         self.advance_patience(now);
     }
@@ -164,7 +166,7 @@ impl Engine {
     /// Whether a master that was stopped has nobody left to ask: a peer that keeps closing or refusing the link for as
     /// long as a takeover and a dial take does not act as master, or it would have said so.
     fn nobody_answers(&self, now: Now) -> bool {
-        self.facts.peer.is_none()
+        self.durable_state.peer.is_none()
             || (self.links.active().is_none() && !self.links.is_held() && now.at >= self.stall_deadline())
     }
 
@@ -175,27 +177,28 @@ impl Engine {
     fn advance_watch(&mut self, now: Now) {
         self.advance_named(now);
         self.advance_wish(now);
-        let ready = now.at >= self.retry_at && self.batches.is_idle() && self.standing == Standing::Following;
+        let ready = now.at >= self.retry_at && self.batches.is_idle() && self.node_state == NodeState::Following;
         if ready && self.may_still_take_over(now) {
-            self.turn(now, Turn::Silence, "takeover");
+            self.transition(now, Transition::Silence, "takeover");
         }
     }
 
     /// The deadline that the standing waits for, if it waits for one.
     pub(super) fn standing_deadline(&self) -> Option<Moment> {
-        match self.standing {
-            Standing::Broken | Standing::Yielding => Some(self.retry_at),
-            Standing::Stalled => {
+        match self.node_state {
+            NodeState::Broken | NodeState::Yielding => Some(self.retry_at),
+            NodeState::Stalled => {
                 let wish = Some(self.patience).filter(|_| !self.promised.is_empty());
                 let alone = Some(self.stall_deadline()).filter(|_| !self.is_bound());
                 wish.into_iter().chain(alone).min()
             }
-            Standing::Inquiring => {
-                let peer_us = self.facts.peer.as_ref().map_or(0, |peer| peer.takeover_delay_ms.saturating_mul(1_000));
+            NodeState::Inquiring => {
+                let peer_us =
+                    self.durable_state.peer.as_ref().map_or(0, |peer| peer.takeover_delay_ms.saturating_mul(1_000));
                 let silent = Moment(self.since.0.saturating_add(peer_us.max(self.timing.delay_us)));
                 Some(silent.max(self.retry_at))
             }
-            Standing::Following => {
+            NodeState::Following => {
                 let heard = self.links.silent_since();
                 Some(Moment(heard.0 + self.timing.delay_us).max(self.retry_at))
             }
@@ -208,15 +211,15 @@ impl Engine {
         // The witness vouches for a shadow that has not heard its master since it started.
         let vouched = self.witnessed.is_some() && self.register_word(at).is_none();
         Candidate {
-            shadow: !self.standing.is_master() && self.standing != Standing::Yielding,
-            enrolled: self.facts.peer.is_some() && !self.facts.detached && !self.words.forget(),
+            shadow: !self.node_state.is_master() && self.node_state != NodeState::Yielding,
+            enrolled: self.durable_state.peer.is_some() && !self.durable_state.detached && !self.words.forget(),
             manual: self.options.failover == Failover::Manual,
-            complete: self.facts.complete || self.makes(Mutant::IncompleteTakesOver),
+            complete: self.durable_state.complete || self.makes(Mutant::IncompleteTakesOver),
             syncing: self.session.lacks() && !self.makes(Mutant::IncompleteTakesOver),
             contact: self.links.last_heard().is_some() || vouched,
             held: self.links.is_held(),
-            hold_down: held_down(&self.facts.takeovers_ms, self.options.hold_down, wall_ms),
-            broken: self.standing == Standing::Broken,
+            hold_down: held_down(&self.durable_state.takeovers_ms, self.options.hold_down, wall_ms),
+            broken: self.node_state == NodeState::Broken,
             refused: self
                 .links
                 .refusal()
@@ -234,14 +237,14 @@ impl Engine {
         }
         self.links.forgive(now.at);
         self.batches.forgive(now.at);
-        if self.standing == Standing::Inquiring {
+        if self.node_state == NodeState::Inquiring {
             self.since = now.at;
         }
-        if self.is_bound() && matches!(self.standing, Standing::Serving | Standing::Stalled) {
+        if self.is_bound() && matches!(self.node_state, NodeState::Serving | NodeState::Stalled) {
             self.drop_covers(now);
         }
-        if self.facts.peer.is_some() {
-            self.turn(now, Turn::Late, "stalled");
+        if self.durable_state.peer.is_some() {
+            self.transition(now, Transition::Late, "stalled");
         }
     }
 
@@ -249,7 +252,7 @@ impl Engine {
         let untouched = self.history.eras().is_empty() && self.damage.is_none();
         // Whoever knows of it already was led under it by a disk that is gone, and a witness that is away may: rule 17.
         let unknown = self.links.highest_seen().max(self.recorded_epoch()) == Epoch::NONE;
-        let asked = self.facts.peer.is_none() || self.knows_register();
+        let asked = self.durable_state.peer.is_none() || self.knows_register();
         if untouched && unknown && asked && self.epoch() == Epoch::FIRST {
             return Epoch::FIRST;
         }
@@ -257,30 +260,31 @@ impl Engine {
         self.highest_known_epoch().restarted(step)
     }
 
-    /// A new era, facts first: a crash in between leaves a master that asks before it serves.
+    /// A new era, durable state first: a crash in between leaves a master that asks before it serves.
     pub(super) fn era_work(&self, now: Now, epoch: Epoch) -> Work {
-        let mut facts = self.facts_now();
-        if self.standing == Standing::Promoting {
-            remember_takeover(&mut facts.takeovers_ms, now);
+        let mut durable_state = self.facts_now();
+        if self.node_state == NodeState::Promoting {
+            remember_takeover(&mut durable_state.takeovers_ms, now);
         }
-        facts.role = Role::Master;
-        facts.complete = true;
-        facts.epoch = epoch;
-        facts.detached = false;
-        let era = Era { epoch, first_seq: self.head.revision.seq + 1, node: self.facts.node };
-        Work::Era { facts: Box::new(facts), era }
+        durable_state.role = Role::Master;
+        durable_state.complete = true;
+        durable_state.epoch = epoch;
+        durable_state.detached = false;
+        let era = Era { epoch, first_seq: self.head.revision.seq + 1, node: self.durable_state.node };
+        Work::Era { durable_state: Box::new(durable_state), era }
     }
 
     pub(super) fn era_durable(&mut self, now: Now) {
         let first_seq = self.head.revision.seq + 1;
-        let _follows = self.history.begin(Era { epoch: self.head.revision.epoch, first_seq, node: self.facts.node });
-        let promoted = self.standing == Standing::Promoting;
-        self.facts.role = Role::Master;
-        self.facts.epoch = self.head.revision.epoch;
-        (self.facts.complete, self.facts.detached) = (true, false);
+        let _follows =
+            self.history.begin(Era { epoch: self.head.revision.epoch, first_seq, node: self.durable_state.node });
+        let promoted = self.node_state == NodeState::Promoting;
+        self.durable_state.role = Role::Master;
+        self.durable_state.epoch = self.head.revision.epoch;
+        (self.durable_state.complete, self.durable_state.detached) = (true, false);
         let reason = self.reason;
         if promoted {
-            remember_takeover(&mut self.facts.takeovers_ms, now);
+            remember_takeover(&mut self.durable_state.takeovers_ms, now);
             let message = match reason {
                 "operator" => "this node took over as master by an operator's word",
                 _ => {
@@ -288,7 +292,7 @@ impl Engine {
                       When the former master returns it becomes the shadow"
                 }
             };
-            self.raise(now, Trouble::new(AlertKind::Takeover, super::trouble::THIS_NODE, message));
+            self.raise(now, NewAlert::new(AlertKind::Takeover, super::trouble::THIS_NODE, message));
             self.session.became_master();
             self.links.outranked_by_peer(false);
             self.troubles_of_new_master();
@@ -296,21 +300,21 @@ impl Engine {
             self.close_all_links(now, None, "this node became master");
         }
         let covered = self.is_covered(now.at);
-        self.turn(now, if covered { Turn::EraDurable } else { Turn::EraDurableUncovered }, reason);
+        self.transition(now, if covered { Transition::EraDurable } else { Transition::EraDurableUncovered }, reason);
         self.end_claim();
     }
 
     pub(super) fn era_failed(&mut self, now: Now) {
-        if self.standing == Standing::Promoting {
-            // The role of master may have reached the facts.
-            self.facts.role = Role::Shadow;
+        if self.node_state == NodeState::Promoting {
+            // The role of master may have reached the durable state.
+            self.durable_state.role = Role::Shadow;
             self.facts_changed();
         }
         if self.session.is_sink() {
             // Work of the sink was dropped for the era: the hellos are said again.
             self.close_all_links(now, None, "the takeover was given up");
         }
-        self.turn(now, Turn::EraFailed, "disk_trouble");
+        self.transition(now, Transition::EraFailed, "disk_trouble");
     }
 
     /// Whether the peer has been silent for the takeover delay.
@@ -330,7 +334,7 @@ impl Engine {
     pub(super) fn call_off_promotion(&mut self, now: Now) {
         // One that is won at the witness is not given back.
         let won = self.won_epoch().is_some();
-        if !won && self.standing == Standing::Promoting && self.reason == "takeover" && self.batches.cancel_era() {
+        if !won && self.node_state == NodeState::Promoting && self.reason == "takeover" && self.batches.cancel_era() {
             self.era_failed(now);
         }
     }
@@ -341,65 +345,65 @@ impl Engine {
         self.disk_works(now);
         self.retry_at = now.at;
         // Whoever asks for mastership now is asked first, and a damaged copy is none to lead with.
-        match self.facts.role {
-            Role::Master => self.turn(now, Turn::ReopenedAsMaster, "reopened"),
-            Role::Shadow => self.turn(now, Turn::ReopenedAsShadow, "reopened"),
+        match self.durable_state.role {
+            Role::Master => self.transition(now, Transition::ReopenedAsMaster, "reopened"),
+            Role::Shadow => self.transition(now, Transition::ReopenedAsShadow, "reopened"),
         }
     }
 
     pub(super) fn host_answered(&mut self, now: Now, question: u64, allowed: bool, reason: String) {
-        if question != self.question || self.standing != Standing::AskingHost {
+        if question != self.question || self.node_state != NodeState::AskingHost {
             return;
         }
         if self.stopping.is_some() || !self.may_still_take_over(now) {
-            return self.turn(now, Turn::MasterHeard, "master_heard");
+            return self.transition(now, Transition::MasterHeard, "master_heard");
         }
         if allowed && self.witnessed.is_some() {
             return self.begin_claim(now, "takeover", false);
         }
         if allowed {
-            return self.turn(now, Turn::HostAllows, "takeover");
+            return self.transition(now, Transition::HostAllows, "takeover");
         }
         let message = format!("the master is silent, and the host does not allow this node to take over: {reason}");
-        self.raise(now, Trouble::new(AlertKind::ShadowLost, super::trouble::PEER, message));
+        self.raise(now, NewAlert::new(AlertKind::ShadowLost, super::trouble::PEER, message));
         self.retry_at = Moment(now.at.0 + self.timing.delay_us);
-        self.turn(now, Turn::HostRefuses, "host_refused");
+        self.transition(now, Transition::HostRefuses, "host_refused");
     }
 
     /// An operator makes this node master.
     pub(super) fn take_over(&mut self, now: Now, ticket: super::Ticket, accept_loss: bool) {
-        match self.standing {
-            Standing::Serving | Standing::Stalled => {
+        match self.node_state {
+            NodeState::Serving | NodeState::Stalled => {
                 if let Some(witnessed) = &mut self.witnessed {
                     witnessed.recreate = accept_loss;
                 }
-                if self.standing == Standing::Serving {
+                if self.node_state == NodeState::Serving {
                     return self.answer(ticket, Answer::Done);
                 }
                 // A master that was stopped, or has no cover, learns by itself whether it still is one.
                 self.promised.push(ticket);
                 self.patience = Moment(now.at.0 + self.wish_us());
             }
-            Standing::Opening | Standing::Promoting | Standing::Claiming => self.promised.push(ticket),
-            Standing::Inquiring | Standing::TakingTail => {
-                if !self.facts.complete && !accept_loss {
+            NodeState::Opening | NodeState::Promoting | NodeState::Claiming => self.promised.push(ticket),
+            NodeState::Inquiring | NodeState::TakingTail => {
+                if !self.durable_state.complete && !accept_loss {
                     return self.refuse(ticket, Refused::Incomplete);
                 }
                 if self.is_bound() {
                     return self.claim_by_operator(now, ticket, accept_loss);
                 }
-                self.facts.complete = true;
+                self.durable_state.complete = true;
                 self.promised.push(ticket);
-                self.turn(now, Turn::OperatorTakesOver, "operator");
+                self.transition(now, Transition::OperatorTakesOver, "operator");
             }
-            Standing::Following | Standing::AskingHost => self.promote_by_operator(now, ticket, accept_loss),
-            Standing::Yielding => self.refuse(ticket, Refused::Loss { missing: None }),
-            Standing::Broken => self.refuse(ticket, Refused::Disk { reason: "the store is closed".to_owned() }),
+            NodeState::Following | NodeState::AskingHost => self.promote_by_operator(now, ticket, accept_loss),
+            NodeState::Yielding => self.refuse(ticket, Refused::Loss { missing: None }),
+            NodeState::Broken => self.refuse(ticket, Refused::Disk { reason: "the store is closed".to_owned() }),
         }
     }
 
     fn promote_by_operator(&mut self, now: Now, ticket: super::Ticket, accept_loss: bool) {
-        if self.is_bound() && !self.facts.detached {
+        if self.is_bound() && !self.durable_state.detached {
             return self.claim_by_operator(now, ticket, accept_loss);
         }
         if !accept_loss && !self.in_sync() {
@@ -407,7 +411,7 @@ impl Engine {
             return self.refuse(ticket, refused);
         }
         self.promised.push(ticket);
-        self.turn(now, Turn::OperatorTakesOver, "operator");
+        self.transition(now, Transition::OperatorTakesOver, "operator");
     }
 
     /// The refusal that names what the peer is known to hold and this node does not.
@@ -420,8 +424,8 @@ impl Engine {
 
     /// Tells the host what changed.
     pub(super) fn tell_changes(&mut self) {
-        let serving = self.standing == Standing::Serving && self.stopping.is_none();
-        let role = (self.facts.role, serving, self.epoch());
+        let serving = self.node_state == NodeState::Serving && self.stopping.is_none();
+        let role = (self.durable_state.role, serving, self.epoch());
         if self.told.role != Some(role) {
             // A shadow's epoch moves with its master's; that is no change of role.
             let told = self.told.role.map(|(role, serving, _)| (role, serving));
@@ -444,7 +448,7 @@ impl Engine {
     /// Sets the timer to the next deadline. Nodes with a peer wake at every heartbeat interval at the least, so that a
     /// stop is found out soon.
     pub(super) fn set_timer(&mut self, now: Now) {
-        let idle_us = if self.facts.peer.is_some() { self.timing.heartbeat_us } else { 3_600_000_000 };
+        let idle_us = if self.durable_state.peer.is_some() { self.timing.heartbeat_us } else { 3_600_000_000 };
         let deadlines = [
             Some(Moment(now.at.0 + idle_us)),
             self.standing_deadline(),

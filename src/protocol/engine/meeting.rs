@@ -5,8 +5,8 @@ use super::recorded::Deposed;
 use super::{DiskFailure, Engine, LinkId, Moment, Mutant, Now, Work};
 use crate::model::limits::TERMS_AHEAD_MAX;
 use crate::model::{Epoch, Relation, Revision};
-use crate::protocol::alerts::{AlertKind, Trouble};
-use crate::protocol::failover::{Standing, Turn, micros, outranks};
+use crate::protocol::alerts::{AlertKind, NewAlert};
+use crate::protocol::failover::{NodeState, Transition, micros, outranks};
 use crate::protocol::wire::{Bye, Hello, RefusalKind, Role, SnapshotHeader, Versions};
 
 /// What two hellos come to, from this side.
@@ -65,8 +65,8 @@ impl Engine {
 
     /// What no role can mend.
     fn unacceptable(&self, hello: &Hello) -> Option<(RefusalKind, String)> {
-        let permitted = self.facts.peer.as_ref().map(|peer| peer.node);
-        if hello.pair != self.facts.pair || permitted != Some(hello.node) {
+        let permitted = self.durable_state.peer.as_ref().map(|peer| peer.node);
+        if hello.pair != self.durable_state.pair || permitted != Some(hello.node) {
             return Some((RefusalKind::WrongPair, format!("the peer belongs to pair {}", hello.pair)));
         }
         if self.is_wild(hello.epoch) || hello.history.eras().iter().any(|era| self.is_wild(era.epoch)) {
@@ -85,7 +85,7 @@ impl Engine {
             Role::Master => (hello.schema, self.options.schema),
             Role::Shadow => (self.options.schema, hello.schema),
         };
-        (hello.role != self.facts.role && master > shadow).then(|| {
+        (hello.role != self.durable_state.role && master > shadow).then(|| {
             let reason = format!(
                 "the master's data has schema version {master}, the shadow knows {shadow}: upgrade the shadow first"
             );
@@ -96,7 +96,7 @@ impl Engine {
     /// Who is who, from the two hellos. Both sides come to answers that fit.
     pub(super) fn judge(&self, hello: &Hello) -> Meeting {
         let relation = self.relation(hello);
-        match (self.facts.role, hello.role) {
+        match (self.durable_state.role, hello.role) {
             (Role::Master, Role::Master) => {
                 if self.stays_master(hello) {
                     Meeting::PeerYields
@@ -109,8 +109,9 @@ impl Engine {
                 Meeting::Refuse(RefusalKind::NoMaster, reason.to_owned())
             }
             (Role::Master, Role::Shadow) => {
-                let may_take = matches!(self.standing, Standing::Inquiring | Standing::TakingTail) && hello.complete;
-                if may_take && (relation == Relation::Ahead || !self.facts.complete) {
+                let may_take =
+                    matches!(self.node_state, NodeState::Inquiring | NodeState::TakingTail) && hello.complete;
+                if may_take && (relation == Relation::Ahead || !self.durable_state.complete) {
                     Meeting::TakeTail
                 } else {
                     Meeting::Lead
@@ -125,10 +126,10 @@ impl Engine {
     fn stays_master(&self, hello: &Hello) -> bool {
         match &self.witnessed {
             Some(witnessed) => {
-                let served = hello.serving && self.standing != Standing::Serving;
+                let served = hello.serving && self.node_state != NodeState::Serving;
                 witnessed.deposed != Some(Deposed::NotNamed) && !served
             }
-            None => outranks(self.epoch(), self.facts.node, (hello.epoch, hello.node)),
+            None => outranks(self.epoch(), self.durable_state.node, (hello.epoch, hello.node)),
         }
     }
 
@@ -138,14 +139,14 @@ impl Engine {
     }
 
     fn judge_master(&self, hello: &Hello, relation: Relation) -> Meeting {
-        let inquiring = !hello.serving && self.facts.complete;
+        let inquiring = !hello.serving && self.durable_state.complete;
         if inquiring && (relation == Relation::Behind || !hello.complete) {
             return Meeting::GiveTail;
         }
         match relation {
             Relation::Same | Relation::Ahead => Meeting::Follow,
             // Nothing that was shown as a verified copy may be replaced by something that does not contain it.
-            _ if !self.facts.complete || self.makes(Mutant::BlankWipes) => Meeting::Follow,
+            _ if !self.durable_state.complete || self.makes(Mutant::BlankWipes) => Meeting::Follow,
             Relation::Diverged { common } if self.shown.seq <= common.seq => Meeting::Follow,
             // Eras without change sets are nothing that could be lost.
             Relation::Behind if self.shown.seq <= hello.position.revision.seq => Meeting::Follow,
@@ -167,7 +168,7 @@ impl Engine {
 
     /// What is worth remembering of the peer.
     fn learn_peer(&mut self, hello: &Hello) {
-        let Some(peer) = &mut self.facts.peer else { return };
+        let Some(peer) = &mut self.durable_state.peer else { return };
         let before = (peer.name.clone(), peer.address.clone(), peer.takeover_delay_ms);
         peer.name = hello.name.clone();
         peer.address = hello.address.clone();
@@ -184,23 +185,23 @@ impl Engine {
             Meeting::Lead => {
                 self.ask_peer(now);
                 if self.makes(Mutant::HelloConfirms) {
-                    self.turn(now, Turn::Confirmed, "confirmed");
+                    self.transition(now, Transition::Confirmed, "confirmed");
                 }
             }
-            Meeting::TakeTail => self.turn(now, Turn::PeerAhead, "peer_ahead"),
+            Meeting::TakeTail => self.transition(now, Transition::PeerAhead, "peer_ahead"),
             Meeting::Follow => {
                 self.outdate_register(&hello);
-                self.turn(now, Turn::MasterHeard, "master_heard");
+                self.transition(now, Transition::MasterHeard, "master_heard");
                 self.call_off_promotion(now);
             }
             Meeting::Yield => self.meet_winner(now, &hello),
             Meeting::PeerYields => {
-                if hello.serving && self.standing == Standing::Serving {
+                if hello.serving && self.node_state == NodeState::Serving {
                     self.two_masters(now, &hello, "stays");
                 }
             }
             Meeting::GiveTail => {
-                self.turn(now, Turn::MasterHeard, "master_heard");
+                self.transition(now, Transition::MasterHeard, "master_heard");
                 self.call_off_promotion(now);
             }
             Meeting::Refuse(..) => {}
@@ -218,18 +219,18 @@ impl Engine {
     }
 
     fn meet_winner(&mut self, now: Now, hello: &Hello) {
-        if hello.serving && self.standing == Standing::Serving {
+        if hello.serving && self.node_state == NodeState::Serving {
             self.two_masters(now, hello, "yields");
         }
-        self.turn(now, Turn::Outranked, "yielded");
+        self.transition(now, Transition::Outranked, "yielded");
     }
 
     /// The witness has just agreed that this node is the master. One that serves under a later epoch has not asked it: the two
     /// have not been given the same witness, and it decides nothing between them. So they part by epoch, as without one.
     pub(super) fn part_from_rival(&mut self, now: Now, agreed: Moment) {
         let Some(rival) = self.session.rival(agreed).filter(|_| self.links.active().is_some()) else { return };
-        let stays = outranks(self.epoch(), self.facts.node, (rival.epoch, rival.node));
-        if stays || self.standing != Standing::Serving {
+        let stays = outranks(self.epoch(), self.durable_state.node, (rival.epoch, rival.node));
+        if stays || self.node_state != NodeState::Serving {
             return;
         }
         let rival = Box::new(rival.clone());
@@ -239,9 +240,9 @@ impl Engine {
             rival.epoch,
             self.epoch()
         );
-        self.raise(now, Trouble::new(AlertKind::TwoMasters, super::trouble::PEER, message));
+        self.raise(now, NewAlert::new(AlertKind::TwoMasters, super::trouble::PEER, message));
         self.session.meet(now.at, Meeting::Yield, rival);
-        self.turn(now, Turn::Outranked, "yielded");
+        self.transition(now, Transition::Outranked, "yielded");
     }
 
     fn two_masters(&mut self, now: Now, hello: &Hello, verdict: &str) {
@@ -255,14 +256,14 @@ impl Engine {
             self.epoch(),
             hello.epoch
         );
-        self.raise(now, Trouble::new(AlertKind::TwoMasters, super::trouble::PEER, message));
+        self.raise(now, NewAlert::new(AlertKind::TwoMasters, super::trouble::PEER, message));
     }
 
     /// A shadow is about to replace this master's damaged copy. What only this node holds goes to quarantine first: then the
     /// link is closed, and the push begins on the next one. Returns whether there is something to be saved.
     pub(super) fn saves_first(&mut self, header: &SnapshotHeader) -> bool {
         let head = self.head.revision;
-        if self.facts.role != Role::Master || self.session.set_aside == Some(head) {
+        if self.durable_state.role != Role::Master || self.session.set_aside == Some(head) {
             return false;
         }
         let common = match self.history.relate(head, &header.history, header.position.revision) {
@@ -282,7 +283,7 @@ impl Engine {
     /// What only this node holds could not be saved. Of a damaged store it is given up when it cannot be read twice: else
     /// nothing would ever repair it.
     pub(super) fn quarantine_failed(&mut self, now: Now, failure: &DiskFailure) {
-        if self.standing == Standing::TakingTail {
+        if self.node_state == NodeState::TakingTail {
             self.close_all_links(now, None, "what only this node holds could not be saved");
             self.links.dial_at = self.retry_at;
         }
@@ -297,7 +298,7 @@ impl Engine {
              when it is repaired ({damage}): {}",
             failure.reason
         );
-        self.raise(now, Trouble::new(AlertKind::Diverged, super::trouble::THIS_NODE, message));
+        self.raise(now, NewAlert::new(AlertKind::Diverged, super::trouble::THIS_NODE, message));
     }
 
     /// An operator of the shadow accepts a master that does not have what the shadow has shown.

@@ -2,11 +2,11 @@
 
 use super::{Engine, Moment, Mutant, Now};
 use crate::model::{Epoch, NodeId, Revision, WitnessRecord};
-use crate::protocol::alerts::{AlertKind, Trouble};
-use crate::protocol::failover::{Flaw, Standing, Turn, micros};
+use crate::protocol::alerts::{AlertKind, NewAlert};
+use crate::protocol::failover::{Flaw, NodeState, Transition, micros};
 use crate::protocol::wire::Role;
 
-/// What the alert book calls the witness.
+/// What the alert log calls the witness.
 pub(super) const WITNESS: &str = "witness";
 
 /// Words of the alert about the witness, beside those of a flaw.
@@ -34,7 +34,7 @@ impl Deposed {
         }
     }
 
-    fn trouble(self) -> Trouble {
+    fn trouble(self) -> NewAlert {
         let (kind, message) = match self {
             Self::NotNamed => (
                 AlertKind::Takeover,
@@ -46,14 +46,16 @@ impl Deposed {
                  itself. It takes what it lacks from its peer; or say take-over --accept-loss here",
             ),
         };
-        Trouble::new(kind, WITNESS, message)
+        NewAlert::new(kind, WITNESS, message)
     }
 }
 
 impl Engine {
     /// What is wrong with the register, if anything is.
     pub(super) fn register_flaw(&self) -> Option<Flaw> {
-        self.witnessed.as_ref().and_then(|witnessed| witnessed.register.flaw(self.facts.pair, self.facts.witnessed))
+        self.witnessed
+            .as_ref()
+            .and_then(|witnessed| witnessed.register.flaw(self.durable_state.pair, self.durable_state.witnessed))
     }
 
     /// The register holds this now: who is not named yields, and who lacks what it records steps down.
@@ -61,20 +63,20 @@ impl Engine {
         let Some(record) = self.witnessed.as_ref().and_then(|witnessed| witnessed.register.record()).cloned() else {
             return;
         };
-        if record.pair != self.facts.pair {
+        if record.pair != self.durable_state.pair {
             return;
         }
-        if record.epoch > self.facts.witnessed && !self.is_wild(record.epoch) {
-            self.facts.witnessed = record.epoch;
+        if record.epoch > self.durable_state.witnessed && !self.is_wild(record.epoch) {
+            self.durable_state.witnessed = record.epoch;
             self.facts_changed();
         }
         if self.register_flaw().is_some() {
             return;
         }
-        if self.makes(Mutant::NamedServes) && self.is_named() && self.standing == Standing::Following {
+        if self.makes(Mutant::NamedServes) && self.is_named() && self.node_state == NodeState::Following {
             return self.serve_as_named(now, record.epoch);
         }
-        let own = record.holder == self.facts.node;
+        let own = record.holder == self.durable_state.node;
         let why = match () {
             () if !own && !self.makes(Mutant::IgnoresRegister) => Some(Deposed::NotNamed),
             () if own && self.lacks_recorded(record.revision) => Some(Deposed::RolledBack),
@@ -105,11 +107,11 @@ impl Engine {
 
     /// Whether the register names an epoch that this node does not remember: its disk is an older copy.
     pub(super) fn is_behind_epoch(&self, record: &WitnessRecord) -> bool {
-        record.epoch > self.head.revision.epoch.max(self.facts.epoch).max(self.facts.tried)
+        record.epoch > self.head.revision.epoch.max(self.durable_state.epoch).max(self.durable_state.tried)
     }
 
     pub(super) fn peer_node(&self) -> Option<NodeId> {
-        self.facts.peer.as_ref().map(|peer| peer.node)
+        self.durable_state.peer.as_ref().map(|peer| peer.node)
     }
 
     /// Whether the register records more than this log holds: rule 10. What is older than all eras that a long history still
@@ -123,7 +125,7 @@ impl Engine {
 
     /// A master by its directory must not serve, for this reason; or it may again.
     fn depose(&mut self, now: Now, why: Option<Deposed>) {
-        if self.facts.role != Role::Master {
+        if self.durable_state.role != Role::Master {
             return;
         }
         let Some(witnessed) = &mut self.witnessed else { return };
@@ -143,7 +145,7 @@ impl Engine {
             // It was met before this was known: the hellos are said again.
             self.close_all_links(now, None, "the witness names the other node");
         }
-        self.turn(now, Turn::Deposed, why.as_str());
+        self.transition(now, Transition::Deposed, why.as_str());
     }
 
     /// The alert about the witness: silent for a lease, or with a value that this pair cannot go on from.
@@ -181,7 +183,7 @@ impl Engine {
                 "the witness' record is gone. No node makes a new one by itself; say take-over --accept-loss on the master"
             }
         };
-        self.raise(now, Trouble::new(AlertKind::WitnessUnreachable, WITNESS, message));
+        self.raise(now, NewAlert::new(AlertKind::WitnessUnreachable, WITNESS, message));
     }
 
     /// What is wrong with the witness, in a word.
@@ -208,7 +210,8 @@ impl Engine {
     /// A master that serves renews the record. One that is followed here, and that the record does not name for longer than it
     /// takes to look again, renews another one.
     fn look_at_followed(&mut self, now: Now) {
-        let follows = self.standing == Standing::Following && self.links.active().is_some() && self.links.peer_serves;
+        let follows =
+            self.node_state == NodeState::Following && self.links.active().is_some() && self.links.peer_serves;
         let peer = self.peer_node();
         let Some(witnessed) = &mut self.witnessed else { return };
         let known = !witnessed.register.is_stale() && witnessed.register.is_reachable();

@@ -1,28 +1,28 @@
-//! What operators and guests want changed in the facts. Until it is durable it is as if it had never been said: it is
-//! written with the facts and adopted on their receipt, and where they could not be written nothing has to be undone.
+//! What operators and guests want changed in the durable state. Until it is durable it is as if it had never been said: it is
+//! written with the durable state and adopted on their receipt, and where they could not be written nothing has to be undone.
 
 use super::{
-    Action, AlertChange, Answer, DiskFailure, Engine, EnrolVerdict, Facts, Mutant, Notice, Now, Peer, Refused, Ticket,
-    TokenFacts,
+    Action, AlertChange, Answer, DiskFailure, DurableState, Engine, EnrolVerdict, Mutant, Notice, Now, Peer, Refused,
+    StoredToken, Ticket,
 };
 use crate::model::Revision;
 use crate::model::limits::WORDS_WAITING_MAX;
-use crate::protocol::alerts::{Alert, Book};
+use crate::protocol::alerts::{Alert, AlertLog};
 use crate::protocol::wire::Role;
 
-/// A change of the facts.
+/// A change of the durable state.
 #[derive(Clone, Debug)]
 pub(super) enum Word {
     /// Whether a shadow may be enrolled.
     Enabled(bool),
     /// A join token lives.
-    Token(TokenFacts),
+    Token(StoredToken),
     /// The pairing is forgotten.
     Forgotten,
     /// An alert was seen, as often as it had been raised then.
     Seen { alert: u64, count: u64 },
     /// A peer is enrolled, and its token used up.
-    Enrolled { peer: Peer, token: Option<TokenFacts> },
+    Enrolled { peer: Peer, token: Option<StoredToken> },
 }
 
 /// Who waits for the answer.
@@ -40,7 +40,7 @@ pub(super) struct Words {
     waiting: Vec<(By, Word)>,
     /// In the batch in flight.
     written: Vec<(By, Word)>,
-    /// Not in force, and perhaps on a disk that failed: refused once the facts are written without it.
+    /// Not in force, and perhaps on a disk that failed: refused once the durable state are written without it.
     doubtful: Vec<By>,
     /// What that disk said.
     reason: String,
@@ -54,32 +54,32 @@ impl Words {
 }
 
 impl Word {
-    /// Changes the facts, and returns what changed in the alert book.
-    fn apply(&self, facts: &mut Facts, book: &mut Book) -> Vec<(AlertChange, Alert)> {
+    /// Changes the durable state, and returns what changed in the alert log.
+    fn apply(&self, durable_state: &mut DurableState, alert_log: &mut AlertLog) -> Vec<(AlertChange, Alert)> {
         match self {
             Self::Enabled(enabled) => {
-                facts.enabled = *enabled;
+                durable_state.enabled = *enabled;
                 if !enabled {
-                    facts.tokens.clear();
+                    durable_state.tokens.clear();
                 }
             }
-            Self::Token(token) => facts.tokens.push(token.clone()),
+            Self::Token(token) => durable_state.tokens.push(token.clone()),
             Self::Forgotten => {
-                facts.peer = None;
-                facts.tokens.clear();
-                facts.detached = facts.role == Role::Shadow;
-                return book.forget().into_iter().map(|alert| (AlertChange::Cleared, alert)).collect();
+                durable_state.peer = None;
+                durable_state.tokens.clear();
+                durable_state.detached = durable_state.role == Role::Shadow;
+                return alert_log.forget().into_iter().map(|alert| (AlertChange::Cleared, alert)).collect();
             }
             // What was raised again meanwhile has not been seen.
             Self::Seen { alert, count } => {
-                let same = book.alerts().iter().any(|standing| standing.id == *alert && standing.count == *count);
-                let seen = if same { book.acknowledge(*alert) } else { None };
+                let same = alert_log.alerts().iter().any(|standing| standing.id == *alert && standing.count == *count);
+                let seen = if same { alert_log.acknowledge(*alert) } else { None };
                 return seen.into_iter().collect();
             }
             Self::Enrolled { peer, token } => {
-                if facts.peer.is_none() {
-                    facts.tokens.retain(|alive| Some(alive) != token.as_ref());
-                    facts.peer = Some(Peer { confirmed: Revision::NONE, ..peer.clone() });
+                if durable_state.peer.is_none() {
+                    durable_state.tokens.retain(|alive| Some(alive) != token.as_ref());
+                    durable_state.peer = Some(Peer { confirmed: Revision::NONE, ..peer.clone() });
                 }
             }
         }
@@ -104,7 +104,7 @@ impl By {
 }
 
 impl Engine {
-    /// Takes a change of the facts that is right on the ground of [`Engine::expected`]; answered once it is durable.
+    /// Takes a change of the durable state that is right on the ground of [`Engine::expected`]; answered once it is durable.
     pub(super) fn say(&mut self, by: By, word: Word) {
         if self.words.waiting.len() >= WORDS_WAITING_MAX {
             return self.out.push(by.refused(Refused::Overloaded));
@@ -113,27 +113,27 @@ impl Engine {
         self.facts_changed();
     }
 
-    /// The facts as they will be when everything that was said is durable.
-    pub(super) fn expected(&self) -> (Facts, Book) {
-        let (mut facts, mut book) = (self.facts.clone(), self.book.clone());
+    /// The durable state as they will be when everything that was said is durable.
+    pub(super) fn expected(&self) -> (DurableState, AlertLog) {
+        let (mut durable_state, mut alert_log) = (self.durable_state.clone(), self.alert_log.clone());
         for (_, word) in self.words.written.iter().chain(&self.words.waiting) {
-            word.apply(&mut facts, &mut book);
+            word.apply(&mut durable_state, &mut alert_log);
         }
-        (facts, book)
+        (durable_state, alert_log)
     }
 
-    /// The facts with everything that was said, for the batch that makes it durable.
-    pub(super) fn facts_with_words(&mut self) -> Facts {
-        let (facts, book) = self.expected();
+    /// The durable state with everything that was said, for the batch that makes it durable.
+    pub(super) fn facts_with_words(&mut self) -> DurableState {
+        let (durable_state, alert_log) = self.expected();
         self.words.written.append(&mut self.words.waiting);
-        Facts { alerts: book.alerts().to_vec(), next_alert: book.next(), ..facts }
+        DurableState { alerts: alert_log.alerts().to_vec(), next_alert: alert_log.next(), ..durable_state }
     }
 
     /// What was said is durable: it is in force from now on.
     pub(super) fn words_durable(&mut self, now: Now) {
         for (by, word) in std::mem::take(&mut self.words.written) {
-            let known = self.facts.peer.is_some();
-            for (change, alert) in word.apply(&mut self.facts, &mut self.book) {
+            let known = self.durable_state.peer.is_some();
+            for (change, alert) in word.apply(&mut self.durable_state, &mut self.alert_log) {
                 self.out.push(Action::Notify(Notice::Alert { change, alert }));
             }
             match word {
@@ -153,7 +153,7 @@ impl Engine {
         }
     }
 
-    /// The facts are durable as they are in memory: of what was said to a failed disk nothing is left.
+    /// The durable state are durable as they are in memory: of what was said to a failed disk nothing is left.
     pub(super) fn words_undone(&mut self) {
         for by in std::mem::take(&mut self.words.doubtful) {
             let refused = Refused::Disk { reason: self.words.reason.clone() };
@@ -169,13 +169,13 @@ impl Engine {
         }
     }
 
-    /// The facts could not be written. What was said after what failed was said on its ground, and is refused with it.
+    /// The durable state could not be written. What was said after what failed was said on its ground, and is refused with it.
     pub(super) fn words_failed(&mut self, failure: &DiskFailure) {
         let mut refused = std::mem::take(&mut self.words.written);
         refused.append(&mut self.words.waiting);
         if self.makes(Mutant::KeepsRefusedFact) {
             for (_, word) in &refused {
-                word.apply(&mut self.facts, &mut self.book);
+                word.apply(&mut self.durable_state, &mut self.alert_log);
             }
         }
         let by = refused.into_iter().map(|(by, _)| by);

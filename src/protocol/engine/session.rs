@@ -4,8 +4,8 @@ use super::meeting::Meeting;
 use super::{Action, BulkId, DiskFailure, Engine, LinkId, Moment, Mutant, Now, Receipt, RecordsReceipt};
 use crate::model::limits::{LINK_BULK_WAITING_BYTES_MAX, LINK_BULK_WAITING_MAX};
 use crate::model::{History, Position, Revision};
-use crate::protocol::alerts::{AlertKind, Trouble};
-use crate::protocol::failover::{Standing, Turn};
+use crate::protocol::alerts::{AlertKind, NewAlert};
+use crate::protocol::failover::{NodeState, Transition};
 use crate::protocol::replication::{Sink, SinkOut, Source};
 use crate::protocol::wire::{Bulk, Hello, Message, Repair, Role};
 
@@ -83,14 +83,14 @@ impl Session {
     }
 
     /// What the peer answered to a master that asks, as long as the link is up.
-    pub(super) fn answer_of_peer(&self) -> Option<Turn> {
+    pub(super) fn answer_of_peer(&self) -> Option<Transition> {
         match &self.met {
-            Some((Meeting::Lead, _)) if self.answered => Some(Turn::PeerFollows),
+            Some((Meeting::Lead, _)) if self.answered => Some(Transition::PeerFollows),
             Some((Meeting::TakeTail, _)) => {
                 let taken = self.sink.as_ref().is_some_and(|sink| !sink.syncing());
                 match (taken, self.answered) {
-                    (false, _) => Some(Turn::PeerAhead),
-                    (true, true) => Some(Turn::PeerFollows),
+                    (false, _) => Some(Transition::PeerAhead),
+                    (true, true) => Some(Transition::PeerFollows),
                     (true, false) => None,
                 }
             }
@@ -174,7 +174,7 @@ impl Engine {
         if let Some(at) = self.session.disk_retry_at
             && at <= now.at
             && self.batches.is_idle()
-            && self.standing != Standing::Broken
+            && self.node_state != NodeState::Broken
         {
             self.session.disk_retry_at = None;
             self.with_sink(now, |sink, head, _, out| sink.acknowledge(head, out));
@@ -182,7 +182,7 @@ impl Engine {
         if self.session.resync {
             self.push_resync(now);
         }
-        self.with_source(now, |source, ground, at, out| source.advance(ground, at, out));
+        self.with_source(now, |source, log_view, at, out| source.advance(log_view, at, out));
         self.open_snapshot();
     }
 
@@ -191,7 +191,7 @@ impl Engine {
     fn open_snapshot(&mut self) {
         let Some(transfer) = self.session.to_open else { return };
         let held = self.session.confirmed().map_or(Revision::NONE, |position| position.revision);
-        let master = matches!(self.standing, Standing::Serving | Standing::Stalled);
+        let master = matches!(self.node_state, NodeState::Serving | NodeState::Stalled);
         if master && self.shown < held && self.history.contains(self.head.revision, held) {
             return;
         }
@@ -206,7 +206,7 @@ impl Engine {
         }
         let idle = self.session.source.is_none() && self.session.sink.is_none();
         match meeting {
-            Meeting::Lead if idle && self.standing == Standing::Serving => self.begin_source(now),
+            Meeting::Lead if idle && self.node_state == NodeState::Serving => self.begin_source(now),
             Meeting::GiveTail if idle => self.begin_source(now),
             Meeting::Follow | Meeting::TakeTail if idle => {
                 let behind = hello.position != self.head;
@@ -214,7 +214,7 @@ impl Engine {
                 self.session.sink = Some(Sink::begin(now.at));
             }
             // The tail is over: the places change back.
-            Meeting::TakeTail if self.standing == Standing::Serving => {
+            Meeting::TakeTail if self.node_state == NodeState::Serving => {
                 let hello = hello.clone();
                 self.end_machines(now);
                 let hello = Box::new(Hello { position: self.tail_end(), history: self.history.clone(), ..*hello });
@@ -237,19 +237,19 @@ impl Engine {
         let Some((_, hello)) = self.session.met.clone() else { return };
         let full = std::mem::take(&mut self.session.resync);
         self.session.owed |= full;
-        let ground = self.ground();
-        let same_place = ground.head.revision == hello.position.revision;
-        let mismatch = same_place && ground.head.digest != hello.position.digest && hello.complete;
+        let log_view = self.log_view();
+        let same_place = log_view.head.revision == hello.position.revision;
+        let mismatch = same_place && log_view.head.digest != hello.position.digest && hello.complete;
         let peer = (hello.position, &hello.history, hello.complete);
         let transfer = self.session.next_transfer;
-        let peer = if self.makes(Mutant::SkipsRepair) { (ground.head, ground.history, true) } else { peer };
-        let (source, out) = Source::begin(ground, peer, full, self.options.heartbeat, transfer, now.at);
+        let peer = if self.makes(Mutant::SkipsRepair) { (log_view.head, log_view.history, true) } else { peer };
+        let (source, out) = Source::begin(log_view, peer, full, self.options.heartbeat, transfer, now.at);
         self.session.source = Some(source);
         if mismatch {
             self.digest_mismatch(now, hello.position);
         }
         self.source_out(now, out);
-        if self.facts.role == Role::Master && !mismatch {
+        if self.durable_state.role == Role::Master && !mismatch {
             // What the shadow says that it holds counts at once: a full push waits until it shows here.
             self.peer_confirmed(now);
         }
@@ -272,29 +272,29 @@ impl Engine {
             Message::SnapshotEnd { transfer } => {
                 self.with_sink(now, |sink, _, _, out| sink.snapshot_end(transfer, out));
             }
-            Message::Resync if self.facts.role == Role::Master => {
+            Message::Resync if self.durable_state.role == Role::Master => {
                 self.session.resync = true;
             }
             other => {
                 self.tell_of_sink(now, &other);
-                self.with_source(now, |source, ground, at, out| source.message(ground, &other, at, out));
+                self.with_source(now, |source, log_view, at, out| source.message(log_view, &other, at, out));
                 self.peer_confirmed(now);
             }
         }
     }
 
-    /// What the sink says that concerns the alert book.
+    /// What the sink says that concerns the alert log.
     fn tell_of_sink(&mut self, now: Now, message: &Message) {
         match message {
             Message::Rejected { at, reason } => {
                 let text = format!("the shadow's host refused the configuration up to {at}: {reason}");
-                let trouble = Trouble::new(AlertKind::PushRejected, super::trouble::PEER, text);
-                self.raise(now, Trouble { revisions: Some((*at, *at)), ..trouble });
+                let trouble = NewAlert::new(AlertKind::PushRejected, super::trouble::PEER, text);
+                self.raise(now, NewAlert { revisions: Some((*at, *at)), ..trouble });
             }
             Message::DiskTrouble { full, reason } => {
                 let what = if *full { "is full" } else { "failed" };
                 let text = format!("the shadow's disk {what}: {reason}; pushes go on when it works again");
-                self.raise(now, Trouble::new(AlertKind::DiskTrouble, super::trouble::PEER, text));
+                self.raise(now, NewAlert::new(AlertKind::DiskTrouble, super::trouble::PEER, text));
             }
             Message::Mismatch { at } => self.digest_mismatch(now, *at),
             _ => {}
@@ -303,7 +303,7 @@ impl Engine {
 
     fn repair(&mut self, now: Now, link: LinkId, repair: Repair) {
         let giving = matches!(self.session.met, Some((Meeting::GiveTail, _)));
-        if giving && self.facts.role == Role::Shadow {
+        if giving && self.durable_state.role == Role::Shadow {
             // The master has the tail and leads now.
             self.end_machines(now);
             if let Some((meeting, _)) = &mut self.session.met {
@@ -326,13 +326,13 @@ impl Engine {
             }
             let known = self.history.contains(self.head.revision, header.position.revision);
             // An era without change sets shows nothing.
-            if self.facts.complete && known && header.position.revision.seq < self.head.revision.seq {
+            if self.durable_state.complete && known && header.position.revision.seq < self.head.revision.seq {
                 // Its source does not know yet what is here: nothing that was shown is taken back (rule 18).
                 return self.with_sink(now, |sink, head, _, out| sink.acknowledge(head, out));
             }
             self.session.staged = Some(header.history.clone());
         }
-        self.session.lacks |= self.facts.role == Role::Shadow && repair != Repair::None;
+        self.session.lacks |= self.durable_state.role == Role::Shadow && repair != Repair::None;
         self.with_sink(now, |sink, head, at, out| sink.repair(repair, head, at, out));
     }
 
@@ -405,7 +405,7 @@ impl Engine {
         }
         let refused =
             matches!(receipt, Receipt::Records(RecordsReceipt::Rejected { .. }) | Receipt::StageRejected { .. });
-        if refused && self.standing == Standing::TakingTail {
+        if refused && self.node_state == NodeState::TakingTail {
             // A shadow has nothing newer to push, and without the tail nobody leads: the host is asked again, and again.
             self.close_all_links(now, None, "this node's host refuses what its shadow gives back");
             self.links.dial_at = Moment(now.at.0 + DISK_RETRY_US);
@@ -433,8 +433,8 @@ impl Engine {
         self.head = head;
         self.log_floor = head.revision;
         self.shown = head.revision;
-        if !self.facts.complete && self.facts.role == Role::Shadow {
-            self.facts.complete = true;
+        if !self.durable_state.complete && self.durable_state.role == Role::Shadow {
+            self.durable_state.complete = true;
             self.facts_changed();
         }
     }
@@ -482,7 +482,7 @@ impl Engine {
     pub(super) fn in_sync(&self) -> bool {
         let same = self.links.peer_position() == Some(self.head);
         // A master that does not serve yet is about to open an era that its shadow lacks.
-        let settled = self.facts.role == Role::Shadow || self.standing == Standing::Serving;
-        same && settled && self.facts.peer.is_some() && self.facts.complete
+        let settled = self.durable_state.role == Role::Shadow || self.node_state == NodeState::Serving;
+        same && settled && self.durable_state.peer.is_some() && self.durable_state.complete
     }
 }

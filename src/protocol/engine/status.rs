@@ -66,7 +66,7 @@ pub struct EngineStatus {
     pub replication: Replication,
     /// What is known of the witness, where there is one.
     pub witness: Option<WitnessStatus>,
-    /// What stands in the alert book.
+    /// What stands in the alert log.
     pub alerts: Vec<Alert>,
 }
 
@@ -99,26 +99,26 @@ impl LinkState {
 impl Engine {
     /// Where it stands, for the coverage of the simulator.
     #[cfg(any(test, feature = "testing"))]
-    pub fn standing(&self) -> crate::protocol::failover::Standing {
-        self.standing
+    pub fn node_state(&self) -> crate::protocol::failover::NodeState {
+        self.node_state
     }
 
     /// What the engine says of itself at this moment; `wall_ms` is for the hold-down.
     pub fn status(&self, at: Moment, wall_ms: u64) -> EngineStatus {
         let (link, link_reason) = self.link_state();
-        let peer_position = self.links.peer_position().filter(|_| self.facts.peer.is_some());
+        let peer_position = self.links.peer_position().filter(|_| self.durable_state.peer.is_some());
         let peer_revision = peer_position.map(|position| position.revision);
         EngineStatus {
-            node: self.facts.node,
-            pair: self.facts.pair,
-            role: self.facts.role,
-            serving: self.cover().serving && at <= self.cover().until,
+            node: self.durable_state.node,
+            pair: self.durable_state.pair,
+            role: self.durable_state.role,
+            serving: self.authority().serving && at <= self.authority().until,
             epoch: self.epoch(),
             position: self.head,
-            enabled: self.facts.enabled,
+            enabled: self.durable_state.enabled,
             link,
             link_reason,
-            peer: self.facts.peer.as_ref().map(|peer| peer.address.clone()),
+            peer: self.durable_state.peer.as_ref().map(|peer| peer.address.clone()),
             peer_revision,
             lag: peer_revision.map(|peer| self.head.revision.seq.abs_diff(peer.seq)),
             last_seen_us: self.links.silence_us(at),
@@ -127,7 +127,7 @@ impl Engine {
             why_not: self.candidate(at, wall_ms).why_not(),
             replication: self.options.replication,
             witness: self.witness_status(),
-            alerts: self.book.alerts().to_vec(),
+            alerts: self.alert_log.alerts().to_vec(),
         }
     }
 }

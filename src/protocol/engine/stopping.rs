@@ -1,18 +1,18 @@
 //! A clean shutdown: what is waited for, for how long, and the last word to everybody.
 
 use super::{Action, Answer, Engine, Moment, Now, Refused};
-use crate::protocol::failover::Standing;
+use crate::protocol::failover::NodeState;
 use crate::protocol::wire::{Bye, Message};
 
 impl Engine {
-    /// A stop in progress goes on: accepted change sets first, then the facts, then a word to the peer.
+    /// A stop in progress goes on: accepted change sets first, then the durable state, then a word to the peer.
     pub(super) fn advance_stop(&mut self, now: Now) {
         let Some((_, until)) = self.stopping else { return };
         if now.at >= until {
             // What is durable here and waits for others may wait for ever.
             self.drop_commits();
         }
-        let writable = matches!(self.standing, Standing::Serving) && !self.commits.is_empty();
+        let writable = matches!(self.node_state, NodeState::Serving) && !self.commits.is_empty();
         let facts_wait = self.batches.wants_facts() && self.batches.deadline().is_none() && !self.is_broken();
         if !self.batches.is_idle() || writable || facts_wait {
             return;
@@ -45,12 +45,12 @@ impl Engine {
         }
         self.out.push(Action::Stop);
         // Nothing is left to be done: like a store that is never opened again.
-        self.standing = Standing::Broken;
+        self.node_state = NodeState::Broken;
         self.retry_at = Moment(u64::MAX);
         self.reason = "stopped";
     }
 
     fn is_broken(&self) -> bool {
-        self.standing == Standing::Broken
+        self.node_state == NodeState::Broken
     }
 }

@@ -47,13 +47,13 @@ fn peer(node: NodeId) -> Peer {
     }
 }
 
-fn begin(facts: Facts, head: Position, history: History) -> (Engine, Vec<Action>) {
-    start(facts, head, history, None)
+fn begin(durable_state: DurableState, head: Position, history: History) -> (Engine, Vec<Action>) {
+    start(durable_state, head, history, None)
 }
 
-fn start(facts: Facts, head: Position, history: History, damage: Option<&str>) -> (Engine, Vec<Action>) {
+fn start(durable_state: DurableState, head: Position, history: History, damage: Option<&str>) -> (Engine, Vec<Action>) {
     let start = Start {
-        facts,
+        durable_state,
         head,
         log_floor: Revision::NONE,
         history,
@@ -82,14 +82,14 @@ fn done(engine: &mut Engine, at_us: u64, batch: u64, receipt: Receipt) -> Vec<Ac
     engine.handle(now(at_us), Event::Persisted { batch: BatchId(batch), result: Ok(receipt) })
 }
 
-/// Answers every batch of facts until none is in flight.
+/// Answers every batch of durable state until none is in flight.
 fn settle(engine: &mut Engine, at_us: u64) {
     for _ in 0..8 {
         let pending = engine.batches_in_flight();
         if pending == 0 {
             return;
         }
-        let _ = done(engine, at_us, pending, Receipt::Facts);
+        let _ = done(engine, at_us, pending, Receipt::DurableState);
     }
 }
 
@@ -120,7 +120,7 @@ fn sent(actions: &[Action]) -> Vec<Message> {
 
 /// A first master that serves; its first era is durable.
 fn lone_master() -> Engine {
-    let (mut engine, actions) = begin(Facts::first_master(MASTER, PAIR), Position::NONE, History::default());
+    let (mut engine, actions) = begin(DurableState::first_master(MASTER, PAIR), Position::NONE, History::default());
     let (batch, _) = batch(&actions);
     let head = Position { revision: at(Epoch::FIRST, 0), digest: Digest::ZERO };
     let _ = done(&mut engine, 10, batch, Receipt::Era { head, log_floor: Revision::NONE });
@@ -155,9 +155,9 @@ fn hello_of(role: Role, node: NodeId, position: Position, history: History) -> H
 
 /// A shadow at 1.0/5 that follows its master.
 fn following_shadow() -> Engine {
-    let mut facts = Facts::first_shadow(SHADOW, PAIR, peer(MASTER));
-    facts.complete = true;
-    let (mut engine, actions) = begin(facts, position(Epoch::FIRST, 5), history(&[(Epoch::FIRST, 1)]));
+    let mut durable_state = DurableState::first_shadow(SHADOW, PAIR, peer(MASTER));
+    durable_state.complete = true;
+    let (mut engine, actions) = begin(durable_state, position(Epoch::FIRST, 5), history(&[(Epoch::FIRST, 1)]));
     assert!(actions.contains(&Action::Dial { address: "there:1".to_owned(), within: Duration::from_secs(3) }));
     let _ = engine.handle(now(100), Event::LinkUp { link: LINK, dialled: true });
     let hello = hello_of(Role::Master, MASTER, position(Epoch::FIRST, 5), history(&[(Epoch::FIRST, 1)]));
@@ -169,13 +169,13 @@ fn following_shadow() -> Engine {
 
 #[test]
 fn a_first_master_serves_once_its_era_is_durable() {
-    let (mut engine, actions) = begin(Facts::first_master(MASTER, PAIR), Position::NONE, History::default());
+    let (mut engine, actions) = begin(DurableState::first_master(MASTER, PAIR), Position::NONE, History::default());
     let era = Era { epoch: Epoch::FIRST, first_seq: 1, node: MASTER };
-    let facts = Box::new(Facts::first_master(MASTER, PAIR));
+    let durable_state = Box::new(DurableState::first_master(MASTER, PAIR));
     assert_eq!(
         actions,
         [
-            Action::Persist { batch: BatchId(1), work: Work::Era { facts, era } },
+            Action::Persist { batch: BatchId(1), work: Work::Era { durable_state, era } },
             role(Role::Master, false, Epoch::FIRST, "first_start"),
             link(LinkState::None),
             timer(5 * SECOND),
@@ -232,9 +232,9 @@ fn a_full_disk_refuses_and_the_next_commit_is_tried() {
     let actions = engine.handle(now(30), Event::Persisted { batch: BatchId(first), result: Err(failure) });
     assert!(actions.contains(&Action::Answer { ticket: Ticket(1), answer: Answer::Refused(Refused::DiskFull) }));
     assert_eq!(engine.status(Moment(31), 0).alerts[0].kind, AlertKind::DiskTrouble);
-    assert!(engine.cover().serving);
-    let (facts, _) = batch(&actions);
-    let _ = done(&mut engine, 40, facts, Receipt::Facts);
+    assert!(engine.authority().serving);
+    let (durable_state, _) = batch(&actions);
+    let _ = done(&mut engine, 40, durable_state, Receipt::DurableState);
     let (second, _) = batch(&engine.handle(now(50), Event::Commit { ticket: Ticket(2), bytes: 10 }));
     let verdicts = vec![(Ticket(2), Ok(at(Epoch::FIRST, 1)))];
     let head = position(Epoch::FIRST, 1);
@@ -270,7 +270,7 @@ fn a_silent_master_is_replaced_after_the_delay_and_not_before() {
     let mut engine = following_shadow();
     let _ = engine.handle(now(SECOND), Event::LinkDown { link: LINK, reason: "reset".to_owned() });
     let trouble = |engine: &mut Engine, at_us| {
-        engine.handle(now(at_us), Event::DialFailed { how: DialTrouble::Unreachable, reason: "refused".to_owned() })
+        engine.handle(now(at_us), Event::DialFailed { how: DialFailureKind::Unreachable, reason: "refused".to_owned() })
     };
     let mut time = SECOND;
     while time < 5 * SECOND {
@@ -283,9 +283,9 @@ fn a_silent_master_is_replaced_after_the_delay_and_not_before() {
     assert!(actions.contains(&Action::AskMayTakeOver { question: 1 }), "{actions:#?}");
     let answer = Event::HostAnswered { question: 1, allowed: true, reason: String::new() };
     let (promote, work) = batch(&engine.handle(now(5 * SECOND + 500), answer));
-    let Work::Era { facts, era } = work else { panic!("{work:?}") };
-    assert_eq!((era.epoch.term(), era.first_seq, facts.role), (2, 6, Role::Master));
-    assert!(!engine.cover().serving);
+    let Work::Era { durable_state, era } = work else { panic!("{work:?}") };
+    assert_eq!((era.epoch.term(), era.first_seq, durable_state.role), (2, 6, Role::Master));
+    assert!(!engine.authority().serving);
     let head = Position { revision: at(era.epoch, 5), ..position(Epoch::FIRST, 5) };
     let actions = done(&mut engine, 5 * SECOND + 600, promote, Receipt::Era { head, log_floor: Revision::NONE });
     assert!(actions.contains(&role(Role::Master, true, era.epoch, "takeover")), "{actions:#?}");
@@ -302,11 +302,11 @@ fn a_shadow_that_was_stopped_itself_does_not_take_over() {
 
 #[test]
 fn a_shadow_without_contact_does_not_take_over_and_says_why() {
-    let mut facts = Facts::first_shadow(SHADOW, PAIR, peer(MASTER));
-    facts.complete = true;
-    let (mut engine, _) = begin(facts, position(Epoch::FIRST, 5), history(&[(Epoch::FIRST, 1)]));
+    let mut durable_state = DurableState::first_shadow(SHADOW, PAIR, peer(MASTER));
+    durable_state.complete = true;
+    let (mut engine, _) = begin(durable_state, position(Epoch::FIRST, 5), history(&[(Epoch::FIRST, 1)]));
     for second in 1..20 {
-        let failed = Event::DialFailed { how: DialTrouble::Unreachable, reason: "refused".to_owned() };
+        let failed = Event::DialFailed { how: DialFailureKind::Unreachable, reason: "refused".to_owned() };
         let _ = engine.handle(now(second * SECOND), failed);
         let actions = engine.handle(now(second * SECOND + 1), Event::Timer);
         assert!(!actions.iter().any(|action| matches!(action, Action::AskMayTakeOver { .. })));
@@ -327,10 +327,10 @@ fn answer(engine: &mut Engine, at_us: u64, actions: &[Action], position: Positio
 
 /// A master with a shadow in sync, at 1.0/5 before the start and under a new incarnation since.
 fn leading_master() -> (Engine, Epoch) {
-    let mut facts = Facts::first_master(MASTER, PAIR);
-    facts.peer = Some(peer(SHADOW));
-    let (mut engine, actions) = begin(facts, position(Epoch::FIRST, 5), history(&[(Epoch::FIRST, 1)]));
-    assert!(!engine.cover().serving, "it asks first: {actions:#?}");
+    let mut durable_state = DurableState::first_master(MASTER, PAIR);
+    durable_state.peer = Some(peer(SHADOW));
+    let (mut engine, actions) = begin(durable_state, position(Epoch::FIRST, 5), history(&[(Epoch::FIRST, 1)]));
+    assert!(!engine.authority().serving, "it asks first: {actions:#?}");
     let _ = engine.handle(now(100), Event::LinkUp { link: LINK, dialled: true });
     let hello = hello_of(Role::Shadow, SHADOW, position(Epoch::FIRST, 5), history(&[(Epoch::FIRST, 1)]));
     let greet = Event::Message { link: LINK, message: Message::Hello(Box::new(hello)) };
@@ -368,7 +368,7 @@ fn a_stopped_master_acknowledges_nothing_until_its_peer_answered() {
     assert!(actions.contains(&role(Role::Master, true, epoch, "confirmed")));
 }
 
-/// Handles an event, and receipts for facts, until another batch is asked for.
+/// Handles an event, and receipts for durable state, until another batch is asked for.
 fn drain_facts(engine: &mut Engine, event: Event) -> (u64, Vec<Action>) {
     let mut all = engine.handle(now(600), event);
     for _ in 0..4 {
@@ -376,11 +376,11 @@ fn drain_facts(engine: &mut Engine, event: Event) -> (u64, Vec<Action>) {
             Action::Persist { batch, work } => Some((batch.0, work.clone())),
             _ => None,
         }) {
-            Some((batch, Work::Facts(_))) => all.extend(done(engine, 601, batch, Receipt::Facts)),
+            Some((batch, Work::DurableState(_))) => all.extend(done(engine, 601, batch, Receipt::DurableState)),
             Some((batch, _)) => return (batch, all),
             None => {
                 let pending = engine.batches_in_flight();
-                all.extend(done(engine, 601, pending, Receipt::Facts));
+                all.extend(done(engine, 601, pending, Receipt::DurableState));
             }
         }
     }
@@ -404,16 +404,16 @@ fn a_stopped_master_whose_shadow_took_over_yields() {
     let actions = engine.handle(now(late + 3), greet);
     let doubt = Answer::Refused(Refused::InDoubt { revision: at(epoch, 6) });
     assert!(actions.contains(&Action::Answer { ticket: Ticket(1), answer: doubt }), "{actions:#?}");
-    // Facts were being written when the winner came: quarantine waits for them.
+    // Durable state were being written when the winner came: quarantine waits for them.
     let pending = engine.batches_in_flight();
-    let (batch_no, work) = batch(&done(&mut engine, late + 4, pending, Receipt::Facts));
+    let (batch_no, work) = batch(&done(&mut engine, late + 4, pending, Receipt::DurableState));
     assert_eq!(work, Work::Quarantine { common: at(epoch, 5) });
     let (from, to) = (at(epoch, 6), at(epoch, 6));
     let receipt = Receipt::Quarantined { from, to, change_sets: 1 };
     let (batch_no, work) = batch(&done(&mut engine, late + 4, batch_no, receipt));
-    let Work::Facts(facts) = work else { panic!("{work:?}") };
-    assert_eq!((facts.role, facts.complete), (Role::Shadow, false));
-    let actions = done(&mut engine, late + 5, batch_no, Receipt::Facts);
+    let Work::DurableState(durable_state) = work else { panic!("{work:?}") };
+    assert_eq!((durable_state.role, durable_state.complete), (Role::Shadow, false));
+    let actions = done(&mut engine, late + 5, batch_no, Receipt::DurableState);
     assert!(actions.contains(&role(Role::Shadow, false, epoch, "yielded")), "{actions:#?}");
     assert!(actions.contains(&Action::Close { link: LinkId(2) }));
     let kinds: Vec<AlertKind> = engine.status(Moment(late), 0).alerts.iter().map(|alert| alert.kind).collect();
@@ -438,14 +438,14 @@ fn an_outage_is_counted_and_told_once() {
                     let head = position(epoch, seq);
                     Receipt::Commits { verdicts, head, log_floor: Revision::NONE }
                 }
-                _ => Receipt::Facts,
+                _ => Receipt::DurableState,
             };
             actions = done(&mut engine, time, batch, receipt);
         }
-        // A facts batch may have been in flight when the change set came.
+        // A durable state batch may have been in flight when the change set came.
         let pending = engine.batches_in_flight();
         if pending != 0 {
-            let _ = done(&mut engine, time, pending, Receipt::Facts);
+            let _ = done(&mut engine, time, pending, Receipt::DurableState);
         }
     }
     let alerts = engine.status(Moment(time), 0).alerts;

@@ -1,9 +1,9 @@
-//! What goes into the alert book, and what ends it.
+//! What goes into the alert log, and what ends it.
 
 use super::{Action, AlertChange, DiskFailure, Engine, How, Moment, Mutant, Notice, Now};
 use crate::model::{Epoch, Position, Revision, RunId};
-use crate::protocol::alerts::{Alert, AlertKind, Trouble};
-use crate::protocol::failover::{Standing, micros};
+use crate::protocol::alerts::{Alert, AlertKind, NewAlert};
+use crate::protocol::failover::{NodeState, micros};
 use crate::protocol::wire::RefusalKind;
 
 /// Subject of alerts about the other node.
@@ -35,8 +35,8 @@ impl Troubles {
 
 impl Engine {
     /// Enters a trouble, makes it durable and tells the host.
-    pub(super) fn raise(&mut self, now: Now, trouble: Trouble) {
-        let (change, alert) = self.book.raise(trouble, now.wall_ms);
+    pub(super) fn raise(&mut self, now: Now, trouble: NewAlert) {
+        let (change, alert) = self.alert_log.raise(trouble, now.wall_ms);
         match change {
             AlertChange::Raised => self.facts_changed(),
             _ => self.facts_counted(now),
@@ -46,7 +46,7 @@ impl Engine {
 
     /// Ends what fits, and returns it.
     pub(super) fn clear(&mut self, fits: impl Fn(&Alert) -> bool) -> Vec<Alert> {
-        let gone = self.book.clear(fits);
+        let gone = self.alert_log.clear(fits);
         if !gone.is_empty() {
             self.facts_changed();
         }
@@ -59,19 +59,19 @@ impl Engine {
 
     pub(super) fn trouble_at_start(&mut self, now: Now, damage: Option<String>) {
         // What stood before the restart was counted up to there; what came after was not pushed either.
-        let standing = self.book.find(AlertKind::PushFailed).and_then(|alert| alert.revisions);
+        let standing = self.alert_log.find(AlertKind::PushFailed).and_then(|alert| alert.revisions);
         self.trouble.counted_seq = standing.map_or(self.head.revision.seq, |(_, to)| to.seq);
-        self.trouble.lost = self.book.find(AlertKind::ShadowLost).is_some();
+        self.trouble.lost = self.alert_log.find(AlertKind::ShadowLost).is_some();
         self.found_damage(now, damage);
     }
 
     /// Recovery found damage: what is here does not count before it is repaired.
     pub(super) fn found_damage(&mut self, now: Now, damage: Option<String>) {
         if let Some(damage) = damage {
-            self.facts.complete = false;
+            self.durable_state.complete = false;
             let message = format!("the store is damaged: {damage}; the copy is repaired from the peer");
             self.damage = Some(damage);
-            self.raise(now, Trouble::new(AlertKind::DiskTrouble, THIS_NODE, message));
+            self.raise(now, NewAlert::new(AlertKind::DiskTrouble, THIS_NODE, message));
         }
     }
 
@@ -95,11 +95,11 @@ impl Engine {
 
     /// Change sets that could not be pushed, and a shadow that stays away.
     pub(super) fn count_failed_pushes(&mut self, now: Now) {
-        let master = matches!(self.standing, Standing::Serving | Standing::Stalled);
-        if self.standing == Standing::Following {
+        let master = matches!(self.node_state, NodeState::Serving | NodeState::Stalled);
+        if self.node_state == NodeState::Following {
             self.tell_of_lost_master(now);
         }
-        if !master || self.facts.peer.is_none() || self.makes(Mutant::HidesFailedPushes) {
+        if !master || self.durable_state.peer.is_none() || self.makes(Mutant::HidesFailedPushes) {
             return;
         }
         if self.session.is_live() {
@@ -114,13 +114,13 @@ impl Engine {
             let (_, why) = self.link_state();
             let message =
                 format!("the shadow does not answer ({why}); changes are kept here and pushed when it is back");
-            self.raise(now, Trouble::new(AlertKind::ShadowLost, PEER, message));
+            self.raise(now, NewAlert::new(AlertKind::ShadowLost, PEER, message));
         }
     }
 
     /// A shadow whose master stays silent, and that does not take over by itself, needs an operator who knows.
     fn tell_of_lost_master(&mut self, now: Now) {
-        let since = self.links.down_since().filter(|_| self.facts.peer.is_some() && !self.trouble.lost);
+        let since = self.links.down_since().filter(|_| self.durable_state.peer.is_some() && !self.trouble.lost);
         let Some(since) = since.filter(|at| now.at.0 >= at.0 + self.timing.delay_us) else { return };
         let why_not = self.candidate(now.at, now.wall_ms).why_not();
         if why_not.is_empty() {
@@ -133,7 +133,7 @@ impl Engine {
             now.at.0.saturating_sub(since.0) / 1_000,
             why_not.join(", ")
         );
-        self.raise(now, Trouble::new(AlertKind::ShadowLost, PEER, message));
+        self.raise(now, NewAlert::new(AlertKind::ShadowLost, PEER, message));
     }
 
     fn count_unpushed(&mut self, now: Now) {
@@ -150,16 +150,17 @@ impl Engine {
         self.trouble.counted_seq = head.seq;
         let (state, why) = self.link_state();
         let message = format!("change sets could not be pushed to the shadow: link {}: {why}", state.as_str());
-        let trouble = Trouble::new(AlertKind::PushFailed, PEER, message.trim_end_matches([':', ' ']));
-        self.raise(now, Trouble { times, revisions: Some((from, head)), ..trouble });
+        let trouble = NewAlert::new(AlertKind::PushFailed, PEER, message.trim_end_matches([':', ' ']));
+        self.raise(now, NewAlert { times, revisions: Some((from, head)), ..trouble });
     }
 
     pub(super) fn trouble_deadline(&self) -> Option<Moment> {
-        let master = matches!(self.standing, Standing::Serving | Standing::Stalled);
-        if self.standing == Standing::Following && !self.trouble.lost && self.facts.peer.is_some() {
+        let master = matches!(self.node_state, NodeState::Serving | NodeState::Stalled);
+        if self.node_state == NodeState::Following && !self.trouble.lost && self.durable_state.peer.is_some() {
             return self.links.down_since().map(|since| Moment(since.0 + self.timing.delay_us));
         }
-        let since = self.links.down_since().filter(|_| master && !self.trouble.lost && self.facts.peer.is_some())?;
+        let since =
+            self.links.down_since().filter(|_| master && !self.trouble.lost && self.durable_state.peer.is_some())?;
         Some(Moment(since.0 + self.timing.shadow_lost_us))
     }
 
@@ -176,7 +177,7 @@ impl Engine {
         let parts: Vec<String> = ended.iter().map(story).collect();
         let message =
             format!("the shadow is in sync again ({} repair) after {seconds} s of: {}", how.as_str(), parts.join("; "));
-        self.raise(now, Trouble::new(AlertKind::Recovered, PEER, message));
+        self.raise(now, NewAlert::new(AlertKind::Recovered, PEER, message));
     }
 
     /// On the shadow: it is in sync, what concerned the link or an earlier role is over.
@@ -190,8 +191,8 @@ impl Engine {
             "the copies differ at {} although they should be the same; a full push repairs the shadow",
             theirs.revision
         );
-        let trouble = Trouble::new(AlertKind::DigestMismatch, PEER, message);
-        self.raise(now, Trouble { revisions: Some((theirs.revision, theirs.revision)), ..trouble });
+        let trouble = NewAlert::new(AlertKind::DigestMismatch, PEER, message);
+        self.raise(now, NewAlert { revisions: Some((theirs.revision, theirs.revision)), ..trouble });
     }
 
     pub(super) fn refusal_alert(&mut self, now: Now, kind: RefusalKind, reason: &str) {
@@ -202,9 +203,9 @@ impl Engine {
             RefusalKind::ForeignHistory => AlertKind::Diverged,
             _ => return,
         };
-        let known = self.book.alerts().iter().any(|standing| standing.kind == alert && standing.subject == PEER);
+        let known = self.alert_log.alerts().iter().any(|standing| standing.kind == alert && standing.subject == PEER);
         if !known || self.links.refusal().is_none_or(|refusal| refusal.kind != Some(kind)) {
-            self.raise(now, Trouble::new(alert, PEER, reason));
+            self.raise(now, NewAlert::new(alert, PEER, reason));
         }
     }
 
@@ -215,7 +216,7 @@ impl Engine {
         if skewed && !before {
             let seconds = skew_us / 1_000_000;
             let message = format!("the clocks of the two nodes differ by {seconds} s: set them right");
-            self.raise(now, Trouble::new(AlertKind::ClockSkew, PEER, message));
+            self.raise(now, NewAlert::new(AlertKind::ClockSkew, PEER, message));
         } else if !skewed && self.stands(AlertKind::ClockSkew) {
             self.clear(|alert| alert.kind == AlertKind::ClockSkew);
         }
@@ -233,14 +234,14 @@ impl Engine {
                 took_us / 1_000,
                 self.timing.delay_us / 1_000
             );
-            self.raise(now, Trouble::new(AlertKind::SlowLink, PEER, message));
+            self.raise(now, NewAlert::new(AlertKind::SlowLink, PEER, message));
         } else if !slow && stands {
             self.clear(|alert| alert.kind == AlertKind::SlowLink);
         }
     }
 
     pub(super) fn stands(&self, kind: AlertKind) -> bool {
-        self.book.alerts().iter().any(|alert| alert.kind == kind)
+        self.alert_log.alerts().iter().any(|alert| alert.kind == kind)
     }
 
     pub(super) fn disk_trouble(&mut self, now: Now, failure: &DiskFailure) {
@@ -252,7 +253,7 @@ impl Engine {
             true => format!("the disk is full: {reason}; make room, nothing was changed"),
             false => format!("the disk failed: {reason}; the store is opened again to find out what is left"),
         };
-        self.raise(now, Trouble::new(AlertKind::DiskTrouble, THIS_NODE, message));
+        self.raise(now, NewAlert::new(AlertKind::DiskTrouble, THIS_NODE, message));
     }
 
     /// The store is in trouble outside a batch. The master of a shadow hears of it too.
@@ -273,7 +274,7 @@ impl Engine {
              nothing is stored meanwhile",
             us / 1_000_000
         );
-        self.raise(now, Trouble::new(AlertKind::DiskTrouble, DISK, message));
+        self.raise(now, NewAlert::new(AlertKind::DiskTrouble, DISK, message));
     }
 
     /// Trouble with the disk is over, as far as it is about this.
@@ -282,18 +283,18 @@ impl Engine {
         for alert in ended {
             let seconds = now.wall_ms.saturating_sub(alert.first_ms) / 1_000;
             let message = format!("this node's disk works again after {seconds} s of: {}", story(&alert));
-            self.raise(now, Trouble::new(AlertKind::Recovered, PEER, message));
+            self.raise(now, NewAlert::new(AlertKind::Recovered, PEER, message));
         }
     }
 
     pub(super) fn unpermitted(&mut self, now: Now, from: String, reason: String) {
         let message = format!("{from} was turned away: {reason}");
-        self.raise(now, Trouble::new(AlertKind::UnpermittedPeer, "listener", message));
+        self.raise(now, NewAlert::new(AlertKind::UnpermittedPeer, "listener", message));
     }
 
     pub(super) fn certificate_expiring(&mut self, now: Now, subject: String, days: u64) {
         let message = format!("the certificate of {subject} ends in {days} days");
-        self.raise(now, Trouble::new(AlertKind::CertificateExpiring, subject, message));
+        self.raise(now, NewAlert::new(AlertKind::CertificateExpiring, subject, message));
     }
 }
 

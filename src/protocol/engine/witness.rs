@@ -5,9 +5,9 @@ use std::time::Duration;
 use super::recorded::Deposed;
 use super::{Action, Engine, Moment, Mutant, Now, Replication, WitnessAnswer, WitnessQuestion, WitnessStatus};
 use crate::model::{Epoch, NodeId, Revision, WitnessRecord, WitnessVersion};
-use crate::protocol::alerts::{AlertKind, Trouble};
+use crate::protocol::alerts::{AlertKind, NewAlert};
 use crate::protocol::engine::claim::Claim;
-use crate::protocol::failover::{Flaw, Register, Standing, micros, waited};
+use crate::protocol::failover::{Flaw, NodeState, Register, micros, waited};
 
 /// Answers in a row without a promise after which a shadow is said to make none.
 const UNPROMISED_MAX: u32 = 10;
@@ -46,7 +46,7 @@ pub(super) struct Witnessed {
     pub(super) deposed: Option<Deposed>,
     /// An operator wants a register without a value of this pair to get one.
     pub(super) recreate: bool,
-    /// What the alert book says of the witness.
+    /// What the alert log says of the witness.
     pub(super) told: Option<&'static str>,
     /// Since when the record names another master than the one that this shadow follows, or none.
     pub(super) unfit_since: Option<Moment>,
@@ -110,7 +110,7 @@ impl Engine {
     /// Asks the witness, if it is time.
     pub(super) fn advance_witness(&mut self, now: Now) {
         let Some(witnessed) = &self.witnessed else { return };
-        if self.standing == Standing::Broken || self.facts.detached {
+        if self.node_state == NodeState::Broken || self.durable_state.detached {
             return;
         }
         if witnessed.asked.is_none() {
@@ -128,7 +128,7 @@ impl Engine {
     /// Whether this node keeps a lease: a master whose era is durable, and that nothing forbids.
     pub(super) fn renews(&self) -> bool {
         let deposed = self.witnessed.as_ref().is_some_and(|witnessed| witnessed.deposed.is_some());
-        matches!(self.standing, Standing::Serving | Standing::Stalled) && !deposed
+        matches!(self.node_state, NodeState::Serving | NodeState::Stalled) && !deposed
     }
 
     fn renew(&mut self, now: Now) {
@@ -162,11 +162,11 @@ impl Engine {
     /// never held anything, or is about to enrol: then the lease is there before it is needed. And only where this node has
     /// never seen a value: one that is gone is an operator's matter.
     fn may_create(&self, at: Moment) -> bool {
-        let blank = match &self.facts.peer {
+        let blank = match &self.durable_state.peer {
             Some(peer) => peer.confirmed == Revision::NONE,
             None => !self.enrolling.is_empty(),
         };
-        self.facts.witnessed == Epoch::NONE && (blank || self.is_promised(at))
+        self.durable_state.witnessed == Epoch::NONE && (blank || self.is_promised(at))
     }
 
     /// Whether nobody else can hold mastership: this node does, or whatever lease stood in the register is over.
@@ -177,8 +177,8 @@ impl Engine {
     /// What this master writes.
     fn draft(&self, epoch: Epoch) -> WitnessRecord {
         WitnessRecord {
-            pair: self.facts.pair,
-            holder: self.facts.node,
+            pair: self.durable_state.pair,
+            holder: self.durable_state.node,
             epoch,
             lease: self.options.lease(),
             in_sync: self.flag(),
@@ -189,7 +189,7 @@ impl Engine {
 
     /// Who is to stand in the record as in sync.
     pub(super) fn flag(&self) -> Option<NodeId> {
-        let peer = self.facts.peer.as_ref()?.node;
+        let peer = self.durable_state.peer.as_ref()?.node;
         if self.wants_alone() {
             return None;
         }
@@ -231,12 +231,12 @@ impl Engine {
         let witnessed = self.witnessed.as_ref().filter(|witnessed| witnessed.asked.is_none())?;
         let Some(asked_at) = witnessed.asked_at.filter(|_| !witnessed.at_once) else { return Some(Moment(0)) };
         let lease_us = micros(self.options.lease());
-        let interval_us = match self.standing {
-            Standing::Broken | Standing::Yielding | Standing::Promoting | Standing::Opening => return None,
-            Standing::Claiming => return witnessed.register.is_stale().then_some(Moment(0)),
-            Standing::Serving | Standing::Stalled => lease_us / 3,
-            Standing::Inquiring | Standing::TakingTail => self.timing.heartbeat_us.min(lease_us / 3),
-            Standing::Following | Standing::AskingHost => {
+        let interval_us = match self.node_state {
+            NodeState::Broken | NodeState::Yielding | NodeState::Promoting | NodeState::Opening => return None,
+            NodeState::Claiming => return witnessed.register.is_stale().then_some(Moment(0)),
+            NodeState::Serving | NodeState::Stalled => lease_us / 3,
+            NodeState::Inquiring | NodeState::TakingTail => self.timing.heartbeat_us.min(lease_us / 3),
+            NodeState::Following | NodeState::AskingHost => {
                 let quiet_us = self.timing.heartbeat_us / 2 * 3;
                 let heard = self.links.last_heard().map_or(Moment(0), |heard| Moment(heard.0 + quiet_us));
                 let slow = Moment(asked_at.0 + lease_us);
@@ -251,7 +251,7 @@ impl Engine {
     /// When something about the witness becomes due.
     pub(super) fn witness_deadlines(&self) -> [Option<Moment>; 3] {
         let Some(witnessed) = &self.witnessed else { return [None; 3] };
-        let covered = (self.standing == Standing::Serving && self.is_bound())
+        let covered = (self.node_state == NodeState::Serving && self.is_bound())
             .then(|| self.covered_until().map(|until| Moment(until.0 + 1)))
             .flatten();
         let silent = witnessed.register.silent_since().or(witnessed.register.unwritten_since());
@@ -309,7 +309,7 @@ impl Engine {
     fn register_read(&mut self, now: Now, found: Option<(WitnessRecord, WitnessVersion)>, seen_at: Moment) {
         let extends = self.makes(Mutant::ReadExtends);
         let believes = self.makes(Mutant::AloneByRead);
-        let own = self.facts.node;
+        let own = self.durable_state.node;
         let Some(witnessed) = &mut self.witnessed else { return };
         witnessed.register.read(found, seen_at);
         if let Some(record) = witnessed.register.record().filter(|record| record.holder == own) {
@@ -331,7 +331,7 @@ impl Engine {
 
     /// A renewal was done: the lease counts from when it was sent (rule 1).
     fn renewed(&mut self, now: Now, sent: Moment, stint: u64, record: WitnessRecord, version: WitnessVersion) {
-        let lone = self.facts.peer.is_none();
+        let lone = self.durable_state.peer.is_none();
         let Some(witnessed) = &mut self.witnessed else { return };
         if stint == witnessed.stint {
             let until = Moment(sent.0.saturating_add(micros(record.lease)));
@@ -349,7 +349,7 @@ impl Engine {
 
     /// The shadow of a serving master answered. One that never promises has no witness, and would take over by its clock alone.
     pub(super) fn look_at_promise(&mut self, now: Now, promise: Duration) {
-        let serving = self.standing == Standing::Serving;
+        let serving = self.node_state == NodeState::Serving;
         let Some(witnessed) = self.witnessed.as_mut().filter(|_| serving) else { return };
         let before = witnessed.unpromised;
         witnessed.unpromised = if promise.is_zero() { before.saturating_add(1) } else { 0 };
@@ -358,7 +358,7 @@ impl Engine {
         } else if promise.is_zero() && before + 1 == UNPROMISED_MAX {
             let message = "the shadow makes no promise: it runs without the witness, or cannot use it, and may take over beside this \
                            master; start it with the same witness";
-            self.raise(now, Trouble::new(AlertKind::WitnessUnreachable, super::trouble::PEER, message));
+            self.raise(now, NewAlert::new(AlertKind::WitnessUnreachable, super::trouble::PEER, message));
         }
     }
 

@@ -4,8 +4,8 @@ use super::batches::Purpose;
 use super::mastership::remember_takeover;
 use super::{Engine, Mutant, Now, Work};
 use crate::model::{Relation, Revision};
-use crate::protocol::alerts::{AlertKind, Trouble};
-use crate::protocol::failover::{Standing, Turn};
+use crate::protocol::alerts::{AlertKind, NewAlert};
+use crate::protocol::failover::{NodeState, Transition};
 use crate::protocol::wire::Role;
 
 impl Engine {
@@ -15,7 +15,7 @@ impl Engine {
             return;
         }
         if self.makes(Mutant::ForgetsQuarantine) {
-            self.facts.complete = false;
+            self.durable_state.complete = false;
             return self.persist_yield();
         }
         let Some(winner) = self.session.yields_to.as_deref() else { return self.persist_yield() };
@@ -30,7 +30,7 @@ impl Engine {
     /// An era without change sets is no loss.
     fn quarantine(&mut self, common: Revision) {
         if common.seq == self.head.revision.seq {
-            self.facts.complete = false;
+            self.durable_state.complete = false;
             return self.persist_yield();
         }
         if self.session.set_aside == Some(self.head.revision) {
@@ -45,16 +45,17 @@ impl Engine {
             Some(damage) => format!("; what was damaged could not be kept: {damage}"),
             None => String::new(),
         };
-        let whose = if self.standing == Standing::TakingTail { "shadow that repairs it" } else { "master it follows" };
+        let whose =
+            if self.node_state == NodeState::TakingTail { "shadow that repairs it" } else { "master it follows" };
         let message = format!(
             "{change_sets} change sets ({from} to {to}) that this node committed are not in the history of the \
              {whose}; they are kept in quarantine: look at them with `diverged`{lost}"
         );
-        let trouble = Trouble::new(AlertKind::Diverged, from.epoch.to_string(), message);
-        self.raise(now, Trouble { times: change_sets, revisions: Some((from, to)), ..trouble });
-        self.facts.complete = false;
+        let trouble = NewAlert::new(AlertKind::Diverged, from.epoch.to_string(), message);
+        self.raise(now, NewAlert { times: change_sets, revisions: Some((from, to)), ..trouble });
+        self.durable_state.complete = false;
         self.session.set_aside = Some(self.head.revision);
-        if self.standing == Standing::Yielding {
+        if self.node_state == NodeState::Yielding {
             self.persist_yield();
         } else {
             self.facts_changed();
@@ -63,13 +64,13 @@ impl Engine {
     }
 
     fn persist_yield(&mut self) {
-        let facts = crate::protocol::engine::Facts { role: Role::Shadow, ..self.facts_now() };
-        self.persist(Work::Facts(Box::new(facts)), Purpose::Yielded);
+        let durable_state = crate::protocol::engine::DurableState { role: Role::Shadow, ..self.facts_now() };
+        self.persist(Work::DurableState(Box::new(durable_state)), Purpose::Yielded);
     }
 
     pub(super) fn yielded(&mut self, now: Now) {
-        self.facts.role = Role::Shadow;
-        remember_takeover(&mut self.facts.takeovers_ms, now);
+        self.durable_state.role = Role::Shadow;
+        remember_takeover(&mut self.durable_state.takeovers_ms, now);
         self.facts_changed();
         self.session.forget_winner();
         self.drop_covers(now);
@@ -77,7 +78,7 @@ impl Engine {
             witnessed.deposed = None;
             witnessed.register.outdated();
         }
-        self.turn(now, Turn::Yielded, "yielded");
+        self.transition(now, Transition::Yielded, "yielded");
         // New hellos say who is who now.
         self.close_all_links(now, None, "this node is the shadow now");
     }

@@ -1,33 +1,33 @@
 use super::*;
 
-const TURNS: [Turn; 27] = [
-    Turn::NoPeer,
-    Turn::PeerFollows,
-    Turn::PeerAhead,
-    Turn::Outranked,
-    Turn::PeerSilent,
-    Turn::LinkLost,
-    Turn::OperatorTakesOver,
-    Turn::EraDurable,
-    Turn::EraDurableUncovered,
-    Turn::EraFailed,
-    Turn::Late,
-    Turn::Uncovered,
-    Turn::Confirmed,
-    Turn::Deposed,
-    Turn::WitnessVouches,
-    Turn::Yielded,
-    Turn::Silence,
-    Turn::MustClaim,
-    Turn::Claimed,
-    Turn::ClaimLost,
-    Turn::ClaimLostAsMaster,
-    Turn::HostAllows,
-    Turn::HostRefuses,
-    Turn::MasterHeard,
-    Turn::StoreFailed,
-    Turn::ReopenedAsMaster,
-    Turn::ReopenedAsShadow,
+const TURNS: [Transition; 27] = [
+    Transition::NoPeer,
+    Transition::PeerFollows,
+    Transition::PeerAhead,
+    Transition::Outranked,
+    Transition::PeerSilent,
+    Transition::LinkLost,
+    Transition::OperatorTakesOver,
+    Transition::EraDurable,
+    Transition::EraDurableUncovered,
+    Transition::EraFailed,
+    Transition::Late,
+    Transition::Uncovered,
+    Transition::Confirmed,
+    Transition::Deposed,
+    Transition::WitnessVouches,
+    Transition::Yielded,
+    Transition::Silence,
+    Transition::MustClaim,
+    Transition::Claimed,
+    Transition::ClaimLost,
+    Transition::ClaimLostAsMaster,
+    Transition::HostAllows,
+    Transition::HostRefuses,
+    Transition::MasterHeard,
+    Transition::StoreFailed,
+    Transition::ReopenedAsMaster,
+    Transition::ReopenedAsShadow,
 ];
 
 /// The whole machine as a reviewed table: a change of any cell shows.
@@ -36,8 +36,8 @@ fn every_standing_and_every_turn() {
     let mut table = String::new();
     for turn in TURNS {
         table.push_str(&format!("{turn:?}\n"));
-        for standing in Standing::ALL {
-            if let Some(next) = standing.turn(turn) {
+        for standing in NodeState::ALL {
+            if let Some(next) = standing.transition(turn) {
                 table.push_str(&format!("    {standing:?} -> {next:?}\n"));
             }
         }

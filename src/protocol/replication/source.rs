@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::window::Window;
-use super::{Ground, How, Need};
+use super::{How, LogView, Need};
 use crate::model::limits::PUSH_STEP_BYTES;
 use crate::model::{History, Moment, Position, Revision};
 use crate::protocol::wire::{Message, Repair, SnapshotHeader};
@@ -114,7 +114,7 @@ pub enum SourceOut {
 impl Source {
     /// Begins a session with a sink at `position`. `transfer` numbers its first snapshot.
     pub fn begin(
-        ground: Ground<'_>,
+        log_view: LogView<'_>,
         peer: (Position, &History, bool),
         full: bool,
         heartbeat: Duration,
@@ -122,7 +122,7 @@ impl Source {
         at: Moment,
     ) -> (Self, Vec<SourceOut>) {
         let (position, history, complete) = peer;
-        let need = if full { Need::Snapshot } else { ground.need(position, history, complete) };
+        let need = if full { Need::Snapshot } else { log_view.need(position, history, complete) };
         let mut source = Self {
             state: State::Troubled,
             window: Window::new(heartbeat),
@@ -133,10 +133,10 @@ impl Source {
             first_transfer: transfer,
             next_transfer: transfer,
             mismatches: 0,
-            repair: Progress::new(How::None, at, position.revision.seq, ground.head.revision),
+            repair: Progress::new(How::None, at, position.revision.seq, log_view.head.revision),
         };
         let mut out = Vec::new();
-        source.repair(ground, need, at, &mut out);
+        source.repair(log_view, need, at, &mut out);
         (source, out)
     }
 
@@ -183,23 +183,23 @@ impl Source {
     }
 
     /// Goes on as far as it can: called when the head moved, and after every event below.
-    pub fn advance(&mut self, ground: Ground<'_>, at: Moment, out: &mut Vec<SourceOut>) {
+    pub fn advance(&mut self, log_view: LogView<'_>, at: Moment, out: &mut Vec<SourceOut>) {
         match &mut self.state {
             State::Draining { then } if !self.reading && self.window.is_empty() => {
                 let then = *then;
-                self.repair(ground, then, at, out);
+                self.repair(log_view, then, at, out);
             }
             // What was refused is what the sink has already: there is nothing left to push.
-            State::Rejected { .. } if self.peer == ground.head && !self.reading && self.window.is_empty() => {
-                self.repair(ground, Need::Nothing, at, out);
+            State::Rejected { .. } if self.peer == log_view.head && !self.reading && self.window.is_empty() => {
+                self.repair(log_view, Need::Nothing, at, out);
             }
             State::Rejected { at: refused }
-                if ground.head.revision > *refused && !self.reading && self.window.is_empty() =>
+                if log_view.head.revision > *refused && !self.reading && self.window.is_empty() =>
             {
-                let need = if ground.reaches(self.peer.revision) { Need::Log } else { Need::Snapshot };
-                self.repair(ground, need, at, out);
+                let need = if log_view.reaches(self.peer.revision) { Need::Log } else { Need::Snapshot };
+                self.repair(log_view, need, at, out);
             }
-            State::Live if !self.reading && self.sent < ground.head.revision && self.window.room() > 0 => {
+            State::Live if !self.reading && self.sent < log_view.head.revision && self.window.room() > 0 => {
                 self.reading = true;
                 let max_bytes = self.window.room().min(PUSH_STEP_BYTES);
                 out.push(SourceOut::PushRecords { after: self.sent, max_bytes });
@@ -271,7 +271,7 @@ impl Source {
     }
 
     /// A control message of the sink. Others are the engine's.
-    pub fn message(&mut self, ground: Ground<'_>, message: &Message, at: Moment, out: &mut Vec<SourceOut>) {
+    pub fn message(&mut self, log_view: LogView<'_>, message: &Message, at: Moment, out: &mut Vec<SourceOut>) {
         match message {
             Message::SnapshotReady { transfer } => self.sink_ready(*transfer, out),
             Message::Received { sum } => {
@@ -279,10 +279,10 @@ impl Source {
                     out.push(SourceOut::Protest(LYING_ACK));
                 }
             }
-            Message::Ack { position, received } => self.acknowledged(ground, *position, *received, at, out),
+            Message::Ack { position, received } => self.acknowledged(log_view, *position, *received, at, out),
             Message::Rejected { at: refused, .. } => {
                 self.close_snapshot(out);
-                self.state = State::Rejected { at: (*refused).min(ground.head.revision) };
+                self.state = State::Rejected { at: (*refused).min(log_view.head.revision) };
             }
             Message::Mismatch { .. } => self.mismatch(out),
             Message::Resync => self.restart_full(out),
@@ -292,7 +292,7 @@ impl Source {
             }
             _ => out.push(SourceOut::Protest("a message that no sink says")),
         }
-        self.advance(ground, at, out);
+        self.advance(log_view, at, out);
     }
 
     /// Starts over with a full push, once nothing old is in flight.
@@ -318,14 +318,14 @@ impl Source {
         self.restart_full(out);
     }
 
-    fn repair(&mut self, ground: Ground<'_>, need: Need, at: Moment, out: &mut Vec<SourceOut>) {
-        let target = ground.head.revision;
+    fn repair(&mut self, log_view: LogView<'_>, need: Need, at: Moment, out: &mut Vec<SourceOut>) {
+        let target = log_view.head.revision;
         self.sent = self.peer.revision;
         match need {
             Need::Nothing => {
                 self.repair = Progress::new(How::None, at, target.seq, target);
                 self.sent = target;
-                self.peer = ground.head;
+                self.peer = log_view.head;
                 out.push(SourceOut::Send(Message::Repair(Repair::None)));
                 self.state = State::Live;
                 self.report(at, out);
@@ -344,7 +344,7 @@ impl Source {
                 self.state = State::Opening { transfer };
             }
         }
-        self.advance(ground, at, out);
+        self.advance(log_view, at, out);
     }
 
     fn sink_ready(&mut self, ready: u64, out: &mut Vec<SourceOut>) {
@@ -361,7 +361,7 @@ impl Source {
 
     fn acknowledged(
         &mut self,
-        ground: Ground<'_>,
+        log_view: LogView<'_>,
         position: Position,
         received: u64,
         at: Moment,
@@ -382,7 +382,7 @@ impl Source {
             }
             return;
         }
-        if !ground.history.contains(ground.head.revision, position.revision) {
+        if !log_view.history.contains(log_view.head.revision, position.revision) {
             // An old tail of the sink's, or nothing at all: the repair under way replaces it, or is begun again where
             // the sink's disk had stopped it.
             if self.state == State::Troubled {
@@ -403,10 +403,10 @@ impl Source {
         }
         self.peer = position;
         if self.state == State::Troubled {
-            let need = if ground.reaches(position.revision) { Need::Log } else { Need::Snapshot };
+            let need = if log_view.reaches(position.revision) { Need::Log } else { Need::Snapshot };
             self.state = State::Draining { then: need };
         }
-        if position.revision == ground.head.revision && position.digest != ground.head.digest {
+        if position.revision == log_view.head.revision && position.digest != log_view.head.digest {
             return self.mismatch(out);
         }
         if matches!(self.state, State::Live) && position.revision >= self.repair.target {

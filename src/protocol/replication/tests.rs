@@ -42,23 +42,23 @@ struct Bench {
 impl Bench {
     fn new(sink: u64) -> Self {
         let (history, head) = (history(), position(9));
-        let ground = Ground { head, log_floor: at(2), history: &history };
+        let log_view = LogView { head, log_floor: at(2), history: &history };
         let peer = (position(sink), &history, true);
-        let (source, out) = Source::begin(ground, peer, false, Duration::from_secs(1), 1, Moment(0));
+        let (source, out) = Source::begin(log_view, peer, false, Duration::from_secs(1), 1, Moment(0));
         Self { history, head, source, out }
     }
 
     fn blank() -> Self {
         let (history, head) = (history(), position(9));
-        let ground = Ground { head, log_floor: at(2), history: &history };
+        let log_view = LogView { head, log_floor: at(2), history: &history };
         let nothing = History::default();
         let peer = (Position::NONE, &nothing, false);
-        let (source, out) = Source::begin(ground, peer, false, Duration::from_secs(1), 1, Moment(0));
+        let (source, out) = Source::begin(log_view, peer, false, Duration::from_secs(1), 1, Moment(0));
         Self { history, head, source, out }
     }
 
     fn event(&mut self, name: &str) {
-        let ground = Ground { head: self.head, log_floor: at(2), history: &self.history };
+        let log_view = LogView { head: self.head, log_floor: at(2), history: &self.history };
         let time = Moment(1_000);
         let out = &mut self.out;
         let ack = |seq, received| Message::Ack { position: position(seq), received };
@@ -66,27 +66,27 @@ impl Bench {
             "pushed to the head" => self.source.records_pushed(at(9), 100, false, time),
             "log gone" => self.source.records_pushed(at(3), 0, true, time),
             "opened" => self.source.snapshot_opened(header(1, 9), out),
-            "ready" => self.source.message(ground, &Message::SnapshotReady { transfer: 1 }, time, out),
+            "ready" => self.source.message(log_view, &Message::SnapshotReady { transfer: 1 }, time, out),
             "last piece" => self.source.snapshot_pushed(1, 100, true, time),
-            "received all" => self.source.message(ground, &Message::Received { sum: 100 }, time, out),
-            "received too much" => self.source.message(ground, &Message::Received { sum: 1_000 }, time, out),
-            "ack of the head" => self.source.message(ground, &ack(9, 100), time, out),
-            "ack of nothing new" => self.source.message(ground, &ack(5, 0), time, out),
+            "received all" => self.source.message(log_view, &Message::Received { sum: 100 }, time, out),
+            "received too much" => self.source.message(log_view, &Message::Received { sum: 1_000 }, time, out),
+            "ack of the head" => self.source.message(log_view, &ack(9, 100), time, out),
+            "ack of nothing new" => self.source.message(log_view, &ack(5, 0), time, out),
             "rejected" => {
                 let message = Message::Rejected { at: at(9), reason: "no".to_owned() };
-                self.source.message(ground, &message, time, out);
+                self.source.message(log_view, &message, time, out);
             }
-            "mismatch" => self.source.message(ground, &Message::Mismatch { at: position(5) }, time, out),
-            "resync" => self.source.message(ground, &Message::Resync, time, out),
+            "mismatch" => self.source.message(log_view, &Message::Mismatch { at: position(5) }, time, out),
+            "resync" => self.source.message(log_view, &Message::Resync, time, out),
             "disk trouble" => {
                 let message = Message::DiskTrouble { full: true, reason: "full".to_owned() };
-                self.source.message(ground, &message, time, out);
+                self.source.message(log_view, &message, time, out);
             }
             "newer head" => self.head = position(10),
             other => panic!("no event {other}"),
         }
-        let ground = Ground { head: self.head, log_floor: at(2), history: &self.history };
-        self.source.advance(ground, time, &mut self.out);
+        let log_view = LogView { head: self.head, log_floor: at(2), history: &self.history };
+        self.source.advance(log_view, time, &mut self.out);
     }
 
     fn after(mut self, events: &[&str]) -> Self {
@@ -241,9 +241,9 @@ fn a_refused_update_is_not_resent_until_there_is_a_newer_one() {
 fn a_disk_that_works_again_is_repaired_whatever_it_holds() {
     let mut bench = Bench::blank().after(&["opened", "disk trouble"]);
     let foreign = Position { revision: Revision::new(Epoch::new(7, 7), 3), digest: Digest::ZERO };
-    let ground = Ground { head: bench.head, log_floor: at(2), history: &bench.history };
+    let log_view = LogView { head: bench.head, log_floor: at(2), history: &bench.history };
     let ack = Message::Ack { position: foreign, received: 0 };
-    bench.source.message(ground, &ack, Moment(2_000), &mut bench.out);
+    bench.source.message(log_view, &ack, Moment(2_000), &mut bench.out);
     assert_eq!(bench.out, [SourceOut::OpenSnapshot { transfer: 2 }]);
 }
 
@@ -262,12 +262,12 @@ fn a_copy_that_never_matches_ends_the_link_and_no_loop() {
 #[test]
 fn the_cheapest_repair_that_suffices() {
     let own = history();
-    let ground = Ground { head: position(9), log_floor: at(4), history: &own };
-    assert_eq!(ground.need(position(9), &own, true), Need::Nothing);
-    assert_eq!(ground.need(Position { digest: Digest::ZERO, ..position(9) }, &own, true), Need::Snapshot);
-    assert_eq!(ground.need(position(6), &own, true), Need::Log);
-    assert_eq!(ground.need(position(6), &own, false), Need::Snapshot);
-    assert_eq!(ground.need(position(3), &own, true), Need::Snapshot);
-    assert_eq!(ground.need(Position::NONE, &History::default(), false), Need::Snapshot);
-    assert_eq!(ground.need(position(12), &own, true), Need::Snapshot);
+    let log_view = LogView { head: position(9), log_floor: at(4), history: &own };
+    assert_eq!(log_view.need(position(9), &own, true), Need::Nothing);
+    assert_eq!(log_view.need(Position { digest: Digest::ZERO, ..position(9) }, &own, true), Need::Snapshot);
+    assert_eq!(log_view.need(position(6), &own, true), Need::Log);
+    assert_eq!(log_view.need(position(6), &own, false), Need::Snapshot);
+    assert_eq!(log_view.need(position(3), &own, true), Need::Snapshot);
+    assert_eq!(log_view.need(Position::NONE, &History::default(), false), Need::Snapshot);
+    assert_eq!(log_view.need(position(12), &own, true), Need::Snapshot);
 }

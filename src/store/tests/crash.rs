@@ -1,7 +1,7 @@
 //! Seeded random histories on a disk that breaks, against a model.
 //!
 //! Whatever breaks, afterwards what is there is exactly one revision of the model's history, at or after the last one
-//! that was acknowledged, and at most the one that was being written; facts likewise. A flipped bit is harmless or it is
+//! that was acknowledged, and at most the one that was being written; durable state likewise. A flipped bit is harmless or it is
 //! reported. `SHADOWPAIR_CRASH_SEED=n` replays one run, `SHADOWPAIR_CRASH_RUNS=n` asks for more of them.
 
 use std::collections::BTreeMap;
@@ -50,7 +50,7 @@ struct Run {
     acked: Rev,
     /// What the operation under way may lead to.
     coming: Vec<Rev>,
-    facts: [u64; 2],
+    durable_state: [u64; 2],
     source: Option<Source>,
     salt: u8,
 }
@@ -77,7 +77,7 @@ impl Run {
         });
         let acked = Rev { revision: Revision::NONE, map: Map::new() };
         let coming = Vec::new();
-        Self { random, disk, options, opened: Some(opened), acked, coming, facts: [1; 2], source, salt: 0 }
+        Self { random, disk, options, opened: Some(opened), acked, coming, durable_state: [1; 2], source, salt: 0 }
     }
 
     fn store(&mut self) -> &mut Store {
@@ -120,7 +120,7 @@ impl Run {
     fn step(&mut self) -> bool {
         let done = match (self.random.below(12), self.source.is_some()) {
             (0 | 1, _) => self.maintain(),
-            (2, _) => self.facts(),
+            (2, _) => self.durable_state(),
             (3, false) => self.era(),
             (_, false) => self.commit(),
             (3, true) => self.push(),
@@ -131,7 +131,7 @@ impl Run {
                 let acked = self.coming.pop();
                 self.acked = acked.unwrap_or_else(|| self.acked.clone());
                 self.coming.clear();
-                self.facts[0] = self.facts[1];
+                self.durable_state[0] = self.durable_state[1];
                 let head = self.store().head().revision;
                 assert_eq!(head, self.acked.revision, "head");
                 true
@@ -139,7 +139,7 @@ impl Run {
             // Nothing was changed.
             Err(failure) if failure.full => {
                 self.coming.clear();
-                self.facts[1] = self.facts[0];
+                self.durable_state[1] = self.durable_state[0];
                 let head = self.store().head().revision;
                 assert_eq!(head, self.acked.revision, "a full disk changed the head");
                 true
@@ -156,19 +156,19 @@ impl Run {
         self.store().maintain().map(drop)
     }
 
-    fn facts(&mut self) -> Result<(), DiskFailure> {
-        self.facts[1] += 1;
-        let facts = Facts { next_alert: self.facts[1], ..facts() };
-        self.store().write_facts(&facts)
+    fn durable_state(&mut self) -> Result<(), DiskFailure> {
+        self.durable_state[1] += 1;
+        let durable_state = DurableState { next_alert: self.durable_state[1], ..durable_state() };
+        self.store().write_durable_state(&durable_state)
     }
 
     fn era(&mut self) -> Result<(), DiskFailure> {
         let head = self.store().head().revision;
         let era = era(head.epoch.term() + 1, head.seq + 1);
         self.coming = vec![Rev { revision: Revision::new(era.epoch, head.seq), map: self.acked.map.clone() }];
-        self.facts[1] += 1;
-        let facts = Facts { next_alert: self.facts[1], ..facts() };
-        self.store().lead(&facts, era)
+        self.durable_state[1] += 1;
+        let durable_state = DurableState { next_alert: self.durable_state[1], ..durable_state() };
+        self.store().lead(&durable_state, era)
     }
 
     fn commit(&mut self) -> Result<(), DiskFailure> {
@@ -273,7 +273,7 @@ impl Run {
     fn crash(&mut self) {
         if !self.disk.is_stopped() && self.random.once_in(3) {
             let damage = self.store().reopen().unwrap().damage;
-            return self.recovered(damage, self.facts[1]);
+            return self.recovered(damage, self.durable_state[1]);
         }
         let cut = [PowerCut::Lost, PowerCut::Kept, PowerCut::Torn, PowerCut::Torn][self.random.below(4) as usize];
         self.disk.cut_power(cut);
@@ -286,22 +286,26 @@ impl Run {
             self.disk.cut_power(PowerCut::Torn);
         }
         let opened = open(&self.disk, self.options).unwrap_or_else(|error| panic!("open: {error}"));
-        let (damage, facts) = (opened.damage.clone(), opened.facts.next_alert);
+        let (damage, durable_state) = (opened.damage.clone(), opened.durable_state.next_alert);
         self.opened = Some(opened);
-        self.recovered(damage, facts);
+        self.recovered(damage, durable_state);
     }
 
-    fn recovered(&mut self, damage: Option<String>, facts: u64) {
+    fn recovered(&mut self, damage: Option<String>, durable_state: u64) {
         assert_eq!(damage, None, "damage");
-        assert!(self.facts.contains(&facts), "facts {facts} of {:?}", self.facts);
+        assert!(
+            self.durable_state.contains(&durable_state),
+            "durable state {durable_state} of {:?}",
+            self.durable_state
+        );
         let head = self.store().head().revision;
         let found = self.coming.drain(..).chain([self.acked.clone()]).find(|rev| rev.revision == head);
         let Some(found) = found else { panic!("head {head}, acknowledged {}", self.acked.revision) };
         self.acked = found;
         check(&self.reader().snapshot(), &self.acked);
-        self.facts = [facts.max(self.facts[0]); 2];
-        let known = Facts { next_alert: self.facts[1], ..super::facts() };
-        self.store().write_facts(&known).unwrap();
+        self.durable_state = [durable_state.max(self.durable_state[0]); 2];
+        let known = DurableState { next_alert: self.durable_state[1], ..super::durable_state() };
+        self.store().write_durable_state(&known).unwrap();
     }
 
     fn check_snapshot(&mut self) {
@@ -334,7 +338,7 @@ impl Run {
             unreadable |= entry.is_err() || entry.is_ok_and(|entry| snapshot.get(entry.key).is_err());
         }
         if !unreadable {
-            assert_eq!(opened.facts.next_alert, self.facts[1], "{path:?} at {at}");
+            assert_eq!(opened.durable_state.next_alert, self.durable_state[1], "{path:?} at {at}");
             check(&snapshot, &self.acked);
         }
     }

@@ -17,7 +17,7 @@ fn a_million_entries_and_the_largest_value() {
     let make = |name: &str| {
         let place = dir.path().join(name);
         let lock = Store::lock(&disk, &place).unwrap();
-        Store::create(disk.clone(), &place, lock, &facts(), options()).unwrap()
+        Store::create(disk.clone(), &place, lock, &durable_state(), options()).unwrap()
     };
     let mut master = make("master");
     master.store.begin_era(era(1, 1)).unwrap();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::bounds::{BEAT_US, Bounds, Grain, Kind};
 use crate::protocol::engine::{Failover, LinkState};
-use crate::protocol::failover::Standing;
+use crate::protocol::failover::NodeState;
 use crate::testing::sim::faults;
 use crate::testing::sim::oracle::{Checked, Invariant, Violation};
 use crate::testing::sim::plan::Plan;
@@ -14,7 +14,7 @@ use crate::testing::sim::settle;
 use crate::testing::sim::step::{Fate, Side, Step, Strike};
 use crate::testing::sim::world::World;
 
-/// How much of a batch under way reaches the disk in a crash: nothing, half of it (facts without their era), all of it.
+/// How much of a batch under way reaches the disk in a crash: nothing, half of it (durable state without their era), all of it.
 const KEPT: [u8; 3] = [0, 150, 255];
 /// How late a swap lands: within the lease, and after a takeover.
 const LATE_US: [u64; 2] = [250_000, 900_000];
@@ -175,7 +175,7 @@ impl Pair {
 
     /// Whether the first master follows the other one, and has everything.
     pub fn returned(&self) -> bool {
-        let follows = self.standing(Side::A) == Some(Standing::Following);
+        let follows = self.node_state(Side::A) == Some(NodeState::Following);
         let connected = || {
             let host = &self.world.hosts[Side::A.index()];
             let status = host.engine.as_ref().map(|engine| engine.status(host.clock.at(self.now()), 0));
@@ -186,7 +186,7 @@ impl Pair {
 
     /// Whether a master has lost both its covers, and acknowledges nothing.
     pub fn fenced(&self) -> bool {
-        Side::BOTH.into_iter().any(|side| self.standing(side) == Some(Standing::Stalled))
+        Side::BOTH.into_iter().any(|side| self.node_state(side) == Some(NodeState::Stalled))
     }
 
     /// Whether something was acknowledged that only one node holds, and the record names nobody as in sync.
@@ -196,8 +196,8 @@ impl Pair {
         alone && !named
     }
 
-    fn standing(&self, side: Side) -> Option<Standing> {
-        self.world.hosts[side.index()].engine.as_ref().map(|engine| engine.standing())
+    fn node_state(&self, side: Side) -> Option<NodeState> {
+        self.world.hosts[side.index()].engine.as_ref().map(|engine| engine.node_state())
     }
 
     /// Everything that is possible now.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::step::{Fate, Step, Strike, Verb};
 use crate::protocol::engine::Event;
-use crate::protocol::failover::Standing;
+use crate::protocol::failover::NodeState;
 use crate::testing::Summary;
 
 /// Standings and kinds of events that there is room for.
@@ -15,7 +15,7 @@ const ROOM: usize = 32;
 pub struct Counts {
     faults: BTreeMap<&'static str, u64>,
     met: [[u32; ROOM]; ROOM],
-    standings: [Option<Standing>; ROOM],
+    standings: [Option<NodeState>; ROOM],
 }
 
 impl Default for Counts {
@@ -33,7 +33,7 @@ impl Counts {
     }
 
     /// An event met a node of this standing.
-    pub fn happened(&mut self, standing: Standing, event: &Event) {
+    pub fn happened(&mut self, standing: NodeState, event: &Event) {
         let at = standing as usize % ROOM;
         self.standings[at] = Some(standing);
         self.met[at][kind(event)] += 1;

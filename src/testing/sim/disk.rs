@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, VecDeque};
 pub use super::content::{Change, Content, Point, Record, Sent, State};
 use super::real::Real;
 use crate::model::{Conflict, Era, NodeId, Position, Revision};
-use crate::protocol::engine::{CommitRefusal, DiskFailure, Facts, Receipt, RecordsReceipt, Ticket};
+use crate::protocol::engine::{CommitRefusal, DiskFailure, DurableState, Receipt, RecordsReceipt, Ticket};
 use crate::protocol::wire::SnapshotHeader;
 
 /// Bytes that one record or entry stands for: a few of them fill one step of a push.
@@ -29,8 +29,8 @@ pub(super) struct Staging {
 #[derive(Clone, Debug)]
 pub struct Disk {
     node: NodeId,
-    /// The durable facts.
-    pub facts: Facts,
+    /// The durable durable state.
+    pub durable_state: DurableState,
     /// Where the log begins.
     pub floor: Point,
     /// Its records.
@@ -63,12 +63,12 @@ pub struct Disk {
 /// Work with everything that it names.
 #[derive(Clone, Debug)]
 pub enum Job {
-    /// Replace the facts.
-    Facts(Box<Facts>),
+    /// Replace the durable state.
+    DurableState(Box<DurableState>),
     /// Append change sets.
     Commits(Vec<(Ticket, Change)>, crate::model::Epoch),
-    /// Facts, then an era.
-    Era(Box<Facts>, Era),
+    /// Durable state, then an era.
+    Era(Box<DurableState>, Era),
     /// Append the peer's records.
     Records(Vec<Sent<Record>>),
     /// Begin a staging file.
@@ -84,11 +84,11 @@ pub enum Job {
 }
 
 impl Disk {
-    /// An empty directory that was given these facts.
-    pub fn new(facts: Facts, log_changes: usize) -> Self {
+    /// An empty directory that was given these durable state.
+    pub fn new(durable_state: DurableState, log_changes: usize) -> Self {
         Self {
-            node: facts.node,
-            facts,
+            node: durable_state.node,
+            durable_state,
             floor: Point::none(None),
             log: Vec::new(),
             head: Point::none(None),
@@ -204,15 +204,15 @@ impl Disk {
     pub fn interrupted(&mut self, job: Job, kept: u8, made: &mut Vec<Record>) {
         let share = |length: usize| length * usize::from(kept) / 255;
         match job {
-            Job::Facts(facts) if kept > 127 => self.facts = *facts,
+            Job::DurableState(durable_state) if kept > 127 => self.durable_state = *durable_state,
             Job::Commits(mut sets, epoch) => {
                 sets.truncate(share(sets.len()));
                 let _ = self.done(Job::Commits(sets, epoch), true, made);
             }
-            Job::Era(facts, era) if kept > 170 => {
-                let _ = self.done(Job::Era(facts, era), true, made);
+            Job::Era(durable_state, era) if kept > 170 => {
+                let _ = self.done(Job::Era(durable_state, era), true, made);
             }
-            Job::Era(facts, _) if kept > 85 => self.facts = *facts,
+            Job::Era(durable_state, _) if kept > 85 => self.durable_state = *durable_state,
             Job::Records(mut pieces) => {
                 pieces.truncate(share(pieces.len()));
                 let _ = self.done(Job::Records(pieces), true, made);
@@ -226,17 +226,17 @@ impl Disk {
 
     pub fn done(&mut self, job: Job, accepts: bool, made: &mut Vec<Record>) -> Receipt {
         match job {
-            Job::Facts(facts) => {
-                self.facts = *facts;
-                Receipt::Facts
+            Job::DurableState(durable_state) => {
+                self.durable_state = *durable_state;
+                Receipt::DurableState
             }
             Job::Commits(sets, _) => {
                 let verdicts = sets.into_iter().map(|(ticket, change)| (ticket, self.commit(change, made))).collect();
                 self.trim();
                 Receipt::Commits { verdicts, head: self.head.position, log_floor: self.log_floor() }
             }
-            Job::Era(facts, era) => {
-                self.facts = *facts;
+            Job::Era(durable_state, era) => {
+                self.durable_state = *durable_state;
                 self.append(Content::Era(era), made);
                 Receipt::Era { head: self.head.position, log_floor: self.log_floor() }
             }

@@ -9,7 +9,8 @@ use super::world::{Flaw, Read, Wake, World};
 use crate::model::Revision;
 use crate::protocol::engine::WitnessQuestion;
 use crate::protocol::engine::{
-    Action, Answer, BatchId, Command, DialTrouble, Event, How, Notice, Receipt, Refused, Ticket, WitnessAnswer, Work,
+    Action, Answer, BatchId, Command, DialFailureKind, Event, How, Notice, Receipt, Refused, Ticket, WitnessAnswer,
+    Work,
 };
 use crate::protocol::wire::{Bulk, SnapshotHeader};
 
@@ -29,7 +30,7 @@ impl World {
         }
         self.summary.events += 1;
         if let Some(engine) = &self.hosts[side.index()].engine {
-            self.counts.happened(engine.standing(), &event);
+            self.counts.happened(engine.node_state(), &event);
         }
         self.tell(|| format!("{side:?} <- {event:?}"));
         let fails = matches!(event, Event::DialFailed { .. });
@@ -186,13 +187,13 @@ impl World {
         let host = self.host(side);
         let Some((_, job)) = host.batch.take_if(|(current, _)| *current == batch) else { return Ok(()) };
         let quarantines = matches!(job, Job::Quarantine(_));
-        let facts = matches!(job, Job::Facts(_) | Job::Era(..));
+        let durable_state = matches!(job, Job::DurableState(_) | Job::Era(..));
         let mut made = Vec::new();
         let receipt = host.disk.carry_out(job, host.accepts, &mut made)?;
         if flaw == Some(Flaw::WrongContent) && matches!(receipt, Ok(Receipt::Records(_))) {
             host.disk.spoil();
         }
-        if facts && receipt.is_ok() {
+        if durable_state && receipt.is_ok() {
             host.said.doubtful.clear();
         }
         let node = host.disk.node();
@@ -345,8 +346,8 @@ impl World {
             }
         }
         let how = match refused && self.hosts[other.index()].bars() {
-            true => DialTrouble::RefusedByPeer,
-            false => DialTrouble::Unreachable,
+            true => DialFailureKind::RefusedByPeer,
+            false => DialFailureKind::Unreachable,
         };
         let reason = if refused { "connection refused" } else { "timed out" };
         self.event(side, Event::DialFailed { how, reason: reason.into() })
@@ -371,7 +372,7 @@ impl World {
         let unconfirmed = host.unconfirmed_since;
         if let Some(Asked::Operator(word)) = asked {
             host.said.answered(word, &answer);
-            let serves = host.engine.as_ref().is_some_and(|engine| engine.cover().serving);
+            let serves = host.engine.as_ref().is_some_and(|engine| engine.authority().serving);
             let settles = match word.0 {
                 // A node without a peer has nobody to ask.
                 Verb::Reset => true,

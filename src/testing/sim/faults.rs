@@ -2,14 +2,14 @@
 
 use super::disk::{self, Change, Disk, Sent};
 use super::host::{Asked, Payload};
-use super::lie::{self, Ground};
+use super::lie::{self, LogView};
 use super::oracle::{Checked, Invariant};
 use super::random::Random;
 use super::said::{self, Said};
 use super::step::{Side, Step, Verb};
 use super::world::{Wake, World};
 use crate::model::Position;
-use crate::protocol::engine::{Command, Event, Replication, TokenFacts};
+use crate::protocol::engine::{Command, Event, Replication, StoredToken};
 use crate::protocol::failover::micros;
 
 /// Does one step. One that makes no sense now is skipped.
@@ -62,8 +62,8 @@ pub fn apply(world: &mut World, step: Step) -> Checked {
         }
         Step::Blank { node } if !world.is_remembered(node) => {}
         Step::Blank { node } => {
-            let facts = world.first[node.index()].clone();
-            let mut blank = Disk::new(facts, world.plan.log_changes);
+            let durable_state = world.first[node.index()].clone();
+            let mut blank = Disk::new(durable_state, world.plan.log_changes);
             if let Some(ledger) = &world.ledger {
                 blank.stand_on(world.now, ledger)?;
             }
@@ -115,7 +115,7 @@ fn forget(world: &mut World, node: Side, older: Disk) -> Checked {
     host.disk = older;
     host.disk.full = full;
     host.disk.roll_back()?;
-    host.said = Said::of(&host.disk.facts);
+    host.said = Said::of(&host.disk.durable_state);
     world.oracle.forgot(node);
     Ok(())
 }
@@ -136,9 +136,9 @@ pub fn resume(world: &mut World, node: Side, timer_first: bool) -> Checked {
     let host = world.host(node);
     let Some(since) = host.paused_at.take() else { return Ok(()) };
     let (from, to) = (host.clock.at(since), host.clock.at(now));
-    if let Some(cover) = host.engine.as_ref().map(|engine| engine.cover())
+    if let Some(cover) = host.engine.as_ref().map(|engine| engine.authority())
         && cover.serving
-        && host.disk.facts.peer.is_some()
+        && host.disk.durable_state.peer.is_some()
     {
         let long = to.0 - from.0 > 500_000;
         Invariant::OneMaster.check(!long || to > cover.until, || {
@@ -151,7 +151,7 @@ pub fn resume(world: &mut World, node: Side, timer_first: bool) -> Checked {
 }
 
 fn operate(world: &mut World, node: Side, verb: Verb) -> Checked {
-    let first_alert = world.host(node).disk.facts.alerts.first().map_or(0, |alert| alert.id);
+    let first_alert = world.host(node).disk.durable_state.alerts.first().map_or(0, |alert| alert.id);
     let command = match verb {
         Verb::Disconnect => Command::Disconnect,
         Verb::Reconnect => Command::Reconnect,
@@ -180,7 +180,7 @@ fn operate(world: &mut World, node: Side, verb: Verb) -> Checked {
         }
         Verb::Enable => Command::Enable,
         Verb::Disable => Command::Disable,
-        Verb::Token { secret } => Command::Token(TokenFacts { secret: said::secret_of(secret), expires_ms: u64::MAX }),
+        Verb::Token { secret } => Command::Token(StoredToken { secret: said::secret_of(secret), expires_ms: u64::MAX }),
         Verb::Reset => {
             // A disk that forgot the record, and then the pairing, has nothing left to be bound by.
             world.register.lowered |= world.excuses.rolled[node.index()];
@@ -195,9 +195,9 @@ fn operate(world: &mut World, node: Side, verb: Verb) -> Checked {
 fn lie(world: &mut World, node: Side, seed: u64) -> Checked {
     let mut random = Random::new(seed);
     let host = world.host(node);
-    let ground = Ground {
-        pair: host.disk.facts.pair,
-        liar: host.disk.facts.peer.as_ref().map_or(host.disk.node(), |peer| peer.node),
+    let log_view = LogView {
+        pair: host.disk.durable_state.pair,
+        liar: host.disk.durable_state.peer.as_ref().map_or(host.disk.node(), |peer| peer.node),
         head: host.disk.head.position,
         history: host.disk.head.history.clone(),
     };
@@ -206,7 +206,7 @@ fn lie(world: &mut World, node: Side, seed: u64) -> Checked {
         return Ok(());
     }
     if random.percent(20) {
-        let what = lie::bulk(&mut random, &ground);
+        let what = lie::bulk(&mut random, &log_view);
         let payload = match what {
             crate::protocol::wire::Bulk::Records { .. } => Payload::Records(Sent::modelled(Vec::new())),
             crate::protocol::wire::Bulk::Snapshot { .. } => Payload::Snapshot(Sent::modelled(Vec::new())),
@@ -215,6 +215,6 @@ fn lie(world: &mut World, node: Side, seed: u64) -> Checked {
         let bytes = random.below(1 << 20) as usize;
         return world.event(node, Event::Bulk { link, bulk, what, bytes });
     }
-    let message = lie::message(&mut random, &ground);
+    let message = lie::message(&mut random, &log_view);
     world.event(node, Event::Message { link, message })
 }

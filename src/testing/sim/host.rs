@@ -29,7 +29,7 @@ pub enum Asked {
     Commit(Change),
     /// An operator.
     Operator(Word),
-    /// An operator who says nothing of the facts.
+    /// An operator who says nothing of the durable state.
     Command,
     /// An operator who accepts a loss.
     AcceptsLoss,
@@ -148,7 +148,7 @@ impl Host {
     /// A node that was never started.
     pub fn new(side: Side, disk: Disk, clock: Clock, plan: &Plan) -> Self {
         Self {
-            said: Said::of(&disk.facts),
+            said: Said::of(&disk.durable_state),
             disk,
             engine: None,
             clock,
@@ -220,7 +220,7 @@ impl Host {
 
     /// Whether its door is shut to everybody.
     pub fn bars(&self) -> bool {
-        self.engine.as_ref().is_some_and(|engine| engine.facts().peer.is_none())
+        self.engine.as_ref().is_some_and(|engine| engine.durable_state().peer.is_none())
     }
 
     /// What operators say and are not answered yet.
@@ -321,7 +321,11 @@ impl Host {
                 let pieces = bulk.iter().all(|id| matches!(self.bulks.get(id), Some(Payload::Snapshot(_))));
                 contract(pieces && !bulk.is_empty(), "no pieces of a snapshot")
             }
-            Work::Facts(_) | Work::StageBegin(_) | Work::StageFinish | Work::Quarantine { .. } | Work::Reopen => Ok(()),
+            Work::DurableState(_)
+            | Work::StageBegin(_)
+            | Work::StageFinish
+            | Work::Quarantine { .. }
+            | Work::Reopen => Ok(()),
         }
     }
 
@@ -329,7 +333,7 @@ impl Host {
     pub fn job(&mut self, batch: BatchId, work: Work) -> Job {
         self.last_batch = batch;
         match work {
-            Work::Facts(facts) => Job::Facts(facts),
+            Work::DurableState(durable_state) => Job::DurableState(durable_state),
             Work::Commits { tickets, epoch } => {
                 let change = |ticket: &Ticket| match self.asked.get(ticket) {
                     Some(Asked::Commit(change)) => Some((*ticket, *change)),
@@ -337,7 +341,7 @@ impl Host {
                 };
                 Job::Commits(tickets.iter().filter_map(change).collect(), epoch)
             }
-            Work::Era { facts, era } => Job::Era(facts, era),
+            Work::Era { durable_state, era } => Job::Era(durable_state, era),
             Work::Records { bulk } => Job::Records(
                 bulk.iter()
                     .filter_map(|id| match self.bulks.remove(id) {

@@ -22,7 +22,7 @@ impl World {
         let hostile = self.plan.hostile;
         let host = self.host(side);
         let ordered = std::mem::take(&mut host.ordered);
-        if host.disk.facts.role == Role::Master || ordered || hostile {
+        if host.disk.durable_state.role == Role::Master || ordered || hostile {
             return Ok(());
         }
         self.summary.takeovers += 1;
@@ -31,7 +31,7 @@ impl World {
         // the record is another by now, its swap changes nothing.
         let named = host.read_record(now_us).is_some_and(|record| record.holder == host.disk.node());
         let automatic = host.options.failover == Failover::Automatic || named;
-        let complete = host.engine.as_ref().is_none_or(|engine| engine.facts().complete);
+        let complete = host.engine.as_ref().is_none_or(|engine| engine.durable_state().complete);
         Invariant::NoBlankMaster.check(automatic && complete, || {
             format!("{side:?} takes over by itself in {:?}, complete: {complete}", host.options.failover)
         })?;
@@ -40,7 +40,7 @@ impl World {
             return Ok(());
         }
         let other = side.other();
-        if self.excuses.rolled[other.index()] && self.hosts[other.index()].disk.facts.role == Role::Shadow {
+        if self.excuses.rolled[other.index()] && self.hosts[other.index()].disk.durable_state.role == Role::Shadow {
             // Who was heard is no master: its disk was lost, and it is whatever it was at first.
             return Ok(());
         }
@@ -62,20 +62,20 @@ impl World {
         let host = &self.hosts[side.index()];
         let Some(engine) = &host.engine else { return Ok(()) };
         let status = engine.status(host.clock.at(now_us), host.clock.wall(now_us));
-        let facts = engine.facts();
-        oracle::bounded(&status, facts)?;
-        let timer = host.timer.is_some() || facts.peer.is_none();
+        let durable_state = engine.durable_state();
+        oracle::bounded(&status, durable_state)?;
+        let timer = host.timer.is_some() || durable_state.peer.is_none();
         Invariant::Contract.check(timer, || format!("{side:?} has no timer"))?;
         self.oracle.one_revision(&host.disk)?;
-        host.said.in_force(facts, &status.alerts)?;
-        host.said.stored(&host.disk.facts, &host.saying())?;
+        host.said.in_force(durable_state, &status.alerts)?;
+        host.said.stored(&host.disk.durable_state, &host.saying())?;
         if hostile {
             return Ok(());
         }
         self.oracle.rightful(&host.disk, &status)?;
         self.oracle.shown_stays(side, &host.disk)?;
         let lost = matches!(status.link, LinkState::Lost | LinkState::Held);
-        let confirmed = facts.peer.as_ref().map(|peer| peer.confirmed);
+        let confirmed = durable_state.peer.as_ref().map(|peer| peer.confirmed);
         let behind = confirmed.is_some_and(|confirmed| host.disk.unconfirmed_after(confirmed));
         let told = status
             .alerts
@@ -94,10 +94,9 @@ impl World {
 
     /// 1: nodes that hear each other are not both masters for long.
     fn two_masters(&mut self) -> Checked {
-        let serving = self
-            .hosts
-            .iter()
-            .all(|host| host.paused_at.is_none() && host.engine.as_ref().is_some_and(|engine| engine.cover().serving));
+        let serving = self.hosts.iter().all(|host| {
+            host.paused_at.is_none() && host.engine.as_ref().is_some_and(|engine| engine.authority().serving)
+        });
         let held = self.hosts.iter().any(|host| {
             let status = host
                 .engine

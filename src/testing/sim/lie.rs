@@ -10,7 +10,7 @@ use crate::protocol::wire::{
 
 /// What a liar knows of the one it lies to, so that some of its lies are close to the truth.
 #[derive(Clone, Debug)]
-pub struct Ground {
+pub struct LogView {
     /// The pair.
     pub pair: PairId,
     /// Whom the liar is taken for.
@@ -22,47 +22,47 @@ pub struct Ground {
 }
 
 /// A message, drawn from these bits.
-pub fn message(random: &mut Random, ground: &Ground) -> Message {
+pub fn message(random: &mut Random, log_view: &LogView) -> Message {
     match random.below(16) {
-        0..=1 => Message::Hello(Box::new(hello(random, ground))),
+        0..=1 => Message::Hello(Box::new(hello(random, log_view))),
         2 => Message::Refuse(Refusal { kind: *random.pick(&REFUSALS), reason: text(random) }),
         3 => Message::Bye(*random.pick(&[Bye::Held, Bye::Shutdown, Bye::Duplicate, Bye::Reset])),
         4 => Message::Heartbeat(Heartbeat {
             nonce: number(random),
             role: role(random),
             serving: random.percent(50),
-            epoch: epoch(random, ground),
-            position: position(random, ground),
+            epoch: epoch(random, log_view),
+            position: position(random, log_view),
             asks: random.percent(50),
             wall_ms: number(random),
         }),
         5 => Message::HeartbeatAck(HeartbeatAck {
             nonce: number(random),
             role: role(random),
-            epoch: epoch(random, ground),
-            position: position(random, ground),
+            epoch: epoch(random, log_view),
+            position: position(random, log_view),
             promise: duration(random),
         }),
         6 => Message::Repair(Repair::None),
-        7 => Message::Repair(Repair::Incremental { to: position(random, ground).revision }),
-        8 => Message::Repair(Repair::Full(header(random, ground))),
+        7 => Message::Repair(Repair::Incremental { to: position(random, log_view).revision }),
+        8 => Message::Repair(Repair::Full(header(random, log_view))),
         9 => Message::SnapshotReady { transfer: number(random) },
         10 => Message::Received { sum: number(random) },
         11 => Message::SnapshotEnd { transfer: number(random) },
-        12 => Message::Ack { position: position(random, ground), received: number(random) },
-        13 => Message::Rejected { at: position(random, ground).revision, reason: text(random) },
-        14 => Message::Mismatch { at: position(random, ground) },
+        12 => Message::Ack { position: position(random, log_view), received: number(random) },
+        13 => Message::Rejected { at: position(random, log_view).revision, reason: text(random) },
+        14 => Message::Mismatch { at: position(random, log_view) },
         _ if random.percent(50) => Message::DiskTrouble { full: random.percent(50), reason: text(random) },
         _ => Message::Resync,
     }
 }
 
 /// A frame of bulk that is not what it says.
-pub fn bulk(random: &mut Random, ground: &Ground) -> Bulk {
+pub fn bulk(random: &mut Random, log_view: &LogView) -> Bulk {
     if random.percent(50) {
         return Bulk::Snapshot { transfer: number(random) };
     }
-    let mut any = || position(random, ground).revision;
+    let mut any = || position(random, log_view).revision;
     Bulk::Records { after: any(), last: any(), durable: any() }
 }
 
@@ -80,11 +80,11 @@ const REFUSALS: [RefusalKind; 11] = [
     RefusalKind::Protest,
 ];
 
-fn hello(random: &mut Random, ground: &Ground) -> Hello {
+fn hello(random: &mut Random, log_view: &LogView) -> Hello {
     Hello {
         versions: Versions { min: number(random) as u16 % 3, max: number(random) as u16 },
-        pair: if random.percent(90) { ground.pair } else { PairId([9; 16]) },
-        node: if random.percent(90) { ground.liar } else { NodeId([9; 32]) },
+        pair: if random.percent(90) { log_view.pair } else { PairId([9; 16]) },
+        node: if random.percent(90) { log_view.liar } else { NodeId([9; 32]) },
         run: RunId(number(random)),
         hello_no: number(random),
         linked: random.percent(30),
@@ -92,12 +92,12 @@ fn hello(random: &mut Random, ground: &Ground) -> Hello {
         address: text(random),
         role: role(random),
         serving: random.percent(50),
-        epoch: epoch(random, ground),
-        position: position(random, ground),
-        log_floor: position(random, ground).revision,
-        shown: position(random, ground).revision,
+        epoch: epoch(random, log_view),
+        position: position(random, log_view),
+        log_floor: position(random, log_view).revision,
+        shown: position(random, log_view).revision,
         complete: random.percent(70),
-        history: history(random, ground),
+        history: history(random, log_view),
         heartbeat: duration(random),
         takeover_delay: duration(random),
         schema: number(random) as u32,
@@ -106,23 +106,23 @@ fn hello(random: &mut Random, ground: &Ground) -> Hello {
     }
 }
 
-fn header(random: &mut Random, ground: &Ground) -> SnapshotHeader {
+fn header(random: &mut Random, log_view: &LogView) -> SnapshotHeader {
     SnapshotHeader {
         transfer: number(random),
-        position: position(random, ground),
-        history: history(random, ground),
+        position: position(random, log_view),
+        history: history(random, log_view),
         chain: number(random) as u32,
         entries: number(random),
         bytes: number(random),
     }
 }
 
-fn history(random: &mut Random, ground: &Ground) -> History {
+fn history(random: &mut Random, log_view: &LogView) -> History {
     if random.percent(40) {
-        return ground.history.clone();
+        return log_view.history.clone();
     }
     let mut eras: Vec<Era> = (0..random.below(4))
-        .map(|_| Era { epoch: epoch(random, ground), first_seq: number(random).max(1), node: ground.liar })
+        .map(|_| Era { epoch: epoch(random, log_view), first_seq: number(random).max(1), node: log_view.liar })
         .collect();
     eras.sort_by_key(|era| (era.epoch, era.first_seq));
     History::from_eras(eras).unwrap_or_default()
@@ -132,8 +132,8 @@ fn role(random: &mut Random) -> Role {
     if random.percent(50) { Role::Master } else { Role::Shadow }
 }
 
-fn epoch(random: &mut Random, ground: &Ground) -> Epoch {
-    let own = ground.head.revision.epoch;
+fn epoch(random: &mut Random, log_view: &LogView) -> Epoch {
+    let own = log_view.head.revision.epoch;
     match random.below(6) {
         0..=2 => own,
         3 => Epoch::from_u64(own.as_u64().saturating_sub(random.below(3))),
@@ -142,13 +142,14 @@ fn epoch(random: &mut Random, ground: &Ground) -> Epoch {
     }
 }
 
-fn position(random: &mut Random, ground: &Ground) -> Position {
+fn position(random: &mut Random, log_view: &LogView) -> Position {
     if random.percent(30) {
-        return ground.head;
+        return log_view.head;
     }
-    let digest = if random.percent(60) { ground.head.digest } else { Digest([7; 32]) };
-    let seq = if random.percent(60) { ground.head.revision.seq.wrapping_add(random.below(5)) } else { number(random) };
-    Position { revision: Revision::new(epoch(random, ground), seq), digest }
+    let digest = if random.percent(60) { log_view.head.digest } else { Digest([7; 32]) };
+    let seq =
+        if random.percent(60) { log_view.head.revision.seq.wrapping_add(random.below(5)) } else { number(random) };
+    Position { revision: Revision::new(epoch(random, log_view), seq), digest }
 }
 
 /// Small, close to a bound, or anything.

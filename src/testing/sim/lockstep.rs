@@ -25,7 +25,7 @@ impl Disk {
     pub fn stand_on(&mut self, seed: u64, ledger: &Arc<Ledger>) -> Checked {
         self.floor = Point::none(Some(&ledger.meter));
         self.head = self.floor.clone();
-        self.real = Some(Box::new(Real::create(seed, &self.facts, self.log_changes, ledger)?));
+        self.real = Some(Box::new(Real::create(seed, &self.durable_state, self.log_changes, ledger)?));
         Ok(())
     }
 
@@ -215,11 +215,11 @@ impl Real {
     fn refused(&mut self, model: &mut Disk, job: &Job) -> Checked {
         match job {
             Job::StageBegin(_) | Job::Stage(_) | Job::StageFinish => model.staging = None,
-            Job::Era(facts, _) => {
-                let found = self.peek()?.facts;
-                if found == **facts {
-                    self.ledger.count("store: disk full between facts and era");
-                    model.facts = found;
+            Job::Era(durable_state, _) => {
+                let found = self.peek()?.durable_state;
+                if found == **durable_state {
+                    self.ledger.count("store: disk full between durable state and era");
+                    model.durable_state = found;
                 }
             }
             _ => {}
@@ -259,13 +259,17 @@ impl Real {
         let mut outcomes = outcomes(model, doubt.as_ref());
         let fits = |(whole, after, _): &(bool, Disk, Vec<Record>)| {
             let set_aside = *whole && matches!(doubt, Some(Doubt { job: Job::Quarantine(_), .. }));
-            after.head.position == found.head && after.facts == found.facts && moved == set_aside
+            after.head.position == found.head && after.durable_state == found.durable_state && moved == set_aside
         };
         let Some(at) = outcomes.iter().position(fits) else {
-            let facts = if model.facts == found.facts { "its facts".into() } else { format!("{:?}", found.facts) };
+            let durable_state = if model.durable_state == found.durable_state {
+                "its durable state".into()
+            } else {
+                format!("{:?}", found.durable_state)
+            };
             let held = model.head.position.revision;
             return Err(violation(format!(
-                "{held} was there, {doubt:?} under way, and what is found is {} with {facts}, quarantine changed: {moved}",
+                "{held} was there, {doubt:?} under way, and what is found is {} with {durable_state}, quarantine changed: {moved}",
                 found.head.revision
             )));
         };
@@ -436,9 +440,9 @@ fn outcomes(model: &Disk, doubt: Option<&Doubt>) -> Vec<(bool, Disk, Vec<Record>
         all.push((true, after, made));
     };
     match job {
-        Job::Facts(_) | Job::Quarantine(_) => also(job.clone()),
-        Job::Era(facts, _) => {
-            also(Job::Facts(facts.clone()));
+        Job::DurableState(_) | Job::Quarantine(_) => also(job.clone()),
+        Job::Era(durable_state, _) => {
+            also(Job::DurableState(durable_state.clone()));
             also(job.clone());
         }
         Job::Commits(sets, epoch) => (1..=sets.len()).for_each(|n| also(Job::Commits(sets[..n].to_vec(), *epoch))),

@@ -184,7 +184,7 @@ impl World {
 
     /// Whether an operator made a node forget the other one.
     pub fn unpaired(&self) -> bool {
-        self.hosts.iter().any(|host| host.disk.facts.peer.is_none())
+        self.hosts.iter().any(|host| host.disk.durable_state.peer.is_none())
     }
 
     /// Whether a dial by this side would get through now.

@@ -8,7 +8,7 @@ use super::step::Side;
 use crate::model::limits::{ALERTS_MAX, TEXT_BYTES_MAX, TOKENS_MAX};
 use crate::model::{Epoch, NodeId, Position, Revision};
 use crate::protocol::alerts::AlertKind;
-use crate::protocol::engine::{EngineStatus, Facts};
+use crate::protocol::engine::{DurableState, EngineStatus};
 use crate::protocol::wire::{Message, Role};
 
 /// What must hold; the numbers are those of the design's list.
@@ -153,9 +153,12 @@ impl Oracle {
         }
         let era = disk.head.history.last();
         let own = era.is_some_and(|era| era.node == disk.node() && era.epoch == status.epoch);
-        let rightful = disk.facts.role == Role::Master && disk.facts.complete && status.role == Role::Master && own;
+        let rightful = disk.durable_state.role == Role::Master
+            && disk.durable_state.complete
+            && status.role == Role::Master
+            && own;
         Invariant::NoBlankMaster.check(rightful, || {
-            let Facts { role, complete, epoch, .. } = &disk.facts;
+            let DurableState { role, complete, epoch, .. } = &disk.durable_state;
             format!("serves as {} with {role:?}, complete {complete}, epoch {epoch}, {era:?} durable", status.epoch)
         })
     }
@@ -163,7 +166,7 @@ impl Oracle {
     /// 5: what a shadow has shown stays while it is shadow. Called after everything that may change the disk or what is shown.
     pub fn shown_stays(&mut self, side: Side, disk: &Disk) -> Checked {
         let shown = &mut self.shown[side.index()];
-        if disk.facts.role == Role::Master {
+        if disk.durable_state.role == Role::Master {
             *shown = None;
             return Ok(());
         }
@@ -243,11 +246,12 @@ impl Oracle {
     }
 }
 
-/// 7: facts, alerts and texts stay within their limits.
-pub fn bounded(status: &EngineStatus, facts: &Facts) -> Checked {
+/// 7: durable state, alerts and texts stay within their limits.
+pub fn bounded(status: &EngineStatus, durable_state: &DurableState) -> Checked {
     let alerts = status.alerts.len();
     Invariant::Bounded.check(alerts <= ALERTS_MAX, || format!("{alerts} alerts"))?;
-    Invariant::Bounded.check(facts.tokens.len() <= TOKENS_MAX, || format!("{} tokens", facts.tokens.len()))?;
+    Invariant::Bounded
+        .check(durable_state.tokens.len() <= TOKENS_MAX, || format!("{} tokens", durable_state.tokens.len()))?;
     let long = status.alerts.iter().find(|alert| alert.message.len().max(alert.subject.len()) > TEXT_BYTES_MAX);
     Invariant::Bounded.check(long.is_none(), || format!("a text too long: {long:?}"))?;
     for (i, alert) in status.alerts.iter().enumerate() {

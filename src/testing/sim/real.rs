@@ -14,7 +14,7 @@ use super::oracle::{Checked, Invariant, Violation};
 use super::random::Random;
 use super::world::World;
 use crate::model::{ChangeSet, Era, Expected, Guard, History, Key, PairId, Position, Revision};
-use crate::protocol::engine::{DiskFailure, Facts, Receipt, RecordsReceipt};
+use crate::protocol::engine::{DiskFailure, DurableState, Receipt, RecordsReceipt};
 use crate::protocol::wire::SnapshotHeader;
 use crate::store::disk::Disk as FileSystem;
 use crate::store::disk::sim::{PowerCut, SimDisk};
@@ -69,7 +69,7 @@ pub(super) struct Doubt {
 pub(super) struct Found {
     pub(super) head: Position,
     pub(super) history: History,
-    pub(super) facts: Facts,
+    pub(super) durable_state: DurableState,
 }
 
 /// What became of a job.
@@ -112,10 +112,10 @@ impl Clone for Real {
 }
 
 impl Real {
-    /// A new store with these facts.
+    /// A new store with these durable state.
     pub(super) fn create(
         seed: u64,
-        facts: &Facts,
+        durable_state: &DurableState,
         log_changes: usize,
         ledger: &Arc<Ledger>,
     ) -> Result<Self, Violation> {
@@ -127,7 +127,7 @@ impl Real {
         let files: Arc<dyn FileSystem> = Arc::new(disk.clone());
         let made = World::unpanicked(|| {
             let lock = Store::lock(&files, Path::new(DIR))?;
-            Store::create(files, Path::new(DIR), lock, facts, options)
+            Store::create(files, Path::new(DIR), lock, durable_state, options)
         })?;
         let Opened { store, reader, .. } = made.map_err(|error| broken("a new store", &error))?;
         Ok(Self {
@@ -323,23 +323,23 @@ fn open(disk: &SimDisk, options: StoreOptions) -> Result<Opened, StoreError> {
 }
 
 fn found(opened: &Opened) -> Result<Found, Violation> {
-    let Opened { head, history, facts, damage, .. } = opened;
+    let Opened { head, history, durable_state, damage, .. } = opened;
     Invariant::SameContent.check(damage.is_none(), || format!("the store says that it is damaged: {damage:?}"))?;
-    Ok(Found { head: *head, history: history.clone(), facts: facts.clone() })
+    Ok(Found { head: *head, history: history.clone(), durable_state: durable_state.clone() })
 }
 
 /// The calls that the shell makes for a batch (`node::persist`).
 fn carry_out(store: &mut Store, job: &Job, header: Option<&SnapshotHeader>, accepts: bool) -> Outcome {
     match job {
-        Job::Facts(facts) => store.write_facts(facts).map(|()| Receipt::Facts),
+        Job::DurableState(durable_state) => store.write_durable_state(durable_state).map(|()| Receipt::DurableState),
         Job::Commits(sets, epoch) => {
             let changes: Vec<ChangeSet> = sets.iter().map(|(_, change)| change_set(*change)).collect();
             let verdicts = store.commit(*epoch, &changes)?;
             let verdicts = sets.iter().map(|(ticket, _)| *ticket).zip(verdicts).collect();
             Ok(Receipt::Commits { verdicts, head: store.head(), log_floor: store.log_floor() })
         }
-        Job::Era(facts, era) => {
-            store.lead(facts, *era)?;
+        Job::Era(durable_state, era) => {
+            store.lead(durable_state, *era)?;
             Ok(Receipt::Era { head: store.head(), log_floor: store.log_floor() })
         }
         Job::Records(pieces) => receive(store, pieces, accepts).map(Receipt::Records),

@@ -1,11 +1,11 @@
-//! What operators were told is so: the facts in force must be exactly that, and those on disk that or what is being said.
+//! What operators were told is so: the durable state in force must be exactly that, and those on disk that or what is being said.
 
 use std::collections::BTreeSet;
 
 use super::oracle::{Checked, Invariant};
 use super::step::Verb;
 use crate::protocol::alerts::Alert;
-use crate::protocol::engine::{Answer, Facts, Refused};
+use crate::protocol::engine::{Answer, DurableState, Refused};
 
 /// A command of an operator, and the alert that it is about.
 pub type Word = (Verb, u64);
@@ -18,18 +18,18 @@ pub struct Said {
     peer: bool,
     /// Alerts that were acknowledged.
     seen: BTreeSet<u64>,
-    /// May be on disk until the facts are written again.
+    /// May be on disk until the durable state are written again.
     pub doubtful: Vec<Word>,
 }
 
 impl Said {
-    /// Of a node that starts from these facts.
-    pub fn of(facts: &Facts) -> Self {
+    /// Of a node that starts from these durable state.
+    pub fn of(durable_state: &DurableState) -> Self {
         Self {
-            enabled: facts.enabled,
-            tokens: facts.tokens.iter().map(|token| token.secret).collect(),
-            peer: facts.peer.is_some(),
-            seen: facts.alerts.iter().filter(|alert| alert.acknowledged).map(|alert| alert.id).collect(),
+            enabled: durable_state.enabled,
+            tokens: durable_state.tokens.iter().map(|token| token.secret).collect(),
+            peer: durable_state.peer.is_some(),
+            seen: durable_state.alerts.iter().filter(|alert| alert.acknowledged).map(|alert| alert.id).collect(),
             doubtful: Vec::new(),
         }
     }
@@ -65,8 +65,8 @@ impl Said {
     }
 
     /// 9: what is in force is what operators were told.
-    pub fn in_force(&self, facts: &Facts, alerts: &[Alert]) -> Checked {
-        let found = Self::of(facts);
+    pub fn in_force(&self, durable_state: &DurableState, alerts: &[Alert]) -> Checked {
+        let found = Self::of(durable_state);
         let refused = Invariant::NothingOfRefused;
         refused.check(self.enabled == found.enabled, || format!("enabled is {} and nobody was told", found.enabled))?;
         refused.check(self.tokens == found.tokens, || "the tokens are others than operators were told".into())?;
@@ -76,8 +76,8 @@ impl Said {
     }
 
     /// 9: what is on disk is what operators were told, or what they are saying.
-    pub fn stored(&self, facts: &Facts, saying: &[Word]) -> Checked {
-        let found = Self::of(facts);
+    pub fn stored(&self, durable_state: &DurableState, saying: &[Word]) -> Checked {
+        let found = Self::of(durable_state);
         let says = |wanted: Verb| saying.iter().chain(&self.doubtful).any(|(verb, _)| *verb == wanted);
         let token = |secret: &[u8; 16]| {
             let of = |(verb, _): &Word| matches!(verb, Verb::Token { secret: said } if secret_of(*said) == *secret);

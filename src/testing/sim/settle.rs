@@ -153,7 +153,7 @@ fn unsettled(world: &mut World) -> Checked {
         _ => OPERATORS_WORDS.contains(word),
     };
     let holder = world.register.record().map(|record| record.holder);
-    let blank = world.hosts.iter().any(|host| Some(host.disk.node()) == holder && !host.disk.facts.complete);
+    let blank = world.hosts.iter().any(|host| Some(host.disk.node()) == holder && !host.disk.durable_state.complete);
     let decided = forgot || world.excuses.is_waived() && blank;
     let named = both.iter().flatten().any(|status| {
         let word = status.why_not.iter().any(decides);
@@ -223,16 +223,16 @@ fn serves_alone(world: &mut World, side: Side) -> Checked {
 /// Whether the rules allow a node to lead by itself, its peer being silent.
 fn may_lead(world: &World, side: Side) -> bool {
     let host = &world.hosts[side.index()];
-    let facts = &host.disk.facts;
+    let durable_state = &host.disk.durable_state;
     let automatic = host.options.failover == Failover::Automatic;
-    if !facts.complete || facts.detached || facts.peer.is_none() {
+    if !durable_state.complete || durable_state.detached || durable_state.peer.is_none() {
         return false;
     }
     if !world.plan.witnessed {
         // A shadow must have heard its master since it started, and a master may have heard of one that outranks it.
-        let outranked = world.hosts[side.other().index()].disk.facts.epoch > facts.epoch;
+        let outranked = world.hosts[side.other().index()].disk.durable_state.epoch > durable_state.epoch;
         let heard = host.heard.is_some() && status(world, side).is_some_and(|s| !s.why_not.contains(&"no_contact"));
-        return automatic && if facts.role == Role::Master { !outranked } else { heard };
+        return automatic && if durable_state.role == Role::Master { !outranked } else { heard };
     }
     if world.register.spoiled || world.excuses.rolled != [false; 2] {
         return false;
@@ -241,9 +241,9 @@ fn may_lead(world: &World, side: Side) -> bool {
     let node = host.disk.node();
     let head = host.disk.head.position.revision;
     if record.holder == node {
-        let known = facts.tried.max(facts.epoch).max(head.epoch) >= record.epoch;
+        let known = durable_state.tried.max(durable_state.epoch).max(head.epoch) >= record.epoch;
         let reaches = record.revision == Revision::NONE || host.disk.holds(record.revision);
-        return known && reaches && (automatic || facts.role == Role::Master);
+        return known && reaches && (automatic || durable_state.role == Role::Master);
     }
-    automatic && facts.role == Role::Shadow && record.in_sync == Some(node) && host.disk.holds(record.revision)
+    automatic && durable_state.role == Role::Shadow && record.in_sync == Some(node) && host.disk.holds(record.revision)
 }

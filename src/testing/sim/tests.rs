@@ -9,7 +9,7 @@ use super::counts::EVENTS;
 use super::plan::WITNESSED_PERCENT;
 use super::step::Step;
 use super::*;
-use crate::protocol::failover::Standing;
+use crate::protocol::failover::NodeState;
 
 /// Histories of the default run. `SHADOWPAIR_RUNS` asks for another number, `SHADOWPAIR_FIRST` begins elsewhere.
 const RUNS: u64 = 20_000;
@@ -86,8 +86,8 @@ fn report(runs: u64, total: &Summary, real: f64) {
     for (kind, count) in &total.faults {
         println!("{count:>12}  {kind}");
     }
-    println!("events by standing ({} pairs of {} met):", total.coverage.len(), Standing::ALL.len() * EVENTS.len());
-    for standing in Standing::ALL {
+    println!("events by standing ({} pairs of {} met):", total.coverage.len(), NodeState::ALL.len() * EVENTS.len());
+    for standing in NodeState::ALL {
         let name = format!("{standing:?}");
         let met = EVENTS.iter().map(|kind| (kind, total.coverage.get(&(name.clone(), *kind)).copied().unwrap_or(0)));
         let line: Vec<String> = met.map(|(kind, count)| format!("{kind} {count}")).collect();

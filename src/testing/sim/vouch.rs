@@ -82,7 +82,7 @@ impl World {
     pub fn holds_mastership(&self, side: Side) -> bool {
         let host = &self.hosts[side.index()];
         host.engine.as_ref().is_some_and(|engine| {
-            let cover = engine.cover();
+            let cover = engine.authority();
             cover.serving && host.clock.at(self.now) <= cover.until
         })
     }
@@ -188,8 +188,8 @@ impl World {
             .check(held, || format!("{side:?} records {}, which is not durable there", record.revision))?;
         let holder = self.hosts.iter().find(|host| host.disk.node() == record.holder);
         let noted = holder.is_some_and(|host| {
-            let facts = &host.disk.facts;
-            facts.tried.max(facts.epoch).max(host.disk.head.position.revision.epoch) >= record.epoch
+            let durable_state = &host.disk.durable_state;
+            durable_state.tried.max(durable_state.epoch).max(host.disk.head.position.revision.epoch) >= record.epoch
         });
         let rolled = self.excuses.rolled != [false; 2];
         Invariant::RegisterRises.check(noted || rolled, || {
@@ -216,7 +216,7 @@ impl World {
             }
             None => {
                 // An operator who accepts a loss may have it made; and a node that has never seen one cannot know better.
-                let unseen = self.hosts[side.index()].disk.facts.witnessed == Epoch::NONE;
+                let unseen = self.hosts[side.index()].disk.durable_state.witnessed == Epoch::NONE;
                 // One that was asked for before the record went, and lands after it, is nobody's decision.
                 let excused = excused || unseen || late || !self.excuses.is_accepted_by_none();
                 Invariant::RegisterRises.check(!self.register.spoiled || excused, || {
@@ -249,7 +249,7 @@ impl World {
 
     /// An operator's full push may replace a copy by one that has less: then that is accepted.
     pub fn resync_may_lose(&mut self, side: Side) {
-        let role = |side: Side| self.hosts[side.index()].disk.facts.role;
+        let role = |side: Side| self.hosts[side.index()].disk.durable_state.role;
         let source = if role(side) == Role::Master { side } else { side.other() };
         let unclear = role(side) == role(side.other());
         if unclear || !self.is_full_copy(source) {

@@ -19,7 +19,9 @@ use super::vouch::Excuses;
 use crate::model::{Epoch, NodeId, PairId, Revision, RunId, WitnessRecord};
 #[cfg(test)]
 use crate::protocol::engine::Mutant;
-use crate::protocol::engine::{BatchId, Engine, Event, Facts, LinkId, Peer, Start, WitnessAnswer, WitnessQuestion};
+use crate::protocol::engine::{
+    BatchId, DurableState, Engine, Event, LinkId, Peer, Start, WitnessAnswer, WitnessQuestion,
+};
 use crate::testing::Summary;
 
 /// Events at one moment after which an engine is called spinning.
@@ -105,7 +107,7 @@ pub struct World {
     /// What the real stores have in common, where they stand under the nodes.
     pub ledger: Option<Arc<Ledger>>,
     /// What both disks knew before the first start.
-    pub first: [Facts; 2],
+    pub first: [DurableState; 2],
     /// What was done to whom, and what happened in which standing.
     pub counts: Counts,
     /// What happened, in words, where somebody wants to read it.
@@ -168,11 +170,11 @@ impl World {
                 takeover_delay_ms: 500,
                 confirmed: Revision::NONE,
             };
-            let facts = match side {
-                Side::A => Facts { enabled: true, peer: Some(peer), ..Facts::first_master(own, pair) },
-                Side::B => Facts::first_shadow(own, pair, peer),
+            let durable_state = match side {
+                Side::A => DurableState { enabled: true, peer: Some(peer), ..DurableState::first_master(own, pair) },
+                Side::B => DurableState::first_shadow(own, pair, peer),
             };
-            Host::new(side, Disk::new(facts, plan.log_changes), clock, &plan)
+            Host::new(side, Disk::new(durable_state, plan.log_changes), clock, &plan)
         });
         let oracle = Oracle::new(plan.hostile);
         let record = WitnessRecord {
@@ -186,7 +188,7 @@ impl World {
         };
         let register = Register::new(Some(record).filter(|_| !plan.blank_witness));
         let excuses = Excuses::new(plan.replication);
-        let first = [hosts[0].disk.facts.clone(), hosts[1].disk.facts.clone()];
+        let first = [hosts[0].disk.durable_state.clone(), hosts[1].disk.durable_state.clone()];
         Self {
             now: 0,
             random,
@@ -405,7 +407,7 @@ impl World {
         }
         host.run += 1;
         let start = Start {
-            facts: host.disk.facts.clone(),
+            durable_state: host.disk.durable_state.clone(),
             head: host.disk.head.position,
             log_floor: host.disk.log_floor(),
             history: host.disk.head.history.clone(),
@@ -418,7 +420,7 @@ impl World {
         let now = host.clock.now(now_us, random);
         host.started = now.at;
         self.opening(side).clear();
-        self.tell(|| format!("{side:?} starts at {:?}, {:?}", start.head, start.facts.role));
+        self.tell(|| format!("{side:?} starts at {:?}, {:?}", start.head, start.durable_state.role));
         // The other side of a connection that a silent crash left behind finds out now.
         self.break_conns(side, "reset by peer");
         let (engine, actions) = Self::unpanicked(move || Engine::start(now, start))?;
@@ -442,8 +444,8 @@ impl World {
         let saying = self.host(side).saying();
         let made = self.host(side).stop(kept)?;
         let host = self.host(side);
-        host.said.stored(&host.disk.facts, &saying)?;
-        host.said = Said::of(&host.disk.facts);
+        host.said.stored(&host.disk.durable_state, &saying)?;
+        host.said = Said::of(&host.disk.durable_state);
         let node = self.host(side).disk.node();
         self.deferred[side.index()].clear();
         self.oracle.wrote(node, &made)?;

@@ -6,7 +6,7 @@ use crate::protocol::wire::golden;
 /// Kinds of alerts that the golden files hold.
 const FIRST_KINDS: usize = 15;
 
-fn facts() -> Facts {
+fn durable_state() -> DurableState {
     let revision = |n: u64| Revision::new(Epoch::new(n as u32, n), n * 300);
     let alert = |kind: AlertKind, severity, revisions, acknowledged| Alert {
         id: kind_code(kind).into(),
@@ -25,7 +25,7 @@ fn facts() -> Facts {
         let revisions = (i % 2 == 0).then(|| (revision(1), revision(2)));
         alert(kind, severity, revisions, i % 3 == 0)
     });
-    Facts {
+    DurableState {
         node: NodeId([0x11; 32]),
         pair: PairId([0x22; 16]),
         role: Role::Master,
@@ -43,7 +43,7 @@ fn facts() -> Facts {
             takeover_delay_ms: 5_500,
             confirmed: revision(3),
         }),
-        tokens: vec![TokenFacts { secret: [0x44; 16], expires_ms: 1_790_000_900_000 }],
+        tokens: vec![StoredToken { secret: [0x44; 16], expires_ms: 1_790_000_900_000 }],
         takeovers_ms: vec![1_780_000_000_000, 1_785_000_000_000],
         alerts: alerts.collect(),
         next_alert: 16,
@@ -52,45 +52,48 @@ fn facts() -> Facts {
 
 #[test]
 fn facts_have_the_bytes_that_were_promised() {
-    golden::compare("facts-v2", &encode_facts(&facts()).unwrap());
-    assert_eq!(decode_facts(&golden::read("facts-v2")), Ok(facts()));
-    let first = Facts::first_master(NodeId([0x11; 32]), PairId([0x22; 16]));
-    golden::compare("facts-v2-first", &encode_facts(&first).unwrap());
-    assert_eq!(decode_facts(&golden::read("facts-v2-first")), Ok(first.clone()));
+    golden::compare("facts-v2", &encode_durable_state(&durable_state()).unwrap());
+    assert_eq!(decode_durable_state(&golden::read("facts-v2")), Ok(durable_state()));
+    let first = DurableState::first_master(NodeId([0x11; 32]), PairId([0x22; 16]));
+    golden::compare("facts-v2-first", &encode_durable_state(&first).unwrap());
+    assert_eq!(decode_durable_state(&golden::read("facts-v2-first")), Ok(first.clone()));
     // Those of the first format know of no witness.
-    assert_eq!(decode_facts(&golden::read("facts")), Ok(Facts { witnessed: Epoch::NONE, ..facts() }));
-    assert_eq!(decode_facts(&golden::read("facts-first")), Ok(first));
+    assert_eq!(
+        decode_durable_state(&golden::read("facts")),
+        Ok(DurableState { witnessed: Epoch::NONE, ..durable_state() })
+    );
+    assert_eq!(decode_durable_state(&golden::read("facts-first")), Ok(first));
 }
 
 /// What was added since the files were written has a code of its own.
 #[test]
 fn every_kind_of_alert_is_read_as_it_was_written() {
-    let Facts { alerts, .. } = facts();
+    let DurableState { alerts, .. } = durable_state();
     let alerts = KINDS.map(|kind| Alert { kind, ..alerts[0].clone() }).to_vec();
-    let facts = Facts { alerts, ..facts() };
-    assert_eq!(decode_facts(&encode_facts(&facts).unwrap()), Ok(facts));
+    let durable_state = DurableState { alerts, ..durable_state() };
+    assert_eq!(decode_durable_state(&encode_durable_state(&durable_state).unwrap()), Ok(durable_state));
 }
 
 #[test]
 fn facts_of_a_newer_program_are_refused_untouched() {
-    let mut bytes = encode_facts(&facts()).unwrap();
+    let mut bytes = encode_durable_state(&durable_state()).unwrap();
     bytes[0] = 3;
-    assert_eq!(decode_facts(&bytes), Err(WireError::Newer { what: WHAT, found: 3, known: 2 }));
+    assert_eq!(decode_durable_state(&bytes), Err(WireError::Newer { what: WHAT, found: 3, known: 2 }));
 }
 
 #[test]
 fn truncated_and_extended_facts_are_refused() {
-    let bytes = encode_facts(&facts()).unwrap();
+    let bytes = encode_durable_state(&durable_state()).unwrap();
     for len in 0..bytes.len() {
-        assert!(decode_facts(&bytes[..len]).is_err(), "{len}");
+        assert!(decode_durable_state(&bytes[..len]).is_err(), "{len}");
     }
-    assert!(decode_facts(&[&bytes[..], &[0]].concat()).is_err());
+    assert!(decode_durable_state(&[&bytes[..], &[0]].concat()).is_err());
 }
 
 #[test]
 fn facts_beyond_their_bound_are_not_written() {
-    let facts = Facts { takeovers_ms: vec![u64::MAX; FACTS_BYTES_MAX / 8 + 1], ..facts() };
-    assert_eq!(encode_facts(&facts), Err(WireError::Bound { field: WHAT }));
+    let durable_state = DurableState { takeovers_ms: vec![u64::MAX; FACTS_BYTES_MAX / 8 + 1], ..durable_state() };
+    assert_eq!(encode_durable_state(&durable_state), Err(WireError::Bound { field: WHAT }));
 }
 
 /// The fullest book of alerts, each with the longest texts, fits twice.
@@ -98,25 +101,25 @@ fn facts_beyond_their_bound_are_not_written() {
 fn a_full_alert_book_fits() {
     use crate::model::limits::{ALERTS_MAX, TEXT_BYTES_MAX, TOKENS_MAX};
     let text = "x".repeat(TEXT_BYTES_MAX);
-    let alert = Alert { subject: text.clone(), message: text, ..facts().alerts[0].clone() };
-    let tokens = vec![facts().tokens[0].clone(); TOKENS_MAX];
-    let facts = Facts { alerts: vec![alert; 2 * ALERTS_MAX], tokens, ..facts() };
-    assert_eq!(decode_facts(&encode_facts(&facts).unwrap()), Ok(facts));
+    let alert = Alert { subject: text.clone(), message: text, ..durable_state().alerts[0].clone() };
+    let tokens = vec![durable_state().tokens[0].clone(); TOKENS_MAX];
+    let durable_state = DurableState { alerts: vec![alert; 2 * ALERTS_MAX], tokens, ..durable_state() };
+    assert_eq!(decode_durable_state(&encode_durable_state(&durable_state).unwrap()), Ok(durable_state));
 }
 
 proptest! {
     #[test]
     fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-        let _ = decode_facts(&bytes);
-        let _ = decode_facts(&[&[1, 0], &bytes[..]].concat());
-        let _ = decode_facts(&[&[2, 0], &bytes[..]].concat());
+        let _ = decode_durable_state(&bytes);
+        let _ = decode_durable_state(&[&[1, 0], &bytes[..]].concat());
+        let _ = decode_durable_state(&[&[2, 0], &bytes[..]].concat());
     }
 
     #[test]
     fn damaged_facts_never_panic(at in any::<prop::sample::Index>(), flip in 1..=255u8) {
-        let mut bytes = encode_facts(&facts()).unwrap();
+        let mut bytes = encode_durable_state(&durable_state()).unwrap();
         let at = at.index(bytes.len());
         bytes[at] ^= flip;
-        let _ = decode_facts(&bytes);
+        let _ = decode_durable_state(&bytes);
     }
 }

@@ -75,7 +75,7 @@ fn where_neither_shadow_nor_witness_confirms_nothing_more_is_taken() {
     assert_eq!(answers(&actions), [], "the second one has its own time");
     let actions = beside_a_full_shadow(&mut engine, SECOND + doubt_us, 2 * SECOND + doubt_us, shadow);
     assert_eq!(answers(&actions), [(1, Answer::Refused(Refused::InDoubt { revision: at(epoch, 6) }))]);
-    assert!(engine.cover().serving, "the shadow's promise covers it");
+    assert!(engine.authority().serving, "the shadow's promise covers it");
     let actions = commit(&mut engine, 2 * SECOND + doubt_us + 10, 3);
     assert_eq!(answers(&actions), [(3, Answer::Refused(Refused::Frozen))]);
     // The shadow has room again, and everything.
@@ -106,7 +106,7 @@ fn a_takeover_past_a_record_that_is_gone_waits_for_the_lease_that_it_was() {
     let wish = Event::Command { ticket: Ticket(1), command: Command::TakeOver { accept_loss: true } };
     let mut actions = engine.handle(now(20 * SECOND + 1), wish);
     let mut time = 20 * SECOND;
-    while engine.standing == Standing::Following {
+    while engine.node_state == NodeState::Following {
         for action in std::mem::take(&mut actions) {
             if let Action::AskWitness { ask, .. } = action {
                 actions.extend(tell_witness(&mut engine, time, ask, WitnessAnswer::Holds(None)));
@@ -117,7 +117,7 @@ fn a_takeover_past_a_record_that_is_gone_waits_for_the_lease_that_it_was() {
         assert!(time < 60 * SECOND, "it never tried");
         actions = engine.handle(now(time), refused_dial());
     }
-    assert_eq!(engine.standing, Standing::Claiming);
+    assert_eq!(engine.node_state, NodeState::Claiming);
     assert!(time >= 20 * SECOND + micros(waited(lease)), "after {} ms", time / MS - 20_000);
 }
 
@@ -173,14 +173,14 @@ fn an_operators_word_counts_while_the_host_is_asked() {
     let (mut engine, time) = asking_shadow();
     let wish = Event::Command { ticket: Ticket(1), command: Command::TakeOver { accept_loss: false } };
     let actions = engine.handle(now(time + 10), wish);
-    let mut claimed = engine.standing;
+    let mut claimed = engine.node_state;
     let mut all = actions;
     all.extend(settle_facts(&mut engine, time + 11));
-    if claimed == Standing::AskingHost {
+    if claimed == NodeState::AskingHost {
         all.extend(engine.handle(now(time + 12), Event::Timer));
-        claimed = engine.standing;
+        claimed = engine.node_state;
     }
-    assert_eq!((claimed, answers(&all)), (Standing::Claiming, vec![]), "{all:#?}");
+    assert_eq!((claimed, answers(&all)), (NodeState::Claiming, vec![]), "{all:#?}");
 }
 
 #[test]
@@ -195,13 +195,13 @@ fn a_host_that_refuses_does_not_refuse_an_operator() {
     let mut actions = engine.handle(now(time + 10), wish);
     let refused = Event::HostAnswered { question: 1, allowed: false, reason: "no uplink".into() };
     actions.extend(engine.handle(now(time + 20), refused));
-    assert_eq!((engine.standing, answers(&actions)), (Standing::Following, vec![]), "{actions:#?}");
+    assert_eq!((engine.node_state, answers(&actions)), (NodeState::Following, vec![]), "{actions:#?}");
     let (ask, _) = question(&actions);
     let value = record(MASTER, Epoch::FIRST, Some(SHADOW), 5);
     let mut actions = tell_witness(&mut engine, time + 30, ask, holds(value, 1));
     actions.extend(settle_facts(&mut engine, time + 31));
     actions.extend(engine.handle(now(time + 32), Event::Timer));
-    assert_eq!((engine.standing, answers(&actions)), (Standing::Claiming, vec![]), "{actions:#?}");
+    assert_eq!((engine.node_state, answers(&actions)), (NodeState::Claiming, vec![]), "{actions:#?}");
 }
 
 #[test]
@@ -211,7 +211,7 @@ fn a_stopped_master_whose_link_is_held_lets_nobody_wait_for_ever() {
     let _ = command(&mut engine, 800, 1, Command::Disconnect);
     let late = 10 * SECOND;
     let actions = commit(&mut engine, late, 2);
-    assert_eq!((engine.standing, answers(&actions)), (Standing::Stalled, vec![]), "it asks first");
+    assert_eq!((engine.node_state, answers(&actions)), (NodeState::Stalled, vec![]), "it asks first");
     let mut time = late;
     let mut told = Vec::new();
     while told.is_empty() {
@@ -229,10 +229,10 @@ fn a_stopped_master_whose_link_is_held_lets_nobody_wait_for_ever() {
 fn an_attempt_is_not_held_down_by_itself() {
     let mut engine = following_shadow();
     settle(&mut engine, 350);
-    engine.facts.takeovers_ms = vec![now(0).wall_ms; 2];
+    engine.durable_state.takeovers_ms = vec![now(0).wall_ms; 2];
     let _ = engine.handle(now(SECOND), Event::LinkDown { link: LINK, reason: "reset".to_owned() });
     let mut time = SECOND;
-    let facts = loop {
+    let durable_state = loop {
         time += SECOND / 2;
         assert!(time < 20 * SECOND, "it never takes over");
         let mut actions = engine.handle(now(time), refused_dial());
@@ -243,14 +243,14 @@ fn an_attempt_is_not_held_down_by_itself() {
         }
         settle(&mut engine, time + 3);
         let era = actions.iter().find_map(|action| match action {
-            Action::Persist { work: Work::Era { facts, .. }, .. } => Some(facts.clone()),
+            Action::Persist { work: Work::Era { durable_state, .. }, .. } => Some(durable_state.clone()),
             _ => None,
         });
-        if let Some(facts) = era {
-            break facts;
+        if let Some(durable_state) = era {
+            break durable_state;
         }
     };
-    assert_eq!(facts.takeovers_ms.len(), 3);
+    assert_eq!(durable_state.takeovers_ms.len(), 3);
 }
 
 /// Two nodes that were given different witnesses part by epoch, as without one: else both would serve for ever.
@@ -263,10 +263,10 @@ fn a_master_that_the_witness_names_yields_to_one_that_cannot_have_asked_it() {
     let hello = hello_of(Role::Master, SHADOW, position(promoted, 9), lineage);
     let actions = engine.handle(now(70 * MS), Event::Message { link: LINK, message: Message::Hello(Box::new(hello)) });
     // It may be news: the witness is asked first.
-    assert_eq!(engine.standing, Standing::Serving);
+    assert_eq!(engine.node_state, NodeState::Serving);
     let mut actions = [actions, settle_facts(&mut engine, 71 * MS)].concat();
     let mut time = 71 * MS;
-    while engine.standing == Standing::Serving {
+    while engine.node_state == NodeState::Serving {
         for action in std::mem::take(&mut actions) {
             if let Action::AskWitness { ask, question } = action {
                 let answer = match question {
@@ -281,7 +281,7 @@ fn a_master_that_the_witness_names_yields_to_one_that_cannot_have_asked_it() {
         assert!(time < 10 * SECOND, "both stay");
         actions.extend(engine.handle(now(time), Event::Timer));
     }
-    assert_eq!(engine.standing, Standing::Following);
+    assert_eq!(engine.node_state, NodeState::Following);
     let alerts = engine.status(Moment(time), 0).alerts;
     assert!(
         alerts.iter().any(|alert| alert.kind == AlertKind::TwoMasters && alert.message.contains("the same witness"))
@@ -333,11 +333,11 @@ fn a_witness_that_can_be_read_and_not_written_is_an_alert() {
 /// A master that serves alone goes on serving while a shadow enrols: its lease is there before it needs one.
 #[test]
 fn an_enrolment_does_not_interrupt_a_master_with_a_witness() {
-    let facts = Facts { enabled: true, ..Facts::first_master(MASTER, PAIR) };
-    let token = TokenFacts { secret: [7; 16], expires_ms: u64::MAX };
-    let facts = Facts { tokens: vec![token], ..facts };
+    let durable_state = DurableState { enabled: true, ..DurableState::first_master(MASTER, PAIR) };
+    let token = StoredToken { secret: [7; 16], expires_ms: u64::MAX };
+    let durable_state = DurableState { tokens: vec![token], ..durable_state };
     let options = options(Replication::Asynchronous);
-    let (mut engine, actions) = start_at(facts, Position::NONE, History::default(), options);
+    let (mut engine, actions) = start_at(durable_state, Position::NONE, History::default(), options);
     let (ask, _) = question(&actions);
     let mut actions = actions;
     actions.extend(tell_witness(&mut engine, MS, ask, WitnessAnswer::Holds(None)));
@@ -348,7 +348,7 @@ fn an_enrolment_does_not_interrupt_a_master_with_a_witness() {
         _ => None,
     });
     let mut all = done(&mut engine, 3 * MS, era.unwrap(), Receipt::Era { head, log_floor: Revision::NONE });
-    assert!(engine.cover().serving, "{all:#?}");
+    assert!(engine.authority().serving, "{all:#?}");
     all.extend(settle_facts(&mut engine, 4 * MS));
     all.clear();
     let asked = Event::EnrolAsked { ask: 1, peer: peer(SHADOW), token: Some(0), from: "there".to_owned() };
@@ -369,8 +369,8 @@ fn an_enrolment_does_not_interrupt_a_master_with_a_witness() {
     all.extend(engine.handle(now(20 * MS), Event::EnrolConfirmed { ask: 1 }));
     all.extend(settle_facts(&mut engine, 21 * MS));
     all.extend(engine.handle(now(22 * MS), Event::Timer));
-    assert!(engine.facts().peer.is_some() && engine.cover().serving);
+    assert!(engine.durable_state().peer.is_some() && engine.authority().serving);
     let roles = all.iter().filter(|action| matches!(action, Action::Notify(Notice::Role { .. }))).count();
     assert_eq!(roles, 0, "{all:#?}");
-    assert!(engine.cover().until <= Moment(20 * MS + micros(Options::default().lease())), "it is bound now");
+    assert!(engine.authority().until <= Moment(20 * MS + micros(Options::default().lease())), "it is bound now");
 }

@@ -14,14 +14,14 @@ fn a_takeover_that_a_full_disk_refused_was_never_said() {
     settle(&mut engine, 350);
     let _ = engine.handle(now(SECOND), Event::LinkDown { link: LINK, reason: "reset".to_owned() });
     settle(&mut engine, SECOND + 1);
-    let before = (engine.facts().clone(), engine.epoch());
+    let before = (engine.durable_state().clone(), engine.epoch());
     let actions = command(&mut engine, 2 * SECOND, 1, Command::TakeOver { accept_loss: true });
     let (era, work) = batch(&actions);
     assert!(matches!(work, Work::Era { .. }), "{work:?}");
     let failure = DiskFailure { full: true, reason: "no space".to_owned() };
     let actions = engine.handle(now(2 * SECOND + 1), Event::Persisted { batch: BatchId(era), result: Err(failure) });
     assert_eq!(answers(&actions), [(1, Answer::Refused(Refused::DiskFull))]);
-    assert_eq!((engine.facts().clone(), engine.epoch()), before);
+    assert_eq!((engine.durable_state().clone(), engine.epoch()), before);
 }
 
 /// The simulator found a former master whose own changes were never set aside, so that it never followed: its disk was full,
@@ -42,7 +42,7 @@ fn what_a_yielding_master_has_alone_is_saved_after_the_link_is_gone_too() {
     let greet = |link, hello: &Hello| Event::Message { link, message: Message::Hello(Box::new(hello.clone())) };
     let _ = engine.handle(now(8 * SECOND + 64 * MS), greet(LinkId(2), &hello));
     refuse_all(&mut engine, 8 * SECOND + 65 * MS, &DiskFailure { full: true, reason: "no space".to_owned() });
-    assert_eq!(engine.standing, Standing::Yielding);
+    assert_eq!(engine.node_state, NodeState::Yielding);
     let _ = engine.handle(now(8 * SECOND + 66 * MS), Event::LinkDown { link: LinkId(2), reason: "reset".to_owned() });
     // It has started again, and asks as a master that is none yet.
     let _ = engine.handle(now(8 * SECOND + 67 * MS), Event::LinkUp { link: LinkId(3), dialled: true });
@@ -112,7 +112,7 @@ fn a_later_position_of_another_history_does_not_reach_the_record() {
     let _ = settle_facts(&mut engine, 11 * MS);
     let why_not = engine.status(Moment(20 * MS), 0).why_not;
     assert!(why_not.contains(&"behind_record"), "{why_not:?}");
-    assert_eq!(engine.standing, Standing::Following);
+    assert_eq!(engine.node_state, NodeState::Following);
 }
 
 /// The simulator found a master that had yielded once, had taken over since, and never served again after a restart of its
@@ -135,8 +135,8 @@ fn whoever_took_over_is_outranked_no_more() {
 #[test]
 fn an_era_without_change_sets_is_no_reason_to_refuse_a_master() {
     let promoted = Epoch::FIRST.promoted(9);
-    let facts = Facts { complete: true, ..Facts::first_shadow(SHADOW, PAIR, peer(MASTER)) };
-    let (mut engine, _) = begin(facts, position(promoted, 5), history(&[(Epoch::FIRST, 1), (promoted, 6)]));
+    let durable_state = DurableState { complete: true, ..DurableState::first_shadow(SHADOW, PAIR, peer(MASTER)) };
+    let (mut engine, _) = begin(durable_state, position(promoted, 5), history(&[(Epoch::FIRST, 1), (promoted, 6)]));
     let _ = engine.handle(now(100), Event::LinkUp { link: LINK, dialled: true });
     let hello = hello_of(Role::Master, MASTER, position(Epoch::FIRST, 5), history(&[(Epoch::FIRST, 1)]));
     let _ = tell(&mut engine, 200, Message::Hello(Box::new(hello)));
@@ -157,13 +157,13 @@ fn an_era_without_change_sets_is_no_reason_to_refuse_a_master() {
 /// The simulator found a pair that nobody led: the host of a master refused what its disk had lost, and nobody asked again.
 #[test]
 fn a_host_that_refuses_what_its_disk_had_lost_is_asked_again() {
-    let facts = Facts { peer: Some(peer(SHADOW)), ..Facts::first_master(MASTER, PAIR) };
-    let (mut engine, _) = begin(facts, position(Epoch::FIRST, 3), history(&[(Epoch::FIRST, 1)]));
+    let durable_state = DurableState { peer: Some(peer(SHADOW)), ..DurableState::first_master(MASTER, PAIR) };
+    let (mut engine, _) = begin(durable_state, position(Epoch::FIRST, 3), history(&[(Epoch::FIRST, 1)]));
     let _ = engine.handle(now(100), Event::LinkUp { link: LINK, dialled: true });
     let hello = hello_of(Role::Shadow, SHADOW, position(Epoch::FIRST, 5), history(&[(Epoch::FIRST, 1)]));
     let _ = tell(&mut engine, 200, Message::Hello(Box::new(hello)));
     settle(&mut engine, 210);
-    assert_eq!(engine.standing, Standing::TakingTail);
+    assert_eq!(engine.node_state, NodeState::TakingTail);
     let _ = tell(&mut engine, 300, Message::Repair(Repair::Incremental { to: at(Epoch::FIRST, 5) }));
     let (first, last) = (at(Epoch::FIRST, 3), at(Epoch::FIRST, 5));
     let what = Bulk::Records { after: first, last, durable: last };

@@ -15,7 +15,7 @@ fn greet(engine: &mut Engine, at_us: u64, link: LinkId, hello: Hello) -> Vec<Act
 
 fn hello_for(engine: &Engine) -> Hello {
     let lineage = history(&[(Epoch::FIRST, 1)]);
-    let mut hello = match engine.facts().role {
+    let mut hello = match engine.durable_state().role {
         Role::Master => hello_of(Role::Shadow, SHADOW, position(Epoch::FIRST, 5), lineage),
         Role::Shadow => hello_of(Role::Master, MASTER, position(Epoch::FIRST, 5), lineage),
     };
@@ -36,14 +36,15 @@ fn until(engine: &mut Engine, from_us: u64, to_us: u64) -> Vec<Action> {
 }
 
 fn dialling() -> Engine {
-    let mut facts = Facts::first_shadow(SHADOW, PAIR, peer(MASTER));
-    facts.complete = true;
-    begin(facts, position(Epoch::FIRST, 5), history(&[(Epoch::FIRST, 1)])).0
+    let mut durable_state = DurableState::first_shadow(SHADOW, PAIR, peer(MASTER));
+    durable_state.complete = true;
+    begin(durable_state, position(Epoch::FIRST, 5), history(&[(Epoch::FIRST, 1)])).0
 }
 
 fn down() -> Engine {
     let mut engine = dialling();
-    let _ = engine.handle(now(LATER), Event::DialFailed { how: DialTrouble::Unreachable, reason: "timed out".into() });
+    let _ =
+        engine.handle(now(LATER), Event::DialFailed { how: DialFailureKind::Unreachable, reason: "timed out".into() });
     engine
 }
 
@@ -140,7 +141,7 @@ const EVENTS: [&str; 28] = [
 fn happens(engine: &mut Engine, event: &str) -> Vec<Action> {
     let time = LATER + 1_000;
     let head = engine.status(Moment(time), 0).position;
-    let (role, epoch) = match engine.facts().role {
+    let (role, epoch) = match engine.durable_state().role {
         Role::Master => (Role::Shadow, Epoch::FIRST),
         Role::Shadow => (Role::Master, Epoch::FIRST),
     };
@@ -161,7 +162,7 @@ fn happens(engine: &mut Engine, event: &str) -> Vec<Action> {
             Event::Message { link: OTHER, message: Message::Hello(Box::new(hello_for(engine))) }
         }
         "heartbeat" => says(beat(role, epoch)),
-        "heartbeat of another role" => says(beat(engine.facts().role, epoch)),
+        "heartbeat of another role" => says(beat(engine.durable_state().role, epoch)),
         "heartbeat from a wild epoch" => says(beat(role, Epoch::new(1 << 23, 0))),
         "answer to no heartbeat" => {
             let ack = HeartbeatAck { nonce: 99, role, epoch, position: head, promise: Duration::ZERO };
@@ -183,9 +184,9 @@ fn happens(engine: &mut Engine, event: &str) -> Vec<Action> {
         "bye, reset" => bye(Bye::Reset),
         "refuse" => says(Message::Refuse(refused())),
         "link down" => Event::LinkDown { link: LINK, reason: "reset".into() },
-        "dial unreachable" => dial(DialTrouble::Unreachable),
-        "dial, wrong key" => dial(DialTrouble::WrongKey),
-        "dial, refused" => dial(DialTrouble::RefusedByPeer),
+        "dial unreachable" => dial(DialFailureKind::Unreachable),
+        "dial, wrong key" => dial(DialFailureKind::WrongKey),
+        "dial, refused" => dial(DialFailureKind::RefusedByPeer),
         "silence" => return until(engine, time, time + 4 * SECOND),
         "disconnect" => Event::Command { ticket: Ticket(1), command: Command::Disconnect },
         "reconnect" => Event::Command { ticket: Ticket(1), command: Command::Reconnect },

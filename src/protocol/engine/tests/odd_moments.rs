@@ -3,7 +3,7 @@
 use super::*;
 use crate::protocol::wire::{Refusal, RefusalKind, SnapshotHeader};
 
-/// Runs the timer every 500 ms, settles facts.
+/// Runs the timer every 500 ms, settles durable state.
 fn run(engine: &mut Engine, from_us: u64, to_us: u64) -> Vec<Action> {
     let mut all = Vec::new();
     let mut time = from_us;
@@ -26,7 +26,7 @@ fn stalled_and_reset_serves_again() {
     let _ = command(&mut engine, 10 * SECOND + 2, 2, Command::Reset);
     settle(&mut engine, 10 * SECOND + 3);
     let _ = run(&mut engine, 10 * SECOND, 120 * SECOND);
-    assert!(engine.cover().serving, "stalled for ever: {:?}", engine.status(Moment(120 * SECOND), 0));
+    assert!(engine.authority().serving, "stalled for ever: {:?}", engine.status(Moment(120 * SECOND), 0));
 }
 
 #[test]
@@ -34,7 +34,7 @@ fn stalled_and_refused_by_the_shadow_serves_again() {
     let (mut engine, _) = leading_master();
     settle(&mut engine, 700);
     let _ = engine.handle(now(60 * SECOND), Event::LinkDown { link: LINK, reason: "x".into() });
-    assert!(!engine.cover().serving);
+    assert!(!engine.authority().serving);
     let mut time = 60 * SECOND;
     for n in 2..40 {
         time += 2 * SECOND;
@@ -44,7 +44,7 @@ fn stalled_and_refused_by_the_shadow_serves_again() {
         let _ = engine.handle(now(time + 1), Event::Message { link, message: Message::Refuse(refusal) });
         settle(&mut engine, time + 2);
     }
-    assert!(engine.cover().serving, "stalled for ever");
+    assert!(engine.authority().serving, "stalled for ever");
 }
 
 #[test]
@@ -57,15 +57,15 @@ fn a_stale_dial_does_not_confirm() {
     settle(&mut engine, SECOND + 400_001);
     // Stopped with the dial under way; when it goes on, the old dial is found to have timed out.
     let late = 60 * SECOND;
-    let _ = engine.handle(now(late), Event::DialFailed { how: DialTrouble::Unreachable, reason: "late".into() });
-    assert!(!engine.cover().serving, "confirmed by a dial that was made before it was stopped");
+    let _ = engine.handle(now(late), Event::DialFailed { how: DialFailureKind::Unreachable, reason: "late".into() });
+    assert!(!engine.authority().serving, "confirmed by a dial that was made before it was stopped");
 }
 
 #[test]
 fn a_damaged_master_does_not_serve_because_of_a_blank_shadow() {
-    let mut facts = Facts::first_master(MASTER, PAIR);
-    facts.peer = Some(peer(SHADOW));
-    let (mut engine, _) = start(facts, Position::NONE, History::default(), Some("bits"));
+    let mut durable_state = DurableState::first_master(MASTER, PAIR);
+    durable_state.peer = Some(peer(SHADOW));
+    let (mut engine, _) = start(durable_state, Position::NONE, History::default(), Some("bits"));
     settle(&mut engine, 50);
     let _ = engine.handle(now(100), Event::LinkUp { link: LINK, dialled: true });
     let hello = hello_of(Role::Shadow, SHADOW, Position::NONE, History::default());
@@ -77,9 +77,9 @@ fn a_damaged_master_does_not_serve_because_of_a_blank_shadow() {
 
 #[test]
 fn the_first_epoch_is_not_used_twice_after_damage() {
-    let mut facts = Facts::first_master(MASTER, PAIR);
-    facts.peer = Some(peer(SHADOW));
-    let (mut engine, _) = start(facts, Position::NONE, History::default(), Some("bits"));
+    let mut durable_state = DurableState::first_master(MASTER, PAIR);
+    durable_state.peer = Some(peer(SHADOW));
+    let (mut engine, _) = start(durable_state, Position::NONE, History::default(), Some("bits"));
     settle(&mut engine, 50);
     let actions = command(&mut engine, 100, 1, Command::TakeOver { accept_loss: true });
     let (_, work) = batch(&actions);
@@ -125,7 +125,7 @@ fn asking() -> (Engine, u64) {
     let mut time = SECOND;
     for _ in 0..20 {
         time += SECOND / 2;
-        let failed = Event::DialFailed { how: DialTrouble::Unreachable, reason: "refused".to_owned() };
+        let failed = Event::DialFailed { how: DialFailureKind::Unreachable, reason: "refused".to_owned() };
         let mut actions = engine.handle(now(time), failed);
         settle(&mut engine, time);
         actions.extend(engine.handle(now(time + 1), Event::Timer));
@@ -142,7 +142,7 @@ fn stopped_while_the_host_is_asked_does_not_take_over() {
     let (mut engine, time) = asking();
     let late = time + 600 * SECOND;
     let _ = engine.handle(now(late), Event::HostAnswered { question: 1, allowed: true, reason: String::new() });
-    assert_eq!(engine.standing, Standing::Following);
+    assert_eq!(engine.node_state, NodeState::Following);
 }
 
 #[test]
@@ -150,7 +150,7 @@ fn held_while_the_host_is_asked_does_not_take_over() {
     let (mut engine, time) = asking();
     let _ = command(&mut engine, time + 10, 1, Command::Disconnect);
     let _ = engine.handle(now(time + 20), Event::HostAnswered { question: 1, allowed: true, reason: String::new() });
-    assert_eq!(engine.standing, Standing::Following);
+    assert_eq!(engine.node_state, NodeState::Following);
 }
 
 #[test]
@@ -160,7 +160,7 @@ fn refused_while_the_host_is_asked_does_not_take_over() {
     let refusal = Refusal { kind: RefusalKind::Schema, reason: "newer".into() };
     let _ = tell(&mut engine, time + 6, Message::Refuse(refusal));
     let _ = engine.handle(now(time + 20), Event::HostAnswered { question: 1, allowed: true, reason: String::new() });
-    assert_eq!(engine.standing, Standing::Following, "the master lives, and takes over from it");
+    assert_eq!(engine.node_state, NodeState::Following, "the master lives, and takes over from it");
 }
 
 #[test]
@@ -184,7 +184,7 @@ fn a_protest_does_not_forbid_a_takeover() {
     let mut asked = false;
     for _ in 0..60 {
         time += SECOND / 2;
-        let failed = Event::DialFailed { how: DialTrouble::Unreachable, reason: "refused".to_owned() };
+        let failed = Event::DialFailed { how: DialFailureKind::Unreachable, reason: "refused".to_owned() };
         let mut actions = engine.handle(now(time), failed);
         settle(&mut engine, time);
         actions.extend(engine.handle(now(time + 1), Event::Timer));
@@ -227,13 +227,13 @@ fn resync_does_not_open_snapshots_without_bound() {
 
 #[test]
 fn a_blank_shadow_is_not_complete_by_a_word() {
-    let facts = Facts::first_shadow(SHADOW, PAIR, peer(MASTER));
-    let (mut engine, _) = start(facts, Position::NONE, History::default(), None);
+    let durable_state = DurableState::first_shadow(SHADOW, PAIR, peer(MASTER));
+    let (mut engine, _) = start(durable_state, Position::NONE, History::default(), None);
     let _ = engine.handle(now(100), Event::LinkUp { link: LINK, dialled: true });
     let hello = hello_of(Role::Master, MASTER, position(Epoch::FIRST, 5), history(&[(Epoch::FIRST, 1)]));
     let _ = tell(&mut engine, 200, Message::Hello(Box::new(hello)));
     let _ = tell(&mut engine, 300, Message::Repair(Repair::None));
-    assert!(!engine.facts().complete, "a blank shadow counts as complete");
+    assert!(!engine.durable_state().complete, "a blank shadow counts as complete");
 }
 
 #[test]
@@ -245,10 +245,10 @@ fn a_detached_node_that_is_master_and_enrols_is_not_detached() {
     settle(&mut engine, 501);
     let actions = command(&mut engine, 600, 2, Command::TakeOver { accept_loss: true });
     let (promote, work) = batch(&actions);
-    let Work::Era { facts, era } = work else { panic!("{work:?}") };
+    let Work::Era { durable_state, era } = work else { panic!("{work:?}") };
     let head = Position { revision: at(era.epoch, 5), ..position(Epoch::FIRST, 5) };
     let _ = done(&mut engine, 700, promote, Receipt::Era { head, log_floor: Revision::NONE });
-    assert!(!facts.detached && !engine.facts().detached, "a master that is detached");
+    assert!(!durable_state.detached && !engine.durable_state().detached, "a master that is detached");
 }
 
 #[test]
@@ -280,14 +280,14 @@ fn resync_then_take_over_leaves_a_complete_master() {
     let mut hello = hello_of(Role::Master, MASTER, position(other, 3), history(&[(other, 1)]));
     hello.hello_no = 2;
     let _ = tell(&mut engine, 600, Message::Hello(Box::new(hello)));
-    // A batch of facts (the alert) is in flight.
+    // A batch of durable state (the alert) is in flight.
     assert_ne!(engine.batches_in_flight(), 0);
     let _ = command(&mut engine, 700, 1, Command::Resync);
     let _ = command(&mut engine, 701, 2, Command::TakeOver { accept_loss: true });
     let mut time = 800;
     let mut actions = {
         let p = engine.batches_in_flight();
-        done(&mut engine, time, p, Receipt::Facts)
+        done(&mut engine, time, p, Receipt::DurableState)
     };
     for _ in 0..8 {
         let Some((no, work)) = actions.iter().find_map(|a| match a {
@@ -305,26 +305,26 @@ fn resync_then_take_over_leaves_a_complete_master() {
             Work::Quarantine { .. } => {
                 Receipt::Quarantined { from: at(Epoch::FIRST, 1), to: at(Epoch::FIRST, 5), change_sets: 5 }
             }
-            _ => Receipt::Facts,
+            _ => Receipt::DurableState,
         };
         actions = done(&mut engine, time, no, receipt);
     }
-    assert!(engine.cover().serving);
-    assert!(engine.facts().complete, "a serving master whose copy counts as incomplete");
+    assert!(engine.authority().serving);
+    assert!(engine.durable_state().complete, "a serving master whose copy counts as incomplete");
 }
 
 #[test]
 fn a_failed_promotion_leaves_a_session_that_goes_on() {
     let mut engine = following_shadow();
     settle(&mut engine, 350);
-    // Facts in flight, records wait behind them.
+    // Durable state in flight, records wait behind them.
     let _ = command(&mut engine, 400, 1, Command::Enable);
     let what =
         |n| Bulk::Records { after: at(Epoch::FIRST, n - 1), last: at(Epoch::FIRST, n), durable: at(Epoch::FIRST, n) };
     let _ = engine.handle(now(410), Event::Bulk { link: LINK, bulk: BulkId(1), what: what(6), bytes: 100 });
     let _ = command(&mut engine, 420, 2, Command::TakeOver { accept_loss: true });
     let pending = engine.batches_in_flight();
-    let (no, work) = batch(&done(&mut engine, 430, pending, Receipt::Facts));
+    let (no, work) = batch(&done(&mut engine, 430, pending, Receipt::DurableState));
     assert!(matches!(work, Work::Era { .. }), "{work:?}");
     let full = DiskFailure { full: true, reason: "no space".to_owned() };
     let mut all = engine.handle(now(440), Event::Persisted { batch: BatchId(no), result: Err(full) });
@@ -431,7 +431,7 @@ fn shutdown_while_asking_does_not_promote() {
     let _ = command(&mut engine, time + 11, 2, Command::Shutdown);
     let _ = engine.handle(now(time + 20), Event::HostAnswered { question: 1, allowed: true, reason: String::new() });
     let pending = engine.batches_in_flight();
-    let actions = done(&mut engine, time + 30, pending, Receipt::Facts);
+    let actions = done(&mut engine, time + 30, pending, Receipt::DurableState);
     let era = actions.iter().any(|a| matches!(a, Action::Persist { work: Work::Era { .. }, .. }));
     assert!(!era, "becomes master while it stops");
 }
@@ -449,7 +449,7 @@ fn a_link_that_a_broken_shadow_closes_confirms() {
         let _ = engine.handle(now(time + 1), Event::LinkDown { link, reason: "closed".into() });
         settle(&mut engine, time + 2);
     }
-    assert!(engine.cover().serving, "stalled for ever");
+    assert!(engine.authority().serving, "stalled for ever");
 }
 
 /// A master at 1.0/5 whose store is damaged, and a whole shadow that is at 1.0/3: the full push is announced.
@@ -460,7 +460,7 @@ fn damaged_master(engine: &mut Engine, link: LinkId, at_us: u64) -> Vec<Action> 
     hello.hello_no = link.0;
     let hello = Message::Hello(Box::new(hello));
     let _ = engine.handle(now(at_us + 1), Event::Message { link, message: hello });
-    assert_eq!(engine.standing, Standing::TakingTail);
+    assert_eq!(engine.node_state, NodeState::TakingTail);
     let header = SnapshotHeader {
         transfer: link.0,
         position: position(Epoch::FIRST, 3),
@@ -474,9 +474,9 @@ fn damaged_master(engine: &mut Engine, link: LinkId, at_us: u64) -> Vec<Action> 
 }
 
 fn start_damaged() -> Engine {
-    let mut facts = Facts::first_master(MASTER, PAIR);
-    facts.peer = Some(peer(SHADOW));
-    let (mut engine, _) = start(facts, position(Epoch::FIRST, 5), history(&[(Epoch::FIRST, 1)]), Some("bits"));
+    let mut durable_state = DurableState::first_master(MASTER, PAIR);
+    durable_state.peer = Some(peer(SHADOW));
+    let (mut engine, _) = start(durable_state, position(Epoch::FIRST, 5), history(&[(Epoch::FIRST, 1)]), Some("bits"));
     settle(&mut engine, 50);
     engine
 }

@@ -32,15 +32,15 @@ fn answers(actions: &[Action]) -> Vec<Action> {
     actions.iter().filter(answer).cloned().collect()
 }
 
-fn facts_of(actions: &[Action]) -> Facts {
+fn facts_of(actions: &[Action]) -> DurableState {
     match batch(actions).1 {
-        Work::Facts(facts) => *facts,
+        Work::DurableState(durable_state) => *durable_state,
         other => panic!("{other:?}"),
     }
 }
 
-fn token(secret: u8) -> TokenFacts {
-    TokenFacts { secret: [secret; 16], expires_ms: u64::MAX }
+fn token(secret: u8) -> StoredToken {
+    StoredToken { secret: [secret; 16], expires_ms: u64::MAX }
 }
 
 fn alerts(engine: &Engine) -> Vec<Alert> {
@@ -72,12 +72,12 @@ fn inviting_master() -> Engine {
 #[test]
 fn a_full_disk_leaves_nothing_of_a_command() {
     let mut engine = lone_master();
-    let before = engine.facts().clone();
+    let before = engine.durable_state().clone();
     let actions = command(&mut engine, 20, 1, Command::Enable);
-    let written = Facts { enabled: true, ..before.clone() };
-    let work = Work::Facts(Box::new(written));
+    let written = DurableState { enabled: true, ..before.clone() };
+    let work = Work::DurableState(Box::new(written));
     assert_eq!(actions, [Action::Persist { batch: BatchId(2), work }, timer(5 * SECOND + 20)]);
-    assert_eq!(engine.facts(), &before, "nothing is in force before it is durable");
+    assert_eq!(engine.durable_state(), &before, "nothing is in force before it is durable");
 
     let actions = fail(&mut engine, 30, true);
     let alert = alerts(&engine)[0].clone();
@@ -90,28 +90,28 @@ fn a_full_disk_leaves_nothing_of_a_command() {
             timer(SECOND + 30),
         ]
     );
-    assert_eq!(engine.facts(), &before);
+    assert_eq!(engine.durable_state(), &before);
     // What is written next holds the alert and nothing of the command.
     let next = facts_of(&engine.handle(now(SECOND + 30), Event::Timer));
-    assert_eq!(Facts { alerts: Vec::new(), next_alert: 1, ..next }, before);
+    assert_eq!(DurableState { alerts: Vec::new(), next_alert: 1, ..next }, before);
 }
 
 #[test]
 fn a_failed_disk_refuses_once_nothing_is_left() {
     let mut engine = lone_master();
-    let before = engine.facts().clone();
+    let before = engine.durable_state().clone();
     let _ = command(&mut engine, 20, 1, Command::Enable);
     let actions = fail(&mut engine, 30, false);
     assert_eq!(answers(&actions), [], "it may be on the disk");
-    assert_eq!(engine.facts(), &before);
+    assert_eq!(engine.durable_state(), &before);
     let (reopen, work) = batch(&actions);
     assert_eq!(work, Work::Reopen);
     let head = Position { revision: at(Epoch::FIRST, 0), digest: Digest::ZERO };
     let history = history(&[(Epoch::FIRST, 1)]);
     let receipt = Receipt::Reopened { head, log_floor: Revision::NONE, history, damage: None };
     let (era, work) = batch(&done(&mut engine, 40, reopen, receipt));
-    let Work::Era { facts, era: Era { epoch, .. } } = work else { panic!("{work:?}") };
-    assert!(!facts.enabled, "the era's facts hold what was refused");
+    let Work::Era { durable_state, era: Era { epoch, .. } } = work else { panic!("{work:?}") };
+    assert!(!durable_state.enabled, "the era's durable state hold what was refused");
     let head = Position { revision: at(epoch, 0), ..head };
     let actions = done(&mut engine, 50, era, Receipt::Era { head, log_floor: Revision::NONE });
     assert_eq!(answers(&actions), [refused(1, disk())]);
@@ -123,7 +123,7 @@ fn a_disk_that_fails_again_leaves_a_command_in_doubt() {
     let _ = command(&mut engine, 20, 1, Command::Enable);
     let _ = fail(&mut engine, 30, false);
     assert_eq!(answers(&fail(&mut engine, 40, false)), [refused(1, in_doubt())]);
-    assert!(!engine.facts().enabled);
+    assert!(!engine.durable_state().enabled);
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn whoever_stops_the_node_meanwhile_is_told_too() {
 #[test]
 fn what_was_said_on_the_ground_of_what_failed_fails_with_it() {
     let mut engine = lone_master();
-    let before = engine.facts().clone();
+    let before = engine.durable_state().clone();
     let _ = command(&mut engine, 20, 1, Command::Enable);
     let actions = command(&mut engine, 21, 2, Command::Token(token(1)));
     assert_eq!(actions, [], "enabled is about to be so");
@@ -147,8 +147,8 @@ fn what_was_said_on_the_ground_of_what_failed_fails_with_it() {
     let _ = engine.handle(now(22), stranger);
     let actions = fail(&mut engine, 30, true);
     assert_eq!(answers(&actions), [refused(1, Refused::DiskFull), refused(2, Refused::DiskFull)]);
-    assert_eq!(engine.facts(), &before);
-    // The engine's own change of the facts stays, and is written.
+    assert_eq!(engine.durable_state(), &before);
+    // The engine's own change of the durable state stays, and is written.
     let kinds: Vec<AlertKind> = alerts(&engine).iter().map(|alert| alert.kind).collect();
     assert_eq!(kinds, [AlertKind::UnpermittedPeer, AlertKind::DiskTrouble]);
     let next = facts_of(&engine.handle(now(SECOND + 30), Event::Timer));
@@ -160,29 +160,29 @@ fn what_is_durable_is_in_force_in_the_order_in_which_it_was_said() {
     let mut engine = lone_master();
     let (first, _) = batch(&command(&mut engine, 20, 1, Command::Enable));
     assert_eq!(command(&mut engine, 21, 2, Command::Token(token(1))), []);
-    let actions = done(&mut engine, 30, first, Receipt::Facts);
+    let actions = done(&mut engine, 30, first, Receipt::DurableState);
     assert_eq!(answers(&actions), [answered(1)]);
-    assert!(engine.facts().enabled && engine.facts().tokens.is_empty());
+    assert!(engine.durable_state().enabled && engine.durable_state().tokens.is_empty());
     let (second, _) = batch(&actions);
     assert_eq!(facts_of(&actions).tokens, [token(1)]);
     // A refusal needs no disk.
     assert_eq!(answers(&command(&mut engine, 31, 3, Command::Acknowledge { alert: 9 })).len(), 1);
     let _ = command(&mut engine, 32, 4, Command::Disable);
-    let actions = done(&mut engine, 40, second, Receipt::Facts);
+    let actions = done(&mut engine, 40, second, Receipt::DurableState);
     assert_eq!(answers(&actions), [answered(2)]);
-    assert_eq!(engine.facts().tokens, [token(1)]);
+    assert_eq!(engine.durable_state().tokens, [token(1)]);
     settle(&mut engine, 50);
-    assert_eq!((engine.facts().enabled, engine.facts().tokens.len()), (false, 0));
+    assert_eq!((engine.durable_state().enabled, engine.durable_state().tokens.len()), (false, 0));
 }
 
 #[test]
 fn a_refused_reset_leaves_the_peer_and_the_alerts() {
     let mut engine = master_with_an_alert();
-    let (facts, book) = (engine.facts().clone(), alerts(&engine));
+    let (durable_state, alert_log) = (engine.durable_state().clone(), alerts(&engine));
     let actions = command(&mut engine, 950, 1, Command::Reset);
     let written = facts_of(&actions);
     assert_eq!((written.peer, written.alerts), (None, Vec::new()));
-    assert_eq!(alerts(&engine), book);
+    assert_eq!(alerts(&engine), alert_log);
     // Nothing begins with a peer that is about to be forgotten.
     let actions = engine.handle(now(960), Event::LinkUp { link: LinkId(2), dialled: false });
     assert_eq!(actions, [Action::Close { link: LinkId(2) }, timer(960 + SECOND)]);
@@ -195,8 +195,8 @@ fn a_refused_reset_leaves_the_peer_and_the_alerts() {
     let cleared =
         |action: &Action| matches!(action, Action::Notify(Notice::Alert { change: AlertChange::Cleared, .. }));
     assert!(!actions.iter().any(cleared), "{actions:#?}");
-    assert_eq!(engine.facts(), &facts);
-    assert_eq!(alerts(&engine)[..1], book);
+    assert_eq!(engine.durable_state(), &durable_state);
+    assert_eq!(alerts(&engine)[..1], alert_log);
     let _ = engine.handle(now(980_000), Event::LinkUp { link: LinkId(3), dialled: false });
     assert_eq!(engine.links.ids(), [LinkId(3)]);
 }
@@ -209,9 +209,9 @@ fn a_shadow_that_is_being_reset_does_not_take_over() {
     settle(&mut engine, SECOND + 1);
     let _ = command(&mut engine, SECOND + 2, 1, Command::Reset);
     assert!(engine.status(Moment(SECOND + 3), 0).why_not.contains(&"no_peer"));
-    assert!(!engine.facts().detached);
+    assert!(!engine.durable_state().detached);
     settle(&mut engine, SECOND + 4);
-    assert!(engine.facts().detached && engine.facts().peer.is_none());
+    assert!(engine.durable_state().detached && engine.durable_state().peer.is_none());
 }
 
 #[test]
@@ -239,7 +239,7 @@ fn what_happened_again_while_it_was_acknowledged_is_not_seen() {
 #[test]
 fn a_refused_enrolment_leaves_the_token_good_and_nobody_pinned() {
     let mut engine = inviting_master();
-    let before = engine.facts().clone();
+    let before = engine.durable_state().clone();
     let ask = |engine: &mut Engine, ask: u64, at_us: u64| {
         let asked = Event::EnrolAsked { ask, peer: peer(SHADOW), token: Some(0), from: "there".into() };
         let _ = engine.handle(now(at_us), asked);
@@ -248,21 +248,21 @@ fn a_refused_enrolment_leaves_the_token_good_and_nobody_pinned() {
     let verdict = |ask, verdict| Action::AnswerEnrol { ask, verdict };
     let written = facts_of(&ask(&mut engine, 1, 100));
     assert_eq!((written.peer.map(|peer| peer.node), written.tokens), (Some(SHADOW), Vec::new()));
-    assert_eq!(engine.facts(), &before, "the door opens once it is durable");
+    assert_eq!(engine.durable_state(), &before, "the door opens once it is durable");
     let actions = fail(&mut engine, 110, true);
     assert_eq!(answers(&actions), [verdict(1, EnrolVerdict::Refused { kind: "disk" })]);
-    assert_eq!(engine.facts(), &before);
+    assert_eq!(engine.durable_state(), &before);
     assert_eq!(engine.status(Moment(120), 0).link, LinkState::None);
 
     let _ = engine.handle(now(2 * SECOND), Event::Timer);
     settle(&mut engine, 2 * SECOND + 1);
     let (stored, _) = batch(&ask(&mut engine, 2, 3 * SECOND));
     assert_eq!(
-        answers(&done(&mut engine, 3 * SECOND + 10, stored, Receipt::Facts)),
+        answers(&done(&mut engine, 3 * SECOND + 10, stored, Receipt::DurableState)),
         [verdict(2, EnrolVerdict::Stored)]
     );
-    assert_eq!(engine.facts().peer.as_ref().map(|peer| peer.node), Some(SHADOW));
-    assert!(engine.facts().tokens.is_empty());
+    assert_eq!(engine.durable_state().peer.as_ref().map(|peer| peer.node), Some(SHADOW));
+    assert!(engine.durable_state().tokens.is_empty());
 }
 
 #[test]
@@ -277,5 +277,5 @@ fn a_token_enrols_one_even_while_that_is_being_stored() {
     let refused = EnrolVerdict::Refused { kind: "shadow_enrolled" };
     assert_eq!(answers(&actions), [Action::AnswerEnrol { ask: 2, verdict: refused }]);
     settle(&mut engine, 110);
-    assert_eq!(engine.facts().peer.as_ref().map(|peer| peer.node), Some(SHADOW));
+    assert_eq!(engine.durable_state().peer.as_ref().map(|peer| peer.node), Some(SHADOW));
 }

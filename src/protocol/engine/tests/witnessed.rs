@@ -10,13 +10,18 @@ pub(super) fn options(replication: Replication) -> Options {
     Options { replication, ..Options::default() }
 }
 
-pub(super) fn start_witnessed(facts: Facts, head: Position, options: Options) -> (Engine, Vec<Action>) {
-    start_at(facts, head, history(&[(Epoch::FIRST, 1)]), options)
+pub(super) fn start_witnessed(durable_state: DurableState, head: Position, options: Options) -> (Engine, Vec<Action>) {
+    start_at(durable_state, head, history(&[(Epoch::FIRST, 1)]), options)
 }
 
-pub(super) fn start_at(facts: Facts, head: Position, history: History, options: Options) -> (Engine, Vec<Action>) {
+pub(super) fn start_at(
+    durable_state: DurableState,
+    head: Position,
+    history: History,
+    options: Options,
+) -> (Engine, Vec<Action>) {
     let start = Start {
-        facts,
+        durable_state,
         head,
         log_floor: Revision::NONE,
         history,
@@ -29,12 +34,17 @@ pub(super) fn start_at(facts: Facts, head: Position, history: History, options: 
     Engine::start(now(0), start)
 }
 
-pub(super) fn master_facts() -> Facts {
-    Facts { peer: Some(peer(SHADOW)), witnessed: Epoch::FIRST, ..Facts::first_master(MASTER, PAIR) }
+pub(super) fn master_facts() -> DurableState {
+    DurableState { peer: Some(peer(SHADOW)), witnessed: Epoch::FIRST, ..DurableState::first_master(MASTER, PAIR) }
 }
 
-pub(super) fn shadow_facts(promised_ms: u64) -> Facts {
-    Facts { complete: true, promised_ms, witnessed: Epoch::FIRST, ..Facts::first_shadow(SHADOW, PAIR, peer(MASTER)) }
+pub(super) fn shadow_facts(promised_ms: u64) -> DurableState {
+    DurableState {
+        complete: true,
+        promised_ms,
+        witnessed: Epoch::FIRST,
+        ..DurableState::first_shadow(SHADOW, PAIR, peer(MASTER))
+    }
 }
 
 pub(super) fn record(holder: NodeId, epoch: Epoch, in_sync: Option<NodeId>, seq: u64) -> WitnessRecord {
@@ -71,40 +81,40 @@ pub(super) fn swapped(version: u64) -> WitnessAnswer {
     WitnessAnswer::Swapped(WitnessVersion::new(version))
 }
 
-/// Answers facts batches until something else, or nothing, is under way; returns all that was done on the way.
+/// Answers durable state batches until something else, or nothing, is under way; returns all that was done on the way.
 pub(super) fn store_facts(engine: &mut Engine, at_us: u64, actions: Vec<Action>) -> Vec<Action> {
     let mut all = actions;
-    while let Some(Action::Persist { batch, work: Work::Facts(_) }) =
+    while let Some(Action::Persist { batch, work: Work::DurableState(_) }) =
         all.iter().rev().find(|action| matches!(action, Action::Persist { .. })).cloned()
     {
         if engine.batches_in_flight() != batch.0 {
             break;
         }
-        all.extend(done(engine, at_us, batch.0, Receipt::Facts));
+        all.extend(done(engine, at_us, batch.0, Receipt::DurableState));
     }
     all
 }
 
-/// Answers the batches of facts that are under way.
+/// Answers the batches of durable state that are under way.
 pub(super) fn settle_facts(engine: &mut Engine, at_us: u64) -> Vec<Action> {
     let mut all = Vec::new();
     for _ in 0..4 {
         match engine.batches_in_flight() {
             0 => break,
-            batch => all.extend(done(engine, at_us, batch, Receipt::Facts)),
+            batch => all.extend(done(engine, at_us, batch, Receipt::DurableState)),
         }
     }
     all
 }
 
-/// Answers the one batch of facts that is under way.
+/// Answers the one batch of durable state that is under way.
 pub(super) fn settle_one(engine: &mut Engine, at_us: u64) -> Vec<Action> {
     let batch = engine.batches_in_flight();
-    done(engine, at_us, batch, Receipt::Facts)
+    done(engine, at_us, batch, Receipt::DurableState)
 }
 
 pub(super) fn refused_dial() -> Event {
-    Event::DialFailed { how: DialTrouble::Unreachable, reason: "refused".to_owned() }
+    Event::DialFailed { how: DialFailureKind::Unreachable, reason: "refused".to_owned() }
 }
 
 /// A master that restarted, was vouched for by the witness because its peer is away, and serves under its lease.
@@ -120,7 +130,7 @@ pub(super) fn vouched_master(replication: Replication) -> (Engine, Epoch) {
     let Work::Era { era, .. } = work else { panic!("{work:?}") };
     let head = Position { revision: at(era.epoch, 5), ..position(Epoch::FIRST, 5) };
     let actions = done(&mut engine, 30 * MS, era_batch, Receipt::Era { head, log_floor: Revision::NONE });
-    assert!(!engine.cover().serving, "an era is no cover: {actions:#?}");
+    assert!(!engine.authority().serving, "an era is no cover: {actions:#?}");
     let (ask, swapped_in) = swap(&actions);
     // Rule 17: under the new incarnation. Rule 13: the flag is kept.
     assert_eq!((swapped_in.holder, swapped_in.epoch, swapped_in.in_sync), (MASTER, era.epoch, Some(SHADOW)));
@@ -135,7 +145,7 @@ fn a_lease_counts_from_when_it_was_asked_for_and_then_nothing_is_acknowledged() 
     let (mut engine, epoch) = vouched_master(Replication::Asynchronous);
     let lease_us = micros(Options::default().lease());
     // Sent at 30 ms, answered at 40.
-    assert!(engine.cover().until <= Moment(30 * MS + lease_us));
+    assert!(engine.authority().until <= Moment(30 * MS + lease_us));
     let actions = engine.handle(now(500 * MS), Event::Commit { ticket: Ticket(1), bytes: 3 });
     let (commit, _) = batch(&actions);
     // The witness is silent from now on; the receipt comes when the lease is over.
@@ -158,12 +168,12 @@ fn who_is_not_named_steps_down() {
     let actions = engine.handle(now(2 * SECOND), Event::Timer);
     let (ask, _) = question(&actions);
     let actions = tell_witness(&mut engine, 2 * SECOND + 1, ask, WitnessAnswer::Conflict);
-    assert!(engine.cover().serving, "a conflict proves nothing yet");
+    assert!(engine.authority().serving, "a conflict proves nothing yet");
     let (ask, what) = question(&actions);
     assert_eq!(what, WitnessQuestion::Read);
     // Rule 11.
     let actions = tell_witness(&mut engine, 2 * SECOND + 2, ask, holds(record(SHADOW, epoch.promoted(0), None, 5), 3));
-    assert!(!engine.cover().serving);
+    assert!(!engine.authority().serving);
     assert!(
         actions
             .iter()
@@ -219,7 +229,7 @@ struct Claiming {
     /// A read that is under way.
     ask: u64,
     note: u64,
-    facts: Facts,
+    durable_state: DurableState,
     value: WitnessRecord,
 }
 
@@ -268,9 +278,9 @@ fn claiming_shadow() -> Claiming {
     // Rule 7: first the note.
     assert!(!swaps(&actions), "{actions:#?}");
     let (note, work) = batch(&actions);
-    let Work::Facts(facts) = work else { panic!("{work:?}") };
-    assert_eq!((facts.tried.term(), facts.role), (2, Role::Shadow));
-    Claiming { engine, at_us, ask, note, facts: *facts, value }
+    let Work::DurableState(durable_state) = work else { panic!("{work:?}") };
+    assert_eq!((durable_state.tried.term(), durable_state.role), (2, Role::Shadow));
+    Claiming { engine, at_us, ask, note, durable_state: *durable_state, value }
 }
 
 fn swaps(actions: &[Action]) -> bool {
@@ -279,27 +289,27 @@ fn swaps(actions: &[Action]) -> bool {
 
 #[test]
 fn a_takeover_waits_for_promise_and_lease_notes_its_term_and_wins_the_register() {
-    let Claiming { mut engine, at_us, ask, note, facts, value } = claiming_shadow();
+    let Claiming { mut engine, at_us, ask, note, durable_state, value } = claiming_shadow();
     // Rule 5: its promise of before the restart; rule 4: with the margin; the takeover delay is five seconds.
     let promise_us = micros(waited(Duration::from_millis(3_500)));
     assert!(at_us > promise_us && at_us >= 5 * SECOND, "{at_us}");
-    let mut actions = done(&mut engine, at_us + 20, note, Receipt::Facts);
+    let mut actions = done(&mut engine, at_us + 20, note, Receipt::DurableState);
     actions.extend(tell_witness(&mut engine, at_us + 20, ask, holds(value, 1)));
     let (ask, tried) = swap(&actions);
     // Rule 10: the recorded revision is copied.
     assert_eq!(
         (tried.holder, tried.epoch, tried.in_sync, tried.revision),
-        (SHADOW, facts.tried, None, at(Epoch::FIRST, 5))
+        (SHADOW, durable_state.tried, None, at(Epoch::FIRST, 5))
     );
     let actions = tell_witness(&mut engine, at_us + 30, ask, swapped(2));
     let (era_batch, work) = batch(&actions);
     let Work::Era { era, .. } = work else { panic!("{work:?}") };
-    assert_eq!(era.epoch, facts.tried);
-    assert!(!engine.cover().serving, "won, and not yet stored");
+    assert_eq!(era.epoch, durable_state.tried);
+    assert!(!engine.authority().serving, "won, and not yet stored");
     let head = Position { revision: at(era.epoch, 5), ..position(Epoch::FIRST, 5) };
     let actions = done(&mut engine, at_us + 40, era_batch, Receipt::Era { head, log_floor: Revision::NONE });
     assert!(actions.contains(&role(Role::Master, true, era.epoch, "takeover")), "{actions:#?}");
-    assert!(engine.cover().until <= Moment(at_us + 20 + micros(Options::default().lease())));
+    assert!(engine.authority().until <= Moment(at_us + 20 + micros(Options::default().lease())));
 }
 
 /// The simulator found two masters: the value that was replaced was another than the one whose lease had been waited for.
@@ -309,33 +319,33 @@ fn a_record_that_is_renewed_while_the_term_is_noted_is_not_claimed() {
     let renewed = WitnessRecord { counter: value.counter + 1, ..value };
     let actions = tell_witness(&mut engine, at_us + 15, ask, holds(renewed, 2));
     assert!(!swaps(&actions), "{actions:#?}");
-    let actions = done(&mut engine, at_us + 20, note, Receipt::Facts);
+    let actions = done(&mut engine, at_us + 20, note, Receipt::DurableState);
     assert!(!swaps(&actions), "{actions:#?}");
-    assert_eq!(engine.standing, Standing::Following);
+    assert_eq!(engine.node_state, NodeState::Following);
     // The note stays: rule 7.
-    assert_eq!(engine.facts().tried.term(), 2);
+    assert_eq!(engine.durable_state().tried.term(), 2);
 }
 
 #[test]
 fn a_claim_whose_answer_is_lost_is_none_and_being_named_is_no_mastership() {
-    let Claiming { mut engine, at_us, ask, note, facts, value } = claiming_shadow();
-    let mut actions = done(&mut engine, at_us + 20, note, Receipt::Facts);
+    let Claiming { mut engine, at_us, ask, note, durable_state, value } = claiming_shadow();
+    let mut actions = done(&mut engine, at_us + 20, note, Receipt::DurableState);
     actions.extend(tell_witness(&mut engine, at_us + 20, ask, holds(value, 1)));
     let (ask, tried) = swap(&actions);
     let actions = tell_witness(&mut engine, at_us + 30, ask, WitnessAnswer::Unknown { reason: "late".to_owned() });
     let (ask, what) = question(&actions);
-    assert_eq!((what, engine.standing), (WitnessQuestion::Read, Standing::Following));
+    assert_eq!((what, engine.node_state), (WitnessQuestion::Read, NodeState::Following));
     // It landed after all. Rule 8: it tries again, with a new term, and waits for nobody's lease.
     let _ = tell_witness(&mut engine, at_us + 40, ask, holds(tried, 2));
-    assert!(!engine.cover().serving);
+    assert!(!engine.authority().serving);
     let mut time = at_us + 40;
-    while engine.standing != Standing::Claiming {
+    while engine.node_state != NodeState::Claiming {
         let _ = settle_facts(&mut engine, time);
         time += 50 * MS;
         assert!(time < at_us + 2 * SECOND, "it never tried again");
         let _ = engine.handle(now(time), Event::Timer);
     }
-    assert!(engine.facts().tried > facts.tried);
+    assert!(engine.durable_state().tried > durable_state.tried);
 }
 
 /// The simulator found a pair in which nobody served: the one that the record named had yielded to a term tried in vain.
@@ -350,7 +360,7 @@ fn a_term_that_was_tried_in_vain_makes_no_master_yield() {
         ..hello_of(Role::Master, SHADOW, position, history(&[(Epoch::FIRST, 1)]))
     };
     let _ = engine.handle(now(200 * MS), Event::Message { link: LINK, message: Message::Hello(Box::new(rival)) });
-    assert_eq!(engine.standing, Standing::Serving);
+    assert_eq!(engine.node_state, NodeState::Serving);
 }
 
 /// The simulator found a shadow whose visible configuration went back: its master did not know yet what it held.
@@ -397,8 +407,8 @@ fn a_promise_is_durable_before_it_is_given() {
     let (mut engine, actions) =
         start_witnessed(shadow_facts(0), position(Epoch::FIRST, 5), options(Replication::Asynchronous));
     let (stored, work) = batch(&actions);
-    let Work::Facts(facts) = work else { panic!("{work:?}") };
-    assert_eq!(facts.promised_ms, 3_500);
+    let Work::DurableState(durable_state) = work else { panic!("{work:?}") };
+    assert_eq!(durable_state.promised_ms, 3_500);
     let _ = engine.handle(now(100), Event::LinkUp { link: LINK, dialled: true });
     let hello = hello_of(Role::Master, MASTER, position(Epoch::FIRST, 5), history(&[(Epoch::FIRST, 1)]));
     let _ = engine.handle(now(200), Event::Message { link: LINK, message: Message::Hello(Box::new(hello)) });
@@ -421,14 +431,15 @@ fn a_promise_is_durable_before_it_is_given() {
         })
     };
     assert_eq!(promise(&engine.handle(now(300), beat(1))), Some(Duration::ZERO));
-    let _ = done(&mut engine, 400, stored, Receipt::Facts);
+    let _ = done(&mut engine, 400, stored, Receipt::DurableState);
     assert_eq!(promise(&engine.handle(now(500), beat(2))), Some(Duration::from_millis(3_500)));
 }
 
 /// The epoch that a master without a past chooses, whose peer knows of none and whose witness says this.
 fn first_epoch(said: WitnessAnswer) -> Epoch {
-    let facts = Facts { witnessed: Epoch::NONE, ..master_facts() };
-    let (mut engine, actions) = start_at(facts, Position::NONE, History::default(), options(Replication::Synchronous));
+    let durable_state = DurableState { witnessed: Epoch::NONE, ..master_facts() };
+    let (mut engine, actions) =
+        start_at(durable_state, Position::NONE, History::default(), options(Replication::Synchronous));
     let (ask, _) = question(&actions);
     let _ = store_facts(&mut engine, 5, actions);
     let _ = tell_witness(&mut engine, 10 * MS, ask, said);

@@ -2,14 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Peer, TokenFacts};
+use super::{Peer, StoredToken};
 use crate::model::{Epoch, NodeId, PairId};
 use crate::protocol::alerts::Alert;
 use crate::protocol::wire::Role;
 
-/// The durable facts of a node, beside its configuration. Small; written whole.
+/// The durable durable state of a node, beside its configuration. Small; written whole.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Facts {
+pub struct DurableState {
     /// This node.
     pub node: NodeId,
     /// Its pair.
@@ -33,16 +33,16 @@ pub struct Facts {
     /// The other node.
     pub peer: Option<Peer>,
     /// Join tokens alive.
-    pub tokens: Vec<TokenFacts>,
+    pub tokens: Vec<StoredToken>,
     /// Wall clock of the last takeovers, milliseconds since 1970, for the hold-down.
     pub takeovers_ms: Vec<u64>,
-    /// The alert book.
+    /// The alert log.
     pub alerts: Vec<Alert>,
     /// Number of the next alert.
     pub next_alert: u64,
 }
 
-impl Facts {
+impl DurableState {
     /// Of the first master of a new pair.
     pub fn first_master(node: NodeId, pair: PairId) -> Self {
         Self { role: Role::Master, epoch: Epoch::FIRST, complete: true, ..Self::blank(node, pair) }
