@@ -7,7 +7,8 @@ use tokio::sync::oneshot;
 
 use super::shared::{Request, Shared};
 use crate::model::{ChangeSet, Conflict, Key, Limit, Revision};
-use crate::protocol::engine::{Answer, Refused};
+pub use crate::protocol::engine::Committed;
+use crate::protocol::engine::{CommitAnswer, CommitRefusal};
 use crate::store::Snapshot;
 
 /// The replicated configuration: read in either role, written on the master. It does not keep the node running;
@@ -67,7 +68,7 @@ impl Config {
 /// A change set on its way.
 #[derive(Debug)]
 pub struct Pending {
-    answered: oneshot::Receiver<Answer>,
+    answered: oneshot::Receiver<CommitAnswer>,
 }
 
 impl Pending {
@@ -76,24 +77,9 @@ impl Pending {
     /// # Errors
     /// [`CommitError`]; nothing remains of a refused change set.
     pub async fn committed(self) -> Result<Committed, CommitError> {
-        match self.answered.await {
-            Ok(Answer::Committed { revision, replicated }) => Ok(Committed { revision, replicated }),
-            Ok(Answer::Refused(refused)) => Err(refused.into()),
-            Ok(Answer::Done) => Err(CommitError::Internal("a change set was answered like a command")),
-            // The driver was dropped with its runtime.
-            Err(_) => Err(CommitError::Stopped),
-        }
+        // Without an answer the driver was dropped with its runtime.
+        self.answered.await.unwrap_or(Err(CommitRefusal::Stopped)).map_err(CommitError::from)
     }
-}
-
-/// A change set is committed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Committed {
-    /// As this revision.
-    pub revision: Revision,
-    /// Whether it is durable on both nodes.
-    pub replicated: bool,
 }
 
 /// Why a change set was not committed. Nothing remains of it, but for [`CommitError::InDoubt`].
@@ -134,33 +120,18 @@ pub enum CommitError {
     /// set that was accepted before was written.
     #[error("the node is stopped")]
     Stopped,
-    /// A defect of this crate: please report it.
-    #[error("a defect of this crate: {0}")]
-    Internal(&'static str),
 }
 
-impl From<Refused> for CommitError {
-    fn from(refused: Refused) -> Self {
+impl From<CommitRefusal> for CommitError {
+    fn from(refused: CommitRefusal) -> Self {
         match refused {
-            Refused::NotMaster { master } => Self::NotMaster { master },
-            Refused::Guard(conflict) => Self::Guard(conflict),
-            Refused::Overloaded => Self::Overloaded,
-            Refused::InDoubt { revision } => Self::InDoubt { revision },
-            Refused::DiskFull => Self::DiskFull,
-            Refused::Disk { reason } => Self::Disk(reason),
-            Refused::Stopped => Self::Stopped,
-            Refused::Frozen => Self::Frozen,
-            Refused::Disabled
-            | Refused::ShadowEnrolled
-            | Refused::NoPeer
-            | Refused::PeerConnected
-            | Refused::UnknownAlert
-            | Refused::TooManyTokens
-            | Refused::Incomplete
-            | Refused::Loss { .. }
-            | Refused::LeaseHeld
-            | Refused::WitnessUnreachable
-            | Refused::FactInDoubt { .. } => Self::Internal("a change set was refused like a command"),
+            CommitRefusal::NotMaster { master } => Self::NotMaster { master },
+            CommitRefusal::Guard(conflict) => Self::Guard(conflict),
+            CommitRefusal::Overloaded => Self::Overloaded,
+            CommitRefusal::InDoubt { revision } => Self::InDoubt { revision },
+            CommitRefusal::DiskFull => Self::DiskFull,
+            CommitRefusal::Stopped => Self::Stopped,
+            CommitRefusal::Frozen => Self::Frozen,
         }
     }
 }

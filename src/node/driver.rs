@@ -16,7 +16,7 @@ use super::inbox::{Alarm, Alarms, Inbox, Input, Wake};
 use super::join::Joining;
 use super::link::{Connection, Link, LinkContext, Share};
 use super::listener::{Pin, Porch};
-use super::persist::{Keeper, Outcome};
+use super::persist::Keeper;
 use super::seam::{Environment, Scope, later, random_u64};
 use super::shared::{Place as QueuePlace, Request};
 use super::voice::{Place, Voice};
@@ -25,8 +25,7 @@ use crate::identity::Tls;
 use crate::model::ChangeSet;
 use crate::model::limits::{CERTIFICATE_CHECK, CERTIFICATE_WARN_DAYS, LINGER, MAINTENANCE_PAUSE, WAKE_UPS_MAX};
 use crate::protocol::engine::{
-    Action, Answer, BulkId, Command, DialFailureKind, DiskFailure, Engine, EnrolVerdict, Event, LinkId, Moment, Notice,
-    Now, Receipt, Refused, Ticket,
+    Action, BulkId, Command, CommandAnswer, CommandRefusal, CommitAnswer, CommitRefusal, Completed, Completion, DialFailureKind, DiskFailure, Engine, EnrolVerdict, Event, LinkId, Moment, Notice, Now, StagingReceipt, Ticket,
 };
 use crate::protocol::wire::Bulk;
 use crate::store::Reader;
@@ -76,11 +75,20 @@ pub struct Tools {
 }
 
 /// One who waits for an answer.
-struct Caller {
-    answer: oneshot::Sender<Answer>,
-    /// What is to be committed, until a batch takes it, and its place in the queue.
-    commit: Option<(ChangeSet, QueuePlace)>,
-    place: Option<QueuePlace>,
+enum Caller {
+    /// One who commits. The change set is here until a batch takes it; its place in the queue until it is answered.
+    Commit { changes: Option<ChangeSet>, _place: QueuePlace, answer: oneshot::Sender<CommitAnswer> },
+    /// An operator.
+    Command(oneshot::Sender<CommandAnswer>),
+}
+
+impl Caller {
+    fn take_change_set(&mut self) -> Option<ChangeSet> {
+        match self {
+            Self::Commit { changes, .. } => changes.take(),
+            Self::Command(_) => None,
+        }
+    }
 }
 
 /// Maintenance of the store: one run at a time, less often while it fails.
@@ -179,7 +187,7 @@ impl Driver {
             }
             Input::Accepted { connection, pin } => self.take_link(connection, pin, false),
             Input::EnrolAsked(ask) => self.take_ask(ask),
-            Input::Persisted { batch, outcome } => self.take_outcome(batch, outcome),
+            Input::Persisted(completed) => self.take_completed(completed),
             Input::Maintained(result) => self.take_maintained(result),
         }
     }
@@ -206,7 +214,7 @@ impl Driver {
         });
         self.voice.reign(self.engine.authority(), self.engine.durable_state().epoch, reason);
         // Whoever is answered finds the status that goes with the answer.
-        if actions.iter().any(|action| matches!(action, Action::Answer { .. })) {
+        if actions.iter().any(|action| matches!(action, Action::AnswerCommit { .. } | Action::AnswerCommand { .. })) {
             self.publish_status();
         }
         // Whoever is answered that a token lives, or is none any more, finds the door so.
@@ -228,13 +236,13 @@ impl Driver {
         self.voice.publish(self.tools.place.status(self.engine.status(at, wall_ms), at));
     }
 
-    fn take_commit(&mut self, changes: ChangeSet, place: QueuePlace, answer: oneshot::Sender<Answer>) {
+    fn take_commit(&mut self, changes: ChangeSet, place: QueuePlace, answer: oneshot::Sender<CommitAnswer>) {
         let (ticket, bytes) = (Ticket(self.number()), place.bytes());
-        self.callers.insert(ticket, Caller { answer, commit: Some((changes, place)), place: None });
+        self.callers.insert(ticket, Caller::Commit { changes: Some(changes), _place: place, answer });
         self.tell(Event::Commit { ticket, bytes });
     }
 
-    fn take_command(&mut self, command: Command, answer: oneshot::Sender<Answer>) {
+    fn take_command(&mut self, command: Command, answer: oneshot::Sender<CommandAnswer>) {
         if command == Command::Shutdown && self.ending == Ending::Running {
             self.ending = Ending::Asked;
             // The engine bounds its wait for others by the drain timeout; this bounds its wait for the disk.
@@ -242,7 +250,7 @@ impl Driver {
             self.alarms.set(Alarm::Deadline, at);
         }
         let ticket = Ticket(self.number());
-        self.callers.insert(ticket, Caller { answer, commit: None, place: None });
+        self.callers.insert(ticket, Caller::Command(answer));
         self.tell(Event::Command { ticket, command });
     }
 
@@ -292,15 +300,20 @@ impl Driver {
         self.tell(Event::EnrolAsked { ask: ask.ask, peer: ask.peer, token, from: ask.from });
     }
 
-    fn take_outcome(&mut self, batch: crate::protocol::engine::BatchId, outcome: Outcome) {
+    fn take_completed(&mut self, completed: Completed) {
         // Another copy is visible at once: whoever watches takes a snapshot again.
-        if let Ok(Receipt::StageFinished { head } | Receipt::Reopened { head, .. }) = &outcome {
-            self.voice.replaced(head.revision, self.tools.reader.snapshot().entries());
+        let replaced = match completed.completion() {
+            Completion::StagingFinished(Ok(StagingReceipt::Switched { head })) => Some(head.revision),
+            Completion::Reopened(Ok(receipt)) => Some(receipt.head.revision),
+            _ => None,
+        };
+        if let Some(revision) = replaced {
+            self.voice.replaced(revision, self.tools.reader.snapshot().entries());
         }
-        if let Err(DiskFailure { full, reason }) = &outcome {
+        if let Some(DiskFailure { full, reason }) = completed.failure() {
             tracing::warn!(full, reason, "durable work failed");
         }
-        self.tell(Event::Persisted { batch, result: outcome });
+        self.tell(Event::Persisted(completed));
     }
 
     fn take_maintained(&mut self, result: Result<(), DiskFailure>) {
@@ -353,8 +366,10 @@ impl Driver {
     async fn farewell(&mut self) {
         self.inbox.callers.close();
         while let Ok(request) = self.inbox.callers.try_recv() {
-            if let Request::Commit { answer, .. } | Request::Command { answer, .. } = request {
-                let _ = answer.send(Answer::Refused(Refused::Stopped));
+            match request {
+                Request::Commit { answer, .. } => drop(answer.send(Err(CommitRefusal::Stopped))),
+                Request::Command { answer, .. } => drop(answer.send(Err(CommandRefusal::Stopped))),
+                Request::Trouble { .. } => {}
             }
         }
         for (_, link) in self.links.drain() {

@@ -9,10 +9,9 @@ use super::dial::DialFailure;
 use super::enrol::Ask;
 use super::link::{Connection, Share};
 use super::listener::Pin;
-use super::persist::Outcome;
 use super::seam::{BoxFuture, Clock};
 use super::shared::Request;
-use crate::protocol::engine::{BatchId, DiskFailure, Event, LinkId, Moment};
+use crate::protocol::engine::{Completed, DiskFailure, Event, LinkId, Moment};
 use crate::protocol::wire::{Bulk, Message};
 
 /// What woke the driver.
@@ -44,7 +43,7 @@ pub enum Input {
     /// A node asks to enrol.
     EnrolAsked(Ask),
     /// A batch is done.
-    Persisted { batch: BatchId, outcome: Outcome },
+    Persisted(Completed),
     /// Maintenance is done.
     Maintained(Result<(), DiskFailure>),
 }

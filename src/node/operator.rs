@@ -6,7 +6,7 @@ use super::shared::Shared;
 use crate::identity::JoinToken;
 use crate::model::limits::{TOKEN_LIFE_DEFAULT, TOKEN_LIFE_MAX};
 use crate::model::{History, Revision};
-use crate::protocol::engine::{Answer, Command, Refused, Replication, StoredToken};
+use crate::protocol::engine::{Command, CommandRefusal, Replication, StoredToken};
 use crate::store::{Diverged, ReadError};
 
 /// The operator's verbs. Each returns when the node has done it or refused it; what takes longer (a full push, say)
@@ -79,9 +79,6 @@ pub enum OperatorError {
     /// The node is stopped.
     #[error("the node is stopped")]
     Stopped,
-    /// A defect of this crate: please report it.
-    #[error("a defect of this crate: {0}")]
-    Internal(&'static str),
 }
 
 impl Operator {
@@ -204,36 +201,31 @@ impl Operator {
 
     async fn say(&self, command: Command) -> Result<(), OperatorError> {
         match self.shared.command(command).await {
-            Some(Answer::Done) => Ok(()),
-            Some(Answer::Refused(refused)) => Err(refused.into()),
-            Some(Answer::Committed { .. }) => Err(OperatorError::Internal("a command was answered like a change set")),
+            Some(answer) => answer.map_err(OperatorError::from),
             None => Err(OperatorError::Stopped),
         }
     }
 }
 
-impl From<Refused> for OperatorError {
-    fn from(refused: Refused) -> Self {
+impl From<CommandRefusal> for OperatorError {
+    fn from(refused: CommandRefusal) -> Self {
         match refused {
-            Refused::NotMaster { master } => Self::NotMaster { master },
-            Refused::Overloaded => Self::Overloaded,
-            Refused::DiskFull => Self::DiskFull,
-            Refused::Disk { reason } => Self::Disk(reason),
-            Refused::FactInDoubt { reason } => Self::InDoubt(reason),
-            Refused::Stopped => Self::Stopped,
-            Refused::Disabled => Self::Disabled,
-            Refused::ShadowEnrolled => Self::ShadowEnrolled,
-            Refused::NoPeer => Self::NoPeer,
-            Refused::PeerConnected => Self::PeerConnected,
-            Refused::UnknownAlert => Self::UnknownAlert,
-            Refused::TooManyTokens => Self::TooManyTokens,
-            Refused::Incomplete => Self::Incomplete,
-            Refused::Loss { missing } => Self::Loss { missing },
-            Refused::LeaseHeld => Self::LeaseHeld,
-            Refused::WitnessUnreachable => Self::WitnessUnreachable,
-            Refused::Guard(_) | Refused::InDoubt { .. } | Refused::Frozen => {
-                Self::Internal("a command was refused like a change set")
-            }
+            CommandRefusal::NotMaster { master } => Self::NotMaster { master },
+            CommandRefusal::Overloaded => Self::Overloaded,
+            CommandRefusal::DiskFull => Self::DiskFull,
+            CommandRefusal::Disk { reason } => Self::Disk(reason),
+            CommandRefusal::InDoubt { reason } => Self::InDoubt(reason),
+            CommandRefusal::Stopped => Self::Stopped,
+            CommandRefusal::Disabled => Self::Disabled,
+            CommandRefusal::ShadowEnrolled => Self::ShadowEnrolled,
+            CommandRefusal::NoPeer => Self::NoPeer,
+            CommandRefusal::PeerConnected => Self::PeerConnected,
+            CommandRefusal::UnknownAlert => Self::UnknownAlert,
+            CommandRefusal::TooManyTokens => Self::TooManyTokens,
+            CommandRefusal::Incomplete => Self::Incomplete,
+            CommandRefusal::Loss { missing } => Self::Loss { missing },
+            CommandRefusal::LeaseHeld => Self::LeaseHeld,
+            CommandRefusal::WitnessUnreachable => Self::WitnessUnreachable,
         }
     }
 }

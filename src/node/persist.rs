@@ -7,30 +7,19 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::hooks::Host;
 use super::seam::{Environment, Panicked};
-use crate::model::{ChangeSet, Epoch, Era, Position, Revision};
-use crate::protocol::engine::{DiskFailure, DurableState, Receipt, RecordsReceipt, Ticket};
-use crate::protocol::wire::SnapshotHeader;
+use crate::model::{ChangeSet, Era, Position, Revision};
+use crate::protocol::engine::{
+    AppendGroup, AppendRecords, BeginEra, Completed, DiskFailure, EraReceipt, FinishStaging, GroupReceipt, Job, Order, Outcome, Quarantine,
+    QuarantineReceipt, RecordsReceipt, Reopen, ReopenReceipt, StagePieces, StagingReceipt, Work,
+};
 use crate::store::{Received, Store, Verified};
 
 /// The one writer of the data directory; `None` when the node has stopped. The lock is held for a whole batch, the
 /// host's validation included: it is fair, so that maintenance and local entries slip between batches.
 pub type StoreCell = Arc<Mutex<Option<Store>>>;
 
-/// One batch, with all that it needs.
-pub enum Batch {
-    DurableState(Box<DurableState>),
-    Commits { tickets: Vec<Ticket>, change_sets: Vec<ChangeSet>, epoch: Epoch },
-    Era { durable_state: Box<DurableState>, era: Era },
-    Records(Vec<Bytes>),
-    StageBegin(Box<SnapshotHeader>),
-    Stage(Vec<Bytes>),
-    StageFinish,
-    Quarantine { common: Revision },
-    Reopen,
-}
-
-/// What became of a batch.
-pub type Outcome = Result<Receipt, DiskFailure>;
+/// Durable work with all that it needs: change sets, frames of records, pieces of a snapshot.
+pub type StoreWork = Work<ChangeSet, Bytes, Bytes>;
 
 /// Carries out batches. Clones share.
 #[derive(Clone)]
@@ -52,22 +41,23 @@ impl Keeper {
     }
 
     /// Carries out one batch.
-    pub async fn carry_out(&self, batch: Batch) -> Outcome {
+    pub async fn carry_out(&self, work: StoreWork) -> Completed {
         let held = self.hold().await;
-        match batch {
-            Batch::DurableState(durable_state) => {
-                held.run(move |store| store.write_durable_state(&durable_state).map(|()| Receipt::DurableState)).await
+        match work {
+            Work::StoreState(order) => {
+                held.complete(order, |store, job| store.write_durable_state(&job.state)).await
             }
-            Batch::Commits { tickets, change_sets, epoch } => held.commit(tickets, change_sets, epoch).await,
-            Batch::Era { durable_state, era } => held.begin_era(durable_state, era).await,
-            Batch::Records(pieces) => self.append_records(held, pieces).await,
-            Batch::StageBegin(header) => {
-                held.run(move |store| store.stage_begin(&header).map(|()| Receipt::StageBegun)).await
+            Work::AppendGroup(order) => held.complete(order, append_group).await,
+            Work::BeginEra(order) => held.complete(order, begin_era).await,
+            Work::AppendRecords(order) => {
+                let (job, pending) = order.split();
+                pending.complete(self.append_records(held, job.frames).await)
             }
-            Batch::Stage(pieces) => held.stage(pieces).await,
-            Batch::StageFinish => self.finish_stage(held).await,
-            Batch::Quarantine { common } => held.quarantine(common).await,
-            Batch::Reopen => held.reopen().await,
+            Work::BeginStaging(order) => held.complete(order, |store, job| store.stage_begin(&job.header)).await,
+            Work::StagePieces(order) => held.complete(order, stage_pieces).await,
+            Work::FinishStaging(order) => order.split().1.complete(self.finish_staging(held).await),
+            Work::Quarantine(order) => held.complete(order, quarantine).await,
+            Work::Reopen(order) => held.complete(order, |store, _| reopen(store)).await,
         }
     }
 
@@ -97,10 +87,10 @@ impl Keeper {
     }
 
     /// Records of the peer: written, shown to the host, then made durable or cut off again.
-    async fn append_records(&self, held: Held, pieces: Vec<Bytes>) -> Result<Receipt, DiskFailure> {
+    async fn append_records(&self, held: Held, pieces: Vec<Bytes>) -> Outcome<AppendRecords<Bytes>> {
         let receive = move |store: &mut Store| Ok((store.receive(&pieces)?, store.head()));
         let (held, (received, head)) = held.step(receive).await?;
-        let receipt = match received {
+        Ok(match received {
             Received::Mismatch => RecordsReceipt::Mismatch { head },
             Received::Known => {
                 let (head, log_floor) = held.run(|store| Ok(ends(store))).await?;
@@ -125,21 +115,20 @@ impl Keeper {
                     }
                 }
             }
-        };
-        Ok(Receipt::Records(receipt))
+        })
     }
 
     /// A staged snapshot: verified, shown to the host, then switched to or dropped.
-    async fn finish_stage(&self, held: Held) -> Result<Receipt, DiskFailure> {
+    async fn finish_staging(&self, held: Held) -> Outcome<FinishStaging> {
         let (held, verified) = held.step(Store::stage_verify).await?;
         let candidate = match verified {
-            Verified::Bad { found } => return Ok(Receipt::StageMismatch { found }),
+            Verified::Bad { found } => return Ok(StagingReceipt::Mismatch { found }),
             Verified::Good { candidate } => candidate,
         };
         match self.host.validate(candidate).await {
             Ok(()) => {
                 let head = held.run(|store| store.stage_switch().map(|()| store.head())).await?;
-                Ok(Receipt::StageFinished { head })
+                Ok(StagingReceipt::Switched { head })
             }
             Err(reason) => {
                 held.run(|store| {
@@ -147,47 +136,24 @@ impl Keeper {
                     Ok(())
                 })
                 .await?;
-                Ok(Receipt::StageRejected { reason })
+                Ok(StagingReceipt::Rejected { reason })
             }
         }
     }
 }
 
 impl Held {
-    async fn commit(
+    /// Does a job that is one step.
+    async fn complete<J: Job + Send + 'static>(
         self,
-        tickets: Vec<Ticket>,
-        change_sets: Vec<ChangeSet>,
-        epoch: Epoch,
-    ) -> Result<Receipt, DiskFailure> {
-        let write = move |store: &mut Store| store.commit(epoch, &change_sets).map(|verdicts| (verdicts, ends(store)));
-        let (verdicts, (head, log_floor)) = self.run(write).await?;
-        Ok(Receipt::Commits { verdicts: tickets.into_iter().zip(verdicts).collect(), head, log_floor })
-    }
-
-    async fn begin_era(self, durable_state: Box<DurableState>, era: Era) -> Result<Receipt, DiskFailure> {
-        let write = move |store: &mut Store| store.lead(&durable_state, era).map(|()| ends(store));
-        let (head, log_floor) = self.run(write).await?;
-        Ok(Receipt::Era { head, log_floor })
-    }
-
-    async fn stage(self, pieces: Vec<Bytes>) -> Result<Receipt, DiskFailure> {
-        let bytes = pieces.iter().map(|piece| piece.len() as u64).sum();
-        self.run(move |store| pieces.iter().try_for_each(|piece| store.stage_write(piece))).await?;
-        Ok(Receipt::Staged { bytes })
-    }
-
-    async fn quarantine(self, common: Revision) -> Result<Receipt, DiskFailure> {
-        let (from, to, change_sets) = self.run(move |store| store.quarantine(common)).await?;
-        Ok(Receipt::Quarantined { from, to, change_sets })
-    }
-
-    async fn reopen(self) -> Outcome {
-        let reopen =
-            |store: &mut Store| store.reopen().map_err(|error| DiskFailure { full: false, reason: error.to_string() });
-        let found = self.run(reopen).await?;
-        let (head, log_floor, history) = (found.head, found.log_floor, found.history);
-        Ok(Receipt::Reopened { head, log_floor, history, damage: found.damage })
+        order: Order<J>,
+        work: impl FnOnce(&mut Store, J) -> Outcome<J> + Send + 'static,
+    ) -> Completed
+    where
+        J::Receipt: Send + 'static,
+    {
+        let (job, pending) = order.split();
+        pending.complete(self.run(move |store| work(store, job)).await)
     }
 
     /// The last step of a batch.
@@ -218,6 +184,35 @@ impl From<Panicked> for DiskFailure {
     fn from(_: Panicked) -> Self {
         Self { full: false, reason: "the store panicked".into() }
     }
+}
+
+fn append_group(store: &mut Store, job: AppendGroup<ChangeSet>) -> Outcome<AppendGroup<ChangeSet>> {
+    let (tickets, change_sets): (Vec<_>, Vec<_>) = job.change_sets.into_iter().unzip();
+    let verdicts = store.commit(job.epoch, &change_sets)?;
+    let (head, log_floor) = ends(store);
+    Ok(GroupReceipt { verdicts: tickets.into_iter().zip(verdicts).collect(), head, log_floor })
+}
+
+fn begin_era(store: &mut Store, job: BeginEra) -> Outcome<BeginEra> {
+    store.lead(&job.state, job.era)?;
+    let (head, log_floor) = ends(store);
+    Ok(EraReceipt { head, log_floor })
+}
+
+fn stage_pieces(store: &mut Store, job: StagePieces<Bytes>) -> Outcome<StagePieces<Bytes>> {
+    job.pieces.iter().try_for_each(|piece| store.stage_write(piece))?;
+    Ok(job.pieces.iter().map(|piece| piece.len() as u64).sum())
+}
+
+fn quarantine(store: &mut Store, job: Quarantine) -> Outcome<Quarantine> {
+    let (from, to, change_sets) = store.quarantine(job.common)?;
+    Ok(QuarantineReceipt { from, to, change_sets })
+}
+
+fn reopen(store: &mut Store) -> Outcome<Reopen> {
+    let found = store.reopen().map_err(|error| DiskFailure { full: false, reason: error.to_string() })?;
+    let (head, log_floor, history) = (found.head, found.log_floor, found.history);
+    Ok(ReopenReceipt { head, log_floor, history, damage: found.damage })
 }
 
 /// Durable head and log floor.

@@ -13,7 +13,7 @@ use super::seam::Environment;
 use super::status::Status;
 use crate::model::limits::{COMMIT_QUEUE_BYTES_MAX, COMMIT_QUEUE_MAX};
 use crate::model::{ChangeSet, NodeId};
-use crate::protocol::engine::{Answer, Command};
+use crate::protocol::engine::{Command, CommandAnswer, CommitAnswer};
 use crate::store::Reader;
 
 /// Everything a handle needs. It does not keep the node running.
@@ -34,9 +34,9 @@ pub struct Shared {
 /// What a caller wants of the driver.
 pub enum Request {
     /// Commit this change set, whose bounds are checked.
-    Commit { changes: ChangeSet, place: Place, answer: oneshot::Sender<Answer> },
+    Commit { changes: ChangeSet, place: Place, answer: oneshot::Sender<CommitAnswer> },
     /// Carry out an operator's command.
-    Command { command: Command, answer: oneshot::Sender<Answer> },
+    Command { command: Command, answer: oneshot::Sender<CommandAnswer> },
     /// The store failed under a write that the engine does not know of.
     Trouble { reason: String },
 }
@@ -54,7 +54,7 @@ impl Shared {
     }
 
     /// Asks the driver; `None` when it is stopped.
-    pub async fn command(&self, command: Command) -> Option<Answer> {
+    pub async fn command(&self, command: Command) -> Option<CommandAnswer> {
         let (answer, answered) = oneshot::channel();
         self.callers.send(Request::Command { command, answer }).await.ok()?;
         answered.await.ok()

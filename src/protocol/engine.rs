@@ -37,17 +37,19 @@ mod meeting;
 mod mutants;
 mod options;
 mod recorded;
-mod said;
+mod pending_updates;
 mod session;
 mod status;
 mod stopping;
 mod trouble;
+mod refusal;
 mod witness;
+mod work;
+mod work_queue;
 mod yielding;
 
 use std::collections::VecDeque;
 
-use batches::Batches;
 use commits::Commits;
 use links::Links;
 use session::Session;
@@ -64,7 +66,9 @@ pub use event::*;
 pub use frozen::{decode_durable_state, encode_durable_state};
 pub use mutants::Mutant;
 pub use options::*;
+pub use refusal::*;
 pub use status::*;
+pub use work::*;
 
 pub use crate::model::Moment;
 pub use crate::protocol::replication::{How, RecordsReceipt};
@@ -123,9 +127,10 @@ pub struct Engine {
     since: Moment,
     /// Not before this moment is a failed attempt at the same thing made again.
     retry_at: Moment,
-    batches: Batches,
+    work: work_queue::WorkQueue,
+    unsaved: batches::Unsaved,
     commits: Commits,
-    words: said::Words,
+    updates: pending_updates::PendingUpdates,
     links: Links,
     session: Session,
     trouble: trouble::Troubles,
@@ -135,9 +140,9 @@ pub struct Engine {
     due: Option<Moment>,
     question: u64,
     /// Operators who wait for this node to be master.
-    promised: Vec<Ticket>,
+    takeover_waiters: Vec<Ticket>,
     /// Until when they wait for what only time or an answer brings: the end of a lease, a cover.
-    patience: Moment,
+    takeover_deadline: Moment,
     /// The damage that recovery found: what was here before may not be known any more.
     damage: Option<String>,
     /// An operator who waits for this node to be stopped, and until when change sets are waited for.
@@ -175,17 +180,18 @@ impl Engine {
             reason: "started",
             since: now.at,
             retry_at: now.at,
-            batches: Batches::default(),
+            work: work_queue::WorkQueue::default(),
+            unsaved: batches::Unsaved::default(),
             commits: Commits::default(),
-            words: said::Words::default(),
+            updates: pending_updates::PendingUpdates::default(),
             links: Links::new(now.at),
             session: Session::default(),
             trouble: trouble::Troubles::default(),
             witnessed: start.witnessed.then(|| witness::Witnessed::new(now, promised_ms)),
             due: None,
             question: 0,
-            promised: Vec::new(),
-            patience: now.at,
+            takeover_waiters: Vec::new(),
+            takeover_deadline: now.at,
             damage: start.damage.clone(),
             stopping: None,
             enrolling: VecDeque::new(),
@@ -218,7 +224,7 @@ impl Engine {
             Event::SnapshotPushed { transfer, bytes, done } => self.snapshot_pushed(now, transfer, bytes, done),
             Event::ReadFailed { reason } => self.read_failed(now, reason),
             Event::Commit { ticket, bytes } => self.commit(now, ticket, bytes),
-            Event::Persisted { batch, result } => self.persisted(now, batch, result),
+            Event::Persisted(completed) => self.persisted(now, completed),
             Event::HostAnswered { question, allowed, reason } => self.host_answered(now, question, allowed, reason),
             Event::WitnessAnswered { ask, answer } => self.witness_answered(now, ask, answer),
             Event::Abandoned => self.abandon(),

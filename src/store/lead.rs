@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::view::{Version, View};
 use super::{Store, mistake, runs};
-use crate::model::{ChangeSet, Epoch, Era, Revision};
-use crate::protocol::engine::{CommitRefusal, DiskFailure, DurableState};
+use crate::model::{Conflict, ChangeSet, Epoch, Era, Revision};
+use crate::protocol::engine::{DiskFailure, DurableState};
 use crate::protocol::wire::record::HEADER_BYTES;
 
 /// What an era takes in the log, at most.
@@ -35,7 +35,7 @@ impl Store {
         &mut self,
         epoch: Epoch,
         sets: &[ChangeSet],
-    ) -> Result<Vec<Result<Revision, CommitRefusal>>, DiskFailure> {
+    ) -> Result<Vec<Result<Revision, Conflict>>, DiskFailure> {
         self.check()?;
         if self.tip.meta.revision.epoch != epoch {
             return Err(mistake(format!("epoch {epoch} is not that of the last era")));
@@ -61,13 +61,13 @@ impl Store {
     fn append_all(
         &mut self,
         sets: &[ChangeSet],
-    ) -> io::Result<(View, Vec<Version>, Vec<Result<Revision, CommitRefusal>>)> {
+    ) -> io::Result<(View, Vec<Version>, Vec<Result<Revision, Conflict>>)> {
         let mut tip = self.tip.clone();
         let (mut versions, mut verdicts) = (Vec::new(), Vec::new());
         for set in sets {
             let conflict = runs::conflict(&tip, set).map_err(|error| io::Error::other(error.to_string()))?;
             verdicts.push(match conflict {
-                Some(conflict) => Err(CommitRefusal::Guard(conflict)),
+                Some(conflict) => Err(conflict),
                 None => {
                     let version = runs::append(&mut self.log, &mut tip, set)?;
                     let revision = version.meta.revision;

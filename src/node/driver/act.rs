@@ -1,25 +1,21 @@
 //! What the engine wants done.
 
+use std::cell::RefCell;
 use std::time::Duration;
-
-use bytes::Bytes;
 
 use super::super::dial::dial;
 use super::super::inbox::{Alarm, Input};
-use super::super::link::{LinkError, Share};
-use super::super::persist::{Batch, Outcome};
+use super::super::link::LinkError;
 use super::super::push::Push;
-use super::{Driver, Ending};
-use crate::model::{ChangeSet, Epoch};
+use super::{Caller, Driver, Ending};
 use crate::protocol::engine::{
-    Action, Answer, Authority, BatchId, BulkId, DiskFailure, EnrolVerdict, Event, LinkId, Moment, Refused, Ticket,
-    WitnessQuestion, Work,
+    Action, Authority, BulkId, CommandAnswer, CommitAnswer, CommitRefusal, Committed, EnrolVerdict, Event, LinkId, Moment, Ticket, WitnessQuestion, Work,
 };
 
 impl Driver {
     pub(super) fn carry_out(&mut self, action: Action) {
         match action {
-            Action::Persist { batch, work } => self.persist(batch, work),
+            Action::Persist(work) => self.persist(work),
             Action::Publish { upto } => self.voice.changed(self.tools.reader.publish(upto)),
             Action::Confirm { upto } => self.tools.reader.confirm(upto),
             Action::Send { link, message } => self.on_link(link, |open| open.send(&message)),
@@ -38,7 +34,8 @@ impl Driver {
                 }
             }
             Action::Dial { address, within } => self.dial(address, within),
-            Action::Answer { ticket, answer } => self.answer(ticket, answer),
+            Action::AnswerCommit { ticket, answer } => self.answer_commit(ticket, answer),
+            Action::AnswerCommand { ticket, answer } => self.answer_command(ticket, answer),
             Action::AnswerEnrol { ask, verdict } => self.answer_enrol(ask, verdict),
             Action::AskMayTakeOver { question } => self.ask_may_take_over(question),
             Action::AskWitness { ask, question } => self.ask_witness(ask, question),
@@ -61,61 +58,29 @@ impl Driver {
         }
     }
 
-    fn persist(&mut self, batch: BatchId, work: Work) {
-        let (batch_work, shares) = match self.gather(work) {
-            Ok(gathered) => gathered,
-            Err(reason) => {
-                tracing::error!(reason, "a batch cannot be carried out");
-                let result = Err(DiskFailure { full: false, reason: reason.into() });
-                return self.backlog.push_back(Event::Persisted { batch, result });
+    fn persist(&mut self, work: Work) {
+        let mut shares = Vec::new();
+        let (callers, shelf) = (&mut self.callers, RefCell::new((&mut self.shelf, &mut shares)));
+        let bulk = |bulk: BulkId| {
+            let (shelf, shares) = &mut *shelf.borrow_mut();
+            let (bytes, share) = shelf.remove(&bulk)?;
+            shares.push(share);
+            Some(bytes)
+        };
+        let work = match work.resolve(|ticket| callers.get_mut(&ticket)?.take_change_set(), bulk, bulk) {
+            Ok(work) => work,
+            Err(failed) => {
+                tracing::error!(failure = ?failed.failure(), "a batch cannot be carried out");
+                return self.backlog.push_back(Event::Persisted(failed));
             }
         };
         let (keeper, inputs) = (self.tools.keeper.clone(), self.tools.links.inputs.clone());
         self.spawn(async move {
-            let outcome: Outcome = keeper.carry_out(batch_work).await;
+            let completed = keeper.carry_out(work).await;
             // What was received counts against its link until it is stored.
             drop(shares);
-            drop(inputs.send(Input::Persisted { batch, outcome }).await);
+            drop(inputs.send(Input::Persisted(completed)).await);
         });
-    }
-
-    /// A batch with the bytes and change sets that it names.
-    fn gather(&mut self, work: Work) -> Result<(Batch, Vec<Share>), &'static str> {
-        let batch = match work {
-            Work::DurableState(durable_state) => Batch::DurableState(durable_state),
-            Work::Commits { tickets, epoch } => self.gather_commits(tickets, epoch)?,
-            Work::Era { durable_state, era } => Batch::Era { durable_state, era },
-            Work::Records { bulk } => {
-                let (pieces, shares) = self.gather_bulk(bulk)?;
-                return Ok((Batch::Records(pieces), shares));
-            }
-            Work::StageBegin(header) => Batch::StageBegin(header),
-            Work::Stage { bulk } => {
-                let (pieces, shares) = self.gather_bulk(bulk)?;
-                return Ok((Batch::Stage(pieces), shares));
-            }
-            Work::StageFinish => Batch::StageFinish,
-            Work::Quarantine { common } => Batch::Quarantine { common },
-            Work::Reopen => Batch::Reopen,
-        };
-        Ok((batch, Vec::new()))
-    }
-
-    fn gather_commits(&mut self, tickets: Vec<Ticket>, epoch: Epoch) -> Result<Batch, &'static str> {
-        let take = |ticket: &Ticket| -> Option<ChangeSet> {
-            let caller = self.callers.get_mut(ticket)?;
-            let (changes, place) = caller.commit.take()?;
-            caller.place = Some(place);
-            Some(changes)
-        };
-        let change_sets = tickets.iter().map(take).collect::<Option<Vec<_>>>();
-        let change_sets = change_sets.ok_or("the engine names a change set that is not waiting")?;
-        Ok(Batch::Commits { tickets, change_sets, epoch })
-    }
-
-    fn gather_bulk(&mut self, bulk: Vec<BulkId>) -> Result<(Vec<Bytes>, Vec<Share>), &'static str> {
-        let pieces = bulk.iter().map(|bulk| self.shelf.remove(bulk)).collect::<Option<Vec<_>>>();
-        Ok(pieces.ok_or("the engine names bulk that is not here")?.into_iter().unzip())
     }
 
     fn open_snapshot(&self, transfer: u64) {
@@ -141,11 +106,18 @@ impl Driver {
         });
     }
 
-    fn answer(&mut self, ticket: Ticket, answer: Answer) {
-        let Some(caller) = self.callers.remove(&ticket) else { return };
+    fn answer_commit(&mut self, ticket: Ticket, answer: CommitAnswer) {
+        let Some(Caller::Commit { answer: caller, .. }) = self.callers.remove(&ticket) else { return };
         let answer = under(self.engine.authority(), self.tools.environment.clock.now(), answer);
         // An error means that the caller's future was dropped; what it asked for stands.
-        let _ = caller.answer.send(answer);
+        let _ = caller.send(answer);
+    }
+
+    fn answer_command(&mut self, ticket: Ticket, answer: CommandAnswer) {
+        if let Some(Caller::Command(caller)) = self.callers.remove(&ticket) {
+            // An error means that the caller's future was dropped; what it asked for stands.
+            let _ = caller.send(answer);
+        }
     }
 
     fn answer_enrol(&mut self, ask: u64, verdict: EnrolVerdict) {
@@ -180,10 +152,10 @@ impl Driver {
 
 /// A change set is acknowledged only under a cover that lasts at this very moment, one that was withheld too: the process may
 /// have been stopped since the engine decided, or what came after in the same turn may have ended the mastership.
-fn under(cover: Authority, now: Moment, answer: Answer) -> Answer {
+fn under(authority: Authority, now: Moment, answer: CommitAnswer) -> CommitAnswer {
     match answer {
-        Answer::Committed { revision, .. } if !cover.serving || now > cover.until => {
-            Answer::Refused(Refused::InDoubt { revision })
+        Ok(Committed { revision, .. }) if !authority.serving || now > authority.until => {
+            Err(CommitRefusal::InDoubt { revision })
         }
         answer => answer,
     }
@@ -192,20 +164,19 @@ fn under(cover: Authority, now: Moment, answer: Answer) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Revision;
+    use crate::model::{Epoch, Revision};
 
     #[test]
     fn nothing_is_acknowledged_outside_of_the_cover() {
         let revision = Revision::new(Epoch::FIRST, 7);
-        let committed = || Answer::Committed { revision, replicated: true };
-        let in_doubt = Answer::Refused(Refused::InDoubt { revision });
+        let committed = || Ok(Committed { revision, replicated: true });
+        let in_doubt = Err(CommitRefusal::InDoubt { revision });
         let cover = |serving| Authority { serving, until: Moment(100) };
         assert_eq!(under(cover(true), Moment(100), committed()), committed());
         assert_eq!(under(cover(true), Moment(101), committed()), in_doubt);
         assert_eq!(under(cover(false), Moment(1), committed()), in_doubt);
         // What acknowledges nothing is not held back.
-        for answer in [Answer::Done, Answer::Refused(Refused::Overloaded)] {
-            assert_eq!(under(cover(false), Moment(101), answer.clone()), answer);
-        }
+        let refused = || Err(CommitRefusal::Overloaded);
+        assert_eq!(under(cover(false), Moment(101), refused()), refused());
     }
 }

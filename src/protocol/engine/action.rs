@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::{BatchId, BulkId, DurableState, LinkId, Moment, Ticket};
-use crate::model::{Conflict, Epoch, Era, Position, Revision, WitnessRecord, WitnessVersion};
+use super::{BulkId, CommandAnswer, CommitAnswer, LinkId, Moment, Ticket, Work};
+use crate::model::{Epoch, Position, Revision, WitnessRecord, WitnessVersion};
 pub use crate::protocol::alerts::AlertChange;
 
 use crate::protocol::alerts::Alert;
@@ -14,12 +14,7 @@ use crate::protocol::wire::{Message, RefusalKind, Role, SnapshotHeader};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Do this durable work and report [`super::Event::Persisted`]. The engine asks for one batch at a time.
-    Persist {
-        /// Its number.
-        batch: BatchId,
-        /// What to do.
-        work: Work,
-    },
+    Persist(Work),
     /// Make the configuration visible up to here (in memory; at once) and tell watchers.
     Publish {
         /// Up to this revision.
@@ -86,12 +81,19 @@ pub enum Action {
         /// Bound on name, TCP and TLS together, so that the last dial of a silence ends within the takeover delay.
         within: Duration,
     },
-    /// Answer a caller.
-    Answer {
+    /// Answer a caller that commits.
+    AnswerCommit {
         /// Who.
         ticket: Ticket,
         /// What.
-        answer: Answer,
+        answer: CommitAnswer,
+    },
+    /// Answer an operator.
+    AnswerCommand {
+        /// Who.
+        ticket: Ticket,
+        /// What.
+        answer: CommandAnswer,
     },
     /// Answer a node that asks to enrol.
     AnswerEnrol {
@@ -136,124 +138,6 @@ pub enum WitnessQuestion {
         /// The new one.
         record: Box<WitnessRecord>,
     },
-}
-
-/// Durable work. Whole or not at all; a power cut in the middle leaves what was before.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Work {
-    /// Replace the durable state.
-    DurableState(Box<DurableState>),
-    /// Append the change sets under these tickets as one group, under this epoch.
-    Commits {
-        /// In this order.
-        tickets: Vec<Ticket>,
-        /// As this epoch.
-        epoch: Epoch,
-    },
-    /// Replace the durable state, then append the record that opens this era.
-    Era {
-        /// Durable state first.
-        durable_state: Box<DurableState>,
-        /// Then the era.
-        era: Era,
-    },
-    /// Append records of the peer as they came, after the host's validation.
-    Records {
-        /// In this order.
-        bulk: Vec<BulkId>,
-    },
-    /// Open a new staging file for this snapshot; one that is there goes.
-    StageBegin(Box<SnapshotHeader>),
-    /// Write pieces to it.
-    Stage {
-        /// In this order.
-        bulk: Vec<BulkId>,
-    },
-    /// Verify it by its digest, ask the host's validation, switch to it; the log starts anew after it.
-    StageFinish,
-    /// Keep the change sets after this position, with the values before them, as a diff; the configuration stays.
-    Quarantine {
-        /// The last common position.
-        common: Revision,
-    },
-    /// After a failure: open the store again and see what is left.
-    Reopen,
-}
-
-/// The answer to a caller.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// The change set is committed.
-    Committed {
-        /// As this revision.
-        revision: Revision,
-        /// Durable on both nodes.
-        replicated: bool,
-    },
-    /// The operator's command is done, or under way.
-    Done,
-    /// It is refused; nothing changed (but for `InDoubt`).
-    Refused(Refused),
-}
-
-/// Why a caller was refused.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Refused {
-    /// This node is not master; the master is dialled there.
-    NotMaster {
-        /// Where, if known.
-        master: Option<String>,
-    },
-    /// A guard did not hold.
-    Guard(Conflict),
-    /// Too many change sets wait.
-    Overloaded,
-    /// It reached the log, and what becomes of it is not known yet.
-    InDoubt {
-        /// The position it would have.
-        revision: Revision,
-    },
-    /// The disk is full; nothing changed.
-    DiskFull,
-    /// The disk failed; nothing changed.
-    Disk {
-        /// What the system says.
-        reason: String,
-    },
-    /// The disk failed, and again when what had been written was to be undone: it is not in force, and a node that
-    /// starts before the disk has worked again may find it.
-    FactInDoubt {
-        /// What the system says.
-        reason: String,
-    },
-    /// The node is stopping.
-    Stopped,
-    /// High availability is not enabled on this node.
-    Disabled,
-    /// There is an enrolled peer.
-    ShadowEnrolled,
-    /// There is no enrolled peer.
-    NoPeer,
-    /// The link to the peer is up.
-    PeerConnected,
-    /// There is no alert of this number.
-    UnknownAlert,
-    /// Too many tokens are alive.
-    TooManyTokens,
-    /// This shadow must not become master: it never had a complete copy.
-    Incomplete,
-    /// Change sets would be lost.
-    Loss {
-        /// First and last that are known to be missing, where known.
-        missing: Option<(Revision, Revision)>,
-    },
-    /// The master may hold mastership still: its lease or this node's promise to it has not run out.
-    LeaseHeld,
-    /// The witness did not answer, and without it nobody becomes master.
-    WitnessUnreachable,
-    /// Earlier change sets are in doubt, since neither the shadow nor the witness answers. Nothing more is taken meanwhile.
-    Frozen,
 }
 
 /// The answer to a node that asks to enrol.

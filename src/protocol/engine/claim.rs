@@ -1,9 +1,8 @@
 //! A takeover through the register: note the term durably, win the swap, store the epoch; only then is there mastership.
 //! (Test-and-set on shared storage as the third vote: VMware Fault Tolerance, Scales 2010.)
 
-use super::batches::Purpose;
 use super::recorded::Deposed;
-use super::{Engine, Moment, Mutant, Now, Refused, Ticket, Work};
+use super::{Engine, Moment, Mutant, Now, CommandRefusal, StatePurpose, StoreState, Ticket};
 use crate::model::{Epoch, Revision, WitnessRecord, WitnessVersion};
 use crate::protocol::failover::{Flaw, NodeState, Transition, micros, waited};
 use crate::protocol::wire::Role;
@@ -151,7 +150,7 @@ impl Engine {
 
     /// A shadow that the register names tries again, with a new term, without waiting for anybody's lease: rule 8.
     pub(super) fn advance_named(&mut self, now: Now) {
-        let free = self.durable_state.complete && self.batches.is_idle() && now.at >= self.retry_at;
+        let free = self.durable_state.complete && self.work.is_idle() && now.at >= self.retry_at;
         if free && self.is_named() && self.hurdle(now.at).is_none() {
             self.begin_claim(now, "takeover", false);
         }
@@ -167,7 +166,8 @@ impl Engine {
             let version = witnessed.register.version().cloned();
             witnessed.claim = Some(Claim::Noting { epoch, accept_loss, version });
         }
-        self.persist(Work::DurableState(Box::new(self.facts_now())), Purpose::Noted);
+        let state = Box::new(self.state_now());
+        self.work.queue(StoreState { state, purpose: StatePurpose::NoteTerm });
         if self.makes(Mutant::SwapsBeforeNote) {
             self.claim_noted();
         }
@@ -189,7 +189,7 @@ impl Engine {
         // Its master may have been heard meanwhile.
         let heard = self.reason == "takeover" && !self.is_named() && !self.is_silent(now.at);
         if !same || heard || witnessed.register.is_stale() || self.wait(now.at).is_some() {
-            self.claim_lost(now, Refused::LeaseHeld);
+            self.claim_lost(now, CommandRefusal::LeaseHeld);
             return None;
         }
         let wanted = WitnessRecord {
@@ -223,7 +223,7 @@ impl Engine {
         // A promise that was given meanwhile, or runs, makes it void: rule 9.
         let promised = self.wait(now.at) == Some(Hurdle::Promised) && !self.makes(Mutant::PromisesWhileClaiming);
         if self.node_state != NodeState::Claiming || promised {
-            return self.claim_lost(now, Refused::LeaseHeld);
+            return self.claim_lost(now, CommandRefusal::LeaseHeld);
         }
         let reason = self.reason;
         if let Some(witnessed) = &mut self.witnessed {
@@ -238,7 +238,7 @@ impl Engine {
     }
 
     /// The attempt is over without mastership. The note stays (rule 7).
-    pub(super) fn claim_lost(&mut self, now: Now, why: Refused) {
+    pub(super) fn claim_lost(&mut self, now: Now, why: CommandRefusal) {
         let Some(witnessed) = &mut self.witnessed else { return };
         witnessed.claim = None;
         witnessed.ask_soon();
@@ -247,10 +247,10 @@ impl Engine {
         }
         if self.makes(Mutant::DropsNote) {
             self.durable_state.tried = Epoch::NONE;
-            self.facts_changed();
+            self.state_changed();
         }
         self.retry_at = Moment(now.at.0 + self.timing.heartbeat_us / 2 + now.random % self.timing.heartbeat_us.max(1));
-        self.refuse_promises(&why);
+        self.refuse_takeover_waiters(&why);
         self.transition(
             now,
             if self.durable_state.role == Role::Master { Transition::ClaimLostAsMaster } else { Transition::ClaimLost },
@@ -283,13 +283,13 @@ impl Engine {
     /// without a value of this pair; never a promise, a lease or the swap.
     pub(super) fn claim_by_operator(&mut self, now: Now, ticket: Ticket, accept_loss: bool) {
         if self.is_led() {
-            return self.refuse(ticket, Refused::LeaseHeld);
+            return self.refuse(ticket, CommandRefusal::LeaseHeld);
         }
         if let Some(refused) = self.operators_hurdle(now.at, accept_loss) {
             return self.refuse(ticket, refused);
         }
-        self.promised.push(ticket);
-        self.patience = Moment(now.at.0 + self.wish_us());
+        self.takeover_waiters.push(ticket);
+        self.takeover_deadline = Moment(now.at.0 + self.wish_us());
         if let Some(witnessed) = &mut self.witnessed {
             witnessed.claim = Some(Claim::Wanted { accept_loss });
             witnessed.ask_soon();
@@ -310,16 +310,16 @@ impl Engine {
     }
 
     /// Why an operator is refused at once; what time or an answer may remove is waited for.
-    fn operators_hurdle(&self, at: Moment, accept_loss: bool) -> Option<Refused> {
+    fn operators_hurdle(&self, at: Moment, accept_loss: bool) -> Option<CommandRefusal> {
         match self.hurdle(at)? {
-            Hurdle::Flawed(Flaw::Foreign) => Some(Refused::WitnessUnreachable),
+            Hurdle::Flawed(Flaw::Foreign) => Some(CommandRefusal::WitnessUnreachable),
             _ if accept_loss => None,
-            Hurdle::Flawed(_) | Hurdle::Unmade => Some(Refused::Loss { missing: None }),
+            Hurdle::Flawed(_) | Hurdle::Unmade => Some(CommandRefusal::Loss { missing: None }),
             Hurdle::NotInSync | Hurdle::Behind => {
                 let own = self.head.revision;
                 let recorded = self.witnessed.as_ref()?.register.record()?.revision;
                 let first = Revision::new(recorded.epoch, own.seq + 1);
-                Some(Refused::Loss { missing: (recorded > own && recorded.seq > own.seq).then_some((first, recorded)) })
+                Some(CommandRefusal::Loss { missing: (recorded > own && recorded.seq > own.seq).then_some((first, recorded)) })
             }
             Hurdle::Unreachable | Hurdle::Promised | Hurdle::Leased => None,
         }
@@ -330,14 +330,14 @@ impl Engine {
         let Some(Claim::Wanted { accept_loss }) = self.witnessed.as_ref().and_then(|w| w.claim.clone()) else {
             return;
         };
-        let led = self.is_led().then_some(Refused::LeaseHeld);
+        let led = self.is_led().then_some(CommandRefusal::LeaseHeld);
         let refused = led.or(self.operators_hurdle(now.at, accept_loss));
         // The peer is there, and has more: it is given the time to hand it over.
         let behind = self.node_state == NodeState::TakingTail && !accept_loss;
         let over = match self.hurdle(now.at) {
             _ if behind => Some(self.loss_to_peer()),
-            Some(Hurdle::Unreachable) => Some(Refused::WitnessUnreachable),
-            _ => Some(Refused::LeaseHeld),
+            Some(Hurdle::Unreachable) => Some(CommandRefusal::WitnessUnreachable),
+            _ => Some(CommandRefusal::LeaseHeld),
         };
         let passed = match self.hurdle(now.at) {
             _ if refused.is_some() || behind => false,
@@ -347,14 +347,14 @@ impl Engine {
             }
             Some(_) => false,
         };
-        if passed && self.batches.is_idle() {
+        if passed && self.work.is_idle() {
             return self.begin_claim(now, "operator", accept_loss);
         }
-        if let Some(why) = refused.or(over.filter(|_| now.at >= self.patience)) {
+        if let Some(why) = refused.or(over.filter(|_| now.at >= self.takeover_deadline)) {
             if let Some(witnessed) = &mut self.witnessed {
                 witnessed.claim = None;
             }
-            self.refuse_promises(&why);
+            self.refuse_takeover_waiters(&why);
         }
     }
 
@@ -362,7 +362,7 @@ impl Engine {
     pub(super) fn claim_deadlines(&self) -> [Option<Moment>; 3] {
         let Some(witnessed) = &self.witnessed else { return [None; 3] };
         let wish = match witnessed.claim {
-            Some(Claim::Wanted { .. }) => Some(self.patience),
+            Some(Claim::Wanted { .. }) => Some(self.takeover_deadline),
             _ => None,
         };
         let waits = matches!(

@@ -1,25 +1,25 @@
 //! Operators, and nodes that ask to enrol.
 
-use super::{Action, Answer, Command, Engine, EnrolVerdict, Moment, Now, Peer, Refused, StoredToken, Ticket};
+use super::{Action, Command, Engine, EnrolVerdict, Moment, Now, Peer, CommandRefusal, StoredToken, Ticket};
 use crate::model::limits::{ENROLLING_MAX, TOKENS_MAX};
 use crate::protocol::alerts::{AlertKind, NewAlert};
-use crate::protocol::engine::said::{By, Word};
+use crate::protocol::engine::pending_updates::{Update, Requester};
 use crate::protocol::failover::{NodeState, micros};
 use crate::protocol::wire::{Bye, RefusalKind, Role};
 
 impl Engine {
     pub(super) fn command(&mut self, now: Now, ticket: Ticket, command: Command) {
         if self.stopping.is_some() {
-            return self.refuse(ticket, Refused::Stopped);
+            return self.refuse(ticket, CommandRefusal::Stopped);
         }
         let waits =
             matches!(command, Command::Shutdown | Command::Disconnect | Command::Reconnect | Command::TakeOver { .. });
         if self.node_state == NodeState::Broken && !waits {
-            return self.refuse(ticket, Refused::Disk { reason: "the store is closed after a failure".to_owned() });
+            return self.refuse(ticket, CommandRefusal::Disk { reason: "the store is closed after a failure".to_owned() });
         }
         match command {
-            Command::Enable => self.say(By::Operator(ticket), Word::Enabled(true)),
-            Command::Disable => self.say(By::Operator(ticket), Word::Enabled(false)),
+            Command::Enable => self.request_update(Requester::Operator(ticket), Update::Enabled(true)),
+            Command::Disable => self.request_update(Requester::Operator(ticket), Update::Enabled(false)),
             Command::Token(token) => self.token(now, ticket, token),
             Command::Disconnect => self.hold(now, ticket, true),
             Command::Reconnect => self.hold(now, ticket, false),
@@ -38,18 +38,18 @@ impl Engine {
         self.durable_state.tokens.retain(|token| token.expires_ms > now.wall_ms);
         let (durable_state, _) = self.expected();
         let refused = match () {
-            () if durable_state.role == Role::Shadow => self.not_master(),
-            () if !durable_state.enabled => Refused::Disabled,
-            () if durable_state.peer.is_some() => Refused::ShadowEnrolled,
-            () if durable_state.tokens.len() >= TOKENS_MAX => Refused::TooManyTokens,
-            () => return self.say(By::Operator(ticket), Word::Token(token)),
+            () if durable_state.role == Role::Shadow => CommandRefusal::NotMaster { master: self.master_elsewhere() },
+            () if !durable_state.enabled => CommandRefusal::Disabled,
+            () if durable_state.peer.is_some() => CommandRefusal::ShadowEnrolled,
+            () if durable_state.tokens.len() >= TOKENS_MAX => CommandRefusal::TooManyTokens,
+            () => return self.request_update(Requester::Operator(ticket), Update::Token(token)),
         };
         self.refuse(ticket, refused);
     }
 
     fn hold(&mut self, now: Now, ticket: Ticket, held: bool) {
         if self.durable_state.peer.is_none() {
-            return self.refuse(ticket, Refused::NoPeer);
+            return self.refuse(ticket, CommandRefusal::NoPeer);
         }
         if held {
             self.close_all_links(now, Some(Bye::Held), "held by this node's operator");
@@ -59,12 +59,12 @@ impl Engine {
             // While the link was held nobody could answer: the peer has its whole time from now on.
             self.since = now.at;
         }
-        self.answer(ticket, Answer::Done);
+        self.answer(ticket, Ok(()));
     }
 
     fn resync(&mut self, ticket: Ticket) {
         if self.durable_state.peer.is_none() {
-            return self.refuse(ticket, Refused::NoPeer);
+            return self.refuse(ticket, CommandRefusal::NoPeer);
         }
         let foreign = [Some(RefusalKind::ForeignHistory), Some(RefusalKind::Blank)];
         let refused = self.links.refusal().is_some_and(|refusal| foreign.contains(&refusal.kind));
@@ -73,17 +73,17 @@ impl Engine {
         } else {
             self.session.ask_full();
         }
-        self.answer(ticket, Answer::Done);
+        self.answer(ticket, Ok(()));
     }
 
     fn reset(&mut self, ticket: Ticket) {
         if self.links.any() {
-            return self.refuse(ticket, Refused::PeerConnected);
+            return self.refuse(ticket, CommandRefusal::PeerConnected);
         }
         if matches!(self.node_state, NodeState::AskingHost | NodeState::Promoting | NodeState::Yielding) {
-            return self.refuse(ticket, Refused::PeerConnected);
+            return self.refuse(ticket, CommandRefusal::PeerConnected);
         }
-        self.say(By::Operator(ticket), Word::Forgotten);
+        self.request_update(Requester::Operator(ticket), Update::Forgotten);
     }
 
     fn acknowledge(&mut self, ticket: Ticket, alert: u64) {
@@ -91,9 +91,9 @@ impl Engine {
         let Some(count) =
             alert_log.alerts().iter().find(|standing| standing.id == alert).map(|standing| standing.count)
         else {
-            return self.refuse(ticket, Refused::UnknownAlert);
+            return self.refuse(ticket, CommandRefusal::UnknownAlert);
         };
-        self.say(By::Operator(ticket), Word::Seen { alert, count });
+        self.request_update(Requester::Operator(ticket), Update::Seen { alert, count });
     }
 
     /// A node asks to enrol. It has shown its key in the handshake, and a token or none.
@@ -140,7 +140,7 @@ impl Engine {
             (None, token) => token.as_ref().is_some_and(|token| durable_state.tokens.contains(token)),
         };
         match welcome {
-            true => self.say(By::Guest(ask), Word::Enrolled { peer, token }),
+            true => self.request_update(Requester::Guest(ask), Update::Enrolled { peer, token }),
             false => self.refuse_enrolment(ask),
         }
     }

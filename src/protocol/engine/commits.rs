@@ -6,8 +6,11 @@
 
 use std::collections::VecDeque;
 
-use super::{Action, Answer, CommitRefusal, DiskFailure, Engine, Moment, Mutant, Now, Refused, Replication, Ticket};
-use crate::model::Revision;
+use super::{
+    Action, CommandAnswer, CommandRefusal, CommitRefusal, Committed, DiskFailure, Engine, Moment, Mutant, Now, Replication,
+    Ticket,
+};
+use crate::model::{Conflict, Revision};
 use crate::model::limits::{COMMIT_QUEUE_BYTES_MAX, COMMIT_QUEUE_MAX, GROUP_BYTES_MAX, GROUP_CHANGE_SETS_MAX};
 use crate::protocol::alerts::{AlertKind, NewAlert};
 use crate::protocol::failover::{NodeState, micros};
@@ -109,20 +112,20 @@ impl Engine {
     /// A caller wants to commit. A node that was stopped, or lost its cover, lets it wait for a while.
     pub(super) fn commit(&mut self, now: Now, ticket: Ticket, bytes: usize) {
         if self.stopping.is_some() {
-            return self.refuse(ticket, Refused::Stopped);
+            return self.refuse_commit(ticket, CommitRefusal::Stopped);
         }
         if !matches!(self.node_state, NodeState::Serving | NodeState::Stalled) || self.waited_enough(now.at) {
             let refused = self.not_master();
-            return self.refuse(ticket, refused);
+            return self.refuse_commit(ticket, refused);
         }
         if self.commits.frozen {
-            return self.refuse(ticket, Refused::Frozen);
+            return self.refuse_commit(ticket, CommitRefusal::Frozen);
         }
         let commits = &mut self.commits;
         let waiting = commits.queue.len() + commits.waiting.len();
         let full = waiting >= COMMIT_QUEUE_MAX || commits.bytes + bytes > COMMIT_QUEUE_BYTES_MAX;
         if full && waiting > 0 {
-            return self.refuse(ticket, Refused::Overloaded);
+            return self.refuse_commit(ticket, CommitRefusal::Overloaded);
         }
         commits.queue.push_back((ticket, bytes));
         commits.bytes += bytes;
@@ -151,25 +154,25 @@ impl Engine {
     pub(super) fn commits_done(
         &mut self,
         now: Now,
-        tickets: &[Ticket],
-        verdicts: Vec<(Ticket, Result<Revision, CommitRefusal>)>,
+        verdicts: Vec<(Ticket, Result<Revision, Conflict>)>,
+        asked: usize,
     ) {
         if verdicts.iter().any(|(_, verdict)| verdict.is_ok()) {
             self.disk_works(now);
         }
         let master = matches!(self.node_state, NodeState::Serving | NodeState::Stalled);
-        debug_assert_eq!(tickets.len(), verdicts.len());
+        debug_assert_eq!(asked, verdicts.len());
         let mut refused = Vec::new();
         for (ticket, verdict) in verdicts {
             match verdict {
                 Ok(revision) if master => self.commits.waiting.push_back(Waiting { ticket, revision, since: now.at }),
-                Ok(revision) => refused.push((ticket, Refused::InDoubt { revision })),
-                Err(CommitRefusal::Guard(conflict)) => refused.push((ticket, Refused::Guard(conflict))),
+                Ok(revision) => refused.push((ticket, CommitRefusal::InDoubt { revision })),
+                Err(conflict) => refused.push((ticket, CommitRefusal::Guard(conflict))),
             }
         }
         self.release(now);
         for (ticket, why) in refused {
-            self.refuse(ticket, why);
+            self.refuse_commit(ticket, why);
         }
     }
 
@@ -228,7 +231,7 @@ impl Engine {
         {
             self.commits.acknowledged = self.commits.acknowledged.max(revision);
             let replicated = synchronous && revision <= confirmed;
-            self.answer(ticket, Answer::Committed { revision, replicated });
+            self.acknowledge_commit(ticket, Committed { revision, replicated });
         }
         self.commits.frozen &= self.shown < self.head.revision;
         self.finish_switch_to_asynchronous();
@@ -276,19 +279,19 @@ impl Engine {
         while self.doubt_deadline().is_some_and(|at| at <= now.at)
             && let Some(Waiting { ticket, revision, .. }) = self.commits.waiting.pop_front()
         {
-            self.refuse(ticket, Refused::InDoubt { revision });
+            self.refuse_commit(ticket, CommitRefusal::InDoubt { revision });
             self.commits.frozen = self.is_bound();
         }
         if self.commits.frozen {
-            self.refuse_queue(&Refused::Frozen);
+            self.refuse_queue(&CommitRefusal::Frozen);
         }
     }
 
     /// What has not reached the log is refused.
-    fn refuse_queue(&mut self, refused: &Refused) {
+    fn refuse_queue(&mut self, refused: &CommitRefusal) {
         self.commits.bytes = 0;
         for (ticket, _) in std::mem::take(&mut self.commits.queue) {
-            self.refuse(ticket, refused.clone());
+            self.refuse_commit(ticket, refused.clone());
         }
     }
 
@@ -316,14 +319,14 @@ impl Engine {
     /// An operator changes whether commits wait for the shadow.
     pub(super) fn replicate(&mut self, now: Now, ticket: Ticket, mode: Replication) {
         if let Some((before, _)) = self.commits.to_asynchronous.take() {
-            self.refuse(before, Refused::Overloaded);
+            self.refuse(before, CommandRefusal::Overloaded);
         }
         match mode {
             Replication::Synchronous => {
                 self.options.replication = mode;
                 self.commits.begin_stint();
                 self.look_at_shadow(now);
-                self.answer(ticket, Answer::Done);
+                self.answer(ticket, Ok(()));
             }
             Replication::Asynchronous => {
                 self.commits.to_asynchronous = Some((ticket, now.at));
@@ -349,7 +352,7 @@ impl Engine {
         }
         if let Some((ticket, _)) = self.commits.to_asynchronous.take() {
             self.options.replication = Replication::Asynchronous;
-            self.answer(ticket, Answer::Done);
+            self.answer(ticket, Ok(()));
         }
     }
 
@@ -364,14 +367,14 @@ impl Engine {
     pub(super) fn switch_failed(&mut self) {
         if let Some((ticket, _)) = self.commits.to_asynchronous.take() {
             self.commits.waits = true;
-            self.refuse(ticket, Refused::WitnessUnreachable);
+            self.refuse(ticket, CommandRefusal::WitnessUnreachable);
         }
     }
 
     /// This node stops: the mode stays what it was.
     pub(super) fn switch_stopped(&mut self) {
         if let Some((ticket, _)) = self.commits.to_asynchronous.take() {
-            self.refuse(ticket, Refused::Stopped);
+            self.refuse(ticket, CommandRefusal::Stopped);
         }
     }
 
@@ -380,28 +383,32 @@ impl Engine {
         for (ticket, seq) in tickets.iter().zip(self.head.revision.seq + 1..) {
             let revision = Revision::new(self.head.revision.epoch, seq);
             if self.makes(Mutant::AcknowledgesFailure) {
-                self.answer(*ticket, Answer::Committed { revision, replicated: false });
+                self.acknowledge_commit(*ticket, Committed { revision, replicated: false });
                 continue;
             }
-            let refused = if failure.full { Refused::DiskFull } else { Refused::InDoubt { revision } };
-            self.refuse(*ticket, refused);
+            let refused = if failure.full { CommitRefusal::DiskFull } else { CommitRefusal::InDoubt { revision } };
+            self.refuse_commit(*ticket, refused);
         }
     }
 
     /// Mastership is lost: what has not reached the log is refused, what has is in doubt.
     pub(super) fn drop_commits(&mut self) {
-        let refused = if self.stopping.is_some() { Refused::Stopped } else { self.not_master() };
+        let refused = if self.stopping.is_some() { CommitRefusal::Stopped } else { self.not_master() };
         self.refuse_queue(&refused);
         for Waiting { ticket, revision, .. } in std::mem::take(&mut self.commits.waiting) {
-            self.refuse(ticket, Refused::InDoubt { revision });
+            self.refuse_commit(ticket, CommitRefusal::InDoubt { revision });
         }
     }
 
-    /// Refused because another is master, and where that one is dialled.
-    pub(super) fn not_master(&self) -> Refused {
-        let master = self.durable_state.peer.as_ref().map(|peer| peer.address.clone());
+    /// Refused because another is master.
+    fn not_master(&self) -> CommitRefusal {
+        CommitRefusal::NotMaster { master: self.master_elsewhere() }
+    }
+
+    /// Where the other node is dialled, where that one is the master.
+    pub(super) fn master_elsewhere(&self) -> Option<String> {
         let elsewhere = !self.node_state.is_master();
-        Refused::NotMaster { master: master.filter(|_| elsewhere) }
+        self.durable_state.peer.as_ref().map(|peer| peer.address.clone()).filter(|_| elsewhere)
     }
 
     /// Makes everything durable visible.
@@ -420,11 +427,19 @@ impl Engine {
         }
     }
 
-    pub(super) fn answer(&mut self, ticket: Ticket, answer: Answer) {
-        self.out.push(Action::Answer { ticket, answer });
+    fn acknowledge_commit(&mut self, ticket: Ticket, committed: Committed) {
+        self.out.push(Action::AnswerCommit { ticket, answer: Ok(committed) });
     }
 
-    pub(super) fn refuse(&mut self, ticket: Ticket, refused: Refused) {
-        self.answer(ticket, Answer::Refused(refused));
+    fn refuse_commit(&mut self, ticket: Ticket, refused: CommitRefusal) {
+        self.out.push(Action::AnswerCommit { ticket, answer: Err(refused) });
+    }
+
+    pub(super) fn answer(&mut self, ticket: Ticket, answer: CommandAnswer) {
+        self.out.push(Action::AnswerCommand { ticket, answer });
+    }
+
+    pub(super) fn refuse(&mut self, ticket: Ticket, refused: CommandRefusal) {
+        self.answer(ticket, Err(refused));
     }
 }

@@ -114,12 +114,12 @@ impl Engine {
         let lease_ms = micros(self.options.lease()).div_ceil(1_000);
         if self.witnessed.is_some() && self.durable_state.promised_ms < lease_ms {
             self.durable_state.promised_ms = lease_ms;
-            self.facts_changed();
+            self.state_changed();
         }
     }
 
     /// These durable state are durable.
-    pub(super) fn facts_stored(&mut self, promised_ms: u64) {
+    pub(super) fn promise_stored(&mut self, promised_ms: u64) {
         if let Some(witnessed) = &mut self.witnessed {
             witnessed.promise_stored_ms = witnessed.promise_stored_ms.max(promised_ms);
         }

@@ -1,7 +1,6 @@
 //! What can happen to an engine.
 
-use crate::model::{Moment, NodeId, Position, Revision, WitnessRecord, WitnessVersion};
-use crate::protocol::replication::RecordsReceipt;
+use crate::model::{Moment, NodeId, Revision, WitnessRecord, WitnessVersion};
 use crate::protocol::wire::{Bulk, BulkId, Message, SnapshotHeader};
 
 /// When an event happened, and the randomness that it may use.
@@ -112,12 +111,7 @@ pub enum Event {
         bytes: usize,
     },
     /// A batch is done.
-    Persisted {
-        /// Which one.
-        batch: BatchId,
-        /// What became of it.
-        result: Result<Receipt, DiskFailure>,
-    },
+    Persisted(super::Completed),
     /// The host answered a question, or did not within its time (then `allowed` is false).
     HostAnswered {
         /// Number of the question.
@@ -205,90 +199,6 @@ pub enum DialFailureKind {
     WrongKey,
     /// The pinned peer does not permit this node.
     RefusedByPeer,
-}
-
-/// What became of a batch.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Receipt {
-    /// Durable state are durable.
-    DurableState,
-    /// Change sets were written: a verdict for each, in order.
-    Commits {
-        /// What became of each.
-        verdicts: Vec<(Ticket, Result<Revision, CommitRefusal>)>,
-        /// Durable head after them.
-        head: Position,
-        /// Where the log begins now.
-        log_floor: Revision,
-    },
-    /// The era is durable.
-    Era {
-        /// Durable head after it.
-        head: Position,
-        /// Where the log begins now.
-        log_floor: Revision,
-    },
-    /// Records of the peer were handled.
-    Records(RecordsReceipt),
-    /// Staging is open.
-    StageBegun,
-    /// Pieces are staged (written, not yet synced).
-    Staged {
-        /// Bytes of this batch's pieces.
-        bytes: u64,
-    },
-    /// The staged snapshot was verified and switched to.
-    StageFinished {
-        /// Durable head now.
-        head: Position,
-    },
-    /// The staged snapshot was not what its header said; it is dropped.
-    StageMismatch {
-        /// What it was instead.
-        found: Position,
-    },
-    /// The host's validation refused the staged snapshot; it is dropped.
-    StageRejected {
-        /// Why.
-        reason: String,
-    },
-    /// A former master's change sets are in quarantine.
-    Quarantined {
-        /// Head before.
-        from: Revision,
-        /// Last of them.
-        to: Revision,
-        /// How many change sets.
-        change_sets: u64,
-    },
-    /// The store is open again after a failure.
-    Reopened {
-        /// Durable head that was found.
-        head: Position,
-        /// Where the log begins now.
-        log_floor: Revision,
-        /// Lineage that was found.
-        history: crate::model::History,
-        /// Damage that was found: the copy does not count before it is repaired.
-        damage: Option<String>,
-    },
-}
-
-/// Why one change set of a group was not written. Nothing is left of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CommitRefusal {
-    /// A guard did not hold.
-    Guard(crate::model::Conflict),
-}
-
-/// The disk did not do what it should.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DiskFailure {
-    /// It was full and nothing of the batch is left; else the store is closed until a
-    /// [`super::Work::Reopen`] found out what is left.
-    pub full: bool,
-    /// What the system says.
-    pub reason: String,
 }
 
 /// An operator's command.

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::batches::Purpose;
-use super::{Action, BulkId, Engine, How, Moment, Notice, Now, Work};
+use super::{
+    Action, AppendRecords, BeginStaging, BulkId, Engine, FinishStaging, How, Moment, Notice, Now, StagePieces, Work,
+};
 use crate::model::Position;
 use crate::protocol::failover::micros;
 use crate::protocol::replication::{LogView, Sink, SinkOut, Source, SourceOut};
@@ -63,10 +64,10 @@ impl Engine {
             let link = self.links.active().map(|conn| conn.id);
             match step {
                 SinkOut::Drop(bulk) => self.drop_bulk(bulk),
-                SinkOut::Append(bulk) => self.persist_bulk(Work::Records { bulk }),
-                SinkOut::Stage(bulk) => self.persist_bulk(Work::Stage { bulk }),
-                SinkOut::StageBegin(header) => self.persist(Work::StageBegin(header), Purpose::Sink),
-                SinkOut::StageFinish => self.persist(Work::StageFinish, Purpose::Sink),
+                SinkOut::Append(frames) => self.queue_bulk(AppendRecords { frames }),
+                SinkOut::Stage(pieces) => self.queue_bulk(StagePieces { pieces }),
+                SinkOut::StageBegin(header) => self.work.queue(BeginStaging { header }),
+                SinkOut::StageFinish => self.work.queue(FinishStaging),
                 SinkOut::Publish(upto) => {
                     // A mark that is no position of this history is none to go by.
                     if upto > self.shown && self.history.contains(self.head.revision, upto) {
@@ -92,9 +93,9 @@ impl Engine {
     }
 
     /// All bulk that waits goes into one batch.
-    pub(super) fn persist_bulk(&mut self, work: Work) {
+    fn queue_bulk(&mut self, work: impl Into<Work>) {
         self.session.waiting = (0, 0);
-        self.persist(work, Purpose::Sink);
+        self.work.queue(work);
     }
 
     pub(super) fn drop_bulk(&mut self, bulk: BulkId) {
@@ -123,7 +124,7 @@ impl Engine {
         self.shadow_recovered();
         if !self.durable_state.complete {
             self.durable_state.complete = true;
-            self.facts_changed();
+            self.state_changed();
         }
     }
 
@@ -138,7 +139,7 @@ impl Engine {
         let Some(peer) = &mut self.durable_state.peer else { return };
         if peer.confirmed != confirmed && self.history.contains(self.head.revision, confirmed) {
             peer.confirmed = confirmed;
-            self.facts_counted(now);
+            self.state_counted(now);
             self.out.push(Action::Confirm { upto: confirmed });
         }
         if let Some(position) = self.session.confirmed() {

@@ -8,7 +8,7 @@ impl Engine {
     /// Greets whoever was not greeted yet. What a link before this one left in the store must be settled first: the
     /// position in the hello is where the repair begins.
     pub(super) fn send_hellos(&mut self, now: Now) {
-        if self.batches.sink_is_busy() {
+        if self.work.is_busy_for_sink() {
             return;
         }
         let waiting: Vec<LinkId> = self.links.conns.iter().filter(|conn| !conn.greeted).map(|conn| conn.id).collect();

@@ -39,7 +39,7 @@ impl Engine {
             return;
         }
         let free = !links.dialling && !links.held && !links.any();
-        let wanted = free && links.dial_at <= now.at && !self.words.forget();
+        let wanted = free && links.dial_at <= now.at && !self.updates.forget();
         let Some(peer) = self.durable_state.peer.as_ref().filter(|_| wanted && !self.durable_state.detached) else {
             return;
         };
@@ -169,7 +169,7 @@ impl Engine {
         let conns = self.links.conns.iter().map(|conn| Moment(conn.heard.0 + lost_us));
         let beat = self.links.active().map(|conn| conn.next_beat);
         let dialable = self.durable_state.peer.is_some()
-            && !self.words.forget()
+            && !self.updates.forget()
             && !self.links.held
             && !self.links.dialling
             && !self.links.any();

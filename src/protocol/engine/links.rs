@@ -235,7 +235,7 @@ impl Engine {
         if dialled {
             self.links.dialling = false;
         }
-        let alone = self.durable_state.peer.is_none() || self.words.forget();
+        let alone = self.durable_state.peer.is_none() || self.updates.forget();
         if alone || self.stopping.is_some() || self.node_state == NodeState::Broken {
             self.out.push(Action::Close { link });
             return;

@@ -1,6 +1,6 @@
 //! The standing of the node: what turns it, and what entering one asks for.
 
-use super::{Action, Answer, Engine, LinkState, Moment, Mutant, Notice, Now, Refused, Work};
+use super::{Action, BeginEra, Engine, LinkState, Moment, Mutant, Notice, Now, CommandRefusal};
 use crate::model::limits::TAKEOVERS_KEPT_MAX;
 use crate::model::{Epoch, Era, Revision};
 use crate::protocol::alerts::{AlertKind, NewAlert};
@@ -42,7 +42,7 @@ impl Engine {
                 self.out.push(Action::AskMayTakeOver { question: self.question });
             }
             NodeState::Stalled => {
-                self.patience = Moment(now.at.0 + self.wish_us());
+                self.takeover_deadline = Moment(now.at.0 + self.wish_us());
                 self.ask_peer(now);
                 self.ask_witness_soon();
                 if before != NodeState::Serving {
@@ -74,13 +74,13 @@ impl Engine {
             }
             NodeState::TakingTail | NodeState::Claiming => {}
         }
-        self.keep_promises(next);
+        self.answer_takeover_waiters(next);
     }
 
     /// An operator's take-over is answered when this node holds mastership, or will not.
-    fn keep_promises(&mut self, standing: NodeState) {
+    fn answer_takeover_waiters(&mut self, standing: NodeState) {
         let answer = match standing {
-            NodeState::Serving => Answer::Done,
+            NodeState::Serving => Ok(()),
             NodeState::Opening
             | NodeState::Promoting
             | NodeState::AskingHost
@@ -88,18 +88,18 @@ impl Engine {
             | NodeState::Claiming
             // The wish stands, until its time comes or is over.
             | NodeState::TakingTail => return,
-            NodeState::Broken => Answer::Refused(Refused::Disk { reason: "the store is closed".to_owned() }),
-            NodeState::Yielding => Answer::Refused(self.not_master()),
-            NodeState::Following | NodeState::Inquiring => Answer::Refused(Refused::LeaseHeld),
+            NodeState::Broken => Err(CommandRefusal::Disk { reason: "the store is closed".to_owned() }),
+            NodeState::Yielding => Err(CommandRefusal::NotMaster { master: self.master_elsewhere() }),
+            NodeState::Following | NodeState::Inquiring => Err(CommandRefusal::LeaseHeld),
         };
-        for ticket in std::mem::take(&mut self.promised) {
+        for ticket in std::mem::take(&mut self.takeover_waiters) {
             self.answer(ticket, answer.clone());
         }
     }
 
     /// An operator's take-over will not be.
-    pub(super) fn refuse_promises(&mut self, refused: &Refused) {
-        for ticket in std::mem::take(&mut self.promised) {
+    pub(super) fn refuse_takeover_waiters(&mut self, refused: &CommandRefusal) {
+        for ticket in std::mem::take(&mut self.takeover_waiters) {
             self.refuse(ticket, refused.clone());
         }
     }
@@ -153,13 +153,13 @@ impl Engine {
 
     /// An operator who wants a master to serve that has no cover is not kept waiting for ever.
     fn advance_patience(&mut self, now: Now) {
-        if !self.promised.is_empty() && now.at >= self.patience {
+        if !self.takeover_waiters.is_empty() && now.at >= self.takeover_deadline {
             let reachable = self.witness_status().is_none_or(|status| status.reachable);
-            let refused = if reachable { Refused::LeaseHeld } else { Refused::WitnessUnreachable };
+            let refused = if reachable { CommandRefusal::LeaseHeld } else { CommandRefusal::WitnessUnreachable };
             if let Some(witnessed) = &mut self.witnessed {
                 witnessed.recreate = false;
             }
-            self.refuse_promises(&refused);
+            self.refuse_takeover_waiters(&refused);
         }
     }
 
@@ -177,7 +177,7 @@ impl Engine {
     fn advance_watch(&mut self, now: Now) {
         self.advance_named(now);
         self.advance_wish(now);
-        let ready = now.at >= self.retry_at && self.batches.is_idle() && self.node_state == NodeState::Following;
+        let ready = now.at >= self.retry_at && self.work.is_idle() && self.node_state == NodeState::Following;
         if ready && self.may_still_take_over(now) {
             self.transition(now, Transition::Silence, "takeover");
         }
@@ -188,7 +188,7 @@ impl Engine {
         match self.node_state {
             NodeState::Broken | NodeState::Yielding => Some(self.retry_at),
             NodeState::Stalled => {
-                let wish = Some(self.patience).filter(|_| !self.promised.is_empty());
+                let wish = Some(self.takeover_deadline).filter(|_| !self.takeover_waiters.is_empty());
                 let alone = Some(self.stall_deadline()).filter(|_| !self.is_bound());
                 wish.into_iter().chain(alone).min()
             }
@@ -212,7 +212,7 @@ impl Engine {
         let vouched = self.witnessed.is_some() && self.register_word(at).is_none();
         Candidate {
             shadow: !self.node_state.is_master() && self.node_state != NodeState::Yielding,
-            enrolled: self.durable_state.peer.is_some() && !self.durable_state.detached && !self.words.forget(),
+            enrolled: self.durable_state.peer.is_some() && !self.durable_state.detached && !self.updates.forget(),
             manual: self.options.failover == Failover::Manual,
             complete: self.durable_state.complete || self.makes(Mutant::IncompleteTakesOver),
             syncing: self.session.lacks() && !self.makes(Mutant::IncompleteTakesOver),
@@ -236,7 +236,7 @@ impl Engine {
             return;
         }
         self.links.forgive(now.at);
-        self.batches.forgive(now.at);
+        self.work.restart_clock(now.at);
         if self.node_state == NodeState::Inquiring {
             self.since = now.at;
         }
@@ -261,8 +261,8 @@ impl Engine {
     }
 
     /// A new era, durable state first: a crash in between leaves a master that asks before it serves.
-    pub(super) fn era_work(&self, now: Now, epoch: Epoch) -> Work {
-        let mut durable_state = self.facts_now();
+    pub(super) fn era_work(&self, now: Now, epoch: Epoch) -> BeginEra {
+        let mut durable_state = self.state_now();
         if self.node_state == NodeState::Promoting {
             remember_takeover(&mut durable_state.takeovers_ms, now);
         }
@@ -271,7 +271,7 @@ impl Engine {
         durable_state.epoch = epoch;
         durable_state.detached = false;
         let era = Era { epoch, first_seq: self.head.revision.seq + 1, node: self.durable_state.node };
-        Work::Era { durable_state: Box::new(durable_state), era }
+        BeginEra { state: Box::new(durable_state), era }
     }
 
     pub(super) fn era_durable(&mut self, now: Now) {
@@ -308,7 +308,7 @@ impl Engine {
         if self.node_state == NodeState::Promoting {
             // The role of master may have reached the durable state.
             self.durable_state.role = Role::Shadow;
-            self.facts_changed();
+            self.state_changed();
         }
         if self.session.is_sink() {
             // Work of the sink was dropped for the era: the hellos are said again.
@@ -334,7 +334,7 @@ impl Engine {
     pub(super) fn call_off_promotion(&mut self, now: Now) {
         // One that is won at the witness is not given back.
         let won = self.won_epoch().is_some();
-        if !won && self.node_state == NodeState::Promoting && self.reason == "takeover" && self.batches.cancel_era() {
+        if !won && self.node_state == NodeState::Promoting && self.reason == "takeover" && self.work.cancel_era() {
             self.era_failed(now);
         }
     }
@@ -378,27 +378,27 @@ impl Engine {
                     witnessed.recreate = accept_loss;
                 }
                 if self.node_state == NodeState::Serving {
-                    return self.answer(ticket, Answer::Done);
+                    return self.answer(ticket, Ok(()));
                 }
                 // A master that was stopped, or has no cover, learns by itself whether it still is one.
-                self.promised.push(ticket);
-                self.patience = Moment(now.at.0 + self.wish_us());
+                self.takeover_waiters.push(ticket);
+                self.takeover_deadline = Moment(now.at.0 + self.wish_us());
             }
-            NodeState::Opening | NodeState::Promoting | NodeState::Claiming => self.promised.push(ticket),
+            NodeState::Opening | NodeState::Promoting | NodeState::Claiming => self.takeover_waiters.push(ticket),
             NodeState::Inquiring | NodeState::TakingTail => {
                 if !self.durable_state.complete && !accept_loss {
-                    return self.refuse(ticket, Refused::Incomplete);
+                    return self.refuse(ticket, CommandRefusal::Incomplete);
                 }
                 if self.is_bound() {
                     return self.claim_by_operator(now, ticket, accept_loss);
                 }
                 self.durable_state.complete = true;
-                self.promised.push(ticket);
+                self.takeover_waiters.push(ticket);
                 self.transition(now, Transition::OperatorTakesOver, "operator");
             }
             NodeState::Following | NodeState::AskingHost => self.promote_by_operator(now, ticket, accept_loss),
-            NodeState::Yielding => self.refuse(ticket, Refused::Loss { missing: None }),
-            NodeState::Broken => self.refuse(ticket, Refused::Disk { reason: "the store is closed".to_owned() }),
+            NodeState::Yielding => self.refuse(ticket, CommandRefusal::Loss { missing: None }),
+            NodeState::Broken => self.refuse(ticket, CommandRefusal::Disk { reason: "the store is closed".to_owned() }),
         }
     }
 
@@ -410,16 +410,16 @@ impl Engine {
             let refused = self.loss_to_peer();
             return self.refuse(ticket, refused);
         }
-        self.promised.push(ticket);
+        self.takeover_waiters.push(ticket);
         self.transition(now, Transition::OperatorTakesOver, "operator");
     }
 
     /// The refusal that names what the peer is known to hold and this node does not.
-    pub(super) fn loss_to_peer(&self) -> Refused {
+    pub(super) fn loss_to_peer(&self) -> CommandRefusal {
         let known = self.links.peer_position().map(|position| position.revision);
         let own = self.head.revision;
         let first = |to: Revision| Revision::new(to.epoch, own.seq + 1);
-        Refused::Loss { missing: known.filter(|known| *known > own).map(|to| (first(to), to)) }
+        CommandRefusal::Loss { missing: known.filter(|known| *known > own).map(|to| (first(to), to)) }
     }
 
     /// Tells the host what changed.
@@ -454,7 +454,7 @@ impl Engine {
             self.standing_deadline(),
             self.links_deadline(),
             self.session.deadline(),
-            self.batches.deadline(),
+            self.unsaved.deadline(),
             self.slow_disk_deadline(),
             self.trouble_deadline(),
             self.stopping.map(|(_, until)| until),

@@ -1,8 +1,7 @@
 //! Two nodes meet: who refuses, who leads, who follows, who yields.
 
-use super::batches::Purpose;
 use super::recorded::Deposed;
-use super::{DiskFailure, Engine, LinkId, Moment, Mutant, Now, Work};
+use super::{DiskFailure, Engine, LinkId, Moment, Mutant, Now, Quarantine};
 use crate::model::limits::TERMS_AHEAD_MAX;
 use crate::model::{Epoch, Relation, Revision};
 use crate::protocol::alerts::{AlertKind, NewAlert};
@@ -174,7 +173,7 @@ impl Engine {
         peer.address = hello.address.clone();
         peer.takeover_delay_ms = micros(hello.takeover_delay) / 1_000;
         if before != (peer.name.clone(), peer.address.clone(), peer.takeover_delay_ms) {
-            self.facts_changed();
+            self.state_changed();
         }
     }
 
@@ -275,7 +274,7 @@ impl Engine {
         // An era without change sets is no loss.
         let saves = common.seq < head.seq;
         if saves {
-            self.persist(Work::Quarantine { common }, Purpose::Quarantine);
+            self.work.queue(Quarantine { common });
         }
         saves
     }
@@ -304,6 +303,6 @@ impl Engine {
     /// An operator of the shadow accepts a master that does not have what the shadow has shown.
     pub(super) fn accept_foreign_master(&mut self) {
         let common = self.session.last_common();
-        self.persist(Work::Quarantine { common }, Purpose::Quarantine);
+        self.work.queue(Quarantine { common });
     }
 }

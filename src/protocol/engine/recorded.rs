@@ -9,7 +9,7 @@ use crate::protocol::wire::Role;
 /// What the alert log calls the witness.
 pub(super) const WITNESS: &str = "witness";
 
-/// Words of the alert about the witness, beside those of a flaw.
+/// PendingUpdates of the alert about the witness, beside those of a flaw.
 const UNREACHABLE: &str = "unreachable";
 const UNWRITABLE: &str = "unwritable";
 const UNFIT: &str = "unfit";
@@ -68,7 +68,7 @@ impl Engine {
         }
         if record.epoch > self.durable_state.witnessed && !self.is_wild(record.epoch) {
             self.durable_state.witnessed = record.epoch;
-            self.facts_changed();
+            self.state_changed();
         }
         if self.register_flaw().is_some() {
             return;

@@ -1,7 +1,7 @@
 //! The session on the link that counts: a source or a sink, and what they want done.
 
 use super::meeting::Meeting;
-use super::{Action, BulkId, DiskFailure, Engine, LinkId, Moment, Mutant, Now, Receipt, RecordsReceipt};
+use super::{Action, BulkId, DiskFailure, Engine, LinkId, Moment, Mutant, Now, RecordsReceipt, StagingReceipt};
 use crate::model::limits::{LINK_BULK_WAITING_BYTES_MAX, LINK_BULK_WAITING_MAX};
 use crate::model::{History, Position, Revision};
 use crate::protocol::alerts::{AlertKind, NewAlert};
@@ -173,7 +173,7 @@ impl Engine {
         self.begin_session(now);
         if let Some(at) = self.session.disk_retry_at
             && at <= now.at
-            && self.batches.is_idle()
+            && self.work.is_idle()
             && self.node_state != NodeState::Broken
         {
             self.session.disk_retry_at = None;
@@ -385,28 +385,40 @@ impl Engine {
         }
     }
 
-    pub(super) fn session_receipt(&mut self, now: Now, receipt: Receipt) {
-        if let (None, Receipt::Records(RecordsReceipt::Appended { head, .. })) = (&self.session.sink, &receipt) {
+    pub(super) fn session_records(&mut self, now: Now, receipt: &RecordsReceipt) {
+        if let (None, RecordsReceipt::Appended { head, .. }) = (&self.session.sink, receipt) {
             // The link is gone; what it brought counts all the same.
             let upto = self.session.mark.map(|mark| head.revision.min(mark));
             self.sink_out(now, upto.map(SinkOut::Publish).into_iter().collect());
         }
-        self.with_sink(now, |sink, _, at, out| match &receipt {
-            Receipt::Records(records) => sink.records_done(records, at, out),
-            Receipt::StageBegun => sink.stage_begun(out),
-            Receipt::Staged { .. } => sink.staged(out),
-            Receipt::StageFinished { head } => sink.stage_finished(*head, at, out),
-            Receipt::StageMismatch { found } => sink.stage_mismatch(*found, out),
-            Receipt::StageRejected { reason } => sink.stage_rejected(reason, out),
-            _ => {}
-        });
-        if let Receipt::StageMismatch { found } = receipt {
-            self.digest_mismatch(now, found);
+        self.with_sink(now, |sink, _, at, out| sink.records_done(receipt, at, out));
+        if matches!(receipt, RecordsReceipt::Rejected { .. }) {
+            self.tail_refused(now);
         }
-        let refused =
-            matches!(receipt, Receipt::Records(RecordsReceipt::Rejected { .. }) | Receipt::StageRejected { .. });
-        if refused && self.node_state == NodeState::TakingTail {
-            // A shadow has nothing newer to push, and without the tail nobody leads: the host is asked again, and again.
+    }
+
+    pub(super) fn staging_finished(&mut self, now: Now, receipt: StagingReceipt) {
+        match receipt {
+            StagingReceipt::Switched { head } => {
+                self.adopt_staged(head);
+                self.session.caught_up();
+                self.disk_works(now);
+                self.with_sink(now, |sink, _, at, out| sink.stage_finished(head, at, out));
+            }
+            StagingReceipt::Mismatch { found } => {
+                self.with_sink(now, |sink, _, _, out| sink.stage_mismatch(found, out));
+                self.digest_mismatch(now, found);
+            }
+            StagingReceipt::Rejected { reason } => {
+                self.with_sink(now, |sink, _, _, out| sink.stage_rejected(&reason, out));
+                self.tail_refused(now);
+            }
+        }
+    }
+
+    /// A shadow has nothing newer to push, and without the tail nobody leads: the host is asked again, and again.
+    fn tail_refused(&mut self, now: Now) {
+        if self.node_state == NodeState::TakingTail {
             self.close_all_links(now, None, "this node's host refuses what its shadow gives back");
             self.links.dial_at = Moment(now.at.0 + DISK_RETRY_US);
         }
@@ -426,7 +438,7 @@ impl Engine {
     }
 
     /// The staged snapshot is the configuration now.
-    pub(super) fn adopt_staged(&mut self, head: Position) {
+    fn adopt_staged(&mut self, head: Position) {
         if let Some(history) = self.session.staged.take() {
             self.history = history;
         }
@@ -435,7 +447,7 @@ impl Engine {
         self.shown = head.revision;
         if !self.durable_state.complete && self.durable_state.role == Role::Shadow {
             self.durable_state.complete = true;
-            self.facts_changed();
+            self.state_changed();
         }
     }
 
@@ -470,7 +482,7 @@ impl Engine {
         self.links.peer_at(position);
         let differs = position.revision == self.head.revision
             && (position.digest != self.head.digest || self.makes(Mutant::RepairsForEver));
-        let settled = !self.session.in_progress() && self.batches.is_idle();
+        let settled = !self.session.in_progress() && self.work.is_idle();
         if differs && settled && self.links.is_active(link) {
             self.digest_mismatch(now, position);
             self.with_source(now, |source, _, _, out| source.restart_full(out));

@@ -1,6 +1,6 @@
 //! A clean shutdown: what is waited for, for how long, and the last word to everybody.
 
-use super::{Action, Answer, Engine, Moment, Now, Refused};
+use super::{Action, Engine, Moment, Now, CommandRefusal};
 use crate::protocol::failover::NodeState;
 use crate::protocol::wire::{Bye, Message};
 
@@ -13,8 +13,8 @@ impl Engine {
             self.drop_commits();
         }
         let writable = matches!(self.node_state, NodeState::Serving) && !self.commits.is_empty();
-        let facts_wait = self.batches.wants_facts() && self.batches.deadline().is_none() && !self.is_broken();
-        if !self.batches.is_idle() || writable || facts_wait {
+        let facts_wait = self.unsaved.is_wanted() && self.unsaved.deadline().is_none() && !self.is_broken();
+        if !self.work.is_idle() || writable || facts_wait {
             return;
         }
         self.stop_now();
@@ -31,17 +31,17 @@ impl Engine {
     /// Everybody is answered, the peer gets a word, and that was all.
     fn stop_now(&mut self) {
         self.drop_commits();
-        self.refuse_words(&Refused::Stopped);
-        self.words_in_doubt();
+        self.refuse_updates(&CommandRefusal::Stopped);
+        self.updates_in_doubt();
         self.switch_stopped();
-        self.refuse_promises(&Refused::Stopped);
+        self.refuse_takeover_waiters(&CommandRefusal::Stopped);
         for link in self.links.ids() {
             self.out.push(Action::Send { link, message: Message::Bye(Bye::Shutdown) });
             self.out.push(Action::Close { link });
         }
         self.links.clear();
         if let Some((ticket, _)) = self.stopping.take() {
-            self.answer(ticket, Answer::Done);
+            self.answer(ticket, Ok(()));
         }
         self.out.push(Action::Stop);
         // Nothing is left to be done: like a store that is never opened again.

@@ -38,8 +38,8 @@ impl Engine {
     pub(super) fn raise(&mut self, now: Now, trouble: NewAlert) {
         let (change, alert) = self.alert_log.raise(trouble, now.wall_ms);
         match change {
-            AlertChange::Raised => self.facts_changed(),
-            _ => self.facts_counted(now),
+            AlertChange::Raised => self.state_changed(),
+            _ => self.state_counted(now),
         }
         self.out.push(Action::Notify(Notice::Alert { change, alert }));
     }
@@ -48,7 +48,7 @@ impl Engine {
     pub(super) fn clear(&mut self, fits: impl Fn(&Alert) -> bool) -> Vec<Alert> {
         let gone = self.alert_log.clear(fits);
         if !gone.is_empty() {
-            self.facts_changed();
+            self.state_changed();
         }
         for alert in &gone {
             let change = AlertChange::Cleared;

@@ -284,14 +284,14 @@ impl Engine {
             (WitnessAnswer::Conflict, what) => {
                 witnessed.register.conflicted();
                 witnessed.at_once = true;
-                self.claim_failed(now, &what, super::Refused::LeaseHeld);
+                self.claim_failed(now, &what, super::CommandRefusal::LeaseHeld);
             }
             // No answer, or one to another question, is no answer.
             (_, what) => {
                 witnessed.register.unanswered(!matches!(what, What::Read), now.at);
                 let reason =
                     "the witness did not answer the swap: it may land, and this node be master by it".to_owned();
-                self.claim_failed(now, &what, super::Refused::FactInDoubt { reason });
+                self.claim_failed(now, &what, super::CommandRefusal::InDoubt { reason });
                 if matches!(what, What::Renewal(_)) {
                     self.switch_failed();
                 }
@@ -300,7 +300,7 @@ impl Engine {
         self.release(now);
     }
 
-    fn claim_failed(&mut self, now: Now, what: &What, why: super::Refused) {
+    fn claim_failed(&mut self, now: Now, what: &What, why: super::CommandRefusal) {
         if matches!(what, What::Claim(_)) {
             self.claim_lost(now, why);
         }

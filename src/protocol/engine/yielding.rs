@@ -1,8 +1,7 @@
 //! A former master yields: what only it has goes to quarantine, then it is a shadow.
 
-use super::batches::Purpose;
 use super::mastership::remember_takeover;
-use super::{Engine, Mutant, Now, Work};
+use super::{Engine, Mutant, Now, Quarantine, QuarantineReceipt, StatePurpose, StoreState};
 use crate::model::{Relation, Revision};
 use crate::protocol::alerts::{AlertKind, NewAlert};
 use crate::protocol::failover::{NodeState, Transition};
@@ -11,7 +10,7 @@ use crate::protocol::wire::Role;
 impl Engine {
     /// Quarantines what the one who outranks this node never had, then makes the new role durable.
     pub(super) fn advance_yield(&mut self, now: Now) {
-        if !self.batches.is_idle() || now.at < self.retry_at {
+        if !self.work.is_idle() || now.at < self.retry_at {
             return;
         }
         if self.makes(Mutant::ForgetsQuarantine) {
@@ -37,10 +36,11 @@ impl Engine {
             // Only the role has still to be stored.
             return self.persist_yield();
         }
-        self.persist(Work::Quarantine { common }, Purpose::Quarantine);
+        self.work.queue(Quarantine { common });
     }
 
-    pub(super) fn quarantined(&mut self, now: Now, from: Revision, to: Revision, change_sets: u64) {
+    pub(super) fn quarantined(&mut self, now: Now, receipt: QuarantineReceipt) {
+        let QuarantineReceipt { from, to, change_sets } = receipt;
         let lost = match &self.damage {
             Some(damage) => format!("; what was damaged could not be kept: {damage}"),
             None => String::new(),
@@ -58,20 +58,20 @@ impl Engine {
         if self.node_state == NodeState::Yielding {
             self.persist_yield();
         } else {
-            self.facts_changed();
+            self.state_changed();
             self.close_all_links(now, None, "the copy is replaced");
         }
     }
 
     fn persist_yield(&mut self) {
-        let durable_state = crate::protocol::engine::DurableState { role: Role::Shadow, ..self.facts_now() };
-        self.persist(Work::DurableState(Box::new(durable_state)), Purpose::Yielded);
+        let durable_state = crate::protocol::engine::DurableState { role: Role::Shadow, ..self.state_now() };
+        self.work.queue(StoreState { state: Box::new(durable_state), purpose: StatePurpose::StepDown });
     }
 
     pub(super) fn yielded(&mut self, now: Now) {
         self.durable_state.role = Role::Shadow;
         remember_takeover(&mut self.durable_state.takeovers_ms, now);
-        self.facts_changed();
+        self.state_changed();
         self.session.forget_winner();
         self.drop_covers(now);
         if let Some(witnessed) = &mut self.witnessed {

@@ -2,7 +2,7 @@
 //! written with the durable state and adopted on their receipt, and where they could not be written nothing has to be undone.
 
 use super::{
-    Action, AlertChange, Answer, DiskFailure, DurableState, Engine, EnrolVerdict, Mutant, Notice, Now, Peer, Refused,
+    Action, AlertChange, DiskFailure, DurableState, Engine, EnrolVerdict, Mutant, Notice, Now, Peer, CommandRefusal,
     StoredToken, Ticket,
 };
 use crate::model::Revision;
@@ -12,7 +12,7 @@ use crate::protocol::wire::Role;
 
 /// A change of the durable state.
 #[derive(Clone, Debug)]
-pub(super) enum Word {
+pub(super) enum Update {
     /// Whether a shadow may be enrolled.
     Enabled(bool),
     /// A join token lives.
@@ -27,7 +27,7 @@ pub(super) enum Word {
 
 /// Who waits for the answer.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum By {
+pub(super) enum Requester {
     /// An operator.
     Operator(Ticket),
     /// A node that enrols.
@@ -36,24 +36,24 @@ pub(super) enum By {
 
 /// What was said and is not answered yet.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Words {
-    waiting: Vec<(By, Word)>,
+pub(super) struct PendingUpdates {
+    waiting: Vec<(Requester, Update)>,
     /// In the batch in flight.
-    written: Vec<(By, Word)>,
+    written: Vec<(Requester, Update)>,
     /// Not in force, and perhaps on a disk that failed: refused once the durable state are written without it.
-    doubtful: Vec<By>,
+    doubtful: Vec<Requester>,
     /// What that disk said.
     reason: String,
 }
 
-impl Words {
+impl PendingUpdates {
     /// Whether the pairing is about to be forgotten: nothing may begin with the peer any more.
     pub(super) fn forget(&self) -> bool {
-        self.written.iter().chain(&self.waiting).any(|(_, word)| matches!(word, Word::Forgotten))
+        self.written.iter().chain(&self.waiting).any(|(_, update)| matches!(update, Update::Forgotten))
     }
 }
 
-impl Word {
+impl Update {
     /// Changes the durable state, and returns what changed in the alert log.
     fn apply(&self, durable_state: &mut DurableState, alert_log: &mut AlertLog) -> Vec<(AlertChange, Alert)> {
         match self {
@@ -87,17 +87,17 @@ impl Word {
     }
 }
 
-impl By {
+impl Requester {
     fn done(self) -> Action {
         match self {
-            Self::Operator(ticket) => Action::Answer { ticket, answer: Answer::Done },
+            Self::Operator(ticket) => Action::AnswerCommand { ticket, answer: Ok(()) },
             Self::Guest(ask) => Action::AnswerEnrol { ask, verdict: EnrolVerdict::Stored },
         }
     }
 
-    fn refused(self, refused: Refused) -> Action {
+    fn refused(self, refused: CommandRefusal) -> Action {
         match self {
-            Self::Operator(ticket) => Action::Answer { ticket, answer: Answer::Refused(refused) },
+            Self::Operator(ticket) => Action::AnswerCommand { ticket, answer: Err(refused) },
             Self::Guest(ask) => Action::AnswerEnrol { ask, verdict: EnrolVerdict::Refused { kind: "disk" } },
         }
     }
@@ -105,44 +105,44 @@ impl By {
 
 impl Engine {
     /// Takes a change of the durable state that is right on the ground of [`Engine::expected`]; answered once it is durable.
-    pub(super) fn say(&mut self, by: By, word: Word) {
-        if self.words.waiting.len() >= WORDS_WAITING_MAX {
-            return self.out.push(by.refused(Refused::Overloaded));
+    pub(super) fn request_update(&mut self, by: Requester, update: Update) {
+        if self.updates.waiting.len() >= WORDS_WAITING_MAX {
+            return self.out.push(by.refused(CommandRefusal::Overloaded));
         }
-        self.words.waiting.push((by, word));
-        self.facts_changed();
+        self.updates.waiting.push((by, update));
+        self.state_changed();
     }
 
     /// The durable state as they will be when everything that was said is durable.
     pub(super) fn expected(&self) -> (DurableState, AlertLog) {
         let (mut durable_state, mut alert_log) = (self.durable_state.clone(), self.alert_log.clone());
-        for (_, word) in self.words.written.iter().chain(&self.words.waiting) {
-            word.apply(&mut durable_state, &mut alert_log);
+        for (_, update) in self.updates.written.iter().chain(&self.updates.waiting) {
+            update.apply(&mut durable_state, &mut alert_log);
         }
         (durable_state, alert_log)
     }
 
     /// The durable state with everything that was said, for the batch that makes it durable.
-    pub(super) fn facts_with_words(&mut self) -> DurableState {
+    pub(super) fn state_with_updates(&mut self) -> DurableState {
         let (durable_state, alert_log) = self.expected();
-        self.words.written.append(&mut self.words.waiting);
+        self.updates.written.append(&mut self.updates.waiting);
         DurableState { alerts: alert_log.alerts().to_vec(), next_alert: alert_log.next(), ..durable_state }
     }
 
     /// What was said is durable: it is in force from now on.
-    pub(super) fn words_durable(&mut self, now: Now) {
-        for (by, word) in std::mem::take(&mut self.words.written) {
+    pub(super) fn updates_durable(&mut self, now: Now) {
+        for (by, update) in std::mem::take(&mut self.updates.written) {
             let known = self.durable_state.peer.is_some();
-            for (change, alert) in word.apply(&mut self.durable_state, &mut self.alert_log) {
+            for (change, alert) in update.apply(&mut self.durable_state, &mut self.alert_log) {
                 self.out.push(Action::Notify(Notice::Alert { change, alert }));
             }
-            match word {
-                Word::Forgotten => {
+            match update {
+                Update::Forgotten => {
                     self.ask_witness_soon();
                     self.links.forget_peer();
                     self.troubles_of_new_peer();
                 }
-                Word::Enrolled { .. } if !known => {
+                Update::Enrolled { .. } if !known => {
                     self.peer_is_new();
                     self.troubles_of_new_peer();
                     self.links.new_peer(now.at);
@@ -154,42 +154,42 @@ impl Engine {
     }
 
     /// The durable state are durable as they are in memory: of what was said to a failed disk nothing is left.
-    pub(super) fn words_undone(&mut self) {
-        for by in std::mem::take(&mut self.words.doubtful) {
-            let refused = Refused::Disk { reason: self.words.reason.clone() };
+    pub(super) fn updates_undone(&mut self) {
+        for by in std::mem::take(&mut self.updates.doubtful) {
+            let refused = CommandRefusal::Disk { reason: self.updates.reason.clone() };
             self.out.push(by.refused(refused));
         }
     }
 
     /// The disk failed again, or is not waited for: whoever was not answered yet is told that nobody knows.
-    pub(super) fn words_in_doubt(&mut self) {
-        for by in std::mem::take(&mut self.words.doubtful) {
-            let refused = Refused::FactInDoubt { reason: self.words.reason.clone() };
+    pub(super) fn updates_in_doubt(&mut self) {
+        for by in std::mem::take(&mut self.updates.doubtful) {
+            let refused = CommandRefusal::InDoubt { reason: self.updates.reason.clone() };
             self.out.push(by.refused(refused));
         }
     }
 
     /// The durable state could not be written. What was said after what failed was said on its ground, and is refused with it.
-    pub(super) fn words_failed(&mut self, failure: &DiskFailure) {
-        let mut refused = std::mem::take(&mut self.words.written);
-        refused.append(&mut self.words.waiting);
+    pub(super) fn updates_failed(&mut self, failure: &DiskFailure) {
+        let mut refused = std::mem::take(&mut self.updates.written);
+        refused.append(&mut self.updates.waiting);
         if self.makes(Mutant::KeepsRefusedFact) {
-            for (_, word) in &refused {
-                word.apply(&mut self.durable_state, &mut self.alert_log);
+            for (_, update) in &refused {
+                update.apply(&mut self.durable_state, &mut self.alert_log);
             }
         }
         let by = refused.into_iter().map(|(by, _)| by);
         if failure.full {
-            self.out.extend(by.map(|by| by.refused(Refused::DiskFull)));
+            self.out.extend(by.map(|by| by.refused(CommandRefusal::DiskFull)));
         } else {
-            self.words.doubtful.extend(by);
-            self.words.reason.clone_from(&failure.reason);
+            self.updates.doubtful.extend(by);
+            self.updates.reason.clone_from(&failure.reason);
         }
     }
 
     /// What waits is not going to be written.
-    pub(super) fn refuse_words(&mut self, refused: &Refused) {
-        for (by, _) in std::mem::take(&mut self.words.waiting) {
+    pub(super) fn refuse_updates(&mut self, refused: &CommandRefusal) {
+        for (by, _) in std::mem::take(&mut self.updates.waiting) {
             self.out.push(by.refused(refused.clone()));
         }
     }

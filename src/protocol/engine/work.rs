@@ -1,0 +1,474 @@
+//! Durable work: one list of kinds, each with the receipt that it ends with.
+//!
+//! The engine orders [`Work`] and names what it needs by id. The shell puts the change sets and bytes in ([`Work::resolve`]), takes the
+//! order apart ([`Order::split`]), does the job, and completes the [`Pending`] half with the outcome. [`Completed`] is made in no
+//! other way, so a receipt of another kind than the job's cannot be written down.
+
+use crate::model::{Conflict, Epoch, Era, History, Position, Revision};
+use crate::protocol::replication::RecordsReceipt;
+use crate::protocol::wire::{BulkId, SnapshotHeader};
+
+use super::{BatchId, DurableState, Ticket};
+
+/// Durable work. Whole or not at all; a power cut in the middle leaves what was before. `C` is what a ticket stands for, `R` a frame
+/// of records and `P` a piece of a snapshot: the engine knows none of them but by its id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Work<C = (), R = BulkId, P = BulkId> {
+    /// Replace the durable state.
+    StoreState(Order<StoreState>),
+    /// Append change sets as one group.
+    AppendGroup(Order<AppendGroup<C>>),
+    /// Replace the durable state, then append the record that opens an era.
+    BeginEra(Order<BeginEra>),
+    /// Append records of the peer.
+    AppendRecords(Order<AppendRecords<R>>),
+    /// Open a new staging file.
+    BeginStaging(Order<BeginStaging>),
+    /// Write pieces of a snapshot to it.
+    StagePieces(Order<StagePieces<P>>),
+    /// Verify the staged snapshot and switch to it.
+    FinishStaging(Order<FinishStaging>),
+    /// Keep a former master's change sets as a diff.
+    Quarantine(Order<Quarantine>),
+    /// Open the store again after a failure.
+    Reopen(Order<Reopen>),
+}
+
+/// One job, and the right to complete it once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Order<J> {
+    batch: BatchId,
+    /// What to do.
+    pub job: J,
+}
+
+/// A job that was handed on: only the receipt of its own kind completes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pending<J: Job> {
+    batch: BatchId,
+    context: J::Context,
+}
+
+/// A kind of durable work.
+pub trait Job: Sized {
+    /// What it ends with.
+    type Receipt;
+    /// What the engine wants to know of the job when it is over.
+    type Context;
+
+    /// That of this job.
+    fn context(&self) -> Self::Context;
+
+    /// The end of such a job.
+    fn completion(context: Self::Context, outcome: Outcome<Self>) -> Completion;
+}
+
+/// What became of a job of this kind.
+pub type Outcome<J> = Result<<J as Job>::Receipt, DiskFailure>;
+
+/// A batch that is over. Made by [`Pending::complete`] and [`Work::fail`] only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Completed {
+    batch: BatchId,
+    completion: Completion,
+}
+
+/// What became of a job, by its kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Completion {
+    /// Of [`StoreState`].
+    StateStored(StatePurpose, Outcome<StoreState>),
+    /// Of [`AppendGroup`], with the tickets of the group.
+    GroupAppended(Vec<Ticket>, Outcome<AppendGroup<()>>),
+    /// Of [`BeginEra`].
+    EraBegun(Outcome<BeginEra>),
+    /// Of [`AppendRecords`].
+    RecordsAppended(Outcome<AppendRecords<()>>),
+    /// Of [`BeginStaging`].
+    StagingBegun(Outcome<BeginStaging>),
+    /// Of [`StagePieces`].
+    PiecesStaged(Outcome<StagePieces<()>>),
+    /// Of [`FinishStaging`].
+    StagingFinished(Outcome<FinishStaging>),
+    /// Of [`Quarantine`].
+    Quarantined(Outcome<Quarantine>),
+    /// Of [`Reopen`].
+    Reopened(Outcome<Reopen>),
+}
+
+/// The disk did not do what it should.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskFailure {
+    /// The disk was full and nothing of the batch is left. Otherwise the store is closed until [`Work::Reopen`] has found out what
+    /// is left.
+    pub full: bool,
+    /// What the system says.
+    pub reason: String,
+}
+
+/// Replaces the durable state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreState {
+    /// The new one.
+    pub state: Box<DurableState>,
+    /// What it is stored for.
+    pub purpose: StatePurpose,
+}
+
+/// What the durable state is stored for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StatePurpose {
+    /// To keep it; a promise of at most this many milliseconds may be given afterwards.
+    Keep {
+        /// The longest promise that a restart remembers, milliseconds.
+        promised_ms: u64,
+    },
+    /// To note the term that is tried at the witness.
+    NoteTerm,
+    /// To become the shadow.
+    StepDown,
+}
+
+/// Appends change sets as one group, under one epoch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppendGroup<C> {
+    /// In this order.
+    pub change_sets: Vec<(Ticket, C)>,
+    /// As this epoch.
+    pub epoch: Epoch,
+}
+
+/// The receipt of [`AppendGroup`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupReceipt {
+    /// What became of each change set, in order: its revision, or the guard that did not hold. Nothing is left of a refused one.
+    pub verdicts: Vec<(Ticket, Result<Revision, Conflict>)>,
+    /// Durable head after them.
+    pub head: Position,
+    /// Where the log begins now.
+    pub log_floor: Revision,
+}
+
+/// Replaces the durable state, then appends the record that opens this era.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BeginEra {
+    /// The durable state first.
+    pub state: Box<DurableState>,
+    /// Then the era.
+    pub era: Era,
+}
+
+/// The receipt of [`BeginEra`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EraReceipt {
+    /// Durable head after it.
+    pub head: Position,
+    /// Where the log begins now.
+    pub log_floor: Revision,
+}
+
+/// Appends records of the peer as they came, after the host's validation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppendRecords<R> {
+    /// Frames of records, in this order.
+    pub frames: Vec<R>,
+}
+
+/// Opens a new staging file for this snapshot; one that is there is deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BeginStaging {
+    /// What the source says of the snapshot.
+    pub header: Box<SnapshotHeader>,
+}
+
+/// Writes pieces of a snapshot to the staging file (not yet synced). The receipt is their number of bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StagePieces<P> {
+    /// In this order.
+    pub pieces: Vec<P>,
+}
+
+/// Verifies the staged snapshot by its digest, asks the host's validation, and switches to it; the log starts anew after it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FinishStaging;
+
+/// The receipt of [`FinishStaging`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StagingReceipt {
+    /// The snapshot is the configuration now.
+    Switched {
+        /// Durable head now.
+        head: Position,
+    },
+    /// The snapshot was not what its header said; it is deleted.
+    Mismatch {
+        /// What it was instead.
+        found: Position,
+    },
+    /// The host's validation refused it; it is deleted.
+    Rejected {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Keeps the change sets after this position as a diff, with the values before them; the configuration stays.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quarantine {
+    /// The last common position.
+    pub common: Revision,
+}
+
+/// The receipt of [`Quarantine`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QuarantineReceipt {
+    /// Head before.
+    pub from: Revision,
+    /// Last of the change sets.
+    pub to: Revision,
+    /// How many there are.
+    pub change_sets: u64,
+}
+
+/// Opens the store again after a failure, and finds out what is left.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reopen;
+
+/// The receipt of [`Reopen`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReopenReceipt {
+    /// Durable head that was found.
+    pub head: Position,
+    /// Where the log begins now.
+    pub log_floor: Revision,
+    /// Lineage that was found.
+    pub history: History,
+    /// Damage that was found: the copy does not count before it is repaired.
+    pub damage: Option<String>,
+}
+
+impl<J> Order<J> {
+    /// An order of this job. The queue numbers it when it begins.
+    pub(super) fn new(job: J) -> Self {
+        Self { batch: BatchId(0), job }
+    }
+
+    fn numbered(self, batch: BatchId) -> Self {
+        Self { batch, ..self }
+    }
+
+    /// The same order with another job of its kind.
+    pub fn map<K>(self, job: impl FnOnce(J) -> K) -> Order<K> {
+        Order { batch: self.batch, job: job(self.job) }
+    }
+}
+
+impl<J: Job> Order<J> {
+    /// The job, and what its receipt completes.
+    pub fn split(self) -> (J, Pending<J>) {
+        let context = self.job.context();
+        (self.job, Pending { batch: self.batch, context })
+    }
+
+    /// The job was not done.
+    fn fail(self, failure: DiskFailure) -> Completed {
+        self.split().1.complete(Err(failure))
+    }
+}
+
+impl<J: Job> Pending<J> {
+    /// The job is over.
+    pub fn complete(self, outcome: Outcome<J>) -> Completed {
+        Completed { batch: self.batch, completion: J::completion(self.context, outcome) }
+    }
+}
+
+impl Completed {
+    /// The batch that is over.
+    pub fn batch(&self) -> BatchId {
+        self.batch
+    }
+
+    /// What became of it.
+    pub fn completion(&self) -> &Completion {
+        &self.completion
+    }
+
+    /// What became of it.
+    pub fn into_completion(self) -> Completion {
+        self.completion
+    }
+
+    /// Why it failed, if it did.
+    pub fn failure(&self) -> Option<&DiskFailure> {
+        match &self.completion {
+            Completion::StateStored(_, outcome) => outcome.as_ref().err(),
+            Completion::GroupAppended(_, outcome) => outcome.as_ref().err(),
+            Completion::EraBegun(outcome) => outcome.as_ref().err(),
+            Completion::RecordsAppended(outcome) => outcome.as_ref().err(),
+            Completion::StagingBegun(outcome) => outcome.as_ref().err(),
+            Completion::PiecesStaged(outcome) => outcome.as_ref().err(),
+            Completion::StagingFinished(outcome) => outcome.as_ref().err(),
+            Completion::Quarantined(outcome) => outcome.as_ref().err(),
+            Completion::Reopened(outcome) => outcome.as_ref().err(),
+        }
+    }
+}
+
+impl<C, R, P> Work<C, R, P> {
+    /// The batch that it is.
+    pub fn batch(&self) -> BatchId {
+        match self {
+            Self::StoreState(order) => order.batch,
+            Self::AppendGroup(order) => order.batch,
+            Self::BeginEra(order) => order.batch,
+            Self::AppendRecords(order) => order.batch,
+            Self::BeginStaging(order) => order.batch,
+            Self::StagePieces(order) => order.batch,
+            Self::FinishStaging(order) => order.batch,
+            Self::Quarantine(order) => order.batch,
+            Self::Reopen(order) => order.batch,
+        }
+    }
+
+    /// It could not be done; what is left of it says the failure.
+    pub fn fail(self, failure: DiskFailure) -> Completed {
+        match self {
+            Self::StoreState(order) => order.fail(failure),
+            Self::AppendGroup(order) => order.fail(failure),
+            Self::BeginEra(order) => order.fail(failure),
+            Self::AppendRecords(order) => order.fail(failure),
+            Self::BeginStaging(order) => order.fail(failure),
+            Self::StagePieces(order) => order.fail(failure),
+            Self::FinishStaging(order) => order.fail(failure),
+            Self::Quarantine(order) => order.fail(failure),
+            Self::Reopen(order) => order.fail(failure),
+        }
+    }
+}
+
+impl Work {
+    /// The same work as this batch.
+    pub(super) fn numbered(self, batch: BatchId) -> Self {
+        match self {
+            Self::StoreState(order) => Self::StoreState(order.numbered(batch)),
+            Self::AppendGroup(order) => Self::AppendGroup(order.numbered(batch)),
+            Self::BeginEra(order) => Self::BeginEra(order.numbered(batch)),
+            Self::AppendRecords(order) => Self::AppendRecords(order.numbered(batch)),
+            Self::BeginStaging(order) => Self::BeginStaging(order.numbered(batch)),
+            Self::StagePieces(order) => Self::StagePieces(order.numbered(batch)),
+            Self::FinishStaging(order) => Self::FinishStaging(order.numbered(batch)),
+            Self::Quarantine(order) => Self::Quarantine(order.numbered(batch)),
+            Self::Reopen(order) => Self::Reopen(order.numbered(batch)),
+        }
+    }
+
+    /// The same work with what its ids stand for.
+    ///
+    /// # Errors
+    /// The work as a failed batch, where an id stands for nothing: the shell has lost what it was to keep.
+    pub fn resolve<C, R, P>(
+        self,
+        mut change_set: impl FnMut(Ticket) -> Option<C>,
+        mut records: impl FnMut(BulkId) -> Option<R>,
+        mut piece: impl FnMut(BulkId) -> Option<P>,
+    ) -> Result<Work<C, R, P>, Completed> {
+        let lost = |what: &str| DiskFailure { full: false, reason: format!("{what} is not here") };
+        Ok(match self {
+            Self::AppendGroup(order) => {
+                let found = order.job.change_sets.iter().map(|(ticket, ())| Some((*ticket, change_set(*ticket)?)));
+                match found.collect() {
+                    Some(change_sets) => Work::AppendGroup(order.map(|job| AppendGroup { change_sets, epoch: job.epoch })),
+                    None => return Err(order.fail(lost("a change set that the engine names"))),
+                }
+            }
+            Self::AppendRecords(order) => match order.job.frames.iter().map(|bulk| records(*bulk)).collect() {
+                Some(frames) => Work::AppendRecords(order.map(|_| AppendRecords { frames })),
+                None => return Err(order.fail(lost("a frame of records that the engine names"))),
+            },
+            Self::StagePieces(order) => match order.job.pieces.iter().map(|bulk| piece(*bulk)).collect() {
+                Some(pieces) => Work::StagePieces(order.map(|_| StagePieces { pieces })),
+                None => return Err(order.fail(lost("a piece of a snapshot that the engine names"))),
+            },
+            Self::StoreState(order) => Work::StoreState(order),
+            Self::BeginEra(order) => Work::BeginEra(order),
+            Self::BeginStaging(order) => Work::BeginStaging(order),
+            Self::FinishStaging(order) => Work::FinishStaging(order),
+            Self::Quarantine(order) => Work::Quarantine(order),
+            Self::Reopen(order) => Work::Reopen(order),
+        })
+    }
+}
+
+impl Job for StoreState {
+    type Receipt = ();
+    type Context = StatePurpose;
+
+    fn context(&self) -> StatePurpose {
+        self.purpose
+    }
+
+    fn completion(purpose: StatePurpose, outcome: Outcome<Self>) -> Completion {
+        Completion::StateStored(purpose, outcome)
+    }
+}
+
+impl<C> Job for AppendGroup<C> {
+    type Receipt = GroupReceipt;
+    type Context = Vec<Ticket>;
+
+    fn context(&self) -> Vec<Ticket> {
+        self.change_sets.iter().map(|(ticket, _)| *ticket).collect()
+    }
+
+    fn completion(tickets: Vec<Ticket>, outcome: Outcome<Self>) -> Completion {
+        Completion::GroupAppended(tickets, outcome)
+    }
+}
+
+/// A job becomes the work that orders it.
+macro_rules! ordered {
+    ($($job:ty => $work:ident),+ $(,)?) => {
+        $(impl From<$job> for Work {
+            fn from(job: $job) -> Self {
+                Self::$work(Order::new(job))
+            }
+        })+
+    };
+}
+
+ordered! {
+    StoreState => StoreState,
+    AppendGroup<()> => AppendGroup,
+    BeginEra => BeginEra,
+    AppendRecords<BulkId> => AppendRecords,
+    BeginStaging => BeginStaging,
+    StagePieces<BulkId> => StagePieces,
+    FinishStaging => FinishStaging,
+    Quarantine => Quarantine,
+    Reopen => Reopen,
+}
+
+/// A kind whose end needs no more than its receipt.
+macro_rules! job {
+    ($job:ty $(, $generic:ident)? => $completion:ident, $receipt:ty) => {
+        impl$(<$generic>)? Job for $job {
+            type Receipt = $receipt;
+            type Context = ();
+
+            fn context(&self) {}
+
+            fn completion((): (), outcome: Outcome<Self>) -> Completion {
+                Completion::$completion(outcome)
+            }
+        }
+    };
+}
+
+job!(BeginEra => EraBegun, EraReceipt);
+job!(AppendRecords<R>, R => RecordsAppended, RecordsReceipt);
+job!(BeginStaging => StagingBegun, ());
+job!(StagePieces<P>, P => PiecesStaged, u64);
+job!(FinishStaging => StagingFinished, StagingReceipt);
+job!(Quarantine => Quarantined, QuarantineReceipt);
+job!(Reopen => Reopened, ReopenReceipt);

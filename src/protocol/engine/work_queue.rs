@@ -1,0 +1,172 @@
+//! Durable work that waits, and the one batch in flight.
+
+use std::collections::VecDeque;
+
+use super::{BatchId, Job, StatePurpose, Ticket, Work};
+use crate::model::{Epoch, Moment};
+use crate::protocol::wire::BulkId;
+
+/// Work in the order in which it is done, one batch at a time.
+///
+/// | | `queue` | `queue_era` | `start` | `completed` |
+/// |---|---|---|---|---|
+/// | idle | waits | waits | in flight | ignored |
+/// | in flight | waits | waits, ahead of all else | refused by the engine | idle, where the number is that of the batch |
+#[derive(Clone, Debug, Default)]
+pub(super) struct WorkQueue {
+    last: u64,
+    in_flight: Option<InFlight>,
+    waiting: VecDeque<Work>,
+    /// The epoch of an era that begins once nothing is in flight: where it begins is known only then.
+    era: Option<Epoch>,
+}
+
+/// The batch that the shell works on.
+#[derive(Clone, Debug)]
+struct InFlight {
+    batch: BatchId,
+    since: Moment,
+    /// An alert says that it takes too long.
+    reported_slow: bool,
+    owner: Owner,
+}
+
+/// Who waits for the batch in flight.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// The durable state.
+    State(StatePurpose),
+    /// Callers that commit.
+    Group(Vec<Ticket>),
+    /// A new era.
+    Era,
+    /// The sink of a session.
+    Sink,
+    /// Nobody who was promised an answer.
+    Other,
+}
+
+impl WorkQueue {
+    /// Whether nothing is in flight and nothing waits.
+    pub(super) fn is_idle(&self) -> bool {
+        self.in_flight.is_none() && self.waiting.is_empty() && self.era.is_none()
+    }
+
+    /// Whether a batch is in flight.
+    pub(super) fn is_busy(&self) -> bool {
+        self.in_flight.is_some()
+    }
+
+    /// Whether the batch in flight belongs to a sink.
+    pub(super) fn is_busy_for_sink(&self) -> bool {
+        self.in_flight.as_ref().is_some_and(|batch| batch.owner == Owner::Sink)
+    }
+
+    /// Adds work behind what waits.
+    pub(super) fn queue(&mut self, work: impl Into<Work>) {
+        self.waiting.push_back(work.into());
+    }
+
+    /// Adds an era ahead of what waits. A quarantine that waits is dropped: the era settles what is this node's.
+    pub(super) fn queue_era(&mut self, epoch: Epoch) {
+        self.waiting.retain(|work| !matches!(work, Work::Quarantine(_)));
+        self.era = Some(epoch);
+    }
+
+    /// Takes back an era that has not begun. Returns whether there was one.
+    pub(super) fn cancel_era(&mut self) -> bool {
+        self.era.take().is_some()
+    }
+
+    /// The era whose turn it is.
+    pub(super) fn take_era(&mut self) -> Option<Epoch> {
+        self.era.take()
+    }
+
+    /// The work whose turn it is.
+    pub(super) fn take_next(&mut self) -> Option<Work> {
+        self.waiting.pop_front()
+    }
+
+    /// Makes this the batch in flight, and gives it its number.
+    pub(super) fn start(&mut self, at: Moment, work: impl Into<Work>) -> Work {
+        self.last += 1;
+        let batch = BatchId(self.last);
+        let work = work.into().numbered(batch);
+        self.in_flight = Some(InFlight { batch, since: at, reported_slow: false, owner: Owner::of(&work) });
+        work
+    }
+
+    /// The batch is over. Returns `None` where it is not the one in flight, else whether an alert says that it is slow.
+    pub(super) fn completed(&mut self, batch: BatchId) -> Option<bool> {
+        self.in_flight.take_if(|current| current.batch == batch).map(|current| current.reported_slow)
+    }
+
+    /// The batch in flight is waited for no longer.
+    pub(super) fn abandon(&mut self) -> Option<Owner> {
+        self.in_flight.take().map(|batch| batch.owner)
+    }
+
+    /// When the batch in flight takes too long, as long as nobody has said so.
+    pub(super) fn slow_deadline(&self, bound_us: u64) -> Option<Moment> {
+        let batch = self.in_flight.as_ref().filter(|batch| !batch.reported_slow)?;
+        Some(Moment(batch.since.0.saturating_add(bound_us)))
+    }
+
+    /// How long the batch in flight has taken, once this is to be reported.
+    pub(super) fn report_slow(&mut self, at: Moment, bound_us: u64) -> Option<u64> {
+        self.slow_deadline(bound_us).filter(|deadline| *deadline <= at)?;
+        let batch = self.in_flight.as_mut()?;
+        batch.reported_slow = true;
+        Some(at.0.saturating_sub(batch.since.0))
+    }
+
+    /// This node was stopped. How long the batch took meanwhile says nothing of the disk.
+    pub(super) fn restart_clock(&mut self, at: Moment) {
+        if let Some(batch) = &mut self.in_flight {
+            batch.since = at;
+        }
+    }
+
+    /// Drops the waiting work of a sink whose link is gone, and returns the bulk that it named.
+    pub(super) fn drop_sink_work(&mut self) -> Vec<BulkId> {
+        let mut dropped = Vec::new();
+        self.waiting.retain(|work| match work {
+            Work::AppendRecords(order) => {
+                dropped.extend(&order.job.frames);
+                false
+            }
+            Work::StagePieces(order) => {
+                dropped.extend(&order.job.pieces);
+                false
+            }
+            Work::BeginStaging(_) | Work::FinishStaging(_) => false,
+            Work::StoreState(_) | Work::AppendGroup(_) | Work::BeginEra(_) | Work::Quarantine(_) | Work::Reopen(_) => true,
+        });
+        dropped
+    }
+
+    /// Drops everything that waits; for a store that is gone.
+    pub(super) fn clear(&mut self) {
+        self.waiting.clear();
+        self.era = None;
+    }
+
+    /// The batch in flight, for tests.
+    #[cfg(test)]
+    pub(super) fn in_flight(&self) -> Option<(BatchId, &Owner)> {
+        self.in_flight.as_ref().map(|batch| (batch.batch, &batch.owner))
+    }
+}
+
+impl Owner {
+    fn of(work: &Work) -> Self {
+        match work {
+            Work::StoreState(order) => Self::State(order.job.purpose),
+            Work::AppendGroup(order) => Self::Group(order.job.context()),
+            Work::BeginEra(_) => Self::Era,
+            Work::AppendRecords(_) | Work::BeginStaging(_) | Work::StagePieces(_) | Work::FinishStaging(_) => Self::Sink,
+            Work::Quarantine(_) | Work::Reopen(_) => Self::Other,
+        }
+    }
+}
