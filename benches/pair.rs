@@ -13,7 +13,7 @@
     reason = "a program that measures: it has a clock, and fails by panicking"
 )]
 
-#[path = "../tests/strikes/campaign/mod.rs"]
+#[path = "../tests/chaos/campaign/mod.rs"]
 mod campaign;
 #[path = "../tests/harness/mod.rs"]
 mod harness;

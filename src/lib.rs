@@ -63,8 +63,7 @@
 //!
 //! - `aws-lc-rs` (default) and `ring`: the cryptography of rustls. At least one; with both, the host chooses with
 //!   [`Builder::crypto_provider`]. No process-wide default is installed.
-//! - `testing`: the module `testing`, a pair in one process whose clock, network and disks can be broken, and what any
-//!   [`Witness`] must pass.
+//! - `testing`: the module `testing`, a witness in memory, and the test that any [`Witness`] must pass.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 #![deny(
@@ -76,6 +75,8 @@
     clippy::print_stderr
 )]
 
+#[cfg(test)]
+mod campaign;
 #[cfg(any(fuzzing, test))]
 #[doc(hidden)]
 pub mod fuzzing;

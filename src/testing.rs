@@ -1,91 +1,9 @@
-//! A pair in one process, with a clock, a network and disks that can be broken.
+//! What tests of a host need.
 //!
-//! [`simulate`] runs one random history of two engines and checks after every step what must hold. The same seed gives the
-//! same history, so a failure is a story that can be told again. [`witness_conformance`] is what any back end of a
+//! [`MemoryWitness`] lets two nodes of one process be a witnessed pair. [`witness_conformance`] is what any back end of a
 //! [`Witness`](crate::Witness) must pass.
-#![allow(clippy::disallowed_methods, reason = "the test bed is a shell of its own: it runs histories on threads")]
-#![allow(clippy::panic, reason = "a broken invariant is reported by panicking, as tests do")]
+#![allow(clippy::disallowed_methods, reason = "the test bed is a shell of its own: it spawns, and it has a clock")]
 
-use std::collections::BTreeMap;
-
-#[cfg(test)]
-mod check;
-pub(crate) mod sim;
 mod witness;
 
 pub use witness::{MemoryWitness, witness_conformance};
-
-/// What one simulated history contained.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Summary {
-    /// Concrete steps: faults, commits, operators' commands.
-    pub steps: u64,
-    /// Events handled by both engines.
-    pub events: u64,
-    /// Change sets acknowledged.
-    pub acknowledged: u64,
-    /// Takeovers.
-    pub takeovers: u64,
-    /// Full pushes that completed.
-    pub full_pushes: u64,
-    /// Whether the pair was left with a reason that needs an operator; 1 or 0.
-    pub operator_needed: u64,
-    /// Times a former master's change sets went to quarantine.
-    pub quarantines: u64,
-    /// Change sets acknowledged as durable on both nodes.
-    pub replicated: u64,
-    /// Whether a node led alone at the end, its peer being gone for good; 1 or 0.
-    pub served_alone: u64,
-    /// Whether it was asserted to the end that there is one master, because a witness said so; 1 or 0.
-    pub one_master: u64,
-    /// Whether it was asserted to the end that nothing acknowledged is lost; 1 or 0.
-    pub lossless: u64,
-    /// Simulated time, microseconds.
-    pub simulated_us: u64,
-    /// Faults by their kind.
-    pub faults: BTreeMap<&'static str, u64>,
-    /// Events by the standing that they met and their kind.
-    pub coverage: BTreeMap<(String, &'static str), u64>,
-}
-
-impl std::ops::AddAssign for Summary {
-    fn add_assign(&mut self, other: Self) {
-        self.steps += other.steps;
-        self.events += other.events;
-        self.acknowledged += other.acknowledged;
-        self.takeovers += other.takeovers;
-        self.full_pushes += other.full_pushes;
-        self.operator_needed += other.operator_needed;
-        self.quarantines += other.quarantines;
-        self.replicated += other.replicated;
-        self.served_alone += other.served_alone;
-        self.one_master += other.one_master;
-        self.lossless += other.lossless;
-        self.simulated_us += other.simulated_us;
-        for (kind, count) in other.faults {
-            *self.faults.entry(kind).or_default() += count;
-        }
-        for (pair, count) in other.coverage {
-            *self.coverage.entry(pair).or_default() += count;
-        }
-    }
-}
-
-/// Runs the random history of this seed and checks every invariant after every step.
-///
-/// # Errors
-/// The invariant that broke, the command that replays it, and the story of what happened on both nodes.
-pub fn simulate(seed: u64) -> Result<Summary, String> {
-    sim::run(seed, sim::Plan::of(seed))
-}
-
-/// The same history with the real store under both nodes, each on a disk in memory that breaks. It is slower, and told as
-/// another history where the disk breaks other than the model of it. (Where the peer lies, which one seed in eight does,
-/// it is the history of [`simulate`]: a lie has no bytes.)
-///
-/// # Errors
-/// As [`simulate`].
-pub fn simulate_stored(seed: u64) -> Result<Summary, String> {
-    sim::run(seed, sim::Plan::of(seed).on_stores())
-}

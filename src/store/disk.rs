@@ -1,6 +1,6 @@
 //! The seam to the file system: real in production, breakable in tests.
 
-#[cfg(any(test, feature = "testing"))]
+#[cfg(test)]
 pub mod sim;
 
 use std::io;

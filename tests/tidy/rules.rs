@@ -17,6 +17,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("node", SHELL),
     ("admin", &["model", "node"]),
     ("mirror", &["model", "node"]),
+    ("campaign", &["model", "protocol", "store", "witness"]),
     ("testing", &["model", "protocol", "store", "identity", "witness", "node"]),
 ];
 /// The nouns, and the protocol's types.

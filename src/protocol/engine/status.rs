@@ -98,7 +98,7 @@ impl LinkState {
 
 impl Engine {
     /// Where it stands, for the coverage of the simulator.
-    #[cfg(any(test, feature = "testing"))]
+    #[cfg(test)]
     pub fn node_state(&self) -> crate::protocol::failover::NodeState {
         self.node_state
     }

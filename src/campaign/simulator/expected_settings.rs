@@ -1,0 +1,105 @@
+//! What operators were told is so: the durable state in force must be exactly that, and those on disk that or what is being said.
+
+use std::collections::BTreeSet;
+
+use super::step::Verb;
+use super::violation::{Checked, Invariant};
+use crate::protocol::alerts::Alert;
+use crate::protocol::engine::{Answer, DurableState, Refused};
+
+/// A command of an operator, and the alert that it is about.
+pub type OperatorCall = (Verb, u64);
+
+/// What a node's operators know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExpectedSettings {
+    enabled: bool,
+    tokens: BTreeSet<[u8; 16]>,
+    peer: bool,
+    /// Alerts that were acknowledged.
+    seen: BTreeSet<u64>,
+    /// May be on disk until the durable state are written again.
+    pub in_doubt: Vec<OperatorCall>,
+}
+
+impl ExpectedSettings {
+    /// Of a node that starts from these durable state.
+    pub fn of(durable_state: &DurableState) -> Self {
+        Self {
+            enabled: durable_state.enabled,
+            tokens: durable_state.tokens.iter().map(|token| token.secret).collect(),
+            peer: durable_state.peer.is_some(),
+            seen: durable_state.alerts.iter().filter(|alert| alert.acknowledged).map(|alert| alert.id).collect(),
+            in_doubt: Vec::new(),
+        }
+    }
+
+    /// An operator was answered.
+    pub fn answered(&mut self, word: OperatorCall, answer: &Answer) {
+        match answer {
+            Answer::Done => self.done(word),
+            Answer::Refused(Refused::FactInDoubt { .. }) => self.in_doubt.push(word),
+            _ => {}
+        }
+    }
+
+    fn done(&mut self, (verb, alert): OperatorCall) {
+        match verb {
+            Verb::Enable => self.enabled = true,
+            Verb::Disable => {
+                self.enabled = false;
+                self.tokens.clear();
+            }
+            Verb::Token { secret } => {
+                self.tokens.insert(token_secret(secret));
+            }
+            Verb::Reset => {
+                self.peer = false;
+                self.tokens.clear();
+            }
+            Verb::Acknowledge => {
+                self.seen.insert(alert);
+            }
+            _ => {}
+        }
+    }
+
+    /// 9: what is in force is what operators were told.
+    pub fn in_force(&self, durable_state: &DurableState, alerts: &[Alert]) -> Checked {
+        let found = Self::of(durable_state);
+        let refused = Invariant::NothingOfRefused;
+        refused.check(self.enabled == found.enabled, || format!("enabled is {} and nobody was told", found.enabled))?;
+        refused.check(self.tokens == found.tokens, || "the tokens are others than operators were told".into())?;
+        refused.check(self.peer == found.peer, || format!("peer: {}, and nobody was told", found.peer))?;
+        let unseen = alerts.iter().find(|alert| alert.acknowledged && !self.seen.contains(&alert.id));
+        refused.check(unseen.is_none(), || format!("acknowledged, and nobody was told: {unseen:?}"))
+    }
+
+    /// 9: what is on disk is what operators were told, or what they are pending_calls.
+    pub fn stored(&self, durable_state: &DurableState, pending_calls: &[OperatorCall]) -> Checked {
+        let found = Self::of(durable_state);
+        let says = |wanted: Verb| pending_calls.iter().chain(&self.in_doubt).any(|(verb, _)| *verb == wanted);
+        let token = |secret: &[u8; 16]| {
+            let of = |(verb, _): &OperatorCall| matches!(verb, Verb::Token { secret: said } if token_secret(*said) == *secret);
+            self.tokens.contains(secret) || pending_calls.iter().chain(&self.in_doubt).any(of)
+        };
+        let enabled = self.enabled == found.enabled || says(if found.enabled { Verb::Enable } else { Verb::Disable });
+        let ends = says(Verb::Disable) || says(Verb::Reset);
+        let tokens = found.tokens.iter().all(token) && (ends || self.tokens.is_subset(&found.tokens));
+        let peer = self.peer == found.peer || (!found.peer && says(Verb::Reset));
+        let seen = found.seen.iter().all(|id| {
+            let of = |(verb, alert): &OperatorCall| *verb == Verb::Acknowledge && alert == id;
+            self.seen.contains(id) || pending_calls.iter().chain(&self.in_doubt).any(of)
+        });
+        Invariant::NothingOfRefused.check(enabled && tokens && peer && seen, || {
+            format!("on disk is what was refused: {found:?}, told {self:?}, being said {pending_calls:?}")
+        })
+    }
+}
+
+/// The secret of a drawn token.
+pub fn token_secret(drawn: u64) -> [u8; 16] {
+    let mut secret = [0; 16];
+    secret[..8].copy_from_slice(&drawn.to_le_bytes());
+    secret
+}

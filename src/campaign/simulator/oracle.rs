@@ -1,0 +1,221 @@
+//! What must hold, judged by somebody who sees both nodes, both disks and everything that was promised.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::step::Side;
+use super::store::{Disk, Record, RecordBody};
+use super::violation::{Checked, Invariant, Violation};
+use crate::model::limits::{ALERTS_MAX, TEXT_BYTES_MAX, TOKENS_MAX};
+use crate::model::{Epoch, NodeId, Position, Revision};
+use crate::protocol::alerts::AlertKind;
+use crate::protocol::engine::{DurableState, EngineStatus};
+use crate::protocol::wire::{Message, Role};
+
+/// Everything that was ever written, shown, acknowledged and refused.
+#[derive(Clone, Debug, Default)]
+pub struct Oracle {
+    /// A peer may lie: then what it says and sends is no position of any history.
+    hostile: bool,
+    /// Every position that a master wrote, with its record.
+    written: BTreeMap<Revision, Record>,
+    /// Where each caller's change set was written.
+    changes: BTreeMap<u64, Revision>,
+    /// Who wrote under an epoch.
+    writers: BTreeMap<Epoch, NodeId>,
+    refused: BTreeSet<u64>,
+    acknowledged: [Vec<(Revision, u64)>; 2],
+    /// Everything that was acknowledged to any caller, in that order.
+    promised: Vec<Revision>,
+    /// At which head each node was found to have so much of it.
+    found: [Option<(Revision, usize)>; 2],
+    /// The newest revision that a node has shown while it was shadow.
+    shown: [Option<Revision>; 2],
+}
+
+impl Oracle {
+    /// Of a history that has not begun.
+    pub fn new(hostile: bool) -> Self {
+        Self { hostile, ..Self::default() }
+    }
+
+    /// 4: nobody writes the same position twice with another content, and no two nodes write under one epoch.
+    pub fn wrote(&mut self, node: NodeId, records: &[Record]) -> Checked {
+        for record in records {
+            let revision = record.position.revision;
+            let before = self.written.insert(revision, *record);
+            Invariant::SameContent.check(before.is_none_or(|before| before == *record), || {
+                format!("{revision} was written twice, with different content")
+            })?;
+            let writer = *self.writers.entry(revision.epoch).or_insert(node);
+            Invariant::SameContent
+                .check(writer == node, || format!("two nodes write under the epoch {}", revision.epoch))?;
+            if let RecordBody::Set(change) = record.content {
+                self.changes.insert(change.id, revision);
+                Invariant::NothingOfRefused.check(!self.refused.contains(&change.id), || {
+                    format!("change set {} was refused and is written as {revision}", change.id)
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// 4: this position is one that a master wrote, with this content.
+    pub fn known(&self, position: Position) -> Checked {
+        if position == Position::NONE || self.hostile {
+            return Ok(());
+        }
+        let written = self.written.get(&position.revision).map(|record| record.position.digest);
+        Invariant::SameContent.check(written == Some(position.digest), || {
+            format!("{} has content {:?} here and {written:?} where it was written", position.revision, position.digest)
+        })
+    }
+
+    /// 3: what readers see is exactly one revision of a master's history, with its content.
+    pub fn one_revision(&self, disk: &Disk) -> Checked {
+        let Some(visible) = disk.visible_position() else {
+            return Invariant::OneRevision.check(false, || format!("{} is visible and not held", disk.visible));
+        };
+        self.known(visible)
+            .map_err(|violation| Violation { invariant: Invariant::OneRevision, what: format!("visible: {violation}") })
+    }
+
+    /// 4 and persist before send: what a message claims to hold is durable here.
+    pub fn truthful(&self, disk: &Disk, message: &Message) -> Checked {
+        let claimed = match message {
+            Message::Hello(hello) => hello.position,
+            Message::Heartbeat(heartbeat) => heartbeat.position,
+            Message::HeartbeatAck(ack) => ack.position,
+            Message::Ack { position, .. } => *position,
+            _ => return Ok(()),
+        };
+        self.known(claimed)?;
+        Invariant::SameContent.check(claimed == Position::NONE || disk.holds(claimed.revision), || {
+            format!("{} is claimed and not durable here (head {})", claimed.revision, disk.head.position.revision)
+        })
+    }
+
+    /// 5: who serves has a complete copy, the role, and an era of its own, all of them durable.
+    pub fn rightful(&self, disk: &Disk, status: &EngineStatus) -> Checked {
+        if !status.serving {
+            return Ok(());
+        }
+        let era = disk.head.history.last();
+        let own = era.is_some_and(|era| era.node == disk.node() && era.epoch == status.epoch);
+        let rightful = disk.durable_state.role == Role::Master
+            && disk.durable_state.complete
+            && status.role == Role::Master
+            && own;
+        Invariant::NoBlankMaster.check(rightful, || {
+            let DurableState { role, complete, epoch, .. } = &disk.durable_state;
+            format!("serves as {} with {role:?}, complete {complete}, epoch {epoch}, {era:?} durable", status.epoch)
+        })
+    }
+
+    /// 5: what a shadow has shown stays while it is shadow. Called after everything that may change the disk or what is shown.
+    pub fn shown_stays(&mut self, side: Side, disk: &Disk) -> Checked {
+        let shown = &mut self.shown[side.index()];
+        if disk.durable_state.role == Role::Master {
+            *shown = None;
+            return Ok(());
+        }
+        if let Some(shown) = *shown {
+            Invariant::NoBlankMaster
+                .check(disk.holds(shown), || format!("{shown} was shown by the shadow and is gone from its history"))?;
+            let back = disk.visible.seq < shown.seq;
+            Invariant::OneRevision.check(!back, || format!("visible went back from {shown} to {}", disk.visible))?;
+        }
+        // What counts is the newest change set: an era without one is no content.
+        let seq = disk.visible.seq;
+        let set = disk.head.history.epoch_of(seq).map(|epoch| Revision::new(epoch, seq));
+        let set_aside = disk.quarantine.iter().any(|(revision, _)| Some(*revision) == set);
+        *shown = set.filter(|_| !set_aside && seq > 0);
+        Ok(())
+    }
+
+    /// What a former master had shown, or what an operator gave up, may be cut.
+    pub fn may_be_cut(&mut self, side: Side) {
+        self.shown[side.index()] = None;
+    }
+
+    /// 9: an acknowledged change set is what was written as that revision, and is durable here.
+    pub fn acknowledge(&mut self, side: Side, disk: &Disk, id: u64, revision: Revision) -> Checked {
+        let written = self.changes.get(&id).copied();
+        Invariant::NothingOfRefused.check(written == Some(revision) && disk.holds(revision), || {
+            format!("change set {id} is acknowledged as {revision}; it was written as {written:?}")
+        })?;
+        self.acknowledged[side.index()].push((revision, id));
+        self.promised.push(revision);
+        Ok(())
+    }
+
+    /// 2: what was acknowledged, by whichever node, and this one does not hold.
+    pub fn lacking(&mut self, side: Side, disk: &Disk) -> Option<Revision> {
+        let head = disk.head.position.revision;
+        let found = &mut self.found[side.index()];
+        let from = found.filter(|(at, _)| *at == head).map_or(0, |(_, count)| count);
+        let lacking = self.promised[from..].iter().copied().find(|revision| !disk.holds(*revision));
+        *found = lacking.is_none().then_some((head, self.promised.len()));
+        lacking
+    }
+
+    /// The disk of one of the nodes forgot: what either kept to undo, or had shown, may be gone.
+    pub fn forgot(&mut self, side: Side) {
+        self.acknowledged = [Vec::new(), Vec::new()];
+        self.shown[side.index()] = None;
+    }
+
+    /// 9: a change set in doubt was not written behind the revision that is named. (It is written before it where a guard
+    /// did not hold of another one in the same group.)
+    pub fn doubt(&self, id: u64, revision: Revision) -> Checked {
+        let written = self.changes.get(&id).copied();
+        Invariant::NothingOfRefused
+            .check(written.is_none_or(|written| written.epoch == revision.epoch && written <= revision), || {
+                format!("change set {id} is in doubt as {revision} and was written as {written:?}")
+            })
+    }
+
+    /// 9: a refused change set was not written, and will not be.
+    pub fn refuse(&mut self, id: u64) -> Checked {
+        self.refused.insert(id);
+        let written = self.changes.get(&id);
+        Invariant::NothingOfRefused
+            .check(written.is_none(), || format!("change set {id} is refused and was written as {written:?}"))
+    }
+
+    /// 9: what this node acknowledged is in its history or in its quarantine.
+    pub fn kept(&self, side: Side, disk: &Disk) -> Checked {
+        for (revision, id) in &self.acknowledged[side.index()] {
+            let kept = disk.holds(*revision) || disk.quarantine.contains(&(*revision, *id));
+            Invariant::NothingOfRefused.check(kept, || {
+                format!("{revision} was acknowledged and is neither in the history nor in quarantine")
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// 7: durable state, alerts and texts stay within their limits.
+pub fn bounded(status: &EngineStatus, durable_state: &DurableState) -> Checked {
+    let alerts = status.alerts.len();
+    Invariant::Bounded.check(alerts <= ALERTS_MAX, || format!("{alerts} alerts"))?;
+    Invariant::Bounded
+        .check(durable_state.tokens.len() <= TOKENS_MAX, || format!("{} tokens", durable_state.tokens.len()))?;
+    let long = status.alerts.iter().find(|alert| alert.message.len().max(alert.subject.len()) > TEXT_BYTES_MAX);
+    Invariant::Bounded.check(long.is_none(), || format!("a text too long: {long:?}"))?;
+    for (i, alert) in status.alerts.iter().enumerate() {
+        let twice = status.alerts[..i].iter().any(|other| (other.kind, &other.subject) == (alert.kind, &alert.subject));
+        Invariant::FailuresShow.check(!twice, || format!("{:?} stands twice for {}", alert.kind, alert.subject))?;
+    }
+    Ok(())
+}
+
+/// 6: a pair that is whole has no failure of a push standing, and one recovery at the most.
+pub fn failures_ended(status: &EngineStatus) -> Checked {
+    let standing = |kind: AlertKind| status.alerts.iter().filter(|alert| alert.kind == kind).count();
+    for kind in [AlertKind::PushFailed, AlertKind::PushRejected, AlertKind::ShadowLost, AlertKind::DigestMismatch] {
+        Invariant::FailuresShow
+            .check(standing(kind) == 0, || format!("{kind:?} still stands although the pair is whole"))?;
+    }
+    let recovered = standing(AlertKind::Recovered);
+    Invariant::FailuresShow.check(recovered <= 1, || format!("{recovered} recoveries stand"))
+}

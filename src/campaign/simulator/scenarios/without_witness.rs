@@ -1,0 +1,59 @@
+//! Beginnings of a pair without a witness.
+
+use super::Script;
+use crate::campaign::simulator::step::Side::{A, B};
+use crate::campaign::simulator::step::Step;
+
+impl Script<'_> {
+    pub(super) fn stopped_in_greeting(&mut self) {
+        self.run(900, 1_200);
+        self.step(Step::Latency { us: 40_000 });
+        self.run(200, 400);
+        self.step(Step::Reset);
+        self.run(20, 300);
+        self.step(Step::Pause { node: A });
+        self.run(600, 1_500);
+        let timer_first = self.random.percent(50);
+        self.step(Step::Resume { node: A, timer_first });
+        self.commits(A, 3, 20);
+        self.run(100, 600);
+    }
+
+    pub(super) fn interrupted_copy(&mut self) {
+        self.part();
+        self.run(650, 900);
+        self.commits(A, 8, 10);
+        let us = self.random.range(1_000, 40_000);
+        self.step(Step::DiskLatency { node: B, us });
+        self.heal();
+        self.run(0, 250);
+        self.crash(A);
+        self.run(900, 1_500);
+    }
+
+    pub(super) fn blank_master(&mut self) {
+        self.run(900, 1_200);
+        self.step(Step::KeepCopy { node: A });
+        self.commits(A, 4, 20);
+        self.run(200, 400);
+        self.step(Step::Pause { node: B });
+        self.step(Step::RollBack { node: A });
+        self.step(Step::Start { node: A });
+        self.run(700, 1_000);
+        self.step(Step::Resume { node: B, timer_first: true });
+        self.run(300, 900);
+    }
+
+    pub(super) fn old_copy(&mut self) {
+        self.together();
+        self.crash(B);
+        self.step(Step::KeepCopy { node: A });
+        for _ in 0..2 {
+            // The second time from the copy, as if the first had never been.
+            self.step(Step::RollBack { node: A });
+            self.step(Step::Start { node: A });
+            self.run(700, 1_000);
+            self.commits(A, 2, 20);
+        }
+    }
+}

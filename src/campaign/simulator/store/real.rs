@@ -1,0 +1,423 @@
+//! The real store under a node, on a simulated disk: it does every job that the model does, on bytes of its own, and meets the
+//! faults where they belong, below it. What must be the same afterwards is in `lockstep`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+
+use super::model::{Change, Job};
+use super::records::{DigestCache, Record, RecordBody, Sent, key_of, value_of};
+use crate::campaign::simulator::random::Random;
+use crate::campaign::simulator::violation::{Checked, Invariant, Violation, catch_panic};
+use crate::model::{ChangeSet, Era, Expected, Guard, History, Key, PairId, Position, Revision};
+use crate::protocol::engine::{DiskFailure, DurableState, Receipt, RecordsReceipt};
+use crate::protocol::wire::SnapshotHeader;
+use crate::store::disk::Disk as FileSystem;
+use crate::store::disk::sim::{PowerCut, SimDisk};
+use crate::store::{Diverged, Export, Opened, Reader, Received, Store, StoreError, StoreOptions, Verified};
+
+const DIR: &str = "data";
+/// A log of so many bytes is bounded by change sets only.
+const LOG_BYTES: u64 = 64 << 20;
+/// Changes of the disk after which power is cut in the middle of a job: at the most so many.
+const STOP_MAX: u64 = 40;
+/// The same in the middle of a recovery.
+const STOP_RECOVERY_MAX: u64 = 20;
+
+/// What both nodes' stores have in common.
+#[derive(Debug)]
+pub struct StoreContext {
+    /// The digests of the pair.
+    pub digests: Arc<DigestCache>,
+    /// Snapshots by their revision: wherever it is held, it is the same, with the same chain.
+    headers: Mutex<BTreeMap<Revision, SnapshotHeader>>,
+    /// What happened to the stores, and how often.
+    pub counts: Mutex<BTreeMap<&'static str, u64>>,
+}
+
+/// A store on its disk. A clone is a copy of the disk that nobody has opened.
+pub struct RealStore {
+    pub(super) random: Random,
+    disk: SimDisk,
+    pub(super) options: StoreOptions,
+    open: Option<(Store, Reader)>,
+    /// With the life of the store in which each was opened.
+    exports: BTreeMap<u64, (u64, Export)>,
+    life: u64,
+    /// The job whose failure closed the store: nobody knows how much of it is there.
+    pub(super) doubt: Option<UncertainJob>,
+    /// The newest that was ever confirmed: what undoes it may be gone.
+    pub(super) confirmed: Revision,
+    /// What is in quarantine.
+    pub(super) diverged: Vec<Diverged>,
+    pub(super) context: Arc<StoreContext>,
+}
+
+/// A job that may be there in part.
+#[derive(Clone, Debug)]
+pub(super) struct UncertainJob {
+    pub(super) job: Job,
+    pub(super) accepts: bool,
+}
+
+/// What a store was found to hold.
+#[derive(Debug)]
+pub(super) struct Recovered {
+    pub(super) head: Position,
+    pub(super) history: History,
+    pub(super) durable_state: DurableState,
+}
+
+/// What became of a job.
+pub(super) type Outcome = Result<Receipt, DiskFailure>;
+/// What was read, or why it could not be: a store that is closed, or was meanwhile, may say so.
+pub type ReadOutcome<T> = Result<Result<T, String>, Violation>;
+
+impl StoreContext {
+    /// Of a pair.
+    pub fn new(pair: &PairId) -> Self {
+        Self { digests: Arc::new(DigestCache::new(pair)), headers: Mutex::default(), counts: Mutex::default() }
+    }
+
+    pub(super) fn count(&self, what: &'static str) {
+        *self.counts.lock().unwrap_or_else(PoisonError::into_inner).entry(what).or_default() += 1;
+    }
+}
+
+impl fmt::Debug for RealStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RealStore").field("doubt", &self.doubt).finish_non_exhaustive()
+    }
+}
+
+impl Clone for RealStore {
+    fn clone(&self) -> Self {
+        Self {
+            random: self.random.clone(),
+            disk: self.disk.copy(),
+            options: self.options,
+            open: None,
+            exports: BTreeMap::new(),
+            life: self.life,
+            doubt: self.doubt.clone(),
+            confirmed: self.confirmed,
+            diverged: self.diverged.clone(),
+            context: self.context.clone(),
+        }
+    }
+}
+
+impl RealStore {
+    /// A new store with these durable state.
+    pub(super) fn create(
+        seed: u64,
+        durable_state: &DurableState,
+        log_changes: usize,
+        context: &Arc<StoreContext>,
+    ) -> Result<Self, Violation> {
+        let mut random = Random::new(seed);
+        // Bounded by bytes, a log has many segments.
+        let log_bytes = *random.pick(&[LOG_BYTES, LOG_BYTES, 300_000]);
+        let options = StoreOptions { log_changes: log_changes as u64, log_bytes };
+        let disk = SimDisk::new(random.bits());
+        let files: Arc<dyn FileSystem> = Arc::new(disk.clone());
+        let made = catch_panic(|| {
+            let lock = Store::lock(&files, Path::new(DIR))?;
+            Store::create(files, Path::new(DIR), lock, durable_state, options)
+        })?;
+        let Opened { store, reader, .. } = made.map_err(|error| broken("a new store", &error))?;
+        Ok(Self {
+            random,
+            disk,
+            options,
+            open: Some((store, reader)),
+            exports: BTreeMap::new(),
+            life: 0,
+            doubt: None,
+            confirmed: Revision::NONE,
+            diverged: Vec::new(),
+            context: context.clone(),
+        })
+    }
+
+    /// Whether the log is bounded by change sets only.
+    pub(super) fn is_roomy(&self) -> bool {
+        self.options.log_bytes == LOG_BYTES
+    }
+
+    pub(super) fn store(&mut self) -> Result<&mut Store, Violation> {
+        self.open.as_mut().map(|(store, _)| store).ok_or_else(unopened)
+    }
+
+    pub(super) fn reader(&self) -> Result<&Reader, Violation> {
+        self.open.as_ref().map(|(_, reader)| reader).ok_or_else(unopened)
+    }
+
+    /// Breaks the disk for the next job: the nth sync fails, there is no more room than is taken.
+    pub(super) fn arm(&self, fail_sync: u64, full: bool) {
+        self.disk.fail_sync(fail_sync);
+        self.disk.set_capacity(if full { self.disk.used() } else { u64::MAX });
+    }
+
+    /// Does a job as the shell does it.
+    pub(super) fn work(&mut self, job: &Job, accepts: bool) -> Result<Outcome, Violation> {
+        let header = match job {
+            Job::StageBegin(header) => {
+                let known = self
+                    .context
+                    .headers
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .get(&header.position.revision)
+                    .cloned();
+                let lost = || violation(format!("a snapshot at {} was never opened", header.position.revision));
+                Some(known.ok_or_else(lost)?)
+            }
+            _ => None,
+        };
+        let store = self.store()?;
+        catch_panic(|| carry_out(store, job, header.as_ref(), accepts))
+    }
+
+    /// Applies to the state what is visible, as the shell does from time to time.
+    pub(super) fn maintain(&mut self) -> Result<Result<(), DiskFailure>, Violation> {
+        self.context.count("store: maintained");
+        let store = self.store()?;
+        catch_panic(|| store.maintain().map(drop))
+    }
+
+    /// Power is cut while the store does a job, or something of its own, or nothing.
+    pub(super) fn cut_power(&mut self, job: Option<&Job>, accepts: bool) -> Checked {
+        self.disk.fail_sync(0);
+        self.disk.stop(1 + self.random.below(STOP_MAX));
+        match job {
+            Some(job) => {
+                self.context.count("store: power cut in a job");
+                // Whether it came to its end nobody heard.
+                drop(self.work(job, accepts)?);
+                self.doubt.get_or_insert(UncertainJob { job: job.clone(), accepts });
+            }
+            None if self.random.percent(30) => drop(self.maintain()?),
+            None => {}
+        }
+        let cut = *self.random.pick(&[PowerCut::Lost, PowerCut::Kept, PowerCut::Torn, PowerCut::Torn]);
+        self.close(Some(cut))
+    }
+
+    /// The process ends, or power goes.
+    pub(super) fn close(&mut self, cut: Option<PowerCut>) -> Checked {
+        if let Some(cut) = cut {
+            self.disk.cut_power(cut);
+        }
+        let (open, exports) = (self.open.take(), std::mem::take(&mut self.exports));
+        catch_panic(|| drop((open, exports)))?;
+        if cut.is_none() {
+            self.disk.kill();
+        }
+        Ok(())
+    }
+
+    /// Opens what a crash left, now and then through a crash in the middle of that.
+    pub(super) fn recover(&mut self, crashed: bool) -> Result<Recovered, Violation> {
+        self.arm(0, false);
+        while crashed && self.random.percent(20) {
+            self.context.count("store: power cut in a recovery");
+            self.disk.stop(1 + self.random.below(STOP_RECOVERY_MAX));
+            let half = catch_panic(|| open(&self.disk, self.options))?;
+            self.disk.cut_power(PowerCut::Torn);
+            catch_panic(|| drop(half))?;
+        }
+        let opened = catch_panic(|| open(&self.disk, self.options))?;
+        let opened = opened.map_err(|error| broken("opening the store", &error))?;
+        self.life += 1;
+        let found = found(&opened)?;
+        self.open = Some((opened.store, opened.reader));
+        Ok(found)
+    }
+
+    /// What would be found if power were cut now and nothing survived that is not durable.
+    pub(super) fn peek(&mut self) -> Result<Recovered, Violation> {
+        self.life += 1;
+        let copy = self.disk.copy();
+        copy.set_capacity(u64::MAX);
+        copy.cut_power(PowerCut::Lost);
+        let opened = catch_panic(|| open(&copy, self.options))?;
+        found(&opened.map_err(|error| broken("opening a copy of the store", &error))?)
+    }
+
+    /// Records after a position up to another.
+    pub(super) fn records(&self, after: Revision, last: Revision) -> ReadOutcome<Option<Vec<Bytes>>> {
+        let reader = self.reader()?;
+        let read = match catch_panic(|| reader.records_after(after, None, last, usize::MAX >> 1))? {
+            Ok(read) => read,
+            Err(error) if self.doubt.is_some() => return Ok(Err(error.to_string())),
+            Err(error) => return Err(broken("reading records", &error)),
+        };
+        let Some(read) = read else { return Ok(Ok(None)) };
+        let whole = read.last == last && read.bytes.is_empty() == (after == last);
+        Invariant::SameContent
+            .check(whole, || format!("records after {after} up to {last}: read up to {}", read.last))?;
+        Ok(Ok(Some(vec![read.bytes])))
+    }
+
+    /// Opens what is visible; it must be what the model shows.
+    pub(super) fn export(&mut self, transfer: u64, model: &SnapshotHeader) -> Checked {
+        let reader = self.reader()?;
+        let opened = catch_panic(|| reader.export(0))?;
+        let (header, export) = opened.map_err(|error| broken("opening a snapshot", &error))?;
+        let same = header.position == model.position && header.history == model.history;
+        Invariant::SameContent
+            .check(same && header.entries == model.entries, || format!("a snapshot is {header:?} and not {model:?}"))?;
+        let mut headers = self.context.headers.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = headers.entry(header.position.revision).or_insert_with(|| header.clone()).clone();
+        Invariant::SameContent.check(known == header, || format!("a snapshot is {header:?} here and was {known:?}"))?;
+        drop(headers);
+        self.exports.insert(transfer, (self.life, export));
+        Ok(())
+    }
+
+    /// The next piece of it; all that is left where it is the `last` one.
+    pub(super) fn piece(&mut self, transfer: u64, last: bool) -> ReadOutcome<Vec<Bytes>> {
+        let max_bytes = 1 + self.random.below(40_000) as usize;
+        let Some((life, export)) = self.exports.get_mut(&transfer) else {
+            return Err(violation(format!("snapshot {transfer} is not open")));
+        };
+        let mut pieces = Vec::new();
+        loop {
+            match catch_panic(|| export.next(max_bytes))? {
+                Ok(Some(piece)) => pieces.push(piece),
+                Ok(None) => break,
+                // It may have been closed under the reader.
+                Err(error) if *life < self.life || self.doubt.is_some() => return Ok(Err(error.to_string())),
+                Err(error) => return Err(broken("reading a snapshot", &error)),
+            }
+            if !last {
+                break;
+            }
+        }
+        Ok(Ok(pieces))
+    }
+
+    /// It is no longer needed.
+    pub(super) fn close_export(&mut self, transfer: u64) {
+        self.exports.remove(&transfer);
+    }
+
+    /// The peer holds everything up to here.
+    pub(super) fn confirm(&mut self, upto: Revision) {
+        self.confirmed = self.confirmed.max(upto);
+        if let Some((_, reader)) = &self.open {
+            reader.confirm(upto);
+        }
+    }
+}
+
+fn open(disk: &SimDisk, options: StoreOptions) -> Result<Opened, StoreError> {
+    let files: Arc<dyn FileSystem> = Arc::new(disk.clone());
+    let lock = Store::lock(&files, Path::new(DIR))?;
+    Store::open(files, Path::new(DIR), lock, options)
+}
+
+fn found(opened: &Opened) -> Result<Recovered, Violation> {
+    let Opened { head, history, durable_state, damage, .. } = opened;
+    Invariant::SameContent.check(damage.is_none(), || format!("the store says that it is damaged: {damage:?}"))?;
+    Ok(Recovered { head: *head, history: history.clone(), durable_state: durable_state.clone() })
+}
+
+/// The calls that the shell makes for a batch (`node::persist`).
+fn carry_out(store: &mut Store, job: &Job, header: Option<&SnapshotHeader>, accepts: bool) -> Outcome {
+    match job {
+        Job::DurableState(durable_state) => store.write_durable_state(durable_state).map(|()| Receipt::DurableState),
+        Job::Commits(sets, epoch) => {
+            let changes: Vec<ChangeSet> = sets.iter().map(|(_, change)| change_set(*change)).collect();
+            let verdicts = store.commit(*epoch, &changes)?;
+            let verdicts = sets.iter().map(|(ticket, _)| *ticket).zip(verdicts).collect();
+            Ok(Receipt::Commits { verdicts, head: store.head(), log_floor: store.log_floor() })
+        }
+        Job::Era(durable_state, era) => {
+            store.lead(durable_state, *era)?;
+            Ok(Receipt::Era { head: store.head(), log_floor: store.log_floor() })
+        }
+        Job::Records(pieces) => receive(store, pieces, accepts).map(Receipt::Records),
+        Job::StageBegin(model) => store.stage_begin(header.unwrap_or(model)).map(|()| Receipt::StageBegun),
+        Job::Stage(pieces) => {
+            pieces.iter().flat_map(|piece| &piece.bytes).try_for_each(|bytes| store.stage_write(bytes))?;
+            Ok(Receipt::Staged { bytes: 0 })
+        }
+        Job::StageFinish => match store.stage_verify()? {
+            Verified::Bad { found } => Ok(Receipt::StageMismatch { found }),
+            Verified::Good { .. } if accepts => {
+                store.stage_switch().map(|()| Receipt::StageFinished { head: store.head() })
+            }
+            Verified::Good { .. } => {
+                store.stage_drop();
+                Ok(Receipt::StageRejected { reason: "the host says no".into() })
+            }
+        },
+        Job::Quarantine(common) => {
+            let (from, to, change_sets) = store.quarantine(*common)?;
+            Ok(Receipt::Quarantined { from, to, change_sets })
+        }
+        Job::Reopen => {
+            let found = store
+                .reopen()
+                .map_err(|error| DiskFailure { full: false, reason: format!("opening again: {error}") })?;
+            let (head, log_floor, history) = (found.head, found.log_floor, found.history);
+            Ok(Receipt::Reopened { head, log_floor, history, damage: found.damage })
+        }
+    }
+}
+
+fn receive(store: &mut Store, pieces: &[Sent<Record>], accepts: bool) -> Result<RecordsReceipt, DiskFailure> {
+    let bytes: Vec<Bytes> = pieces.iter().flat_map(|piece| piece.bytes.iter().cloned()).collect();
+    let (received, head) = (store.receive(&bytes)?, store.head());
+    let candidate = match received {
+        Received::Mismatch => return Ok(RecordsReceipt::Mismatch { head }),
+        Received::Known => {
+            return Ok(RecordsReceipt::Appended { head, log_floor: store.log_floor(), eras: Vec::new() });
+        }
+        Received::Pending { candidate } => candidate,
+    };
+    if !accepts && changes(pieces) {
+        store.reject()?;
+        return Ok(RecordsReceipt::Rejected { at: candidate.revision(), reason: "the host says no".into() });
+    }
+    store.accept()?;
+    let history = store.history();
+    let eras: Vec<Era> = history.eras().iter().filter(|era| era.epoch > head.revision.epoch).copied().collect();
+    Ok(RecordsReceipt::Appended { head: store.head(), log_floor: store.log_floor(), eras })
+}
+
+/// Whether there is a change set in them: of eras alone the model's host is not asked.
+pub(super) fn changes(pieces: &[Sent<Record>]) -> bool {
+    pieces.iter().flat_map(|piece| piece.iter()).any(|record| matches!(record.content, RecordBody::Set(_)))
+}
+
+fn change_set(change: Change) -> ChangeSet {
+    let key = key_of(change.key);
+    let set = match change.value.map(value_of) {
+        Some((value, true)) => ChangeSet::new().put_secret(&key, value),
+        Some((value, false)) => ChangeSet::new().put(&key, value),
+        None => ChangeSet::new().delete(&key),
+    };
+    match Key::new(&key) {
+        Ok(key) if change.guarded => set.only_if(Guard::Key { key, expected: Expected::Present }),
+        _ => set,
+    }
+}
+
+/// 4: the store does not hold what it should.
+pub(super) fn violation(what: String) -> Violation {
+    Violation { invariant: Invariant::SameContent, what: format!("the store: {what}") }
+}
+
+fn broken(what: &str, error: &dyn fmt::Display) -> Violation {
+    violation(format!("{what}: {error}"))
+}
+
+fn unopened() -> Violation {
+    Violation { invariant: Invariant::Contract, what: "the store is used and not open".into() }
+}

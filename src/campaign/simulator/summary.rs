@@ -1,0 +1,59 @@
+//! What a simulated history contained, and the sum over many.
+
+use std::collections::BTreeMap;
+
+/// What one simulated history contained.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Concrete steps: faults, commits, operators' commands.
+    pub steps: u64,
+    /// Events handled by both engines.
+    pub events: u64,
+    /// Change sets acknowledged.
+    pub acknowledged: u64,
+    /// Takeovers.
+    pub takeovers: u64,
+    /// Full pushes that completed.
+    pub full_pushes: u64,
+    /// Whether the pair was left with a reason that needs an operator; 1 or 0.
+    pub operator_needed: u64,
+    /// Times a former master's change sets went to quarantine.
+    pub quarantines: u64,
+    /// Change sets acknowledged as durable on both nodes.
+    pub replicated: u64,
+    /// Whether a node led alone at the end, its peer being gone for good; 1 or 0.
+    pub served_alone: u64,
+    /// Whether it was asserted to the end that there is one master, because a witness said so; 1 or 0.
+    pub one_master: u64,
+    /// Whether it was asserted to the end that nothing acknowledged is lost; 1 or 0.
+    pub lossless: u64,
+    /// Simulated time, microseconds.
+    pub simulated_us: u64,
+    /// Faults by their kind.
+    pub faults: BTreeMap<&'static str, u64>,
+    /// Events by the standing that they met and their kind.
+    pub coverage: BTreeMap<(String, &'static str), u64>,
+}
+
+impl std::ops::AddAssign for Summary {
+    fn add_assign(&mut self, other: Self) {
+        self.steps += other.steps;
+        self.events += other.events;
+        self.acknowledged += other.acknowledged;
+        self.takeovers += other.takeovers;
+        self.full_pushes += other.full_pushes;
+        self.operator_needed += other.operator_needed;
+        self.quarantines += other.quarantines;
+        self.replicated += other.replicated;
+        self.served_alone += other.served_alone;
+        self.one_master += other.one_master;
+        self.lossless += other.lossless;
+        self.simulated_us += other.simulated_us;
+        for (kind, count) in other.faults {
+            *self.faults.entry(kind).or_default() += count;
+        }
+        for (pair, count) in other.coverage {
+            *self.coverage.entry(pair).or_default() += count;
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! Whoever uses the pair: keeps changes under way, and remembers what was acknowledged.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::time::{Duration, Instant, SystemTime};
+
+use serde_json::Value;
+
+use super::one_master::{Epoch, Evidence, Wall};
+use crate::harness::Program;
+
+/// Commands under way to the node that serves. They wait in its pipe, which holds far more: writing never blocks, not even
+/// while it is stopped.
+const UNDER_WAY_MAX: usize = 16;
+/// How often each node is asked for its status and offered a change, whatever its role.
+const POLL: Duration = Duration::from_millis(10);
+/// Reads under way in the last check.
+const READS_MAX: usize = 256;
+/// What a change may be refused with. Any other word is a finding.
+const REFUSALS: [&str; 3] = ["not_master", "in_doubt", "overloaded"];
+
+pub struct Caller {
+    /// The number of the next change. Each puts its number under a key of its own.
+    next: u64,
+    acknowledged: Vec<u64>,
+    /// Acknowledged changes that both disks had.
+    replicated: u64,
+    refused: BTreeMap<String, u64>,
+    /// Asked for and never answered: their node died.
+    unanswered: u64,
+    lines: [Line; 2],
+    /// Which node serves, as the highest epoch heard of, and whether it said so last.
+    master: usize,
+    reign: Epoch,
+    serving: bool,
+    resting: bool,
+    watching: Watching,
+    clock: Wall,
+}
+
+/// What was asked of one node and not answered yet.
+#[derive(Default)]
+struct Line {
+    asked: VecDeque<Asked>,
+    polled: Option<Instant>,
+    /// The stamp of its last answer: what it says next was produced later.
+    answered: Wall,
+}
+
+struct Asked {
+    command: Command,
+    written: Wall,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Command {
+    Status,
+    Put(u64),
+}
+
+/// The first acknowledgement after a strike.
+#[derive(Default)]
+struct Watching {
+    /// Only changes from this one on count.
+    from: u64,
+    answered: Option<Instant>,
+    on_both: bool,
+}
+
+/// What a line tells.
+#[derive(Default)]
+pub struct Heard {
+    pub evidence: Option<Evidence>,
+    /// Whether the pair is whole, as this node sees it.
+    pub whole: Option<bool>,
+}
+
+impl Caller {
+    pub fn new() -> Self {
+        Self {
+            next: 0,
+            acknowledged: Vec::new(),
+            replicated: 0,
+            refused: BTreeMap::new(),
+            unanswered: 0,
+            lines: Default::default(),
+            master: 0,
+            reign: Epoch(0, 0),
+            serving: true,
+            resting: false,
+            watching: Watching::default(),
+            clock: 0,
+        }
+    }
+
+    /// The node that serves, or did last.
+    pub fn master(&self) -> usize {
+        self.master
+    }
+
+    /// Asks this node for what it is to be asked now.
+    pub fn ask(&mut self, node: usize, program: &mut Program) {
+        let under_way = self.lines[node].asked.len();
+        if under_way < UNDER_WAY_MAX && self.lines[node].polled.is_none_or(|polled| polled.elapsed() >= POLL) {
+            self.lines[node].polled = Some(Instant::now());
+            self.write(node, program, Command::Status);
+            self.put(node, program);
+        }
+        while node == self.master && self.serving && !self.resting && self.lines[node].asked.len() < UNDER_WAY_MAX {
+            self.put(node, program);
+        }
+    }
+
+    fn put(&mut self, node: usize, program: &mut Program) {
+        if !self.resting {
+            self.write(node, program, Command::Put(self.next));
+            self.next += 1;
+        }
+    }
+
+    fn write(&mut self, node: usize, program: &mut Program, command: Command) {
+        let written = self.now();
+        self.lines[node].asked.push_back(Asked { command, written });
+        match command {
+            Command::Status => program.write("status"),
+            Command::Put(number) => program.write(&format!("put {} {number}", key(number))),
+        }
+    }
+
+    /// A line that this node said.
+    pub fn hear(&mut self, node: usize, line: &Value) -> Result<Heard, String> {
+        let received = self.now();
+        let at = stamp(line).ok_or_else(|| format!("no time in {line}"))?;
+        // A stamp has milliseconds: the moment was within the one after it.
+        let not_after = received.min(at + 1_000);
+        if line["event"] != "reply" {
+            let serves = line["serving"] == true && line["role"] == "master";
+            let evidence = serves.then(|| self.evidence(node, line, &line["epoch"], None, not_after)).transpose()?;
+            return Ok(Heard { evidence, whole: None });
+        }
+        let Some(Asked { command, written }) = self.lines[node].asked.pop_front() else {
+            return Err(format!("nothing was asked: {line}"));
+        };
+        let not_before = Some(written.max(self.lines[node].answered));
+        self.lines[node].answered = at;
+        match command {
+            Command::Status => {
+                let evidence = (line["serving"] == true)
+                    .then(|| self.evidence(node, line, &line["epoch"], not_before, not_after))
+                    .transpose()?;
+                self.serving &= node != self.master || evidence.is_some();
+                let whole = line["in_sync"] == true && line["link"]["state"] == "connected";
+                Ok(Heard { evidence, whole: Some(whole) })
+            }
+            Command::Put(number) => self.put_answered(node, number, line, not_before, not_after),
+        }
+    }
+
+    fn put_answered(
+        &mut self,
+        node: usize,
+        number: u64,
+        line: &Value,
+        not_before: Option<Wall>,
+        not_after: Wall,
+    ) -> Result<Heard, String> {
+        if line["ok"] != true {
+            let word = line["error"].as_str().filter(|word| REFUSALS.contains(word));
+            let word = word.ok_or_else(|| format!("a change was refused by {line}"))?;
+            *self.refused.entry(word.into()).or_default() += 1;
+            self.serving &= node != self.master;
+            return Ok(Heard::default());
+        }
+        let revision = &line["revision"];
+        let mut evidence = self.evidence(node, line, &revision["epoch"], not_before, not_after)?;
+        evidence.acknowledged = Some(revision["seq"].as_u64().ok_or_else(|| format!("no position in {line}"))?);
+        self.acknowledged.push(number);
+        self.replicated += u64::from(line["replicated"] == true);
+        if number >= self.watching.from {
+            self.watching.answered.get_or_insert_with(Instant::now);
+            self.watching.on_both |= line["replicated"] == true;
+        }
+        Ok(Heard { evidence: Some(evidence), whole: None })
+    }
+
+    fn evidence(
+        &mut self,
+        node: usize,
+        line: &Value,
+        epoch: &Value,
+        not_before: Option<Wall>,
+        not_after: Wall,
+    ) -> Result<Evidence, String> {
+        let epoch = epoch.as_str().and_then(Epoch::parse).ok_or_else(|| format!("no epoch in {line}"))?;
+        if epoch >= self.reign {
+            (self.reign, self.master, self.serving) = (epoch, node, true);
+        }
+        let said: String = line.to_string().chars().take(300).collect();
+        Ok(Evidence { node, epoch, not_before, not_after, acknowledged: None, said })
+    }
+
+    /// It is gone: what it did not answer may have happened or not.
+    pub fn died(&mut self, node: usize) {
+        self.unanswered +=
+            self.lines[node].asked.iter().filter(|asked| asked.command != Command::Status).count() as u64;
+        self.lines[node] = Line::default();
+        self.serving &= node != self.master;
+    }
+
+    /// Waits for the acknowledgement of a change that is asked for from now on.
+    pub fn watch_for_an_answer(&mut self) {
+        self.watching = Watching { from: self.next, ..Watching::default() };
+    }
+
+    /// When it came.
+    pub fn first_answer(&self) -> Option<Instant> {
+        self.watching.answered
+    }
+
+    /// Whether one since then was on both disks.
+    pub fn on_both(&self) -> bool {
+        self.watching.on_both
+    }
+
+    /// Whether changes are asked for, or only how the nodes are.
+    pub fn goes_on(&mut self, on: bool) {
+        self.resting = !on;
+    }
+
+    /// Whether everything is answered.
+    pub fn idle(&self) -> bool {
+        self.lines.iter().all(|line| line.asked.is_empty())
+    }
+
+    /// Reads every acknowledged change on this node; returns those that are not there as they were acknowledged.
+    pub fn missing_on(&self, program: &mut Program) -> Vec<String> {
+        let mut missing = Vec::new();
+        let mut reading = VecDeque::new();
+        let mut left = self.acknowledged.iter();
+        loop {
+            while reading.len() < READS_MAX
+                && let Some(number) = left.next()
+            {
+                let command = format!("get {}", key(*number));
+                program.write(&command);
+                reading.push_back((*number, command));
+            }
+            let Some((number, command)) = reading.pop_front() else { return missing };
+            let answer = program.answer(&command);
+            if answer["value"].as_str() != Some(&number.to_string()) {
+                missing.push(format!("acknowledged and lost on {}: {number}, now {answer}", program.launch().program));
+            }
+        }
+    }
+
+    fn now(&mut self) -> Wall {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("it is after 1970");
+        let now = Wall::try_from(now.as_micros()).expect("it is before the year 500,000");
+        assert!(now >= self.clock, "the wall clock was set back during the run: its result says nothing");
+        self.clock = now;
+        now
+    }
+}
+
+impl fmt::Display for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (acknowledged, replicated) = (self.acknowledged.len(), self.replicated);
+        write!(f, "{} changes: {acknowledged} acknowledged ({replicated} on both disks)", self.next)?;
+        self.refused.iter().try_for_each(|(word, times)| write!(f, ", {times} {word}"))?;
+        write!(f, ", {} never answered", self.unanswered)
+    }
+}
+
+fn key(number: u64) -> String {
+    format!("change/{number}")
+}
+
+fn stamp(line: &Value) -> Option<Wall> {
+    let at = humantime::parse_rfc3339(line["at"].as_str()?).ok()?;
+    Wall::try_from(at.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_micros()).ok()
+}
