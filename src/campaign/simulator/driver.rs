@@ -9,8 +9,7 @@ use super::world::{InjectedBug, Read, Scheduled, World};
 use crate::model::Revision;
 use crate::protocol::engine::WitnessQuestion;
 use crate::protocol::engine::{
-    Action, Answer, BatchId, Command, DialFailureKind, Event, How, Notice, Receipt, Refused, Ticket, WitnessAnswer,
-    Work,
+    Action, BatchId, Command, CommandAnswer, CommandRefusal, CommitAnswer, CommitRefusal, Committed, Completed, Completion, DialFailureKind, Event, How, Notice, Ticket, WitnessAnswer, Work,
 };
 use crate::protocol::wire::{Bulk, SnapshotHeader};
 
@@ -81,11 +80,11 @@ impl World {
     fn act(&mut self, side: Side, action: Action) -> Checked {
         let run = self.host(side).run;
         match action {
-            Action::Persist { batch, work } => {
-                if matches!(work, Work::Era { .. }) && !self.plan.witnessed {
+            Action::Persist(work) => {
+                if matches!(work, Work::BeginEra(_)) && !self.plan.witnessed {
                     self.takes_over(side)?;
                 }
-                self.persist(side, batch, work);
+                return self.persist(side, work);
             }
             Action::Publish { upto } => return self.publish(side, upto),
             Action::Confirm { upto } => self.host(side).disk.confirm(upto),
@@ -119,7 +118,8 @@ impl World {
             }
             Action::Close { link } => self.close(side, link),
             Action::Dial { .. } => return self.dial(side),
-            Action::Answer { ticket, answer } => return self.answered(side, ticket, answer),
+            Action::AnswerCommit { ticket, answer } => return self.commit_answered(side, ticket, answer),
+            Action::AnswerCommand { ticket, answer } => return self.command_answered(side, ticket, &answer),
             Action::AskMayTakeOver { question } => {
                 self.host(side).question = Some(question);
                 self.after(500, Scheduled::Host { side, run, question });
@@ -161,13 +161,15 @@ impl World {
         }
     }
 
-    fn persist(&mut self, side: Side, batch: BatchId, work: Work) {
+    fn persist(&mut self, side: Side, work: Work) -> Checked {
+        let batch = work.batch();
         let host = self.host(side);
-        let job = host.job(batch, work);
-        host.batch = Some((batch, job));
+        let job = host.job(work)?;
+        host.batch = Some(job);
         let (run, disk_us) = (host.run, host.disk_us);
         let us = disk_us / 2 + self.random.below(disk_us + 1);
         self.after(us, Scheduled::Batch { side, run, batch });
+        Ok(())
     }
 
     fn publish(&mut self, side: Side, upto: Revision) -> Checked {
@@ -185,20 +187,21 @@ impl World {
     pub fn batch_done(&mut self, side: Side, batch: BatchId) -> Checked {
         let flaw = self.flaw;
         let host = self.host(side);
-        let Some((_, job)) = host.batch.take_if(|(current, _)| *current == batch) else { return Ok(()) };
+        let Some(job) = host.batch.take_if(|job| job.batch() == batch) else { return Ok(()) };
         let quarantines = matches!(job, Job::Quarantine(_));
-        let durable_state = matches!(job, Job::DurableState(_) | Job::Era(..));
+        let durable_state = matches!(job, Job::StoreState(_) | Job::BeginEra(_));
         let mut made = Vec::new();
-        let receipt = host.disk.carry_out(job, host.accepts, &mut made)?;
-        if flaw == Some(InjectedBug::WrongContent) && matches!(receipt, Ok(Receipt::Records(_))) {
+        let completed = host.disk.carry_out(job, host.accepts, &mut made)?;
+        let done = completed.failure().is_none();
+        if flaw == Some(InjectedBug::WrongContent) && matches!(completed.completion(), Completion::RecordsAppended(Ok(_))) {
             host.disk.spoil();
         }
-        if durable_state && receipt.is_ok() {
+        if durable_state && done {
             host.said.in_doubt.clear();
         }
         let node = host.disk.node();
         self.oracle.wrote(node, &made)?;
-        if quarantines && receipt.is_ok() {
+        if quarantines && done {
             self.summary.quarantines += 1;
             self.oracle.may_be_cut(side);
         }
@@ -208,16 +211,16 @@ impl World {
         }
         self.oracle.kept(side, &host.disk)?;
         if flaw == Some(InjectedBug::LeakyRefusal) {
-            self.leak(side, &receipt)?;
+            self.leak(side, &completed)?;
         }
-        self.event(side, Event::Persisted { batch, result: receipt })
+        self.event(side, Event::Persisted(completed))
     }
 
     /// A flaw: a refused change is written all the same.
-    fn leak(&mut self, side: Side, receipt: &Result<Receipt, crate::protocol::engine::DiskFailure>) -> Checked {
-        let Ok(Receipt::Commits { verdicts, .. }) = receipt else { return Ok(()) };
+    fn leak(&mut self, side: Side, completed: &Completed) -> Checked {
+        let Completion::GroupAppended(_, Ok(receipt)) = completed.completion() else { return Ok(()) };
         let mut made = Vec::new();
-        for (ticket, verdict) in verdicts {
+        for (ticket, verdict) in &receipt.verdicts {
             let host = self.host(side);
             if let (Err(_), Some(Caller::Commit(change))) = (verdict, host.asked.get(ticket).copied()) {
                 host.disk.leak(change, &mut made);
@@ -368,14 +371,12 @@ impl World {
         self.event(side, Event::HostAnswered { question, allowed, reason: reason.into() })
     }
 
-    /// 0 and 9: everybody is answered once, and truthfully.
-    fn answered(&mut self, side: Side, ticket: Ticket, answer: Answer) -> Checked {
-        let double = self.flaw == Some(InjectedBug::DoubleAnswer);
+    /// 0 and 9: an operator is answered once, and truthfully.
+    fn command_answered(&mut self, side: Side, ticket: Ticket, answer: &CommandAnswer) -> Checked {
         let host = self.host(side);
-        let asked = if double { host.asked.get(&ticket).copied() } else { host.asked.remove(&ticket) };
-        let unconfirmed = host.unconfirmed_since;
+        let asked = host.asked.remove(&ticket);
         if let Some(Caller::Operator(word)) = asked {
-            host.said.answered(word, &answer);
+            host.said.answered(word, answer);
             let serves = host.engine.as_ref().is_some_and(|engine| engine.authority().serving);
             let settles = match word.0 {
                 // A node without a peer has nobody to ask.
@@ -384,23 +385,34 @@ impl World {
                 Verb::TakeOver { .. } => serves,
                 _ => false,
             };
-            if settles && answer == Answer::Done {
+            if settles && answer.is_ok() {
                 host.unconfirmed_since = None;
             }
         }
         if asked == Some(Caller::AcceptsLoss) {
             match answer {
                 // It may come about all the same.
-                Answer::Refused(Refused::FactInDoubt { .. }) => self.exemptions.accepted(side, Some(ticket)),
-                Answer::Refused(_) => self.exemptions.refused(side, ticket),
-                _ => self.exemptions.accepted(side, Some(ticket)),
+                Ok(()) | Err(CommandRefusal::InDoubt { .. }) => self.exemptions.accepted(side, Some(ticket)),
+                Err(_) => self.exemptions.refused(side, ticket),
             }
         }
-        let Some(Caller::Commit(change)) = asked else { return Ok(()) };
+        let wrong = matches!(asked, Some(Caller::Commit(_)));
+        Invariant::Contract.check(!wrong, || "a commit answered as a command".into())
+    }
+
+    /// 0 and 9: a caller who commits is answered once, and truthfully.
+    fn commit_answered(&mut self, side: Side, ticket: Ticket, answer: CommitAnswer) -> Checked {
+        let double = self.flaw == Some(InjectedBug::DoubleAnswer);
+        let host = self.host(side);
+        let asked = if double { host.asked.get(&ticket).copied() } else { host.asked.remove(&ticket) };
+        let unconfirmed = host.unconfirmed_since;
+        let Some(Caller::Commit(change)) = asked else {
+            return Err(Violation { invariant: Invariant::Contract, what: "a command answered as a commit".into() });
+        };
         match answer {
-            Answer::Committed { revision, replicated } => {
+            Ok(Committed { revision, replicated, .. }) => {
                 self.acknowledges(side, revision, replicated)?;
-                // With a witness its cover says more; without one, a peer that leads nowhere for long enough is no master.
+                // With a witness its authority says more; without one, a peer that leads nowhere for long enough is no master.
                 let left_alone = unconfirmed.is_some_and(|since| self.now - since >= ALONE_US_MIN);
                 let confirmed = unconfirmed.is_none() || left_alone || self.plan.hostile || self.plan.witnessed;
                 Invariant::OneMaster.check(confirmed, || {
@@ -416,19 +428,16 @@ impl World {
                 }
                 Ok(())
             }
-            Answer::Refused(Refused::InDoubt { revision }) => self.oracle.doubt(change.id, revision),
-            Answer::Refused(_) => self.oracle.refuse(change.id),
-            Answer::Done => {
-                Err(Violation { invariant: Invariant::Contract, what: "a commit answered as a command".into() })
-            }
+            Err(CommitRefusal::InDoubt { revision }) => self.oracle.doubt(change.id, revision),
+            Err(_) => self.oracle.refuse(change.id),
         }
     }
 
     /// A flaw: the answer comes a second time.
-    fn answered_again(&mut self, side: Side, ticket: Ticket, answer: Answer) -> Checked {
+    fn answered_again(&mut self, side: Side, ticket: Ticket, answer: CommitAnswer) -> Checked {
         self.host(side).asked.remove(&ticket);
         let opening = self.opening(side).clone();
-        self.host(side).check_action(&Action::Answer { ticket, answer }, &opening)
+        self.host(side).check_action(&Action::AnswerCommit { ticket, answer }, &opening)
     }
 
     /// A caller or an operator asks.

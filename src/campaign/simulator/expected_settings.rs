@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::step::Verb;
 use super::violation::{Checked, Invariant};
 use crate::protocol::alerts::Alert;
-use crate::protocol::engine::{Answer, DurableState, Refused};
+use crate::protocol::engine::{CommandAnswer, CommandRefusal, DurableState};
 
 /// A command of an operator, and the alert that it is about.
 pub type OperatorCall = (Verb, u64);
@@ -35,10 +35,10 @@ impl ExpectedSettings {
     }
 
     /// An operator was answered.
-    pub fn answered(&mut self, word: OperatorCall, answer: &Answer) {
+    pub fn answered(&mut self, word: OperatorCall, answer: &CommandAnswer) {
         match answer {
-            Answer::Done => self.done(word),
-            Answer::Refused(Refused::FactInDoubt { .. }) => self.in_doubt.push(word),
+            Ok(()) => self.done(word),
+            Err(CommandRefusal::InDoubt { .. }) => self.in_doubt.push(word),
             _ => {}
         }
     }

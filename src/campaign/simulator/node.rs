@@ -1,5 +1,6 @@
 //! One node: an engine on a model disk, with a clock of its own, and a driver that checks the contract as it keeps it.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -105,7 +106,7 @@ pub struct Host {
     /// The dial under way.
     pub dialing: Option<u64>,
     /// The batch under way.
-    pub batch: Option<(BatchId, Job)>,
+    pub batch: Option<Job>,
     /// Who waits for an answer.
     pub asked: BTreeMap<Ticket, Caller>,
     /// The question to the host under way.
@@ -235,7 +236,7 @@ impl Host {
     /// The process is gone. What of the batch under way reached the disk is `kept` of 255; `None` for a clean end.
     pub fn stop(&mut self, kept: Option<u8>) -> Result<Vec<Record>, Violation> {
         let mut made = Vec::new();
-        let job = self.batch.take().map(|(_, job)| job);
+        let job = self.batch.take();
         self.disk.cut(job, self.accepts, kept, &mut made)?;
         // What is still under way for this run finds nobody.
         self.run += 1;
@@ -263,9 +264,9 @@ impl Host {
     pub fn check_action(&self, action: &Action, opening: &BTreeSet<u64>) -> Checked {
         let contract = |holds: bool, what: &str| Invariant::Contract.check(holds, || format!("{what}: {action:?}"));
         match action {
-            Action::Persist { batch, work } => {
+            Action::Persist(work) => {
                 contract(self.batch.is_none(), "a second batch while one is under way")?;
-                contract(*batch > self.last_batch, "a batch number used again")?;
+                contract(work.batch() > self.last_batch, "a batch number used again")?;
                 self.check_work(work)
             }
             Action::Send { link, .. } | Action::PushRecords { link, .. } | Action::Close { link } => {
@@ -281,7 +282,7 @@ impl Host {
             }
             Action::DropBulk { bulk } => contract(self.bulks.contains_key(bulk), "unknown bulk"),
             Action::Dial { .. } => contract(self.dialing.is_none(), "a second dial while one is under way"),
-            Action::Answer { ticket, .. } => contract(self.asked.contains_key(ticket), "an answer to nobody"),
+            Action::AnswerCommit { ticket, .. } | Action::AnswerCommand { ticket, .. } => contract(self.asked.contains_key(ticket), "an answer to nobody"),
             Action::AskWitness { ask, .. } => {
                 contract(self.witnessed, "a question to a witness that there is not")?;
                 contract(self.witness_ask.is_none(), "a second question to the witness while one is under way")?;
@@ -301,67 +302,55 @@ impl Host {
     fn check_work(&self, work: &Work) -> Checked {
         let contract = |holds: bool, what: &str| Invariant::Contract.check(holds, || format!("{what}: {work:?}"));
         match work {
-            Work::Commits { tickets, epoch } => {
-                let callers = tickets.iter().all(|ticket| matches!(self.asked.get(ticket), Some(Caller::Commit(_))));
-                contract(callers && !tickets.is_empty(), "change sets of nobody")?;
+            Work::AppendGroup(order) => {
+                let (sets, epoch) = (&order.job.change_sets, order.job.epoch);
+                let callers = sets.iter().all(|(ticket, ())| matches!(self.asked.get(ticket), Some(Caller::Commit(_))));
+                contract(callers && !sets.is_empty(), "change sets of nobody")?;
                 let era = self.disk.head.history.last().map(|era| era.epoch);
-                contract(era == Some(*epoch), "change sets under an epoch that was not opened")
+                contract(era == Some(epoch), "change sets under an epoch that was not opened")
             }
-            Work::Era { era, .. } => {
-                let mut history = self.disk.head.history.clone();
-                contract(history.begin(*era), "an era that does not follow")?;
+            Work::BeginEra(order) => {
+                let (era, mut history) = (order.job.era, self.disk.head.history.clone());
+                contract(history.begin(era), "an era that does not follow")?;
                 contract(era.first_seq == self.disk.head.position.revision.seq + 1, "an era that skips")?;
                 contract(era.node == self.disk.node(), "an era for another")
             }
-            Work::Records { bulk } => {
+            Work::AppendRecords(order) => {
+                let bulk = &order.job.frames;
                 let records = bulk.iter().all(|id| matches!(self.bulks.get(id), Some(Payload::Records(_))));
                 contract(records && !bulk.is_empty(), "no records")
             }
-            Work::Stage { bulk } => {
+            Work::StagePieces(order) => {
+                let bulk = &order.job.pieces;
                 let pieces = bulk.iter().all(|id| matches!(self.bulks.get(id), Some(Payload::Snapshot(_))));
                 contract(pieces && !bulk.is_empty(), "no pieces of a snapshot")
             }
-            Work::DurableState(_)
-            | Work::StageBegin(_)
-            | Work::StageFinish
-            | Work::Quarantine { .. }
-            | Work::Reopen => Ok(()),
+            Work::StoreState(_)
+            | Work::BeginStaging(_)
+            | Work::FinishStaging(_)
+            | Work::Quarantine(_)
+            | Work::Reopen(_) => Ok(()),
         }
     }
 
     /// The job that a work stands for, with everything it names taken out of the shell.
-    pub fn job(&mut self, batch: BatchId, work: Work) -> Job {
-        self.last_batch = batch;
-        match work {
-            Work::DurableState(durable_state) => Job::DurableState(durable_state),
-            Work::Commits { tickets, epoch } => {
-                let change = |ticket: &Ticket| match self.asked.get(ticket) {
-                    Some(Caller::Commit(change)) => Some((*ticket, *change)),
-                    _ => None,
-                };
-                Job::Commits(tickets.iter().filter_map(change).collect(), epoch)
-            }
-            Work::Era { durable_state, era } => Job::Era(durable_state, era),
-            Work::Records { bulk } => Job::Records(
-                bulk.iter()
-                    .filter_map(|id| match self.bulks.remove(id) {
-                        Some(Payload::Records(records)) => Some(records),
-                        _ => None,
-                    })
-                    .collect(),
-            ),
-            Work::StageBegin(header) => Job::StageBegin(header),
-            Work::Stage { bulk } => Job::Stage(
-                bulk.iter()
-                    .filter_map(|id| match self.bulks.remove(id) {
-                        Some(Payload::Snapshot(entries)) => Some(entries),
-                        _ => None,
-                    })
-                    .collect(),
-            ),
-            Work::StageFinish => Job::StageFinish,
-            Work::Quarantine { common } => Job::Quarantine(common),
-            Work::Reopen => Job::Reopen,
-        }
+    pub fn job(&mut self, work: Work) -> Result<Job, Violation> {
+        self.last_batch = work.batch();
+        let asked = &self.asked;
+        let change = |ticket| match asked.get(&ticket) {
+            Some(Caller::Commit(change)) => Some(*change),
+            _ => None,
+        };
+        let bulks = RefCell::new(&mut self.bulks);
+        let records = |bulk| match bulks.borrow_mut().remove(&bulk) {
+            Some(Payload::Records(records)) => Some(records),
+            _ => None,
+        };
+        let pieces = |bulk| match bulks.borrow_mut().remove(&bulk) {
+            Some(Payload::Snapshot(entries)) => Some(entries),
+            _ => None,
+        };
+        let lost = |failed| Violation { invariant: Invariant::Contract, what: format!("{failed:?}") };
+        work.resolve(change, records, pieces).map_err(lost)
     }
 }

@@ -1,8 +1,7 @@
 //! Durable work: what is written next, and what its receipts mean.
 
-use super::work_queue::Owner;
 use super::{
-    Action, AppendGroup, CommandRefusal, Completed, Completion, DiskFailure, DurableState, Engine, Moment, Mutant, Now,
+    Action, AppendGroup, CommandRefusal, Completed, Completion, DiskFailure, DurableState, Engine, Job, Moment, Mutant, Now,
     Reopen, StatePurpose, StoreState, Work,
 };
 use crate::model::limits::BATCH_SLOW;
@@ -242,11 +241,17 @@ impl Engine {
     pub(super) fn abandon_batch(&mut self) {
         let failure = DiskFailure { full: false, reason: "the disk did not answer in time".to_owned() };
         match self.work.abandon() {
-            Some(Owner::Group(tickets)) => self.commits_failed(&tickets, &failure),
-            Some(Owner::State(StatePurpose::Keep { .. })) => self.updates_failed(&failure),
-            Some(Owner::Era) => self.refuse_takeover_waiters(&CommandRefusal::InDoubt { reason: failure.reason }),
-            // Nothing of these was asked for by anybody, or shows.
-            Some(Owner::State(_) | Owner::Sink | Owner::Other) | None => {}
+            Some(Work::AppendGroup(order)) => self.commits_failed(&order.job.context(), &failure),
+            Some(Work::StoreState(order)) => {
+                // Nothing else that is stored was asked for by anybody.
+                if let StatePurpose::Keep { .. } = order.job.purpose {
+                    self.updates_failed(&failure);
+                }
+            }
+            Some(Work::BeginEra(_)) => {
+                self.refuse_takeover_waiters(&CommandRefusal::InDoubt { reason: failure.reason });
+            }
+            Some(_) | None => {}
         }
     }
 

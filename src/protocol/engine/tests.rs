@@ -78,14 +78,70 @@ fn timer(at_us: u64) -> Action {
     Action::SetTimer { at: Moment(at_us) }
 }
 
+/// What a batch ends with, whatever its kind.
+enum Receipt {
+    DurableState,
+    Commits { verdicts: Vec<(Ticket, Result<Revision, Conflict>)>, head: Position, log_floor: Revision },
+    Era { head: Position, log_floor: Revision },
+    Records(RecordsReceipt),
+    Quarantined { from: Revision, to: Revision, change_sets: u64 },
+    Reopened { head: Position, log_floor: Revision, history: History, damage: Option<String> },
+}
+
+fn complete<J: Job>(order: Order<J>, receipt: J::Receipt) -> Completed {
+    order.split().1.complete(Ok(receipt))
+}
+
+/// The batch in flight is over.
 fn done(engine: &mut Engine, at_us: u64, batch: u64, receipt: Receipt) -> Vec<Action> {
-    engine.handle(now(at_us), Event::Persisted { batch: BatchId(batch), result: Ok(receipt) })
+    let work = engine.work.in_flight().unwrap_or_else(|| panic!("no batch is in flight")).clone();
+    assert_eq!(work.batch(), BatchId(batch));
+    let completed = match (work, receipt) {
+        (Work::StoreState(order), Receipt::DurableState) => complete(order, ()),
+        (Work::AppendGroup(order), Receipt::Commits { verdicts, head, log_floor }) => {
+            complete(order, GroupReceipt { verdicts, head, log_floor })
+        }
+        (Work::BeginEra(order), Receipt::Era { head, log_floor }) => complete(order, EraReceipt { head, log_floor }),
+        (Work::AppendRecords(order), Receipt::Records(receipt)) => complete(order, receipt),
+        (Work::Quarantine(order), Receipt::Quarantined { from, to, change_sets }) => {
+            complete(order, QuarantineReceipt { from, to, change_sets })
+        }
+        (Work::Reopen(order), Receipt::Reopened { head, log_floor, history, damage }) => {
+            complete(order, ReopenReceipt { head, log_floor, history, damage })
+        }
+        (work, _) => panic!("{work:?} does not end so"),
+    };
+    engine.handle(now(at_us), Event::Persisted(completed))
+}
+
+/// The batch in flight has failed.
+fn fails(engine: &mut Engine, at_us: u64, batch: u64, failure: DiskFailure) -> Vec<Action> {
+    let work = engine.work.in_flight().unwrap_or_else(|| panic!("no batch is in flight")).clone();
+    assert_eq!(work.batch(), BatchId(batch));
+    engine.handle(now(at_us), Event::Persisted(work.fail(failure)))
+}
+
+/// The number of the batch in flight; zero is none.
+fn batch_in_flight(engine: &Engine) -> u64 {
+    engine.work.in_flight().map_or(0, |work| work.batch().0)
+}
+
+fn refused_commit(ticket: u64, refusal: CommitRefusal) -> Action {
+    Action::AnswerCommit { ticket: Ticket(ticket), answer: Err(refusal) }
+}
+
+fn committed(ticket: u64, revision: Revision, replicated: bool) -> Action {
+    Action::AnswerCommit { ticket: Ticket(ticket), answer: Ok(Committed { revision, replicated }) }
+}
+
+fn answered(ticket: u64, answer: CommandAnswer) -> Action {
+    Action::AnswerCommand { ticket: Ticket(ticket), answer }
 }
 
 /// Answers every batch of durable state until none is in flight.
 fn settle(engine: &mut Engine, at_us: u64) {
     for _ in 0..8 {
-        let pending = engine.batches_in_flight();
+        let pending = batch_in_flight(&engine);
         if pending == 0 {
             return;
         }
@@ -229,8 +285,8 @@ fn a_full_disk_refuses_and_the_next_commit_is_tried() {
     let mut engine = lone_master();
     let (first, _) = batch(&engine.handle(now(20), Event::Commit { ticket: Ticket(1), bytes: 10 }));
     let failure = DiskFailure { full: true, reason: "no space".to_owned() };
-    let actions = engine.handle(now(30), Event::Persisted { batch: BatchId(first), result: Err(failure) });
-    assert!(actions.contains(&Action::Answer { ticket: Ticket(1), answer: Answer::Refused(Refused::DiskFull) }));
+    let actions = fails(&mut engine, 30, first, failure);
+    assert!(actions.contains(&refused_commit(1, CommitRefusal::DiskFull)));
     assert_eq!(engine.status(Moment(31), 0).alerts[0].kind, AlertKind::DiskTrouble);
     assert!(engine.authority().serving);
     let (durable_state, _) = batch(&actions);
@@ -248,20 +304,20 @@ fn a_failed_sync_ends_the_incarnation() {
     let mut engine = lone_master();
     let (first, _) = batch(&engine.handle(now(20), Event::Commit { ticket: Ticket(1), bytes: 10 }));
     let failure = DiskFailure { full: false, reason: "io".to_owned() };
-    let actions = engine.handle(now(30), Event::Persisted { batch: BatchId(first), result: Err(failure) });
+    let actions = fails(&mut engine, 30, first, failure);
     let revision = at(Epoch::FIRST, 1);
     let doubt = Answer::Refused(Refused::InDoubt { revision });
     assert!(actions.contains(&Action::Answer { ticket: Ticket(1), answer: doubt }));
     assert!(actions.contains(&role(Role::Master, false, Epoch::FIRST, "disk_trouble")), "{actions:#?}");
     let (reopen, work) = batch(&actions);
-    assert_eq!(work, Work::Reopen);
+    assert!(matches!(work, Work::Reopen(_)), "{work:?}");
     // The change set turned out to be there.
     let head = position(Epoch::FIRST, 1);
     let history = history(&[(Epoch::FIRST, 1)]);
     let receipt = Receipt::Reopened { head, log_floor: Revision::NONE, history, damage: None };
     let actions = done(&mut engine, 2 * SECOND + 10, reopen, receipt);
     let (_, work) = batch(&actions);
-    let Work::Era { era, .. } = work else { panic!("{work:?}") };
+    let Work::BeginEra(Order { job: BeginEra { era, .. }, .. }) = work else { panic!("{work:?}") };
     assert!(era.epoch > Epoch::FIRST && era.epoch.term() == 1 && era.first_seq == 2);
 }
 
@@ -283,7 +339,7 @@ fn a_silent_master_is_replaced_after_the_delay_and_not_before() {
     assert!(actions.contains(&Action::AskMayTakeOver { question: 1 }), "{actions:#?}");
     let answer = Event::HostAnswered { question: 1, allowed: true, reason: String::new() };
     let (promote, work) = batch(&engine.handle(now(5 * SECOND + 500), answer));
-    let Work::Era { durable_state, era } = work else { panic!("{work:?}") };
+    let Work::BeginEra(Order { job: BeginEra { state: durable_state, era }, .. }) = work else { panic!("{work:?}") };
     assert_eq!((era.epoch.term(), era.first_seq, durable_state.role), (2, 6, Role::Master));
     assert!(!engine.authority().serving);
     let head = Position { revision: at(era.epoch, 5), ..position(Epoch::FIRST, 5) };
@@ -337,7 +393,7 @@ fn leading_master() -> (Engine, Epoch) {
     let actions = engine.handle(now(200), greet);
     assert_eq!(batch_count(&actions), 0, "a hello may be old, only an answer counts: {actions:#?}");
     let (batch, work) = batch(&answer(&mut engine, 250, &actions, position(Epoch::FIRST, 5)));
-    let Work::Era { era, .. } = work else { panic!("{work:?}") };
+    let Work::BeginEra(Order { job: BeginEra { era, .. }, .. }) = work else { panic!("{work:?}") };
     let head = Position { revision: at(era.epoch, 5), ..position(Epoch::FIRST, 5) };
     let actions = done(&mut engine, 300, batch, Receipt::Era { head, log_floor: Revision::NONE });
     assert!(sent(&actions).contains(&Message::Repair(Repair::Incremental { to: head.revision })), "{actions:#?}");
@@ -376,10 +432,10 @@ fn drain_facts(engine: &mut Engine, event: Event) -> (u64, Vec<Action>) {
             Action::Persist { batch, work } => Some((batch.0, work.clone())),
             _ => None,
         }) {
-            Some((batch, Work::DurableState(_))) => all.extend(done(engine, 601, batch, Receipt::DurableState)),
+            Some((batch, Work::StoreState(_))) => all.extend(done(engine, 601, batch, Receipt::DurableState)),
             Some((batch, _)) => return (batch, all),
             None => {
-                let pending = engine.batches_in_flight();
+                let pending = batch_in_flight(&engine);
                 all.extend(done(engine, 601, pending, Receipt::DurableState));
             }
         }
@@ -405,13 +461,13 @@ fn a_stopped_master_whose_shadow_took_over_yields() {
     let doubt = Answer::Refused(Refused::InDoubt { revision: at(epoch, 6) });
     assert!(actions.contains(&Action::Answer { ticket: Ticket(1), answer: doubt }), "{actions:#?}");
     // Durable state were being written when the winner came: quarantine waits for them.
-    let pending = engine.batches_in_flight();
+    let pending = batch_in_flight(&engine);
     let (batch_no, work) = batch(&done(&mut engine, late + 4, pending, Receipt::DurableState));
-    assert_eq!(work, Work::Quarantine { common: at(epoch, 5) });
+    assert_eq!(quarantine(&work), Some(at(epoch, 5)));
     let (from, to) = (at(epoch, 6), at(epoch, 6));
     let receipt = Receipt::Quarantined { from, to, change_sets: 1 };
     let (batch_no, work) = batch(&done(&mut engine, late + 4, batch_no, receipt));
-    let Work::DurableState(durable_state) = work else { panic!("{work:?}") };
+    let Work::StoreState(Order { job: StoreState { state: durable_state, .. }, .. }) = work else { panic!("{work:?}") };
     assert_eq!((durable_state.role, durable_state.complete), (Role::Shadow, false));
     let actions = done(&mut engine, late + 5, batch_no, Receipt::DurableState);
     assert!(actions.contains(&role(Role::Shadow, false, epoch, "yielded")), "{actions:#?}");
@@ -443,7 +499,7 @@ fn an_outage_is_counted_and_told_once() {
             actions = done(&mut engine, time, batch, receipt);
         }
         // A durable state batch may have been in flight when the change set came.
-        let pending = engine.batches_in_flight();
+        let pending = batch_in_flight(&engine);
         if pending != 0 {
             let _ = done(&mut engine, time, pending, Receipt::DurableState);
         }

@@ -331,6 +331,14 @@ impl<C, R, P> Work<C, R, P> {
         }
     }
 
+    /// Whether the sink of a session ordered it.
+    pub fn is_of_sink(&self) -> bool {
+        matches!(
+            self,
+            Self::AppendRecords(_) | Self::BeginStaging(_) | Self::StagePieces(_) | Self::FinishStaging(_)
+        )
+    }
+
     /// It could not be done; what is left of it says the failure.
     pub fn fail(self, failure: DiskFailure) -> Completed {
         match self {

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::{BatchId, Job, StatePurpose, Ticket, Work};
+use super::{BatchId, Work};
 use crate::model::{Epoch, Moment};
 use crate::protocol::wire::BulkId;
 
@@ -24,26 +24,10 @@ pub(super) struct WorkQueue {
 /// The batch that the shell works on.
 #[derive(Clone, Debug)]
 struct InFlight {
-    batch: BatchId,
+    work: Work,
     since: Moment,
     /// An alert says that it takes too long.
     reported_slow: bool,
-    owner: Owner,
-}
-
-/// Who waits for the batch in flight.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Owner {
-    /// The durable state.
-    State(StatePurpose),
-    /// Callers that commit.
-    Group(Vec<Ticket>),
-    /// A new era.
-    Era,
-    /// The sink of a session.
-    Sink,
-    /// Nobody who was promised an answer.
-    Other,
 }
 
 impl WorkQueue {
@@ -59,7 +43,7 @@ impl WorkQueue {
 
     /// Whether the batch in flight belongs to a sink.
     pub(super) fn is_busy_for_sink(&self) -> bool {
-        self.in_flight.as_ref().is_some_and(|batch| batch.owner == Owner::Sink)
+        self.in_flight.as_ref().is_some_and(|batch| batch.work.is_of_sink())
     }
 
     /// Adds work behind what waits.
@@ -91,20 +75,19 @@ impl WorkQueue {
     /// Makes this the batch in flight, and gives it its number.
     pub(super) fn start(&mut self, at: Moment, work: impl Into<Work>) -> Work {
         self.last += 1;
-        let batch = BatchId(self.last);
-        let work = work.into().numbered(batch);
-        self.in_flight = Some(InFlight { batch, since: at, reported_slow: false, owner: Owner::of(&work) });
+        let work = work.into().numbered(BatchId(self.last));
+        self.in_flight = Some(InFlight { work: work.clone(), since: at, reported_slow: false });
         work
     }
 
     /// The batch is over. Returns `None` where it is not the one in flight, else whether an alert says that it is slow.
     pub(super) fn completed(&mut self, batch: BatchId) -> Option<bool> {
-        self.in_flight.take_if(|current| current.batch == batch).map(|current| current.reported_slow)
+        self.in_flight.take_if(|current| current.work.batch() == batch).map(|current| current.reported_slow)
     }
 
     /// The batch in flight is waited for no longer.
-    pub(super) fn abandon(&mut self) -> Option<Owner> {
-        self.in_flight.take().map(|batch| batch.owner)
+    pub(super) fn abandon(&mut self) -> Option<Work> {
+        self.in_flight.take().map(|batch| batch.work)
     }
 
     /// When the batch in flight takes too long, as long as nobody has said so.
@@ -140,8 +123,7 @@ impl WorkQueue {
                 dropped.extend(&order.job.pieces);
                 false
             }
-            Work::BeginStaging(_) | Work::FinishStaging(_) => false,
-            Work::StoreState(_) | Work::AppendGroup(_) | Work::BeginEra(_) | Work::Quarantine(_) | Work::Reopen(_) => true,
+            work => !work.is_of_sink(),
         });
         dropped
     }
@@ -154,19 +136,7 @@ impl WorkQueue {
 
     /// The batch in flight, for tests.
     #[cfg(test)]
-    pub(super) fn in_flight(&self) -> Option<(BatchId, &Owner)> {
-        self.in_flight.as_ref().map(|batch| (batch.batch, &batch.owner))
-    }
-}
-
-impl Owner {
-    fn of(work: &Work) -> Self {
-        match work {
-            Work::StoreState(order) => Self::State(order.job.purpose),
-            Work::AppendGroup(order) => Self::Group(order.job.context()),
-            Work::BeginEra(_) => Self::Era,
-            Work::AppendRecords(_) | Work::BeginStaging(_) | Work::StagePieces(_) | Work::FinishStaging(_) => Self::Sink,
-            Work::Quarantine(_) | Work::Reopen(_) => Self::Other,
-        }
+    pub(super) fn in_flight(&self) -> Option<&Work> {
+        self.in_flight.as_ref().map(|batch| &batch.work)
     }
 }

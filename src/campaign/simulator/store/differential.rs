@@ -7,11 +7,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::model::{Disk, Job};
-use super::real::{Outcome, ReadOutcome, RealStore, Recovered, StoreContext, UncertainJob, changes, violation};
+use super::real::{ReadOutcome, RealStore, Recovered, StoreContext, UncertainJob, changes, violation};
 use super::records::{Checkpoint, Record, RecordBody, Sent, key_of, value_of};
 use crate::campaign::simulator::violation::{Checked, Invariant, Violation, catch_panic};
 use crate::model::{Epoch, Revision};
-use crate::protocol::engine::{Receipt, RecordsReceipt};
+use crate::protocol::engine::{
+    AppendRecords, Completed, Completion, RecordsReceipt, StagingReceipt, StatePurpose, StoreState,
+};
 use crate::protocol::wire::SnapshotHeader;
 use crate::store::disk::sim::PowerCut;
 use crate::store::{Diverged, DivergedChange};
@@ -29,7 +31,7 @@ impl Disk {
     }
 
     /// Does a job: by the real store too, where it stands here.
-    pub fn carry_out(&mut self, job: Job, accepts: bool, made: &mut Vec<Record>) -> Result<Outcome, Violation> {
+    pub fn carry_out(&mut self, job: Job, accepts: bool, made: &mut Vec<Record>) -> Result<Completed, Violation> {
         match self.real.take() {
             None => Ok(self.perform(job, accepts, made)),
             Some(mut real) => {
@@ -121,22 +123,22 @@ impl RealStore {
         job: Job,
         accepts: bool,
         made: &mut Vec<Record>,
-    ) -> Result<Outcome, Violation> {
+    ) -> Result<Completed, Violation> {
         let fails = model.fail_next.take();
         self.arm(fails.map_or(0, |kept| 1 + u64::from(kept % 3)), model.full);
         let outcome = self.work(&job, accepts)?;
         self.arm(0, model.full);
-        match &outcome {
-            Ok(receipt) => {
+        match outcome.failure() {
+            None => {
                 // A job without so many syncs: it will be the next one's first.
                 model.fail_next = fails.map(|_| 0);
-                self.done(model, &job, accepts, receipt, made)?;
+                self.done(model, &job, accepts, &outcome, made)?;
             }
-            Err(failure) if failure.full => {
+            Some(failure) if failure.full => {
                 self.context.count("store: disk full in a job");
                 self.refused(model, &job)?;
             }
-            Err(failure) => {
+            Some(failure) => {
                 let mistaken = failure.reason.starts_with("refused, nothing was changed");
                 Invariant::Contract.check(!mistaken, || format!("{job:?}: {}", failure.reason))?;
                 self.context.count("store: closed by a failure");
@@ -148,16 +150,7 @@ impl RealStore {
         self.compare(model)?;
         self.tidy(model)?;
         model.real_floor = self.store()?.log_floor();
-        Ok(match outcome {
-            // How much it stands for the nodes have agreed upon.
-            Ok(Receipt::Staged { .. }) => Ok(Receipt::Staged { bytes: self.staged(&job) }),
-            other => other,
-        })
-    }
-
-    fn staged(&self, job: &Job) -> u64 {
-        let Job::Stage(pieces) = job else { return 0 };
-        pieces.iter().map(|piece| (piece.len() * super::model::ITEM_BYTES) as u64).sum()
+        Ok(outcome)
     }
 
     /// The store has done it: so does the model, and they must tell the same.
@@ -166,44 +159,25 @@ impl RealStore {
         model: &mut Disk,
         job: &Job,
         accepts: bool,
-        receipt: &Receipt,
+        outcome: &Completed,
         made: &mut Vec<Record>,
     ) -> Checked {
-        if let Job::Reopen = job {
+        if let Job::Reopen(_) = job {
             self.context.count("store: opened again");
             let found = self.peek()?;
             self.settle(model, &found, made)?;
             model.crash();
             return self.content(model);
         }
-        if let Job::Quarantine(common) = job {
+        if let Job::Quarantine(order) = job {
             let quarantined = self.quarantined()?;
             let before = std::mem::replace(&mut self.diverged, quarantined);
-            self.set_aside(model, *common, &before)?;
+            self.set_aside(model, order.job.common, &before)?;
         }
         let expected = model.done(job.clone(), accepts, made);
-        let same = match (receipt, &expected) {
-            (Receipt::Commits { verdicts: real, .. }, Receipt::Commits { verdicts: model, .. }) => {
-                let plain = |verdicts: &[(_, Result<Revision, _>)]| -> Vec<Option<Revision>> {
-                    verdicts.iter().map(|(_, verdict)| verdict.as_ref().ok().copied()).collect()
-                };
-                plain(real) == plain(model)
-            }
-            (Receipt::Records(real), Receipt::Records(model)) => match (real, model) {
-                (RecordsReceipt::Appended { eras: real, .. }, RecordsReceipt::Appended { eras: model, .. }) => {
-                    real == model
-                }
-                (RecordsReceipt::Rejected { at: real, .. }, RecordsReceipt::Rejected { at: model, .. }) => {
-                    real == model
-                }
-                (RecordsReceipt::Mismatch { head: real }, RecordsReceipt::Mismatch { head: model }) => real == model,
-                _ => false,
-            },
-            (Receipt::StageMismatch { .. }, Receipt::StageMismatch { .. }) => true,
-            (real, model) => std::mem::discriminant(real) == std::mem::discriminant(model),
-        };
-        Invariant::SameContent.check(same, || format!("the store says {receipt:?} and the model {expected:?}"))?;
-        if matches!(receipt, Receipt::StageFinished { .. }) {
+        let same = same_outcome(outcome.completion(), expected.completion());
+        Invariant::SameContent.check(same, || format!("the store says {outcome:?} and the model {expected:?}"))?;
+        if matches!(outcome.completion(), Completion::StagingFinished(Ok(StagingReceipt::Switched { .. }))) {
             self.context.count("store: switched to a snapshot");
             self.content(model)?;
         }
@@ -213,10 +187,10 @@ impl RealStore {
     /// The disk was full: nothing was done, but for the first half of what is done in two.
     fn refused(&mut self, model: &mut Disk, job: &Job) -> Checked {
         match job {
-            Job::StageBegin(_) | Job::Stage(_) | Job::StageFinish => model.staging = None,
-            Job::Era(durable_state, _) => {
+            Job::BeginStaging(_) | Job::StagePieces(_) | Job::FinishStaging(_) => model.staging = None,
+            Job::BeginEra(order) => {
                 let found = self.peek()?.durable_state;
-                if found == **durable_state {
+                if found == *order.job.state {
                     self.context.count("store: disk full between durable state and era");
                     model.durable_state = found;
                 }
@@ -278,10 +252,10 @@ impl RealStore {
             } else {
                 "store: a job in doubt is there"
             });
-            if let Job::Quarantine(common) = doubt.job
+            if let Job::Quarantine(order) = &doubt.job
                 && moved
             {
-                self.set_aside(model, common, &before)?;
+                self.set_aside(model, order.job.common, &before)?;
             }
         }
         let (_, after, records) = outcomes.swap_remove(at);
@@ -439,18 +413,50 @@ fn outcomes(model: &Disk, doubt: Option<&UncertainJob>) -> Vec<(bool, Disk, Vec<
         all.push((true, after, made));
     };
     match job {
-        Job::DurableState(_) | Job::Quarantine(_) => also(job.clone()),
-        Job::Era(durable_state, _) => {
-            also(Job::DurableState(durable_state.clone()));
+        Job::StoreState(_) | Job::Quarantine(_) => also(job.clone()),
+        Job::BeginEra(order) => {
+            let state = order.job.state.clone();
+            also(Job::StoreState(order.clone().map(|_| StoreState { state, purpose: StatePurpose::StepDown })));
             also(job.clone());
         }
-        Job::Commits(sets, epoch) => (1..=sets.len()).for_each(|n| also(Job::Commits(sets[..n].to_vec(), *epoch))),
-        Job::Records(pieces) if *accepts || !changes(pieces) => {
-            let records: Vec<Record> = pieces.iter().flat_map(|piece| piece.iter().copied()).collect();
-            (1..=records.len()).for_each(|n| also(Job::Records(vec![Sent::modelled(records[..n].to_vec())])));
+        Job::AppendGroup(order) => (1..=order.job.change_sets.len()).for_each(|n| {
+            let mut part = order.clone();
+            part.job.change_sets.truncate(n);
+            also(Job::AppendGroup(part));
+        }),
+        Job::AppendRecords(order) if *accepts || !changes(&order.job.frames) => {
+            let records: Vec<Record> = order.job.frames.iter().flat_map(|piece| piece.iter().copied()).collect();
+            (1..=records.len()).for_each(|n| {
+                let frames = vec![Sent::modelled(records[..n].to_vec())];
+                also(Job::AppendRecords(order.clone().map(|_| AppendRecords { frames })));
+            });
         }
-        Job::StageFinish if *accepts && model.staging.is_some() => also(Job::StageFinish),
+        Job::FinishStaging(_) if *accepts && model.staging.is_some() => also(job.clone()),
         _ => {}
     }
     all
+}
+
+/// Whether the store and the model tell the same of a job.
+fn same_outcome(real: &Completion, model: &Completion) -> bool {
+    use Completion as C;
+    use RecordsReceipt as R;
+    match (real, model) {
+        (C::GroupAppended(_, Ok(real)), C::GroupAppended(_, Ok(model))) => {
+            let plain = |verdicts: &[(_, Result<Revision, _>)]| -> Vec<Option<Revision>> {
+                verdicts.iter().map(|(_, verdict)| verdict.as_ref().ok().copied()).collect()
+            };
+            plain(&real.verdicts) == plain(&model.verdicts)
+        }
+        (C::RecordsAppended(Ok(real)), C::RecordsAppended(Ok(model))) => match (real, model) {
+            (R::Appended { eras: real, .. }, R::Appended { eras: model, .. }) => real == model,
+            (R::Rejected { at: real, .. }, R::Rejected { at: model, .. }) => real == model,
+            (R::Mismatch { head: real }, R::Mismatch { head: model }) => real == model,
+            _ => false,
+        },
+        (C::StagingFinished(Ok(real)), C::StagingFinished(Ok(model))) => {
+            std::mem::discriminant(real) == std::mem::discriminant(model)
+        }
+        (real, model) => std::mem::discriminant(real) == std::mem::discriminant(model),
+    }
 }

@@ -5,7 +5,9 @@ use std::collections::{BTreeSet, VecDeque};
 use super::real::RealStore;
 pub use super::records::{Change, Checkpoint, Record, RecordBody, Sent, State};
 use crate::model::{Conflict, Era, NodeId, Position, Revision};
-use crate::protocol::engine::{CommitRefusal, DiskFailure, DurableState, Receipt, RecordsReceipt, Ticket};
+use crate::protocol::engine::{
+    Completed, DiskFailure, DurableState, EraReceipt, GroupReceipt, QuarantineReceipt, RecordsReceipt, ReopenReceipt, StagingReceipt, Work,
+};
 use crate::protocol::wire::SnapshotHeader;
 
 /// Bytes that one record or entry stands for: a few of them fill one step of a push.
@@ -60,28 +62,8 @@ pub struct Disk {
     pub real_floor: Revision,
 }
 
-/// Work with everything that it names.
-#[derive(Clone, Debug)]
-pub enum Job {
-    /// Replace the durable state.
-    DurableState(Box<DurableState>),
-    /// Append change sets.
-    Commits(Vec<(Ticket, Change)>, crate::model::Epoch),
-    /// Durable state, then an era.
-    Era(Box<DurableState>, Era),
-    /// Append the peer's records.
-    Records(Vec<Sent<Record>>),
-    /// Begin a staging file.
-    StageBegin(Box<SnapshotHeader>),
-    /// Write pieces.
-    Stage(Vec<Sent<(u8, u64)>>),
-    /// Verify and switch.
-    StageFinish,
-    /// Keep what is after this.
-    Quarantine(Revision),
-    /// Open again.
-    Reopen,
-}
+/// Durable work with the model's change sets, records and entries.
+pub type Job = Work<Change, Sent<Record>, Sent<(u8, u64)>>;
 
 impl Disk {
     /// An empty directory that was given these durable state.
@@ -181,89 +163,97 @@ impl Disk {
     }
 
     /// Does a job. `accepts`: the host's validation. `made` is told every record that this node writes itself.
-    pub fn perform(&mut self, job: Job, accepts: bool, made: &mut Vec<Record>) -> Result<Receipt, DiskFailure> {
+    pub fn perform(&mut self, job: Job, accepts: bool, made: &mut Vec<Record>) -> Completed {
         if let Some(kept) = self.fail_next.take() {
             if self.careless {
-                self.clone().interrupted(job, kept, made);
+                self.clone().interrupted(job.clone(), kept, made);
             } else {
-                self.interrupted(job, kept, made);
+                self.interrupted(job.clone(), kept, made);
                 self.closed = true;
             }
-            return Err(DiskFailure { full: false, reason: "input/output error".into() });
+            return job.fail(DiskFailure { full: false, reason: "input/output error".into() });
         }
-        if self.closed && !matches!(job, Job::Reopen) {
-            return Err(DiskFailure { full: false, reason: "the store is closed".into() });
+        if self.closed && !matches!(job, Job::Reopen(_)) {
+            return job.fail(DiskFailure { full: false, reason: "the store is closed".into() });
         }
-        if self.full && !matches!(job, Job::Reopen) {
-            return Err(DiskFailure { full: true, reason: "no space left on device".into() });
+        if self.full && !matches!(job, Job::Reopen(_)) {
+            return job.fail(DiskFailure { full: true, reason: "no space left on device".into() });
         }
-        Ok(self.done(job, accepts, made))
+        self.done(job, accepts, made)
     }
 
     /// Power went, or the sync failed, in the middle of a job: so much of it is there, of 255.
     pub fn interrupted(&mut self, job: Job, kept: u8, made: &mut Vec<Record>) {
         let share = |length: usize| length * usize::from(kept) / 255;
         match job {
-            Job::DurableState(durable_state) if kept > 127 => self.durable_state = *durable_state,
-            Job::Commits(mut sets, epoch) => {
-                sets.truncate(share(sets.len()));
-                let _ = self.done(Job::Commits(sets, epoch), true, made);
+            Job::StoreState(order) if kept > 127 => self.durable_state = *order.job.state,
+            Job::AppendGroup(mut order) => {
+                order.job.change_sets.truncate(share(order.job.change_sets.len()));
+                let _ = self.done(Job::AppendGroup(order), true, made);
             }
-            Job::Era(durable_state, era) if kept > 170 => {
-                let _ = self.done(Job::Era(durable_state, era), true, made);
+            Job::BeginEra(_) if kept > 170 => drop(self.done(job, true, made)),
+            Job::BeginEra(order) if kept > 85 => self.durable_state = *order.job.state,
+            Job::AppendRecords(mut order) => {
+                order.job.frames.truncate(share(order.job.frames.len()));
+                let _ = self.done(Job::AppendRecords(order), true, made);
             }
-            Job::Era(durable_state, _) if kept > 85 => self.durable_state = *durable_state,
-            Job::Records(mut pieces) => {
-                pieces.truncate(share(pieces.len()));
-                let _ = self.done(Job::Records(pieces), true, made);
-            }
-            Job::StageFinish | Job::Quarantine(_) if kept > 127 => {
-                let _ = self.done(job, true, made);
-            }
+            Job::FinishStaging(_) | Job::Quarantine(_) if kept > 127 => drop(self.done(job, true, made)),
             _ => {}
         }
     }
 
-    pub fn done(&mut self, job: Job, accepts: bool, made: &mut Vec<Record>) -> Receipt {
+    pub fn done(&mut self, job: Job, accepts: bool, made: &mut Vec<Record>) -> Completed {
         match job {
-            Job::DurableState(durable_state) => {
-                self.durable_state = *durable_state;
-                Receipt::DurableState
+            Job::StoreState(order) => {
+                let (job, pending) = order.split();
+                self.durable_state = *job.state;
+                pending.complete(Ok(()))
             }
-            Job::Commits(sets, _) => {
-                let verdicts = sets.into_iter().map(|(ticket, change)| (ticket, self.commit(change, made))).collect();
+            Job::AppendGroup(order) => {
+                let (job, pending) = order.split();
+                let verdict = |(ticket, change)| (ticket, self.commit(change, made));
+                let verdicts = job.change_sets.into_iter().map(verdict).collect();
                 self.trim();
-                Receipt::Commits { verdicts, head: self.head.position, log_floor: self.log_floor() }
+                let (head, log_floor) = (self.head.position, self.log_floor());
+                pending.complete(Ok(GroupReceipt { verdicts, head, log_floor }))
             }
-            Job::Era(durable_state, era) => {
-                self.durable_state = *durable_state;
-                self.append(RecordBody::Era(era), made);
-                Receipt::Era { head: self.head.position, log_floor: self.log_floor() }
+            Job::BeginEra(order) => {
+                let (job, pending) = order.split();
+                self.durable_state = *job.state;
+                self.append(RecordBody::Era(job.era), made);
+                pending.complete(Ok(EraReceipt { head: self.head.position, log_floor: self.log_floor() }))
             }
-            Job::Records(pieces) => Receipt::Records(self.receive(&pieces, accepts)),
-            Job::StageBegin(header) => {
-                self.staging = Some(Staging { header: *header, state: State::new(self.floor.state.digests()) });
-                Receipt::StageBegun
+            Job::AppendRecords(order) => {
+                let (job, pending) = order.split();
+                pending.complete(Ok(self.receive(&job.frames, accepts)))
             }
-            Job::Stage(pieces) => self.stage(&pieces),
-            Job::StageFinish => self.stage_finish(accepts),
-            Job::Quarantine(common) => self.set_aside(common),
-            Job::Reopen => {
+            Job::BeginStaging(order) => {
+                let (job, pending) = order.split();
+                self.staging = Some(Staging { header: *job.header, state: State::new(self.floor.state.meter()) });
+                pending.complete(Ok(()))
+            }
+            Job::StagePieces(order) => {
+                let (job, pending) = order.split();
+                pending.complete(Ok(self.stage(&job.pieces)))
+            }
+            Job::FinishStaging(order) => order.split().1.complete(Ok(self.finish_staging(accepts))),
+            Job::Quarantine(order) => {
+                let (job, pending) = order.split();
+                pending.complete(Ok(self.set_aside(job.common)))
+            }
+            Job::Reopen(order) => {
                 self.crash();
-                Receipt::Reopened {
-                    head: self.head.position,
-                    log_floor: self.log_floor(),
-                    history: self.head.history.clone(),
-                    damage: None,
-                }
+                let (head, log_floor) = (self.head.position, self.log_floor());
+                let history = self.head.history.clone();
+                order.split().1.complete(Ok(ReopenReceipt { head, log_floor, history, damage: None }))
             }
         }
     }
 
-    fn commit(&mut self, change: Change, made: &mut Vec<Record>) -> Result<Revision, CommitRefusal> {
+    fn commit(&mut self, change: Change, made: &mut Vec<Record>) -> Result<Revision, Conflict> {
         if change.guarded && !self.head.state.entries.contains_key(&change.key) {
             let (expected, head) = (Revision::NONE, self.head.position.revision);
-            return Err(CommitRefusal::Guard(Conflict::Head { expected, head }));
+            return Err(Conflict::Head { expected, head });
         }
         self.append(RecordBody::Set(change), made);
         self.unconfirmed.push((self.head.position.revision, change.id));
@@ -313,7 +303,7 @@ impl Disk {
         RecordsReceipt::Appended { head: self.head.position, log_floor: self.log_floor(), eras: eras.collect() }
     }
 
-    fn stage(&mut self, pieces: &[Sent<(u8, u64)>]) -> Receipt {
+    fn stage(&mut self, pieces: &[Sent<(u8, u64)>]) -> u64 {
         let mut bytes = 0;
         if let Some(staging) = &mut self.staging {
             for (key, value) in pieces.iter().flat_map(|piece| piece.iter()) {
@@ -321,27 +311,27 @@ impl Disk {
                 bytes += ITEM_BYTES as u64;
             }
         }
-        Receipt::Staged { bytes }
+        bytes
     }
 
-    fn stage_finish(&mut self, accepts: bool) -> Receipt {
-        let Some(staging) = self.staging.take() else { return Receipt::StageMismatch { found: Position::NONE } };
+    fn finish_staging(&mut self, accepts: bool) -> StagingReceipt {
+        let Some(staging) = self.staging.take() else { return StagingReceipt::Mismatch { found: Position::NONE } };
         let found = Position { revision: staging.header.position.revision, digest: staging.state.digest() };
         if found != staging.header.position {
-            return Receipt::StageMismatch { found };
+            return StagingReceipt::Mismatch { found };
         }
         if !accepts {
-            return Receipt::StageRejected { reason: "the host says no".into() };
+            return StagingReceipt::Rejected { reason: "the host says no".into() };
         }
         let SnapshotHeader { position, history, chain, .. } = staging.header;
         self.floor = Checkpoint { position, history, chain, state: staging.state };
         self.head = self.floor.clone();
         self.log.clear();
         self.visible = position.revision;
-        Receipt::StageFinished { head: position }
+        StagingReceipt::Switched { head: position }
     }
 
-    fn set_aside(&mut self, common: Revision) -> Receipt {
+    fn set_aside(&mut self, common: Revision) -> QuarantineReceipt {
         let from = self.head.position.revision;
         let after = |revision: Revision| revision.seq > common.seq || revision.epoch > common.epoch;
         let in_log = self.log.iter().filter_map(|record| match record.content {
@@ -353,7 +343,7 @@ impl Disk {
         let to = sets.last().map_or(from, |(revision, _)| *revision);
         self.quarantine.extend(&sets);
         self.unconfirmed.clear();
-        Receipt::Quarantined { from, to, change_sets: sets.len() as u64 }
+        QuarantineReceipt { from, to, change_sets: sets.len() as u64 }
     }
 
     /// A flaw: the newest record is gone.

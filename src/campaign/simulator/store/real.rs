@@ -13,7 +13,9 @@ use super::records::{DigestCache, Record, RecordBody, Sent, key_of, value_of};
 use crate::campaign::simulator::random::Random;
 use crate::campaign::simulator::violation::{Checked, Invariant, Violation, catch_panic};
 use crate::model::{ChangeSet, Era, Expected, Guard, History, Key, PairId, Position, Revision};
-use crate::protocol::engine::{DiskFailure, DurableState, Receipt, RecordsReceipt};
+use crate::protocol::engine::{
+    self, Completed, DiskFailure, DurableState, EraReceipt, GroupReceipt, Order, Outcome, QuarantineReceipt, RecordsReceipt, ReopenReceipt, StagingReceipt,
+};
 use crate::protocol::wire::SnapshotHeader;
 use crate::store::disk::Disk as FileSystem;
 use crate::store::disk::sim::{PowerCut, SimDisk};
@@ -71,8 +73,6 @@ pub(super) struct Recovered {
     pub(super) durable_state: DurableState,
 }
 
-/// What became of a job.
-pub(super) type Outcome = Result<Receipt, DiskFailure>;
 /// What was read, or why it could not be: a store that is closed, or was meanwhile, may say so.
 pub type ReadOutcome<T> = Result<Result<T, String>, Violation>;
 
@@ -163,9 +163,10 @@ impl RealStore {
     }
 
     /// Does a job as the shell does it.
-    pub(super) fn work(&mut self, job: &Job, accepts: bool) -> Result<Outcome, Violation> {
+    pub(super) fn work(&mut self, job: &Job, accepts: bool) -> Result<Completed, Violation> {
         let header = match job {
-            Job::StageBegin(header) => {
+            Job::BeginStaging(order) => {
+                let header = &order.job.header;
                 let known = self
                     .context
                     .headers
@@ -179,7 +180,7 @@ impl RealStore {
             _ => None,
         };
         let store = self.store()?;
-        catch_panic(|| carry_out(store, job, header.as_ref(), accepts))
+        catch_panic(|| carry_out(store, job.clone(), header, accepts))
     }
 
     /// Applies to the state what is visible, as the shell does from time to time.
@@ -328,47 +329,53 @@ fn found(opened: &Opened) -> Result<Recovered, Violation> {
 }
 
 /// The calls that the shell makes for a batch (`node::persist`).
-fn carry_out(store: &mut Store, job: &Job, header: Option<&SnapshotHeader>, accepts: bool) -> Outcome {
+fn carry_out(store: &mut Store, job: Job, header: Option<SnapshotHeader>, accepts: bool) -> Completed {
     match job {
-        Job::DurableState(durable_state) => store.write_durable_state(durable_state).map(|()| Receipt::DurableState),
-        Job::Commits(sets, epoch) => {
-            let changes: Vec<ChangeSet> = sets.iter().map(|(_, change)| change_set(*change)).collect();
-            let verdicts = store.commit(*epoch, &changes)?;
-            let verdicts = sets.iter().map(|(ticket, _)| *ticket).zip(verdicts).collect();
-            Ok(Receipt::Commits { verdicts, head: store.head(), log_floor: store.log_floor() })
-        }
-        Job::Era(durable_state, era) => {
-            store.lead(durable_state, *era)?;
-            Ok(Receipt::Era { head: store.head(), log_floor: store.log_floor() })
-        }
-        Job::Records(pieces) => receive(store, pieces, accepts).map(Receipt::Records),
-        Job::StageBegin(model) => store.stage_begin(header.unwrap_or(model)).map(|()| Receipt::StageBegun),
-        Job::Stage(pieces) => {
-            pieces.iter().flat_map(|piece| &piece.bytes).try_for_each(|bytes| store.stage_write(bytes))?;
-            Ok(Receipt::Staged { bytes: 0 })
-        }
-        Job::StageFinish => match store.stage_verify()? {
-            Verified::Bad { found } => Ok(Receipt::StageMismatch { found }),
+        Job::StoreState(order) => complete(order, |job| store.write_durable_state(&job.state)),
+        Job::AppendGroup(order) => complete(order, |job| {
+            let changes: Vec<ChangeSet> = job.change_sets.iter().map(|(_, change)| change_set(*change)).collect();
+            let verdicts = store.commit(job.epoch, &changes)?;
+            let verdicts = job.change_sets.iter().map(|(ticket, _)| *ticket).zip(verdicts).collect();
+            Ok(GroupReceipt { verdicts, head: store.head(), log_floor: store.log_floor() })
+        }),
+        Job::BeginEra(order) => complete(order, |job| {
+            store.lead(&job.state, job.era)?;
+            Ok(EraReceipt { head: store.head(), log_floor: store.log_floor() })
+        }),
+        Job::AppendRecords(order) => complete(order, |job| receive(store, &job.frames, accepts)),
+        Job::BeginStaging(order) => complete(order, |job| store.stage_begin(&header.unwrap_or(*job.header))),
+        Job::StagePieces(order) => complete(order, |job| {
+            job.pieces.iter().flat_map(|piece| &piece.bytes).try_for_each(|bytes| store.stage_write(bytes))?;
+            // How much it stands for the nodes have agreed upon.
+            Ok(job.pieces.iter().map(|piece| (piece.len() * super::model::ITEM_BYTES) as u64).sum())
+        }),
+        Job::FinishStaging(order) => complete(order, |_| match store.stage_verify()? {
+            Verified::Bad { found } => Ok(StagingReceipt::Mismatch { found }),
             Verified::Good { .. } if accepts => {
-                store.stage_switch().map(|()| Receipt::StageFinished { head: store.head() })
+                store.stage_switch().map(|()| StagingReceipt::Switched { head: store.head() })
             }
             Verified::Good { .. } => {
                 store.stage_drop();
-                Ok(Receipt::StageRejected { reason: "the host says no".into() })
+                Ok(StagingReceipt::Rejected { reason: "the host says no".into() })
             }
-        },
-        Job::Quarantine(common) => {
-            let (from, to, change_sets) = store.quarantine(*common)?;
-            Ok(Receipt::Quarantined { from, to, change_sets })
-        }
-        Job::Reopen => {
+        }),
+        Job::Quarantine(order) => complete(order, |job| {
+            let (from, to, change_sets) = store.quarantine(job.common)?;
+            Ok(QuarantineReceipt { from, to, change_sets })
+        }),
+        Job::Reopen(order) => complete(order, |_| {
             let found = store
                 .reopen()
                 .map_err(|error| DiskFailure { full: false, reason: format!("opening again: {error}") })?;
             let (head, log_floor, history) = (found.head, found.log_floor, found.history);
-            Ok(Receipt::Reopened { head, log_floor, history, damage: found.damage })
-        }
+            Ok(ReopenReceipt { head, log_floor, history, damage: found.damage })
+        }),
     }
+}
+
+fn complete<J: engine::Job>(order: Order<J>, work: impl FnOnce(J) -> Outcome<J>) -> Completed {
+    let (job, pending) = order.split();
+    pending.complete(work(job))
 }
 
 fn receive(store: &mut Store, pieces: &[Sent<Record>], accepts: bool) -> Result<RecordsReceipt, DiskFailure> {

@@ -23,7 +23,7 @@ pub(super) fn commit(engine: &mut Engine, at_us: u64, ticket: u64) -> Vec<Action
 pub(super) fn stored(engine: &mut Engine, at_us: u64, ticket: u64, epoch: Epoch, seq: u64) -> Vec<Action> {
     let verdicts = vec![(Ticket(ticket), Ok(at(epoch, seq)))];
     let receipt = Receipt::Commits { verdicts, head: position(epoch, seq), log_floor: Revision::NONE };
-    let batch = engine.batches_in_flight();
+    let batch = batch_in_flight(&engine);
     done(engine, at_us, batch, receipt)
 }
 
@@ -344,7 +344,7 @@ fn an_enrolment_does_not_interrupt_a_master_with_a_witness() {
     let actions = store_facts(&mut engine, 2 * MS, actions);
     let head = Position { revision: at(Epoch::FIRST, 0), digest: Digest::ZERO };
     let era = actions.iter().find_map(|action| match action {
-        Action::Persist { batch, work: Work::Era { .. } } => Some(batch.0),
+        Action::Persist { batch, work: Work::BeginEra(_) } => Some(batch.0),
         _ => None,
     });
     let mut all = done(&mut engine, 3 * MS, era.unwrap(), Receipt::Era { head, log_floor: Revision::NONE });

@@ -17,9 +17,9 @@ fn a_takeover_that_a_full_disk_refused_was_never_said() {
     let before = (engine.durable_state().clone(), engine.epoch());
     let actions = command(&mut engine, 2 * SECOND, 1, Command::TakeOver { accept_loss: true });
     let (era, work) = batch(&actions);
-    assert!(matches!(work, Work::Era { .. }), "{work:?}");
+    assert!(matches!(work, Work::BeginEra(_)), "{work:?}");
     let failure = DiskFailure { full: true, reason: "no space".to_owned() };
-    let actions = engine.handle(now(2 * SECOND + 1), Event::Persisted { batch: BatchId(era), result: Err(failure) });
+    let actions = fails(&mut engine, 2 * SECOND + 1, era, failure);
     assert_eq!(answers(&actions), [(1, Answer::Refused(Refused::DiskFull))]);
     assert_eq!((engine.durable_state().clone(), engine.epoch()), before);
 }
@@ -62,8 +62,8 @@ fn what_a_yielding_master_has_alone_is_saved_after_the_link_is_gone_too() {
 /// The disk refuses whatever is asked of it.
 fn refuse_all(engine: &mut Engine, at_us: u64, failure: &DiskFailure) {
     for _ in 0..4 {
-        if engine.batches_in_flight() != 0 {
-            let (batch, result) = (BatchId(engine.batches_in_flight()), Err(failure.clone()));
+        if batch_in_flight(&engine) != 0 {
+            let (batch, result) = (BatchId(batch_in_flight(&engine)), Err(failure.clone()));
             let _ = engine.handle(now(at_us), Event::Persisted { batch, result });
         }
     }
@@ -80,7 +80,7 @@ fn a_hello_that_comes_before_this_nodes_own_is_judged_when_that_is_said() {
         |after, last| Bulk::Records { after: at(epoch, after), last: at(epoch, last), durable: at(epoch, last) };
     let bulk = Event::Bulk { link: LINK, bulk: BulkId(1), what: records(5, 6), bytes: 10 };
     let (append, work) = batch(&engine.handle(now(400), bulk));
-    assert!(matches!(work, Work::Records { .. }), "{work:?}");
+    assert!(matches!(work, Work::AppendRecords(_)), "{work:?}");
     let _ = engine.handle(now(410), Event::LinkDown { link: LINK, reason: "reset".to_owned() });
     let actions = engine.handle(now(420), Event::LinkUp { link: LinkId(2), dialled: true });
     assert_eq!(sent(&actions), [], "the append comes first");
@@ -125,7 +125,7 @@ fn whoever_took_over_is_outranked_no_more() {
     let _ = engine.handle(now(SECOND), Event::LinkDown { link: LINK, reason: "reset".to_owned() });
     settle(&mut engine, SECOND + 1);
     let (era, work) = batch(&command(&mut engine, 2 * SECOND, 1, Command::TakeOver { accept_loss: true }));
-    let Work::Era { era: begun, .. } = work else { panic!("{work:?}") };
+    let Work::BeginEra(Order { job: BeginEra { era: begun, .. }, .. }) = work else { panic!("{work:?}") };
     let head = Position { revision: at(begun.epoch, 5), ..position(Epoch::FIRST, 5) };
     let _ = done(&mut engine, 2 * SECOND + 1, era, Receipt::Era { head, log_floor: Revision::NONE });
     assert!(!engine.links.is_outranked());

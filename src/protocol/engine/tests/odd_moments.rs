@@ -71,7 +71,7 @@ fn a_damaged_master_does_not_serve_because_of_a_blank_shadow() {
     let hello = hello_of(Role::Shadow, SHADOW, Position::NONE, History::default());
     let actions = tell(&mut engine, 200, Message::Hello(Box::new(hello)));
     let actions = answer(&mut engine, 250, &actions, Position::NONE);
-    let era = actions.iter().find(|a| matches!(a, Action::Persist { work: Work::Era { .. }, .. }));
+    let era = actions.iter().find(|a| matches!(a, Action::Persist(Work::BeginEra(_))));
     assert!(era.is_none(), "a blank, damaged master opens an era: {era:?}");
 }
 
@@ -83,7 +83,7 @@ fn the_first_epoch_is_not_used_twice_after_damage() {
     settle(&mut engine, 50);
     let actions = command(&mut engine, 100, 1, Command::TakeOver { accept_loss: true });
     let (_, work) = batch(&actions);
-    let Work::Era { era, .. } = work else { panic!("{work:?}") };
+    let Work::BeginEra(Order { job: BeginEra { era, .. }, .. }) = work else { panic!("{work:?}") };
     assert!(era.epoch > Epoch::FIRST, "{}", era.epoch);
 }
 
@@ -114,7 +114,7 @@ fn an_operators_promotion_outranks_what_was_seen() {
     settle(&mut engine, 650);
     let actions = command(&mut engine, 700, 1, Command::TakeOver { accept_loss: true });
     let (_, work) = batch(&actions);
-    let Work::Era { era, .. } = work else { panic!("{work:?}") };
+    let Work::BeginEra(Order { job: BeginEra { era, .. }, .. }) = work else { panic!("{work:?}") };
     assert!(era.epoch > seen, "{} does not outrank {seen}", era.epoch);
 }
 
@@ -245,7 +245,7 @@ fn a_detached_node_that_is_master_and_enrols_is_not_detached() {
     settle(&mut engine, 501);
     let actions = command(&mut engine, 600, 2, Command::TakeOver { accept_loss: true });
     let (promote, work) = batch(&actions);
-    let Work::Era { durable_state, era } = work else { panic!("{work:?}") };
+    let Work::BeginEra(Order { job: BeginEra { state: durable_state, era }, .. }) = work else { panic!("{work:?}") };
     let head = Position { revision: at(era.epoch, 5), ..position(Epoch::FIRST, 5) };
     let _ = done(&mut engine, 700, promote, Receipt::Era { head, log_floor: Revision::NONE });
     assert!(!durable_state.detached && !engine.durable_state().detached, "a master that is detached");
@@ -256,13 +256,13 @@ fn a_command_while_the_store_is_broken_is_answered() {
     let mut engine = lone_master();
     let (first, _) = batch(&engine.handle(now(20), Event::Commit { ticket: Ticket(1), bytes: 10 }));
     let failure = || DiskFailure { full: false, reason: "io".to_owned() };
-    let mut all = engine.handle(now(30), Event::Persisted { batch: BatchId(first), result: Err(failure()) });
+    let mut all = fails(&mut engine, 30, first, failure());
     all.extend(command(&mut engine, 40, 7, Command::Enable));
     let mut time = 50;
     for _ in 0..60 {
-        let pending = engine.batches_in_flight();
+        let pending = batch_in_flight(&engine);
         if pending != 0 {
-            all.extend(engine.handle(now(time), Event::Persisted { batch: BatchId(pending), result: Err(failure()) }));
+            all.extend(fails(&mut engine, time, pending, failure()));
         }
         time += 2 * SECOND;
         all.extend(engine.handle(now(time), Event::Timer));
@@ -281,12 +281,12 @@ fn resync_then_take_over_leaves_a_complete_master() {
     hello.hello_no = 2;
     let _ = tell(&mut engine, 600, Message::Hello(Box::new(hello)));
     // A batch of durable state (the alert) is in flight.
-    assert_ne!(engine.batches_in_flight(), 0);
+    assert_ne!(batch_in_flight(&engine), 0);
     let _ = command(&mut engine, 700, 1, Command::Resync);
     let _ = command(&mut engine, 701, 2, Command::TakeOver { accept_loss: true });
     let mut time = 800;
     let mut actions = {
-        let p = engine.batches_in_flight();
+        let p = batch_in_flight(&engine);
         done(&mut engine, time, p, Receipt::DurableState)
     };
     for _ in 0..8 {
@@ -302,7 +302,7 @@ fn resync_then_take_over_leaves_a_complete_master() {
                 head: Position { revision: at(era.epoch, 5), ..position(Epoch::FIRST, 5) },
                 log_floor: Revision::NONE,
             },
-            Work::Quarantine { .. } => {
+            Work::Quarantine(_) => {
                 Receipt::Quarantined { from: at(Epoch::FIRST, 1), to: at(Epoch::FIRST, 5), change_sets: 5 }
             }
             _ => Receipt::DurableState,
@@ -323,15 +323,15 @@ fn a_failed_promotion_leaves_a_session_that_goes_on() {
         |n| Bulk::Records { after: at(Epoch::FIRST, n - 1), last: at(Epoch::FIRST, n), durable: at(Epoch::FIRST, n) };
     let _ = engine.handle(now(410), Event::Bulk { link: LINK, bulk: BulkId(1), what: what(6), bytes: 100 });
     let _ = command(&mut engine, 420, 2, Command::TakeOver { accept_loss: true });
-    let pending = engine.batches_in_flight();
+    let pending = batch_in_flight(&engine);
     let (no, work) = batch(&done(&mut engine, 430, pending, Receipt::DurableState));
-    assert!(matches!(work, Work::Era { .. }), "{work:?}");
+    assert!(matches!(work, Work::BeginEra(_)), "{work:?}");
     let full = DiskFailure { full: true, reason: "no space".to_owned() };
-    let mut all = engine.handle(now(440), Event::Persisted { batch: BatchId(no), result: Err(full) });
+    let mut all = fails(&mut engine, 440, no, full);
     settle(&mut engine, 450);
     all.extend(engine.handle(now(460), Event::Bulk { link: LINK, bulk: BulkId(2), what: what(7), bytes: 100 }));
     let closed = all.contains(&Action::Close { link: LINK });
-    let goes_on = all.iter().any(|a| matches!(a, Action::Persist { work: Work::Records { .. }, .. }));
+    let goes_on = all.iter().any(|a| matches!(a, Action::Persist(Work::AppendRecords(_))));
     assert!(closed || goes_on, "the link stands and its records are never stored: {all:#?}");
 }
 
@@ -387,7 +387,7 @@ fn quarantine_is_told_once() {
         };
         let full = DiskFailure { full: true, reason: "no space".to_owned() };
         let result = match work {
-            Work::Quarantine { .. } => {
+            Work::Quarantine(_) => {
                 Ok(Receipt::Quarantined { from: at(epoch, 6), to: at(epoch, 6), change_sets: 1 })
             }
             _ => Err(full),
@@ -427,12 +427,12 @@ fn shutdown_while_asking_does_not_promote() {
     let (mut engine, time) = asking();
     // Something is in flight, so that the stop waits.
     let _ = command(&mut engine, time + 10, 1, Command::Enable);
-    assert_ne!(engine.batches_in_flight(), 0);
+    assert_ne!(batch_in_flight(&engine), 0);
     let _ = command(&mut engine, time + 11, 2, Command::Shutdown);
     let _ = engine.handle(now(time + 20), Event::HostAnswered { question: 1, allowed: true, reason: String::new() });
-    let pending = engine.batches_in_flight();
+    let pending = batch_in_flight(&engine);
     let actions = done(&mut engine, time + 30, pending, Receipt::DurableState);
-    let era = actions.iter().any(|a| matches!(a, Action::Persist { work: Work::Era { .. }, .. }));
+    let era = actions.iter().any(|a| matches!(a, Action::Persist(Work::BeginEra(_))));
     assert!(!era, "becomes master while it stops");
 }
 
@@ -486,7 +486,7 @@ fn a_damaged_master_saves_what_only_it_holds_before_it_is_replaced() {
     let mut engine = start_damaged();
     let actions = damaged_master(&mut engine, LINK, 100);
     let (quarantine, work) = batch(&actions);
-    assert_eq!(work, Work::Quarantine { common: at(Epoch::FIRST, 3) });
+    assert_eq!(quarantine(&work), Some(at(Epoch::FIRST, 3)));
     let receipt = Receipt::Quarantined { from: at(Epoch::FIRST, 4), to: at(Epoch::FIRST, 5), change_sets: 2 };
     let actions = done(&mut engine, 200, quarantine, receipt);
     let alert =
@@ -500,7 +500,7 @@ fn a_damaged_master_saves_what_only_it_holds_before_it_is_replaced() {
     settle(&mut engine, 201);
     // The next link brings the push, and nothing is set aside twice.
     let (_, work) = batch(&damaged_master(&mut engine, LinkId(2), SECOND));
-    assert!(matches!(work, Work::StageBegin(_)), "{work:?}");
+    assert!(matches!(work, Work::BeginStaging(_)), "{work:?}");
 }
 
 #[test]
@@ -509,15 +509,15 @@ fn a_damaged_master_without_room_to_save_is_not_replaced() {
     let (quarantine, _) = batch(&damaged_master(&mut engine, LINK, 100));
     let full = DiskFailure { full: true, reason: "no space".to_owned() };
     for round in 0..3 {
-        let pending = engine.batches_in_flight();
+        let pending = batch_in_flight(&engine);
         let result = Err(full.clone());
         let actions = engine.handle(now(round * SECOND + 200), Event::Persisted { batch: BatchId(pending), result });
         assert!(actions.contains(&Action::Close { link: LinkId(round + 1) }), "{actions:#?}");
         settle(&mut engine, round * SECOND + 201);
         let (_, work) = batch(&damaged_master(&mut engine, LinkId(round + 2), round * SECOND + 300));
-        assert_eq!(work, Work::Quarantine { common: at(Epoch::FIRST, 3) });
+        assert_eq!(quarantine(&work), Some(at(Epoch::FIRST, 3)));
     }
-    assert_ne!(engine.batches_in_flight(), quarantine);
+    assert_ne!(batch_in_flight(&engine), quarantine);
 }
 
 #[test]
@@ -525,12 +525,12 @@ fn what_cannot_be_read_of_a_damaged_store_does_not_forbid_its_repair() {
     let mut engine = start_damaged();
     for round in 0..2 {
         let (quarantine, work) = batch(&damaged_master(&mut engine, LinkId(round + 1), round * 3 * SECOND + 100));
-        assert!(matches!(work, Work::Quarantine { .. }), "{work:?}");
+        assert!(matches!(work, Work::Quarantine(_)), "{work:?}");
         let failed = Err(DiskFailure { full: false, reason: "unreadable".to_owned() });
         let time = round * 3 * SECOND + 200;
         let _ = engine.handle(now(time), Event::Persisted { batch: BatchId(quarantine), result: failed });
         let (reopen, work) = batch(&engine.handle(now(time + 2 * SECOND), Event::Timer));
-        assert_eq!(work, Work::Reopen);
+        assert!(matches!(work, Work::Reopen(_)), "{work:?}");
         let (head, history) = (position(Epoch::FIRST, 5), history(&[(Epoch::FIRST, 1)]));
         let receipt = Receipt::Reopened { head, log_floor: Revision::NONE, history, damage: Some("bits".to_owned()) };
         let _ = done(&mut engine, time + 2 * SECOND, reopen, receipt);
@@ -540,7 +540,7 @@ fn what_cannot_be_read_of_a_damaged_store_does_not_forbid_its_repair() {
     let lost = alerts.iter().find(|alert| alert.kind == AlertKind::Diverged).unwrap();
     assert!(lost.message.contains("lost") && lost.message.contains("unreadable"), "{}", lost.message);
     let (_, work) = batch(&damaged_master(&mut engine, LinkId(9), 7 * SECOND));
-    assert!(matches!(work, Work::StageBegin(_)), "{work:?}");
+    assert!(matches!(work, Work::BeginStaging(_)), "{work:?}");
 }
 
 #[test]
@@ -576,7 +576,7 @@ fn a_node_that_was_stopped_does_not_blame_its_disk() {
     let (commit, _) = drain_facts(&mut engine, Event::Commit { ticket: Ticket(1), bytes: 3 });
     let _ = engine.handle(now(60 * SECOND), Event::Timer);
     let blamed = engine.status(Moment(60 * SECOND), 0).alerts.iter().any(|a| a.kind == AlertKind::DiskTrouble);
-    assert!(!blamed && engine.batches_in_flight() == commit);
+    assert!(!blamed && batch_in_flight(&engine) == commit);
 }
 
 #[test]

@@ -6,9 +6,9 @@ use crate::protocol::alerts::Alert;
 const FULL: &str = "no space";
 
 fn fail(engine: &mut Engine, at_us: u64, full: bool) -> Vec<Action> {
-    let pending = engine.batches_in_flight();
+    let pending = batch_in_flight(&engine);
     let failure = DiskFailure { full, reason: FULL.to_owned() };
-    engine.handle(now(at_us), Event::Persisted { batch: BatchId(pending), result: Err(failure) })
+    fails(&mut engine, at_us, pending, failure)
 }
 
 fn refused(ticket: u64, refused: Refused) -> Action {
@@ -34,7 +34,7 @@ fn answers(actions: &[Action]) -> Vec<Action> {
 
 fn facts_of(actions: &[Action]) -> DurableState {
     match batch(actions).1 {
-        Work::DurableState(durable_state) => *durable_state,
+        Work::StoreState(durable_state) => *durable_state,
         other => panic!("{other:?}"),
     }
 }
@@ -75,7 +75,7 @@ fn a_full_disk_leaves_nothing_of_a_command() {
     let before = engine.durable_state().clone();
     let actions = command(&mut engine, 20, 1, Command::Enable);
     let written = DurableState { enabled: true, ..before.clone() };
-    let work = Work::DurableState(Box::new(written));
+    let work = Work::StoreState(Box::new(written));
     assert_eq!(actions, [Action::Persist { batch: BatchId(2), work }, timer(5 * SECOND + 20)]);
     assert_eq!(engine.durable_state(), &before, "nothing is in force before it is durable");
 
@@ -105,12 +105,12 @@ fn a_failed_disk_refuses_once_nothing_is_left() {
     assert_eq!(answers(&actions), [], "it may be on the disk");
     assert_eq!(engine.durable_state(), &before);
     let (reopen, work) = batch(&actions);
-    assert_eq!(work, Work::Reopen);
+    assert!(matches!(work, Work::Reopen(_)), "{work:?}");
     let head = Position { revision: at(Epoch::FIRST, 0), digest: Digest::ZERO };
     let history = history(&[(Epoch::FIRST, 1)]);
     let receipt = Receipt::Reopened { head, log_floor: Revision::NONE, history, damage: None };
     let (era, work) = batch(&done(&mut engine, 40, reopen, receipt));
-    let Work::Era { durable_state, era: Era { epoch, .. } } = work else { panic!("{work:?}") };
+    let Work::BeginEra(Order { job: BeginEra { state: durable_state, era: Era { epoch, .. } }, .. }) = work else { panic!("{work:?}") };
     assert!(!durable_state.enabled, "the era's durable state hold what was refused");
     let head = Position { revision: at(epoch, 0), ..head };
     let actions = done(&mut engine, 50, era, Receipt::Era { head, log_floor: Revision::NONE });

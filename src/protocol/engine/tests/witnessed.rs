@@ -84,10 +84,10 @@ pub(super) fn swapped(version: u64) -> WitnessAnswer {
 /// Answers durable state batches until something else, or nothing, is under way; returns all that was done on the way.
 pub(super) fn store_facts(engine: &mut Engine, at_us: u64, actions: Vec<Action>) -> Vec<Action> {
     let mut all = actions;
-    while let Some(Action::Persist { batch, work: Work::DurableState(_) }) =
+    while let Some(Action::Persist { batch, work: Work::StoreState(_) }) =
         all.iter().rev().find(|action| matches!(action, Action::Persist { .. })).cloned()
     {
-        if engine.batches_in_flight() != batch.0 {
+        if batch_in_flight(&engine) != batch.0 {
             break;
         }
         all.extend(done(engine, at_us, batch.0, Receipt::DurableState));
@@ -99,7 +99,7 @@ pub(super) fn store_facts(engine: &mut Engine, at_us: u64, actions: Vec<Action>)
 pub(super) fn settle_facts(engine: &mut Engine, at_us: u64) -> Vec<Action> {
     let mut all = Vec::new();
     for _ in 0..4 {
-        match engine.batches_in_flight() {
+        match batch_in_flight(&engine) {
             0 => break,
             batch => all.extend(done(engine, at_us, batch, Receipt::DurableState)),
         }
@@ -109,7 +109,7 @@ pub(super) fn settle_facts(engine: &mut Engine, at_us: u64) -> Vec<Action> {
 
 /// Answers the one batch of durable state that is under way.
 pub(super) fn settle_one(engine: &mut Engine, at_us: u64) -> Vec<Action> {
-    let batch = engine.batches_in_flight();
+    let batch = batch_in_flight(&engine);
     done(engine, at_us, batch, Receipt::DurableState)
 }
 
@@ -123,11 +123,11 @@ pub(super) fn vouched_master(replication: Replication) -> (Engine, Epoch) {
     let (ask, what) = question(&actions);
     assert_eq!(what, WitnessQuestion::Read, "it reads before anything else");
     let actions = store_facts(&mut engine, 5, actions);
-    assert!(!actions.iter().any(|action| matches!(action, Action::Persist { work: Work::Era { .. }, .. })));
+    assert!(!actions.iter().any(|action| matches!(action, Action::Persist(Work::BeginEra(_)))));
     let _ = tell_witness(&mut engine, 10 * MS, ask, holds(record(MASTER, Epoch::FIRST, Some(SHADOW), 5), 1));
     let actions = engine.handle(now(20 * MS), refused_dial());
     let (era_batch, work) = batch(&actions);
-    let Work::Era { era, .. } = work else { panic!("{work:?}") };
+    let Work::BeginEra(Order { job: BeginEra { era, .. }, .. }) = work else { panic!("{work:?}") };
     let head = Position { revision: at(era.epoch, 5), ..position(Epoch::FIRST, 5) };
     let actions = done(&mut engine, 30 * MS, era_batch, Receipt::Era { head, log_floor: Revision::NONE });
     assert!(!engine.authority().serving, "an era is no cover: {actions:#?}");
@@ -183,7 +183,7 @@ fn who_is_not_named_steps_down() {
     // And it does not begin again by itself.
     for second in 3..20 {
         let actions = engine.handle(now(second * SECOND), refused_dial());
-        assert!(!actions.iter().any(|action| matches!(action, Action::Persist { work: Work::Era { .. }, .. })));
+        assert!(!actions.iter().any(|action| matches!(action, Action::Persist(Work::BeginEra(_)))));
     }
 }
 
@@ -278,7 +278,7 @@ fn claiming_shadow() -> Claiming {
     // Rule 7: first the note.
     assert!(!swaps(&actions), "{actions:#?}");
     let (note, work) = batch(&actions);
-    let Work::DurableState(durable_state) = work else { panic!("{work:?}") };
+    let Work::StoreState(Order { job: StoreState { state: durable_state, .. }, .. }) = work else { panic!("{work:?}") };
     assert_eq!((durable_state.tried.term(), durable_state.role), (2, Role::Shadow));
     Claiming { engine, at_us, ask, note, durable_state: *durable_state, value }
 }
@@ -303,7 +303,7 @@ fn a_takeover_waits_for_promise_and_lease_notes_its_term_and_wins_the_register()
     );
     let actions = tell_witness(&mut engine, at_us + 30, ask, swapped(2));
     let (era_batch, work) = batch(&actions);
-    let Work::Era { era, .. } = work else { panic!("{work:?}") };
+    let Work::BeginEra(Order { job: BeginEra { era, .. }, .. }) = work else { panic!("{work:?}") };
     assert_eq!(era.epoch, durable_state.tried);
     assert!(!engine.authority().serving, "won, and not yet stored");
     let head = Position { revision: at(era.epoch, 5), ..position(Epoch::FIRST, 5) };
@@ -407,7 +407,7 @@ fn a_promise_is_durable_before_it_is_given() {
     let (mut engine, actions) =
         start_witnessed(shadow_facts(0), position(Epoch::FIRST, 5), options(Replication::Asynchronous));
     let (stored, work) = batch(&actions);
-    let Work::DurableState(durable_state) = work else { panic!("{work:?}") };
+    let Work::StoreState(Order { job: StoreState { state: durable_state, .. }, .. }) = work else { panic!("{work:?}") };
     assert_eq!(durable_state.promised_ms, 3_500);
     let _ = engine.handle(now(100), Event::LinkUp { link: LINK, dialled: true });
     let hello = hello_of(Role::Master, MASTER, position(Epoch::FIRST, 5), history(&[(Epoch::FIRST, 1)]));
