@@ -108,7 +108,7 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// of commits is 8 MiB, a switch to a staged copy syncs what was written in pieces: a second each on a slow disk.
 pub const BATCH_SLOW: Duration = Duration::from_secs(5);
 /// Operators' commands that wait to be durable: a few hundred bytes each, and operators are people.
-pub const WORDS_WAITING_MAX: usize = 256;
+pub const UPDATES_WAITING_MAX: usize = 256;
 /// Join tokens alive at once.
 pub const TOKENS_MAX: usize = 16;
 /// Longest life of a join token.

@@ -25,7 +25,8 @@ use crate::identity::Tls;
 use crate::model::ChangeSet;
 use crate::model::limits::{CERTIFICATE_CHECK, CERTIFICATE_WARN_DAYS, LINGER, MAINTENANCE_PAUSE, WAKE_UPS_MAX};
 use crate::protocol::engine::{
-    Action, BulkId, Command, CommandAnswer, CommandRefusal, CommitAnswer, CommitRefusal, Completed, Completion, DialFailureKind, DiskFailure, Engine, EnrolVerdict, Event, LinkId, Moment, Notice, Now, StagingReceipt, Ticket,
+    Action, BulkId, Command, CommandAnswer, CommandRefusal, CommitAnswer, CommitRefusal, Completed, Completion,
+    DialFailureKind, DiskFailure, Engine, EnrolVerdict, Event, LinkId, Moment, Notice, Now, StagingReceipt, Ticket,
 };
 use crate::protocol::wire::Bulk;
 use crate::store::Reader;
@@ -209,7 +210,7 @@ impl Driver {
     /// Carries out actions, in order; mastership first, so that nobody sees an answer under a cover that is gone.
     fn obey(&mut self, actions: Vec<Action>) {
         let reason = actions.iter().find_map(|action| match action {
-            Action::Notify(Notice::Role { reason, .. }) => Some(*reason),
+            Action::Notify(Notice::Role { reason, .. }) => Some(reason.as_str()),
             _ => None,
         });
         self.voice.reign(self.engine.authority(), self.engine.durable_state().epoch, reason);

@@ -171,7 +171,7 @@ impl Operator {
     /// not complete, unless that is accepted; [`OperatorError::Incomplete`] whatever is accepted where there is no copy at
     /// all. With a witness [`OperatorError::LeaseHeld`] and [`OperatorError::WitnessUnreachable`], whatever is accepted.
     pub async fn take_over(&self, accept_loss: bool) -> Result<(), OperatorError> {
-        self.say(Command::TakeOver { accept_loss }).await
+        self.say(if accept_loss { Command::TakeOverAcceptingLoss } else { Command::TakeOver }).await
     }
 
     /// Changes whether commits wait for the shadow, until this node's next start, which takes

@@ -92,6 +92,7 @@ impl Voice {
     pub fn say(&self, notice: Notice, peer: Option<String>) {
         self.event(match notice {
             Notice::Role { role, serving, epoch, reason } => {
+                let reason = reason.as_str();
                 tracing::info!(?role, serving, %epoch, reason, "role");
                 NodeEvent::Role { role, serving, epoch, reason }
             }

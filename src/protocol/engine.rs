@@ -1,78 +1,80 @@
 //! Joins the machines: one event in, ordered actions out.
 //!
-//! # The contract
-//! A driver calls [`Engine::start`] once, then [`Engine::handle`] with every event in the order in which they happened,
-//! and carries out the returned actions in their order before the next event. The engine asks for one batch of durable
-//! work at a time ([`Action::Persist`]) and for one dial at a time; each is answered by exactly one event. A message
-//! that promises durability is in the actions only after the receipt of the batch that it speaks of. There is always a
-//! timer; an event that comes much later than the timer tells the engine that its node was stopped.
+//! [`Engine`] states the contract. Every machine owns its state in private fields and has a table at the top of its file:
+//!
+//! | file | machine |
+//! |---|---|
+//! | `authority.rs` | who may act as master: the node's state, the covers, the witness, a takeover under way |
+//! | `links.rs` | the connections to the peer: which one counts, dialling, what was last heard |
+//! | `session.rs` | what was negotiated, and the end of the session that this node is |
+//! | `commits.rs` | callers that commit, and what an acknowledgement waits for |
+//! | `durable.rs` | the durable state and the updates that wait for it |
+//! | `own_log.rs` | where this node's own log stands |
+//! | `work_queue.rs`, `work.rs` | durable work, one batch at a time, each kind with its receipt |
+//! | `alerts.rs` | the alert log, and what was entered already |
+//!
+//! `router/` takes events to the machines and carries what follows from one to the others. Every event ends in
+//! [`Engine::advance`], which does whatever has become due: so a deadline is looked at in one place.
 //!
 //! Absent on purpose: clocks, sockets, disks, randomness (it arrives in [`Now`]), bulk bytes (they have ids), and any
 //! loop of its own.
-//!
-//! # How to read it
-//! `mastership` turns the standing of the node, `links` and `heartbeat` keep the connection to the peer, `meeting` decides who
-//! leads, `cover` and `claim` are what a witness adds to mastership and takeover, `witness` asks it and `recorded` draws what
-//! follows from its record, `session` and `exchange` bring the shadow up to date, `commits` serves callers, `batches` orders
-//! durable work and takes its receipts, `trouble` keeps the alert log, `command` serves operators, `said` keeps what they want
-//! changed until it is durable, `stopping` ends it all. Every event ends in [`Engine::advance`], which does whatever has become
-//! due: so a deadline is looked at in one place.
 
 mod action;
-mod batches;
-mod claim;
-mod command;
+mod alerts;
+mod authority;
 mod commits;
-mod cover;
-mod durable_state;
+mod durable;
+mod enrolments;
 mod event;
-mod exchange;
-mod frozen;
-mod greeting;
-mod heartbeat;
-mod inquiry;
 mod links;
-mod mastership;
-mod meeting;
 mod mutants;
+mod negotiation;
+mod notifier;
 mod options;
-mod recorded;
-mod pending_updates;
-mod session;
-mod status;
-mod stopping;
-mod trouble;
+mod own_log;
+mod reason;
 mod refusal;
-mod witness;
+mod router;
+mod session;
+mod setup;
+mod shutdown;
+mod status;
 mod work;
 mod work_queue;
-mod yielding;
 
-use std::collections::VecDeque;
-
+use alerts::Alerts;
+use authority::AuthorityMachine;
 use commits::Commits;
+use durable::Durable;
+use enrolments::Enrolments;
 use links::Links;
+use notifier::Notifier;
+use own_log::OwnLog;
 use session::Session;
+use setup::Setup;
+use shutdown::Shutdown;
+use work_queue::WorkQueue;
 
 use crate::model::{Epoch, History, Position, Revision, RunId};
-use crate::protocol::alerts::AlertLog;
-use crate::protocol::failover::{NodeState, Timing};
-use crate::protocol::replication::LogView;
+use crate::protocol::failover::NodeState;
 use crate::protocol::wire::Role;
 
 pub use action::*;
-pub use durable_state::*;
+pub use durable::{DurableState, decode_durable_state, encode_durable_state};
 pub use event::*;
-pub use frozen::{decode_durable_state, encode_durable_state};
 pub use mutants::Mutant;
 pub use options::*;
+pub use reason::RoleReason;
 pub use refusal::*;
 pub use status::*;
 pub use work::*;
 
 pub use crate::model::Moment;
+pub use crate::protocol::alerts::{Alert, AlertChange, AlertKind};
+pub use crate::protocol::failover::{TakeoverBlocker, Transition};
 pub use crate::protocol::replication::{How, RecordsReceipt};
 pub use crate::protocol::wire::BulkId;
+
 /// What an engine starts from.
 #[derive(Clone, Debug)]
 pub struct Start {
@@ -105,102 +107,76 @@ pub struct Authority {
     pub until: Moment,
 }
 
-/// One node's decisions: master session, shadow session, failover and alerts behind one door. The
-/// [module](self) says how to drive it.
+/// One node's decisions: master session, shadow session, failover and alerts behind one door.
+///
+/// # The contract
+/// A driver calls [`Engine::start`] once, then [`Engine::handle`] with every event in the order in which they happened, and carries out
+/// the returned actions in their order before the next event.
+///
+/// 1. [`Action::Publish`], [`Action::Confirm`], the answers, [`Action::Notify`] and [`Action::SetTimer`] take effect at once.
+/// 2. Every [`Action::Persist`] is answered by one [`Event::Persisted`]. The engine asks for one batch at a time.
+/// 3. Every [`Action::Dial`] is answered by one [`Event::LinkUp`] or [`Event::DialFailed`], one dial at a time. Every connection that
+///    the pinned peer dialled is told by [`Event::LinkUp`] too.
+/// 4. Every link that ends is told by [`Event::LinkDown`], but for those that [`Action::Close`] closed. Nothing names a link afterwards,
+///    and what the engine still sends there is dropped.
+/// 5. Received bulk is kept until a batch or [`Action::DropBulk`] names it, or until its link is gone and it was not named.
+/// 6. [`Action::OpenSnapshot`], [`Action::PushSnapshot`] and [`Action::PushRecords`] are answered once each, or by [`Event::ReadFailed`];
+///    those for a link that closed meanwhile may go unanswered.
+/// 7. [`Event::Timer`] comes no earlier than the last [`Action::SetTimer`] asked for.
+/// 8. [`Action::AskMayTakeOver`] and [`Action::AskWitness`] are answered once, within their time.
+/// 9. Times never go back. An event that comes much later than the timer tells the engine that its node was stopped.
+/// 10. [`Event::Abandoned`] may come after a shutdown whose batch does not return: everybody is answered, and [`Action::Stop`] follows.
+///
+/// The engine promises in return: it never panics, whatever the message; its queues are bounded ([`crate::limits`]); a message that
+/// promises durability follows the receipt of the batch that it speaks of; every [`Ticket`] is answered exactly once; there is always a
+/// timer while it waits for something that only time brings.
 #[derive(Clone, Debug)]
 pub struct Engine {
-    options: Options,
-    timing: Timing,
-    run: RunId,
-    address: String,
-    durable_state: DurableState,
-    alert_log: AlertLog,
-    head: Position,
-    log_floor: Revision,
-    history: History,
-    /// The newest revision that was made visible.
-    shown: Revision,
-    node_state: NodeState,
-    /// Why the standing is what it is, for the host.
-    reason: &'static str,
-    /// Since when the standing is what it is.
-    since: Moment,
-    /// Not before this moment is a failed attempt at the same thing made again.
-    retry_at: Moment,
-    work: work_queue::WorkQueue,
-    unsaved: batches::Unsaved,
-    commits: Commits,
-    updates: pending_updates::PendingUpdates,
+    setup: Setup,
+    durable: Durable,
+    log: OwnLog,
+    work: WorkQueue,
+    authority: AuthorityMachine,
     links: Links,
     session: Session,
-    trouble: trouble::Troubles,
-    /// Where there is a witness: what is known of it, and what follows.
-    witnessed: Option<witness::Witnessed>,
-    /// The timer that was set.
-    due: Option<Moment>,
-    question: u64,
-    /// Operators who wait for this node to be master.
-    takeover_waiters: Vec<Ticket>,
-    /// Until when they wait for what only time or an answer brings: the end of a lease, a cover.
-    takeover_deadline: Moment,
+    commits: Commits,
+    alerts: Alerts,
+    enrolments: Enrolments,
+    shutdown: Shutdown,
+    notifier: Notifier,
     /// The damage that recovery found: what was here before may not be known any more.
     damage: Option<String>,
-    /// An operator who waits for this node to be stopped, and until when change sets are waited for.
-    stopping: Option<(Ticket, Moment)>,
-    /// Who was accepted and has not confirmed yet; the first who does is the shadow.
-    enrolling: VecDeque<(u64, Peer, Option<StoredToken>)>,
-    told: mastership::Told,
     out: Vec<Action>,
-    #[cfg(test)]
-    mutant: Option<Mutant>,
 }
 
 impl Engine {
     /// An engine for what the data directory holds, and its first actions.
     pub fn start(now: Now, start: Start) -> (Self, Vec<Action>) {
-        let node_state = match start.durable_state.role {
-            Role::Master => NodeState::Inquiring,
+        let state = match start.durable_state.role {
+            Role::Master => NodeState::CheckingStartup,
             Role::Shadow => NodeState::Following,
         };
         let mut durable_state = start.durable_state;
         durable_state.complete &= start.damage.is_none();
-        let promised_ms = durable_state.promised_ms;
+        let alerts = std::mem::take(&mut durable_state.alerts);
+        let witness = start.witnessed.then_some(durable_state.promised_ms);
         let mut engine = Self {
-            timing: Timing::of(start.options.heartbeat, start.options.takeover_delay),
-            options: start.options,
-            run: start.run,
-            address: start.address,
-            alert_log: AlertLog::restore(std::mem::take(&mut durable_state.alerts), durable_state.next_alert),
-            durable_state,
-            head: start.head,
-            log_floor: start.log_floor,
-            history: start.history,
-            shown: start.head.revision,
-            node_state,
-            reason: "started",
-            since: now.at,
-            retry_at: now.at,
-            work: work_queue::WorkQueue::default(),
-            unsaved: batches::Unsaved::default(),
-            commits: Commits::default(),
-            updates: pending_updates::PendingUpdates::default(),
+            alerts: Alerts::restore(alerts, durable_state.next_alert, start.head.revision),
+            commits: Commits::new(start.options.replication),
+            setup: Setup::new(start.options, start.run, start.address),
+            durable: Durable::new(durable_state),
+            log: OwnLog::new(start.head, start.log_floor, start.history),
+            work: WorkQueue::default(),
+            authority: AuthorityMachine::new(now.at, state, witness),
             links: Links::new(now.at),
             session: Session::default(),
-            trouble: trouble::Troubles::default(),
-            witnessed: start.witnessed.then(|| witness::Witnessed::new(now, promised_ms)),
-            due: None,
-            question: 0,
-            takeover_waiters: Vec::new(),
-            takeover_deadline: now.at,
-            damage: start.damage.clone(),
-            stopping: None,
-            enrolling: VecDeque::new(),
-            told: mastership::Told::default(),
+            enrolments: Enrolments::default(),
+            shutdown: Shutdown::default(),
+            notifier: Notifier::default(),
+            damage: None,
             out: Vec::new(),
-            #[cfg(test)]
-            mutant: None,
         };
-        engine.trouble_at_start(now, start.damage);
+        engine.found_damage(now, start.damage);
         engine.prepare_promise();
         engine.advance(now);
         let actions = std::mem::take(&mut engine.out);
@@ -215,7 +191,7 @@ impl Engine {
         match event {
             Event::Timer => {}
             Event::LinkUp { link, dialled } => self.link_up(now, link, dialled),
-            Event::LinkDown { link, reason } => self.link_down(now, link, reason),
+            Event::LinkDown { link, reason } => self.link_down(now, link, &reason),
             Event::DialFailed { how, reason } => self.dial_failed(now, how, reason),
             Event::Message { link, message } => self.message(now, link, message),
             Event::Bulk { link, bulk, what, bytes } => self.bulk(now, link, bulk, what, bytes),
@@ -225,13 +201,13 @@ impl Engine {
             Event::ReadFailed { reason } => self.read_failed(now, reason),
             Event::Commit { ticket, bytes } => self.commit(now, ticket, bytes),
             Event::Persisted(completed) => self.persisted(now, completed),
-            Event::HostAnswered { question, allowed, reason } => self.host_answered(now, question, allowed, reason),
+            Event::HostAnswered { question, allowed, reason } => self.host_answered(now, question, allowed, &reason),
             Event::WitnessAnswered { ask, answer } => self.witness_answered(now, ask, answer),
-            Event::Abandoned => self.abandon(),
+            Event::Abandoned => self.abandon(now),
             Event::Command { ticket, command } => self.command(now, ticket, command),
-            Event::EnrolAsked { ask, peer, token, from } => self.enrol_asked(now, ask, peer, token, from),
+            Event::EnrolAsked { ask, peer, token, from } => self.enrol_asked(now, ask, peer, token, &from),
             Event::EnrolConfirmed { ask } => self.enrol_confirmed(ask),
-            Event::Unpermitted { from, reason } => self.unpermitted(now, from, reason),
+            Event::Unpermitted { from, reason } => self.unpermitted(now, &from, &reason),
             Event::CertificateExpiring { subject, days } => self.certificate_expiring(now, subject, days),
             Event::StoreTrouble { reason, full } => self.store_trouble_aside(now, reason, full),
         }
@@ -239,32 +215,29 @@ impl Engine {
         std::mem::take(&mut self.out)
     }
 
-    /// The durable state, some of them perhaps not durable yet.
+    /// The durable state in force. Some of it may not be written yet.
     pub fn durable_state(&self) -> &DurableState {
-        &self.durable_state
+        self.durable.state()
     }
 
     /// Does whatever has become due.
     fn advance(&mut self, now: Now) {
-        self.advance_standing(now);
+        self.advance_state(now);
         self.advance_links(now);
         self.advance_session(now);
         self.advance_commits(now);
         self.advance_witness(now);
         self.count_failed_pushes(now);
-        self.advance_batches(now);
-        self.advance_stop(now);
-        self.tell_changes();
+        self.advance_work(now);
+        self.advance_shutdown(now);
+        self.notify_changes();
         self.set_timer(now);
     }
 
-    /// The highest epoch that this node has had, tried or followed.
-    fn epoch(&self) -> Epoch {
-        self.durable_state.epoch.max(self.durable_state.tried).max(self.head.revision.epoch)
-    }
-
-    fn log_view(&self) -> LogView<'_> {
-        LogView { head: self.head, log_floor: self.log_floor, history: &self.history }
+    /// Makes this mistake from now on.
+    #[cfg(test)]
+    pub(crate) fn mutate(&mut self, mutant: Mutant) {
+        self.setup.mutate(mutant);
     }
 }
 

@@ -18,27 +18,29 @@ pub use register::{Flaw, Register};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum NodeState {
     /// Master by its directory; asks its peer whether that is still so.
-    Inquiring,
+    CheckingStartup,
     /// The shadow holds what this master's disk lost; takes it over.
     TakingTail,
     /// Its new era is being made durable.
-    Opening,
+    OpeningEra,
     /// Acts as master.
     Serving,
     /// Was stopped for too long, or has lost its cover; acknowledges nothing until its mastership is confirmed.
     Stalled,
     /// Another outranks it; its own changes go to quarantine, then it is shadow.
-    Yielding,
+    SteppingDown,
     /// Follows the master, and watches it.
     Following,
     /// The master was silent for the takeover delay; the host is asked.
     AskingHost,
     /// Notes the term that it tries, then swaps the witness' record to itself.
-    Claiming,
+    AskingWitness,
     /// Its era as the new master is being made durable.
     Promoting,
     /// The store failed and is being opened again; either role.
     Broken,
+    /// The node is stopped; either role. No transition leads on.
+    Stopped,
 }
 
 /// What changes a standing.
@@ -75,17 +77,17 @@ pub enum Transition {
     /// The witness names this node, and the peer does not answer.
     WitnessVouches,
     /// Role and quarantine are durable.
-    Yielded,
+    SteppedDown,
     /// The master was silent for the takeover delay, and nothing speaks against a takeover.
     Silence,
     /// A takeover has to be won at the witness.
-    MustClaim,
+    MustAskWitness,
     /// It is won.
-    Claimed,
+    WitnessWon,
     /// It is not; the role is that of shadow.
-    ClaimLost,
+    WitnessLost,
     /// It is not; the role is that of master.
-    ClaimLostAsMaster,
+    WitnessLostAsMaster,
     /// The host allows it.
     HostAllows,
     /// The host does not.
@@ -98,23 +100,26 @@ pub enum Transition {
     ReopenedAsMaster,
     /// The store is open again; the role is that of shadow.
     ReopenedAsShadow,
+    /// The node stops.
+    Stopped,
 }
 
 impl NodeState {
     #[cfg(test)]
     /// Every standing, for tables.
-    pub const ALL: [Self; 11] = [
-        Self::Inquiring,
+    pub const ALL: [Self; 12] = [
+        Self::CheckingStartup,
         Self::TakingTail,
-        Self::Opening,
+        Self::OpeningEra,
         Self::Serving,
         Self::Stalled,
-        Self::Yielding,
+        Self::SteppingDown,
         Self::Following,
         Self::AskingHost,
-        Self::Claiming,
+        Self::AskingWitness,
         Self::Promoting,
         Self::Broken,
+        Self::Stopped,
     ];
 
     /// The standing after this turn; `None` where it changes nothing.
@@ -122,32 +127,37 @@ impl NodeState {
         use NodeState as S;
         use Transition as T;
         match (self, turn) {
-            (S::Broken, T::ReopenedAsMaster) => Some(S::Inquiring),
+            (S::Stopped, _) => None,
+            (_, T::Stopped) => Some(S::Stopped),
+            (S::Broken, T::ReopenedAsMaster) => Some(S::CheckingStartup),
             (S::Broken, T::ReopenedAsShadow) => Some(S::Following),
             (S::Broken, _) => None,
             (_, T::StoreFailed) => Some(S::Broken),
 
-            (S::Inquiring, T::NoPeer | T::PeerFollows | T::PeerSilent | T::WitnessVouches | T::OperatorTakesOver) => {
-                Some(S::Opening)
-            }
-            (S::Inquiring, T::PeerAhead) => Some(S::TakingTail),
-            (S::TakingTail, T::PeerFollows | T::OperatorTakesOver) => Some(S::Opening),
-            (S::TakingTail, T::LinkLost) => Some(S::Inquiring),
-            (S::Opening, T::EraDurable) => Some(S::Serving),
-            (S::Opening, T::EraFailed) => Some(S::Inquiring),
-            (S::Opening | S::Promoting, T::EraDurableUncovered) => Some(S::Stalled),
+            (
+                S::CheckingStartup,
+                T::NoPeer | T::PeerFollows | T::PeerSilent | T::WitnessVouches | T::OperatorTakesOver,
+            ) => Some(S::OpeningEra),
+            (S::CheckingStartup, T::PeerAhead) => Some(S::TakingTail),
+            (S::TakingTail, T::PeerFollows | T::OperatorTakesOver) => Some(S::OpeningEra),
+            (S::TakingTail, T::LinkLost) => Some(S::CheckingStartup),
+            (S::OpeningEra, T::EraDurable) => Some(S::Serving),
+            (S::OpeningEra, T::EraFailed) => Some(S::CheckingStartup),
+            (S::OpeningEra | S::Promoting, T::EraDurableUncovered) => Some(S::Stalled),
             (S::Serving, T::Late | T::Uncovered) => Some(S::Stalled),
             (S::Stalled, T::Confirmed) => Some(S::Serving),
-            (S::Inquiring | S::TakingTail | S::Serving | S::Stalled, T::Outranked) => Some(S::Yielding),
-            (S::Serving | S::Stalled, T::Deposed) => Some(S::Inquiring),
-            (S::Yielding, T::Yielded) => Some(S::Following),
+            (S::CheckingStartup | S::TakingTail | S::Serving | S::Stalled, T::Outranked) => Some(S::SteppingDown),
+            (S::Serving | S::Stalled, T::Deposed) => Some(S::CheckingStartup),
+            (S::SteppingDown, T::SteppedDown) => Some(S::Following),
 
             (S::Following, T::Silence) => Some(S::AskingHost),
             (S::Following | S::AskingHost, T::OperatorTakesOver) => Some(S::Promoting),
-            (S::Following | S::AskingHost | S::Inquiring | S::TakingTail, T::MustClaim) => Some(S::Claiming),
-            (S::Claiming, T::Claimed) => Some(S::Promoting),
-            (S::Claiming, T::ClaimLost) => Some(S::Following),
-            (S::Claiming, T::ClaimLostAsMaster) => Some(S::Inquiring),
+            (S::Following | S::AskingHost | S::CheckingStartup | S::TakingTail, T::MustAskWitness) => {
+                Some(S::AskingWitness)
+            }
+            (S::AskingWitness, T::WitnessWon) => Some(S::Promoting),
+            (S::AskingWitness, T::WitnessLost) => Some(S::Following),
+            (S::AskingWitness, T::WitnessLostAsMaster) => Some(S::CheckingStartup),
             (S::AskingHost, T::HostAllows) => Some(S::Promoting),
             (S::AskingHost, T::HostRefuses | T::MasterHeard) => Some(S::Following),
             (S::Promoting, T::EraDurable) => Some(S::Serving),
@@ -158,7 +168,7 @@ impl NodeState {
 
     /// Whether the role is that of master here, before and after it is durable.
     pub fn is_master(self) -> bool {
-        matches!(self, Self::Inquiring | Self::TakingTail | Self::Opening | Self::Serving | Self::Stalled)
+        matches!(self, Self::CheckingStartup | Self::TakingTail | Self::OpeningEra | Self::Serving | Self::Stalled)
     }
 }
 
@@ -204,7 +214,7 @@ pub fn micros(time: Duration) -> u64 {
 
 /// What speaks for and against a takeover by this node itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Candidate {
+pub struct TakeoverConditions {
     /// Its role is that of shadow.
     pub shadow: bool,
     /// It has an enrolled peer.
@@ -225,28 +235,110 @@ pub struct Candidate {
     pub broken: bool,
     /// One side refuses the other.
     pub refused: bool,
-    /// What the witness has against it, or against a master's serving, in a word.
-    pub witness: Option<&'static str>,
+    /// What the witness has against it, or against a master's serving.
+    pub witness: Option<TakeoverBlocker>,
 }
 
-impl Candidate {
-    /// Why it would not take over by itself, in stable words; empty when it would.
-    pub fn why_not(&self) -> Vec<&'static str> {
+/// Why a node would not take over by itself now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum TakeoverBlocker {
+    /// It is the master.
+    Master,
+    /// It has no enrolled peer.
+    NoPeer,
+    /// An operator decides.
+    Manual,
+    /// Its copy was never complete and verified.
+    Incomplete,
+    /// It is being brought up to date, or was when the link was lost.
+    Syncing,
+    /// It had no contact with its master since it started.
+    NoContact,
+    /// An operator holds the link, here or there.
+    Held,
+    /// Too many takeovers of late.
+    HoldDown,
+    /// One side refuses the other.
+    Refused,
+    /// Its store does not work.
+    DiskTrouble,
+    /// The witness does not answer.
+    WitnessUnreachable,
+    /// The witness holds no record.
+    RecordMissing,
+    /// The witness holds an older record than it did.
+    RecordOlder,
+    /// The witness holds the record of another pair.
+    RecordForeign,
+    /// The record does not say that this node is in sync.
+    NotInSync,
+    /// The record names more than this node holds.
+    BehindRecord,
+    /// Of a master: the record names the other node.
+    NotNamed,
+    /// Of a master: the record names more than its disk holds.
+    RolledBack,
+    /// Of a master: neither a promise nor a lease covers now.
+    Uncovered,
+}
+
+impl TakeoverBlocker {
+    /// The stable word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Master => "master",
+            Self::NoPeer => "no_peer",
+            Self::Manual => "manual",
+            Self::Incomplete => "incomplete",
+            Self::Syncing => "syncing",
+            Self::NoContact => "no_contact",
+            Self::Held => "held",
+            Self::HoldDown => "hold_down",
+            Self::Refused => "refused",
+            Self::DiskTrouble => "disk_trouble",
+            Self::WitnessUnreachable => "witness_unreachable",
+            Self::RecordMissing => "record_missing",
+            Self::RecordOlder => "record_older",
+            Self::RecordForeign => "record_foreign",
+            Self::NotInSync => "not_in_sync",
+            Self::BehindRecord => "behind_record",
+            Self::NotNamed => "not_named",
+            Self::RolledBack => "rolled_back",
+            Self::Uncovered => "uncovered",
+        }
+    }
+}
+
+impl From<Flaw> for TakeoverBlocker {
+    fn from(flaw: Flaw) -> Self {
+        match flaw {
+            Flaw::Missing => Self::RecordMissing,
+            Flaw::Older => Self::RecordOlder,
+            Flaw::Foreign => Self::RecordForeign,
+        }
+    }
+}
+
+impl TakeoverConditions {
+    /// Why it would not take over by itself; empty when it would.
+    pub fn blockers(&self) -> Vec<TakeoverBlocker> {
+        use TakeoverBlocker as B;
         if !self.shadow {
-            return ["master"].into_iter().chain(self.witness).collect();
+            return [B::Master].into_iter().chain(self.witness).collect();
         }
         let reasons = [
-            (!self.enrolled, "no_peer"),
-            (self.manual, "manual"),
-            (!self.complete, "incomplete"),
-            (self.complete && self.syncing, "syncing"),
-            (!self.contact, "no_contact"),
-            (self.held, "held"),
-            (self.hold_down, "hold_down"),
-            (self.refused, "refused"),
-            (self.broken, "disk_trouble"),
+            (!self.enrolled, B::NoPeer),
+            (self.manual, B::Manual),
+            (!self.complete, B::Incomplete),
+            (self.complete && self.syncing, B::Syncing),
+            (!self.contact, B::NoContact),
+            (self.held, B::Held),
+            (self.hold_down, B::HoldDown),
+            (self.refused, B::Refused),
+            (self.broken, B::DiskTrouble),
         ];
-        reasons.into_iter().filter_map(|(holds, word)| holds.then_some(word)).chain(self.witness).collect()
+        reasons.into_iter().filter_map(|(holds, blocker)| holds.then_some(blocker)).chain(self.witness).collect()
     }
 }
 

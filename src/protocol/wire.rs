@@ -13,6 +13,7 @@ mod frame;
 #[cfg(test)]
 pub(crate) mod golden;
 mod message;
+mod misbehaviour;
 pub mod record;
 mod v1;
 mod witness;
@@ -27,4 +28,5 @@ pub use error::WireError;
 pub use frame::HEADER_BYTES;
 pub use frame::{Frame, FrameDecoder, FrameKind};
 pub use message::*;
+pub use misbehaviour::Misbehaviour;
 pub use witness::{decode_witness, encode_witness};

@@ -8,7 +8,7 @@ pub use crate::protocol::alerts::AlertChange;
 
 use crate::protocol::alerts::Alert;
 use crate::protocol::replication::How;
-use crate::protocol::wire::{Message, RefusalKind, Role, SnapshotHeader};
+use crate::protocol::wire::{Message, RefusalKind, Role};
 
 /// What the shell must do, in this order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -168,9 +168,8 @@ pub enum Notice {
         serving: bool,
         /// Its epoch.
         epoch: Epoch,
-        /// Why, in a stable word: `first_start`, `peer_answered`, `peer_silent`, `takeover`, `operator`, `yielded`,
-        /// `stalled`, `confirmed`, `disk_trouble`, `stopped`.
-        reason: &'static str,
+        /// Why.
+        reason: super::RoleReason,
     },
     /// The link changed.
     Link {

@@ -223,11 +223,10 @@ pub enum Command {
         /// Which one.
         alert: u64,
     },
-    /// Makes this node master.
-    TakeOver {
-        /// Although changes may be lost.
-        accept_loss: bool,
-    },
+    /// Makes this node master, where no change set is lost by that.
+    TakeOver,
+    /// Makes this node master although change sets may be lost.
+    TakeOverAcceptingLoss,
     /// Changes whether commits wait for the shadow, until the next start.
     Replicate(super::Replication),
     /// Stops: what can be stored is stored, the link is closed with a word.

@@ -1,70 +1,82 @@
-//! The connection to the peer: dialled by whoever has none, greeted, beaten, and given up when silent.
+//! The connections to the peer: which one counts, when the next dial is due, and what was last heard of the peer.
+//!
+//! | | `opened` | `activated` | `dropped` | `dial failed` | `held` |
+//! |---|---|---|---|---|---|
+//! | never up | waits for hellos | up | forgotten | dial again after a pause | held |
+//! | up | waits for hellos | the new one counts | lost, if it counted | - | lost, held |
+//! | lost | waits for hellos | up | forgotten | dial again after a pause | held |
+//!
+//! Reviewed as a snapshot of every state with every event in `tests/links_table.rs`.
 
-use super::{Action, DialFailureKind, Engine, LinkId, LinkState, Moment, Notice, Now};
+mod connection;
+
+pub(super) use connection::{Answered, Connection};
+
+use super::{LinkId, LinkState, Moment};
 use crate::model::limits::PEER_LINKS_MAX;
 use crate::model::{Epoch, Position};
-use crate::protocol::alerts::{AlertKind, NewAlert};
-use crate::protocol::failover::{Backoff, NodeState, Transition};
-use crate::protocol::wire::{Bye, Hello, Message, Refusal, RefusalKind};
+use crate::protocol::failover::Backoff;
+use crate::protocol::wire::{Hello, RefusalKind};
 
 /// Head start of a newly enrolled shadow, which knows best when it is ready.
 const FIRST_DIAL_US: u64 = 1_000_000;
 
-/// The connections to the peer: one that counts, and at most a few that are being greeted.
+/// The connections to the peer.
 #[derive(Clone, Debug)]
 pub(super) struct Links {
-    pub(super) conns: Vec<Conn>,
-    pub(super) active: Option<LinkId>,
-    pub(super) dialling: bool,
-    pub(super) dial_at: Moment,
-    /// When the last dial began.
-    pub(super) dialled_at: Moment,
-    /// When this run began, or went on after a stop: silence of a peer that was never heard counts from here.
-    began: Moment,
-    /// When one failed last.
-    failed_at: Option<Moment>,
-    /// The peer was met as a master that outranks this one.
-    outranked: bool,
-    pub(super) backoff: Backoff,
-    pub(super) hello_no: u64,
-    /// An operator of this node holds the link.
-    pub(super) held: bool,
-    /// The peer's operator holds it.
-    held_by_peer: bool,
+    connections: Vec<Connection>,
+    contact: Contact,
+    down: Down,
+    dialer: Dialer,
+    hold: Hold,
     refusal: Option<Refused>,
-    /// A link counted since the start.
-    was_up: bool,
-    /// Since when none counts.
-    down_since: Moment,
-    down_reason: String,
-    /// Last frame of the peer, since the start.
-    last_heard: Option<Moment>,
-    peer_position: Option<Position>,
-    /// By its last word, the peer holds mastership.
-    pub(super) peer_serves: bool,
-    pub(super) highest_seen: Epoch,
-    pub(super) round_trip_us: Option<u64>,
+    hellos_sent: u64,
+    peer: PeerView,
 }
 
-/// One connection.
+/// Whether a connection counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Contact {
+    /// None has, since this run began or since the peer was enrolled.
+    Never,
+    /// This one does.
+    Up(LinkId),
+    /// One did.
+    Lost,
+}
+
+/// Why and since when no connection counts.
 #[derive(Clone, Debug)]
-pub(super) struct Conn {
-    pub(super) id: LinkId,
-    pub(super) dialled: bool,
-    /// This node's hello was sent.
-    pub(super) greeted: bool,
-    pub(super) heard: Moment,
-    /// The peer's first word.
-    pub(super) hello: Option<Box<Hello>>,
-    /// It came before this node's own, which waits for the store: both sides judge the two that were said.
-    pub(super) early: Option<Box<Hello>>,
-    /// The peer has spoken after its hello, so it has accepted ours.
-    pub(super) confirmed: bool,
-    pub(super) next_beat: Moment,
-    pub(super) nonce: u64,
-    pub(super) unanswered: Vec<(u64, Moment)>,
-    /// Answers from this heartbeat on confirm a mastership that is asked for.
-    pub(super) asked: Option<u64>,
+struct Down {
+    since: Moment,
+    reason: String,
+}
+
+/// When the peer is dialled.
+#[derive(Clone, Debug)]
+struct Dialer {
+    dial: Dial,
+    next_at: Moment,
+    /// When one failed last.
+    failed_at: Option<Moment>,
+    backoff: Backoff,
+}
+
+/// The dial under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Dial {
+    None,
+    UnderWay { since: Moment },
+}
+
+/// Who keeps the link closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hold {
+    Nobody,
+    /// The peer's operator.
+    Peer,
+    /// This node's operator.
+    Here,
 }
 
 /// Why there is no link although there could be one.
@@ -72,392 +84,439 @@ pub(super) struct Conn {
 pub(super) struct Refused {
     pub(super) kind: Option<RefusalKind>,
     pub(super) reason: String,
-    /// The peer itself refuses or is refused: it lives.
+    /// The peer itself refuses or is refused, so it is alive.
     pub(super) alive: bool,
+}
+
+/// What was last heard of the peer.
+#[derive(Clone, Debug)]
+struct PeerView {
+    /// Silence of a peer that was never heard counts from here: the start of this run, or the end of a stop.
+    silent_from: Moment,
+    /// The last frame of the peer, since this run began.
+    last_heard: Option<Moment>,
+    position: Option<Position>,
+    /// By its last word, the peer holds mastership.
+    serves: bool,
+    /// At the last negotiation the peer was a master that outranks this one.
+    outranks: bool,
+    highest_epoch: Epoch,
+    round_trip_us: Option<u64>,
 }
 
 impl Links {
     pub(super) fn new(at: Moment) -> Self {
         Self {
-            conns: Vec::new(),
-            active: None,
-            dialling: false,
-            dial_at: at,
-            dialled_at: at,
-            began: at,
-            failed_at: None,
-            outranked: false,
-            backoff: Backoff::default(),
-            hello_no: 0,
-            held: false,
-            held_by_peer: false,
+            connections: Vec::new(),
+            contact: Contact::Never,
+            down: Down { since: at, reason: String::new() },
+            dialer: Dialer { dial: Dial::None, next_at: at, failed_at: None, backoff: Backoff::default() },
+            hold: Hold::Nobody,
             refusal: None,
-            was_up: false,
-            down_since: at,
-            down_reason: String::new(),
-            last_heard: None,
-            peer_position: None,
-            peer_serves: false,
-            highest_seen: Epoch::NONE,
-            round_trip_us: None,
+            hellos_sent: 0,
+            peer: PeerView {
+                silent_from: at,
+                last_heard: None,
+                position: None,
+                serves: false,
+                outranks: false,
+                highest_epoch: Epoch::NONE,
+                round_trip_us: None,
+            },
         }
     }
 
     /// The connection that counts.
-    pub(super) fn active(&self) -> Option<&Conn> {
-        self.conns.iter().find(|conn| Some(conn.id) == self.active)
+    pub(super) fn active(&self) -> Option<&Connection> {
+        match self.contact {
+            Contact::Up(link) => self.connection(link),
+            Contact::Never | Contact::Lost => None,
+        }
+    }
+
+    /// Its number.
+    pub(super) fn active_id(&self) -> Option<LinkId> {
+        match self.contact {
+            Contact::Up(link) => Some(link),
+            Contact::Never | Contact::Lost => None,
+        }
     }
 
     pub(super) fn is_active(&self, link: LinkId) -> bool {
-        self.active == Some(link)
+        self.contact == Contact::Up(link)
     }
 
-    pub(super) fn is_held(&self) -> bool {
-        self.held || self.held_by_peer
+    /// The connection that counts, once this node's hello was sent on it.
+    pub(super) fn ready(&self) -> Option<LinkId> {
+        self.active().filter(|connection| connection.hello_sent()).map(Connection::id)
+    }
+
+    pub(super) fn connection(&self, link: LinkId) -> Option<&Connection> {
+        self.connections.iter().find(|connection| connection.id() == link)
+    }
+
+    fn connection_mut(&mut self, link: LinkId) -> Option<&mut Connection> {
+        self.connections.iter_mut().find(|connection| connection.id() == link)
+    }
+
+    fn active_mut(&mut self) -> Option<&mut Connection> {
+        let link = self.active_id()?;
+        self.connection_mut(link)
+    }
+
+    pub(super) fn any(&self) -> bool {
+        !self.connections.is_empty()
+    }
+
+    pub(super) fn ids(&self) -> Vec<LinkId> {
+        self.connections.iter().map(Connection::id).collect()
+    }
+
+    /// Forgets every connection, without a word of why.
+    pub(super) fn clear(&mut self) {
+        self.connections.clear();
+        if let Contact::Up(_) = self.contact {
+            self.contact = Contact::Lost;
+        }
+    }
+
+    /// The connection to be closed before another is taken, where there are too many.
+    pub(super) fn excess(&self) -> Option<LinkId> {
+        let mut ids = self.connections.iter().map(Connection::id);
+        if self.connections.len() < PEER_LINKS_MAX { None } else { ids.find(|id| !self.is_active(*id)) }
+    }
+
+    pub(super) fn opened(&mut self, link: LinkId, dialled: bool, at: Moment) {
+        self.connections.push(Connection::new(link, dialled, at));
+    }
+
+    /// A dial has led to a connection.
+    pub(super) fn dial_succeeded(&mut self) {
+        self.dialer.dial = Dial::None;
+    }
+
+    /// A connection is no more. Returns whether it was the one that counted.
+    pub(super) fn dropped(&mut self, link: LinkId, at: Moment, reason: &str) -> bool {
+        self.connections.retain(|connection| connection.id() != link);
+        let counted = self.is_active(link);
+        if counted {
+            self.contact = Contact::Lost;
+            self.down = Down { since: at, reason: reason.to_owned() };
+        }
+        counted
+    }
+
+    /// This connection counts from now on.
+    pub(super) fn activated(&mut self, link: LinkId, at: Moment) {
+        self.contact = Contact::Up(link);
+        self.refusal = None;
+        if self.hold == Hold::Peer {
+            self.hold = Hold::Nobody;
+        }
+        self.dialer.backoff.reset();
+        self.peer.last_heard = Some(at);
+    }
+
+    /// Any frame of the peer is a sign of life.
+    pub(super) fn heard(&mut self, link: LinkId, at: Moment) {
+        if let Some(connection) = self.connection_mut(link) {
+            connection.heard(at);
+        }
+        if self.peer.last_heard.is_some() || self.is_active(link) {
+            self.peer.last_heard = Some(at);
+        }
+    }
+
+    // Dialling.
+
+    /// When a dial is due, where one may be made at all.
+    pub(super) fn dial_due(&self) -> Option<Moment> {
+        let free = self.dialer.dial == Dial::None && self.hold != Hold::Here && !self.any();
+        free.then_some(self.dialer.next_at)
+    }
+
+    pub(super) fn dialled(&mut self, at: Moment) {
+        self.dialer.dial = Dial::UnderWay { since: at };
+    }
+
+    /// The dial led to no connection. Returns when it had begun.
+    pub(super) fn dial_failed(&mut self, at: Moment) -> Moment {
+        self.dialer.failed_at = Some(at);
+        match std::mem::replace(&mut self.dialer.dial, Dial::None) {
+            Dial::UnderWay { since } => since,
+            Dial::None => at,
+        }
+    }
+
+    /// Dials again after a pause that grows with every failure.
+    pub(super) fn dial_later(&mut self, at: Moment, heartbeat_us: u64, slow: bool, random: u64) {
+        self.dialer.next_at = self.dialer.backoff.next(at, heartbeat_us, slow, random);
+    }
+
+    /// Dials no earlier than this.
+    pub(super) fn dial_at(&mut self, at: Moment) {
+        self.dialer.next_at = at;
+    }
+
+    /// Dials at once, as if nothing had failed before.
+    pub(super) fn dial_afresh(&mut self, at: Moment) {
+        self.dialer.next_at = at;
+        self.dialer.backoff.reset();
     }
 
     /// Whether a dial failed since then.
     pub(super) fn failed_since(&self, at: Moment) -> bool {
-        self.failed_at.is_some_and(|failed| failed >= at)
+        self.dialer.failed_at.is_some_and(|failed| failed >= at)
     }
 
-    /// Whether the peer was last met as a master that outranks this one.
-    pub(super) fn is_outranked(&self) -> bool {
-        self.outranked
+    // Holds and refusals.
+
+    pub(super) fn is_held(&self) -> bool {
+        self.hold != Hold::Nobody
     }
 
-    pub(super) fn outranked_by_peer(&mut self, outranked: bool) {
-        self.outranked = outranked;
+    pub(super) fn is_held_here(&self) -> bool {
+        self.hold == Hold::Here
     }
 
-    pub(super) fn any(&self) -> bool {
-        !self.conns.is_empty()
+    /// The peer closed the link. `held`: its operator keeps it closed.
+    pub(super) fn closed_by_peer(&mut self, held: bool) {
+        self.hold = if held { Hold::Peer } else { Hold::Nobody };
     }
 
-    pub(super) fn ids(&self) -> Vec<LinkId> {
-        self.conns.iter().map(|conn| conn.id).collect()
+    /// The peer has forgotten this node, and with it its own hold.
+    pub(super) fn forgotten_by_peer(&mut self) {
+        if self.hold == Hold::Peer {
+            self.hold = Hold::Nobody;
+        }
     }
 
-    pub(super) fn clear(&mut self) {
-        self.conns.clear();
-        self.active = None;
-    }
-
-    /// Whether a link counted since the start, or since the peer was enrolled.
-    pub(super) fn was_up(&self) -> bool {
-        self.was_up
+    /// This node's operator holds the link, or lets it come again.
+    pub(super) fn set_held(&mut self, held: bool, at: Moment) {
+        self.hold = if held { Hold::Here } else { Hold::Nobody };
+        // What was not heard while the link was held says nothing of the peer.
+        self.restart_silence(at);
+        self.dial_afresh(at);
     }
 
     pub(super) fn refusal(&self) -> Option<&Refused> {
         self.refusal.as_ref()
     }
 
+    /// Whether the peer itself refuses, or is refused, for another reason than a broken protocol.
+    pub(super) fn is_refused(&self) -> bool {
+        self.refusal().is_some_and(|refusal| refusal.alive && refusal.kind != Some(RefusalKind::Protest))
+    }
+
+    /// One side refuses the other. Returns whether that is news.
+    pub(super) fn refused(&mut self, refusal: Refused) -> bool {
+        let before = self.refusal.as_ref();
+        let news = before.is_none_or(|before| before.kind != refusal.kind || before.alive != refusal.alive);
+        self.refusal = Some(refusal);
+        news
+    }
+
+    /// Nobody answers. A stranger at the peer's address is no longer the reason.
+    pub(super) fn unreachable(&mut self, reason: String) {
+        self.refusal.take_if(|refusal| !refusal.alive);
+        self.down.reason = reason;
+    }
+
+    // What is known of the peer.
+
+    /// Whether a connection counted since this run began, or since the peer was enrolled.
+    pub(super) fn was_up(&self) -> bool {
+        self.contact != Contact::Never
+    }
+
     pub(super) fn last_heard(&self) -> Option<Moment> {
-        self.last_heard
+        self.peer.last_heard
     }
 
     pub(super) fn round_trip_us(&self) -> Option<u64> {
-        self.round_trip_us
+        self.peer.round_trip_us
     }
 
     pub(super) fn peer_position(&self) -> Option<Position> {
-        self.peer_position
+        self.peer.position
     }
 
-    pub(super) fn highest_seen(&self) -> Epoch {
-        self.highest_seen
+    pub(super) fn peer_serves(&self) -> bool {
+        self.peer.serves
     }
 
-    /// Since when no link counts; `None` while one does.
+    /// Whether the peer was last met as a master that outranks this one.
+    pub(super) fn is_outranked(&self) -> bool {
+        self.peer.outranks
+    }
+
+    pub(super) fn highest_epoch(&self) -> Epoch {
+        self.peer.highest_epoch
+    }
+
+    /// Since when no connection counts; `None` while one does.
     pub(super) fn down_since(&self) -> Option<Moment> {
-        self.active.is_none().then_some(self.down_since)
+        self.active_id().is_none().then_some(self.down.since)
     }
 
-    /// How long the peer was not heard; `None` where it never was since the start.
+    /// How long the peer was not heard; `None` where it never was since this run began.
     pub(super) fn silence_us(&self, at: Moment) -> Option<u64> {
-        self.last_heard.map(|heard| at.0.saturating_sub(heard.0))
+        self.peer.last_heard.map(|heard| at.0.saturating_sub(heard.0))
     }
 
     /// Since when the peer is silent: when it was heard last, or when this run began.
     pub(super) fn silent_since(&self) -> Moment {
-        self.last_heard.unwrap_or(self.began)
+        self.peer.last_heard.unwrap_or(self.peer.silent_from)
     }
 
-    /// This node was stopped: what it did not hear meanwhile says nothing of the peer.
-    pub(super) fn forgive(&mut self, at: Moment) {
-        self.last_heard = self.last_heard.map(|_| at);
-        self.began = at;
-        self.down_since = self.down_since.max(Moment(0));
-        self.conns.iter_mut().for_each(|conn| conn.heard = at);
+    pub(super) fn peer_is_at(&mut self, position: Position) {
+        self.peer.position = Some(position);
     }
 
-    /// The peer says where it stands.
-    pub(super) fn peer_at(&mut self, position: Position) {
-        self.peer_position = Some(position);
+    /// The peer says what it is.
+    pub(super) fn peer_is(&mut self, epoch: Epoch, serves: bool) {
+        self.peer.highest_epoch = self.peer.highest_epoch.max(epoch);
+        self.peer.serves = serves;
+    }
+
+    pub(super) fn set_outranked(&mut self, outranked: bool) {
+        self.peer.outranks = outranked;
+    }
+
+    /// This node was stopped. What it did not hear meanwhile says nothing of the peer, and the time without a link counts anew.
+    pub(super) fn restart_clocks(&mut self, at: Moment) {
+        self.restart_silence(at);
+        self.down.since = at;
+        self.connections.iter_mut().for_each(|connection| connection.restart_clock(at));
+    }
+
+    fn restart_silence(&mut self, at: Moment) {
+        self.peer.last_heard = self.peer.last_heard.map(|_| at);
+        self.peer.silent_from = at;
     }
 
     pub(super) fn forget_peer(&mut self) {
-        self.peer_position = None;
-        self.last_heard = None;
-        self.round_trip_us = None;
-        self.outranked = false;
+        self.peer.position = None;
+        self.peer.last_heard = None;
+        self.peer.round_trip_us = None;
+        self.peer.outranks = false;
         self.refusal = None;
-        self.held = false;
-        self.held_by_peer = false;
-        self.was_up = false;
+        self.hold = Hold::Nobody;
+        self.contact = Contact::Never;
     }
 
-    /// A shadow was enrolled: it dials first, so that a node that is still storing the pairing is left alone.
+    /// A shadow was enrolled. It dials first, so that a node that is still storing the pairing is left alone.
     pub(super) fn new_peer(&mut self, at: Moment) {
         self.forget_peer();
-        self.down_since = at;
-        self.dial_at = Moment(at.0 + FIRST_DIAL_US);
-        self.backoff.reset();
+        self.down.since = at;
+        self.dial_afresh(Moment(at.0 + FIRST_DIAL_US));
     }
 
-    pub(super) fn set_held(&mut self, held: bool, at: Moment) {
-        self.held = held;
-        self.held_by_peer &= held;
-        // What was not heard while the link was held says nothing of the peer.
-        self.last_heard = self.last_heard.map(|_| at);
-        self.began = at;
-        self.dial_at = at;
-        self.backoff.reset();
+    // Hellos and heartbeats.
+
+    /// The connections on which this node has not said hello yet.
+    pub(super) fn without_hello(&self) -> Vec<LinkId> {
+        self.connections.iter().filter(|connection| !connection.hello_sent()).map(Connection::id).collect()
     }
 
-    pub(super) fn conn(&mut self, link: LinkId) -> Option<&mut Conn> {
-        self.conns.iter_mut().find(|conn| conn.id == link)
+    /// The number of the next hello.
+    pub(super) fn number_hello(&mut self) -> u64 {
+        self.hellos_sent += 1;
+        self.hellos_sent
     }
-}
 
-impl Engine {
-    pub(super) fn link_up(&mut self, now: Now, link: LinkId, dialled: bool) {
-        if dialled {
-            self.links.dialling = false;
+    /// This node's hello is sent. Returns the peer's, where that came first.
+    pub(super) fn hello_sent(&mut self, link: LinkId) -> Option<Box<Hello>> {
+        self.connection_mut(link)?.set_hello_sent()
+    }
+
+    /// The peer's hello came before this node's own was sent: both sides judge the two that were said.
+    pub(super) fn hello_early(&mut self, link: LinkId, hello: Box<Hello>) {
+        if let Some(connection) = self.connection_mut(link) {
+            connection.keep_early(hello);
         }
-        let alone = self.durable_state.peer.is_none() || self.updates.forget();
-        if alone || self.stopping.is_some() || self.node_state == NodeState::Broken {
-            self.out.push(Action::Close { link });
-            return;
+    }
+
+    /// The peer's hello is accepted.
+    pub(super) fn hello_accepted(&mut self, link: LinkId, hello: Box<Hello>) {
+        self.peer_is(hello.epoch, hello.serving);
+        if let Some(connection) = self.connection_mut(link) {
+            connection.set_hello(hello);
         }
-        if self.links.held {
-            self.heard(now, link);
-            self.out.push(Action::Send { link, message: Message::Bye(Bye::Held) });
-            self.out.push(Action::Close { link });
-            return;
+    }
+
+    /// Of two connections, whether the one with the new hello stays. Both sides come to the same answer: a peer that started
+    /// again, or says that it lost the other one, is right; else the one dialled by the lower id stays. `ours_lower`: this
+    /// node's id is the lower one.
+    pub(super) fn stays(&self, link: LinkId, hello: &Hello, ours_lower: bool) -> bool {
+        let Some(active) = self.active() else { return true };
+        let Some(before) = active.hello() else { return true };
+        let Some(new) = self.connection(link) else { return false };
+        if before.run != hello.run || (active.is_confirmed() && hello.hello_no > before.hello_no && !hello.linked) {
+            return true;
         }
-        if self.links.conns.len() >= PEER_LINKS_MAX
-            && let Some(oldest) = self.links.conns.iter().map(|conn| conn.id).find(|id| !self.links.is_active(*id))
-        {
-            self.close(oldest, None);
-            self.drop_conn(now, oldest, "too many links");
+        if active.is_dialled() == new.is_dialled() {
+            return hello.hello_no > before.hello_no;
         }
-        self.links.conns.push(Conn {
-            id: link,
-            dialled,
-            greeted: false,
-            heard: now.at,
-            hello: None,
-            early: None,
-            confirmed: false,
-            next_beat: now.at,
-            nonce: 0,
-            unanswered: Vec::new(),
-            asked: None,
+        if new.is_dialled() { ours_lower } else { !ours_lower }
+    }
+
+    /// The next heartbeat, if it is time: where to send it, and its number.
+    pub(super) fn beat(&mut self, at: Moment, heartbeat_us: u64) -> Option<(LinkId, u64)> {
+        let connection = self.active_mut().filter(|connection| connection.hello_sent())?;
+        let nonce = connection.beat(at, heartbeat_us)?;
+        Some((connection.id(), nonce))
+    }
+
+    /// Asks the peer at once; only the answer to this question, or a later one, confirms a mastership.
+    pub(super) fn ask_peer(&mut self, at: Moment) {
+        if let Some(connection) = self.active_mut() {
+            connection.ask(at);
+        }
+    }
+
+    /// The peer answered a heartbeat. `None` where that was never sent on this connection, or so long ago that it is forgotten.
+    pub(super) fn beat_answered(&mut self, link: LinkId, nonce: u64, at: Moment) -> Option<Answered> {
+        let answered = self.connection_mut(link)?.answered(nonce)?;
+        let took_us = at.0.saturating_sub(answered.sent.0);
+        self.peer.round_trip_us = Some(match self.peer.round_trip_us {
+            Some(before) => (7 * before + took_us) / 8,
+            None => took_us,
         });
+        Some(answered)
     }
 
-    /// Any frame of the peer is a sign of life.
-    pub(super) fn heard(&mut self, now: Now, link: LinkId) {
-        if let Some(conn) = self.links.conn(link) {
-            conn.heard = now.at;
-            conn.confirmed |= conn.hello.is_some();
-        }
-        if self.links.last_heard.is_some() || self.links.is_active(link) {
-            self.links.last_heard = Some(now.at);
-        }
-    }
-
-    pub(super) fn link_down(&mut self, now: Now, link: LinkId, reason: String) {
-        if self.links.conn(link).is_some() {
-            self.links.dial_at = self.links.backoff.next(now.at, self.timing.heartbeat_us, false, now.random);
-            self.drop_conn(now, link, &reason);
-        }
-    }
-
-    pub(super) fn dial_failed(&mut self, now: Now, how: DialFailureKind, reason: String) {
-        self.links.dialling = false;
-        self.links.failed_at = Some(now.at);
-        let slow = how != DialFailureKind::Unreachable;
-        self.links.dial_at = self.links.backoff.next(now.at, self.timing.heartbeat_us, slow, now.random);
-        if how == DialFailureKind::WrongKey {
-            let peer = self.durable_state.peer.as_ref().map(|peer| peer.address.clone()).unwrap_or_default();
-            let message = format!("whoever answers at the peer's address is not the peer: {reason}");
-            self.raise(now, NewAlert::new(AlertKind::UnpermittedPeer, peer, message));
-        }
-        // Whoever forgot this node holds no link to it any more.
-        self.links.held_by_peer &= how != DialFailureKind::RefusedByPeer;
-        if slow {
-            let alive = how == DialFailureKind::RefusedByPeer;
-            self.refused_link(None, reason, alive);
-        } else if self.links.refusal.as_ref().is_some_and(|refusal| !refusal.alive) {
-            self.links.refusal = None;
-            self.links.down_reason = reason;
-        } else {
-            self.links.down_reason = reason;
-        }
-        if self.node_state == NodeState::Stalled && self.links.dialled_at < self.since {
-            // Dialled before this node stood still: it says nothing of the time since.
-            self.links.dial_at = now.at;
-        } else if !self.is_bound() {
-            self.transition(now, Transition::Confirmed, "peer_unreachable");
-        }
-    }
-
-    /// One side refuses the other.
-    pub(super) fn refused_link(&mut self, kind: Option<RefusalKind>, reason: String, alive: bool) {
-        let refusal = Refused { kind, reason: reason.clone(), alive };
-        let news = self.links.refusal.as_ref().is_none_or(|before| before.kind != kind || before.alive != alive);
-        self.links.refusal = Some(refusal);
-        if let (true, Some(kind)) = (news, kind) {
-            self.out.push(Action::Notify(Notice::Refused { kind, reason }));
-        }
-    }
-
-    pub(super) fn message(&mut self, now: Now, link: LinkId, message: Message) {
-        let Some(conn) = self.links.conn(link) else { return };
-        let (greeted, said, early) = (conn.hello.is_some(), conn.greeted, conn.early.is_some());
-        let message = match message {
-            Message::Hello(hello) if !said && !early => {
-                conn.early = Some(hello);
-                return self.heard(now, link);
-            }
-            message => message,
+    /// The connections on which the peer was silent for too long: for `lost_us`, before its hello for `hello_us`.
+    pub(super) fn silent(&self, at: Moment, lost_us: u64, hello_us: u64) -> Vec<LinkId> {
+        let silent = |connection: &&Connection| {
+            let bound_us = if connection.hello().is_some() { lost_us } else { hello_us };
+            connection.silence_us(at) >= bound_us
         };
-        self.heard(now, link);
-        match message {
-            Message::Hello(hello) if !greeted && said => self.greet(now, link, hello),
-            Message::Bye(bye) => self.bye(now, link, bye),
-            Message::Refuse(refusal) => self.refused_by_peer(now, link, refusal),
-            _ if !greeted => self.protest(now, link, "a message before the hello"),
-            Message::Hello(_) => self.protest(now, link, "a second hello"),
-            // A link that lost against another one is closed already, or about to be.
-            _ if !self.links.is_active(link) => {}
-            Message::Heartbeat(beat) => self.heartbeat(now, link, beat),
-            Message::HeartbeatAck(ack) => self.heartbeat_ack(now, link, ack),
-            other => self.session_message(now, link, other),
-        }
+        self.connections.iter().filter(silent).map(Connection::id).collect()
     }
 
-    fn bye(&mut self, now: Now, link: LinkId, bye: Bye) {
-        let reason = match bye {
-            Bye::Held => "held by the peer's operator",
-            Bye::Shutdown => "the peer stopped",
-            Bye::Duplicate => "another link stays",
-            Bye::Reset => "the peer forgot the pairing",
-        };
-        self.links.held_by_peer = bye == Bye::Held;
-        self.close(link, None);
-        self.drop_conn(now, link, reason);
-        let slow = bye == Bye::Held;
-        self.links.dial_at = self.links.backoff.next(now.at, self.timing.heartbeat_us, slow, now.random);
+    /// When a connection is given up, or the next heartbeat is due.
+    pub(super) fn deadline(&self, lost_us: u64) -> Option<Moment> {
+        let lost = self.connections.iter().map(|connection| connection.lost_at(lost_us));
+        let beat = self.active().map(Connection::next_beat);
+        lost.chain(beat).min()
     }
 
-    fn refused_by_peer(&mut self, now: Now, link: LinkId, refusal: Refusal) {
-        self.refusal_alert(now, refusal.kind, &refusal.reason);
-        self.refused_link(Some(refusal.kind), refusal.reason, true);
-        self.end_refused(now, link);
-    }
-
-    /// This node refuses the peer, with a word.
-    pub(super) fn refuse_peer(&mut self, now: Now, link: LinkId, kind: RefusalKind, reason: String) {
-        self.refusal_alert(now, kind, &reason);
-        self.out.push(Action::Send { link, message: Message::Refuse(Refusal { kind, reason: reason.clone() }) });
-        self.refused_link(Some(kind), reason, true);
-        self.end_refused(now, link);
-    }
-
-    fn end_refused(&mut self, now: Now, link: LinkId) {
-        self.close(link, None);
-        self.drop_conn(now, link, "refused");
-        self.links.dial_at = self.links.backoff.next(now.at, self.timing.heartbeat_us, true, now.random);
-    }
-
-    /// The peer, or its shell, broke the protocol. The link is dropped; the next one comes after a while.
-    pub(super) fn protest(&mut self, now: Now, link: LinkId, what: &str) {
-        self.refuse_peer(now, link, RefusalKind::Protest, format!("the peer broke the protocol: {what}"));
-    }
-
-    /// Closes a link without a word about roles.
-    pub(super) fn close(&mut self, link: LinkId, word: Option<Bye>) {
-        if let Some(bye) = word {
-            self.out.push(Action::Send { link, message: Message::Bye(bye) });
-        }
-        self.out.push(Action::Close { link });
-    }
-
-    pub(super) fn close_all_links(&mut self, now: Now, word: Option<Bye>, reason: &str) {
-        for link in self.links.ids() {
-            self.close(link, word);
-            self.drop_conn(now, link, reason);
-        }
-        self.links.dial_at = now.at;
-        self.links.backoff.reset();
-    }
-
-    /// A connection is no more.
-    pub(super) fn drop_conn(&mut self, now: Now, link: LinkId, reason: &str) {
-        self.links.conns.retain(|conn| conn.id != link);
-        if self.links.is_active(link) {
-            self.links.active = None;
-            self.links.down_since = now.at;
-            self.links.down_reason = reason.to_owned();
-            self.session_ended(now);
-            self.transition(now, Transition::LinkLost, "link_lost");
-        }
-    }
-
-    /// This connection counts from now on; another that did is closed.
-    pub(super) fn activate(&mut self, now: Now, link: LinkId) {
-        if let Some(before) = self.links.active
-            && before != link
-        {
-            self.close(before, Some(Bye::Duplicate));
-            self.drop_conn(now, before, "another link stays");
-        }
-        self.links.active = Some(link);
-        self.links.was_up = true;
-        self.links.refusal = None;
-        self.links.held_by_peer = false;
-        self.links.backoff.reset();
-        self.links.last_heard = Some(now.at);
-    }
-
-    /// The state of the link, and why.
-    pub(super) fn link_state(&self) -> (LinkState, String) {
-        let links = &self.links;
+    /// The state of the link, and why. `syncing`: the session on it is not over.
+    pub(super) fn state(&self, syncing: bool) -> (LinkState, String) {
         let why = |text: &str| text.to_owned();
-        if self.durable_state.peer.is_none() {
-            return (LinkState::None, String::new());
-        }
-        if links.held {
-            return (LinkState::Held, why("held by this node's operator"));
-        }
-        if links.active.is_some() {
-            let state = if self.session.in_progress() { LinkState::Syncing } else { LinkState::Connected };
-            return (state, String::new());
-        }
-        if links.held_by_peer {
-            return (LinkState::Held, why("held by the peer's operator"));
-        }
-        if let Some(refusal) = &links.refusal {
-            let word = refusal.kind.map_or("not_permitted", RefusalKind::as_str);
-            return (LinkState::Refused, format!("{word}: {}", refusal.reason));
-        }
-        match (links.any(), links.was_up) {
-            (true, _) => (LinkState::Handshake, String::new()),
-            (false, true) => (LinkState::Lost, links.down_reason.clone()),
-            (false, false) => (LinkState::Connecting, links.down_reason.clone()),
+        match (self.hold, self.contact, &self.refusal) {
+            (Hold::Here, ..) => (LinkState::Held, why("held by this node's operator")),
+            (_, Contact::Up(_), _) if syncing => (LinkState::Syncing, String::new()),
+            (_, Contact::Up(_), _) => (LinkState::Connected, String::new()),
+            (Hold::Peer, ..) => (LinkState::Held, why("held by the peer's operator")),
+            (.., Some(refusal)) => {
+                let word = refusal.kind.map_or("not_permitted", RefusalKind::as_str);
+                (LinkState::Refused, format!("{word}: {}", refusal.reason))
+            }
+            _ if self.any() => (LinkState::Handshake, String::new()),
+            (_, Contact::Lost, _) => (LinkState::Lost, self.down.reason.clone()),
+            (_, Contact::Never, _) => (LinkState::Connecting, self.down.reason.clone()),
         }
     }
 }

@@ -1,7 +1,5 @@
 //! Mistakes that the simulator must find. In the program they are all switched off, at compile time.
 
-use super::Engine;
-
 /// A mistake in the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(not(test), allow(dead_code, reason = "mistakes are made in tests only"))]
@@ -102,21 +100,28 @@ pub enum Mutant {
     AcknowledgesAfterLease,
 }
 
-impl Engine {
-    /// Whether this mistake is to be made.
-    pub(super) fn makes(&self, mutant: Mutant) -> bool {
-        #[cfg(test)]
-        return self.mutant == Some(mutant);
-        #[cfg(not(test))]
-        {
-            let _ = mutant;
-            false
-        }
-    }
-
-    /// Makes this mistake from now on.
-    #[cfg(test)]
-    pub(crate) fn mutate(&mut self, mutant: Mutant) {
-        self.mutant = Some(mutant);
-    }
+/// Until when a promise and a lease are waited for, by another measure than rules 2 and 4 want.
+#[cfg(test)]
+pub(super) fn misjudged_waits(
+    setup: &super::setup::Setup,
+    register: &crate::protocol::failover::Register,
+    skew_us: u64,
+    (promised, leased): (super::Moment, Option<super::Moment>),
+) -> (super::Moment, Option<super::Moment>) {
+    use crate::protocol::failover::micros;
+    let usual = setup.options.lease();
+    let lease_us = micros(register.record().map_or(usual, |record| record.lease));
+    let earlier = |until: super::Moment, us: u64| super::Moment(until.0.saturating_sub(us));
+    let margin = |lease_us: u64, only: Mutant| {
+        if setup.makes(Mutant::NoMargin) || setup.makes(only) { lease_us / 1_000 * 21 + 1_000 } else { 0 }
+    };
+    let early_us = match () {
+        () if setup.makes(Mutant::OwnLeaseLength) => lease_us.saturating_sub(micros(usual)),
+        () if setup.makes(Mutant::LeaseByOthersClock) => skew_us,
+        () => 0,
+    };
+    let wiped = register.is_missing() && setup.makes(Mutant::WipedLeaseIsOver);
+    let leased = leased.filter(|_| !wiped);
+    let leased = leased.map(|until| earlier(until, margin(lease_us, Mutant::NoMarginOnLease) + early_us));
+    (earlier(promised, margin(micros(usual), Mutant::NoMarginOnPromise)), leased)
 }

@@ -1,6 +1,6 @@
 //! What an engine says of itself.
 
-use super::{Engine, Moment, Replication};
+use super::{Engine, Moment, Replication, TakeoverBlocker};
 use crate::model::{Epoch, NodeId, PairId, Position, Revision, WitnessRecord};
 use crate::protocol::alerts::Alert;
 use crate::protocol::wire::Role;
@@ -60,8 +60,8 @@ pub struct EngineStatus {
     pub round_trip_us: Option<u64>,
     /// At the last heartbeat both had the same revision and digest.
     pub in_sync: bool,
-    /// Why this node would not take over by itself now, in stable words; empty when it would.
-    pub why_not: Vec<&'static str>,
+    /// Why this node would not take over by itself now; empty when it would.
+    pub why_not: Vec<TakeoverBlocker>,
     /// Whether commits wait for the shadow.
     pub replication: Replication,
     /// What is known of the witness, where there is one.
@@ -97,37 +97,39 @@ impl LinkState {
 }
 
 impl Engine {
-    /// Where it stands, for the coverage of the simulator.
+    /// The node's state, for the coverage of the simulator.
     #[cfg(test)]
     pub fn node_state(&self) -> crate::protocol::failover::NodeState {
-        self.node_state
+        self.authority.state()
     }
 
     /// What the engine says of itself at this moment; `wall_ms` is for the hold-down.
     pub fn status(&self, at: Moment, wall_ms: u64) -> EngineStatus {
         let (link, link_reason) = self.link_state();
-        let peer_position = self.links.peer_position().filter(|_| self.durable_state.peer.is_some());
+        let durable = &self.durable;
+        let peer_position = self.links.peer_position().filter(|_| durable.peer.is_some());
         let peer_revision = peer_position.map(|position| position.revision);
+        let authority = self.authority();
         EngineStatus {
-            node: self.durable_state.node,
-            pair: self.durable_state.pair,
-            role: self.durable_state.role,
-            serving: self.authority().serving && at <= self.authority().until,
+            node: durable.node,
+            pair: durable.pair,
+            role: durable.role,
+            serving: authority.serving && at <= authority.until,
             epoch: self.epoch(),
-            position: self.head,
-            enabled: self.durable_state.enabled,
+            position: self.log.head(),
+            enabled: durable.enabled,
             link,
             link_reason,
-            peer: self.durable_state.peer.as_ref().map(|peer| peer.address.clone()),
+            peer: durable.peer.as_ref().map(|peer| peer.address.clone()),
             peer_revision,
-            lag: peer_revision.map(|peer| self.head.revision.seq.abs_diff(peer.seq)),
+            lag: peer_revision.map(|peer| self.log.revision().seq.abs_diff(peer.seq)),
             last_seen_us: self.links.silence_us(at),
             round_trip_us: self.links.round_trip_us(),
             in_sync: self.in_sync(),
-            why_not: self.candidate(at, wall_ms).why_not(),
-            replication: self.options.replication,
+            why_not: self.takeover_conditions(at, wall_ms).blockers(),
+            replication: self.commits.mode(),
             witness: self.witness_status(),
-            alerts: self.alert_log.alerts().to_vec(),
+            alerts: self.alerts.log().alerts().to_vec(),
         }
     }
 }

@@ -48,17 +48,6 @@ pub enum Flaw {
     Foreign,
 }
 
-impl Flaw {
-    /// The stable word for it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Missing => "record_missing",
-            Self::Older => "record_older",
-            Self::Foreign => "record_foreign",
-        }
-    }
-}
-
 impl Register {
     /// A read was answered.
     pub fn read(&mut self, found: Option<(WitnessRecord, WitnessVersion)>, at: Moment) {

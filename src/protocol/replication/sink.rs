@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::{How, RecordsReceipt};
 use crate::model::{Moment, Position, Revision};
-use crate::protocol::wire::{Bulk, BulkId, Message, Repair, SnapshotHeader};
+use crate::protocol::wire::{Bulk, BulkId, Message, Misbehaviour, Repair, SnapshotHeader};
 
 /// The receiving end of one session.
 ///
@@ -70,7 +70,7 @@ pub enum SinkOut {
         took: Duration,
     },
     /// The source broke the protocol; close the link.
-    Protest(&'static str),
+    Protest(Misbehaviour),
 }
 
 impl Sink {
@@ -141,7 +141,7 @@ impl Sink {
         match &self.state {
             State::Staging { header, .. } if header.transfer == transfer => {
                 if self.busy.is_some() || !self.queue.is_empty() {
-                    return out.push(SinkOut::Protest("the end of a snapshot before its last acknowledgement"));
+                    return out.push(SinkOut::Protest(Misbehaviour::SnapshotEndedEarly));
                 }
                 let header = header.clone();
                 out.push(SinkOut::StageFinish);
@@ -149,7 +149,7 @@ impl Sink {
             }
             // The end of a snapshot that was given up here.
             State::Skipping | State::Waiting => {}
-            _ => out.push(SinkOut::Protest("the end of a snapshot that never began")),
+            _ => out.push(SinkOut::Protest(Misbehaviour::SnapshotNeverBegan)),
         }
     }
 

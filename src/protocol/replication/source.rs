@@ -4,12 +4,10 @@ use super::window::Window;
 use super::{How, LogView, Need};
 use crate::model::limits::PUSH_STEP_BYTES;
 use crate::model::{History, Moment, Position, Revision};
-use crate::protocol::wire::{Message, Repair, SnapshotHeader};
+use crate::protocol::wire::{Message, Misbehaviour, Repair, SnapshotHeader};
 
 /// Full pushes in one session that may turn out wrong at the other end before the link is given up.
 const MISMATCHES_MAX: u32 = 3;
-
-const LYING_ACK: &str = "an acknowledgement of what was never sent";
 
 /// The pushing end of one session.
 ///
@@ -108,7 +106,7 @@ pub enum SourceOut {
         took: Duration,
     },
     /// The sink broke the protocol; close the link.
-    Protest(&'static str),
+    Protest(Misbehaviour),
 }
 
 impl Source {
@@ -276,7 +274,7 @@ impl Source {
             Message::SnapshotReady { transfer } => self.sink_ready(*transfer, out),
             Message::Received { sum } => {
                 if !self.window.acknowledged(*sum, at.0) {
-                    out.push(SourceOut::Protest(LYING_ACK));
+                    out.push(SourceOut::Protest(Misbehaviour::ImpossibleAck));
                 }
             }
             Message::Ack { position, received } => self.acknowledged(log_view, *position, *received, at, out),
@@ -290,7 +288,7 @@ impl Source {
                 self.close_snapshot(out);
                 self.state = State::Troubled;
             }
-            _ => out.push(SourceOut::Protest("a message that no sink says")),
+            _ => out.push(SourceOut::Protest(Misbehaviour::NotOfASink)),
         }
         self.advance(log_view, at, out);
     }
@@ -312,7 +310,7 @@ impl Source {
     fn mismatch(&mut self, out: &mut Vec<SourceOut>) {
         self.mismatches += 1;
         if self.mismatches > MISMATCHES_MAX {
-            return out.push(SourceOut::Protest("the copy does not match after repeated full pushes"));
+            return out.push(SourceOut::Protest(Misbehaviour::CopyNeverMatches));
         }
         self.close_snapshot(out);
         self.restart_full(out);
@@ -355,7 +353,7 @@ impl Source {
             }
             // An answer to an offer that was given up since.
             _ if ready < self.next_transfer => {}
-            _ => out.push(SourceOut::Protest("ready for a snapshot that was never offered")),
+            _ => out.push(SourceOut::Protest(Misbehaviour::SnapshotNeverOffered)),
         }
     }
 
@@ -368,7 +366,7 @@ impl Source {
         out: &mut Vec<SourceOut>,
     ) {
         if !self.window.acknowledged(received, at.0) {
-            return out.push(SourceOut::Protest(LYING_ACK));
+            return out.push(SourceOut::Protest(Misbehaviour::ImpossibleAck));
         }
         if let State::Ending { header } = &self.state {
             if position == header.position {

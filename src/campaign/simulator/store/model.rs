@@ -6,7 +6,8 @@ use super::real::RealStore;
 pub use super::records::{Change, Checkpoint, Record, RecordBody, Sent, State};
 use crate::model::{Conflict, Era, NodeId, Position, Revision};
 use crate::protocol::engine::{
-    Completed, DiskFailure, DurableState, EraReceipt, GroupReceipt, QuarantineReceipt, RecordsReceipt, ReopenReceipt, StagingReceipt, Work,
+    Completed, DiskFailure, DurableState, EraReceipt, GroupReceipt, QuarantineReceipt, RecordsReceipt, ReopenReceipt,
+    StagingReceipt, Work,
 };
 use crate::protocol::wire::SnapshotHeader;
 

@@ -387,9 +387,7 @@ fn quarantine_is_told_once() {
         };
         let full = DiskFailure { full: true, reason: "no space".to_owned() };
         let result = match work {
-            Work::Quarantine(_) => {
-                Ok(Receipt::Quarantined { from: at(epoch, 6), to: at(epoch, 6), change_sets: 1 })
-            }
+            Work::Quarantine(_) => Ok(Receipt::Quarantined { from: at(epoch, 6), to: at(epoch, 6), change_sets: 1 }),
             _ => Err(full),
         };
         actions = engine.handle(now(time), Event::Persisted { batch: BatchId(no), result });

@@ -110,7 +110,9 @@ fn a_failed_disk_refuses_once_nothing_is_left() {
     let history = history(&[(Epoch::FIRST, 1)]);
     let receipt = Receipt::Reopened { head, log_floor: Revision::NONE, history, damage: None };
     let (era, work) = batch(&done(&mut engine, 40, reopen, receipt));
-    let Work::BeginEra(Order { job: BeginEra { state: durable_state, era: Era { epoch, .. } }, .. }) = work else { panic!("{work:?}") };
+    let Work::BeginEra(Order { job: BeginEra { state: durable_state, era: Era { epoch, .. } }, .. }) = work else {
+        panic!("{work:?}")
+    };
     assert!(!durable_state.enabled, "the era's durable state hold what was refused");
     let head = Position { revision: at(epoch, 0), ..head };
     let actions = done(&mut engine, 50, era, Receipt::Era { head, log_floor: Revision::NONE });

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Peer, StoredToken};
+use super::super::{Peer, StoredToken};
 use crate::model::{Epoch, NodeId, PairId};
 use crate::protocol::alerts::Alert;
 use crate::protocol::wire::Role;

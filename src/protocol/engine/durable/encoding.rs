@@ -3,7 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{DurableState, Peer, StoredToken};
+use super::super::{Peer, StoredToken};
+use super::state::DurableState;
 use crate::model::limits::FACTS_BYTES_MAX;
 use crate::model::{Epoch, NodeId, PairId, Revision};
 use crate::protocol::alerts::{Alert, AlertKind, Severity};

@@ -1,0 +1,159 @@
+//! One connection: its hellos and its heartbeats.
+
+use super::{LinkId, Moment};
+use crate::protocol::wire::Hello;
+
+/// Heartbeats that may be unanswered at once before the oldest is forgotten.
+const UNANSWERED_MAX: usize = 16;
+
+/// One connection to the peer, authenticated.
+#[derive(Clone, Debug)]
+pub(in super::super) struct Connection {
+    id: LinkId,
+    dialled: bool,
+    hello_sent: bool,
+    heard: Moment,
+    peer: PeerHello,
+    next_beat: Moment,
+    nonce: u64,
+    unanswered: Vec<(u64, Moment)>,
+    /// Answers to this heartbeat or a later one confirm a mastership that is asked for.
+    asked: Option<u64>,
+}
+
+/// What the peer has said first.
+#[derive(Clone, Debug)]
+enum PeerHello {
+    /// Nothing yet.
+    None,
+    /// Its hello, before this node's own, which waits for the store.
+    Early(Box<Hello>),
+    /// Its hello, accepted.
+    Accepted(Box<Hello>),
+    /// Its hello, and more after it: so it has accepted this node's.
+    Confirmed(Box<Hello>),
+}
+
+/// A heartbeat that was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) struct Answered {
+    /// When it was sent.
+    pub(in super::super) sent: Moment,
+    /// Whether the answer confirms a mastership that was asked for.
+    pub(in super::super) asked: bool,
+}
+
+impl Connection {
+    pub(super) fn new(id: LinkId, dialled: bool, at: Moment) -> Self {
+        Self {
+            id,
+            dialled,
+            hello_sent: false,
+            heard: at,
+            peer: PeerHello::None,
+            next_beat: at,
+            nonce: 0,
+            unanswered: Vec::new(),
+            asked: None,
+        }
+    }
+
+    pub(in super::super) fn id(&self) -> LinkId {
+        self.id
+    }
+
+    pub(in super::super) fn is_dialled(&self) -> bool {
+        self.dialled
+    }
+
+    /// Whether this node's hello was sent.
+    pub(in super::super) fn hello_sent(&self) -> bool {
+        self.hello_sent
+    }
+
+    /// The peer's hello, once it is accepted.
+    pub(in super::super) fn hello(&self) -> Option<&Hello> {
+        match &self.peer {
+            PeerHello::Accepted(hello) | PeerHello::Confirmed(hello) => Some(hello),
+            PeerHello::None | PeerHello::Early(_) => None,
+        }
+    }
+
+    /// Whether the peer's hello came before this node's own.
+    pub(in super::super) fn is_early(&self) -> bool {
+        matches!(self.peer, PeerHello::Early(_))
+    }
+
+    /// Whether the peer has accepted this node's hello.
+    pub(super) fn is_confirmed(&self) -> bool {
+        matches!(self.peer, PeerHello::Confirmed(_))
+    }
+
+    pub(super) fn heard(&mut self, at: Moment) {
+        self.heard = at;
+        self.peer = match std::mem::replace(&mut self.peer, PeerHello::None) {
+            PeerHello::Accepted(hello) => PeerHello::Confirmed(hello),
+            other => other,
+        };
+    }
+
+    pub(super) fn restart_clock(&mut self, at: Moment) {
+        self.heard = at;
+    }
+
+    pub(super) fn set_hello_sent(&mut self) -> Option<Box<Hello>> {
+        self.hello_sent = true;
+        match std::mem::replace(&mut self.peer, PeerHello::None) {
+            PeerHello::Early(hello) => Some(hello),
+            other => {
+                self.peer = other;
+                None
+            }
+        }
+    }
+
+    pub(super) fn keep_early(&mut self, hello: Box<Hello>) {
+        self.peer = PeerHello::Early(hello);
+    }
+
+    pub(super) fn set_hello(&mut self, hello: Box<Hello>) {
+        self.peer = PeerHello::Accepted(hello);
+    }
+
+    pub(super) fn beat(&mut self, at: Moment, heartbeat_us: u64) -> Option<u64> {
+        if self.next_beat > at {
+            return None;
+        }
+        self.next_beat = Moment(at.0 + heartbeat_us);
+        self.nonce += 1;
+        if self.unanswered.len() == UNANSWERED_MAX {
+            self.unanswered.remove(0);
+        }
+        self.unanswered.push((self.nonce, at));
+        Some(self.nonce)
+    }
+
+    pub(super) fn ask(&mut self, at: Moment) {
+        self.asked = Some(self.nonce + 1);
+        self.next_beat = at;
+    }
+
+    pub(super) fn answered(&mut self, nonce: u64) -> Option<Answered> {
+        let at = self.unanswered.iter().position(|(sent, _)| *sent == nonce)?;
+        let (_, sent) = self.unanswered.remove(at);
+        let asked = self.asked.take_if(|first| nonce >= *first).is_some();
+        Some(Answered { sent, asked })
+    }
+
+    pub(super) fn next_beat(&self) -> Moment {
+        self.next_beat
+    }
+
+    pub(super) fn silence_us(&self, at: Moment) -> u64 {
+        at.0.saturating_sub(self.heard.0)
+    }
+
+    pub(super) fn lost_at(&self, lost_us: u64) -> Moment {
+        Moment(self.heard.0 + lost_us)
+    }
+}

@@ -1,0 +1,145 @@
+//! Two nodes meet: which hello is refused, and who leads, follows, steps down or refuses. Pure decisions on two hellos; both sides
+//! come to answers that fit.
+
+use super::authority::Deposed;
+use super::durable::Durable;
+use super::own_log::OwnLog;
+use super::setup::Setup;
+use super::{Epoch, Mutant};
+use crate::model::Relation;
+use crate::model::limits::TERMS_AHEAD_MAX;
+use crate::protocol::failover::{NodeState, outranks};
+use crate::protocol::wire::{Hello, RefusalKind, Role, Versions};
+
+/// What two hellos come to, from this side.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Negotiation {
+    /// This node is the master and brings its shadow up to date.
+    Lead,
+    /// This node is the shadow and is brought up to date.
+    Follow,
+    /// This node is the master and its disk lost what the shadow holds: it takes that over before it serves.
+    TakeTail,
+    /// This node is the shadow and gives its master what that one's disk lost.
+    GiveTail,
+    /// Both are masters, and the peer outranks this node.
+    StepDown,
+    /// Both are masters, and this node outranks the peer.
+    PeerStepsDown,
+    /// There is nothing to be done together.
+    Refuse(RefusalKind, String),
+}
+
+/// What decides, on this side.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OwnSide<'a> {
+    pub(super) setup: &'a Setup,
+    pub(super) durable: &'a Durable,
+    pub(super) log: &'a OwnLog,
+    pub(super) state: NodeState,
+    /// The highest epoch that this node has had, tried or followed.
+    pub(super) epoch: Epoch,
+    /// Where there is a witness: why a master must not serve, if it must not.
+    pub(super) witness: Option<Option<Deposed>>,
+}
+
+impl OwnSide<'_> {
+    /// Whether no history leads to this epoch.
+    pub(super) fn is_out_of_reach(&self, epoch: Epoch) -> bool {
+        epoch.term() > self.epoch.term().saturating_add(TERMS_AHEAD_MAX)
+    }
+
+    /// Why this hello is refused whatever the roles are.
+    pub(super) fn refuse_hello(&self, hello: &Hello) -> Option<(RefusalKind, String)> {
+        let permitted = self.durable.peer.as_ref().map(|peer| peer.node);
+        if hello.pair != self.durable.pair || permitted != Some(hello.node) {
+            return Some((RefusalKind::WrongPair, format!("the peer belongs to pair {}", hello.pair)));
+        }
+        let unreachable_era = hello.history.eras().iter().any(|era| self.is_out_of_reach(era.epoch));
+        if self.is_out_of_reach(hello.epoch) || unreachable_era {
+            return Some((RefusalKind::Protocol, format!("the peer claims the epoch {}", hello.epoch)));
+        }
+        if Versions::OURS.common(hello.versions).is_none() {
+            let (ours, theirs) = (Versions::OURS, hello.versions);
+            let reason = format!(
+                "the peer speaks protocol versions {} to {}, this node {} to {}: upgrade the older one",
+                theirs.min, theirs.max, ours.min, ours.max
+            );
+            return Some((RefusalKind::Protocol, reason));
+        }
+        let ours = self.setup.options.schema;
+        let (master, shadow) = match hello.role {
+            Role::Master => (hello.schema, ours),
+            Role::Shadow => (ours, hello.schema),
+        };
+        (hello.role != self.durable.role && master > shadow).then(|| {
+            let reason = format!(
+                "the master's data has schema version {master}, the shadow knows {shadow}: upgrade the shadow first"
+            );
+            (RefusalKind::Schema, reason)
+        })
+    }
+
+    /// Who is who.
+    pub(super) fn negotiate(&self, hello: &Hello) -> Negotiation {
+        let relation = self.log.relation(hello);
+        match (self.durable.role, hello.role) {
+            (Role::Master, Role::Master) if self.stays_master(hello) => Negotiation::PeerStepsDown,
+            (Role::Master, Role::Master) => Negotiation::StepDown,
+            (Role::Shadow, Role::Shadow) => {
+                let reason = "both nodes are shadows: let an operator make one master with take-over";
+                Negotiation::Refuse(RefusalKind::NoMaster, reason.to_owned())
+            }
+            (Role::Master, Role::Shadow) => {
+                let may_take = matches!(self.state, NodeState::CheckingStartup | NodeState::TakingTail);
+                if may_take && hello.complete && (relation == Relation::Ahead || !self.durable.complete) {
+                    Negotiation::TakeTail
+                } else {
+                    Negotiation::Lead
+                }
+            }
+            (Role::Shadow, Role::Master) => self.negotiate_with_master(hello, relation),
+        }
+    }
+
+    /// Whether this master stays one when it meets another. With a witness its record decides; where that is not known here,
+    /// only one who serves makes this node step down: what it tells of its epoch may be a term that it tried in vain.
+    fn stays_master(&self, hello: &Hello) -> bool {
+        match self.witness {
+            Some(deposed) => {
+                let served = hello.serving && self.state != NodeState::Serving;
+                deposed != Some(Deposed::NotNamed) && !served
+            }
+            None => outranks(self.epoch, self.durable.node, (hello.epoch, hello.node)),
+        }
+    }
+
+    fn negotiate_with_master(&self, hello: &Hello, relation: Relation) -> Negotiation {
+        let (shown, complete) = (self.log.shown(), self.durable.complete);
+        let starting = !hello.serving && complete;
+        if starting && (relation == Relation::Behind || !hello.complete) {
+            return Negotiation::GiveTail;
+        }
+        match relation {
+            Relation::Same | Relation::Ahead => Negotiation::Follow,
+            // Nothing that was shown as a verified copy may be replaced by something that does not contain it.
+            _ if !complete || self.setup.makes(Mutant::BlankWipes) => Negotiation::Follow,
+            Relation::Diverged { common } if shown.seq <= common.seq => Negotiation::Follow,
+            // Eras without change sets are nothing that could be lost.
+            Relation::Behind if shown.seq <= hello.position.revision.seq => Negotiation::Follow,
+            _ if hello.position.revision.seq == 0 => {
+                let reason = "the master is blank, and this shadow holds a configuration; \
+                              resync here to accept it, or take-over here to serve what this node holds";
+                Negotiation::Refuse(RefusalKind::Blank, reason.to_owned())
+            }
+            _ => {
+                let reason = format!(
+                    "the master at {} does not have what this shadow has shown ({shown}); resync on the shadow to accept \
+                     that (its own changes go to quarantine), or take-over on it to serve what it holds",
+                    hello.position.revision
+                );
+                Negotiation::Refuse(RefusalKind::ForeignHistory, reason)
+            }
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Where this node's own log stands: its durable head, how far back it reaches, its lineage, and what of it readers see.
+
+use crate::model::{Epoch, Era, History, Position, Relation, Revision};
+use crate::protocol::replication::LogView;
+use crate::protocol::wire::Hello;
+
+/// This node's own log.
+#[derive(Clone, Debug)]
+pub(super) struct OwnLog {
+    head: Position,
+    floor: Revision,
+    history: History,
+    /// The newest revision that was made visible.
+    shown: Revision,
+}
+
+impl OwnLog {
+    pub(super) fn new(head: Position, floor: Revision, history: History) -> Self {
+        Self { head, floor, history, shown: head.revision }
+    }
+
+    /// Durable head.
+    pub(super) fn head(&self) -> Position {
+        self.head
+    }
+
+    /// The revision of the durable head.
+    pub(super) fn revision(&self) -> Revision {
+        self.head.revision
+    }
+
+    /// The log holds everything after this.
+    pub(super) fn floor(&self) -> Revision {
+        self.floor
+    }
+
+    /// Lineage up to the head.
+    pub(super) fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// The newest revision that was made visible.
+    pub(super) fn shown(&self) -> Revision {
+        self.shown
+    }
+
+    /// The same for a session.
+    pub(super) fn view(&self) -> LogView<'_> {
+        LogView { head: self.head, log_floor: self.floor, history: &self.history }
+    }
+
+    /// Whether this revision belongs to what is held.
+    pub(super) fn contains(&self, revision: Revision) -> bool {
+        self.history.contains(self.head.revision, revision)
+    }
+
+    /// How the peer's history stands to this one.
+    pub(super) fn relation(&self, hello: &Hello) -> Relation {
+        self.relate(&hello.history, hello.position.revision)
+    }
+
+    /// How another history stands to this one.
+    pub(super) fn relate(&self, history: &History, head: Revision) -> Relation {
+        self.history.relate(self.head.revision, history, head)
+    }
+
+    /// Whether it lacks what the witness records (rule 10). What is older than all eras that a long history still names is held.
+    pub(super) fn lacks(&self, recorded: Revision) -> bool {
+        let first = self.history.eras().first();
+        let older = first.is_some_and(|first| first.first_seq > 1 && recorded.epoch < first.epoch);
+        recorded != Revision::NONE && !older && !self.contains(recorded)
+    }
+
+    /// The durable head is here now.
+    pub(super) fn moved(&mut self, head: Position, floor: Revision) {
+        self.head = head;
+        self.floor = floor;
+    }
+
+    /// Eras of the peer are durable here.
+    pub(super) fn follow_eras(&mut self, eras: &[Era]) {
+        for era in eras {
+            let _follows = self.history.begin(*era);
+        }
+    }
+
+    /// The era that this head opened is this node's own.
+    pub(super) fn begin_own_era(&mut self, node: crate::model::NodeId) {
+        let (epoch, first_seq) = (self.head.revision.epoch, self.next_seq());
+        let _follows = self.history.begin(Era { epoch, first_seq, node });
+    }
+
+    /// The `seq` that the next change set has.
+    pub(super) fn next_seq(&self) -> u64 {
+        self.head.revision.seq + 1
+    }
+
+    /// The store was opened again and holds this.
+    pub(super) fn reopened(&mut self, head: Position, floor: Revision, history: History) {
+        self.history = history;
+        self.moved(head, floor);
+    }
+
+    /// A whole snapshot is the configuration now.
+    pub(super) fn replaced(&mut self, head: Position, history: Option<History>) {
+        if let Some(history) = history {
+            self.history = history;
+        }
+        self.moved(head, head.revision);
+        self.shown = head.revision;
+    }
+
+    /// Readers see up to here.
+    pub(super) fn show(&mut self, upto: Revision) {
+        self.shown = upto;
+    }
+
+    /// What a failed store lost is not shown any more.
+    pub(super) fn hide_what_is_lost(&mut self) {
+        self.shown = self.shown.min(self.head.revision);
+    }
+
+    /// Whether no era was ever begun.
+    pub(super) fn is_untouched(&self) -> bool {
+        self.history.eras().is_empty()
+    }
+
+    /// The epoch of the head.
+    pub(super) fn epoch(&self) -> Epoch {
+        self.head.revision.epoch
+    }
+
+    /// Where a shadow stands whose tail was taken over: at the end of the era before the newest.
+    pub(super) fn end_of_previous_era(&self) -> Position {
+        let eras = self.history.eras();
+        let before = eras.len().checked_sub(2).and_then(|at| eras.get(at));
+        let revision = before.map_or(Revision::NONE, |era| Revision::new(era.epoch, self.head.revision.seq));
+        Position { revision, digest: self.head.digest }
+    }
+}

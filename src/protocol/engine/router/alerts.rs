@@ -1,0 +1,223 @@
+//! What enters the alert log and what ends it.
+
+use crate::model::Position;
+use crate::protocol::alerts::{AlertKind, NewAlert};
+use crate::protocol::engine::alerts::{self, DISK, PEER, THIS_NODE, texts};
+use crate::protocol::engine::{Action, Alert, AlertChange, DiskFailure, Engine, How, Moment, Mutant, Notice, Now};
+use crate::protocol::failover::{NodeState, micros};
+use crate::protocol::wire::RefusalKind;
+
+impl Engine {
+    /// Enters an alert, makes it durable and tells the host.
+    pub(super) fn raise(&mut self, now: Now, alert: NewAlert) {
+        let (change, alert) = self.alerts.raise(now, alert);
+        match change {
+            AlertChange::Raised => self.durable.changed(),
+            AlertChange::Updated | AlertChange::Cleared => self.durable.counted(now.at),
+        }
+        self.out.push(Action::Notify(Notice::Alert { change, alert }));
+    }
+
+    /// Ends what fits, and returns it.
+    pub(super) fn clear(&mut self, fits: impl Fn(&Alert) -> bool) -> Vec<Alert> {
+        let ended = self.alerts.clear(fits);
+        self.notify_ended(&ended);
+        ended
+    }
+
+    fn notify_ended(&mut self, ended: &[Alert]) {
+        if !ended.is_empty() {
+            self.durable.changed();
+        }
+        for alert in ended {
+            self.out.push(Action::Notify(Notice::Alert { change: AlertChange::Cleared, alert: alert.clone() }));
+        }
+    }
+
+    // The store.
+
+    /// Recovery found damage: what is here does not count before it is repaired.
+    pub(in super::super) fn found_damage(&mut self, now: Now, damage: Option<String>) {
+        if let Some(damage) = damage {
+            self.durable.assume_complete(false);
+            self.raise(now, NewAlert::new(AlertKind::DiskTrouble, THIS_NODE, texts::damaged(&damage)));
+            self.damage = Some(damage);
+        }
+    }
+
+    pub(super) fn disk_trouble(&mut self, now: Now, failure: &DiskFailure) {
+        let message = texts::disk_trouble(failure.full, &failure.reason);
+        self.raise(now, NewAlert::new(AlertKind::DiskTrouble, THIS_NODE, message));
+    }
+
+    /// The store is in trouble outside a batch. The master of a shadow hears of it too.
+    pub(in super::super) fn store_trouble_aside(&mut self, now: Now, reason: String, full: bool) {
+        self.disk_trouble(now, &DiskFailure { full, reason: reason.clone() });
+        self.report_disk_to_source(now, full, reason);
+    }
+
+    /// Something was written: trouble with this node's disk is over.
+    pub(super) fn disk_works(&mut self, now: Now) {
+        self.disk_ended(now, THIS_NODE);
+    }
+
+    /// A batch has been under way for this long.
+    pub(super) fn slow_disk(&mut self, now: Now, us: u64) {
+        self.raise(now, NewAlert::new(AlertKind::DiskTrouble, DISK, texts::slow_disk(us)));
+    }
+
+    /// Trouble with the disk is over, as far as it is about this.
+    pub(super) fn disk_ended(&mut self, now: Now, subject: &str) {
+        let ended = self.clear(|alert| alert.kind == AlertKind::DiskTrouble && alert.subject == subject);
+        for alert in ended {
+            let seconds = now.wall_ms.saturating_sub(alert.first_ms) / 1_000;
+            self.raise(now, NewAlert::new(AlertKind::Recovered, PEER, texts::disk_recovered(seconds, &alert)));
+        }
+    }
+
+    // Pushes, and a peer that stays away.
+
+    /// A session ended with this much confirmed: what the shadow lacks was not pushed.
+    pub(super) fn push_interrupted(&mut self, confirmed: Position) {
+        if self.log.contains(confirmed.revision) {
+            self.alerts.count_up_to(confirmed.revision.seq);
+        }
+    }
+
+    /// Change sets that could not be pushed, and a shadow that stays away.
+    pub(in super::super) fn count_failed_pushes(&mut self, now: Now) {
+        if self.authority.state() == NodeState::Following {
+            self.report_lost_master(now);
+        }
+        let hides = self.setup.makes(Mutant::HidesFailedPushes);
+        if !self.authority.is_leading() || self.durable.peer.is_none() || hides {
+            return;
+        }
+        if self.session.is_live() {
+            let confirmed = self.session.confirmed().map_or(0, |position| position.revision.seq);
+            self.alerts.count_up_to(confirmed);
+        } else {
+            self.count_unpushed(now);
+        }
+        let lost_us = self.setup.timing.shadow_lost_us;
+        let away = self.links.down_since().is_some_and(|since| now.at.0 >= since.0 + lost_us);
+        if away && !self.alerts.is_peer_lost() {
+            self.alerts.set_peer_lost();
+            let (_, why) = self.link_state();
+            self.raise(now, NewAlert::new(AlertKind::ShadowLost, PEER, texts::shadow_lost(&why)));
+        }
+    }
+
+    /// A shadow whose master stays silent, and that does not take over by itself, needs an operator who knows.
+    fn report_lost_master(&mut self, now: Now) {
+        let unreported = self.durable.peer.is_some() && !self.alerts.is_peer_lost();
+        let Some(since) = self.links.down_since().filter(|_| unreported) else { return };
+        if now.at.0 < since.0 + self.setup.timing.delay_us {
+            return;
+        }
+        let blockers = self.takeover_conditions(now.at, now.wall_ms).blockers();
+        if blockers.is_empty() {
+            return;
+        }
+        self.alerts.set_peer_lost();
+        let silent_ms = now.at.0.saturating_sub(since.0) / 1_000;
+        self.raise(now, NewAlert::new(AlertKind::ShadowLost, PEER, texts::master_lost(silent_ms, &blockers)));
+    }
+
+    fn count_unpushed(&mut self, now: Now) {
+        let head = self.log.revision();
+        let Some((times, from)) = self.alerts.uncounted(head) else { return };
+        // A session that is about to begin is no failure.
+        let beginning = self.links.active_id().is_some() && self.session.confirmed().is_none();
+        // Nor is a shadow that was enrolled a moment ago, or a node that started a moment ago, and is being dialled.
+        let lost_us = self.setup.timing.shadow_lost_us;
+        let recent = self.links.down_since().is_some_and(|since| now.at.0 < since.0 + lost_us);
+        if beginning || (recent && !self.links.was_up()) {
+            return;
+        }
+        self.alerts.count_up_to(head.seq);
+        let (state, why) = self.link_state();
+        let alert = NewAlert::new(AlertKind::PushFailed, PEER, texts::not_pushed(state, &why));
+        self.raise(now, NewAlert { times, revisions: Some((from, head)), ..alert });
+    }
+
+    pub(super) fn alerts_deadline(&self) -> Option<Moment> {
+        let unreported = self.durable.peer.is_some() && !self.alerts.is_peer_lost();
+        let since = self.links.down_since().filter(|_| unreported)?;
+        match self.authority.state() {
+            NodeState::Following => Some(Moment(since.0 + self.setup.timing.delay_us)),
+            NodeState::Serving | NodeState::Stalled => Some(Moment(since.0 + self.setup.timing.shadow_lost_us)),
+            _ => None,
+        }
+    }
+
+    /// The shadow is in sync again: the failures end, and one warning tells what they were.
+    pub(super) fn recovered(&mut self, now: Now, how: How) {
+        self.alerts.count_up_to(self.log.revision().seq);
+        if self.setup.makes(Mutant::KeepsFailures) {
+            return self.alerts.peer_answers();
+        }
+        let ended = self.alerts.in_sync();
+        self.notify_ended(&ended);
+        if let Some(warning) = alerts::recovered(now, how, &ended) {
+            self.raise(now, warning);
+        }
+    }
+
+    /// On the shadow: it is in sync, what concerned the link or an earlier role is over.
+    pub(super) fn shadow_recovered(&mut self) {
+        let ended = self.alerts.in_sync();
+        self.notify_ended(&ended);
+    }
+
+    // The peer.
+
+    pub(super) fn refusal_alert(&mut self, now: Now, kind: RefusalKind, reason: &str) {
+        let alert = match kind {
+            RefusalKind::Protocol | RefusalKind::Schema => AlertKind::VersionMismatch,
+            RefusalKind::DataKey => AlertKind::KeyMismatch,
+            RefusalKind::WrongPair | RefusalKind::Blank => AlertKind::UnpermittedPeer,
+            RefusalKind::ForeignHistory => AlertKind::Diverged,
+            _ => return,
+        };
+        let repeated = self.links.refusal().is_some_and(|refusal| refusal.kind == Some(kind));
+        if !repeated || !self.alerts.stands_about(alert, PEER) {
+            self.raise(now, NewAlert::new(alert, PEER, reason));
+        }
+    }
+
+    pub(super) fn check_skew(&mut self, now: Now, theirs_ms: u64) {
+        let skew_us = now.wall_ms.abs_diff(theirs_ms).saturating_mul(1_000);
+        let bound_us = micros(self.setup.options.clock_skew_warn);
+        let before_us = self.alerts.note_skew(skew_us);
+        if skew_us > bound_us && before_us <= bound_us {
+            let message = texts::clock_skew(skew_us / 1_000_000);
+            self.raise(now, NewAlert::new(AlertKind::ClockSkew, PEER, message));
+        } else if skew_us <= bound_us && self.alerts.stands(AlertKind::ClockSkew) {
+            self.clear(|alert| alert.kind == AlertKind::ClockSkew);
+        }
+    }
+
+    /// The mean round trip, against the time after which a silent peer counts as gone.
+    pub(super) fn check_round_trip(&mut self, now: Now) {
+        let Some(round_trip_us) = self.links.round_trip_us() else { return };
+        let delay_us = self.setup.timing.delay_us;
+        let (slow, stands) = (round_trip_us > delay_us / 2, self.alerts.stands(AlertKind::SlowLink));
+        if slow && !stands {
+            let message = texts::slow_link(round_trip_us, delay_us);
+            self.raise(now, NewAlert::new(AlertKind::SlowLink, PEER, message));
+        } else if !slow && stands {
+            self.clear(|alert| alert.kind == AlertKind::SlowLink);
+        }
+    }
+
+    pub(in super::super) fn unpermitted(&mut self, now: Now, from: &str, reason: &str) {
+        let message = texts::unpermitted(from, reason);
+        self.raise(now, NewAlert::new(AlertKind::UnpermittedPeer, "listener", message));
+    }
+
+    pub(in super::super) fn certificate_expiring(&mut self, now: Now, subject: String, days: u64) {
+        let message = texts::certificate_expiring(&subject, days);
+        self.raise(now, NewAlert::new(AlertKind::CertificateExpiring, subject, message));
+    }
+}

@@ -1,0 +1,249 @@
+//! Operators, nodes that ask to enrol, and the end.
+
+use crate::model::limits::TOKENS_MAX;
+use crate::protocol::alerts::{AlertKind, NewAlert};
+use crate::protocol::engine::alerts::texts;
+use crate::protocol::engine::durable::{Adopted, Requester, Update};
+use crate::protocol::engine::{
+    Action, Command, CommandAnswer, CommandRefusal, Engine, EnrolVerdict, Moment, Notice, Now, Peer, Quarantine,
+    RoleReason, StoredToken, Ticket, Transition,
+};
+use crate::protocol::failover::{NodeState, micros};
+use crate::protocol::wire::{Bye, RefusalKind, Role};
+
+impl Engine {
+    pub(in super::super) fn command(&mut self, now: Now, ticket: Ticket, command: Command) {
+        if self.shutdown.is_under_way() {
+            return self.refuse(ticket, CommandRefusal::Stopped);
+        }
+        let needs_store = !matches!(
+            command,
+            Command::Shutdown
+                | Command::Disconnect
+                | Command::Reconnect
+                | Command::TakeOver
+                | Command::TakeOverAcceptingLoss
+        );
+        if self.authority.state() == NodeState::Broken && needs_store {
+            let reason = "the store is closed after a failure".to_owned();
+            return self.refuse(ticket, CommandRefusal::Disk { reason });
+        }
+        match command {
+            Command::Enable => self.update(Requester::Operator(ticket), Update::Enabled(true)),
+            Command::Disable => self.update(Requester::Operator(ticket), Update::Enabled(false)),
+            Command::Token(token) => self.token(now, ticket, token),
+            Command::Disconnect => self.hold(now, ticket, true),
+            Command::Reconnect => self.hold(now, ticket, false),
+            Command::Resync => self.resync(ticket),
+            Command::Reset => self.reset(ticket),
+            Command::Acknowledge { alert } => self.acknowledge(ticket, alert),
+            Command::TakeOver => self.take_over(now, ticket, false),
+            Command::TakeOverAcceptingLoss => self.take_over(now, ticket, true),
+            Command::Replicate(mode) => self.replicate(now, ticket, mode),
+            Command::Shutdown => {
+                self.shutdown.begin(ticket, Moment(now.at.0 + micros(self.setup.options.drain_timeout)));
+            }
+        }
+    }
+
+    /// Takes an update of the durable state; answered once it is durable.
+    fn update(&mut self, requester: Requester, update: Update) {
+        if !self.durable.update(requester, update) {
+            self.refuse_update(requester, CommandRefusal::Overloaded);
+        }
+    }
+
+    /// Updates are durable: they are in force from now on.
+    pub(super) fn adopt_updates(&mut self, now: Now) {
+        for Adopted { requester, update, had_peer, alerts } in self.durable.written(self.alerts.log_mut()) {
+            for (change, alert) in alerts {
+                self.out.push(Action::Notify(Notice::Alert { change, alert }));
+            }
+            match update {
+                Update::Forgotten => {
+                    self.authority.ask_witness_soon();
+                    self.links.forget_peer();
+                    self.alerts.start_counting(self.log.revision());
+                }
+                Update::Enrolled { .. } if !had_peer => {
+                    self.commits.begin_era();
+                    if let Some(witnessed) = &mut self.authority.witnessed {
+                        witnessed.covers.new_peer();
+                        witnessed.client.ask_soon();
+                    }
+                    self.alerts.start_counting(self.log.revision());
+                    self.links.new_peer(now.at);
+                }
+                _ => {}
+            }
+            self.out.push(match requester {
+                Requester::Operator(ticket) => Action::AnswerCommand { ticket, answer: Ok(()) },
+                Requester::Enrolling(ask) => Action::AnswerEnrol { ask, verdict: EnrolVerdict::Stored },
+            });
+        }
+    }
+
+    fn token(&mut self, now: Now, ticket: Ticket, token: StoredToken) {
+        self.durable.expire_tokens(now.wall_ms);
+        let (expected, _) = self.durable.expected(self.alerts.log());
+        let refusal = match () {
+            () if expected.role == Role::Shadow => CommandRefusal::NotMaster { master: self.master_elsewhere() },
+            () if !expected.enabled => CommandRefusal::Disabled,
+            () if expected.peer.is_some() => CommandRefusal::ShadowEnrolled,
+            () if expected.tokens.len() >= TOKENS_MAX => CommandRefusal::TooManyTokens,
+            () => return self.update(Requester::Operator(ticket), Update::Token(token)),
+        };
+        self.refuse(ticket, refusal);
+    }
+
+    fn hold(&mut self, now: Now, ticket: Ticket, held: bool) {
+        if self.durable.peer.is_none() {
+            return self.refuse(ticket, CommandRefusal::NoPeer);
+        }
+        if held {
+            self.close_all_links(now, Some(Bye::Held), "held by this node's operator");
+        }
+        self.links.set_held(held, now.at);
+        if matches!(self.authority.state(), NodeState::CheckingStartup | NodeState::Stalled) {
+            // While the link was held nobody could answer: the peer has its whole time from now on.
+            self.authority.role.restart_clock(now.at);
+        }
+        self.answer(ticket, Ok(()));
+    }
+
+    fn resync(&mut self, ticket: Ticket) {
+        if self.durable.peer.is_none() {
+            return self.refuse(ticket, CommandRefusal::NoPeer);
+        }
+        let foreign = [Some(RefusalKind::ForeignHistory), Some(RefusalKind::Blank)];
+        let refused = self.links.refusal().is_some_and(|refusal| foreign.contains(&refusal.kind));
+        if self.authority.state() == NodeState::Following && refused {
+            // An operator of the shadow accepts a master that does not have what the shadow has shown.
+            self.work.queue(Quarantine { common: self.session.last_common() });
+        } else {
+            self.session.want_full_push();
+        }
+        self.answer(ticket, Ok(()));
+    }
+
+    fn reset(&mut self, ticket: Ticket) {
+        let state = self.authority.state();
+        let changing = matches!(state, NodeState::AskingHost | NodeState::Promoting | NodeState::SteppingDown);
+        if self.links.any() || changing {
+            return self.refuse(ticket, CommandRefusal::PeerConnected);
+        }
+        self.update(Requester::Operator(ticket), Update::Forgotten);
+    }
+
+    fn acknowledge(&mut self, ticket: Ticket, alert: u64) {
+        let (_, expected) = self.durable.expected(self.alerts.log());
+        match expected.alerts().iter().find(|raised| raised.id == alert) {
+            Some(raised) => {
+                let count = raised.count;
+                self.update(Requester::Operator(ticket), Update::Seen { alert, count });
+            }
+            None => self.refuse(ticket, CommandRefusal::UnknownAlert),
+        }
+    }
+
+    /// A node asks to enrol. It has shown its key in the handshake, and a token or none.
+    pub(in super::super) fn enrol_asked(&mut self, now: Now, ask: u64, peer: Peer, token: Option<usize>, from: &str) {
+        let durable = &self.durable;
+        let known = durable.peer.as_ref().is_some_and(|enrolled| enrolled.node == peer.node);
+        let token = token.and_then(|at| durable.tokens.get(at)).filter(|token| token.expires_ms > now.wall_ms);
+        let token = token.cloned();
+        let refused = match () {
+            () if self.shutdown.is_under_way() || durable.role != Role::Master => Some("not_master"),
+            () if !durable.enabled => Some("ha_disabled"),
+            // The answer to an enrolment that was stored here got lost: it is given again.
+            () if known => None,
+            () if durable.peer.is_some() => Some("shadow_enrolled"),
+            () if token.is_none() => Some("wrong_token"),
+            () if peer.node == durable.node => Some("same_node"),
+            () => None,
+        };
+        if let Some(kind) = refused {
+            let message = texts::enrolment_refused(from, kind);
+            self.raise(now, NewAlert::new(AlertKind::UnpermittedPeer, "enrolment", message));
+            self.out.push(Action::AnswerEnrol { ask, verdict: EnrolVerdict::Refused { kind } });
+            return;
+        }
+        self.enrolments.accept(ask, peer, token);
+        self.authority.ask_witness_soon();
+        let pair = self.durable.pair;
+        self.out.push(Action::AnswerEnrol { ask, verdict: EnrolVerdict::Accepted { pair } });
+    }
+
+    /// The node that was accepted has stored the pairing.
+    pub(in super::super) fn enrol_confirmed(&mut self, ask: u64) {
+        // Another enrolment may have come first, with the same token or another one.
+        let (expected, _) = self.durable.expected(self.alerts.log());
+        let welcome = self.enrolments.confirm(ask).filter(|accepted| match (&expected.peer, &accepted.token) {
+            (Some(enrolled), _) => enrolled.node == accepted.peer.node,
+            (None, token) => token.as_ref().is_some_and(|token| expected.tokens.contains(token)),
+        });
+        match welcome {
+            Some(accepted) => {
+                let update = Update::Enrolled { peer: accepted.peer, token: accepted.token };
+                self.update(Requester::Enrolling(ask), update);
+            }
+            None => {
+                let verdict = EnrolVerdict::Refused { kind: "shadow_enrolled" };
+                self.out.push(Action::AnswerEnrol { ask, verdict });
+            }
+        }
+    }
+
+    pub(super) fn answer(&mut self, ticket: Ticket, answer: CommandAnswer) {
+        self.out.push(Action::AnswerCommand { ticket, answer });
+    }
+
+    pub(super) fn refuse(&mut self, ticket: Ticket, refusal: CommandRefusal) {
+        self.answer(ticket, Err(refusal));
+    }
+
+    // The end.
+
+    /// A stop in progress goes on: accepted change sets first, then the durable state, then a word to the peer.
+    pub(in super::super) fn advance_shutdown(&mut self, now: Now) {
+        let Some(until) = self.shutdown.deadline() else { return };
+        if now.at >= until {
+            // What is durable here and waits for others may wait for ever.
+            self.drop_commits();
+        }
+        let writable = self.authority.is_serving() && !self.commits.is_empty();
+        let broken = self.authority.is_out_of_service();
+        let unsaved = self.durable.is_unsaved() && self.durable.deadline().is_none() && !broken;
+        if self.work.is_idle() && !writable && !unsaved {
+            self.stop(now);
+        }
+    }
+
+    /// The shell waits no longer for a batch that is under way: what it holds is in doubt.
+    pub(in super::super) fn abandon(&mut self, now: Now) {
+        if self.shutdown.is_under_way() {
+            self.abandon_batch();
+            self.stop(now);
+        }
+    }
+
+    /// Everybody is answered, the peer gets a word, and that was all.
+    fn stop(&mut self, now: Now) {
+        self.drop_commits();
+        self.drop_waiting_updates(&CommandRefusal::Stopped);
+        self.end_doubt(|reason| CommandRefusal::InDoubt { reason });
+        if let Some(ticket) = self.commits.cancel_switch() {
+            self.refuse(ticket, CommandRefusal::Stopped);
+        }
+        self.refuse_takeover_waiters(&CommandRefusal::Stopped);
+        for link in self.links.ids() {
+            self.close(link, Some(Bye::Shutdown));
+        }
+        self.links.clear();
+        if let Some(ticket) = self.shutdown.finish() {
+            self.answer(ticket, Ok(()));
+        }
+        self.out.push(Action::Stop);
+        self.authority.role.apply(now.at, Transition::Stopped, RoleReason::Stopped);
+    }
+}

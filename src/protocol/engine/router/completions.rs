@@ -1,0 +1,265 @@
+//! Durable work: what is written next, and what follows from its receipt.
+
+use crate::model::Revision;
+use crate::model::limits::BATCH_SLOW;
+use crate::protocol::engine::alerts::DISK;
+use crate::protocol::engine::durable::Requester;
+use crate::protocol::engine::{
+    Action, AppendGroup, CommandRefusal, Completed, Completion, DiskFailure, Engine, EnrolVerdict, Job, Moment, Mutant,
+    Now, Reopen, ReopenReceipt, RoleReason, StatePurpose, StoreState, Transition, Work,
+};
+use crate::protocol::failover::{NodeState, micros};
+use crate::protocol::wire::Role;
+
+/// Time after which a failed write of the durable state or of an era is tried again.
+const RETRY_US: u64 = 1_000_000;
+
+impl Engine {
+    /// Starts the next batch, if none is in flight.
+    pub(in super::super) fn advance_work(&mut self, now: Now) {
+        if self.work.is_busy() {
+            // A batch that does not return raises no error, and nothing is acknowledged meanwhile: somebody must hear of it.
+            if let Some(us) = self.work.report_slow(now.at, self.slow_us()) {
+                self.slow_disk(now, us);
+            }
+            return;
+        }
+        if let Some(epoch) = self.work.take_era() {
+            if self.promotes_on_silence() && !self.may_still_take_over(now) {
+                return self.era_failed(now);
+            }
+            self.drop_sink_work();
+            let era = self.era_work(now, epoch);
+            return self.start_batch(now, era);
+        }
+        if let Some(mut work) = self.work.take_next() {
+            if let Work::StoreState(order) = &mut work
+                && order.job.purpose == StatePurpose::NoteTerm
+            {
+                // It waited, and the durable state went on.
+                *order.job.state = self.durable.with_alerts(self.alerts.log());
+            }
+            return self.start_batch(now, work);
+        }
+        if self.authority.is_out_of_service() {
+            return;
+        }
+        if self.durable.is_due(now.at, self.shutdown.is_under_way()) {
+            let state = Box::new(self.durable.begin_write(self.alerts.log()));
+            let purpose = StatePurpose::Keep { promised_ms: state.promised_ms };
+            return self.start_batch(now, StoreState { state, purpose });
+        }
+        if self.authority.is_serving()
+            && let Some(tickets) = self.commits.next_group()
+        {
+            let change_sets = tickets.into_iter().map(|ticket| (ticket, ())).collect();
+            self.start_batch(now, AppendGroup { change_sets, epoch: self.log.epoch() });
+        }
+    }
+
+    fn start_batch(&mut self, now: Now, work: impl Into<Work>) {
+        let work = self.work.start(now.at, work);
+        if let (Work::AppendGroup(order), true) = (&work, self.setup.makes(Mutant::ShowsBeforeDurable)) {
+            let seq = self.log.revision().seq + order.job.change_sets.len() as u64;
+            self.out.push(Action::Publish { upto: Revision::new(self.log.epoch(), seq) });
+        }
+        self.out.push(Action::Persist(work));
+    }
+
+    fn slow_us(&self) -> u64 {
+        micros(BATCH_SLOW).max(self.setup.timing.delay_us)
+    }
+
+    /// When the batch in flight takes too long.
+    pub(super) fn slow_disk_deadline(&self) -> Option<Moment> {
+        self.work.slow_deadline(self.slow_us())
+    }
+
+    /// A batch is done.
+    pub(in super::super) fn persisted(&mut self, now: Now, completed: Completed) {
+        let Some(reported_slow) = self.work.completed(completed.batch()) else { return };
+        if reported_slow {
+            self.disk_ended(now, DISK);
+        }
+        let failure = completed.failure().cloned();
+        if let Some(failure) = &failure {
+            self.disk_trouble(now, failure);
+            self.end_doubt(|reason| CommandRefusal::InDoubt { reason });
+        }
+        self.complete(now, completed.into_completion());
+        if failure.is_some_and(|failure| !failure.full) && !self.setup.makes(Mutant::AppendsAfterFailedSync) {
+            self.transition(now, Transition::StoreFailed, RoleReason::DiskTrouble);
+        }
+    }
+
+    fn complete(&mut self, now: Now, completion: Completion) {
+        let retry_at = Moment(now.at.0 + RETRY_US);
+        match completion {
+            Completion::StateStored(purpose, outcome) => self.state_stored(now, purpose, outcome),
+            Completion::GroupAppended(_, Ok(receipt)) => {
+                self.log.moved(receipt.head, receipt.log_floor);
+                self.commits_durable(now, receipt.verdicts);
+            }
+            Completion::GroupAppended(tickets, Err(failure)) => self.commits_failed(&tickets, &failure),
+            Completion::EraBegun(Ok(receipt)) => {
+                self.log.moved(receipt.head, receipt.log_floor);
+                self.disk_works(now);
+                self.updates_not_in_force();
+                self.era_durable(now);
+            }
+            Completion::EraBegun(Err(failure)) => self.era_not_begun(now, failure),
+            Completion::Quarantined(Ok(receipt)) => self.quarantined(now, receipt),
+            Completion::Quarantined(Err(failure)) => {
+                self.authority.role.retry_after(retry_at);
+                self.quarantine_failed(now, &failure);
+            }
+            Completion::Reopened(Ok(receipt)) => self.reopened(now, receipt),
+            Completion::Reopened(Err(_)) => self.authority.role.retry_after(retry_at),
+            Completion::RecordsAppended(Ok(receipt)) => self.records_appended(now, &receipt),
+            Completion::StagingBegun(Ok(())) => self.with_sink(now, |sink, _, _, out| sink.stage_begun(out)),
+            Completion::PiecesStaged(Ok(_)) => self.with_sink(now, |sink, _, _, out| sink.staged(out)),
+            Completion::StagingFinished(Ok(receipt)) => self.staging_finished(now, receipt),
+            Completion::RecordsAppended(Err(failure))
+            | Completion::StagingBegun(Err(failure))
+            | Completion::PiecesStaged(Err(failure))
+            | Completion::StagingFinished(Err(failure)) => self.sink_failed(now, &failure),
+        }
+    }
+
+    fn state_stored(&mut self, now: Now, purpose: StatePurpose, outcome: Result<(), DiskFailure>) {
+        let retry_at = Moment(now.at.0 + RETRY_US);
+        match (purpose, outcome) {
+            (StatePurpose::Keep { promised_ms }, Ok(())) => {
+                if let Some(witnessed) = &mut self.authority.witnessed {
+                    witnessed.promise.stored(promised_ms);
+                }
+                self.adopt_updates(now);
+                self.updates_not_in_force();
+            }
+            (StatePurpose::Keep { .. }, Err(failure)) => {
+                self.updates_failed(&failure);
+                self.durable.write_failed(retry_at);
+            }
+            (StatePurpose::NoteTerm, Ok(())) => {
+                self.updates_not_in_force();
+                self.authority.takeover.noted();
+            }
+            (StatePurpose::NoteTerm, Err(failure)) => {
+                self.takeover_lost(now, &CommandRefusal::Disk { reason: failure.reason });
+                self.authority.role.retry_after(retry_at);
+            }
+            (StatePurpose::StepDown, Ok(())) => {
+                self.updates_not_in_force();
+                self.stepped_down(now);
+            }
+            // Until the role is durable this node does not follow, and serves nothing.
+            (StatePurpose::StepDown, Err(_)) => self.authority.role.retry_after(retry_at),
+        }
+    }
+
+    fn era_not_begun(&mut self, now: Now, failure: DiskFailure) {
+        self.authority.role.retry_after(Moment(now.at.0 + RETRY_US));
+        // What is won at the witness is tried again by whoever it names (rule 8): it is not undone by a full disk.
+        let undone = failure.full && self.authority.won_epoch().is_none();
+        let reason = failure.reason;
+        let refused = if undone { CommandRefusal::DiskFull } else { CommandRefusal::InDoubt { reason } };
+        self.refuse_takeover_waiters(&refused);
+        self.era_failed(now);
+    }
+
+    fn reopened(&mut self, now: Now, receipt: ReopenReceipt) {
+        self.log.reopened(receipt.head, receipt.log_floor, receipt.history);
+        self.log.hide_what_is_lost();
+        self.publish_head();
+        self.disk_works(now);
+        self.authority.role.retry_after(now.at);
+        // Whoever asks for mastership now is asked first, and a damaged copy is none to lead with.
+        let transition = match self.durable.role {
+            Role::Master => Transition::ReopenedAsMaster,
+            Role::Shadow => Transition::ReopenedAsShadow,
+        };
+        self.transition(now, transition, RoleReason::Reopened);
+        self.found_damage(now, receipt.damage);
+    }
+
+    /// Asks for the store to be opened again, when it is time.
+    pub(super) fn advance_reopen(&mut self, now: Now) {
+        if self.work.is_idle() && self.authority.role.retry_at() <= now.at {
+            self.work.queue(Reopen);
+        }
+    }
+
+    /// Forgets durable work that has not begun; for a store that is gone.
+    pub(super) fn drop_waiting_work(&mut self) {
+        self.work.clear();
+        self.drop_waiting_updates(&CommandRefusal::Disk { reason: "the store is closed after a failure".to_owned() });
+    }
+
+    /// The batch in flight is waited for no longer: whoever asked for what is in it is told that nobody knows.
+    pub(super) fn abandon_batch(&mut self) {
+        let failure = DiskFailure { full: false, reason: "the disk did not answer in time".to_owned() };
+        match self.work.abandon() {
+            Some(Work::AppendGroup(order)) => self.commits_failed(&order.job.context(), &failure),
+            Some(Work::StoreState(order)) => {
+                // Nothing else that is stored was asked for by anybody.
+                if let StatePurpose::Keep { .. } = order.job.purpose {
+                    self.updates_failed(&failure);
+                }
+            }
+            Some(Work::BeginEra(_)) => {
+                self.refuse_takeover_waiters(&CommandRefusal::InDoubt { reason: failure.reason });
+            }
+            Some(_) | None => {}
+        }
+    }
+
+    // Updates of the durable state.
+
+    /// Updates could not be written: refused where nothing of them is left, else in doubt.
+    fn updates_failed(&mut self, failure: &DiskFailure) {
+        #[cfg(test)]
+        if self.setup.makes(Mutant::KeepsRefusedFact) {
+            self.durable.keep_refused(self.alerts.log_mut());
+        }
+        let in_doubt = (!failure.full).then_some(failure.reason.as_str());
+        for requester in self.durable.updates_failed(in_doubt) {
+            self.refuse_update(requester, CommandRefusal::DiskFull);
+        }
+    }
+
+    /// The durable state is written as it is in memory: of what a failed disk was given nothing is left.
+    fn updates_not_in_force(&mut self) {
+        self.end_doubt(|reason| CommandRefusal::Disk { reason });
+    }
+
+    /// Whoever is in doubt is answered.
+    pub(super) fn end_doubt(&mut self, refusal: impl Fn(String) -> CommandRefusal) {
+        let (requesters, reason) = self.durable.end_doubt();
+        for requester in requesters {
+            self.refuse_update(requester, refusal(reason.clone()));
+        }
+    }
+
+    /// What waits is not going to be written.
+    pub(super) fn drop_waiting_updates(&mut self, refusal: &CommandRefusal) {
+        for requester in self.durable.drop_waiting_updates() {
+            self.refuse_update(requester, refusal.clone());
+        }
+    }
+
+    pub(super) fn refuse_update(&mut self, requester: Requester, refusal: CommandRefusal) {
+        match requester {
+            Requester::Operator(ticket) => self.refuse(ticket, refusal),
+            Requester::Enrolling(ask) => {
+                self.out.push(Action::AnswerEnrol { ask, verdict: EnrolVerdict::Refused { kind: "disk" } });
+            }
+        }
+    }
+
+    /// When a change of the node's state lets work begin that was not allowed before.
+    pub(super) fn promotes_on_silence(&self) -> bool {
+        let role = &self.authority.role;
+        let won = self.authority.won_epoch().is_some();
+        role.state() == NodeState::Promoting && role.reason() == RoleReason::Takeover && !won
+    }
+}

@@ -1,0 +1,180 @@
+//! Hellos: this node's own, the peer's, and what the two come to.
+
+use crate::model::{Epoch, Relation, Revision};
+use crate::protocol::alerts::{AlertKind, NewAlert};
+use crate::protocol::engine::alerts::{PEER, texts};
+use crate::protocol::engine::negotiation::{Negotiation, OwnSide};
+use crate::protocol::engine::{Action, Engine, LinkId, Moment, Mutant, Now, RoleReason, Transition};
+use crate::protocol::failover::outranks;
+use crate::protocol::wire::{Bye, Hello, Message, Versions};
+
+impl Engine {
+    /// Says hello on every connection without one. What a link before it left in the store must be settled first: the position in
+    /// the hello is where the repair begins.
+    pub(super) fn send_hellos(&mut self, now: Now) {
+        if self.work.is_busy_for_sink() {
+            return;
+        }
+        for link in self.links.without_hello() {
+            let hello_no = self.links.number_hello();
+            let hello = self.own_hello(now, hello_no);
+            let early = self.links.hello_sent(link);
+            self.out.push(Action::Send { link, message: Message::Hello(Box::new(hello)) });
+            if let Some(early) = early {
+                self.hello(now, link, early);
+            }
+        }
+    }
+
+    fn own_hello(&self, now: Now, hello_no: u64) -> Hello {
+        let (durable, options) = (&self.durable, &self.setup.options);
+        Hello {
+            versions: Versions::OURS,
+            pair: durable.pair,
+            node: durable.node,
+            run: self.setup.run,
+            hello_no,
+            linked: self.links.active_id().is_some(),
+            name: options.name.clone(),
+            address: self.setup.address.clone(),
+            role: durable.role,
+            serving: self.authority.is_serving(),
+            epoch: self.epoch(),
+            position: self.log.head(),
+            log_floor: self.log.floor(),
+            shown: self.log.shown(),
+            complete: durable.complete,
+            history: self.log.history().clone(),
+            heartbeat: options.heartbeat,
+            takeover_delay: options.takeover_delay,
+            schema: options.schema,
+            data_key: None,
+            wall_ms: now.wall_ms,
+        }
+    }
+
+    fn own_side(&self) -> OwnSide<'_> {
+        OwnSide {
+            setup: &self.setup,
+            durable: &self.durable,
+            log: &self.log,
+            state: self.authority.state(),
+            epoch: self.epoch(),
+            witness: self.authority.witnessed.as_ref().map(|witnessed| witnessed.deposed),
+        }
+    }
+
+    /// Whether no history leads to this epoch.
+    pub(super) fn is_out_of_reach(&self, epoch: Epoch) -> bool {
+        self.own_side().is_out_of_reach(epoch)
+    }
+
+    /// The peer's first word.
+    pub(super) fn hello(&mut self, now: Now, link: LinkId, hello: Box<Hello>) {
+        if let Some((kind, reason)) = self.own_side().refuse_hello(&hello) {
+            return self.refuse_peer(now, link, kind, reason);
+        }
+        if !self.links.stays(link, &hello, self.durable.node < hello.node) {
+            self.close(link, Some(Bye::Duplicate));
+            return self.drop_connection(now, link, "another link stays");
+        }
+        self.check_skew(now, hello.wall_ms);
+        match self.own_side().negotiate(&hello) {
+            Negotiation::Refuse(kind, reason) => {
+                self.session.refused_at(match self.log.relation(&hello) {
+                    Relation::Diverged { common } => common,
+                    _ => Revision::NONE,
+                });
+                self.refuse_peer(now, link, kind, reason);
+            }
+            outcome => {
+                self.links.hello_accepted(link, hello.clone());
+                self.activate(now, link);
+                self.durable.learn_peer(&hello);
+                self.links.peer_is_at(hello.position);
+                self.negotiated(now, outcome, hello);
+            }
+        }
+    }
+
+    /// This connection counts from now on; another that did is closed.
+    fn activate(&mut self, now: Now, link: LinkId) {
+        if let Some(before) = self.links.active_id()
+            && before != link
+        {
+            self.close(before, Some(Bye::Duplicate));
+            self.drop_connection(now, before, "another link stays");
+        }
+        self.links.activated(link, now.at);
+    }
+
+    fn negotiated(&mut self, now: Now, outcome: Negotiation, hello: Box<Hello>) {
+        self.links.set_outranked(outcome == Negotiation::StepDown);
+        match outcome {
+            // A hello may have waited in a buffer while this node stood still: only an answer counts.
+            Negotiation::Lead => {
+                self.links.ask_peer(now.at);
+                if self.setup.makes(Mutant::HelloConfirms) {
+                    self.transition(now, Transition::Confirmed, RoleReason::Confirmed);
+                }
+            }
+            Negotiation::TakeTail => self.transition(now, Transition::PeerAhead, RoleReason::PeerAhead),
+            Negotiation::Follow => {
+                self.outdate_register(&hello);
+                self.master_heard(now);
+            }
+            Negotiation::GiveTail => self.master_heard(now),
+            Negotiation::StepDown => {
+                if hello.serving && self.authority.is_serving() {
+                    self.two_masters(now, &hello, false);
+                }
+                self.transition(now, Transition::Outranked, RoleReason::SteppedDown);
+            }
+            Negotiation::PeerStepsDown => {
+                if hello.serving && self.authority.is_serving() {
+                    self.two_masters(now, &hello, true);
+                }
+            }
+            Negotiation::Refuse(..) => {}
+        }
+        self.session.agree(now.at, outcome, hello);
+    }
+
+    fn master_heard(&mut self, now: Now) {
+        self.transition(now, Transition::MasterHeard, RoleReason::MasterHeard);
+        self.call_off_promotion(now);
+    }
+
+    /// A master that serves under a later epoch than the record's, as known here, has replaced it.
+    fn outdate_register(&mut self, hello: &Hello) {
+        let Some(witnessed) = self.authority.witnessed.as_mut().filter(|_| hello.serving) else { return };
+        let record = witnessed.client.register().record();
+        if record.is_some_and(|record| record.epoch < hello.position.revision.epoch) {
+            witnessed.client.register_mut().outdated();
+            witnessed.client.ask_soon();
+        }
+    }
+
+    /// The witness has just agreed that this node is the master. One that serves under a later epoch has not asked it: the two
+    /// have not been given the same witness, and it decides nothing between them. So they part by epoch, as without one.
+    pub(super) fn part_from_rival(&mut self, now: Now, agreed: Moment) {
+        let Some(rival) = self.session.rival(agreed).filter(|_| self.links.active_id().is_some()) else { return };
+        let stays = outranks(self.epoch(), self.durable.node, (rival.epoch, rival.node));
+        if stays || !self.authority.is_serving() {
+            return;
+        }
+        let rival = Box::new(rival.clone());
+        let message = texts::different_witnesses(self.epoch(), rival.epoch);
+        self.raise(now, NewAlert::new(AlertKind::TwoMasters, PEER, message));
+        self.session.agree(now.at, Negotiation::StepDown, rival);
+        self.transition(now, Transition::Outranked, RoleReason::SteppedDown);
+    }
+
+    fn two_masters(&mut self, now: Now, hello: &Hello, stays: bool) {
+        // Two connections may cross: one meeting all the same.
+        if !self.alerts.is_known_rival(hello.run, hello.epoch) {
+            let message = texts::two_masters(self.epoch(), hello.epoch, stays);
+            self.raise(now, NewAlert::new(AlertKind::TwoMasters, PEER, message));
+        }
+    }
+}

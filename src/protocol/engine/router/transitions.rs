@@ -1,0 +1,332 @@
+//! A change of the node's state, and what entering a state asks for.
+
+use crate::model::Epoch;
+use crate::model::Era;
+use crate::protocol::alerts::{AlertKind, NewAlert};
+use crate::protocol::engine::alerts::{THIS_NODE, texts};
+use crate::protocol::engine::{
+    Action, BeginEra, CommandRefusal, Engine, Failover, Moment, Mutant, Now, RoleReason, Transition,
+};
+use crate::protocol::failover::{NodeState, TakeoverConditions, held_down, micros};
+
+impl Engine {
+    /// Changes the node's state, if the table says so, and does what entering the new one asks for.
+    pub(super) fn transition(&mut self, now: Now, transition: Transition, reason: RoleReason) {
+        let Some((before, next)) = self.authority.role.apply(now.at, transition, reason) else { return };
+        match next {
+            NodeState::OpeningEra => {
+                self.begin_own_era();
+                self.work.queue_era(self.epoch_after_restart(now));
+                if self.setup.makes(Mutant::ServesBeforeEra) {
+                    self.transition(now, Transition::EraDurable, reason);
+                }
+            }
+            NodeState::Promoting => {
+                self.begin_own_era();
+                let next = self.epoch().max(self.links.highest_epoch()).promoted(now.random);
+                self.work.queue_era(self.authority.won_epoch().unwrap_or(next));
+            }
+            NodeState::Serving if before == NodeState::Stalled => self.release(now),
+            NodeState::Serving => self.publish_head(),
+            NodeState::AskingHost => {
+                let question = self.authority.takeover.ask_host();
+                self.out.push(Action::AskMayTakeOver { question });
+            }
+            NodeState::Stalled => {
+                self.authority.takeover.set_deadline(Moment(now.at.0 + self.takeover_wait_us()));
+                self.links.ask_peer(now.at);
+                self.authority.ask_witness_soon();
+                if before != NodeState::Serving {
+                    // What is durable here shows, whether or not this node may write: its readers saw it before the restart.
+                    self.publish_head();
+                }
+            }
+            NodeState::SteppingDown => {
+                self.authority.takeover.end_attempt();
+                self.drop_commits();
+            }
+            NodeState::Broken => {
+                self.authority.takeover.end_attempt();
+                self.drop_commits();
+                self.close_all_links(now, None, "the store failed");
+                self.drop_waiting_work();
+            }
+            NodeState::CheckingStartup if matches!(before, NodeState::Serving | NodeState::Stalled) => {
+                self.authority.takeover.end_attempt();
+                self.drop_commits();
+                self.close_all_links(now, None, "this node is not the master that the witness names");
+            }
+            // What the host answers is not what an operator waits for.
+            NodeState::Following if before == NodeState::AskingHost => return,
+            NodeState::Following => self.authority.takeover.end_attempt(),
+            NodeState::CheckingStartup => {
+                self.authority.takeover.end_attempt();
+                self.begin_startup_check(now);
+            }
+            NodeState::TakingTail | NodeState::AskingWitness | NodeState::Stopped => {}
+        }
+        self.answer_takeover_waiters(next);
+    }
+
+    /// Operators who wait for this node to be master are answered when it is, or will not be.
+    fn answer_takeover_waiters(&mut self, state: NodeState) {
+        let answer = match state {
+            NodeState::Serving => Ok(()),
+            NodeState::OpeningEra
+            | NodeState::Promoting
+            | NodeState::AskingHost
+            | NodeState::Stalled
+            | NodeState::AskingWitness
+            // The wish stands, until its time comes or is over.
+            | NodeState::TakingTail => return,
+            NodeState::Broken => Err(CommandRefusal::Disk { reason: "the store is closed".to_owned() }),
+            NodeState::SteppingDown => Err(CommandRefusal::NotMaster { master: self.master_elsewhere() }),
+            NodeState::Following | NodeState::CheckingStartup => Err(CommandRefusal::LeaseHeld),
+            NodeState::Stopped => Err(CommandRefusal::Stopped),
+        };
+        for ticket in self.authority.takeover.take_waiters() {
+            self.answer(ticket, answer.clone());
+        }
+    }
+
+    /// The takeover that operators wait for will not be.
+    pub(super) fn refuse_takeover_waiters(&mut self, refusal: &CommandRefusal) {
+        for ticket in self.authority.takeover.take_waiters() {
+            self.refuse(ticket, refusal.clone());
+        }
+    }
+
+    /// Does what the state waits for, where time or events now allow it.
+    pub(in super::super) fn advance_state(&mut self, now: Now) {
+        if self.shutdown.is_under_way() {
+            return;
+        }
+        if self.session.is_outranked() {
+            // It was met while an era was being made durable, which is over now.
+            self.transition(now, Transition::Outranked, RoleReason::SteppedDown);
+        }
+        if let Some(deposed) = self.authority.deposed() {
+            // It was found out while an era was being made durable.
+            self.transition(now, Transition::Deposed, deposed.reason());
+        }
+        match self.authority.state() {
+            NodeState::Broken => self.advance_reopen(now),
+            NodeState::CheckingStartup if now.at >= self.authority.role.retry_at() => self.advance_startup_check(now),
+            NodeState::TakingTail => {
+                self.advance_answer(now);
+                self.advance_wanted_takeover(now);
+            }
+            NodeState::SteppingDown => self.advance_step_down(now),
+            NodeState::Stalled if self.is_bound() => {
+                // A master without a cover serves again as soon as it has one.
+                if self.authority.covered_until().is_some() && self.is_covered(now.at) {
+                    return self.transition(now, Transition::Confirmed, RoleReason::Confirmed);
+                }
+                self.end_takeover_wait(now);
+            }
+            NodeState::Stalled if self.nobody_answers(now) => {
+                self.transition(now, Transition::Confirmed, RoleReason::PeerUnreachable);
+            }
+            NodeState::Stalled => self.end_takeover_wait(now),
+            NodeState::Following => self.advance_watch(now),
+            // Whatever the host answers: an operator has spoken.
+            NodeState::AskingHost => self.advance_wanted_takeover(now),
+            _ => {}
+        }
+    }
+
+    /// An operator who wants a master to serve that has no cover is not kept waiting for ever.
+    fn end_takeover_wait(&mut self, now: Now) {
+        if self.authority.takeover.has_waiters() && now.at >= self.authority.takeover.deadline() {
+            let reachable = self.witness_status().is_none_or(|status| status.reachable);
+            let refusal = if reachable { CommandRefusal::LeaseHeld } else { CommandRefusal::WitnessUnreachable };
+            if let Some(witnessed) = &mut self.authority.witnessed {
+                witnessed.recreate = false;
+            }
+            self.refuse_takeover_waiters(&refusal);
+        }
+    }
+
+    /// Whether a master that was stopped has nobody left to ask: a peer that keeps closing or refusing the link for as
+    /// long as a takeover and a dial take does not act as master, or it would have said so.
+    fn nobody_answers(&self, now: Now) -> bool {
+        let silent = self.links.active_id().is_none() && !self.links.is_held() && now.at >= self.stall_deadline();
+        self.durable.peer.is_none() || silent
+    }
+
+    pub(super) fn stall_deadline(&self) -> Moment {
+        let bound_us = self.setup.timing.delay_us + micros(self.setup.options.connect_timeout);
+        Moment(self.authority.role.since().0 + bound_us)
+    }
+
+    fn advance_watch(&mut self, now: Now) {
+        self.advance_named(now);
+        self.advance_wanted_takeover(now);
+        let role = &self.authority.role;
+        let ready = now.at >= role.retry_at() && self.work.is_idle() && role.state() == NodeState::Following;
+        if ready && self.may_still_take_over(now) {
+            self.transition(now, Transition::Silence, RoleReason::Takeover);
+        }
+    }
+
+    /// The deadline that the state waits for, if it waits for one.
+    pub(super) fn state_deadline(&self) -> Option<Moment> {
+        let role = &self.authority.role;
+        match role.state() {
+            NodeState::Broken | NodeState::SteppingDown => Some(role.retry_at()),
+            NodeState::Stalled => {
+                let takeover = &self.authority.takeover;
+                let wait = takeover.has_waiters().then(|| takeover.deadline());
+                let alone = (!self.is_bound()).then(|| self.stall_deadline());
+                wait.into_iter().chain(alone).min()
+            }
+            NodeState::CheckingStartup => {
+                let peer = self.durable.peer.as_ref();
+                let peer_us = peer.map_or(0, |peer| peer.takeover_delay_ms.saturating_mul(1_000));
+                let wait_us = peer_us.max(self.setup.timing.delay_us);
+                Some(Moment(role.since().0.saturating_add(wait_us)).max(role.retry_at()))
+            }
+            NodeState::Following => {
+                let silent = Moment(self.links.silent_since().0 + self.setup.timing.delay_us);
+                Some(silent.max(role.retry_at()))
+            }
+            _ => None,
+        }
+    }
+
+    /// What speaks for and against a takeover by this node itself.
+    pub(in super::super) fn takeover_conditions(&self, at: Moment, wall_ms: u64) -> TakeoverConditions {
+        let (state, durable, options) = (self.authority.state(), &self.durable, &self.setup.options);
+        let witness = self.witness_blocker(at);
+        // The witness vouches for a shadow that has not heard its master since it started.
+        let vouched = self.authority.witnessed.is_some() && witness.is_none();
+        let careless = self.setup.makes(Mutant::IncompleteTakesOver);
+        TakeoverConditions {
+            shadow: !state.is_master() && state != NodeState::SteppingDown,
+            enrolled: durable.peer.is_some() && !durable.detached && !durable.is_being_reset(),
+            manual: options.failover == Failover::Manual,
+            complete: durable.complete || careless,
+            syncing: self.session.is_behind() && !careless,
+            contact: self.links.last_heard().is_some() || vouched,
+            held: self.links.is_held(),
+            hold_down: held_down(&durable.takeovers_ms, options.hold_down, wall_ms),
+            broken: self.authority.is_out_of_service(),
+            refused: self.links.is_refused(),
+            witness,
+        }
+    }
+
+    /// The clock loop was late: this node was stopped, or starved. What it believes of its peer's silence is worth
+    /// nothing, and a master is one no longer until it has asked.
+    pub(in super::super) fn notice_lateness(&mut self, now: Now) {
+        let late_us = self.notifier.timer_at().map_or(0, |due| now.at.0.saturating_sub(due.0));
+        if late_us <= self.setup.timing.stall_us {
+            return;
+        }
+        self.links.restart_clocks(now.at);
+        self.work.restart_clock(now.at);
+        if self.authority.state() == NodeState::CheckingStartup {
+            self.authority.role.restart_clock(now.at);
+        }
+        if self.is_bound() && self.authority.is_leading() {
+            self.authority.drop_covers(now.at);
+        }
+        if self.durable.peer.is_some() {
+            self.transition(now, Transition::Late, RoleReason::Stalled);
+        }
+    }
+
+    // Eras.
+
+    /// The highest epoch that this node has had, tried or followed.
+    pub(in super::super) fn epoch(&self) -> Epoch {
+        self.durable.epoch.max(self.durable.tried).max(self.log.epoch())
+    }
+
+    /// The highest epoch that this node, its peer and the record are known to have had: a new one is above it (rule 17).
+    pub(super) fn highest_known_epoch(&self) -> Epoch {
+        self.epoch().max(self.links.highest_epoch()).max(self.authority.recorded_epoch())
+    }
+
+    fn epoch_after_restart(&self, now: Now) -> Epoch {
+        let untouched = self.log.is_untouched() && self.damage.is_none();
+        // Whoever knows of it already was led under it by a disk that is gone, and a witness that is away may: rule 17.
+        let unknown = self.links.highest_epoch().max(self.authority.recorded_epoch()) == Epoch::NONE;
+        let asked = self.durable.peer.is_none() || self.authority.knows_register();
+        if untouched && unknown && asked && self.epoch() == Epoch::FIRST {
+            return Epoch::FIRST;
+        }
+        let step = if self.setup.makes(Mutant::ReusesIncarnation) { 0 } else { now.random };
+        self.highest_known_epoch().restarted(step)
+    }
+
+    fn begin_own_era(&mut self) {
+        self.commits.begin_era();
+        if let Some(witnessed) = &mut self.authority.witnessed {
+            witnessed.covers.begin_era();
+        }
+        #[cfg(test)]
+        if self.setup.makes(Mutant::NewMasterDoesNotWait) {
+            self.commits.give_up_shadow();
+            if let Some(witnessed) = &mut self.authority.witnessed {
+                witnessed.covers.assume_alone();
+            }
+        }
+    }
+
+    /// A new era, the durable state first: a crash in between leaves a master that asks before it serves.
+    pub(super) fn era_work(&self, now: Now, epoch: Epoch) -> BeginEra {
+        let state = self.durable.as_master(epoch, self.alerts.log(), self.takeover_counts(now));
+        let era = Era { epoch, first_seq: self.log.next_seq(), node: self.durable.node };
+        BeginEra { state: Box::new(state), era }
+    }
+
+    /// When the takeover that is being made durable happened, for the hold-down.
+    fn takeover_counts(&self, now: Now) -> Option<u64> {
+        (self.authority.state() == NodeState::Promoting).then_some(now.wall_ms)
+    }
+
+    pub(super) fn era_durable(&mut self, now: Now) {
+        self.log.begin_own_era(self.durable.node);
+        let (takeover_ms, reason) = (self.takeover_counts(now), self.authority.role.reason());
+        self.durable.became_master(self.log.epoch(), takeover_ms);
+        if takeover_ms.is_some() {
+            let message = match reason {
+                RoleReason::Operator => texts::TAKEOVER_BY_OPERATOR,
+                _ => texts::TAKEOVER,
+            };
+            self.raise(now, NewAlert::new(AlertKind::Takeover, THIS_NODE, message));
+            self.session.became_master();
+            self.links.set_outranked(false);
+            // What it did not hear from its master is no alert of its shadow's.
+            self.clear(|alert| alert.kind == AlertKind::ShadowLost);
+            self.alerts.start_counting(self.log.revision());
+            // The link, if one is up, was agreed upon in other roles.
+            self.close_all_links(now, None, "this node became master");
+        }
+        let covered = self.is_covered(now.at);
+        let transition = if covered { Transition::EraDurable } else { Transition::EraDurableUncovered };
+        self.transition(now, transition, reason);
+        self.authority.takeover.end_attempt();
+    }
+
+    pub(super) fn era_failed(&mut self, now: Now) {
+        if self.authority.state() == NodeState::Promoting {
+            // The role of master may have reached the durable state.
+            self.durable.stayed_shadow();
+        }
+        if self.session.is_sink() {
+            // Work of the sink was dropped for the era: the hellos are said again.
+            self.close_all_links(now, None, "the takeover was given up");
+        }
+        self.transition(now, Transition::EraFailed, RoleReason::DiskTrouble);
+    }
+
+    /// The master was heard again before anything of this node's own promotion was written.
+    pub(super) fn call_off_promotion(&mut self, now: Now) {
+        // One that is won at the witness is not given back.
+        if self.promotes_on_silence() && self.work.cancel_era() {
+            self.era_failed(now);
+        }
+    }
+}

@@ -1,0 +1,388 @@
+//! The witness: when to read, when to renew, what an answer means, and what its record says of this node. `FAILOVER.md` numbers the
+//! rules.
+
+use crate::model::{Epoch, NodeId, Revision, WitnessRecord, WitnessVersion};
+use crate::protocol::alerts::{AlertKind, NewAlert};
+use crate::protocol::engine::alerts::{WITNESS, texts};
+use crate::protocol::engine::authority::{Deposed, Question, WitnessTrouble};
+use crate::protocol::engine::{
+    Action, CommandRefusal, Engine, Moment, Mutant, Now, Transition, WitnessAnswer, WitnessQuestion, WitnessStatus,
+};
+use crate::protocol::failover::{Flaw, NodeState, micros};
+use crate::protocol::wire::Role;
+
+/// Leases for which the record may name another master than the one that is followed: a shadow looks once in a lease.
+const NAMES_ANOTHER_LEASES: u64 = 3;
+
+impl Engine {
+    // Questions.
+
+    /// Asks the witness, if it is time.
+    pub(in super::super) fn advance_witness(&mut self, now: Now) {
+        let Some(witnessed) = &self.authority.witnessed else { return };
+        if self.authority.is_out_of_service() || self.durable.detached {
+            return;
+        }
+        if !witnessed.client.is_asking() {
+            if let Some(record) = self.takeover_to_send(now) {
+                self.swap(now, record, Question::Takeover);
+            } else if self.authority.renews() {
+                self.renew(now);
+            } else if self.read_due().is_some_and(|due| due <= now.at) {
+                self.read_register(now);
+            }
+        }
+        self.watch_named_master(now);
+        self.report_witness(now);
+    }
+
+    fn renew(&mut self, now: Now) {
+        let Some(witnessed) = &self.authority.witnessed else { return };
+        let register = witnessed.client.register();
+        let due = witnessed.client.asks_at_once() || self.read_due().is_some_and(|due| due <= now.at);
+        let settled = register.record().is_some_and(|record| record.in_sync == self.in_sync_flag());
+        let proven = witnessed.covers.is_alone() || !self.commits.wants_alone();
+        let failing = !register.is_reachable() && register.silent_since().is_some();
+        if !due && ((settled && proven) || failing) {
+            return;
+        }
+        let may = match self.register_flaw() {
+            None => !register.is_missing() || self.may_create(now.at),
+            Some(Flaw::Foreign) => false,
+            Some(_) => witnessed.recreate && self.nobody_else_holds(now.at),
+        };
+        if register.is_stale() || !may {
+            if due || register.is_stale() {
+                self.read_register(now);
+            }
+            return;
+        }
+        let record = register.next(WitnessRecord {
+            pair: self.durable.pair,
+            holder: self.durable.node,
+            epoch: self.log.epoch(),
+            lease: self.setup.options.lease(),
+            in_sync: self.in_sync_flag(),
+            revision: self.acknowledged_revision(),
+            counter: 0,
+        });
+        self.swap(now, record, Question::Renewal);
+    }
+
+    /// The first value of a register is made by a master from which nobody can have taken over: its shadow says so now, or has
+    /// never held anything, or is about to enrol: then the lease is there before it is needed. And only where this node has
+    /// never seen a value: one that is gone is an operator's matter.
+    fn may_create(&self, at: Moment) -> bool {
+        let blank = match &self.durable.peer {
+            Some(peer) => peer.confirmed == Revision::NONE,
+            None => !self.enrolments.is_empty(),
+        };
+        self.durable.witnessed == Epoch::NONE && (blank || self.authority.is_promised(at))
+    }
+
+    /// Whether nobody else can hold mastership: this node does, or whatever lease stood in the register is over.
+    fn nobody_else_holds(&self, at: Moment) -> bool {
+        self.is_covered(at) || self.waits_end().1.is_none_or(|over| at > over)
+    }
+
+    /// Who is to stand in the record as in sync.
+    fn in_sync_flag(&self) -> Option<NodeId> {
+        let peer = self.peer_node().filter(|_| !self.commits.wants_alone())?;
+        let known = self.authority.witnessed.as_ref().and_then(|witnessed| witnessed.client.register().record());
+        let kept = known.is_some_and(|record| record.in_sync == Some(peer));
+        (self.commits.joined() || kept).then_some(peer)
+    }
+
+    fn swap(&mut self, now: Now, record: WitnessRecord, question: fn(Box<WitnessRecord>) -> Question) {
+        let Some(witnessed) = &mut self.authority.witnessed else { return };
+        if record.in_sync.is_some() && !self.setup.makes(Mutant::FlagCountsWhenAnswered) {
+            witnessed.covers.may_be_in_sync();
+        }
+        witnessed.client.register_mut().tries(&record);
+        let expected = witnessed.client.register().version().cloned();
+        let record = Box::new(record);
+        let ask = witnessed.client.ask(now.at, witnessed.covers.era(), question(record.clone()));
+        self.out.push(Action::AskWitness { ask, question: WitnessQuestion::Swap { expected, record } });
+    }
+
+    fn read_register(&mut self, now: Now) {
+        let Some(witnessed) = &mut self.authority.witnessed else { return };
+        let ask = witnessed.client.ask(now.at, witnessed.covers.era(), Question::Read);
+        self.out.push(Action::AskWitness { ask, question: WitnessQuestion::Read });
+    }
+
+    /// When the next question is due, where none is under way. A master renews three times within its lease; a shadow whose
+    /// master is silent looks at every heartbeat, else once in a lease.
+    fn read_due(&self) -> Option<Moment> {
+        let client = &self.authority.witnessed.as_ref()?.client;
+        if client.is_asking() {
+            return None;
+        }
+        let Some(asked_at) = client.asked_at().filter(|_| !client.asks_at_once()) else { return Some(Moment(0)) };
+        let lease_us = micros(self.setup.options.lease());
+        let heartbeat_us = self.setup.timing.heartbeat_us;
+        let interval_us = match self.authority.state() {
+            NodeState::Broken
+            | NodeState::Stopped
+            | NodeState::SteppingDown
+            | NodeState::Promoting
+            | NodeState::OpeningEra => return None,
+            NodeState::AskingWitness => return client.register().is_stale().then_some(Moment(0)),
+            NodeState::Serving | NodeState::Stalled => lease_us / 3,
+            NodeState::CheckingStartup | NodeState::TakingTail => heartbeat_us.min(lease_us / 3),
+            NodeState::Following | NodeState::AskingHost => {
+                let quiet_us = heartbeat_us / 2 * 3;
+                let heard = self.links.last_heard().map_or(Moment(0), |heard| Moment(heard.0 + quiet_us));
+                let slow = Moment(asked_at.0 + lease_us);
+                return Some(slow.min(heard.max(Moment(asked_at.0 + heartbeat_us))));
+            }
+        };
+        // One that does not answer is asked again soon, but not in a loop.
+        let failing = client.register().silent_since().is_some();
+        Some(Moment(asked_at.0 + if failing { interval_us.min(heartbeat_us) } else { interval_us }))
+    }
+
+    /// When something about the witness becomes due.
+    pub(super) fn witness_deadlines(&self) -> [Option<Moment>; 3] {
+        let Some(witnessed) = &self.authority.witnessed else { return [None; 3] };
+        let bound = self.authority.is_serving() && self.is_bound();
+        let covered = self.authority.covered_until().filter(|_| bound).map(|until| Moment(until.0 + 1));
+        let register = witnessed.client.register();
+        let silent = register.silent_since().or(register.unwritten_since());
+        let silent = silent.filter(|_| witnessed.client.reported().is_none());
+        let alert = silent.map(|since| Moment(since.0 + micros(self.setup.options.lease())));
+        [self.read_due(), covered, alert]
+    }
+
+    // Answers.
+
+    /// The witness answered.
+    pub(in super::super) fn witness_answered(&mut self, now: Now, ask: u64, answer: WitnessAnswer) {
+        let Some(witnessed) = &mut self.authority.witnessed else { return };
+        let Some(asked) = witnessed.client.answered(ask) else { return };
+        let sent = if self.setup.makes(Mutant::LeaseFromAnswer) { now.at } else { asked.at };
+        match (answer, asked.question) {
+            (WitnessAnswer::Holds(found), Question::Read) => {
+                let seen_at = if self.setup.makes(Mutant::AgeFromQuestion) { asked.at } else { now.at };
+                self.register_read(now, found.map(|found| *found), seen_at);
+            }
+            (WitnessAnswer::Swapped(version), Question::Renewal(record)) => {
+                self.renewed(now, sent, asked.era, *record, version);
+            }
+            (WitnessAnswer::Swapped(version), Question::Takeover(record)) => {
+                self.takeover_won(now, sent, *record, version);
+            }
+            (WitnessAnswer::Unknown { .. }, Question::Renewal(record))
+                if self.setup.makes(Mutant::UnknownIsSuccess) =>
+            {
+                let version = witnessed.client.register().version().cloned().unwrap_or_else(|| WitnessVersion::new(0));
+                self.renewed(now, sent, asked.era, *record, version);
+            }
+            (WitnessAnswer::Conflict, question) => {
+                witnessed.client.register_mut().conflicted();
+                witnessed.client.ask_soon();
+                if let Question::Takeover(_) = question {
+                    self.takeover_lost(now, &CommandRefusal::LeaseHeld);
+                }
+            }
+            // No answer, or one to another question, is no answer.
+            (_, question) => {
+                let swap = !matches!(question, Question::Read);
+                witnessed.client.register_mut().unanswered(swap, now.at);
+                self.swap_unanswered(now, &question);
+            }
+        }
+        self.release(now);
+    }
+
+    fn swap_unanswered(&mut self, now: Now, question: &Question) {
+        match question {
+            Question::Read => {}
+            Question::Renewal(_) => self.switch_failed(),
+            Question::Takeover(_) => {
+                let reason = "the witness did not answer the swap: it may land, and this node be master by it";
+                self.takeover_lost(now, &CommandRefusal::InDoubt { reason: reason.to_owned() });
+            }
+        }
+    }
+
+    fn register_read(&mut self, now: Now, found: Option<(WitnessRecord, WitnessVersion)>, seen_at: Moment) {
+        let own = self.durable.node;
+        let Some(witnessed) = &mut self.authority.witnessed else { return };
+        witnessed.client.register_mut().read(found, seen_at);
+        #[cfg(test)]
+        if let Some(record) = witnessed.client.register().record().filter(|record| record.holder == own).cloned() {
+            // A read proves nothing (rules 3 and 12).
+            if self.setup.makes(Mutant::ReadExtends) {
+                witnessed.covers.extend_lease(Moment(now.at.0 + micros(record.lease)));
+            }
+            if self.setup.makes(Mutant::AloneByRead) && record.in_sync.is_none() {
+                witnessed.covers.assume_alone();
+            }
+        }
+        self.register_changed(now);
+        let renews = self.authority.renews() && self.register_flaw().is_none();
+        if let Some(witnessed) = self.authority.witnessed.as_mut().filter(|_| renews)
+            && witnessed.client.register().names(own)
+        {
+            // What a master had to read first it renews now: its lease runs meanwhile.
+            witnessed.client.ask_soon();
+        }
+    }
+
+    /// A renewal was done: the lease counts from when it was sent (rule 1).
+    fn renewed(&mut self, now: Now, sent: Moment, era: u64, record: WitnessRecord, version: WitnessVersion) {
+        let lone = self.durable.peer.is_none();
+        let Some(witnessed) = &mut self.authority.witnessed else { return };
+        if era == witnessed.covers.era() {
+            let until = Moment(sent.0.saturating_add(micros(record.lease)));
+            witnessed.covers.renewed(sent, until, record.in_sync.is_none(), lone);
+        }
+        witnessed.recreate = false;
+        witnessed.client.register_mut().swapped(record, version, now.at);
+        self.register_changed(now);
+        self.part_from_rival(now, sent);
+    }
+
+    // What the record says of this node: rules 10, 11 and 17.
+
+    /// What is wrong with the register, if anything is.
+    pub(super) fn register_flaw(&self) -> Option<Flaw> {
+        let witnessed = self.authority.witnessed.as_ref()?;
+        witnessed.client.register().flaw(self.durable.pair, self.durable.witnessed)
+    }
+
+    /// The register holds this now: who is not named steps down, and so does who lacks what it records.
+    pub(super) fn register_changed(&mut self, now: Now) {
+        let register = self.authority.witnessed.as_ref().map(|witnessed| witnessed.client.register());
+        let Some(record) = register.and_then(|register| register.record()).cloned() else { return };
+        if record.pair != self.durable.pair {
+            return;
+        }
+        if !self.is_out_of_reach(record.epoch) && self.durable.saw_recorded(record.epoch) {
+            self.durable.changed();
+        }
+        if self.register_flaw().is_some() {
+            return;
+        }
+        #[cfg(test)]
+        if self.setup.makes(Mutant::NamedServes) && self.is_named() && self.authority.state() == NodeState::Following {
+            return self.serve_as_named(now, record.epoch);
+        }
+        let own = record.holder == self.durable.node;
+        let why = match () {
+            () if !own && !self.setup.makes(Mutant::IgnoresRegister) => Some(Deposed::NotNamed),
+            () if own && self.lacks_recorded(record.revision) => Some(Deposed::RolledBack),
+            // Where the peer was in sync and has nothing more, its answer is enough: this node has everything.
+            () if own && self.is_behind_epoch(&record) && record.in_sync != self.peer_node() => {
+                Some(Deposed::RolledBack)
+            }
+            () => None,
+        };
+        self.depose(now, why);
+    }
+
+    /// Whether the register names an epoch that this node does not remember: its disk is an older copy.
+    pub(super) fn is_behind_epoch(&self, record: &WitnessRecord) -> bool {
+        record.epoch > self.log.epoch().max(self.durable.epoch).max(self.durable.tried)
+    }
+
+    fn peer_node(&self) -> Option<NodeId> {
+        self.durable.peer.as_ref().map(|peer| peer.node)
+    }
+
+    /// Whether the register records more than this log holds: rule 10.
+    pub(super) fn lacks_recorded(&self, recorded: Revision) -> bool {
+        self.log.lacks(recorded) && !self.setup.makes(Mutant::IgnoresRecorded)
+    }
+
+    /// A master by its directory must not serve, for this reason; or it may again.
+    fn depose(&mut self, now: Now, why: Option<Deposed>) {
+        if self.durable.role != Role::Master {
+            return;
+        }
+        let Some(witnessed) = &mut self.authority.witnessed else { return };
+        let news = witnessed.deposed != why;
+        witnessed.deposed = why;
+        let Some(why) = why else {
+            if news {
+                self.clear(|alert| alert.subject == WITNESS && alert.kind != AlertKind::WitnessUnreachable);
+            }
+            return;
+        };
+        witnessed.covers.end();
+        if news {
+            let (kind, message) = match why {
+                Deposed::NotNamed => (AlertKind::Takeover, texts::NOT_NAMED),
+                Deposed::RolledBack => (AlertKind::Diverged, texts::ROLLED_BACK),
+            };
+            self.raise(now, NewAlert::new(kind, WITNESS, message));
+        }
+        if news && self.session.waits_for_peer() {
+            // It was met before this was known: the hellos are said again.
+            self.close_all_links(now, None, "the witness names the other node");
+        }
+        self.transition(now, Transition::Deposed, why.reason());
+    }
+
+    // What is reported of it.
+
+    /// A master that serves renews the record. One that is followed here, and that the record does not name for longer than it
+    /// takes to look again, renews another one.
+    fn watch_named_master(&mut self, now: Now) {
+        let up = self.links.active_id().is_some() && self.links.peer_serves();
+        let follows = self.authority.state() == NodeState::Following && up;
+        let peer = self.peer_node();
+        let Some(witnessed) = &mut self.authority.witnessed else { return };
+        let register = witnessed.client.register();
+        let known = !register.is_stale() && register.is_reachable();
+        let named = peer.is_some_and(|peer| register.names(peer));
+        let names_another = if !follows || named { Some(false) } else { known.then_some(true) };
+        witnessed.client.note_named(names_another, now.at);
+    }
+
+    /// The alert about the witness: silent for a lease, or with a value that this pair cannot go on from.
+    fn report_witness(&mut self, now: Now) {
+        let trouble = self.witness_trouble(now);
+        let Some(witnessed) = &mut self.authority.witnessed else { return };
+        let Some(before) = witnessed.client.report(trouble) else { return };
+        if before.is_some() {
+            self.clear(|alert| alert.kind == AlertKind::WitnessUnreachable && alert.subject == WITNESS);
+        }
+        let Some(trouble) = trouble else { return };
+        let message = match trouble {
+            WitnessTrouble::Unreachable => texts::WITNESS_UNREACHABLE,
+            WitnessTrouble::Unwritable => texts::WITNESS_UNWRITABLE,
+            WitnessTrouble::NamesAnother => texts::WITNESS_NAMES_ANOTHER,
+            WitnessTrouble::Flawed(Flaw::Foreign) => texts::RECORD_FOREIGN,
+            WitnessTrouble::Flawed(Flaw::Older) => texts::RECORD_OLDER,
+            WitnessTrouble::Flawed(Flaw::Missing) => texts::RECORD_MISSING,
+        };
+        self.raise(now, NewAlert::new(AlertKind::WitnessUnreachable, WITNESS, message));
+    }
+
+    /// What is wrong with the witness.
+    fn witness_trouble(&self, now: Now) -> Option<WitnessTrouble> {
+        let client = &self.authority.witnessed.as_ref()?.client;
+        if let Some(flaw) = self.register_flaw() {
+            return Some(WitnessTrouble::Flawed(flaw));
+        }
+        let (register, lease_us) = (client.register(), micros(self.setup.options.lease()));
+        // What was reported stands until it is over.
+        let lasts = |since: Option<Moment>, us: u64, trouble: WitnessTrouble| {
+            let reported = client.reported() == Some(trouble);
+            since.is_some_and(|since| reported || now.at.0.saturating_sub(since.0) >= us).then_some(trouble)
+        };
+        let unwritten = register.unwritten_since().filter(|_| self.authority.renews());
+        lasts(register.silent_since(), lease_us, WitnessTrouble::Unreachable)
+            .or(lasts(unwritten, lease_us, WitnessTrouble::Unwritable))
+            .or(lasts(client.names_another_since(), NAMES_ANOTHER_LEASES * lease_us, WitnessTrouble::NamesAnother))
+    }
+
+    /// What is known of the witness.
+    pub(in super::super) fn witness_status(&self) -> Option<WitnessStatus> {
+        let register = self.authority.witnessed.as_ref()?.client.register();
+        let writable = register.unwritten_since().is_none() || !self.authority.renews();
+        Some(WitnessStatus { reachable: register.is_reachable() && writable, record: register.record().cloned() })
+    }
+}
