@@ -25,7 +25,8 @@ use crate::identity::Tls;
 use crate::model::ChangeSet;
 use crate::model::limits::{CERTIFICATE_CHECK, CERTIFICATE_WARN_DAYS, LINGER, MAINTENANCE_PAUSE, WAKE_UPS_MAX};
 use crate::protocol::engine::{
-    Action, BulkId, Command, CommandAnswer, CommandRefusal, CommitAnswer, CommitRefusal, Completed, Completion, DialFailureKind, DiskFailure, Engine, EnrolVerdict, Event, LinkId, Moment, Notice, Now, StagingReceipt, Ticket,
+    Action, BulkId, Command, CommandAnswer, CommandRefusal, CommitAnswer, CommitRefusal, Completed, Completion,
+    DialFailureKind, DiskFailure, Engine, EnrolVerdict, Event, LinkId, Moment, Notice, Now, StagingReceipt, Ticket,
 };
 use crate::protocol::wire::Bulk;
 use crate::store::Reader;

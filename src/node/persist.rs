@@ -9,8 +9,8 @@ use super::hooks::Host;
 use super::seam::{Environment, Panicked};
 use crate::model::{ChangeSet, Era, Position, Revision};
 use crate::protocol::engine::{
-    AppendGroup, AppendRecords, BeginEra, Completed, DiskFailure, EraReceipt, FinishStaging, GroupReceipt, Job, Order, Outcome, Quarantine,
-    QuarantineReceipt, RecordsReceipt, Reopen, ReopenReceipt, StagePieces, StagingReceipt, Work,
+    AppendGroup, AppendRecords, BeginEra, Completed, DiskFailure, EraReceipt, FinishStaging, GroupReceipt, Job, Order,
+    Outcome, Quarantine, QuarantineReceipt, RecordsReceipt, Reopen, ReopenReceipt, StagePieces, StagingReceipt, Work,
 };
 use crate::store::{Received, Store, Verified};
 
@@ -44,9 +44,7 @@ impl Keeper {
     pub async fn carry_out(&self, work: StoreWork) -> Completed {
         let held = self.hold().await;
         match work {
-            Work::StoreState(order) => {
-                held.complete(order, |store, job| store.write_durable_state(&job.state)).await
-            }
+            Work::StoreState(order) => held.complete(order, |store, job| store.write_durable_state(&job.state)).await,
             Work::AppendGroup(order) => held.complete(order, append_group).await,
             Work::BeginEra(order) => held.complete(order, begin_era).await,
             Work::AppendRecords(order) => {

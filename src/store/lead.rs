@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::view::{Version, View};
 use super::{Store, mistake, runs};
-use crate::model::{Conflict, ChangeSet, Epoch, Era, Revision};
+use crate::model::{ChangeSet, Conflict, Epoch, Era, Revision};
 use crate::protocol::engine::{DiskFailure, DurableState};
 use crate::protocol::wire::record::HEADER_BYTES;
 
@@ -31,11 +31,7 @@ impl Store {
     /// # Errors
     /// [`DiskFailure`], as told at [`Store`]: none of them was written, or all are in doubt. Another epoch than that of
     /// the last era and a change set beyond the limits are the caller's mistakes.
-    pub fn commit(
-        &mut self,
-        epoch: Epoch,
-        sets: &[ChangeSet],
-    ) -> Result<Vec<Result<Revision, Conflict>>, DiskFailure> {
+    pub fn commit(&mut self, epoch: Epoch, sets: &[ChangeSet]) -> Result<Vec<Result<Revision, Conflict>>, DiskFailure> {
         self.check()?;
         if self.tip.meta.revision.epoch != epoch {
             return Err(mistake(format!("epoch {epoch} is not that of the last era")));
@@ -58,10 +54,7 @@ impl Store {
     }
 
     #[allow(clippy::type_complexity, reason = "named once, and taken apart by its one caller")]
-    fn append_all(
-        &mut self,
-        sets: &[ChangeSet],
-    ) -> io::Result<(View, Vec<Version>, Vec<Result<Revision, Conflict>>)> {
+    fn append_all(&mut self, sets: &[ChangeSet]) -> io::Result<(View, Vec<Version>, Vec<Result<Revision, Conflict>>)> {
         let mut tip = self.tip.clone();
         let (mut versions, mut verdicts) = (Vec::new(), Vec::new());
         for set in sets {

@@ -9,7 +9,8 @@ use super::world::{InjectedBug, Read, Scheduled, World};
 use crate::model::Revision;
 use crate::protocol::engine::WitnessQuestion;
 use crate::protocol::engine::{
-    Action, BatchId, Command, CommandAnswer, CommandRefusal, CommitAnswer, CommitRefusal, Committed, Completed, Completion, DialFailureKind, Event, How, Notice, Ticket, WitnessAnswer, Work,
+    Action, BatchId, Command, CommandAnswer, CommandRefusal, CommitAnswer, CommitRefusal, Committed, Completed,
+    Completion, DialFailureKind, Event, How, Notice, Ticket, WitnessAnswer, Work,
 };
 use crate::protocol::wire::{Bulk, SnapshotHeader};
 
@@ -193,7 +194,9 @@ impl World {
         let mut made = Vec::new();
         let completed = host.disk.carry_out(job, host.accepts, &mut made)?;
         let done = completed.failure().is_none();
-        if flaw == Some(InjectedBug::WrongContent) && matches!(completed.completion(), Completion::RecordsAppended(Ok(_))) {
+        if flaw == Some(InjectedBug::WrongContent)
+            && matches!(completed.completion(), Completion::RecordsAppended(Ok(_)))
+        {
             host.disk.spoil();
         }
         if durable_state && done {

@@ -282,7 +282,9 @@ impl Host {
             }
             Action::DropBulk { bulk } => contract(self.bulks.contains_key(bulk), "unknown bulk"),
             Action::Dial { .. } => contract(self.dialing.is_none(), "a second dial while one is under way"),
-            Action::AnswerCommit { ticket, .. } | Action::AnswerCommand { ticket, .. } => contract(self.asked.contains_key(ticket), "an answer to nobody"),
+            Action::AnswerCommit { ticket, .. } | Action::AnswerCommand { ticket, .. } => {
+                contract(self.asked.contains_key(ticket), "an answer to nobody")
+            }
             Action::AskWitness { ask, .. } => {
                 contract(self.witnessed, "a question to a witness that there is not")?;
                 contract(self.witness_ask.is_none(), "a second question to the witness while one is under way")?;

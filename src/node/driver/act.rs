@@ -9,7 +9,8 @@ use super::super::link::LinkError;
 use super::super::push::Push;
 use super::{Caller, Driver, Ending};
 use crate::protocol::engine::{
-    Action, Authority, BulkId, CommandAnswer, CommitAnswer, CommitRefusal, Committed, EnrolVerdict, Event, LinkId, Moment, Ticket, WitnessQuestion, Work,
+    Action, Authority, BulkId, CommandAnswer, CommitAnswer, CommitRefusal, Committed, EnrolVerdict, Event, LinkId,
+    Moment, Ticket, WitnessQuestion, Work,
 };
 
 impl Driver {

@@ -1,8 +1,8 @@
 //! Durable work: what is written next, and what its receipts mean.
 
 use super::{
-    Action, AppendGroup, CommandRefusal, Completed, Completion, DiskFailure, DurableState, Engine, Job, Moment, Mutant, Now,
-    Reopen, StatePurpose, StoreState, Work,
+    Action, AppendGroup, CommandRefusal, Completed, Completion, DiskFailure, DurableState, Engine, Job, Moment, Mutant,
+    Now, Reopen, StatePurpose, StoreState, Work,
 };
 use crate::model::limits::BATCH_SLOW;
 use crate::model::{Epoch, Position, Revision};

@@ -2,7 +2,7 @@
 //! (Test-and-set on shared storage as the third vote: VMware Fault Tolerance, Scales 2010.)
 
 use super::recorded::Deposed;
-use super::{Engine, Moment, Mutant, Now, CommandRefusal, StatePurpose, StoreState, Ticket};
+use super::{CommandRefusal, Engine, Moment, Mutant, Now, StatePurpose, StoreState, Ticket};
 use crate::model::{Epoch, Revision, WitnessRecord, WitnessVersion};
 use crate::protocol::failover::{Flaw, NodeState, Transition, micros, waited};
 use crate::protocol::wire::Role;
@@ -319,7 +319,9 @@ impl Engine {
                 let own = self.head.revision;
                 let recorded = self.witnessed.as_ref()?.register.record()?.revision;
                 let first = Revision::new(recorded.epoch, own.seq + 1);
-                Some(CommandRefusal::Loss { missing: (recorded > own && recorded.seq > own.seq).then_some((first, recorded)) })
+                Some(CommandRefusal::Loss {
+                    missing: (recorded > own && recorded.seq > own.seq).then_some((first, recorded)),
+                })
             }
             Hurdle::Unreachable | Hurdle::Promised | Hurdle::Leased => None,
         }

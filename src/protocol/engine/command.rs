@@ -1,9 +1,9 @@
 //! Operators, and nodes that ask to enrol.
 
-use super::{Action, Command, Engine, EnrolVerdict, Moment, Now, Peer, CommandRefusal, StoredToken, Ticket};
+use super::{Action, Command, CommandRefusal, Engine, EnrolVerdict, Moment, Now, Peer, StoredToken, Ticket};
 use crate::model::limits::{ENROLLING_MAX, TOKENS_MAX};
 use crate::protocol::alerts::{AlertKind, NewAlert};
-use crate::protocol::engine::pending_updates::{Update, Requester};
+use crate::protocol::engine::pending_updates::{Requester, Update};
 use crate::protocol::failover::{NodeState, micros};
 use crate::protocol::wire::{Bye, RefusalKind, Role};
 
@@ -15,7 +15,8 @@ impl Engine {
         let waits =
             matches!(command, Command::Shutdown | Command::Disconnect | Command::Reconnect | Command::TakeOver { .. });
         if self.node_state == NodeState::Broken && !waits {
-            return self.refuse(ticket, CommandRefusal::Disk { reason: "the store is closed after a failure".to_owned() });
+            return self
+                .refuse(ticket, CommandRefusal::Disk { reason: "the store is closed after a failure".to_owned() });
         }
         match command {
             Command::Enable => self.request_update(Requester::Operator(ticket), Update::Enabled(true)),

@@ -7,11 +7,11 @@
 use std::collections::VecDeque;
 
 use super::{
-    Action, CommandAnswer, CommandRefusal, CommitRefusal, Committed, DiskFailure, Engine, Moment, Mutant, Now, Replication,
-    Ticket,
+    Action, CommandAnswer, CommandRefusal, CommitRefusal, Committed, DiskFailure, Engine, Moment, Mutant, Now,
+    Replication, Ticket,
 };
-use crate::model::{Conflict, Revision};
 use crate::model::limits::{COMMIT_QUEUE_BYTES_MAX, COMMIT_QUEUE_MAX, GROUP_BYTES_MAX, GROUP_CHANGE_SETS_MAX};
+use crate::model::{Conflict, Revision};
 use crate::protocol::alerts::{AlertKind, NewAlert};
 use crate::protocol::failover::{NodeState, micros};
 use crate::protocol::replication::How;
@@ -151,12 +151,7 @@ impl Engine {
     }
 
     /// A group is durable.
-    pub(super) fn commits_done(
-        &mut self,
-        now: Now,
-        verdicts: Vec<(Ticket, Result<Revision, Conflict>)>,
-        asked: usize,
-    ) {
+    pub(super) fn commits_done(&mut self, now: Now, verdicts: Vec<(Ticket, Result<Revision, Conflict>)>, asked: usize) {
         if verdicts.iter().any(|(_, verdict)| verdict.is_ok()) {
             self.disk_works(now);
         }

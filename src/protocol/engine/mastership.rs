@@ -1,6 +1,6 @@
 //! The standing of the node: what turns it, and what entering one asks for.
 
-use super::{Action, BeginEra, Engine, LinkState, Moment, Mutant, Notice, Now, CommandRefusal};
+use super::{Action, BeginEra, CommandRefusal, Engine, LinkState, Moment, Mutant, Notice, Now};
 use crate::model::limits::TAKEOVERS_KEPT_MAX;
 use crate::model::{Epoch, Era, Revision};
 use crate::protocol::alerts::{AlertKind, NewAlert};

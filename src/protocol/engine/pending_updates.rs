@@ -2,7 +2,7 @@
 //! written with the durable state and adopted on their receipt, and where they could not be written nothing has to be undone.
 
 use super::{
-    Action, AlertChange, DiskFailure, DurableState, Engine, EnrolVerdict, Mutant, Notice, Now, Peer, CommandRefusal,
+    Action, AlertChange, CommandRefusal, DiskFailure, DurableState, Engine, EnrolVerdict, Mutant, Notice, Now, Peer,
     StoredToken, Ticket,
 };
 use crate::model::Revision;

@@ -1,6 +1,6 @@
 //! A clean shutdown: what is waited for, for how long, and the last word to everybody.
 
-use super::{Action, Engine, Moment, Now, CommandRefusal};
+use super::{Action, CommandRefusal, Engine, Moment, Now};
 use crate::protocol::failover::NodeState;
 use crate::protocol::wire::{Bye, Message};
 

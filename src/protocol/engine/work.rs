@@ -333,10 +333,7 @@ impl<C, R, P> Work<C, R, P> {
 
     /// Whether the sink of a session ordered it.
     pub fn is_of_sink(&self) -> bool {
-        matches!(
-            self,
-            Self::AppendRecords(_) | Self::BeginStaging(_) | Self::StagePieces(_) | Self::FinishStaging(_)
-        )
+        matches!(self, Self::AppendRecords(_) | Self::BeginStaging(_) | Self::StagePieces(_) | Self::FinishStaging(_))
     }
 
     /// It could not be done; what is left of it says the failure.
@@ -386,7 +383,9 @@ impl Work {
             Self::AppendGroup(order) => {
                 let found = order.job.change_sets.iter().map(|(ticket, ())| Some((*ticket, change_set(*ticket)?)));
                 match found.collect() {
-                    Some(change_sets) => Work::AppendGroup(order.map(|job| AppendGroup { change_sets, epoch: job.epoch })),
+                    Some(change_sets) => {
+                        Work::AppendGroup(order.map(|job| AppendGroup { change_sets, epoch: job.epoch }))
+                    }
                     None => return Err(order.fail(lost("a change set that the engine names"))),
                 }
             }

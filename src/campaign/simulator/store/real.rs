@@ -14,7 +14,8 @@ use crate::campaign::simulator::random::Random;
 use crate::campaign::simulator::violation::{Checked, Invariant, Violation, catch_panic};
 use crate::model::{ChangeSet, Era, Expected, Guard, History, Key, PairId, Position, Revision};
 use crate::protocol::engine::{
-    self, Completed, DiskFailure, DurableState, EraReceipt, GroupReceipt, Order, Outcome, QuarantineReceipt, RecordsReceipt, ReopenReceipt, StagingReceipt,
+    self, Completed, DiskFailure, DurableState, EraReceipt, GroupReceipt, Order, Outcome, QuarantineReceipt,
+    RecordsReceipt, ReopenReceipt, StagingReceipt,
 };
 use crate::protocol::wire::SnapshotHeader;
 use crate::store::disk::Disk as FileSystem;

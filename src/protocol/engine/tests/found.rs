@@ -20,7 +20,7 @@ fn a_takeover_that_a_full_disk_refused_was_never_said() {
     assert!(matches!(work, Work::BeginEra(_)), "{work:?}");
     let failure = DiskFailure { full: true, reason: "no space".to_owned() };
     let actions = fails(&mut engine, 2 * SECOND + 1, era, failure);
-    assert_eq!(answers(&actions), [(1, Answer::Refused(Refused::DiskFull))]);
+    assert_eq!(answers(&actions), [answered(1, Err(CommandRefusal::DiskFull))]);
     assert_eq!((engine.durable_state().clone(), engine.epoch()), before);
 }
 
@@ -53,7 +53,7 @@ fn what_a_yielding_master_has_alone_is_saved_after_the_link_is_gone_too() {
         actions.extend(engine.handle(now(beat * SECOND), Event::Timer));
     }
     let saves = actions.iter().find_map(|action| match action {
-        Action::Persist { work: Work::Quarantine { common }, .. } => Some(*common),
+        Action::Persist(work) => quarantine(work),
         _ => None,
     });
     assert_eq!(saves, Some(at(epoch, 5)), "{actions:#?}");
@@ -62,9 +62,9 @@ fn what_a_yielding_master_has_alone_is_saved_after_the_link_is_gone_too() {
 /// The disk refuses whatever is asked of it.
 fn refuse_all(engine: &mut Engine, at_us: u64, failure: &DiskFailure) {
     for _ in 0..4 {
-        if batch_in_flight(&engine) != 0 {
-            let (batch, result) = (BatchId(batch_in_flight(&engine)), Err(failure.clone()));
-            let _ = engine.handle(now(at_us), Event::Persisted { batch, result });
+        let pending = batch_in_flight(engine);
+        if pending != 0 {
+            let _ = fails(engine, at_us, pending, failure.clone());
         }
     }
 }
@@ -150,8 +150,8 @@ fn an_era_without_change_sets_is_no_reason_to_refuse_a_master() {
         entries: 1,
         bytes: 1,
     };
-    let (_, work) = batch(&tell(&mut engine, 300, Message::Repair(Repair::Full(header.clone()))));
-    assert_eq!(work, Work::StageBegin(Box::new(header)));
+    let (begun, work) = batch(&tell(&mut engine, 300, Message::Repair(Repair::Full(header.clone()))));
+    assert_eq!(work, Work::from(BeginStaging { header: Box::new(header) }).numbered(BatchId(begun)));
 }
 
 /// The simulator found a pair that nobody led: the host of a master refused what its disk had lost, and nobody asked again.

@@ -213,7 +213,10 @@ fn short(action: &Action) -> Option<String> {
         Action::Notify(Notice::Alert { change, alert }) => format!("{change:?} {}", alert.kind.as_str()),
         Action::Notify(Notice::Role { serving, reason, .. }) => format!("serving {serving}: {reason}"),
         Action::Notify(notice) => format!("notice {}", name(notice)),
-        Action::Persist { work, .. } => format!("persist {}", name(work)),
+        // The reviewed table has words of its own for these two.
+        Action::Persist(Work::StoreState(_)) => "persist Facts".to_owned(),
+        Action::AnswerCommand { .. } => "Answer".to_owned(),
+        Action::Persist(work) => format!("persist {}", name(work)),
         other => name(other),
     })
 }

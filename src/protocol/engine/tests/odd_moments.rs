@@ -267,7 +267,7 @@ fn a_command_while_the_store_is_broken_is_answered() {
         time += 2 * SECOND;
         all.extend(engine.handle(now(time), Event::Timer));
     }
-    assert!(all.iter().any(|a| matches!(a, Action::Answer { ticket: Ticket(7), .. })), "never answered");
+    assert!(all.iter().any(|a| matches!(a, Action::AnswerCommand { ticket: Ticket(7), .. })), "never answered");
 }
 
 #[test]
@@ -291,15 +291,15 @@ fn resync_then_take_over_leaves_a_complete_master() {
     };
     for _ in 0..8 {
         let Some((no, work)) = actions.iter().find_map(|a| match a {
-            Action::Persist { batch, work } => Some((batch.0, work.clone())),
+            Action::Persist(work) => Some((work.batch().0, work.clone())),
             _ => None,
         }) else {
             break;
         };
         time += 10;
         let receipt = match work {
-            Work::Era { era, .. } => Receipt::Era {
-                head: Position { revision: at(era.epoch, 5), ..position(Epoch::FIRST, 5) },
+            Work::BeginEra(order) => Receipt::Era {
+                head: Position { revision: at(order.job.era.epoch, 5), ..position(Epoch::FIRST, 5) },
                 log_floor: Revision::NONE,
             },
             Work::Quarantine(_) => {
@@ -375,7 +375,7 @@ fn quarantine_is_told_once() {
     for _ in 0..12 {
         time += SECOND + 10_000;
         let found = actions.iter().find_map(|a| match a {
-            Action::Persist { batch, work } => Some((batch.0, work.clone())),
+            Action::Persist(work) => Some((work.batch().0, work.clone())),
             _ => None,
         });
         let (no, work) = match found {
@@ -386,13 +386,13 @@ fn quarantine_is_told_once() {
             }
         };
         let full = DiskFailure { full: true, reason: "no space".to_owned() };
-        let result = match work {
+        actions = match work {
             Work::Quarantine(_) => {
-                Ok(Receipt::Quarantined { from: at(epoch, 6), to: at(epoch, 6), change_sets: 1 })
+                let receipt = Receipt::Quarantined { from: at(epoch, 6), to: at(epoch, 6), change_sets: 1 };
+                done(&mut engine, time, no, receipt)
             }
-            _ => Err(full),
+            _ => fails(&mut engine, time, no, full),
         };
-        actions = engine.handle(now(time), Event::Persisted { batch: BatchId(no), result });
     }
     let alerts = engine.status(Moment(time), 0).alerts;
     let diverged = alerts.iter().find(|a| a.kind == AlertKind::Diverged).unwrap();
@@ -485,10 +485,10 @@ fn start_damaged() -> Engine {
 fn a_damaged_master_saves_what_only_it_holds_before_it_is_replaced() {
     let mut engine = start_damaged();
     let actions = damaged_master(&mut engine, LINK, 100);
-    let (quarantine, work) = batch(&actions);
+    let (saving, work) = batch(&actions);
     assert_eq!(quarantine(&work), Some(at(Epoch::FIRST, 3)));
     let receipt = Receipt::Quarantined { from: at(Epoch::FIRST, 4), to: at(Epoch::FIRST, 5), change_sets: 2 };
-    let actions = done(&mut engine, 200, quarantine, receipt);
+    let actions = done(&mut engine, 200, saving, receipt);
     let alert =
         engine.status(Moment(200), 0).alerts.into_iter().find(|alert| alert.kind == AlertKind::Diverged).unwrap();
     assert_eq!((alert.count, alert.revisions), (2, Some((at(Epoch::FIRST, 4), at(Epoch::FIRST, 5)))));
@@ -506,29 +506,28 @@ fn a_damaged_master_saves_what_only_it_holds_before_it_is_replaced() {
 #[test]
 fn a_damaged_master_without_room_to_save_is_not_replaced() {
     let mut engine = start_damaged();
-    let (quarantine, _) = batch(&damaged_master(&mut engine, LINK, 100));
+    let (first, _) = batch(&damaged_master(&mut engine, LINK, 100));
     let full = DiskFailure { full: true, reason: "no space".to_owned() };
     for round in 0..3 {
         let pending = batch_in_flight(&engine);
-        let result = Err(full.clone());
-        let actions = engine.handle(now(round * SECOND + 200), Event::Persisted { batch: BatchId(pending), result });
+        let actions = fails(&mut engine, round * SECOND + 200, pending, full.clone());
         assert!(actions.contains(&Action::Close { link: LinkId(round + 1) }), "{actions:#?}");
         settle(&mut engine, round * SECOND + 201);
         let (_, work) = batch(&damaged_master(&mut engine, LinkId(round + 2), round * SECOND + 300));
         assert_eq!(quarantine(&work), Some(at(Epoch::FIRST, 3)));
     }
-    assert_ne!(batch_in_flight(&engine), quarantine);
+    assert_ne!(batch_in_flight(&engine), first);
 }
 
 #[test]
 fn what_cannot_be_read_of_a_damaged_store_does_not_forbid_its_repair() {
     let mut engine = start_damaged();
     for round in 0..2 {
-        let (quarantine, work) = batch(&damaged_master(&mut engine, LinkId(round + 1), round * 3 * SECOND + 100));
+        let (saving, work) = batch(&damaged_master(&mut engine, LinkId(round + 1), round * 3 * SECOND + 100));
         assert!(matches!(work, Work::Quarantine(_)), "{work:?}");
-        let failed = Err(DiskFailure { full: false, reason: "unreadable".to_owned() });
+        let failure = DiskFailure { full: false, reason: "unreadable".to_owned() };
         let time = round * 3 * SECOND + 200;
-        let _ = engine.handle(now(time), Event::Persisted { batch: BatchId(quarantine), result: failed });
+        let _ = fails(&mut engine, time, saving, failure);
         let (reopen, work) = batch(&engine.handle(now(time + 2 * SECOND), Event::Timer));
         assert!(matches!(work, Work::Reopen(_)), "{work:?}");
         let (head, history) = (position(Epoch::FIRST, 5), history(&[(Epoch::FIRST, 1)]));

@@ -84,13 +84,14 @@ pub(super) fn swapped(version: u64) -> WitnessAnswer {
 /// Answers durable state batches until something else, or nothing, is under way; returns all that was done on the way.
 pub(super) fn store_facts(engine: &mut Engine, at_us: u64, actions: Vec<Action>) -> Vec<Action> {
     let mut all = actions;
-    while let Some(Action::Persist { batch, work: Work::StoreState(_) }) =
-        all.iter().rev().find(|action| matches!(action, Action::Persist { .. })).cloned()
+    while let Some(Action::Persist(work @ Work::StoreState(_))) =
+        all.iter().rev().find(|action| matches!(action, Action::Persist(_)))
     {
-        if batch_in_flight(&engine) != batch.0 {
+        let batch = work.batch().0;
+        if batch_in_flight(engine) != batch {
             break;
         }
-        all.extend(done(engine, at_us, batch.0, Receipt::DurableState));
+        all.extend(done(engine, at_us, batch, Receipt::DurableState));
     }
     all
 }
@@ -99,7 +100,7 @@ pub(super) fn store_facts(engine: &mut Engine, at_us: u64, actions: Vec<Action>)
 pub(super) fn settle_facts(engine: &mut Engine, at_us: u64) -> Vec<Action> {
     let mut all = Vec::new();
     for _ in 0..4 {
-        match batch_in_flight(&engine) {
+        match batch_in_flight(engine) {
             0 => break,
             batch => all.extend(done(engine, at_us, batch, Receipt::DurableState)),
         }
@@ -109,7 +110,7 @@ pub(super) fn settle_facts(engine: &mut Engine, at_us: u64) -> Vec<Action> {
 
 /// Answers the one batch of durable state that is under way.
 pub(super) fn settle_one(engine: &mut Engine, at_us: u64) -> Vec<Action> {
-    let batch = batch_in_flight(&engine);
+    let batch = batch_in_flight(engine);
     done(engine, at_us, batch, Receipt::DurableState)
 }
 
@@ -159,7 +160,7 @@ fn a_lease_counts_from_when_it_was_asked_for_and_then_nothing_is_acknowledged() 
     let receipt = Receipt::Commits { verdicts, head: position(epoch, 6), log_floor: Revision::NONE };
     let actions = done(&mut engine, late, commit, receipt);
     assert!(actions.contains(&role(Role::Master, false, epoch, "uncovered")), "{actions:#?}");
-    assert!(!actions.iter().any(|action| matches!(action, Action::Answer { .. })), "{actions:#?}");
+    assert!(!actions.iter().any(is_answer), "{actions:#?}");
 }
 
 #[test]
@@ -195,7 +196,7 @@ fn acknowledged_alone_only_when_the_record_says_that_nobody_is_in_sync() {
     let verdicts = vec![(Ticket(1), Ok(at(epoch, 6)))];
     let receipt = Receipt::Commits { verdicts, head: position(epoch, 6), log_floor: Revision::NONE };
     let actions = done(&mut engine, 110 * MS, commit, receipt);
-    assert!(!actions.iter().any(|action| matches!(action, Action::Answer { .. } | Action::Publish { .. })));
+    assert!(!actions.iter().any(|action| is_answer(action) || matches!(action, Action::Publish { .. })));
     // The shadow is silent past the timeout of two seconds.
     let mut asked = Vec::new();
     let mut time = 200 * MS;
@@ -210,16 +211,15 @@ fn acknowledged_alone_only_when_the_record_says_that_nobody_is_in_sync() {
             }
             asked = tell_witness(&mut engine, time, ask, swapped(time));
         }
-        assert!(!asked.iter().any(|action| matches!(action, Action::Answer { .. })), "{asked:#?}");
+        assert!(!asked.iter().any(is_answer), "{asked:#?}");
         time += 50 * MS;
     }
     let (ask, alone) = swap(&asked);
     assert_eq!((alone.in_sync, time / MS), (None, 2_150));
     let actions = tell_witness(&mut engine, time + 1, ask, swapped(9_999_999));
-    let answer = Answer::Committed { revision: at(epoch, 6), replicated: false };
     let told: Vec<&Action> =
-        actions.iter().filter(|action| matches!(action, Action::Answer { .. } | Action::Publish { .. })).collect();
-    assert_eq!(told, [&Action::Publish { upto: at(epoch, 6) }, &Action::Answer { ticket: Ticket(1), answer }]);
+        actions.iter().filter(|action| is_answer(action) || matches!(action, Action::Publish { .. })).collect();
+    assert_eq!(told, [&Action::Publish { upto: at(epoch, 6) }, &committed(1, at(epoch, 6), false)]);
 }
 
 /// A shadow whose master is silent notes the term that it is about to try.
@@ -394,12 +394,11 @@ fn a_shadow_that_is_not_in_sync_does_not_take_over_and_an_operator_is_told_what_
     let take_over = |accept_loss| Command::TakeOver { accept_loss };
     let actions = engine.handle(now(30 * MS), Event::Command { ticket: Ticket(1), command: take_over(false) });
     let missing = Some((at(Epoch::FIRST, 6), at(Epoch::FIRST, 8)));
-    let refused = Answer::Refused(Refused::Loss { missing });
-    assert!(actions.contains(&Action::Answer { ticket: Ticket(1), answer: refused }), "{actions:#?}");
+    assert!(actions.contains(&answered(1, Err(CommandRefusal::Loss { missing }))), "{actions:#?}");
     // With the loss accepted it waits for the lease all the same.
     let actions = engine.handle(now(40 * MS), Event::Command { ticket: Ticket(2), command: take_over(true) });
     assert_eq!(batch_count(&actions), 0, "{actions:#?}");
-    assert!(!actions.iter().any(|action| matches!(action, Action::Answer { .. })), "{actions:#?}");
+    assert!(!actions.iter().any(is_answer), "{actions:#?}");
 }
 
 #[test]
@@ -457,7 +456,7 @@ fn first_epoch(said: WitnessAnswer) -> Epoch {
     let ack = HeartbeatAck { nonce: nonce.unwrap(), role, epoch, position, promise };
     let actions = engine.handle(now(50 * MS), Event::Message { link: LINK, message: Message::HeartbeatAck(ack) });
     match batch(&actions) {
-        (_, Work::Era { era, .. }) => era.epoch,
+        (_, Work::BeginEra(order)) => order.job.era.epoch,
         (_, other) => panic!("{other:?}"),
     }
 }
