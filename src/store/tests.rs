@@ -14,7 +14,6 @@ use bytes::Bytes;
 use super::*;
 use crate::model::limits::{BULK_FRAME_BYTES_MAX, LOG_BYTES_DEFAULT, LOG_CHANGES_DEFAULT, VALUE_INLINE_BYTES_MAX};
 use crate::model::{ChangeSet, Conflict, Digest, Epoch, Era, Expected, Guard, NodeId, PairId, Revision};
-use crate::protocol::engine::CommitRefusal;
 
 const DIR: &str = "data";
 const NODE: NodeId = NodeId([7; 32]);
@@ -55,7 +54,7 @@ fn era(term: u32, first_seq: u64) -> Era {
     Era { epoch: Epoch::new(term, 0), first_seq, node: NODE }
 }
 
-fn commit(opened: &mut Opened, sets: &[ChangeSet]) -> Vec<Result<Revision, CommitRefusal>> {
+fn commit(opened: &mut Opened, sets: &[ChangeSet]) -> Vec<Result<Revision, Conflict>> {
     let epoch = opened.store.head().revision.epoch;
     let verdicts = opened.store.commit(epoch, sets).unwrap();
     opened.reader.publish(opened.store.head().revision);
@@ -195,7 +194,7 @@ fn guards_are_checked_against_everything_before() {
     );
     let held: Vec<bool> = verdicts.iter().map(Result::is_ok).collect();
     assert_eq!(held, [true, false, true, true, false, true, false]);
-    assert!(matches!(verdicts[6], Err(CommitRefusal::Guard(Conflict::Head { .. }))));
+    assert!(matches!(verdicts[6], Err(Conflict::Head { .. })));
     assert_eq!(opened.reader.snapshot().get("b").unwrap().unwrap(), "y");
 }
 

@@ -163,7 +163,7 @@ fn operate(world: &mut World, node: Side, verb: Verb) -> Checked {
         }
         Verb::TakeOver { accept_loss } => {
             world.host(node).ordered = true;
-            Command::TakeOver { accept_loss }
+            if accept_loss { Command::TakeOverAcceptingLoss } else { Command::TakeOver }
         }
         Verb::Replicate { synchronous } => {
             if !synchronous && world.host(node).engine.is_some() {

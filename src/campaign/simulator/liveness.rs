@@ -7,7 +7,7 @@ use super::violation::{Checked, Invariant};
 use super::witness::WitnessRoute;
 use super::world::World;
 use crate::model::Revision;
-use crate::protocol::engine::{Command, EngineStatus, Failover};
+use crate::protocol::engine::{TakeoverBlocker, Command, EngineStatus, Failover};
 use crate::protocol::wire::Role;
 
 /// The line of a trace after which nothing more is done to the pair.
@@ -150,10 +150,10 @@ fn unsettled(world: &mut World) -> Checked {
     let nobody_serves = both.iter().flatten().all(|status| !status.serving);
     // One node refuses the other where a disk forgot, or an operator or the lack of a witness let two histories begin.
     let parted = forgot || !world.plan.witnessed || world.exemptions.is_waived();
-    let decides = |word: &&str| match *word {
+    let decides = |word: &TakeoverBlocker| match word.as_str() {
         "manual" => nobody_serves,
         "refused" => parted,
-        _ => OPERATORS_WORDS.contains(word),
+        word => OPERATORS_WORDS.contains(&word),
     };
     let holder = world.register.record().map(|record| record.holder);
     let blank = world.hosts.iter().any(|host| Some(host.disk.node()) == holder && !host.disk.durable_state.complete);
@@ -161,7 +161,7 @@ fn unsettled(world: &mut World) -> Checked {
     let named = both.iter().flatten().any(|status| {
         let word = status.why_not.iter().any(decides);
         // A disk or a witness that forgot is no ground to decide upon, and an operator's word may have named a node that cannot lead.
-        let record = status.why_not.iter().any(|word| RECORD_WORDS.contains(word));
+        let record = status.why_not.iter().any(|word| RECORD_WORDS.contains(&word.as_str()));
         (!status.link_reason.is_empty() && word) || (decided && record && !status.alerts.is_empty())
     });
     let short = both.iter().flatten().map(|status| {
@@ -198,7 +198,7 @@ fn settle_alone(world: &mut World, gone: Side) -> Checked {
         world.summary.served_alone += 1;
         return serves_alone(world, side);
     }
-    let own_reason = status.why_not.iter().any(|word| OWN_REASONS.contains(word));
+    let own_reason = status.why_not.iter().any(|word| OWN_REASONS.contains(&word.as_str()));
     let allowed = may_lead(world, side) && !own_reason;
     let says = !status.link_reason.is_empty() && !status.why_not.is_empty();
     let short = (status.role, status.link, &status.link_reason, &status.why_not, world.register.record());
@@ -234,7 +234,7 @@ fn may_lead(world: &World, side: Side) -> bool {
     if !world.plan.witnessed {
         // A shadow must have heard its master since it started, and a master may have heard of one that outranks it.
         let outranked = world.hosts[side.other().index()].disk.durable_state.epoch > durable_state.epoch;
-        let heard = host.heard.is_some() && status(world, side).is_some_and(|s| !s.why_not.contains(&"no_contact"));
+        let heard = host.heard.is_some() && status(world, side).is_some_and(|s| !s.why_not.contains(&TakeoverBlocker::NoContact));
         return automatic && if durable_state.role == Role::Master { !outranked } else { heard };
     }
     if world.register.tampered || world.exemptions.rolled_back != [false; 2] {

@@ -412,6 +412,16 @@ impl Links {
         self.dial_afresh(Moment(at.0 + FIRST_DIAL_US));
     }
 
+    #[cfg(test)]
+    pub(super) fn is_dialling(&self) -> bool {
+        self.dialer.dial != Dial::None
+    }
+
+    #[cfg(test)]
+    pub(super) fn assume_round_trip(&mut self, us: u64) {
+        self.peer.round_trip_us = Some(us);
+    }
+
     // Hellos and heartbeats.
 
     /// The connections on which this node has not said hello yet.

@@ -10,7 +10,7 @@ mod witnessed;
 use std::time::Duration;
 
 use super::*;
-use crate::model::{Digest, Era, NodeId, PairId};
+use crate::model::{Conflict, Digest, Era, NodeId, PairId};
 use crate::protocol::alerts::AlertKind;
 use crate::protocol::wire::{Bulk, Heartbeat, HeartbeatAck, Hello, Message, Repair, Versions};
 
@@ -66,7 +66,7 @@ fn start(durable_state: DurableState, head: Position, history: History, damage: 
     Engine::start(now(0), start)
 }
 
-fn role(role: Role, serving: bool, epoch: Epoch, reason: &'static str) -> Action {
+fn role(role: Role, serving: bool, epoch: Epoch, reason: RoleReason) -> Action {
     Action::Notify(Notice::Role { role, serving, epoch, reason })
 }
 
@@ -138,10 +138,28 @@ fn answered(ticket: u64, answer: CommandAnswer) -> Action {
     Action::AnswerCommand { ticket: Ticket(ticket), answer }
 }
 
+/// These change sets as one group in this batch.
+fn group(batch: u64, tickets: &[u64], epoch: Epoch) -> Work {
+    let change_sets = tickets.iter().map(|ticket| (Ticket(*ticket), ())).collect();
+    Work::from(AppendGroup { change_sets, epoch }).numbered(BatchId(batch))
+}
+
+/// The last common position, where this work is a quarantine.
+fn quarantine(work: &Work) -> Option<Revision> {
+    match work {
+        Work::Quarantine(order) => Some(order.job.common),
+        _ => None,
+    }
+}
+
+fn is_answer(action: &Action) -> bool {
+    matches!(action, Action::AnswerCommit { .. } | Action::AnswerCommand { .. })
+}
+
 /// Answers every batch of durable state until none is in flight.
 fn settle(engine: &mut Engine, at_us: u64) {
     for _ in 0..8 {
-        let pending = batch_in_flight(&engine);
+        let pending = batch_in_flight(engine);
         if pending == 0 {
             return;
         }
@@ -160,7 +178,7 @@ fn command(engine: &mut Engine, at_us: u64, ticket: u64, command: Command) -> Ve
 /// The batch that these actions ask for.
 fn batch(actions: &[Action]) -> (u64, Work) {
     let found = actions.iter().find_map(|action| match action {
-        Action::Persist { batch, work } => Some((batch.0, work.clone())),
+        Action::Persist(work) => Some((work.batch().0, work.clone())),
         _ => None,
     });
     found.unwrap_or_else(|| panic!("no batch in {actions:#?}"))
@@ -227,12 +245,12 @@ fn following_shadow() -> Engine {
 fn a_first_master_serves_once_its_era_is_durable() {
     let (mut engine, actions) = begin(DurableState::first_master(MASTER, PAIR), Position::NONE, History::default());
     let era = Era { epoch: Epoch::FIRST, first_seq: 1, node: MASTER };
-    let durable_state = Box::new(DurableState::first_master(MASTER, PAIR));
+    let state = Box::new(DurableState::first_master(MASTER, PAIR));
     assert_eq!(
         actions,
         [
-            Action::Persist { batch: BatchId(1), work: Work::Era { durable_state, era } },
-            role(Role::Master, false, Epoch::FIRST, "first_start"),
+            Action::Persist(Work::from(BeginEra { state, era }).numbered(BatchId(1))),
+            role(Role::Master, false, Epoch::FIRST, RoleReason::FirstStart),
             link(LinkState::None),
             timer(5 * SECOND),
         ]
@@ -244,7 +262,7 @@ fn a_first_master_serves_once_its_era_is_durable() {
         [
             Action::Publish { upto: at(Epoch::FIRST, 0) },
             Action::Confirm { upto: at(Epoch::FIRST, 0) },
-            role(Role::Master, true, Epoch::FIRST, "first_start"),
+            role(Role::Master, true, Epoch::FIRST, RoleReason::FirstStart),
             timer(3_600 * SECOND + 10),
         ]
     );
@@ -255,29 +273,27 @@ fn commits_that_wait_together_are_one_group() {
     let mut engine = lone_master();
     let actions = engine.handle(now(20), Event::Commit { ticket: Ticket(1), bytes: 10 });
     let (first, work) = batch(&actions);
-    assert_eq!(work, Work::Commits { tickets: vec![Ticket(1)], epoch: Epoch::FIRST });
+    assert_eq!(work, group(first, &[1], Epoch::FIRST));
     assert_eq!(batch_count(&engine.handle(now(21), Event::Commit { ticket: Ticket(2), bytes: 10 })), 0);
     assert_eq!(batch_count(&engine.handle(now(22), Event::Commit { ticket: Ticket(3), bytes: 10 })), 0);
 
     let verdicts = vec![(Ticket(1), Ok(at(Epoch::FIRST, 1)))];
     let head = position(Epoch::FIRST, 1);
     let actions = done(&mut engine, 30, first, Receipt::Commits { verdicts, head, log_floor: Revision::NONE });
-    let answer = Answer::Committed { revision: at(Epoch::FIRST, 1), replicated: false };
-    let group = Work::Commits { tickets: vec![Ticket(2), Ticket(3)], epoch: Epoch::FIRST };
     assert_eq!(
         actions,
         [
             Action::Publish { upto: at(Epoch::FIRST, 1) },
             Action::Confirm { upto: at(Epoch::FIRST, 1) },
-            Action::Answer { ticket: Ticket(1), answer },
-            Action::Persist { batch: BatchId(first + 1), work: group },
+            committed(1, at(Epoch::FIRST, 1), false),
+            Action::Persist(group(first + 1, &[2, 3], Epoch::FIRST)),
             timer(5 * SECOND + 30),
         ]
     );
 }
 
 fn batch_count(actions: &[Action]) -> usize {
-    actions.iter().filter(|action| matches!(action, Action::Persist { .. })).count()
+    actions.iter().filter(|action| matches!(action, Action::Persist(_))).count()
 }
 
 #[test]
@@ -306,9 +322,8 @@ fn a_failed_sync_ends_the_incarnation() {
     let failure = DiskFailure { full: false, reason: "io".to_owned() };
     let actions = fails(&mut engine, 30, first, failure);
     let revision = at(Epoch::FIRST, 1);
-    let doubt = Answer::Refused(Refused::InDoubt { revision });
-    assert!(actions.contains(&Action::Answer { ticket: Ticket(1), answer: doubt }));
-    assert!(actions.contains(&role(Role::Master, false, Epoch::FIRST, "disk_trouble")), "{actions:#?}");
+    assert!(actions.contains(&refused_commit(1, CommitRefusal::InDoubt { revision })));
+    assert!(actions.contains(&role(Role::Master, false, Epoch::FIRST, RoleReason::DiskTrouble)), "{actions:#?}");
     let (reopen, work) = batch(&actions);
     assert!(matches!(work, Work::Reopen(_)), "{work:?}");
     // The change set turned out to be there.
@@ -344,7 +359,7 @@ fn a_silent_master_is_replaced_after_the_delay_and_not_before() {
     assert!(!engine.authority().serving);
     let head = Position { revision: at(era.epoch, 5), ..position(Epoch::FIRST, 5) };
     let actions = done(&mut engine, 5 * SECOND + 600, promote, Receipt::Era { head, log_floor: Revision::NONE });
-    assert!(actions.contains(&role(Role::Master, true, era.epoch, "takeover")), "{actions:#?}");
+    assert!(actions.contains(&role(Role::Master, true, era.epoch, RoleReason::Takeover)), "{actions:#?}");
     assert_eq!(engine.status(Moment(6 * SECOND), 0).alerts[0].kind, AlertKind::Takeover);
 }
 
@@ -353,7 +368,7 @@ fn a_shadow_that_was_stopped_itself_does_not_take_over() {
     let mut engine = following_shadow();
     let actions = engine.handle(now(60 * SECOND), Event::Timer);
     assert!(!actions.contains(&Action::AskMayTakeOver { question: 1 }));
-    assert_eq!(engine.status(Moment(60 * SECOND), 0).why_not, Vec::<&str>::new());
+    assert_eq!(engine.status(Moment(60 * SECOND), 0).why_not, []);
 }
 
 #[test]
@@ -367,7 +382,7 @@ fn a_shadow_without_contact_does_not_take_over_and_says_why() {
         let actions = engine.handle(now(second * SECOND + 1), Event::Timer);
         assert!(!actions.iter().any(|action| matches!(action, Action::AskMayTakeOver { .. })));
     }
-    assert_eq!(engine.status(Moment(20 * SECOND), 0).why_not, ["no_contact"]);
+    assert_eq!(engine.status(Moment(20 * SECOND), 0).why_not, [TakeoverBlocker::NoContact]);
 }
 
 /// The shadow answers the heartbeat among these actions.
@@ -414,14 +429,13 @@ fn a_stopped_master_acknowledges_nothing_until_its_peer_answered() {
     let head = position(epoch, 6);
     let late = 60 * SECOND;
     let actions = done(&mut engine, late, first, Receipt::Commits { verdicts, head, log_floor: Revision::NONE });
-    assert!(!actions.iter().any(|action| matches!(action, Action::Answer { .. } | Action::Publish { .. })));
-    assert!(actions.contains(&role(Role::Master, false, epoch, "stalled")), "{actions:#?}");
+    assert!(!actions.iter().any(|action| is_answer(action) || matches!(action, Action::Publish { .. })));
+    assert!(actions.contains(&role(Role::Master, false, epoch, RoleReason::Stalled)), "{actions:#?}");
     let asks = |message: &Message| matches!(message, Message::Heartbeat(Heartbeat { asks: true, .. }));
     assert!(sent(&actions).iter().any(asks), "{actions:#?}");
     let actions = answer(&mut engine, late + 100, &actions, position(epoch, 5));
-    let answer = Answer::Committed { revision: at(epoch, 6), replicated: false };
-    assert!(actions.contains(&Action::Answer { ticket: Ticket(1), answer }), "{actions:#?}");
-    assert!(actions.contains(&role(Role::Master, true, epoch, "confirmed")));
+    assert!(actions.contains(&committed(1, at(epoch, 6), false)), "{actions:#?}");
+    assert!(actions.contains(&role(Role::Master, true, epoch, RoleReason::Confirmed)));
 }
 
 /// Handles an event, and receipts for durable state, until another batch is asked for.
@@ -429,13 +443,13 @@ fn drain_facts(engine: &mut Engine, event: Event) -> (u64, Vec<Action>) {
     let mut all = engine.handle(now(600), event);
     for _ in 0..4 {
         match all.iter().rev().find_map(|action| match action {
-            Action::Persist { batch, work } => Some((batch.0, work.clone())),
+            Action::Persist(work) => Some((work.batch().0, work.clone())),
             _ => None,
         }) {
             Some((batch, Work::StoreState(_))) => all.extend(done(engine, 601, batch, Receipt::DurableState)),
             Some((batch, _)) => return (batch, all),
             None => {
-                let pending = batch_in_flight(&engine);
+                let pending = batch_in_flight(engine);
                 all.extend(done(engine, 601, pending, Receipt::DurableState));
             }
         }
@@ -458,8 +472,8 @@ fn a_stopped_master_whose_shadow_took_over_yields() {
     let hello = hello_of(Role::Master, SHADOW, position(promoted, 9), lineage);
     let greet = Event::Message { link: LinkId(2), message: Message::Hello(Box::new(hello)) };
     let actions = engine.handle(now(late + 3), greet);
-    let doubt = Answer::Refused(Refused::InDoubt { revision: at(epoch, 6) });
-    assert!(actions.contains(&Action::Answer { ticket: Ticket(1), answer: doubt }), "{actions:#?}");
+    let doubt = CommitRefusal::InDoubt { revision: at(epoch, 6) };
+    assert!(actions.contains(&refused_commit(1, doubt)), "{actions:#?}");
     // Durable state were being written when the winner came: quarantine waits for them.
     let pending = batch_in_flight(&engine);
     let (batch_no, work) = batch(&done(&mut engine, late + 4, pending, Receipt::DurableState));
@@ -470,7 +484,7 @@ fn a_stopped_master_whose_shadow_took_over_yields() {
     let Work::StoreState(Order { job: StoreState { state: durable_state, .. }, .. }) = work else { panic!("{work:?}") };
     assert_eq!((durable_state.role, durable_state.complete), (Role::Shadow, false));
     let actions = done(&mut engine, late + 5, batch_no, Receipt::DurableState);
-    assert!(actions.contains(&role(Role::Shadow, false, epoch, "yielded")), "{actions:#?}");
+    assert!(actions.contains(&role(Role::Shadow, false, epoch, RoleReason::SteppedDown)), "{actions:#?}");
     assert!(actions.contains(&Action::Close { link: LinkId(2) }));
     let kinds: Vec<AlertKind> = engine.status(Moment(late), 0).alerts.iter().map(|alert| alert.kind).collect();
     assert_eq!(kinds, [AlertKind::PushFailed, AlertKind::ClockSkew, AlertKind::Diverged]);
@@ -485,12 +499,12 @@ fn an_outage_is_counted_and_told_once() {
         time += 1_000;
         let mut actions = engine.handle(now(time), Event::Commit { ticket: Ticket(seq), bytes: 3 });
         while let Some((batch, work)) = actions.iter().find_map(|action| match action {
-            Action::Persist { batch, work } => Some((batch.0, work.clone())),
+            Action::Persist(work) => Some((work.batch().0, work.clone())),
             _ => None,
         }) {
             let receipt = match work {
-                Work::Commits { tickets, .. } => {
-                    let verdicts = vec![(tickets[0], Ok(at(epoch, seq)))];
+                Work::AppendGroup(order) => {
+                    let verdicts = vec![(order.job.change_sets[0].0, Ok(at(epoch, seq)))];
                     let head = position(epoch, seq);
                     Receipt::Commits { verdicts, head, log_floor: Revision::NONE }
                 }

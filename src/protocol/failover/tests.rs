@@ -1,6 +1,6 @@
 use super::*;
 
-const TURNS: [Transition; 27] = [
+const TRANSITIONS: [Transition; 28] = [
     Transition::NoPeer,
     Transition::PeerFollows,
     Transition::PeerAhead,
@@ -16,33 +16,34 @@ const TURNS: [Transition; 27] = [
     Transition::Confirmed,
     Transition::Deposed,
     Transition::WitnessVouches,
-    Transition::Yielded,
+    Transition::SteppedDown,
     Transition::Silence,
-    Transition::MustClaim,
-    Transition::Claimed,
-    Transition::ClaimLost,
-    Transition::ClaimLostAsMaster,
+    Transition::MustAskWitness,
+    Transition::WitnessWon,
+    Transition::WitnessLost,
+    Transition::WitnessLostAsMaster,
     Transition::HostAllows,
     Transition::HostRefuses,
     Transition::MasterHeard,
     Transition::StoreFailed,
     Transition::ReopenedAsMaster,
     Transition::ReopenedAsShadow,
+    Transition::Stopped,
 ];
 
 /// The whole machine as a reviewed table: a change of any cell shows.
 #[test]
-fn every_standing_and_every_turn() {
+fn every_state_and_every_transition() {
     let mut table = String::new();
-    for turn in TURNS {
-        table.push_str(&format!("{turn:?}\n"));
-        for standing in NodeState::ALL {
-            if let Some(next) = standing.transition(turn) {
-                table.push_str(&format!("    {standing:?} -> {next:?}\n"));
+    for transition in TRANSITIONS {
+        table.push_str(&format!("{transition:?}\n"));
+        for state in NodeState::ALL {
+            if let Some(next) = state.transition(transition) {
+                table.push_str(&format!("    {state:?} -> {next:?}\n"));
             }
         }
     }
-    insta::assert_snapshot!("standings", table);
+    insta::assert_snapshot!("states", table);
 }
 
 #[test]
@@ -76,7 +77,10 @@ fn backoff_stays_within_its_cap_and_jitters() {
 
 #[test]
 fn a_ready_shadow_has_no_reason_and_every_reason_has_a_word() {
-    let ready = Candidate {
+    let words = |conditions: TakeoverConditions| -> Vec<&str> {
+        conditions.blockers().into_iter().map(TakeoverBlocker::as_str).collect()
+    };
+    let ready = TakeoverConditions {
         witness: None,
         shadow: true,
         enrolled: true,
@@ -89,8 +93,8 @@ fn a_ready_shadow_has_no_reason_and_every_reason_has_a_word() {
         broken: false,
         refused: false,
     };
-    assert_eq!(ready.why_not(), Vec::<&str>::new());
-    let never = Candidate {
+    assert_eq!(words(ready), Vec::<&str>::new());
+    let never = TakeoverConditions {
         enrolled: false,
         manual: true,
         complete: false,
@@ -101,8 +105,8 @@ fn a_ready_shadow_has_no_reason_and_every_reason_has_a_word() {
         refused: true,
         ..ready
     };
-    let words = ["no_peer", "manual", "incomplete", "no_contact", "held", "hold_down", "refused", "disk_trouble"];
-    assert_eq!(never.why_not(), words);
-    assert_eq!(Candidate { syncing: true, ..ready }.why_not(), ["syncing"]);
-    assert_eq!(Candidate { shadow: false, ..never }.why_not(), ["master"]);
+    let all = ["no_peer", "manual", "incomplete", "no_contact", "held", "hold_down", "refused", "disk_trouble"];
+    assert_eq!(words(never), all);
+    assert_eq!(words(TakeoverConditions { syncing: true, ..ready }), ["syncing"]);
+    assert_eq!(words(TakeoverConditions { shadow: false, ..never }), ["master"]);
 }

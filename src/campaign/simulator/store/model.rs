@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use super::real::RealStore;
 pub use super::records::{Change, Checkpoint, Record, RecordBody, Sent, State};
-use crate::model::{Conflict, Era, NodeId, Position, Revision};
+use crate::model::{Conflict, NodeId, Position, Revision};
 use crate::protocol::engine::{
     Completed, DiskFailure, DurableState, EraReceipt, GroupReceipt, QuarantineReceipt, RecordsReceipt, ReopenReceipt,
     StagingReceipt, Work,
@@ -230,7 +230,7 @@ impl Disk {
             }
             Job::BeginStaging(order) => {
                 let (job, pending) = order.split();
-                self.staging = Some(Staging { header: *job.header, state: State::new(self.floor.state.meter()) });
+                self.staging = Some(Staging { header: *job.header, state: State::new(self.floor.state.digests()) });
                 pending.complete(Ok(()))
             }
             Job::StagePieces(order) => {

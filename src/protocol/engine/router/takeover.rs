@@ -147,7 +147,7 @@ impl Engine {
     }
 
     /// How long an operator's takeover waits for its time.
-    pub(super) fn takeover_wait_us(&self) -> u64 {
+    pub(in super::super) fn takeover_wait_us(&self) -> u64 {
         let options = &self.setup.options;
         2 * (micros(waited(options.lease())) + self.setup.timing.delay_us + micros(options.witness_timeout()))
     }

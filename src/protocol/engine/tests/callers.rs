@@ -7,12 +7,8 @@ use crate::protocol::failover::{micros, waited};
 
 const MS: u64 = 1_000;
 
-pub(super) fn answers(actions: &[Action]) -> Vec<(u64, Answer)> {
-    let answer = |action: &Action| match action {
-        Action::Answer { ticket, answer } => Some((ticket.0, answer.clone())),
-        _ => None,
-    };
-    actions.iter().filter_map(answer).collect()
+pub(super) fn answers(actions: &[Action]) -> Vec<Action> {
+    actions.iter().filter(|action| is_answer(action)).cloned().collect()
 }
 
 pub(super) fn commit(engine: &mut Engine, at_us: u64, ticket: u64) -> Vec<Action> {
@@ -23,7 +19,7 @@ pub(super) fn commit(engine: &mut Engine, at_us: u64, ticket: u64) -> Vec<Action
 pub(super) fn stored(engine: &mut Engine, at_us: u64, ticket: u64, epoch: Epoch, seq: u64) -> Vec<Action> {
     let verdicts = vec![(Ticket(ticket), Ok(at(epoch, seq)))];
     let receipt = Receipt::Commits { verdicts, head: position(epoch, seq), log_floor: Revision::NONE };
-    let batch = batch_in_flight(&engine);
+    let batch = batch_in_flight(engine);
     done(engine, at_us, batch, receipt)
 }
 
@@ -74,16 +70,15 @@ fn where_neither_shadow_nor_witness_confirms_nothing_more_is_taken() {
     let actions = stored(&mut engine, SECOND + doubt_us + 2, 2, epoch, 7);
     assert_eq!(answers(&actions), [], "the second one has its own time");
     let actions = beside_a_full_shadow(&mut engine, SECOND + doubt_us, 2 * SECOND + doubt_us, shadow);
-    assert_eq!(answers(&actions), [(1, Answer::Refused(Refused::InDoubt { revision: at(epoch, 6) }))]);
+    assert_eq!(answers(&actions), [refused_commit(1, CommitRefusal::InDoubt { revision: at(epoch, 6) })]);
     assert!(engine.authority().serving, "the shadow's promise covers it");
     let actions = commit(&mut engine, 2 * SECOND + doubt_us + 10, 3);
-    assert_eq!(answers(&actions), [(3, Answer::Refused(Refused::Frozen))]);
+    assert_eq!(answers(&actions), [refused_commit(3, CommitRefusal::Frozen)]);
     // The shadow has room again, and everything.
     let all = position(epoch, 7);
     let mut actions = tell(&mut engine, 2 * SECOND + doubt_us + 20, Message::Ack { position: all, received: 0 });
     actions.extend(beside_a_full_shadow(&mut engine, 2 * SECOND + doubt_us, 3 * SECOND + doubt_us, all));
-    let second = Answer::Committed { revision: at(epoch, 7), replicated: true };
-    assert_eq!(answers(&actions), [(2, second)], "{actions:#?}");
+    assert_eq!(answers(&actions), [committed(2, at(epoch, 7), true)], "{actions:#?}");
     let actions = commit(&mut engine, 3 * SECOND + doubt_us + 10, 4);
     assert_eq!((answers(&actions), batch_count(&actions)), (vec![], 1));
 }
@@ -103,10 +98,10 @@ fn a_takeover_past_a_record_that_is_gone_waits_for_the_lease_that_it_was() {
     let actions = engine.handle(now(20 * SECOND), refused_dial());
     let (ask, _) = question(&actions);
     let _ = tell_witness(&mut engine, 20 * SECOND, ask, WitnessAnswer::Holds(None));
-    let wish = Event::Command { ticket: Ticket(1), command: Command::TakeOver { accept_loss: true } };
+    let wish = Event::Command { ticket: Ticket(1), command: Command::TakeOverAcceptingLoss };
     let mut actions = engine.handle(now(20 * SECOND + 1), wish);
     let mut time = 20 * SECOND;
-    while engine.node_state == NodeState::Following {
+    while engine.node_state() == NodeState::Following {
         for action in std::mem::take(&mut actions) {
             if let Action::AskWitness { ask, .. } = action {
                 actions.extend(tell_witness(&mut engine, time, ask, WitnessAnswer::Holds(None)));
@@ -117,7 +112,7 @@ fn a_takeover_past_a_record_that_is_gone_waits_for_the_lease_that_it_was() {
         assert!(time < 60 * SECOND, "it never tried");
         actions = engine.handle(now(time), refused_dial());
     }
-    assert_eq!(engine.node_state, NodeState::Claiming);
+    assert_eq!(engine.node_state(), NodeState::AskingWitness);
     assert!(time >= 20 * SECOND + micros(waited(lease)), "after {} ms", time / MS - 20_000);
 }
 
@@ -147,8 +142,8 @@ fn a_shutdown_does_not_wait_for_a_shadow_for_ever_and_denies_nothing_that_is_dur
     let late = 120 * MS + micros(Options::default().drain_timeout);
     let mut actions = engine.handle(now(late), Event::Timer);
     actions.extend(settle_facts(&mut engine, late + 1));
-    let doubt = Answer::Refused(Refused::InDoubt { revision: at(epoch, 6) });
-    assert_eq!(answers(&actions), [(1, doubt), (2, Answer::Done)]);
+    let doubt = CommitRefusal::InDoubt { revision: at(epoch, 6) };
+    assert_eq!(answers(&actions), [refused_commit(1, doubt), answered(2, Ok(()))]);
     assert!(actions.contains(&Action::Stop), "{actions:#?}");
 }
 
@@ -161,9 +156,12 @@ fn what_a_hung_disk_holds_when_the_node_stops_is_in_doubt() {
     let actions = command(&mut engine, 23, 4, Command::Shutdown);
     assert_eq!(answers(&actions), []);
     let actions = engine.handle(now(10 * SECOND), Event::Abandoned);
-    let doubt = Answer::Refused(Refused::InDoubt { revision: at(Epoch::FIRST, 1) });
-    let stopped = Answer::Refused(Refused::Stopped);
-    let told = [(1, doubt), (2, stopped.clone()), (3, stopped), (4, Answer::Done)];
+    let told = [
+        refused_commit(1, CommitRefusal::InDoubt { revision: at(Epoch::FIRST, 1) }),
+        refused_commit(2, CommitRefusal::Stopped),
+        answered(3, Err(CommandRefusal::Stopped)),
+        answered(4, Ok(())),
+    ];
     assert_eq!(answers(&actions), told);
     assert!(actions.contains(&Action::Stop), "{actions:#?}");
 }
@@ -171,37 +169,37 @@ fn what_a_hung_disk_holds_when_the_node_stops_is_in_doubt() {
 #[test]
 fn an_operators_word_counts_while_the_host_is_asked() {
     let (mut engine, time) = asking_shadow();
-    let wish = Event::Command { ticket: Ticket(1), command: Command::TakeOver { accept_loss: false } };
+    let wish = Event::Command { ticket: Ticket(1), command: Command::TakeOver };
     let actions = engine.handle(now(time + 10), wish);
-    let mut claimed = engine.node_state;
+    let mut claimed = engine.node_state();
     let mut all = actions;
     all.extend(settle_facts(&mut engine, time + 11));
     if claimed == NodeState::AskingHost {
         all.extend(engine.handle(now(time + 12), Event::Timer));
-        claimed = engine.node_state;
+        claimed = engine.node_state();
     }
-    assert_eq!((claimed, answers(&all)), (NodeState::Claiming, vec![]), "{all:#?}");
+    assert_eq!((claimed, answers(&all)), (NodeState::AskingWitness, vec![]), "{all:#?}");
 }
 
 #[test]
 fn a_host_that_refuses_does_not_refuse_an_operator() {
     let (mut engine, time) = asking_shadow();
-    engine.options.heartbeat = Duration::from_secs(1);
+    engine.setup.options.heartbeat = Duration::from_secs(1);
     // The record is looked at again, and the wish waits for that.
-    let wish = Event::Command { ticket: Ticket(1), command: Command::TakeOver { accept_loss: false } };
-    if let Some(witnessed) = &mut engine.witnessed {
-        witnessed.register.outdated();
+    let wish = Event::Command { ticket: Ticket(1), command: Command::TakeOver };
+    if let Some(witnessed) = &mut engine.authority.witnessed {
+        witnessed.client.register_mut().outdated();
     }
     let mut actions = engine.handle(now(time + 10), wish);
     let refused = Event::HostAnswered { question: 1, allowed: false, reason: "no uplink".into() };
     actions.extend(engine.handle(now(time + 20), refused));
-    assert_eq!((engine.node_state, answers(&actions)), (NodeState::Following, vec![]), "{actions:#?}");
+    assert_eq!((engine.node_state(), answers(&actions)), (NodeState::Following, vec![]), "{actions:#?}");
     let (ask, _) = question(&actions);
     let value = record(MASTER, Epoch::FIRST, Some(SHADOW), 5);
     let mut actions = tell_witness(&mut engine, time + 30, ask, holds(value, 1));
     actions.extend(settle_facts(&mut engine, time + 31));
     actions.extend(engine.handle(now(time + 32), Event::Timer));
-    assert_eq!((engine.node_state, answers(&actions)), (NodeState::Claiming, vec![]), "{actions:#?}");
+    assert_eq!((engine.node_state(), answers(&actions)), (NodeState::AskingWitness, vec![]), "{actions:#?}");
 }
 
 #[test]
@@ -211,7 +209,7 @@ fn a_stopped_master_whose_link_is_held_lets_nobody_wait_for_ever() {
     let _ = command(&mut engine, 800, 1, Command::Disconnect);
     let late = 10 * SECOND;
     let actions = commit(&mut engine, late, 2);
-    assert_eq!((engine.node_state, answers(&actions)), (NodeState::Stalled, vec![]), "it asks first");
+    assert_eq!((engine.node_state(), answers(&actions)), (NodeState::Stalled, vec![]), "it asks first");
     let mut time = late;
     let mut told = Vec::new();
     while told.is_empty() {
@@ -219,9 +217,9 @@ fn a_stopped_master_whose_link_is_held_lets_nobody_wait_for_ever() {
         assert!(time < late + 60 * SECOND, "never answered");
         told = answers(&engine.handle(now(time), Event::Timer));
     }
-    assert_eq!(told, [(2, Answer::Refused(Refused::NotMaster { master: None }))]);
+    assert_eq!(told, [refused_commit(2, CommitRefusal::NotMaster { master: None })]);
     let actions = commit(&mut engine, time + 1, 3);
-    assert_eq!(answers(&actions), [(3, Answer::Refused(Refused::NotMaster { master: None }))]);
+    assert_eq!(answers(&actions), [refused_commit(3, CommitRefusal::NotMaster { master: None })]);
 }
 
 /// The third takeover within the hold-down's time is the last one, not the second: an attempt does not count itself.
@@ -229,7 +227,8 @@ fn a_stopped_master_whose_link_is_held_lets_nobody_wait_for_ever() {
 fn an_attempt_is_not_held_down_by_itself() {
     let mut engine = following_shadow();
     settle(&mut engine, 350);
-    engine.durable_state.takeovers_ms = vec![now(0).wall_ms; 2];
+    let state = DurableState { takeovers_ms: vec![now(0).wall_ms; 2], ..engine.durable_state().clone() };
+    engine.durable = durable::Durable::new(state);
     let _ = engine.handle(now(SECOND), Event::LinkDown { link: LINK, reason: "reset".to_owned() });
     let mut time = SECOND;
     let durable_state = loop {
@@ -241,14 +240,14 @@ fn an_attempt_is_not_held_down_by_itself() {
             let allowed = Event::HostAnswered { question: 1, allowed: true, reason: String::new() };
             actions.extend(engine.handle(now(time + 2), allowed));
         }
-        settle(&mut engine, time + 3);
         let era = actions.iter().find_map(|action| match action {
-            Action::Persist { work: Work::Era { durable_state, .. }, .. } => Some(durable_state.clone()),
+            Action::Persist(Work::BeginEra(order)) => Some(order.job.state.clone()),
             _ => None,
         });
         if let Some(durable_state) = era {
             break durable_state;
         }
+        settle(&mut engine, time + 3);
     };
     assert_eq!(durable_state.takeovers_ms.len(), 3);
 }
@@ -263,10 +262,10 @@ fn a_master_that_the_witness_names_yields_to_one_that_cannot_have_asked_it() {
     let hello = hello_of(Role::Master, SHADOW, position(promoted, 9), lineage);
     let actions = engine.handle(now(70 * MS), Event::Message { link: LINK, message: Message::Hello(Box::new(hello)) });
     // It may be news: the witness is asked first.
-    assert_eq!(engine.node_state, NodeState::Serving);
+    assert_eq!(engine.node_state(), NodeState::Serving);
     let mut actions = [actions, settle_facts(&mut engine, 71 * MS)].concat();
     let mut time = 71 * MS;
-    while engine.node_state == NodeState::Serving {
+    while engine.node_state() == NodeState::Serving {
         for action in std::mem::take(&mut actions) {
             if let Action::AskWitness { ask, question } = action {
                 let answer = match question {
@@ -281,7 +280,7 @@ fn a_master_that_the_witness_names_yields_to_one_that_cannot_have_asked_it() {
         assert!(time < 10 * SECOND, "both stay");
         actions.extend(engine.handle(now(time), Event::Timer));
     }
-    assert_eq!(engine.node_state, NodeState::Following);
+    assert_eq!(engine.node_state(), NodeState::Following);
     let alerts = engine.status(Moment(time), 0).alerts;
     assert!(
         alerts.iter().any(|alert| alert.kind == AlertKind::TwoMasters && alert.message.contains("the same witness"))
@@ -313,11 +312,11 @@ fn a_witness_that_can_be_read_and_not_written_is_an_alert() {
     }
     assert!(told.contains(&(AlertKind::WitnessUnreachable, "witness".to_owned())), "{told:?}");
     let status = engine.status(Moment(time), 0);
-    assert_eq!((status.serving, status.why_not), (false, vec!["master", "witness_unreachable"]));
+    assert_eq!((status.serving, status.why_not), (false, vec![TakeoverBlocker::Master, TakeoverBlocker::WitnessUnreachable]));
     // An operator who wants it to serve is told, when waiting is no use.
-    let actions = command(&mut engine, time + 1, 1, Command::TakeOver { accept_loss: false });
+    let actions = command(&mut engine, time + 1, 1, Command::TakeOver);
     assert_eq!(answers(&actions), []);
-    let patience_us = engine.wish_us();
+    let patience_us = engine.takeover_wait_us();
     let mut all = Vec::new();
     for beat in 1..300 {
         let at_us = time + beat * SECOND / 10;
@@ -327,7 +326,7 @@ fn a_witness_that_can_be_read_and_not_written_is_an_alert() {
         all.extend(engine.handle(now(at_us), Event::Timer));
         all.extend(settle_facts(&mut engine, at_us + 1));
     }
-    assert_eq!(answers(&all), [(1, Answer::Refused(Refused::WitnessUnreachable))]);
+    assert_eq!(answers(&all), [answered(1, Err(CommandRefusal::WitnessUnreachable))]);
 }
 
 /// A master that serves alone goes on serving while a shadow enrols: its lease is there before it needs one.
@@ -344,7 +343,7 @@ fn an_enrolment_does_not_interrupt_a_master_with_a_witness() {
     let actions = store_facts(&mut engine, 2 * MS, actions);
     let head = Position { revision: at(Epoch::FIRST, 0), digest: Digest::ZERO };
     let era = actions.iter().find_map(|action| match action {
-        Action::Persist { batch, work: Work::BeginEra(_) } => Some(batch.0),
+        Action::Persist(work @ Work::BeginEra(_)) => Some(work.batch().0),
         _ => None,
     });
     let mut all = done(&mut engine, 3 * MS, era.unwrap(), Receipt::Era { head, log_floor: Revision::NONE });

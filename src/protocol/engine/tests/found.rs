@@ -15,12 +15,12 @@ fn a_takeover_that_a_full_disk_refused_was_never_said() {
     let _ = engine.handle(now(SECOND), Event::LinkDown { link: LINK, reason: "reset".to_owned() });
     settle(&mut engine, SECOND + 1);
     let before = (engine.durable_state().clone(), engine.epoch());
-    let actions = command(&mut engine, 2 * SECOND, 1, Command::TakeOver { accept_loss: true });
+    let actions = command(&mut engine, 2 * SECOND, 1, Command::TakeOverAcceptingLoss);
     let (era, work) = batch(&actions);
     assert!(matches!(work, Work::BeginEra(_)), "{work:?}");
     let failure = DiskFailure { full: true, reason: "no space".to_owned() };
     let actions = fails(&mut engine, 2 * SECOND + 1, era, failure);
-    assert_eq!(answers(&actions), [(1, Answer::Refused(Refused::DiskFull))]);
+    assert_eq!(answers(&actions), [answered(1, Err(CommandRefusal::DiskFull))]);
     assert_eq!((engine.durable_state().clone(), engine.epoch()), before);
 }
 
@@ -42,7 +42,7 @@ fn what_a_yielding_master_has_alone_is_saved_after_the_link_is_gone_too() {
     let greet = |link, hello: &Hello| Event::Message { link, message: Message::Hello(Box::new(hello.clone())) };
     let _ = engine.handle(now(8 * SECOND + 64 * MS), greet(LinkId(2), &hello));
     refuse_all(&mut engine, 8 * SECOND + 65 * MS, &DiskFailure { full: true, reason: "no space".to_owned() });
-    assert_eq!(engine.node_state, NodeState::Yielding);
+    assert_eq!(engine.node_state(), NodeState::SteppingDown);
     let _ = engine.handle(now(8 * SECOND + 66 * MS), Event::LinkDown { link: LinkId(2), reason: "reset".to_owned() });
     // It has started again, and asks as a master that is none yet.
     let _ = engine.handle(now(8 * SECOND + 67 * MS), Event::LinkUp { link: LinkId(3), dialled: true });
@@ -53,7 +53,7 @@ fn what_a_yielding_master_has_alone_is_saved_after_the_link_is_gone_too() {
         actions.extend(engine.handle(now(beat * SECOND), Event::Timer));
     }
     let saves = actions.iter().find_map(|action| match action {
-        Action::Persist { work: Work::Quarantine { common }, .. } => Some(*common),
+        Action::Persist(work) => quarantine(work),
         _ => None,
     });
     assert_eq!(saves, Some(at(epoch, 5)), "{actions:#?}");
@@ -62,9 +62,9 @@ fn what_a_yielding_master_has_alone_is_saved_after_the_link_is_gone_too() {
 /// The disk refuses whatever is asked of it.
 fn refuse_all(engine: &mut Engine, at_us: u64, failure: &DiskFailure) {
     for _ in 0..4 {
-        if batch_in_flight(&engine) != 0 {
-            let (batch, result) = (BatchId(batch_in_flight(&engine)), Err(failure.clone()));
-            let _ = engine.handle(now(at_us), Event::Persisted { batch, result });
+        let pending = batch_in_flight(engine);
+        if pending != 0 {
+            let _ = fails(engine, at_us, pending, failure.clone());
         }
     }
 }
@@ -111,8 +111,8 @@ fn a_later_position_of_another_history_does_not_reach_the_record() {
     let _ = tell_witness(&mut engine, 10 * MS, ask, holds(value, 1));
     let _ = settle_facts(&mut engine, 11 * MS);
     let why_not = engine.status(Moment(20 * MS), 0).why_not;
-    assert!(why_not.contains(&"behind_record"), "{why_not:?}");
-    assert_eq!(engine.node_state, NodeState::Following);
+    assert!(why_not.contains(&TakeoverBlocker::BehindRecord), "{why_not:?}");
+    assert_eq!(engine.node_state(), NodeState::Following);
 }
 
 /// The simulator found a master that had yielded once, had taken over since, and never served again after a restart of its
@@ -121,10 +121,10 @@ fn a_later_position_of_another_history_does_not_reach_the_record() {
 fn whoever_took_over_is_outranked_no_more() {
     let mut engine = following_shadow();
     settle(&mut engine, 350);
-    engine.links.outranked_by_peer(true);
+    engine.links.set_outranked(true);
     let _ = engine.handle(now(SECOND), Event::LinkDown { link: LINK, reason: "reset".to_owned() });
     settle(&mut engine, SECOND + 1);
-    let (era, work) = batch(&command(&mut engine, 2 * SECOND, 1, Command::TakeOver { accept_loss: true }));
+    let (era, work) = batch(&command(&mut engine, 2 * SECOND, 1, Command::TakeOverAcceptingLoss));
     let Work::BeginEra(Order { job: BeginEra { era: begun, .. }, .. }) = work else { panic!("{work:?}") };
     let head = Position { revision: at(begun.epoch, 5), ..position(Epoch::FIRST, 5) };
     let _ = done(&mut engine, 2 * SECOND + 1, era, Receipt::Era { head, log_floor: Revision::NONE });
@@ -150,8 +150,8 @@ fn an_era_without_change_sets_is_no_reason_to_refuse_a_master() {
         entries: 1,
         bytes: 1,
     };
-    let (_, work) = batch(&tell(&mut engine, 300, Message::Repair(Repair::Full(header.clone()))));
-    assert_eq!(work, Work::StageBegin(Box::new(header)));
+    let (begun, work) = batch(&tell(&mut engine, 300, Message::Repair(Repair::Full(header.clone()))));
+    assert_eq!(work, Work::from(BeginStaging { header: Box::new(header) }).numbered(BatchId(begun)));
 }
 
 /// The simulator found a pair that nobody led: the host of a master refused what its disk had lost, and nobody asked again.
@@ -163,7 +163,7 @@ fn a_host_that_refuses_what_its_disk_had_lost_is_asked_again() {
     let hello = hello_of(Role::Shadow, SHADOW, position(Epoch::FIRST, 5), history(&[(Epoch::FIRST, 1)]));
     let _ = tell(&mut engine, 200, Message::Hello(Box::new(hello)));
     settle(&mut engine, 210);
-    assert_eq!(engine.node_state, NodeState::TakingTail);
+    assert_eq!(engine.node_state(), NodeState::TakingTail);
     let _ = tell(&mut engine, 300, Message::Repair(Repair::Incremental { to: at(Epoch::FIRST, 5) }));
     let (first, last) = (at(Epoch::FIRST, 3), at(Epoch::FIRST, 5));
     let what = Bulk::Records { after: first, last, durable: last };

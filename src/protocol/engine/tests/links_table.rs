@@ -213,7 +213,7 @@ fn short(action: &Action) -> Option<String> {
         Action::Notify(Notice::Alert { change, alert }) => format!("{change:?} {}", alert.kind.as_str()),
         Action::Notify(Notice::Role { serving, reason, .. }) => format!("serving {serving}: {reason}"),
         Action::Notify(notice) => format!("notice {}", name(notice)),
-        Action::Persist { work, .. } => format!("persist {}", name(work)),
+        Action::Persist(work) => format!("persist {}", name(work)),
         other => name(other),
     })
 }
@@ -227,7 +227,7 @@ fn every_state_of_the_link_and_every_event() {
             // A dial fails, or leads to a link, only where there is one.
             let dialled = event.starts_with("a dial") || event.starts_with("dial");
             let mut engine = make();
-            if dialled && !engine.links.dialling {
+            if dialled && !engine.links.is_dialling() {
                 continue;
             }
             let actions = happens(&mut engine, event);

@@ -81,7 +81,7 @@ fn the_first_epoch_is_not_used_twice_after_damage() {
     durable_state.peer = Some(peer(SHADOW));
     let (mut engine, _) = start(durable_state, Position::NONE, History::default(), Some("bits"));
     settle(&mut engine, 50);
-    let actions = command(&mut engine, 100, 1, Command::TakeOver { accept_loss: true });
+    let actions = command(&mut engine, 100, 1, Command::TakeOverAcceptingLoss);
     let (_, work) = batch(&actions);
     let Work::BeginEra(Order { job: BeginEra { era, .. }, .. }) = work else { panic!("{work:?}") };
     assert!(era.epoch > Epoch::FIRST, "{}", era.epoch);
@@ -112,7 +112,7 @@ fn an_operators_promotion_outranks_what_was_seen() {
     let hello = hello_of(Role::Master, MASTER, position(seen, 9), lineage);
     let _ = tell(&mut engine, 600, Message::Hello(Box::new(hello)));
     settle(&mut engine, 650);
-    let actions = command(&mut engine, 700, 1, Command::TakeOver { accept_loss: true });
+    let actions = command(&mut engine, 700, 1, Command::TakeOverAcceptingLoss);
     let (_, work) = batch(&actions);
     let Work::BeginEra(Order { job: BeginEra { era, .. }, .. }) = work else { panic!("{work:?}") };
     assert!(era.epoch > seen, "{} does not outrank {seen}", era.epoch);
@@ -142,7 +142,7 @@ fn stopped_while_the_host_is_asked_does_not_take_over() {
     let (mut engine, time) = asking();
     let late = time + 600 * SECOND;
     let _ = engine.handle(now(late), Event::HostAnswered { question: 1, allowed: true, reason: String::new() });
-    assert_eq!(engine.node_state, NodeState::Following);
+    assert_eq!(engine.node_state(), NodeState::Following);
 }
 
 #[test]
@@ -150,7 +150,7 @@ fn held_while_the_host_is_asked_does_not_take_over() {
     let (mut engine, time) = asking();
     let _ = command(&mut engine, time + 10, 1, Command::Disconnect);
     let _ = engine.handle(now(time + 20), Event::HostAnswered { question: 1, allowed: true, reason: String::new() });
-    assert_eq!(engine.node_state, NodeState::Following);
+    assert_eq!(engine.node_state(), NodeState::Following);
 }
 
 #[test]
@@ -160,7 +160,7 @@ fn refused_while_the_host_is_asked_does_not_take_over() {
     let refusal = Refusal { kind: RefusalKind::Schema, reason: "newer".into() };
     let _ = tell(&mut engine, time + 6, Message::Refuse(refusal));
     let _ = engine.handle(now(time + 20), Event::HostAnswered { question: 1, allowed: true, reason: String::new() });
-    assert_eq!(engine.node_state, NodeState::Following, "the master lives, and takes over from it");
+    assert_eq!(engine.node_state(), NodeState::Following, "the master lives, and takes over from it");
 }
 
 #[test]
@@ -243,7 +243,7 @@ fn a_detached_node_that_is_master_and_enrols_is_not_detached() {
     let _ = engine.handle(now(400), Event::LinkDown { link: LINK, reason: "x".into() });
     let _ = command(&mut engine, 500, 1, Command::Reset);
     settle(&mut engine, 501);
-    let actions = command(&mut engine, 600, 2, Command::TakeOver { accept_loss: true });
+    let actions = command(&mut engine, 600, 2, Command::TakeOverAcceptingLoss);
     let (promote, work) = batch(&actions);
     let Work::BeginEra(Order { job: BeginEra { state: durable_state, era }, .. }) = work else { panic!("{work:?}") };
     let head = Position { revision: at(era.epoch, 5), ..position(Epoch::FIRST, 5) };
@@ -267,7 +267,7 @@ fn a_command_while_the_store_is_broken_is_answered() {
         time += 2 * SECOND;
         all.extend(engine.handle(now(time), Event::Timer));
     }
-    assert!(all.iter().any(|a| matches!(a, Action::Answer { ticket: Ticket(7), .. })), "never answered");
+    assert!(all.iter().any(|a| matches!(a, Action::AnswerCommand { ticket: Ticket(7), .. })), "never answered");
 }
 
 #[test]
@@ -283,7 +283,7 @@ fn resync_then_take_over_leaves_a_complete_master() {
     // A batch of durable state (the alert) is in flight.
     assert_ne!(batch_in_flight(&engine), 0);
     let _ = command(&mut engine, 700, 1, Command::Resync);
-    let _ = command(&mut engine, 701, 2, Command::TakeOver { accept_loss: true });
+    let _ = command(&mut engine, 701, 2, Command::TakeOverAcceptingLoss);
     let mut time = 800;
     let mut actions = {
         let p = batch_in_flight(&engine);
@@ -291,15 +291,15 @@ fn resync_then_take_over_leaves_a_complete_master() {
     };
     for _ in 0..8 {
         let Some((no, work)) = actions.iter().find_map(|a| match a {
-            Action::Persist { batch, work } => Some((batch.0, work.clone())),
+            Action::Persist(work) => Some((work.batch().0, work.clone())),
             _ => None,
         }) else {
             break;
         };
         time += 10;
         let receipt = match work {
-            Work::Era { era, .. } => Receipt::Era {
-                head: Position { revision: at(era.epoch, 5), ..position(Epoch::FIRST, 5) },
+            Work::BeginEra(order) => Receipt::Era {
+                head: Position { revision: at(order.job.era.epoch, 5), ..position(Epoch::FIRST, 5) },
                 log_floor: Revision::NONE,
             },
             Work::Quarantine(_) => {
@@ -322,7 +322,7 @@ fn a_failed_promotion_leaves_a_session_that_goes_on() {
     let what =
         |n| Bulk::Records { after: at(Epoch::FIRST, n - 1), last: at(Epoch::FIRST, n), durable: at(Epoch::FIRST, n) };
     let _ = engine.handle(now(410), Event::Bulk { link: LINK, bulk: BulkId(1), what: what(6), bytes: 100 });
-    let _ = command(&mut engine, 420, 2, Command::TakeOver { accept_loss: true });
+    let _ = command(&mut engine, 420, 2, Command::TakeOverAcceptingLoss);
     let pending = batch_in_flight(&engine);
     let (no, work) = batch(&done(&mut engine, 430, pending, Receipt::DurableState));
     assert!(matches!(work, Work::BeginEra(_)), "{work:?}");
@@ -375,7 +375,7 @@ fn quarantine_is_told_once() {
     for _ in 0..12 {
         time += SECOND + 10_000;
         let found = actions.iter().find_map(|a| match a {
-            Action::Persist { batch, work } => Some((batch.0, work.clone())),
+            Action::Persist(work) => Some((work.batch().0, work.clone())),
             _ => None,
         });
         let (no, work) = match found {
@@ -386,11 +386,13 @@ fn quarantine_is_told_once() {
             }
         };
         let full = DiskFailure { full: true, reason: "no space".to_owned() };
-        let result = match work {
-            Work::Quarantine(_) => Ok(Receipt::Quarantined { from: at(epoch, 6), to: at(epoch, 6), change_sets: 1 }),
-            _ => Err(full),
+        actions = match work {
+            Work::Quarantine(_) => {
+                let receipt = Receipt::Quarantined { from: at(epoch, 6), to: at(epoch, 6), change_sets: 1 };
+                done(&mut engine, time, no, receipt)
+            }
+            _ => fails(&mut engine, time, no, full),
         };
-        actions = engine.handle(now(time), Event::Persisted { batch: BatchId(no), result });
     }
     let alerts = engine.status(Moment(time), 0).alerts;
     let diverged = alerts.iter().find(|a| a.kind == AlertKind::Diverged).unwrap();
@@ -458,7 +460,7 @@ fn damaged_master(engine: &mut Engine, link: LinkId, at_us: u64) -> Vec<Action> 
     hello.hello_no = link.0;
     let hello = Message::Hello(Box::new(hello));
     let _ = engine.handle(now(at_us + 1), Event::Message { link, message: hello });
-    assert_eq!(engine.node_state, NodeState::TakingTail);
+    assert_eq!(engine.node_state(), NodeState::TakingTail);
     let header = SnapshotHeader {
         transfer: link.0,
         position: position(Epoch::FIRST, 3),
@@ -483,10 +485,10 @@ fn start_damaged() -> Engine {
 fn a_damaged_master_saves_what_only_it_holds_before_it_is_replaced() {
     let mut engine = start_damaged();
     let actions = damaged_master(&mut engine, LINK, 100);
-    let (quarantine, work) = batch(&actions);
+    let (saving, work) = batch(&actions);
     assert_eq!(quarantine(&work), Some(at(Epoch::FIRST, 3)));
     let receipt = Receipt::Quarantined { from: at(Epoch::FIRST, 4), to: at(Epoch::FIRST, 5), change_sets: 2 };
-    let actions = done(&mut engine, 200, quarantine, receipt);
+    let actions = done(&mut engine, 200, saving, receipt);
     let alert =
         engine.status(Moment(200), 0).alerts.into_iter().find(|alert| alert.kind == AlertKind::Diverged).unwrap();
     assert_eq!((alert.count, alert.revisions), (2, Some((at(Epoch::FIRST, 4), at(Epoch::FIRST, 5)))));
@@ -504,29 +506,28 @@ fn a_damaged_master_saves_what_only_it_holds_before_it_is_replaced() {
 #[test]
 fn a_damaged_master_without_room_to_save_is_not_replaced() {
     let mut engine = start_damaged();
-    let (quarantine, _) = batch(&damaged_master(&mut engine, LINK, 100));
+    let (first, _) = batch(&damaged_master(&mut engine, LINK, 100));
     let full = DiskFailure { full: true, reason: "no space".to_owned() };
     for round in 0..3 {
         let pending = batch_in_flight(&engine);
-        let result = Err(full.clone());
-        let actions = engine.handle(now(round * SECOND + 200), Event::Persisted { batch: BatchId(pending), result });
+        let actions = fails(&mut engine, round * SECOND + 200, pending, full.clone());
         assert!(actions.contains(&Action::Close { link: LinkId(round + 1) }), "{actions:#?}");
         settle(&mut engine, round * SECOND + 201);
         let (_, work) = batch(&damaged_master(&mut engine, LinkId(round + 2), round * SECOND + 300));
         assert_eq!(quarantine(&work), Some(at(Epoch::FIRST, 3)));
     }
-    assert_ne!(batch_in_flight(&engine), quarantine);
+    assert_ne!(batch_in_flight(&engine), first);
 }
 
 #[test]
 fn what_cannot_be_read_of_a_damaged_store_does_not_forbid_its_repair() {
     let mut engine = start_damaged();
     for round in 0..2 {
-        let (quarantine, work) = batch(&damaged_master(&mut engine, LinkId(round + 1), round * 3 * SECOND + 100));
+        let (saving, work) = batch(&damaged_master(&mut engine, LinkId(round + 1), round * 3 * SECOND + 100));
         assert!(matches!(work, Work::Quarantine(_)), "{work:?}");
-        let failed = Err(DiskFailure { full: false, reason: "unreadable".to_owned() });
+        let failure = DiskFailure { full: false, reason: "unreadable".to_owned() };
         let time = round * 3 * SECOND + 200;
-        let _ = engine.handle(now(time), Event::Persisted { batch: BatchId(quarantine), result: failed });
+        let _ = fails(&mut engine, time, saving, failure);
         let (reopen, work) = batch(&engine.handle(now(time + 2 * SECOND), Event::Timer));
         assert!(matches!(work, Work::Reopen(_)), "{work:?}");
         let (head, history) = (position(Epoch::FIRST, 5), history(&[(Epoch::FIRST, 1)]));
@@ -586,8 +587,8 @@ fn a_full_push_that_an_operator_asked_for_outlives_its_link() {
     let _ = engine.handle(now(900), Event::LinkDown { link: LINK, reason: "reset".to_owned() });
     let again = LinkId(2);
     let _ = engine.handle(now(1_000), Event::LinkUp { link: again, dialled: true });
-    let head = engine.head;
-    let hello = Hello { hello_no: 2, ..hello_of(Role::Shadow, SHADOW, head, engine.history.clone()) };
+    let head = engine.log.head();
+    let hello = Hello { hello_no: 2, ..hello_of(Role::Shadow, SHADOW, head, engine.log.history().clone()) };
     let greet = Event::Message { link: again, message: Message::Hello(Box::new(hello)) };
     let actions = engine.handle(now(1_100), greet);
     assert!(actions.contains(&Action::OpenSnapshot { transfer: 1 }), "{actions:#?}");
@@ -606,9 +607,9 @@ fn a_round_trip_that_the_timings_do_not_allow_is_an_alert_until_it_is_over() {
         for _ in 0..rounds {
             time += SECOND / 2;
             let actions = run(&mut engine, time - SECOND / 2, time);
-            let position = engine.head;
+            let position = engine.log.head();
             if sent(&actions).iter().any(|message| matches!(message, Message::Heartbeat(_))) {
-                engine.links.round_trip_us = Some(took_us);
+                engine.links.assume_round_trip(took_us);
                 let _ = answer(&mut engine, time, &actions, position);
                 settle(&mut engine, time);
             }

@@ -6,35 +6,31 @@ use crate::protocol::alerts::Alert;
 const FULL: &str = "no space";
 
 fn fail(engine: &mut Engine, at_us: u64, full: bool) -> Vec<Action> {
-    let pending = batch_in_flight(&engine);
+    let pending = batch_in_flight(engine);
     let failure = DiskFailure { full, reason: FULL.to_owned() };
-    fails(&mut engine, at_us, pending, failure)
+    fails(engine, at_us, pending, failure)
 }
 
-fn refused(ticket: u64, refused: Refused) -> Action {
-    Action::Answer { ticket: Ticket(ticket), answer: Answer::Refused(refused) }
+fn refused(ticket: u64, refusal: CommandRefusal) -> Action {
+    answered(ticket, Err(refusal))
 }
 
-fn answered(ticket: u64) -> Action {
-    Action::Answer { ticket: Ticket(ticket), answer: Answer::Done }
+fn disk() -> CommandRefusal {
+    CommandRefusal::Disk { reason: FULL.to_owned() }
 }
 
-fn disk() -> Refused {
-    Refused::Disk { reason: FULL.to_owned() }
-}
-
-fn in_doubt() -> Refused {
-    Refused::FactInDoubt { reason: FULL.to_owned() }
+fn in_doubt() -> CommandRefusal {
+    CommandRefusal::InDoubt { reason: FULL.to_owned() }
 }
 
 fn answers(actions: &[Action]) -> Vec<Action> {
-    let answer = |action: &&Action| matches!(action, Action::Answer { .. } | Action::AnswerEnrol { .. });
+    let answer = |action: &&Action| is_answer(action) || matches!(action, Action::AnswerEnrol { .. });
     actions.iter().filter(answer).cloned().collect()
 }
 
 fn facts_of(actions: &[Action]) -> DurableState {
     match batch(actions).1 {
-        Work::StoreState(durable_state) => *durable_state,
+        Work::StoreState(order) => *order.job.state,
         other => panic!("{other:?}"),
     }
 }
@@ -75,8 +71,9 @@ fn a_full_disk_leaves_nothing_of_a_command() {
     let before = engine.durable_state().clone();
     let actions = command(&mut engine, 20, 1, Command::Enable);
     let written = DurableState { enabled: true, ..before.clone() };
-    let work = Work::StoreState(Box::new(written));
-    assert_eq!(actions, [Action::Persist { batch: BatchId(2), work }, timer(5 * SECOND + 20)]);
+    let purpose = StatePurpose::Keep { promised_ms: written.promised_ms };
+    let work = Work::from(StoreState { state: Box::new(written), purpose }).numbered(BatchId(2));
+    assert_eq!(actions, [Action::Persist(work), timer(5 * SECOND + 20)]);
     assert_eq!(engine.durable_state(), &before, "nothing is in force before it is durable");
 
     let actions = fail(&mut engine, 30, true);
@@ -86,7 +83,7 @@ fn a_full_disk_leaves_nothing_of_a_command() {
         actions,
         [
             Action::Notify(Notice::Alert { change: AlertChange::Raised, alert }),
-            refused(1, Refused::DiskFull),
+            refused(1, CommandRefusal::DiskFull),
             timer(SECOND + 30),
         ]
     );
@@ -135,7 +132,7 @@ fn whoever_stops_the_node_meanwhile_is_told_too() {
     let _ = fail(&mut engine, 30, false);
     let _ = command(&mut engine, 35, 2, Command::Shutdown);
     let told = answers(&fail(&mut engine, 40, false));
-    assert_eq!(told, [refused(1, in_doubt()), answered(2)]);
+    assert_eq!(told, [refused(1, in_doubt()), answered(2, Ok(()))]);
 }
 
 #[test]
@@ -148,7 +145,7 @@ fn what_was_said_on_the_ground_of_what_failed_fails_with_it() {
     let stranger = Event::Unpermitted { from: "there".into(), reason: "no".into() };
     let _ = engine.handle(now(22), stranger);
     let actions = fail(&mut engine, 30, true);
-    assert_eq!(answers(&actions), [refused(1, Refused::DiskFull), refused(2, Refused::DiskFull)]);
+    assert_eq!(answers(&actions), [refused(1, CommandRefusal::DiskFull), refused(2, CommandRefusal::DiskFull)]);
     assert_eq!(engine.durable_state(), &before);
     // The engine's own change of the durable state stays, and is written.
     let kinds: Vec<AlertKind> = alerts(&engine).iter().map(|alert| alert.kind).collect();
@@ -163,7 +160,7 @@ fn what_is_durable_is_in_force_in_the_order_in_which_it_was_said() {
     let (first, _) = batch(&command(&mut engine, 20, 1, Command::Enable));
     assert_eq!(command(&mut engine, 21, 2, Command::Token(token(1))), []);
     let actions = done(&mut engine, 30, first, Receipt::DurableState);
-    assert_eq!(answers(&actions), [answered(1)]);
+    assert_eq!(answers(&actions), [answered(1, Ok(()))]);
     assert!(engine.durable_state().enabled && engine.durable_state().tokens.is_empty());
     let (second, _) = batch(&actions);
     assert_eq!(facts_of(&actions).tokens, [token(1)]);
@@ -171,7 +168,7 @@ fn what_is_durable_is_in_force_in_the_order_in_which_it_was_said() {
     assert_eq!(answers(&command(&mut engine, 31, 3, Command::Acknowledge { alert: 9 })).len(), 1);
     let _ = command(&mut engine, 32, 4, Command::Disable);
     let actions = done(&mut engine, 40, second, Receipt::DurableState);
-    assert_eq!(answers(&actions), [answered(2)]);
+    assert_eq!(answers(&actions), [answered(2, Ok(()))]);
     assert_eq!(engine.durable_state().tokens, [token(1)]);
     settle(&mut engine, 50);
     assert_eq!((engine.durable_state().enabled, engine.durable_state().tokens.len()), (false, 0));
@@ -193,7 +190,7 @@ fn a_refused_reset_leaves_the_peer_and_the_alerts() {
         assert!(!engine.handle(now(time * 1_000), Event::Timer).iter().any(dials), "for a link that would be closed");
     }
     let actions = fail(&mut engine, 970_000, true);
-    assert_eq!(answers(&actions), [refused(1, Refused::DiskFull)]);
+    assert_eq!(answers(&actions), [refused(1, CommandRefusal::DiskFull)]);
     let cleared =
         |action: &Action| matches!(action, Action::Notify(Notice::Alert { change: AlertChange::Cleared, .. }));
     assert!(!actions.iter().any(cleared), "{actions:#?}");
@@ -210,7 +207,7 @@ fn a_shadow_that_is_being_reset_does_not_take_over() {
     let _ = engine.handle(now(SECOND), Event::LinkDown { link: LINK, reason: "x".into() });
     settle(&mut engine, SECOND + 1);
     let _ = command(&mut engine, SECOND + 2, 1, Command::Reset);
-    assert!(engine.status(Moment(SECOND + 3), 0).why_not.contains(&"no_peer"));
+    assert!(engine.status(Moment(SECOND + 3), 0).why_not.contains(&TakeoverBlocker::NoPeer));
     assert!(!engine.durable_state().detached);
     settle(&mut engine, SECOND + 4);
     assert!(engine.durable_state().detached && engine.durable_state().peer.is_none());
@@ -223,7 +220,7 @@ fn a_refused_acknowledgement_leaves_the_alert_unseen() {
     let written = facts_of(&command(&mut engine, 950, 1, Command::Acknowledge { alert }));
     assert!(written.alerts[0].acknowledged && !alerts(&engine)[0].acknowledged);
     let actions = fail(&mut engine, 960, true);
-    assert_eq!(answers(&actions), [refused(1, Refused::DiskFull)]);
+    assert_eq!(answers(&actions), [refused(1, CommandRefusal::DiskFull)]);
     assert!(!alerts(&engine)[0].acknowledged);
 }
 

@@ -84,13 +84,14 @@ pub(super) fn swapped(version: u64) -> WitnessAnswer {
 /// Answers durable state batches until something else, or nothing, is under way; returns all that was done on the way.
 pub(super) fn store_facts(engine: &mut Engine, at_us: u64, actions: Vec<Action>) -> Vec<Action> {
     let mut all = actions;
-    while let Some(Action::Persist { batch, work: Work::StoreState(_) }) =
-        all.iter().rev().find(|action| matches!(action, Action::Persist { .. })).cloned()
+    while let Some(Action::Persist(work @ Work::StoreState(_))) =
+        all.iter().rev().find(|action| matches!(action, Action::Persist(_)))
     {
-        if batch_in_flight(&engine) != batch.0 {
+        let batch = work.batch().0;
+        if batch_in_flight(engine) != batch {
             break;
         }
-        all.extend(done(engine, at_us, batch.0, Receipt::DurableState));
+        all.extend(done(engine, at_us, batch, Receipt::DurableState));
     }
     all
 }
@@ -99,7 +100,7 @@ pub(super) fn store_facts(engine: &mut Engine, at_us: u64, actions: Vec<Action>)
 pub(super) fn settle_facts(engine: &mut Engine, at_us: u64) -> Vec<Action> {
     let mut all = Vec::new();
     for _ in 0..4 {
-        match batch_in_flight(&engine) {
+        match batch_in_flight(engine) {
             0 => break,
             batch => all.extend(done(engine, at_us, batch, Receipt::DurableState)),
         }
@@ -109,7 +110,7 @@ pub(super) fn settle_facts(engine: &mut Engine, at_us: u64) -> Vec<Action> {
 
 /// Answers the one batch of durable state that is under way.
 pub(super) fn settle_one(engine: &mut Engine, at_us: u64) -> Vec<Action> {
-    let batch = batch_in_flight(&engine);
+    let batch = batch_in_flight(engine);
     done(engine, at_us, batch, Receipt::DurableState)
 }
 
@@ -135,7 +136,7 @@ pub(super) fn vouched_master(replication: Replication) -> (Engine, Epoch) {
     // Rule 17: under the new incarnation. Rule 13: the flag is kept.
     assert_eq!((swapped_in.holder, swapped_in.epoch, swapped_in.in_sync), (MASTER, era.epoch, Some(SHADOW)));
     let actions = tell_witness(&mut engine, 40 * MS, ask, swapped(2));
-    assert!(actions.contains(&role(Role::Master, true, era.epoch, "confirmed")), "{actions:#?}");
+    assert!(actions.contains(&role(Role::Master, true, era.epoch, RoleReason::Confirmed)), "{actions:#?}");
     let _ = settle_facts(&mut engine, 50 * MS);
     (engine, era.epoch)
 }
@@ -158,8 +159,8 @@ fn a_lease_counts_from_when_it_was_asked_for_and_then_nothing_is_acknowledged() 
     let verdicts = vec![(Ticket(1), Ok(at(epoch, 6)))];
     let receipt = Receipt::Commits { verdicts, head: position(epoch, 6), log_floor: Revision::NONE };
     let actions = done(&mut engine, late, commit, receipt);
-    assert!(actions.contains(&role(Role::Master, false, epoch, "uncovered")), "{actions:#?}");
-    assert!(!actions.iter().any(|action| matches!(action, Action::Answer { .. })), "{actions:#?}");
+    assert!(actions.contains(&role(Role::Master, false, epoch, RoleReason::Uncovered)), "{actions:#?}");
+    assert!(!actions.iter().any(is_answer), "{actions:#?}");
 }
 
 #[test]
@@ -177,7 +178,7 @@ fn who_is_not_named_steps_down() {
     assert!(
         actions
             .iter()
-            .any(|action| matches!(action, Action::Notify(Notice::Role { serving: false, reason: "not_named", .. }))),
+            .any(|action| matches!(action, Action::Notify(Notice::Role { serving: false, reason: RoleReason::NotNamed, .. }))),
         "{actions:#?}"
     );
     // And it does not begin again by itself.
@@ -195,7 +196,7 @@ fn acknowledged_alone_only_when_the_record_says_that_nobody_is_in_sync() {
     let verdicts = vec![(Ticket(1), Ok(at(epoch, 6)))];
     let receipt = Receipt::Commits { verdicts, head: position(epoch, 6), log_floor: Revision::NONE };
     let actions = done(&mut engine, 110 * MS, commit, receipt);
-    assert!(!actions.iter().any(|action| matches!(action, Action::Answer { .. } | Action::Publish { .. })));
+    assert!(!actions.iter().any(|action| is_answer(action) || matches!(action, Action::Publish { .. })));
     // The shadow is silent past the timeout of two seconds.
     let mut asked = Vec::new();
     let mut time = 200 * MS;
@@ -210,16 +211,15 @@ fn acknowledged_alone_only_when_the_record_says_that_nobody_is_in_sync() {
             }
             asked = tell_witness(&mut engine, time, ask, swapped(time));
         }
-        assert!(!asked.iter().any(|action| matches!(action, Action::Answer { .. })), "{asked:#?}");
+        assert!(!asked.iter().any(is_answer), "{asked:#?}");
         time += 50 * MS;
     }
     let (ask, alone) = swap(&asked);
     assert_eq!((alone.in_sync, time / MS), (None, 2_150));
     let actions = tell_witness(&mut engine, time + 1, ask, swapped(9_999_999));
-    let answer = Answer::Committed { revision: at(epoch, 6), replicated: false };
     let told: Vec<&Action> =
-        actions.iter().filter(|action| matches!(action, Action::Answer { .. } | Action::Publish { .. })).collect();
-    assert_eq!(told, [&Action::Publish { upto: at(epoch, 6) }, &Action::Answer { ticket: Ticket(1), answer }]);
+        actions.iter().filter(|action| is_answer(action) || matches!(action, Action::Publish { .. })).collect();
+    assert_eq!(told, [&Action::Publish { upto: at(epoch, 6) }, &committed(1, at(epoch, 6), false)]);
 }
 
 /// A shadow whose master is silent notes the term that it is about to try.
@@ -308,7 +308,7 @@ fn a_takeover_waits_for_promise_and_lease_notes_its_term_and_wins_the_register()
     assert!(!engine.authority().serving, "won, and not yet stored");
     let head = Position { revision: at(era.epoch, 5), ..position(Epoch::FIRST, 5) };
     let actions = done(&mut engine, at_us + 40, era_batch, Receipt::Era { head, log_floor: Revision::NONE });
-    assert!(actions.contains(&role(Role::Master, true, era.epoch, "takeover")), "{actions:#?}");
+    assert!(actions.contains(&role(Role::Master, true, era.epoch, RoleReason::Takeover)), "{actions:#?}");
     assert!(engine.authority().until <= Moment(at_us + 20 + micros(Options::default().lease())));
 }
 
@@ -321,7 +321,7 @@ fn a_record_that_is_renewed_while_the_term_is_noted_is_not_claimed() {
     assert!(!swaps(&actions), "{actions:#?}");
     let actions = done(&mut engine, at_us + 20, note, Receipt::DurableState);
     assert!(!swaps(&actions), "{actions:#?}");
-    assert_eq!(engine.node_state, NodeState::Following);
+    assert_eq!(engine.node_state(), NodeState::Following);
     // The note stays: rule 7.
     assert_eq!(engine.durable_state().tried.term(), 2);
 }
@@ -334,12 +334,12 @@ fn a_claim_whose_answer_is_lost_is_none_and_being_named_is_no_mastership() {
     let (ask, tried) = swap(&actions);
     let actions = tell_witness(&mut engine, at_us + 30, ask, WitnessAnswer::Unknown { reason: "late".to_owned() });
     let (ask, what) = question(&actions);
-    assert_eq!((what, engine.node_state), (WitnessQuestion::Read, NodeState::Following));
+    assert_eq!((what, engine.node_state()), (WitnessQuestion::Read, NodeState::Following));
     // It landed after all. Rule 8: it tries again, with a new term, and waits for nobody's lease.
     let _ = tell_witness(&mut engine, at_us + 40, ask, holds(tried, 2));
     assert!(!engine.authority().serving);
     let mut time = at_us + 40;
-    while engine.node_state != NodeState::Claiming {
+    while engine.node_state() != NodeState::AskingWitness {
         let _ = settle_facts(&mut engine, time);
         time += 50 * MS;
         assert!(time < at_us + 2 * SECOND, "it never tried again");
@@ -360,7 +360,7 @@ fn a_term_that_was_tried_in_vain_makes_no_master_yield() {
         ..hello_of(Role::Master, SHADOW, position, history(&[(Epoch::FIRST, 1)]))
     };
     let _ = engine.handle(now(200 * MS), Event::Message { link: LINK, message: Message::Hello(Box::new(rival)) });
-    assert_eq!(engine.node_state, NodeState::Serving);
+    assert_eq!(engine.node_state(), NodeState::Serving);
 }
 
 /// The simulator found a shadow whose visible configuration went back: its master did not know yet what it held.
@@ -390,16 +390,15 @@ fn a_shadow_that_is_not_in_sync_does_not_take_over_and_an_operator_is_told_what_
     let actions = store_facts(&mut engine, MS, actions);
     assert!(!actions.is_empty());
     let _ = tell_witness(&mut engine, 10 * MS, ask, holds(record(MASTER, Epoch::FIRST, None, 8), 1));
-    assert_eq!(engine.status(Moment(20 * MS), 0).why_not, ["no_contact", "not_in_sync"]);
-    let take_over = |accept_loss| Command::TakeOver { accept_loss };
+    assert_eq!(engine.status(Moment(20 * MS), 0).why_not, [TakeoverBlocker::NoContact, TakeoverBlocker::NotInSync]);
+    let take_over = |accept_loss| if accept_loss { Command::TakeOverAcceptingLoss } else { Command::TakeOver };
     let actions = engine.handle(now(30 * MS), Event::Command { ticket: Ticket(1), command: take_over(false) });
     let missing = Some((at(Epoch::FIRST, 6), at(Epoch::FIRST, 8)));
-    let refused = Answer::Refused(Refused::Loss { missing });
-    assert!(actions.contains(&Action::Answer { ticket: Ticket(1), answer: refused }), "{actions:#?}");
+    assert!(actions.contains(&answered(1, Err(CommandRefusal::Loss { missing }))), "{actions:#?}");
     // With the loss accepted it waits for the lease all the same.
     let actions = engine.handle(now(40 * MS), Event::Command { ticket: Ticket(2), command: take_over(true) });
     assert_eq!(batch_count(&actions), 0, "{actions:#?}");
-    assert!(!actions.iter().any(|action| matches!(action, Action::Answer { .. })), "{actions:#?}");
+    assert!(!actions.iter().any(is_answer), "{actions:#?}");
 }
 
 #[test]
@@ -457,7 +456,7 @@ fn first_epoch(said: WitnessAnswer) -> Epoch {
     let ack = HeartbeatAck { nonce: nonce.unwrap(), role, epoch, position, promise };
     let actions = engine.handle(now(50 * MS), Event::Message { link: LINK, message: Message::HeartbeatAck(ack) });
     match batch(&actions) {
-        (_, Work::Era { era, .. }) => era.epoch,
+        (_, Work::BeginEra(order)) => order.job.era.epoch,
         (_, other) => panic!("{other:?}"),
     }
 }
