@@ -6,7 +6,7 @@ use super::{
     StoredToken, Ticket,
 };
 use crate::model::Revision;
-use crate::model::limits::WORDS_WAITING_MAX;
+use crate::model::limits::PENDING_UPDATES_MAX;
 use crate::protocol::alerts::{Alert, AlertLog};
 use crate::protocol::wire::Role;
 
@@ -106,7 +106,7 @@ impl Requester {
 impl Engine {
     /// Takes a change of the durable state that is right on the ground of [`Engine::expected`]; answered once it is durable.
     pub(super) fn request_update(&mut self, by: Requester, update: Update) {
-        if self.updates.waiting.len() >= WORDS_WAITING_MAX {
+        if self.updates.waiting.len() >= PENDING_UPDATES_MAX {
             return self.out.push(by.refused(CommandRefusal::Overloaded));
         }
         self.updates.waiting.push((by, update));

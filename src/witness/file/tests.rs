@@ -5,15 +5,15 @@ use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
 
-use super::files::Files;
+use super::directory::Directory;
 use super::*;
-use crate::model::limits::{WITNESS_FILE_ASIDE_AGE, WITNESS_FILE_NAMES_MAX};
+use crate::model::limits::{WITNESS_FILE_NAMES_MAX, WITNESS_FILE_TEMPORARY_AGE};
 use crate::model::{Epoch, NodeId, PairId, Revision};
 
 /// A directory whose operations go wrong as a test says.
 #[derive(Debug)]
 struct Odd {
-    real: RealFiles,
+    real: RealDirectory,
     hook: Mutex<Hook>,
 }
 
@@ -29,7 +29,7 @@ impl std::fmt::Debug for Hook {
 impl Odd {
     fn register(dir: &TempDir, hook: impl FnMut(&'static str) -> io::Result<()> + Send + 'static) -> Register {
         let hook = Mutex::new(Hook(Box::new(hook)));
-        Register::new(Self { real: RealFiles::new(dir.path().join("w")), hook })
+        Register::new(Self { real: RealDirectory::new(dir.path().join("w")), hook })
     }
 
     fn ask(&self, operation: &'static str) -> io::Result<()> {
@@ -37,9 +37,9 @@ impl Odd {
     }
 }
 
-impl Files for Odd {
-    fn make(&self) -> io::Result<()> {
-        self.ask("make").and_then(|()| self.real.make())
+impl Directory for Odd {
+    fn create(&self) -> io::Result<()> {
+        self.ask("make").and_then(|()| self.real.create())
     }
     fn list(&self, max: usize) -> io::Result<Vec<String>> {
         self.ask("list").and_then(|()| self.real.list(max))
@@ -55,11 +55,11 @@ impl Files for Odd {
         let linked = self.real.link(name, second);
         self.ask("linked").and(linked)
     }
-    fn names(&self, name: &str) -> io::Result<u64> {
-        self.ask("names").and_then(|()| self.real.names(name))
+    fn link_count(&self, name: &str) -> io::Result<u64> {
+        self.ask("names").and_then(|()| self.real.link_count(name))
     }
-    fn written(&self, name: &str) -> io::Result<SystemTime> {
-        self.ask("written").and_then(|()| self.real.written(name))
+    fn modified(&self, name: &str) -> io::Result<SystemTime> {
+        self.ask("written").and_then(|()| self.real.modified(name))
     }
     fn remove(&self, name: &str) -> io::Result<()> {
         self.ask("remove").and_then(|()| self.real.remove(name))
@@ -82,7 +82,7 @@ fn record(counter: u64) -> WitnessRecord {
 }
 
 fn register(dir: &TempDir) -> Register {
-    Register::new(RealFiles::new(dir.path().join("w")))
+    Register::new(RealDirectory::new(dir.path().join("w")))
 }
 
 fn version_of(number: u64, counter: u64) -> WitnessVersion {
@@ -114,7 +114,7 @@ fn holds(register: &Register, number: u64, counter: u64) {
 }
 
 fn files(dir: &TempDir) -> Vec<String> {
-    let mut names = RealFiles::new(dir.path().join("w")).list(usize::MAX).unwrap();
+    let mut names = RealDirectory::new(dir.path().join("w")).list(usize::MAX).unwrap();
     names.sort();
     names
 }
@@ -147,7 +147,7 @@ fn what_is_not_there_is_not_made_by_reading_nor_by_replacing() {
     assert_eq!(register.read(), Ok(None));
     assert_eq!(swap(&register, 7, 1), Swap::Conflict);
     assert!(!dir.path().join("w").exists());
-    let nowhere = Register::new(RealFiles::new(dir.path().join("not/mounted")));
+    let nowhere = Register::new(RealDirectory::new(dir.path().join("not/mounted")));
     assert!(unknown(&swap(&nowhere, 0, 1)), "a missing parent is not made");
     assert!(!dir.path().join("not").exists());
     std::fs::create_dir(dir.path().join("w")).unwrap();
@@ -279,7 +279,7 @@ fn a_crash_between_any_two_steps_leaves_the_old_or_the_new_value() {
         // What was left aside stays while its writer may only be slow, and goes when it cannot be.
         for name in asides(&dir) {
             let file = std::fs::File::options().append(true).open(dir.path().join("w").join(name)).unwrap();
-            file.set_modified(SystemTime::now() - 2 * WITNESS_FILE_ASIDE_AGE).unwrap();
+            file.set_modified(SystemTime::now() - 2 * WITNESS_FILE_TEMPORARY_AGE).unwrap();
         }
         assert!(matches!(other.swap(Some(&next), &record(6)), Swap::Swapped(_)));
         assert_eq!(files(&dir).len(), 2, "after {steps} steps");
