@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsConnector, client, server};
 
+use super::client_hello::{ALPN_ENROL, ALPN_LINK};
 use super::*;
 use crate::model::limits::CERTIFICATE_LIFE;
 use crate::model::{NodeId, PairId};
@@ -65,7 +66,7 @@ async fn meet(server: &End, client: &End) -> (Accepting<DuplexStream>, Connectin
 fn link<S: Stream>(accepted: Accepting<S>) -> server::TlsStream<S> {
     match accepted {
         Ok(Accepted::Link(stream)) => stream,
-        Ok(Accepted::Enrol(_)) => panic!("an enrolment"),
+        Ok(Accepted::Enrolment(_)) => panic!("an enrolment"),
         Err(refused) => panic!("{refused}"),
     }
 }
@@ -201,9 +202,9 @@ mod pinned {
         let (master, shadow) = pair();
         let (accepted, connected) = meet(&master, &shadow).await;
         let (mut here, mut there) = (link(accepted), connected.unwrap());
-        assert_eq!(shown_by(here.get_ref().1).unwrap().node, shadow.identity.node());
-        assert_eq!(shown_by(there.get_ref().1).unwrap().node, master.identity.node());
-        assert_eq!(shown_by(there.get_ref().1).unwrap().expires, master.identity.expires());
+        assert_eq!(PeerCertificate::of_peer(here.get_ref().1).unwrap().node, shadow.identity.node());
+        assert_eq!(PeerCertificate::of_peer(there.get_ref().1).unwrap().node, master.identity.node());
+        assert_eq!(PeerCertificate::of_peer(there.get_ref().1).unwrap().expires, master.identity.expires());
         here.write_all(b"there").await.unwrap();
         there.write_all(b"here!").await.unwrap();
         let mut heard = [[0; 5]; 2];
@@ -254,7 +255,7 @@ mod pinned {
         assert_eq!(expired.node(), shadow.identity.node());
         shadow.tls.set_identity(&expired).unwrap();
         let (accepted, connected) = meet(&master, &shadow).await;
-        assert_eq!(shown_by(link(accepted).get_ref().1).unwrap().expires, 978_307_200);
+        assert_eq!(PeerCertificate::of_peer(link(accepted).get_ref().1).unwrap().expires, 978_307_200);
         connected.unwrap();
     }
 
@@ -363,7 +364,7 @@ mod pinned {
         unpermitted(meet(&master, &shadow).await.0);
         master.pins.set(Some(next.node()));
         let (accepted, connected) = meet(&master, &shadow).await;
-        assert_eq!(shown_by(link(accepted).get_ref().1).unwrap().node, next.node());
+        assert_eq!(PeerCertificate::of_peer(link(accepted).get_ref().1).unwrap().node, next.node());
         connected.unwrap();
     }
 
@@ -438,7 +439,7 @@ mod strangers {
     #[tokio::test]
     async fn enrolment_while_it_is_closed() {
         let (reason, error) = tls_client(&[ALPN_ENROL], None).await;
-        assert_eq!(reason, "a request to enrol, while no join token lives");
+        assert_eq!(reason, "a request to enrol, while no join token is valid");
         assert!(refused_by_peer(&error), "{error}");
     }
 
@@ -554,7 +555,7 @@ mod enrolment {
 
     fn wants_to_enrol<S: Stream>(accepted: Accepting<S>) -> Result<Enrolment<S>, EnrolError> {
         match accepted {
-            Ok(Accepted::Enrol(enrolment)) => Ok(enrolment),
+            Ok(Accepted::Enrolment(enrolment)) => Ok(enrolment),
             Ok(Accepted::Link(_)) => panic!("a link"),
             Err(refused) => Err(EnrolError::Protocol(refused.to_string())),
         }
