@@ -71,7 +71,7 @@ impl Run {
         let opened = create(&disk, options);
         let source = random.once_in(2).then(|| {
             let mut opened = create(&SimDisk::new(random.next()), super::options());
-            opened.store.begin_era(era(1, 1)).unwrap();
+            opened.store.begin_era_only(era(1, 1)).unwrap();
             let revs = vec![Rev { revision: opened.store.head().revision, map: Map::new() }];
             Source { opened, revs }
         });
@@ -168,7 +168,7 @@ impl Run {
         self.coming = vec![Rev { revision: Revision::new(era.epoch, head.seq), map: self.acked.map.clone() }];
         self.durable_state[1] += 1;
         let durable_state = DurableState { next_alert: self.durable_state[1], ..durable_state() };
-        self.store().lead(&durable_state, era)
+        self.store().begin_era(&durable_state, era)
     }
 
     fn commit(&mut self) -> Result<(), DiskFailure> {
@@ -201,7 +201,7 @@ impl Run {
         source.revs.extend(revs);
         if self.random.once_in(6) {
             let head = source.opened.store.head().revision;
-            source.opened.store.begin_era(era(head.epoch.term() + 1, head.seq + 1)).unwrap();
+            source.opened.store.begin_era_only(era(head.epoch.term() + 1, head.seq + 1)).unwrap();
             source.opened.reader.publish(source.opened.store.head().revision);
             let map = source.revs.last().unwrap().map.clone();
             source.revs.push(Rev { revision: source.opened.store.head().revision, map });
@@ -223,7 +223,7 @@ impl Run {
             let now: Vec<Bytes> = now.iter().map(|(piece, _)| piece.clone()).collect();
             let before = self.store().head().revision;
             let candidate = match self.store().receive(&now)? {
-                Received::Known => panic!("nothing came twice"),
+                Received::Duplicate => panic!("nothing came twice"),
                 Received::Pending { candidate } => candidate,
                 Received::Mismatch => panic!("records do not fit"),
             };
@@ -399,7 +399,7 @@ fn check(snapshot: &Snapshot, rev: &Rev) {
 
 #[test]
 fn every_mistake_is_found() {
-    use super::super::mutants::{Mutant, make};
+    use super::super::mutants::{Mutant, activate};
     let mutants = [
         Mutant::SkipSync,
         Mutant::IgnoreFailedSync,
@@ -415,9 +415,9 @@ fn every_mistake_is_found() {
     let found: Vec<_> = mutants
         .into_iter()
         .map(|mutant| {
-            make(Some(mutant));
+            activate(Some(mutant));
             let seed = (0..RUNS).find(|seed| std::panic::catch_unwind(|| Run::new(*seed).go()).is_err());
-            make(None);
+            activate(None);
             (mutant, seed)
         })
         .collect();

@@ -10,7 +10,7 @@ const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/store-v1
 fn build() -> (SimDisk, Opened) {
     let disk = SimDisk::new(1);
     let mut opened = create(&disk, StoreOptions { log_changes: 100, log_bytes: 1_000_000 });
-    opened.store.begin_era(era(1, 1)).unwrap();
+    opened.store.begin_era_only(era(1, 1)).unwrap();
     commit(&mut opened, &[put("routes/api", "10.0.0.7:80").put_secret("password", "hunter2")]);
     while opened.store.maintain().unwrap() {}
     let value = Bytes::from(vec![7; VALUE_INLINE_BYTES_MAX + 1]);

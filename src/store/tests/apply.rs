@@ -14,7 +14,7 @@ fn records_that_come_twice_are_taken_once() {
         pieces(&source.reader, Revision::NONE, head, max_bytes).into_iter().map(|(piece, _)| piece).collect()
     };
     for piece in from_start(&source, 1) {
-        assert!(matches!(target.store.receive(&[piece]).unwrap(), Received::Known));
+        assert!(matches!(target.store.receive(&[piece]).unwrap(), Received::Duplicate));
     }
     assert_eq!((target.store.head(), all(&target.reader.snapshot())), before);
     // And where something new follows, in the same piece or in another one.
