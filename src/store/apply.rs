@@ -173,7 +173,8 @@ impl Store {
         let generation = self.generation + 1;
         let state = self.dir.create_state(generation);
         let state = state.map_err(|error| self.full_or_close("making a staging file", &error))?;
-        self.staged = Staged::Loading(Staging::new(state, generation, header, self.keys.clone()));
+        let staging = Staging::new(state, generation, header, self.keys.clone());
+        self.staged = Staged::Loading(Box::new(staging));
         Ok(())
     }
 

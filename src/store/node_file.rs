@@ -177,7 +177,7 @@ impl NodeFile {
             if !key.value().starts_with(prefix) {
                 break;
             }
-            keys.push(Key::new(key.value()).map_err(|error| ReadError::of(error))?);
+            keys.push(Key::new(key.value()).map_err(ReadError::of)?);
         }
         Ok(keys)
     }

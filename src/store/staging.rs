@@ -16,7 +16,7 @@ pub(super) enum Staged {
     /// There is none.
     Nothing,
     /// Its pieces are being loaded.
-    Loading(Staging),
+    Loading(Box<Staging>),
     /// All pieces came, and the content is what its header said.
     Verified { state: StateFile, generation: u64 },
 }

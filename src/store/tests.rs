@@ -1,4 +1,4 @@
-//! One public method after the other, on the simulated disk. What crashes do to them is in `crash`.
+//! Tests of each public method on the simulated disk. Tests with crashes are in `crash`.
 
 #![allow(clippy::disallowed_methods, reason = "tests are steered by their surroundings, and measure")]
 
@@ -442,7 +442,7 @@ fn a_full_disk_refuses_and_recovers() {
     assert!(opened.store.stage_begin(&header).unwrap_err().full);
     assert!(export.next(10).unwrap().is_some());
     assert_eq!((opened.store.head(), opened.reader.snapshot().entries()), (before, 1));
-    // What is reserved is there to be used.
+    // Reserved room can be used.
     commit(&mut opened, &[put("c", "1")]);
     disk.set_capacity(u64::MAX);
     commit(&mut opened, &[ChangeSet::new().put("b", large(20_000_000, 1))]);
@@ -496,7 +496,7 @@ fn damage_is_reported_until_it_is_repaired_or_accepted() {
     assert_eq!((opened.damage.clone(), opened.head), (None, header.position));
 }
 
-/// What stands before the damage is read, the old values too; what is behind it is cut, and recovery says where.
+/// Recovery reads what is before the damage, with the old values, and cuts off what follows it.
 #[test]
 fn what_can_be_read_of_a_damaged_log_goes_to_quarantine() {
     let (disk, mut opened) = master();

@@ -100,7 +100,7 @@ impl LogIndex {
                 at.0 = LogPosition { segment: segment.ordinal, offset: SEGMENT_HEADER_BYTES };
             }
             let limit = if segment.ordinal == end.segment { end.offset } else { u64::MAX };
-            let full = read.segment(&segment, &mut at.0, limit).map_err(|error| ReadError::of(error))?;
+            let full = read.segment(&segment, &mut at.0, limit).map_err(ReadError::of)?;
             if full {
                 break;
             }

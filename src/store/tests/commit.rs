@@ -1,8 +1,8 @@
-//! Eras, where the disk is full.
+//! Eras on a full disk.
 
 use super::*;
 
-/// A master with so many commits and, after them, eras.
+/// A master with this many commits and, after them, this many eras.
 fn written(commits: usize, eras: u32) -> (SimDisk, Opened) {
     let (disk, mut opened) = master_with(StoreOptions { log_changes: 1_000_000, log_bytes: 1 });
     (0..commits).for_each(|_| drop(commit(&mut opened, &[put("a", "1")])));
@@ -10,7 +10,7 @@ fn written(commits: usize, eras: u32) -> (SimDisk, Opened) {
     (disk, opened)
 }
 
-/// How often this goes before the log needs another segment.
+/// Number of writes before the log needs another segment.
 fn fits(disk: &SimDisk, mut write: impl FnMut(u32)) -> u32 {
     let used = disk.used();
     (0..)
@@ -29,7 +29,7 @@ fn a_full_disk_leaves_nothing_of_an_era() {
     let eras = fits(&disk, |n| opened.store.begin_era_only(era(2 + n, commits as u64 + 1)).unwrap());
     let (disk, mut opened) = written(commits, eras);
     let head = opened.store.head();
-    // Room for the durable state, and none for another segment.
+    // There is room for the durable state, but not for another segment.
     disk.set_capacity(disk.used() + 20_000);
     let (new_facts, new_era) = (DurableState { next_alert: 7, ..durable_state() }, era(2 + eras, commits as u64 + 1));
     let failure = opened.store.begin_era(&new_facts, new_era).unwrap_err();

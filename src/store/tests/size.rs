@@ -1,4 +1,4 @@
-//! Sizes that the crate promises. Slow, hence asked for by name: `cargo test --release --lib store::tests::size -- --ignored --nocapture`.
+//! Sizes that the crate promises. The test is slow and must be asked for by name: `cargo test --release --lib store::tests::size -- --ignored --nocapture`.
 
 use super::*;
 use crate::model::limits::VALUE_BYTES_MAX;
