@@ -123,7 +123,6 @@ impl SimDisk {
     }
 
     /// Whether the machine has stopped.
-    #[cfg(test)]
     pub fn is_stopped(&self) -> bool {
         self.inner().stopped
     }
@@ -140,7 +139,6 @@ impl SimDisk {
     }
 
     /// Flips a bit of a file. Returns whether the file has that byte.
-    #[cfg(test)]
     pub fn flip(&self, path: &Path, at: u64, bit: u32) -> bool {
         let mut inner = self.inner();
         let Some(content) = inner.names.get(path).copied().and_then(|id| inner.files.get_mut(&id)) else {
@@ -150,7 +148,6 @@ impl SimDisk {
     }
 
     /// All files and their lengths.
-    #[cfg(test)]
     pub fn files(&self) -> Vec<(PathBuf, u64)> {
         let inner = self.inner();
         inner.names.iter().map(|(path, id)| (path.clone(), inner.files.get(id).map_or(0, Content::len))).collect()

@@ -128,7 +128,6 @@ impl Content {
     }
 
     /// Flips a bit. Returns whether the file has that byte.
-    #[cfg(test)]
     pub(super) fn flip(&mut self, at: u64, bit: u32) -> bool {
         let mut byte = [0];
         if self.read(at, &mut byte).is_err() {
