@@ -3,7 +3,7 @@
 //! which run the corpora of `fuzz/corpus` once.
 #![allow(clippy::expect_used, reason = "a panic here is a finding")]
 
-use crate::identity::{Identity, JoinToken, Shown};
+use crate::identity::{Identity, JoinToken, PeerCertificate};
 use crate::model::limits::{BULK_FRAME_BYTES_MAX, FRAME_READ_BYTES_MIN};
 use crate::protocol::engine::{decode_durable_state, encode_durable_state};
 use crate::protocol::wire::{
@@ -68,7 +68,7 @@ pub fn enrolment(bytes: &[u8]) {
 
 /// Join tokens, identities as text, certificates.
 pub fn credentials(bytes: &[u8]) {
-    let _ = Shown::read(&bytes.into());
+    let _ = PeerCertificate::read(&bytes.into());
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     if let Ok(token) = text.parse::<JoinToken>() {
         assert_eq!(token.to_string(), text.trim().to_ascii_lowercase());

@@ -1,8 +1,8 @@
-//! The nouns: what is replicated, where in its history it stands, and how large anything may get.
+//! The nouns of the crate: keys, change sets, revisions, digests, ids, and every limit.
 //!
-//! Nothing here knows of clocks, sockets, disks or of the rest of the crate. Reading order: [`Key`] and
-//! [`ChangeSet`] are what a caller writes; [`Revision`] says where in the [`History`] a change set stands;
-//! [`Digest`] says what the configuration holds there.
+//! Nothing here knows clocks, sockets, disks or the rest of the crate. Reading order: [`Key`] and [`ChangeSet`] are what a
+//! caller writes. [`Revision`] names the place of a change set in the [`History`]. [`Digest`] is the checksum of the
+//! configuration there. [`limits`] holds every bound.
 
 mod change;
 mod digest;

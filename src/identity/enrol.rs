@@ -1,3 +1,5 @@
+//! The enrolment protocol: how a shadow with a join token and its master come to pin each other.
+
 use std::io;
 use std::ops::Deref;
 
@@ -7,206 +9,207 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::{client, server};
 use zeroize::Zeroizing;
 
-use super::tls::{NO_PROTOCOL, Refused, Stream};
+use super::connection::{NO_PROTOCOL, Refused, Stream};
 use super::token::JoinToken;
 use crate::model::{NodeId, PairId};
 use crate::protocol::wire::{EnrolMessage, FrameDecoder, WireError, decode_enrol, encode_enrol, enrol_proof_input};
 
-/// Label of the keying material that binds a proof to its connection (RFC 5705, as TLS 1.3 has it).
-const EXPORTER: &[u8] = b"EXPORTER-shadowpair-enrol-1";
-/// Context of the key that is derived from a token's secret.
-const PROOF: &str = "shadowpair 2026 enrolment proof v1";
+/// Label of the exported keying material that binds a proof to its connection (RFC 8446, section 7.5).
+const EXPORTER_LABEL: &[u8] = b"EXPORTER-shadowpair-enrol-1";
+/// Context in which the key of a proof is derived from a token's secret.
+const PROOF_CONTEXT: &str = "shadowpair 2026 enrolment proof v1";
 
-/// The enrolee's first word.
+/// What a node that wants to enrol says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EnrolRequest {
-    /// Its name.
+    /// Name of the node.
     pub name: String,
-    /// Where it can be dialled.
+    /// Address at which it can be dialled.
     pub address: String,
-    /// Its takeover delay, milliseconds.
+    /// Its takeover delay, in milliseconds.
     pub takeover_delay_ms: u64,
 }
 
-/// What the enrolee learns.
+/// What an enrolled node learns from the master.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Enrolled {
     /// The pair.
     pub pair: PairId,
     /// The master.
     pub master: NodeId,
-    /// Its name.
+    /// Name of the master.
     pub name: String,
-    /// Where it can be dialled.
+    /// Address at which the master can be dialled.
     pub address: String,
 }
 
-/// The word for a door at which nobody is enrolled: no token is alive.
+/// The word of a master that enrols no node because none of its tokens is valid.
 pub const ENROLMENT_CLOSED: &str = "enrolment_closed";
 
-/// Why an enrolment failed. Nothing is stored unless it says so.
+/// An enrolment failed. Nothing was stored, unless the variant says otherwise.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EnrolError {
-    /// The master's key is not the one that the token names.
+    /// The master's key is not the one that the token names. Check the address and the token.
     #[error(
-        "the master's key is not the one that the token names: somebody stands between, or the token is another master's"
+        "the master's key is not the one that the token names: the token is of another master, or someone intercepts the connection"
     )]
     WrongMaster,
-    /// The master refused, with its word for it; `enrolment_closed` where no token lives there.
+    /// The master refused and gave this word as the reason. `enrolment_closed` means that none of its tokens is valid.
     #[error("the master refused the enrolment: {0}")]
     Refused(String),
-    /// The connection broke. Where that happens after the answer, the master may have stored the enrolment: the same
-    /// request with the same key and token is answered alike, so try again.
+    /// The connection broke. If that happened after the answer, the master may have stored the enrolment. Try again: the
+    /// same request with the same key and token gets the same answer.
     #[error("the connection broke: {0}")]
     Broken(io::Error),
-    /// The other side breaks the protocol.
-    #[error("the other side breaks the enrolment protocol: {0}")]
+    /// The other side violated the enrolment protocol.
+    #[error("the other side violated the enrolment protocol: {0}")]
     Protocol(String),
 }
 
-/// The master's end: a node that wants to enrol, TLS done, not yet asked.
+/// The master's end of an enrolment. The TLS handshake is done; the node has not said anything yet.
 ///
-/// In this order: [`Enrolment::request`], then [`Enrolment::accept`] or [`Enrolment::refuse`], then
-/// [`Enrolment::stored`] or [`Enrolment::refuse`]. Dropped at any point, the enrolee learns that the connection broke.
+/// Call [`Enrolment::request`], then [`Enrolment::accept`] or [`Enrolment::refuse`], then [`Enrolment::stored`] or
+/// [`Enrolment::refuse`]. If it is dropped at any point, the other node sees a broken connection.
 pub struct Enrolment<S> {
-    conversation: Conversation<server::TlsStream<S>>,
+    messages: MessageStream<server::TlsStream<S>>,
     binding: Binding,
     peer: NodeId,
     own: NodeId,
 }
 
-/// The enrolee's end: an enrolment that the master has accepted and nobody has stored yet.
+/// The shadow's end of an enrolment. The master has accepted it; neither node has stored it yet.
 pub struct Enrolling<S> {
-    conversation: Conversation<client::TlsStream<S>>,
+    messages: MessageStream<client::TlsStream<S>>,
     enrolled: Enrolled,
 }
 
-/// Keying material that both ends of one connection share and no other connection has.
+/// Keying material that only the two ends of one connection share.
 pub(super) type Binding = Zeroizing<[u8; 32]>;
 
-/// The binding of this connection.
+/// Exports the binding of this connection.
 pub(super) fn binding<C, D>(connection: &C) -> Result<Binding, Error>
 where
     C: Deref<Target = ConnectionCommon<D>>,
 {
-    connection.export_keying_material([0; 32], EXPORTER, None).map(Zeroizing::new)
+    connection.export_keying_material([0; 32], EXPORTER_LABEL, None).map(Zeroizing::new)
 }
 
 impl<S: Stream> Enrolment<S> {
     pub(super) fn new(stream: server::TlsStream<S>, binding: Binding, peer: NodeId, own: NodeId) -> Self {
-        Self { conversation: Conversation::new(stream), binding, peer, own }
+        Self { messages: MessageStream::new(stream), binding, peer, own }
     }
 
-    /// The node that wants to enrol. It has proved that it has this key, and nothing else yet.
+    /// The node that wants to enrol. It has proved that it has the key, and nothing else.
     #[cfg(test)]
     pub fn peer(&self) -> NodeId {
         self.peer
     }
 
-    /// Reads the request and finds which of these secrets it proves, in constant time.
+    /// Reads the request, and finds which of these secrets it proves, in constant time.
     ///
     /// # Errors
     /// [`EnrolError::Broken`] and [`EnrolError::Protocol`].
     pub async fn request(&mut self, secrets: &[[u8; 16]]) -> Result<(NodeId, EnrolRequest, Option<usize>), EnrolError> {
-        let (request, shown) = match self.conversation.hear().await? {
+        let (request, shown) = match self.messages.receive().await? {
             EnrolMessage::Request { name, address, takeover_delay_ms, proof } => {
                 (EnrolRequest { name, address, takeover_delay_ms }, proof)
             }
-            _ => return Err(out_of_turn()),
+            _ => return Err(unexpected()),
         };
-        let mut proved = (Choice::from(0), 0);
+        let (mut is_proved, mut proved) = (Choice::from(0), 0);
         for (index, secret) in secrets.iter().enumerate() {
             let expected = proof(secret, &self.binding, &self.peer, &self.own, &request)?;
             let right = expected.ct_eq(&shown);
-            proved.1 = u64::conditional_select(&proved.1, &(index as u64), right);
-            proved.0 |= right;
+            proved = u64::conditional_select(&proved, &(index as u64), right);
+            is_proved |= right;
         }
-        let index = bool::from(proved.0).then_some(proved.1 as usize);
+        let index = bool::from(is_proved).then_some(proved as usize);
         Ok((self.peer, request, index))
     }
 
-    /// Accepts; returns when the enrolee has stored what it needs.
+    /// Accepts the enrolment. Returns when the other node has stored it.
     ///
     /// # Errors
-    /// [`EnrolError::Broken`] and [`EnrolError::Protocol`]; the enrolee may have stored it nevertheless, and will ask
-    /// again.
+    /// [`EnrolError::Broken`] and [`EnrolError::Protocol`]. The other node may have stored the enrolment all the same, and
+    /// will ask again.
     pub async fn accept(&mut self, pair: PairId, name: &str, address: &str) -> Result<(), EnrolError> {
         let accepted = EnrolMessage::Accepted { pair, name: name.into(), address: address.into() };
-        self.conversation.say(&accepted).await?;
-        match self.conversation.hear().await? {
+        self.messages.send(&accepted).await?;
+        match self.messages.receive().await? {
             EnrolMessage::Confirm => Ok(()),
-            _ => Err(out_of_turn()),
+            _ => Err(unexpected()),
         }
     }
 
-    /// Says that the enrolment is stored here too, and closes.
+    /// Says that the enrolment is stored here too, and closes the connection.
     ///
     /// # Errors
-    /// [`EnrolError::Broken`]; the enrolment stands all the same.
+    /// [`EnrolError::Broken`]. The enrolment is valid all the same.
     pub async fn stored(mut self) -> Result<(), EnrolError> {
-        self.conversation.say(&EnrolMessage::Stored).await?;
-        self.conversation.close().await;
+        self.messages.send(&EnrolMessage::Stored).await?;
+        self.messages.close().await;
         Ok(())
     }
 
-    /// Refuses, and closes. `kind` is a stable word: at most 64 lower-case letters, digits and underscores.
+    /// Refuses the enrolment and closes the connection. `kind` is a stable word of at most 64 lower-case letters, digits and
+    /// underscores.
     pub async fn refuse(mut self, kind: &str) {
-        if self.conversation.say(&EnrolMessage::Refused { word: kind.into() }).await.is_ok() {
-            self.conversation.close().await;
+        if self.messages.send(&EnrolMessage::Refused { word: kind.into() }).await.is_ok() {
+            self.messages.close().await;
         }
     }
 }
 
 impl<S: Stream> Enrolling<S> {
-    pub(super) async fn ask(
+    pub(super) async fn request(
         stream: client::TlsStream<S>,
         binding: Binding,
         own: NodeId,
         token: &JoinToken,
         request: &EnrolRequest,
     ) -> Result<Self, EnrolError> {
-        let mut conversation = Conversation::new(stream);
+        let mut messages = MessageStream::new(stream);
         let proof = proof(token.secret(), &binding, &own, &token.master(), request)?;
         let EnrolRequest { name, address, takeover_delay_ms } = request.clone();
-        conversation.say(&EnrolMessage::Request { name, address, takeover_delay_ms, proof }).await?;
-        match conversation.hear().await? {
+        messages.send(&EnrolMessage::Request { name, address, takeover_delay_ms, proof }).await?;
+        match messages.receive().await? {
             EnrolMessage::Accepted { pair, name, address } => {
-                Ok(Self { conversation, enrolled: Enrolled { pair, master: token.master(), name, address } })
+                Ok(Self { messages, enrolled: Enrolled { pair, master: token.master(), name, address } })
             }
             EnrolMessage::Refused { word } => Err(EnrolError::Refused(word)),
-            _ => Err(out_of_turn()),
+            _ => Err(unexpected()),
         }
     }
 
-    /// What the master says.
+    /// What the master said.
     pub fn enrolled(&self) -> &Enrolled {
         &self.enrolled
     }
 
-    /// Says that it is stored here, and returns when it is stored there. An enrolment with the same token and key is
-    /// answered alike when the answer was lost, so the caller may try again.
+    /// Says that the enrolment is stored here. Returns when the master has stored it too. If the answer is lost, the caller
+    /// may enrol again: the same token and key get the same answer.
     ///
     /// # Errors
-    /// [`EnrolError::Refused`] where the master could not store it; [`EnrolError::Broken`] leaves open whether it did.
+    /// [`EnrolError::Refused`] if the master could not store it. After [`EnrolError::Broken`] it may have stored it or not.
     pub async fn confirm(mut self) -> Result<(), EnrolError> {
-        self.conversation.say(&EnrolMessage::Confirm).await?;
-        match self.conversation.hear().await? {
+        self.messages.send(&EnrolMessage::Confirm).await?;
+        match self.messages.receive().await? {
             EnrolMessage::Stored => {
-                self.conversation.close().await;
+                self.messages.close().await;
                 Ok(())
             }
             EnrolMessage::Refused { word } => Err(EnrolError::Refused(word)),
-            _ => Err(out_of_turn()),
+            _ => Err(unexpected()),
         }
     }
 }
 
 impl EnrolError {
-    /// Why there is no connection to ask on.
-    pub(super) fn of_connection(refused: Refused) -> Self {
+    /// The connection to the master was refused, or broke.
+    pub(super) fn refused(refused: Refused) -> Self {
         match refused {
-            Refused::Unpermitted(shown) => Self::Protocol(format!("it shows {shown}")),
+            Refused::Unpermitted(shown) => Self::Protocol(format!("it showed {shown}")),
             Refused::ByPeer(reason) if reason == NO_PROTOCOL => Self::Refused(ENROLMENT_CLOSED.into()),
             Refused::ByPeer(reason) => Self::Protocol(reason),
             Refused::Broken(error) => Self::Broken(error),
@@ -220,8 +223,9 @@ impl From<WireError> for EnrolError {
     }
 }
 
-/// What shows that an enrolee knows a secret: keyed BLAKE3 over what binds it to this connection (so it cannot be
-/// replayed on another), to both keys (so nobody can stand between) and to the request (so it cannot be changed).
+/// Proves that the enrolling node knows a secret. The proof is a keyed BLAKE3 hash of the connection's binding (so that it
+/// cannot be replayed on another connection), of both keys (so that no one can intercept the connection) and of the
+/// request (so that it cannot be changed).
 pub(super) fn proof(
     secret: &[u8; 16],
     binding: &Binding,
@@ -229,7 +233,7 @@ pub(super) fn proof(
     master: &NodeId,
     request: &EnrolRequest,
 ) -> Result<[u8; 32], EnrolError> {
-    let key = Zeroizing::new(blake3::derive_key(PROOF, secret));
+    let key = Zeroizing::new(blake3::derive_key(PROOF_CONTEXT, secret));
     let mut hasher = blake3::Hasher::new_keyed(&key);
     hasher.update(&**binding);
     hasher.update(&enrolee.0);
@@ -238,29 +242,28 @@ pub(super) fn proof(
     Ok(*hasher.finalize().as_bytes())
 }
 
-fn out_of_turn() -> EnrolError {
-    EnrolError::Protocol("a message out of turn".into())
+fn unexpected() -> EnrolError {
+    EnrolError::Protocol("an unexpected message".into())
 }
 
-/// Messages in turn over one connection: neither end says anything before it has heard what it waits for, so more
-/// than one frame at a time is never held.
-struct Conversation<T> {
+/// Sends and receives the messages of one enrolment. The two ends take turns, so at most one frame is in memory.
+struct MessageStream<T> {
     stream: T,
     decoder: FrameDecoder,
 }
 
-impl<T: Stream> Conversation<T> {
+impl<T: Stream> MessageStream<T> {
     fn new(stream: T) -> Self {
         Self { stream, decoder: FrameDecoder::enrolment() }
     }
 
-    async fn say(&mut self, message: &EnrolMessage) -> Result<(), EnrolError> {
+    async fn send(&mut self, message: &EnrolMessage) -> Result<(), EnrolError> {
         let frame = encode_enrol(message)?;
         self.stream.write_all(&frame).await.map_err(EnrolError::Broken)?;
         self.stream.flush().await.map_err(EnrolError::Broken)
     }
 
-    async fn hear(&mut self) -> Result<EnrolMessage, EnrolError> {
+    async fn receive(&mut self) -> Result<EnrolMessage, EnrolError> {
         loop {
             if let Some(frame) = self.decoder.next()? {
                 return Ok(decode_enrol(&frame.payload)?);
@@ -271,7 +274,7 @@ impl<T: Stream> Conversation<T> {
         }
     }
 
-    /// The last word was said and heard, or will be: how the connection ends makes no difference any more.
+    /// Closes the connection after the last message. An error makes no difference: both ends know the outcome.
     async fn close(&mut self) {
         let _ = self.stream.shutdown().await;
     }

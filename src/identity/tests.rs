@@ -8,16 +8,17 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsConnector, client, server};
 
+use super::client_hello::{ALPN_ENROL, ALPN_LINK};
 use super::*;
 use crate::model::limits::CERTIFICATE_LIFE;
 use crate::model::{NodeId, PairId};
 use crate::protocol::wire::golden;
 
-/// Larger than any handshake, so that neither side waits for the other to read.
+/// Larger than any handshake, so that no write waits for a read.
 const PIPE_BYTES: usize = 64 * 1024;
 const SECRET: [u8; 16] = [7; 16];
 
-/// One end of a connection: who it is and whom it permits.
+/// One end of a connection: its identity and its pin.
 struct End {
     identity: Identity,
     pins: Pins,
@@ -65,7 +66,7 @@ async fn meet(server: &End, client: &End) -> (Accepting<DuplexStream>, Connectin
 fn link<S: Stream>(accepted: Accepting<S>) -> server::TlsStream<S> {
     match accepted {
         Ok(Accepted::Link(stream)) => stream,
-        Ok(Accepted::Enrol(_)) => panic!("an enrolment"),
+        Ok(Accepted::Enrolment(_)) => panic!("an enrolment"),
         Err(refused) => panic!("{refused}"),
     }
 }
@@ -86,7 +87,7 @@ fn by_peer<T>(result: Result<T, Refused>) -> String {
     }
 }
 
-/// What `accept` makes of a client that says this and then waits.
+/// The answer of `accept` to a client that sends these bytes and then waits.
 async fn says(bytes: &[u8], enrol_open: bool) -> (Accepting<DuplexStream>, Vec<u8>) {
     let (mut master, _) = pair();
     master.pins = Pins::new(None);
@@ -98,7 +99,7 @@ async fn says(bytes: &[u8], enrol_open: bool) -> (Accepting<DuplexStream>, Vec<u
     (accepted, answer)
 }
 
-/// A TLS client that is not ours: it believes every server, and shows this certificate or none.
+/// A foreign TLS client: it accepts every server, and shows this certificate or none.
 fn foreign_client(alpn: &[&[u8]], shows: Option<CertifiedKey>) -> ClientConfig {
     let verifier = pin::PeerVerifier::new(pin::Permitted::Anyone, &default_provider());
     let builder = ClientConfig::builder_with_provider(default_provider())
@@ -141,7 +142,7 @@ mod keys {
         assert!((left - CERTIFICATE_LIFE.as_secs() as i64).abs() < 60, "{left}");
     }
 
-    /// Written by earlier builds with either provider: what is in data directories stays readable by both.
+    /// Earlier builds wrote these, with either provider. Both providers must still read them.
     #[test]
     fn an_identity_of_old_is_read() {
         for provider in ["aws-lc-rs", "ring"] {
@@ -201,9 +202,9 @@ mod pinned {
         let (master, shadow) = pair();
         let (accepted, connected) = meet(&master, &shadow).await;
         let (mut here, mut there) = (link(accepted), connected.unwrap());
-        assert_eq!(shown_by(here.get_ref().1).unwrap().node, shadow.identity.node());
-        assert_eq!(shown_by(there.get_ref().1).unwrap().node, master.identity.node());
-        assert_eq!(shown_by(there.get_ref().1).unwrap().expires, master.identity.expires());
+        assert_eq!(PeerCertificate::of_peer(here.get_ref().1).unwrap().node, shadow.identity.node());
+        assert_eq!(PeerCertificate::of_peer(there.get_ref().1).unwrap().node, master.identity.node());
+        assert_eq!(PeerCertificate::of_peer(there.get_ref().1).unwrap().expires, master.identity.expires());
         here.write_all(b"there").await.unwrap();
         there.write_all(b"here!").await.unwrap();
         let mut heard = [[0; 5]; 2];
@@ -224,7 +225,7 @@ mod pinned {
         connected.unwrap();
     }
 
-    /// The refusal arrives, and not the reset of a connection that was closed too early.
+    /// The client sees the refusal, and not a connection that was reset too early.
     #[tokio::test]
     async fn a_refusal_arrives_over_real_sockets() {
         let (master, _shadow) = pair();
@@ -241,7 +242,7 @@ mod pinned {
         }
     }
 
-    /// Dates are not compared with the clock: `identity.rs` says why.
+    /// Dates are not compared with the clock; `identity.rs` says why.
     #[tokio::test]
     async fn an_expired_certificate_of_the_right_key_is_an_alert_and_not_a_refusal() {
         let (master, shadow) = pair();
@@ -254,11 +255,11 @@ mod pinned {
         assert_eq!(expired.node(), shadow.identity.node());
         shadow.tls.set_identity(&expired).unwrap();
         let (accepted, connected) = meet(&master, &shadow).await;
-        assert_eq!(shown_by(link(accepted).get_ref().1).unwrap().expires, 978_307_200);
+        assert_eq!(PeerCertificate::of_peer(link(accepted).get_ref().1).unwrap().expires, 978_307_200);
         connected.unwrap();
     }
 
-    /// Each node has the provider that its host chose.
+    /// Each node uses the provider that its host chose.
     #[cfg(all(feature = "aws-lc-rs", feature = "ring"))]
     #[tokio::test]
     async fn over_two_providers() {
@@ -329,7 +330,7 @@ mod pinned {
         by_peer(connected);
     }
 
-    /// A client that would resume: it is never given a ticket, and every one of its connections is judged.
+    /// A client that wants to resume sessions never gets a ticket, and each of its connections is verified.
     #[tokio::test]
     async fn resumption_is_not_on_offer() {
         let (master, shadow) = pair();
@@ -363,7 +364,7 @@ mod pinned {
         unpermitted(meet(&master, &shadow).await.0);
         master.pins.set(Some(next.node()));
         let (accepted, connected) = meet(&master, &shadow).await;
-        assert_eq!(shown_by(link(accepted).get_ref().1).unwrap().node, next.node());
+        assert_eq!(PeerCertificate::of_peer(link(accepted).get_ref().1).unwrap().node, next.node());
         connected.unwrap();
     }
 
@@ -395,7 +396,7 @@ mod pinned {
 mod strangers {
     use super::*;
 
-    /// A client that speaks TLS 1.3 and our protocol, and shows this certificate or none.
+    /// A client with TLS 1.3 and this protocol that shows this certificate or none.
     async fn tls_client(alpn: &[&[u8]], shows: Option<CertifiedKey>) -> (String, std::io::Error) {
         let (master, _shadow) = pair();
         let connector = TlsConnector::from(Arc::new(foreign_client(alpn, shows)));
@@ -412,7 +413,7 @@ mod strangers {
         assert!(refused_by_peer(&error), "{error}");
     }
 
-    /// The certificate is the pinned one, the key behind it is not.
+    /// The client shows the pinned certificate and signs with another key.
     #[tokio::test]
     async fn the_right_certificate_without_its_key() {
         let (master, shadow) = pair();
@@ -438,7 +439,7 @@ mod strangers {
     #[tokio::test]
     async fn enrolment_while_it_is_closed() {
         let (reason, error) = tls_client(&[ALPN_ENROL], None).await;
-        assert_eq!(reason, "a request to enrol, while no join token lives");
+        assert_eq!(reason, "a request to enrol, while no join token is valid");
         assert!(refused_by_peer(&error), "{error}");
     }
 
@@ -460,7 +461,7 @@ mod strangers {
         assert!(reason.starts_with("broken TLS"), "{reason}");
     }
 
-    /// A hello in one-byte pieces of records, without an end.
+    /// A hello in records of one byte that never ends.
     #[tokio::test]
     async fn a_hello_that_does_not_end() {
         let mut records = vec![22, 3, 1, 0, 4, 1, 0, 0xff, 0xff];
@@ -471,7 +472,7 @@ mod strangers {
         assert!(reason == "a TLS hello that does not end" || reason.starts_with("broken TLS"), "{reason}");
     }
 
-    /// A hello of TLS 1.2: it offers our protocol, and no newer version.
+    /// A hello of TLS 1.2 that offers the link's protocol.
     #[tokio::test]
     async fn tls_1_2() {
         let mut body = vec![3, 3];
@@ -519,7 +520,7 @@ mod enrolment {
 
     type Enrolled2 = (Accepting<DuplexStream>, Result<Enrolling<DuplexStream>, EnrolError>);
 
-    /// The enrolee asks with this token; the master knows these secrets and answers by this function.
+    /// The shadow asks with this token. The master knows these secrets, and answers by this function.
     async fn ask(
         master: &End,
         shadow: &End,
@@ -554,7 +555,7 @@ mod enrolment {
 
     fn wants_to_enrol<S: Stream>(accepted: Accepting<S>) -> Result<Enrolment<S>, EnrolError> {
         match accepted {
-            Ok(Accepted::Enrol(enrolment)) => Ok(enrolment),
+            Ok(Accepted::Enrolment(enrolment)) => Ok(enrolment),
             Ok(Accepted::Link(_)) => panic!("a link"),
             Err(refused) => Err(EnrolError::Protocol(refused.to_string())),
         }
@@ -601,7 +602,7 @@ mod enrolment {
         assert!(matches!(joined, Err(EnrolError::Refused(word)) if word == "enrolment_closed"));
     }
 
-    /// What one connection proved is worth nothing on the next, not even under the same key.
+    /// The proof of one connection is wrong on another one, even with the same key.
     #[tokio::test]
     async fn a_replayed_proof_proves_nothing() {
         let (master, shadow) = (End::new(), End::new());
@@ -611,8 +612,7 @@ mod enrolment {
         assert_eq!(proved, None);
     }
 
-    /// The right secret, but proved for the key of another enrolee: as a man in the middle would, who had the secret's
-    /// proof relayed to him.
+    /// A proof with the right secret for the key of another node, as an interceptor would relay it.
     #[tokio::test]
     async fn a_proof_for_another_key_proves_nothing() {
         let (master, shadow, thief) = (End::new(), End::new(), End::new());
@@ -621,7 +621,7 @@ mod enrolment {
         assert_eq!(proved, None);
     }
 
-    /// Asks to enrol with this proof, or with the right one, and returns which it was and what it proved.
+    /// Asks to enrol with this proof, or with the right one. Returns the proof, and which secret it proved.
     async fn prove(master: &End, shadow: &End, proof: Option<[u8; 32]>) -> ([u8; 32], Option<usize>) {
         let connector = TlsConnector::from(Arc::new(foreign_client(&[ALPN_ENROL], Some(certified(shadow)))));
         let (here, there) = duplex(PIPE_BYTES);
@@ -670,7 +670,7 @@ mod enrolment {
         }
     }
 
-    /// The master could not store what the enrolee has stored: the enrolee hears of it.
+    /// The master cannot store the enrolment that the shadow has stored, and the shadow is told.
     #[tokio::test]
     async fn a_master_that_cannot_store_refuses_at_the_last_step() {
         let (master, shadow) = (End::new(), End::new());

@@ -1,54 +1,71 @@
+//! The join token of a master.
+
 use std::fmt;
 use std::str::FromStr;
 
+use data_encoding::{BASE32_NOPAD, BASE32_NOPAD_NOCASE, DecodeKind};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use crate::model::NodeId;
 
 const PREFIX: &str = "sp1-";
-/// The letters of RFC 4648's base 32, lower-case: none is easily read as another.
-const LETTERS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
-/// Key fingerprint, secret, CRC-32C of both after the prefix.
+/// Fingerprint of the master's key, secret, and CRC-32C of the prefix and both.
 const BYTES: usize = 32 + 16 + 4;
-/// Five bits a letter, rounded up; the bits that are left over are zero.
+/// Letters and digits after the prefix: base 32 (RFC 4648), lower-case, without padding.
 const TEXT: usize = (BYTES * 8).div_ceil(5);
 
-/// What a shadow needs to enrol, once: the master's key fingerprint and 128 secret bits.
+/// What a shadow needs in order to enrol, once: the fingerprint of the master's key, and 128 secret bits.
 ///
-/// `Display` and `FromStr` are its text form: `sp1-`, then 84 letters and digits, a checksum among them. Case and
-/// surrounding white space do not matter when it is read. `Debug` shows no secret; the secret is wiped on drop.
+/// `Display` and `FromStr` are its text form: `sp1-`, then 84 letters and digits, which include a checksum. White space
+/// around the text and upper case do not matter when it is read. `Debug` does not show the secret, and dropping the token
+/// wipes it.
+///
+/// ```
+/// use shadowpair::{JoinToken, NodeId, ParseTokenError};
+/// let token = JoinToken::new(NodeId([1; 32]), [7; 16]);
+/// let text = token.to_string();
+/// assert!(text.starts_with("sp1-"));
+/// assert_eq!(text.to_uppercase().parse(), Ok(token));
+/// assert_eq!("sp1-abc".parse::<JoinToken>(), Err(ParseTokenError::Length));
+/// ```
 #[derive(Clone)]
 pub struct JoinToken {
     master: NodeId,
     secret: Zeroizing<[u8; 16]>,
 }
 
-/// The text is no join token.
+/// The text is not a join token. Copy it again, whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ParseTokenError {
-    /// It does not begin as one.
+    /// It does not begin as a token does.
     #[error("not a join token: it should begin with {PREFIX}")]
     Prefix,
-    /// It is cut short, or has something after it.
+    /// It is too short or too long.
     #[error("not a whole join token: it should have {TEXT} letters and digits after {PREFIX}")]
     Length,
-    /// It holds a character that no token holds.
-    #[error("not a join token: it holds a character that none does")]
+    /// It contains a character that no token has.
+    #[error("not a join token: it contains a character that no token has")]
     Character,
     /// Its checksum is wrong.
-    #[error("the join token is mistyped")]
+    #[error("the join token is mistyped: its checksum is wrong")]
     Checksum,
 }
 
 impl JoinToken {
-    /// A token for this master with these secret bits.
+    /// A token of this master with these secret bits.
     pub fn new(master: NodeId, secret: [u8; 16]) -> Self {
         Self { master, secret: Zeroizing::new(secret) }
     }
 
-    /// The master whose key it names.
+    /// The master that made the token.
+    ///
+    /// ```
+    /// # use shadowpair::{JoinToken, NodeId};
+    /// let token = JoinToken::new(NodeId([1; 32]), [7; 16]);
+    /// assert_eq!(token.master(), NodeId([1; 32]));
+    /// ```
     pub fn master(&self) -> NodeId {
         self.master
     }
@@ -70,17 +87,11 @@ impl JoinToken {
 
 impl fmt::Display for JoinToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let bytes = self.bytes();
-        let mut text = Zeroizing::new(String::with_capacity(PREFIX.len() + TEXT));
-        text.push_str(PREFIX);
-        for letter in 0..TEXT {
-            let five = (5 * letter..5 * letter + 5).fold(0, |five, bit| {
-                let byte = bytes.get(bit / 8).copied().unwrap_or_default();
-                five << 1 | usize::from(byte >> (7 - bit % 8) & 1)
-            });
-            text.push(char::from(LETTERS[five]));
-        }
-        f.write_str(&text)
+        let mut letters = Zeroizing::new([0; TEXT]);
+        BASE32_NOPAD.encode_mut(&*self.bytes(), &mut *letters);
+        letters.make_ascii_lowercase();
+        f.write_str(PREFIX)?;
+        f.write_str(std::str::from_utf8(&*letters).map_err(|_| fmt::Error)?)
     }
 }
 
@@ -96,20 +107,19 @@ impl FromStr for JoinToken {
         if letters.len() != TEXT {
             return Err(ParseTokenError::Length);
         }
-        let mut bytes = Zeroizing::new([0u8; BYTES + 1]);
-        for (at, letter) in letters.bytes().enumerate() {
-            let letter = letter.to_ascii_lowercase();
-            let five = LETTERS.iter().position(|known| *known == letter).ok_or(ParseTokenError::Character)?;
-            for bit in 0..5 {
-                let to = 5 * at + bit;
-                bytes[to / 8] |= ((five >> (4 - bit) & 1) as u8) << (7 - to % 8);
-            }
-        }
+        let mut bytes = Zeroizing::new([0; BYTES]);
+        let decoded = BASE32_NOPAD_NOCASE.decode_mut(letters.as_bytes(), &mut *bytes);
+        decoded.map_err(|partial| match partial.error.kind {
+            DecodeKind::Symbol => ParseTokenError::Character,
+            // The bits that the last letter has beyond the bytes are zero in every token.
+            DecodeKind::Trailing => ParseTokenError::Checksum,
+            DecodeKind::Length | DecodeKind::Padding => ParseTokenError::Length,
+        })?;
         let (mut master, mut secret) = ([0; 32], [0; 16]);
         master.copy_from_slice(&bytes[..32]);
         secret.copy_from_slice(&bytes[32..48]);
         let token = Self::new(NodeId(master), secret);
-        match bytes[48..BYTES] == checksum(&bytes[..48]) && bytes[BYTES] == 0 {
+        match bytes[48..] == checksum(&bytes[..48]) {
             true => Ok(token),
             false => Err(ParseTokenError::Checksum),
         }
@@ -140,6 +150,8 @@ mod tests {
 
     use super::*;
     use crate::protocol::wire::golden;
+
+    const LETTERS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 
     fn token() -> JoinToken {
         JoinToken::new(NodeId(std::array::from_fn(|i| i as u8)), [0xa5; 16])

@@ -2,13 +2,15 @@ use std::fmt;
 
 use bytes::Bytes;
 
+use super::key::Key;
 use super::limits::{CHANGE_SET_BYTES_MAX, CHANGES_MAX, GUARDS_MAX, Limit, VALUE_BYTES_MAX};
-use super::{Key, Revision};
+use super::revision::Revision;
 
-/// An atomic list of puts and deletes, optionally guarded. It is committed whole or not at all; a later change of the
-/// same key in the list wins.
+/// An atomic list of puts and deletes with optional guards. It is committed as a whole or not at all. Of several changes
+/// of the same key, the last one counts.
 ///
-/// Methods chain; a bound that is broken on the way is reported once, by the commit (or by [`ChangeSet::check`]).
+/// Methods can be chained. They never fail: [`ChangeSet::check`] and the commit report the first [`Limit`] that the list
+/// exceeds.
 ///
 /// ```
 /// use shadowpair::{ChangeSet, Expected, Guard, Key};
@@ -24,39 +26,51 @@ use super::{Key, Revision};
 pub struct ChangeSet {
     changes: Vec<Change>,
     guards: Vec<Guard>,
-    broken: Option<Limit>,
+    /// The first limit that a key exceeded.
+    key_limit: Option<Limit>,
 }
 
 /// One change of a [`ChangeSet`].
 #[derive(Clone, PartialEq, Eq)]
 pub enum Change {
-    /// Sets an entry.
+    /// Writes an entry.
     Put {
-        /// Its name.
+        /// Name of the entry.
         key: Key,
-        /// Its value.
+        /// Value of the entry.
         value: Bytes,
-        /// Never shown in logs, alerts or `Debug`.
+        /// Whether logs, alerts and `Debug` must never show the value.
         secret: bool,
     },
-    /// Removes an entry; removing what is not there is no error.
+    /// Removes an entry. It is no error if there is none.
     Delete {
-        /// Its name.
+        /// Name of the entry.
         key: Key,
     },
 }
 
-/// What must still be so when a [`ChangeSet`] is committed.
+/// A condition that must hold at the moment a [`ChangeSet`] is committed. If it does not, nothing of the set is committed.
+///
+/// ```
+/// use shadowpair::{ChangeSet, Epoch, Expected, Guard, Key, Revision};
+/// // Another writer may have been faster: commit only on top of the revision that was read.
+/// let read_at = Revision::new(Epoch::FIRST, 41);
+/// let changes = ChangeSet::new().put("counter", "8").only_if(Guard::Head(read_at));
+/// // Or only if this one entry is as it was read.
+/// let unchanged = Guard::Key { key: Key::new("counter")?, expected: Expected::Value("7".into()) };
+/// assert_eq!(changes.only_if(unchanged).guards().len(), 2);
+/// # Ok::<(), shadowpair::Limit>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Guard {
-    /// The head is still this revision.
+    /// The head is this revision.
     Head(Revision),
-    /// The entry is still as named.
+    /// The entry is as expected.
     Key {
-        /// Its name.
+        /// Name of the entry.
         key: Key,
-        /// What it should be.
+        /// What is expected of it.
         expected: Expected,
     },
 }
@@ -65,100 +79,133 @@ pub enum Guard {
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Expected {
-    /// It does not exist.
+    /// The entry does not exist.
     Absent,
-    /// It exists, whatever its value.
+    /// The entry exists. Its value does not matter.
     Present,
-    /// It has this value.
+    /// The entry exists and has this value.
     Value(Bytes),
 }
 
-/// The guard that did not hold. Nothing was changed.
+/// The [`Guard`] that did not hold. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Conflict {
     /// The head has moved on.
-    #[error("the head is {head} and not {expected}")]
+    #[error("nothing was changed: the head is {head}, expected was {expected}")]
     Head {
-        /// Where the head should have been.
+        /// The expected head.
         expected: Revision,
-        /// Where it is.
+        /// The actual head.
         head: Revision,
     },
     /// The entry is not as expected.
-    #[error("the entry {key} is not as expected")]
+    #[error("nothing was changed: the entry {key} is not as expected")]
     Key {
-        /// Which one.
+        /// Name of the entry.
         key: Key,
     },
 }
 
 impl ChangeSet {
-    /// An empty list.
+    /// An empty change set.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Sets an entry.
+    /// Adds a put: the entry gets this value and is not secret.
+    ///
+    /// ```
+    /// use shadowpair::ChangeSet;
+    /// let changes = ChangeSet::new().put("motd", "hello").put("logo", vec![0x89, b'P', b'N', b'G']);
+    /// assert_eq!(changes.bytes(), "motd".len() + "hello".len() + "logo".len() + 4);
+    /// ```
     #[must_use]
     pub fn put(self, key: impl AsRef<str>, value: impl Into<Bytes>) -> Self {
         self.put_flagged(key, value.into(), false)
     }
 
-    /// Sets an entry that is never shown in logs, alerts or `Debug`.
+    /// Adds a put of a secret entry: logs, alerts and `Debug` never show its value.
+    ///
+    /// ```
+    /// use shadowpair::ChangeSet;
+    /// let changes = ChangeSet::new().put_secret("password", "hunter2");
+    /// assert!(!format!("{changes:?}").contains("hunter2"));
+    /// ```
     #[must_use]
     pub fn put_secret(self, key: impl AsRef<str>, value: impl Into<Bytes>) -> Self {
         self.put_flagged(key, value.into(), true)
     }
 
-    /// Removes an entry.
+    /// Adds a delete. It is no error if there is no such entry.
+    ///
+    /// ```
+    /// use shadowpair::ChangeSet;
+    /// assert_eq!(ChangeSet::new().delete("routes/old").changes()[0].key().as_str(), "routes/old");
+    /// ```
     #[must_use]
     pub fn delete(mut self, key: impl AsRef<str>) -> Self {
         match Key::new(key) {
             Ok(key) => self.changes.push(Change::Delete { key }),
-            Err(limit) => self.broken = self.broken.or(Some(limit)),
+            Err(limit) => self.key_limit = self.key_limit.or(Some(limit)),
         }
         self
     }
 
-    /// Commits only if this holds at that moment.
+    /// Adds a guard: the set is committed only if all of its guards hold at that moment.
+    ///
+    /// ```
+    /// use shadowpair::{ChangeSet, Expected, Guard, Key};
+    /// let key = Key::new("leader")?;
+    /// let free = Guard::Key { key: key.clone(), expected: Expected::Absent };
+    /// let changes = ChangeSet::new().put(&key, "node-7").only_if(free);
+    /// assert_eq!(changes.guards().len(), 1);
+    /// # Ok::<(), shadowpair::Limit>(())
+    /// ```
     #[must_use]
     pub fn only_if(mut self, guard: Guard) -> Self {
         self.guards.push(guard);
         self
     }
 
-    /// Its changes, in order.
+    /// The changes, in order.
     pub fn changes(&self) -> &[Change] {
         &self.changes
     }
 
-    /// Its guards.
+    /// The guards.
     pub fn guards(&self) -> &[Guard] {
         &self.guards
     }
 
-    /// How many changes there are.
+    /// Number of changes.
     pub fn len(&self) -> usize {
         self.changes.len()
     }
 
-    /// Whether there is no change.
+    /// Whether the set has no change.
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty()
     }
 
-    /// Bytes of keys and values.
+    /// Bytes of all keys and values together.
     pub fn bytes(&self) -> usize {
         self.changes.iter().map(Change::bytes).sum()
     }
 
-    /// Checks every bound.
+    /// Checks every limit. The commit does so too; this tells earlier.
     ///
     /// # Errors
-    /// The first [`Limit`] that is broken.
+    /// The first [`Limit`] that the set exceeds.
+    ///
+    /// ```
+    /// use shadowpair::{ChangeSet, Limit};
+    /// assert_eq!(ChangeSet::new().check(), Err(Limit::NoChanges));
+    /// assert_eq!(ChangeSet::new().put("", "value").check(), Err(Limit::KeyEmpty));
+    /// assert_eq!(ChangeSet::new().put("key", "value").check(), Ok(()));
+    /// ```
     pub fn check(&self) -> Result<(), Limit> {
-        if let Some(limit) = self.broken {
+        if let Some(limit) = self.key_limit {
             return Err(limit);
         }
         let (changes, guards) = (self.changes.len(), self.guards.len());
@@ -187,21 +234,21 @@ impl ChangeSet {
     fn put_flagged(mut self, key: impl AsRef<str>, value: Bytes, secret: bool) -> Self {
         match Key::new(key) {
             Ok(key) => self.changes.push(Change::Put { key, value, secret }),
-            Err(limit) => self.broken = self.broken.or(Some(limit)),
+            Err(limit) => self.key_limit = self.key_limit.or(Some(limit)),
         }
         self
     }
 }
 
 impl Change {
-    /// The entry that is changed.
+    /// Name of the entry that changes.
     pub fn key(&self) -> &Key {
         match self {
             Self::Put { key, .. } | Self::Delete { key } => key,
         }
     }
 
-    /// Bytes of key and value.
+    /// Bytes of key and value together.
     pub fn bytes(&self) -> usize {
         match self {
             Self::Put { key, value, .. } => key.as_bytes().len() + value.len(),
@@ -212,7 +259,7 @@ impl Change {
 
 impl FromIterator<Change> for ChangeSet {
     fn from_iter<I: IntoIterator<Item = Change>>(changes: I) -> Self {
-        Self { changes: changes.into_iter().collect(), guards: Vec::new(), broken: None }
+        Self { changes: changes.into_iter().collect(), guards: Vec::new(), key_limit: None }
     }
 }
 

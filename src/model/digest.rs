@@ -1,32 +1,44 @@
 use std::fmt;
 
+use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 
-use super::{Key, PairId};
+use super::id::PairId;
+use super::key::Key;
 
-/// What a configuration holds, in 256 bits: the sum modulo 2^256 of the [`EntryHash`] of every entry. It does not
-/// depend on the order of the entries, and a change costs one subtraction and one addition.
+/// Checksum of a whole configuration, in 256 bits: the sum modulo 2^256 of a keyed BLAKE3 hash of every entry (key, value
+/// and the flag `secret`).
+///
+/// The order of the entries does not matter, and a change costs one subtraction and one addition. Two nodes of a pair
+/// whose digests at a revision are equal hold the same configuration there. Digests of different pairs are keyed
+/// differently and cannot be compared.
+///
+/// ```
+/// use shadowpair::{Digest, Position};
+/// assert_eq!(Position::NONE.digest, Digest::ZERO);
+/// assert_eq!(Digest::ZERO.to_string(), "0".repeat(64));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Digest(pub [u8; 32]);
 
-/// Keyed BLAKE3 over key, plain value and flag of one entry.
+/// Keyed BLAKE3 hash of one entry: of its key, its plain value and the flag `secret`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct EntryHash(pub [u8; 32]);
 
-/// The key of a pair's digests, so that an outsider who sees two digests cannot tell guesses apart.
+/// The key with which a pair hashes its entries. Without it nobody can test a guessed value against a digest.
 #[derive(Clone)]
 pub struct DigestKey([u8; 32]);
 
-/// Hashes one entry whose value arrives in pieces.
+/// Hashes one entry, piece by piece of its value.
 #[derive(Clone)]
 pub struct EntryHasher(blake3::Hasher);
 
 impl Digest {
-    /// Of an empty configuration.
+    /// Digest of an empty configuration.
     pub const ZERO: Self = Self([0; 32]);
 
-    /// Adds an entry.
-    pub fn add(&mut self, entry: &EntryHash) {
+    /// Adds the hash of an entry.
+    pub(crate) fn add(&mut self, entry: &EntryHash) {
         let mut carry = 0u16;
         for (sum, byte) in self.0.iter_mut().zip(entry.0) {
             let total = u16::from(*sum) + u16::from(byte) + carry;
@@ -35,8 +47,8 @@ impl Digest {
         }
     }
 
-    /// Takes an entry away.
-    pub fn remove(&mut self, entry: &EntryHash) {
+    /// Subtracts the hash of an entry.
+    pub(crate) fn remove(&mut self, entry: &EntryHash) {
         let mut borrow = 0i16;
         for (sum, byte) in self.0.iter_mut().zip(entry.0) {
             let total = i16::from(*sum) - i16::from(byte) - borrow;
@@ -47,19 +59,19 @@ impl Digest {
 }
 
 impl DigestKey {
-    /// The key of this pair.
+    /// Derives the key of this pair.
     pub fn of(pair: &PairId) -> Self {
         Self(blake3::derive_key("shadowpair 2026 digest v1", &pair.0))
     }
 
-    /// The hash of an entry whose value is at hand.
+    /// Hashes an entry whose value is in memory.
     pub fn entry(&self, key: &Key, value: &[u8], secret: bool) -> EntryHash {
         let mut hasher = self.hasher(key, value.len() as u64, secret);
         hasher.update(value);
         hasher.finish()
     }
 
-    /// Starts the hash of an entry whose value of `value_bytes` will come in pieces.
+    /// Starts to hash an entry whose value, `value_bytes` long, follows in pieces.
     pub fn hasher(&self, key: &Key, value_bytes: u64, secret: bool) -> EntryHasher {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
         hasher.update(&(key.as_bytes().len() as u64).to_le_bytes());
@@ -71,19 +83,19 @@ impl DigestKey {
 }
 
 impl EntryHasher {
-    /// The next piece of the value.
+    /// Hashes the next piece of the value.
     pub fn update(&mut self, piece: &[u8]) {
         self.0.update(piece);
     }
 
-    /// All pieces are in.
+    /// The hash of the entry, after the last piece.
     pub fn finish(self) -> EntryHash {
         EntryHash(*self.0.finalize().as_bytes())
     }
 }
 
-/// The bucket of a key, one of 4,096: the first 12 bits of its BLAKE3 hash. A differential repair compares the digests
-/// of buckets before it compares entries.
+/// Number of a key's bucket, one of 4,096: the first 12 bits of the key's BLAKE3 hash. A differential repair compares the
+/// digests of buckets first, and entries only within buckets that differ.
 pub fn bucket_of(key: &Key) -> usize {
     let hash = blake3::hash(key.as_bytes());
     let [first, second, ..] = hash.as_bytes();
@@ -92,19 +104,19 @@ pub fn bucket_of(key: &Key) -> usize {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(&HEXLOWER.encode(&self.0))
     }
 }
 
 impl fmt::Debug for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0[..6].iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(&HEXLOWER.encode(&self.0[..6]))
     }
 }
 
 impl fmt::Debug for EntryHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0[..6].iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(&HEXLOWER.encode(&self.0[..6]))
     }
 }
 

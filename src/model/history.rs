@@ -1,41 +1,58 @@
 use serde::{Deserialize, Serialize};
 
+use super::id::NodeId;
 use super::limits::HISTORY_ERAS_MAX;
-use super::{Epoch, NodeId, Revision};
+use super::revision::{Epoch, Revision};
 
-/// The eras of a lineage, oldest first: who wrote from which change set on. It tells whether a position belongs to the
-/// lineage without any record at hand. (Generation identifiers with the same purpose: DRBD.)
+/// The lineage of a configuration: its eras, oldest first. It tells whether a position belongs to the lineage, without
+/// reading a single record. (DRBD's generation identifiers serve the same purpose.)
+///
+/// ```
+/// use shadowpair::{Epoch, Era, History, NodeId, Revision};
+/// let (first, second) = (Epoch::FIRST, Epoch::FIRST.promoted(0));
+/// let history = History::from_eras(vec![
+///     Era { epoch: first, first_seq: 1, node: NodeId([1; 32]) },
+///     Era { epoch: second, first_seq: 11, node: NodeId([2; 32]) },
+/// ]);
+/// let history = history.ok_or("not in order")?;
+/// let head = Revision::new(second, 20);
+/// assert!(history.contains(head, Revision::new(first, 10)));
+/// // The old master wrote an eleventh change set that the new one never had.
+/// assert!(!history.contains(head, Revision::new(first, 11)));
+/// assert_eq!(history.epoch_of(15), Some(second));
+/// # Ok::<(), &str>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct History {
     eras: Vec<Era>,
 }
 
-/// One epoch's part of a [`History`].
+/// One epoch in a [`History`]: who wrote, and from which change set on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Era {
-    /// Written under this epoch.
+    /// The epoch.
     pub epoch: Epoch,
-    /// From this change set on; where the era has none yet, the number its first one will have.
+    /// Number of its first change set, or of the one that will be its first.
     pub first_seq: u64,
-    /// By this node.
+    /// The node that wrote it.
     pub node: NodeId,
 }
 
-/// How another's position stands to one's own.
+/// How the position of another node relates to this node's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Relation {
-    /// The same position.
+    /// Both positions are the same.
     Same,
-    /// The other lacks change sets or eras that this side has, and has none of its own.
+    /// The other node lacks change sets or eras of this node, and has none that this node lacks.
     Behind,
-    /// The other has change sets or eras that this side lacks; this side has none of its own.
+    /// The other node has change sets or eras that this node lacks, and lacks none of this node.
     Ahead,
-    /// Both have what the other lacks, after this last common position.
+    /// Each node has change sets or eras that the other lacks.
     Diverged {
-        /// The last position both share. Its epoch is that of the last common era.
+        /// The last position that both have. Its epoch is that of the last common era.
         common: Revision,
     },
-    /// Nothing in common that either still knows of.
+    /// The two histories have no era in common, as far as they reach back.
     Foreign,
 }
 
@@ -45,15 +62,15 @@ impl History {
         &self.eras
     }
 
-    /// A history of these eras.
-    ///
-    /// Returns `None` where they are not ordered (epochs strictly, first change sets weakly) or too many.
+    /// A history of these eras. `None` if there are more than [`HISTORY_ERAS_MAX`], or if they are not in order: epochs must
+    /// grow, and the numbers of first change sets must not fall.
     pub fn from_eras(eras: Vec<Era>) -> Option<Self> {
         let ordered = eras.windows(2).all(|two| two[0].epoch < two[1].epoch && two[0].first_seq <= two[1].first_seq);
         (ordered && eras.len() <= HISTORY_ERAS_MAX && eras.iter().all(|era| era.first_seq > 0)).then_some(Self { eras })
     }
 
-    /// Begins an era; the oldest is forgotten beyond the bound. Returns whether it follows the last one.
+    /// Begins an era. Beyond [`HISTORY_ERAS_MAX`] the oldest one is forgotten. Returns whether the era may follow the last
+    /// one; if not, nothing changes.
     #[must_use]
     pub fn begin(&mut self, era: Era) -> bool {
         let follows = self.eras.last().is_none_or(|last| last.epoch < era.epoch && last.first_seq <= era.first_seq);
@@ -66,17 +83,17 @@ impl History {
         follows && era.first_seq > 0
     }
 
-    /// The era being written.
+    /// The newest era.
     pub fn last(&self) -> Option<&Era> {
         self.eras.last()
     }
 
-    /// The epoch under which `seq` was written, where known.
+    /// The epoch that wrote the change set `seq`, if the history reaches back to it.
     pub fn epoch_of(&self, seq: u64) -> Option<Epoch> {
         self.eras.iter().rev().find(|era| era.first_seq <= seq).map(|era| era.epoch)
     }
 
-    /// Whether this position belongs to the lineage whose head is `head`.
+    /// Whether a position belongs to this lineage, which ends at `head`.
     pub fn contains(&self, head: Revision, position: Revision) -> bool {
         if position == Revision::NONE {
             return true;
@@ -86,7 +103,7 @@ impl History {
         self.eras[at].first_seq - 1 <= position.seq && position.seq <= end
     }
 
-    /// How `other`, with its head, stands to this history with its own.
+    /// How `other`, which ends at `other_head`, relates to this history, which ends at `head`.
     pub fn relate(&self, head: Revision, other: &History, other_head: Revision) -> Relation {
         if head == other_head {
             return Relation::Same;
@@ -102,7 +119,7 @@ impl History {
         match (behind, ahead) {
             (true, false) => Relation::Behind,
             (false, true) => Relation::Ahead,
-            // Each contains the other only where both heads are the same.
+            // Only equal heads contain each other.
             (true, true) => Relation::Same,
             (false, false) => match self.common(head, other, other_head) {
                 Some(common) => Relation::Diverged { common },
@@ -111,7 +128,7 @@ impl History {
         }
     }
 
-    /// The last position both lineages share.
+    /// The last position that both lineages have.
     fn common(&self, head: Revision, other: &History, other_head: Revision) -> Option<Revision> {
         self.eras.iter().enumerate().rev().find_map(|(mine, era)| {
             let theirs = other.eras.binary_search_by_key(&era.epoch, |era| era.epoch).ok()?;
@@ -121,12 +138,12 @@ impl History {
         })
     }
 
-    /// The last change set of the era at this index.
+    /// Number of the last change set of the era at this index.
     fn end_of(&self, at: usize, head: Revision) -> u64 {
         self.eras.get(at + 1).map_or(head.seq, |next| next.first_seq - 1)
     }
 
-    /// The same history, cut back to `position`, which belongs to it.
+    /// The same history up to `position`, which must belong to it.
     #[must_use]
     pub fn cut_to(&self, position: Revision) -> Self {
         Self { eras: self.eras.iter().filter(|era| era.epoch <= position.epoch).copied().collect() }

@@ -4,21 +4,23 @@ use std::sync::Arc;
 
 use super::limits::{KEY_BYTES_MAX, Limit};
 
-/// The name of an entry: 1 to 512 bytes of UTF-8, compared byte by byte. It is a name and never a path:
-/// `../x` is an ordinary key.
+/// The name of an entry: 1 to 512 bytes of UTF-8, compared byte by byte. A key is a name and never a path: `../x` is an
+/// ordinary key. Clones share the text.
 ///
 /// ```
-/// use shadowpair::Key;
+/// use shadowpair::{Key, Limit};
 /// let key = Key::new("routes/api")?;
 /// assert_eq!(key.as_str(), "routes/api");
-/// assert!(Key::new("").is_err());
+/// assert!(key < Key::new("routes/b")?);
+/// assert_eq!(Key::new(""), Err(Limit::KeyEmpty));
+/// assert_eq!(Key::new("k".repeat(513)), Err(Limit::KeyTooLong { bytes: 513 }));
 /// # Ok::<(), shadowpair::Limit>(())
 /// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key(Arc<str>);
 
 impl Key {
-    /// A key of this text.
+    /// Makes a key of this text.
     ///
     /// # Errors
     /// [`Limit::KeyEmpty`] and [`Limit::KeyTooLong`].
@@ -36,7 +38,7 @@ impl Key {
         &self.0
     }
 
-    /// The bytes, in whose order keys are sorted.
+    /// The bytes of the text. Keys are sorted by them.
     pub fn as_bytes(&self) -> &[u8] {
         self.0.as_bytes()
     }

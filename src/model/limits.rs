@@ -7,214 +7,235 @@ pub const KIB: usize = 1024;
 /// One mebibyte.
 pub const MIB: usize = 1024 * KIB;
 
-/// Longest key, in bytes of UTF-8. A key fits a log record header and a B-tree page with room for its neighbours.
+// Keys, values and change sets.
+
+/// Longest key, in bytes of UTF-8. The header of a log record and a B-tree page have room for a key and its neighbours.
 pub const KEY_BYTES_MAX: usize = 512;
 /// Longest value, in bytes.
 pub const VALUE_BYTES_MAX: usize = 64 * MIB;
-/// Values above this are stored and sent in chunks.
+/// Longest value that is stored and sent in one piece. Longer ones are stored and sent in chunks.
 pub const VALUE_INLINE_BYTES_MAX: usize = 256 * KIB;
-/// Payload of one chunk: just below a power of two, because the state rounds large values up to one.
+/// Bytes of a value in one chunk. It is just below a power of two, because the state rounds large values up to one.
 pub const CHUNK_BYTES: usize = 256 * KIB - 128;
-/// Chunks of the largest value: 64 MiB / (256 KiB - 128), rounded up.
+/// Chunks of the longest value: 64 MiB / (256 KiB - 128), rounded up.
 pub const VALUE_CHUNKS_MAX: usize = VALUE_BYTES_MAX.div_ceil(CHUNK_BYTES);
 /// Most changes in one change set.
 pub const CHANGES_MAX: usize = 10_000;
 /// Most guards in one change set.
 pub const GUARDS_MAX: usize = 1_000;
-/// Most bytes of keys and values in one change set; one value of the largest size always fits with its key.
+/// Most bytes of keys and values in one change set. One value of the largest size always fits with its key.
 pub const CHANGE_SET_BYTES_MAX: usize = VALUE_BYTES_MAX + CHANGES_MAX * (KEY_BYTES_MAX + 64) / 8;
 
-/// Change sets that wait for the log at once; beyond it a commit is refused as overloaded.
+/// Most change sets that wait for the log. Beyond it, a commit is refused as overloaded.
 pub const COMMIT_QUEUE_MAX: usize = 4_096;
-/// Bytes of change sets that wait for the log at once: two of the largest.
+/// Most bytes of change sets that wait for the log: two of the largest.
 pub const COMMIT_QUEUE_BYTES_MAX: usize = 2 * CHANGE_SET_BYTES_MAX;
-/// Change sets written by one append and one sync.
+/// Most change sets in one group, which is written by one append and one sync.
 pub const GROUP_CHANGE_SETS_MAX: usize = 1_024;
-/// Bytes after which a group is closed. One change set may be larger than that and is then a group alone.
+/// Bytes after which a group takes no further change set. A change set that is larger than this is a group of its own.
 pub const GROUP_BYTES_MAX: usize = 4 * MIB;
 
-/// A change set larger than this is written as several part records, so that no record is large.
+// Log records and frames.
+
+/// Bytes of changes after which a change set goes on in another record, so that no record is large.
 pub const PART_BYTES: usize = 128 * KIB;
-/// Payload of the largest log record: a part just below its bound, then one more inline value with its key.
+/// Payload of the largest log record: changes just below [`PART_BYTES`], and one more inline value with its key.
 pub const RECORD_BYTES_MAX: usize = PART_BYTES + VALUE_INLINE_BYTES_MAX + KEY_BYTES_MAX + KIB;
 
-/// Longest control frame (everything but bulk), header excluded. A hello with a full history is the largest:
+/// Longest control frame (all frames but bulk), without its header. The largest is a hello with a full history:
 /// `HISTORY_ERAS_MAX` x 50 bytes and some text.
 pub const CONTROL_FRAME_BYTES_MAX: usize = 128 * KIB;
-/// Longest bulk frame, header excluded: one piece of log or snapshot.
+/// Longest bulk frame, without its header: one piece of log or snapshot.
 pub const BULK_FRAME_BYTES_MAX: usize = 512 * KIB;
-/// Longest frame of the enrolment protocol: a certificate and some text.
+/// Longest frame of the enrolment protocol, without its header: a certificate and some text.
 pub const ENROL_FRAME_BYTES_MAX: usize = 16 * KIB;
-/// Room that a frame decoder offers to each read beyond the frame under way: some control frames at once.
+/// Least room that a frame decoder offers to a read beyond the frame under way: several control frames at once.
 pub const FRAME_READ_BYTES_MIN: usize = 4 * KIB;
-/// Longest duration a peer may name (heartbeat, takeover delay, promise): that of the options, 24 h.
+/// Longest duration that a peer may name (heartbeat, takeover delay, promise): 24 h, as in the options.
 pub const PEER_DURATION_MAX: Duration = Duration::from_secs(24 * 3600);
-/// Longest stable word (of a refused enrolment), in bytes.
+/// Longest word that says why an enrolment was refused, in bytes.
 pub const WORD_BYTES_MAX: usize = 64;
-/// Longest durable durable state: 64 alerts x (2 texts of 512 bytes + 100) = 72 KiB, 16 tokens, a peer, and as much again.
-pub const FACTS_BYTES_MAX: usize = 256 * KIB;
-/// First bytes of a connection that are read before its TLS hello must be whole. One with post-quantum key shares has
-/// about 2 KiB.
+/// Longest durable state of a node: 64 alerts x (2 texts of 512 bytes + 100) = 72 KiB, 16 tokens, a peer, and as much again.
+pub const DURABLE_STATE_BYTES_MAX: usize = 256 * KIB;
+/// Bytes within which the TLS hello of a connection must be complete. One with post-quantum key shares has about 2 KiB.
 pub const CLIENT_HELLO_BYTES_MAX: usize = 16 * KIB;
-/// Longest certificate that is looked at; one of ours has about 400 bytes.
+/// Longest certificate that is read. A node's own has about 400 bytes.
 pub const CERTIFICATE_BYTES_MAX: usize = 16 * KIB;
-/// Control messages that wait to be written to one link; beyond it the link is closed.
+/// Most control messages that wait to be written to one link. Beyond it, the link is closed.
 pub const LINK_CONTROL_QUEUE_MAX: usize = 256;
-/// Bulk frames that wait in one link between the socket and the store.
+/// Most bulk frames of one link that wait between the socket and the store.
 pub const LINK_BULK_QUEUE_MAX: usize = 8;
-/// Bulk frames that wait in the engine for the batch before them: a full window of the smallest frames worth sending.
+/// Most bulk frames that wait for the batch before them: a full window of the smallest frames worth sending.
 pub const LINK_BULK_WAITING_MAX: usize = 4_096;
-/// Bytes of bulk that wait there: two full windows.
+/// Most bytes of bulk that wait for the batch before them: two full windows.
 pub const LINK_BULK_WAITING_BYTES_MAX: usize = 2 * WINDOW_BYTES_MAX;
-/// Bytes of bulk in flight (sent and not acknowledged) at the least, so that a slow link still moves.
+/// Smallest window: bytes of bulk that may be sent and not acknowledged, so that a slow link still moves.
 pub const WINDOW_BYTES_MIN: usize = 64 * KIB;
-/// Bytes of bulk in flight at the most.
+/// Largest window: bytes of bulk that may be sent and not acknowledged.
 pub const WINDOW_BYTES_MAX: usize = 8 * MIB;
-/// Bytes that one step of a push reads: a quarter of a small window, so that control frames slip between.
+/// Bytes that one step of a push reads: few enough that control frames slip between.
 pub const PUSH_STEP_BYTES: usize = 256 * KIB;
 
-/// Eras a history keeps; the oldest go first, and a position older than that is answered with a full push.
+// History, terms, alerts and texts.
+
+/// Most eras of a history. The oldest are forgotten first; a position older than they are is repaired by a full push.
 /// 1,024 restarts and takeovers x 48 bytes = 48 KiB in a hello.
 pub const HISTORY_ERAS_MAX: usize = 1_024;
 
-/// Terms that a peer may be ahead at once. One takeover is one term; a peer that claims more than this is broken, and
-/// following it would use the numbers up.
+/// Most terms by which a peer may be ahead. One takeover takes one term. A peer that is ahead by more is broken, and to
+/// follow it would use up the terms.
 pub const TERMS_AHEAD_MAX: u32 = 65_536;
 
-/// Takeovers that are remembered for the hold-down, which counts three.
+/// Most takeovers that are remembered. The hold-down counts three.
 pub const TAKEOVERS_KEPT_MAX: usize = 16;
 
-/// Entries of the alert log: 15 kinds, most with one subject.
+/// Most entries of the alert log: 16 kinds, most of which have one subject.
 pub const ALERTS_MAX: usize = 64;
 /// Longest text (message, subject, reason) in an alert or a refusal, in bytes.
 pub const TEXT_BYTES_MAX: usize = 512;
 /// Longest node name, in bytes.
 pub const NAME_BYTES_MAX: usize = 128;
-/// Longest address (`host:port`): 253 of a host name, a colon, five digits.
+/// Longest address (`host:port`): 253 bytes of host name, a colon, five digits.
 pub const ADDRESS_BYTES_MAX: usize = 259;
 
-/// Connections that have not yet shown a permitted certificate; at the limit the oldest is dropped.
+// Connections and enrolment.
+
+/// Most connections that have not yet shown a permitted certificate. Beyond it, the oldest is closed.
 pub const UNAUTHENTICATED_MAX: usize = 64;
-/// Nodes that were accepted for enrolment and have not confirmed; beyond it the oldest is forgotten, and asks again.
+/// Most nodes that were accepted for enrolment and have not confirmed. Beyond it, the oldest is forgotten and must ask
+/// again.
 pub const ENROLLING_MAX: usize = 16;
-/// Host names of permits that are looked up at once; beyond it a connection is turned away. Each may hold a thread of the pool
-/// that the disk uses for as long as the name server takes, so they are a small part of `POOL_THREADS_MAX`.
+/// Most host names of permits that are looked up at once. Beyond it, a connection is turned away. A lookup may occupy a
+/// thread of the pool for as long as the name server takes, and the disk uses the same pool; so this is a small part of
+/// [`POOL_THREADS_MAX`].
 pub const LOOKUPS_MAX: usize = 8;
-/// Connections to the pinned peer at once: the one that counts, and those that are being greeted.
+/// Most connections to the pinned peer: the one in use, and those whose hello is not answered yet.
 pub const PEER_LINKS_MAX: usize = 4;
-/// Time from accept to a finished handshake.
+/// Time from the accept of a connection to the end of its handshake.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Time after which a batch of durable work that has not returned is an alert, where the takeover delay is not longer. A group
-/// of commits is 8 MiB, a switch to a staged copy syncs what was written in pieces: a second each on a slow disk.
+/// Time after which a batch of durable work that has not returned raises an alert; the takeover delay, if that is longer.
+/// A group of commits has 4 MiB or one larger change set, and the switch to a staged copy syncs what was written in
+/// pieces: a second each on a slow disk.
 pub const BATCH_SLOW: Duration = Duration::from_secs(5);
-/// Operators' commands that wait to be durable: a few hundred bytes each, and operators are people.
-pub const UPDATES_WAITING_MAX: usize = 256;
-/// Join tokens alive at once.
+/// Most operators' commands that wait to become durable. Each has a few hundred bytes, and operators are people.
+pub const PENDING_UPDATES_MAX: usize = 256;
+/// Most join tokens that are valid at once.
 pub const TOKENS_MAX: usize = 16;
 /// Longest life of a join token.
 pub const TOKEN_LIFE_MAX: Duration = Duration::from_secs(24 * 3600);
-/// Life of a node's own certificate: 10 years. Its end is an alert and not a refusal, so it need not be short.
+/// Life of a node's own certificate: 10 years. Its end raises an alert and refuses nobody, so it need not be short.
 pub const CERTIFICATE_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
-/// Life of a join token when none is named.
+/// Life of a join token if the operator names none.
 pub const TOKEN_LIFE_DEFAULT: Duration = Duration::from_secs(15 * 60);
 
-/// Bytes of one log segment, preallocated. A staged copy preallocates another one, and both fit a small disk.
+// The store.
+
+/// Bytes of one log segment, which are preallocated. A full push preallocates one more; both fit a small disk.
 pub const SEGMENT_BYTES: u64 = 4 * MIB as u64;
-/// Bytes of a log segment at the least: where the log is bounded below four segments, segments are a quarter of its bound.
+/// Least bytes of a log segment. A log that is bounded below four segments has segments of a quarter of its bound.
 pub const SEGMENT_BYTES_MIN: u64 = 64 * KIB as u64;
-/// Bytes of log records that are read or written with one call to the system.
+/// Bytes of log records that one system call reads or writes.
 pub const LOG_STEP_BYTES: usize = 256 * KIB;
-/// Bytes of log between two positions that can be found without reading: 256 MiB / 32 KiB = 8,192 of 56 bytes.
+/// Bytes of log between two positions of its index: 256 MiB / 32 KiB = 8,192 positions of 56 bytes.
 pub const LOG_INDEX_BYTES: u64 = 32 * KIB as u64;
-/// Positions of the log that are known by their number alone: with a bound of N change sets, every N / 1,024th.
+/// Positions of the log's index that are chosen by number: of a log of N change sets, every N / 1,024th.
 pub const LOG_INDEX_ENTRIES: u64 = 1_024;
-/// Memory that the state's pages may take, read and written.
+/// Memory for pages of the state file, read and written.
 pub const STATE_CACHE_BYTES: usize = 8 * MIB;
-/// Memory that the node file's pages (durable state, local entries, quarantine) may take.
+/// Memory for pages of the node file (durable state, local entries, quarantine).
 pub const NODE_CACHE_BYTES: usize = MIB;
-/// Undo images that one round of maintenance removes: a few milliseconds.
+/// Most undo images that one round of maintenance removes, which takes a few milliseconds.
 pub const UNDO_PRUNE_MAX: usize = 20_000;
-/// How far beyond [`OVERLAY_ENTRIES_MAX`] and [`OVERLAY_BYTES_MAX`] a commit lets the overlay grow before it does the
-/// maintenance itself.
+/// Factor of [`OVERLAY_ENTRIES_MAX`] and [`OVERLAY_BYTES_MAX`] at which a commit does the maintenance itself.
 pub const OVERLAY_SLACK: usize = 4;
 /// Default bound of the log in change sets.
 pub const LOG_CHANGES_DEFAULT: u64 = 100_000;
 /// Default bound of the log in bytes.
 pub const LOG_BYTES_DEFAULT: u64 = 256 * MIB as u64;
-/// Overlay entries that make the store apply them to the state.
+/// Entries of the overlay at which the store moves them to the state.
 pub const OVERLAY_ENTRIES_MAX: usize = 20_000;
-/// Overlay bytes that make the store apply them to the state.
+/// Bytes of the overlay at which the store moves them to the state.
 pub const OVERLAY_BYTES_MAX: usize = 8 * MIB;
-/// Local entries of one node.
+/// Most local entries of one node.
 pub const LOCAL_ENTRIES_MAX: usize = 10_000;
-/// Change sets of a former master that quarantine keeps at the most.
+/// Most change sets of a former master in quarantine.
 pub const QUARANTINE_CHANGE_SETS_MAX: u64 = 100_000;
 
-/// Events one subscriber may lag behind before it is told that it missed some.
+// The node's queues, threads and pauses.
+
+/// Most events that one subscriber may lag behind. Beyond it, it is told that it missed some.
 pub const EVENTS_MAX: usize = 1_024;
-/// Change notices one watcher may lag behind before it is told to take a snapshot again.
+/// Most change notices that one watcher may lag behind. Beyond it, it is told to take a snapshot again.
 pub const WATCH_MAX: usize = 1_024;
 
-/// Threads of the pool for what blocks, over all nodes of the process; as many as tokio's own has.
+/// Most threads of the pool for blocking work, which all nodes of the process share. Tokio's own pool has as many.
 pub const POOL_THREADS_MAX: usize = 512;
-/// Threads of that pool on which names of peers are looked up: each is gone for as long as the name server takes.
+/// Most threads of that pool that look up names of peers. Each is occupied for as long as the name server takes.
 pub const POOL_LOOKUPS_MAX: usize = 64;
 /// Idle time after which a thread of that pool ends.
 pub const POOL_IDLE: Duration = Duration::from_secs(10);
-/// Operator's commands that wait for the node at once, beside `COMMIT_QUEUE_MAX` change sets.
+/// Most operators' commands that wait for the node, beside [`COMMIT_QUEUE_MAX`] change sets.
 pub const COMMAND_QUEUE_MAX: usize = 64;
-/// What the node's own tasks (links, disk, listener) may have waiting for it; beyond it they wait.
+/// Most inputs of the node's own tasks (links, disk, listener) that wait for the node. Beyond it, the tasks wait.
 pub const INPUTS_MAX: usize = 64;
-/// Wake-ups handled in one go before status is published: enough to amortise it, few enough to stay below 1 ms.
+/// Most wake-ups that are handled before the status is published: enough to share its cost, few enough to stay below 1 ms.
 pub const WAKE_UPS_MAX: usize = 64;
-/// Bytes that one link may have received as bulk and not yet seen stored: a window, and one more for a peer that
-/// counts differently. Beyond it the link is closed.
+/// Most bytes of bulk that one link has received and the store has not stored: a window, and another one for a peer that
+/// counts differently. Beyond it, the link is closed.
 pub const LINK_BULK_BYTES_MAX: usize = 2 * WINDOW_BYTES_MAX;
-/// What one received bulk frame costs beside its bytes, so that empty ones are not free.
+/// Bytes that a received bulk frame counts beside its content, so that empty frames are not free.
 pub const BULK_OVERHEAD_BYTES: usize = 256;
-/// Time that a closed link waits for the other side's end, so that its last words are not lost to a TCP reset.
+/// Time for which a closed link waits for the other side to close, so that a TCP reset does not discard its last frames.
 pub const LINGER: Duration = Duration::from_secs(1);
-/// Head start of the learnt address before the one given by the host is dialled beside it (RFC 8305 names 250 ms).
+/// Time for which only the learnt address is dialled, before the one that the host named is dialled beside it (RFC 8305
+/// names 250 ms).
 pub const DIAL_HEAD_START: Duration = Duration::from_millis(250);
 /// Time for an enrolment, from the first dial to the last answer, on either side.
 pub const ENROL_TIMEOUT: Duration = Duration::from_secs(30);
-/// First pause between two tries of an enrolment; doubles up to eight times that.
+/// First pause between two attempts of an enrolment. It doubles up to eight times this.
 pub const ENROL_RETRY: Duration = Duration::from_millis(250);
-/// Pause of the listener after an error (no file descriptors left, say), so that it does not spin.
+/// Pause of the listener after an error (such as no free file descriptor), so that it does not spin.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Turned-away connections are reported at most once in this time; those between are counted.
+/// Interval at which connections that were turned away are reported. The report counts them.
 pub const UNPERMITTED_INTERVAL: Duration = Duration::from_secs(1);
-/// First pause after maintenance of the store failed; doubles up to 64 times that.
+/// First pause after the maintenance of the store failed. It doubles up to 64 times this.
 pub const MAINTENANCE_PAUSE: Duration = Duration::from_millis(500);
-/// Interval at which certificates are looked at.
+/// Interval at which the ends of certificates are checked.
 pub const CERTIFICATE_CHECK: Duration = Duration::from_secs(24 * 3600);
-/// Days before its end at which a certificate is worth an alert.
+/// Days before the end of a certificate at which an alert is raised.
 pub const CERTIFICATE_WARN_DAYS: u64 = 30;
-/// Pushes that wait in one link. The engine asks for one at a time; more is a defect, and closes the link.
+/// Most pushes that wait in one link. The engine asks for one at a time, so more are a defect and close the link.
 pub const LINK_PUSHES_MAX: usize = 8;
-/// Largest identity file that is read: two keys and two certificates are a tenth of that.
+/// Largest identity file that is read. Two keys and two certificates have a tenth of that.
 pub const IDENTITY_BYTES_MAX: usize = 64 * KIB;
 
+// The witness.
+
 /// Longest record at the witness. One of format 1 has at most 4 magic + 4 checksum + 2 format + 16 pair + 32 holder + 9 epoch +
-/// 9 lease + 33 in sync + 18 revision + 9 counter = 136 bytes; the rest is room for a newer one to be recognised as such.
+/// 9 lease + 33 in sync + 18 revision + 9 counter = 136 bytes. The rest is room to recognise a newer format.
 pub const WITNESS_BYTES_MAX: usize = KIB;
-/// Requests to one file witness under way at once: the one that counts, and one that hangs. Each holds a thread.
+/// Most requests to one file witness that are under way: the one that counts, and one that hangs. Each occupies a thread.
 pub const WITNESS_FILE_REQUESTS_MAX: usize = 2;
-/// Names in the directory of a file witness. There are two records, and a file aside per writer or crash within
-/// [`WITNESS_FILE_ASIDE_AGE`]; in a directory with more something is wrong, and nobody looks for the highest number in it.
+/// Most names in the directory of a file witness. It holds two records, and a temporary file per writer and per crash
+/// within [`WITNESS_FILE_TEMPORARY_AGE`]. A directory with more is not one of a witness, and is not read.
 pub const WITNESS_FILE_NAMES_MAX: usize = 4_096;
-/// Records that a file witness keeps: the one that counts and the one before it, which a slow reader may be about to read.
+/// Records that a file witness keeps: the current one, and the one before it for a reader that is about to read it.
 pub const WITNESS_FILE_RECORDS_KEPT: usize = 2;
-/// Files that one swap cleans up at the most: it leaves one behind at the most, so 16 catch up with any past.
+/// Most files that one swap cleans up. A swap leaves at most one behind, so 16 catch up with any past.
 pub const WITNESS_FILE_CLEANED_MAX: usize = 16;
-/// Age, by the file system's clock, of a file aside whose writer must have crashed. A writer that only was that slow finds
-/// its file gone and says that the outcome is unknown.
-pub const WITNESS_FILE_ASIDE_AGE: Duration = Duration::from_secs(3600);
-/// Times that a reader of a file witness looks again because the record it found was cleaned up before it was read. Each
-/// time the register was swapped twice meanwhile.
+/// Age, by the file system's clock, at which a temporary file is removed because its writer must have crashed. A writer
+/// that was only that slow does not find its file and reports an unknown outcome.
+pub const WITNESS_FILE_TEMPORARY_AGE: Duration = Duration::from_secs(3600);
+/// Most attempts to read the record of a file witness. One more is needed whenever the register was swapped twice between
+/// the listing and the read.
 pub const WITNESS_FILE_READS_MAX: usize = 8;
 
-/// A bound that a caller's input broke.
+/// The limit that a caller's input exceeds. Nothing was changed.
+///
+/// ```
+/// use shadowpair::{Key, Limit};
+/// assert_eq!(Key::new(""), Err(Limit::KeyEmpty));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Limit {
@@ -224,37 +245,37 @@ pub enum Limit {
     /// The key is longer than [`KEY_BYTES_MAX`].
     #[error("a key has at most {KEY_BYTES_MAX} bytes, this one has {bytes}")]
     KeyTooLong {
-        /// Its length.
+        /// Length of the key.
         bytes: usize,
     },
     /// The value is longer than [`VALUE_BYTES_MAX`].
     #[error("a value has at most {VALUE_BYTES_MAX} bytes, this one has {bytes}")]
     ValueTooLarge {
-        /// Its length.
+        /// Length of the value.
         bytes: usize,
     },
     /// The change set has more than [`CHANGES_MAX`] changes.
     #[error("a change set has at most {CHANGES_MAX} changes, this one has {changes}")]
     TooManyChanges {
-        /// Their number.
+        /// Number of changes.
         changes: usize,
     },
     /// The change set has more than [`GUARDS_MAX`] guards.
     #[error("a change set has at most {GUARDS_MAX} guards, this one has {guards}")]
     TooManyGuards {
-        /// Their number.
+        /// Number of guards.
         guards: usize,
     },
     /// The change set is larger than [`CHANGE_SET_BYTES_MAX`].
     #[error("a change set has at most {CHANGE_SET_BYTES_MAX} bytes, this one has {bytes}")]
     ChangeSetTooLarge {
-        /// Its size.
+        /// Bytes of keys and values.
         bytes: usize,
     },
     /// The change set has no change.
     #[error("a change set needs at least one change")]
     NoChanges,
-    /// There are [`LOCAL_ENTRIES_MAX`] local entries already.
+    /// The node has [`LOCAL_ENTRIES_MAX`] local entries already.
     #[error("a node has at most {LOCAL_ENTRIES_MAX} local entries")]
     TooManyLocalEntries,
 }

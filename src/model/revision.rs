@@ -3,17 +3,23 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::Digest;
+use super::digest::Digest;
 
-/// The fencing token: `term` in the high 24 bits, one more at every promotion, and `incarnation` in the low 40, which
-/// grows by a random step when the same master starts again. Ordered as one number: a promotion outranks any restart.
-/// The idea of a token that grows with every holder is that of Chubby's sequencers (Burrows 2006).
+/// The fencing token of a mastership. It grows with every mastership of a pair, so that a store outside the pair can refuse
+/// a writer whose epoch is lower than one it has seen.
+///
+/// The high 24 bits are the `term`, which grows by one at every promotion. The low 40 bits are the `incarnation`, which
+/// grows by a random step when the same master starts again. Epochs are ordered as one number, so a promotion outranks
+/// any restart. (The idea is that of Chubby's sequencers, Burrows 2006.)
 ///
 /// ```
 /// use shadowpair::Epoch;
 /// let first = Epoch::FIRST;
 /// assert_eq!(first.to_string(), "1.0");
 /// assert!(first < first.restarted(7) && first.restarted(7) < first.promoted(1));
+/// // A store outside the pair keeps the number and compares.
+/// assert!(first.promoted(1).as_u64() > first.as_u64());
+/// assert_eq!("2.5".parse(), Ok(Epoch::new(2, 5)));
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Epoch(u64);
@@ -25,38 +31,39 @@ const TERM_MAX: u32 = (1 << (64 - INCARNATION_BITS)) - 1;
 const STEP_MAX: u64 = 1 << 20;
 
 impl Epoch {
-    /// Before any: the epoch of a node that has no history.
+    /// The epoch of a node without a history. It is lower than any other.
     pub const NONE: Self = Self(0);
     /// The epoch of the first master of a pair.
     pub const FIRST: Self = Self(1 << INCARNATION_BITS);
 
-    /// The epoch of this term and incarnation, each cut to its bits.
+    /// The epoch of this term and incarnation. Bits that have no room are dropped.
     pub const fn new(term: u32, incarnation: u64) -> Self {
         Self(((term as u64) << INCARNATION_BITS) | (incarnation & INCARNATION_MAX))
     }
 
-    /// The epoch of this number.
+    /// The epoch whose [`Epoch::as_u64`] this number is.
     pub const fn from_u64(number: u64) -> Self {
         Self(number)
     }
 
-    /// The number, as which epochs are ordered.
+    /// The epoch as one number, by which epochs are ordered.
     pub const fn as_u64(self) -> u64 {
         self.0
     }
 
-    /// One more at every promotion.
+    /// The term: one more at every promotion.
     pub const fn term(self) -> u32 {
         (self.0 >> INCARNATION_BITS) as u32
     }
 
-    /// Grows when the same master starts again.
+    /// The incarnation: greater at every restart of the same master within a term.
     pub const fn incarnation(self) -> u64 {
         self.0 & INCARNATION_MAX
     }
 
-    /// The epoch after a restart of the same master: a step of 1 to 2^20 drawn from `random`, so that even an old copy
-    /// of its disk repeats none. A used-up incarnation means a new term.
+    /// The epoch after a restart of the same master: the incarnation grows by a step of 1 to 2^20 that is drawn from
+    /// `random`. So a node that starts from an old copy of its disk does not repeat an epoch. Where the incarnation has no
+    /// room left, the next term begins.
     #[must_use]
     pub const fn restarted(self, random: u64) -> Self {
         let step = random % STEP_MAX + 1;
@@ -66,10 +73,11 @@ impl Epoch {
         Self(self.0.saturating_add(step))
     }
 
-    /// The epoch after a promotion: the next term, its incarnation drawn from `random` for the same reason.
+    /// The epoch after a promotion: the next term. Its incarnation is drawn from `random`, for the same reason as in
+    /// [`Epoch::restarted`].
     #[must_use]
     pub const fn promoted(self, random: u64) -> Self {
-        // A term that cannot grow grows its incarnation: 16 million takeovers are never reached, only claimed.
+        // The last term keeps growing its incarnation. No pair makes 16 million takeovers; only a forged epoch gets here.
         if self.term() >= TERM_MAX {
             return Self(self.0.saturating_add(random % STEP_MAX + 1));
         }
@@ -89,37 +97,45 @@ impl fmt::Debug for Epoch {
     }
 }
 
-/// The text is no epoch or revision.
+/// The text is not an epoch.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("not an epoch (TERM.INCARNATION) or revision (TERM.INCARNATION/SEQ)")]
-pub struct ParseRevisionError;
+#[error("not an epoch: expected TERM.INCARNATION")]
+pub struct ParseEpochError;
 
 impl FromStr for Epoch {
-    type Err = ParseRevisionError;
+    type Err = ParseEpochError;
 
-    fn from_str(text: &str) -> Result<Self, ParseRevisionError> {
-        let (term, incarnation) = text.split_once('.').ok_or(ParseRevisionError)?;
-        let term: u32 = term.parse().map_err(|_| ParseRevisionError)?;
-        let incarnation: u64 = incarnation.parse().map_err(|_| ParseRevisionError)?;
+    fn from_str(text: &str) -> Result<Self, ParseEpochError> {
+        let (term, incarnation) = text.split_once('.').ok_or(ParseEpochError)?;
+        let term: u32 = term.parse().map_err(|_| ParseEpochError)?;
+        let incarnation: u64 = incarnation.parse().map_err(|_| ParseEpochError)?;
         if term >= 1 << 24 || incarnation > INCARNATION_MAX {
-            return Err(ParseRevisionError);
+            return Err(ParseEpochError);
         }
         Ok(Self::new(term, incarnation))
     }
 }
 
-/// A position in the history: `seq` grows by one per committed change set, over all epochs. The head of an epoch in
-/// which nothing was committed yet has that epoch and the `seq` it inherited.
+/// A position in the history: the number of a change set, and the epoch that wrote it. `seq` grows by one per committed
+/// change set, across epochs. As long as an epoch has committed nothing, its head has the `seq` of the head before.
+///
+/// ```
+/// use shadowpair::{Epoch, Revision};
+/// let revision = Revision::new(Epoch::new(2, 0), 17);
+/// assert_eq!(revision.to_string(), "2.0/17");
+/// // The epoch counts first: the later master's history outranks the longer one.
+/// assert!(Revision::new(Epoch::new(1, 0), 99) < revision);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Revision {
-    /// Who wrote it, and in which of its lives.
+    /// The epoch that wrote the change set.
     pub epoch: Epoch,
-    /// How many change sets led here.
+    /// How many change sets the history has up to here.
     pub seq: u64,
 }
 
 impl Revision {
-    /// Before any change set.
+    /// The position before the first change set.
     pub const NONE: Self = Self { epoch: Epoch::NONE, seq: 0 };
 
     /// The revision at `seq` of `epoch`.
@@ -140,17 +156,17 @@ impl fmt::Debug for Revision {
     }
 }
 
-/// A revision and what the configuration holds there.
+/// A revision, and the digest of the configuration there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Position {
-    /// Where.
+    /// The revision.
     pub revision: Revision,
-    /// What.
+    /// The digest of the configuration there.
     pub digest: Digest,
 }
 
 impl Position {
-    /// Of a node without a history.
+    /// The position of a node without a history.
     pub const NONE: Self = Self { revision: Revision::NONE, digest: Digest::ZERO };
 }
 
@@ -169,7 +185,7 @@ mod tests {
     fn text_is_read_back() {
         let epoch = Epoch::new(3, 99);
         assert_eq!(epoch.to_string().parse(), Ok(epoch));
-        assert_eq!("3".parse::<Epoch>(), Err(ParseRevisionError));
-        assert_eq!("16777216.0".parse::<Epoch>(), Err(ParseRevisionError));
+        assert_eq!("3".parse::<Epoch>(), Err(ParseEpochError));
+        assert_eq!("16777216.0".parse::<Epoch>(), Err(ParseEpochError));
     }
 }

@@ -3,41 +3,49 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Epoch, NodeId, PairId, Revision};
+use super::id::{NodeId, PairId};
+use super::revision::{Epoch, Revision};
 
-/// What the witness remembers of a pair: one value, replaced as a whole by compare-and-swap.
+/// What the witness stores for a pair: one value, which is replaced as a whole by compare-and-swap.
 ///
-/// The idea of a test-and-set register on shared storage as the third vote is that of VMware Fault Tolerance (Scales
-/// 2010); that of a register above a primary's lease, PacificA's (MSR-TR-2008-25).
+/// VMware Fault Tolerance (Scales 2010) uses a test-and-set register on shared storage as the third vote in the same way.
+/// PacificA (MSR-TR-2008-25) puts such a register above a primary's lease.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct WitnessRecord {
     /// The pair.
     pub pair: PairId,
     /// The node that may hold mastership.
     pub holder: NodeId,
-    /// As which epoch it tried.
+    /// The epoch for which the holder asked.
     pub epoch: Epoch,
-    /// How long nobody else may try after this value was first seen, by the observer's own clock.
+    /// How long no other node may replace this value, from when that node first saw it, by its own clock.
     pub lease: Duration,
-    /// The shadow that holds every acknowledged change set, if one does. Asynchronous: one with a complete copy.
+    /// The shadow that holds every acknowledged change set, if there is one. With asynchronous replication: the shadow that
+    /// has a complete copy.
     pub in_sync: Option<NodeId>,
-    /// The newest revision known to be acknowledged (asynchronous: confirmed by the shadow). Never lowered.
+    /// The newest revision that was acknowledged. With asynchronous replication: that the shadow confirmed. It never falls.
     pub revision: Revision,
-    /// Grows with every renewal, so that no two values are the same.
+    /// Grows with every renewal, so that no two values are equal.
     pub counter: u64,
 }
 
-/// Which value of the register was read; a swap names the one that it replaces. Made by the back end, opaque to all others.
+/// Names one value of a witness's register. A swap says with it which value it replaces. Only the back end that made a
+/// version can interpret it.
+///
+/// ```
+/// use shadowpair::WitnessVersion;
+/// assert_eq!(WitnessVersion::new(42).as_str(), "42");
+/// ```
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct WitnessVersion(Box<str>);
 
 impl WitnessVersion {
-    /// From whatever tells the back end's values apart: a number, an entity tag.
+    /// A version of whatever tells the values of the back end apart, such as a number or an entity tag.
     pub fn new(version: impl fmt::Display) -> Self {
         Self(version.to_string().into())
     }
 
-    /// As it was made.
+    /// The text of the version.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -140,7 +140,7 @@ impl Guest {
                 drop(inputs.send(Input::Accepted { connection, pin }).await);
                 None
             }
-            Some(Ok(Accepted::Enrol(enrolment))) => {
+            Some(Ok(Accepted::Enrolment(enrolment))) => {
                 enrol::answer(&self.door, self.from, || self.place.leave(), enrolment).await
             }
             Some(Err(Refused::Unpermitted(reason) | Refused::ByPeer(reason))) => Some(reason),

@@ -90,7 +90,7 @@ impl Keeper {
         let (held, (received, head)) = held.step(receive).await?;
         Ok(match received {
             Received::Mismatch => RecordsReceipt::Mismatch { head },
-            Received::Known => {
+            Received::Duplicate => {
                 let (head, log_floor) = held.run(|store| Ok(ends(store))).await?;
                 RecordsReceipt::Appended { head, log_floor, eras: Vec::new() }
             }
@@ -192,7 +192,7 @@ fn append_group(store: &mut Store, job: AppendGroup<ChangeSet>) -> Outcome<Appen
 }
 
 fn begin_era(store: &mut Store, job: BeginEra) -> Outcome<BeginEra> {
-    store.lead(&job.state, job.era)?;
+    store.begin_era(&job.state, job.era)?;
     let (head, log_floor) = ends(store);
     Ok(EraReceipt { head, log_floor })
 }

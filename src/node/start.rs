@@ -188,7 +188,7 @@ async fn join(
 async fn unmake(builder: &Builder, opened: Opened) -> Result<(), StartError> {
     let (disk, dir) = (Arc::clone(&builder.environment.disk), builder.dir.clone());
     let unmake = move || {
-        Store::unmake(opened)?;
+        Store::discard(opened)?;
         files::remove_identity(&*disk, &dir);
         Ok(())
     };

@@ -1,4 +1,4 @@
-//! The seam to the file system: real in production, breakable in tests.
+//! The file system as the store uses it: the real one in production, a simulated one that fails in tests.
 
 #[cfg(test)]
 pub mod sim;
@@ -7,46 +7,50 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// One open file. Positions are bytes.
+use super::mutants::{Mutant, is_active};
+
+/// One open file. Positions and lengths are bytes.
 pub trait File: Send + Sync + std::fmt::Debug {
-    /// Length.
+    /// Length of the file.
     fn len(&self) -> io::Result<u64>;
-    /// Fills `buffer` from `offset`; fails at the end of the file.
+    /// Fills `buffer` from `offset` on. Fails if the file ends before.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
     /// Writes all of `data` at `offset`.
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()>;
-    /// Cuts or extends (with zeros).
+    /// Cuts the file, or extends it with zeros.
     fn set_len(&self, len: u64) -> io::Result<()>;
-    /// Reserves room (with zeros) so that later writes cannot find the disk full.
+    /// Extends the file with zeros and reserves the room, so that a later write cannot find the disk full.
     fn allocate(&self, len: u64) -> io::Result<()>;
-    /// Returns when all that was written is durable.
+    /// Returns when everything that was written is durable.
     fn sync(&self) -> io::Result<()>;
 }
 
-/// A file system below one root.
+/// A file system.
 pub trait Disk: Send + Sync + std::fmt::Debug {
-    /// Opens a file for reading and writing; makes it (mode 0600) where `create` is set. With `create`, an existing file is opened as it is.
+    /// Opens a file for reading and writing. With `create`, makes it (mode 0600) if it does not exist; an existing file keeps
+    /// its content.
     fn open(&self, path: &Path, create: bool) -> io::Result<Arc<dyn File>>;
     /// Makes a directory (mode 0700) and its parents.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
-    /// Names in a directory.
+    /// Names of the files in a directory.
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>>;
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Removes an empty directory.
     fn remove_dir(&self, path: &Path) -> io::Result<()>;
-    /// Replaces `to` by `from`, atomically.
+    /// Renames `from` to `to`, and replaces `to` atomically if it exists.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
-    /// Makes names in a directory durable.
+    /// Makes the names in a directory durable.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
-    /// Takes an exclusive lock on this file (made where missing) until dropped; `WouldBlock` where another process has it.
+    /// Locks this file, which is made if it does not exist, until the value is dropped. Fails with `WouldBlock` if another
+    /// process has locked it.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>>;
 }
 
-/// Reads a whole file of at most `max_bytes`. `None` where there is none.
+/// Reads a whole file of at most `max_bytes`. `None` if there is no such file.
 ///
 /// # Errors
-/// What the system says; `InvalidData` for a file that is longer.
+/// What the system says; `InvalidData` if the file is longer.
 pub fn read_file(disk: &dyn Disk, path: &Path, max_bytes: usize) -> io::Result<Option<Vec<u8>>> {
     let file = match disk.open(path, false) {
         Ok(file) => file,
@@ -55,17 +59,20 @@ pub fn read_file(disk: &dyn Disk, path: &Path, max_bytes: usize) -> io::Result<O
     };
     let len = file.len()?;
     if len > max_bytes as u64 {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("the file has {len} bytes")));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("the file has {len} bytes, more than {max_bytes}"),
+        ));
     }
     let mut bytes = vec![0; len as usize];
     file.read_at(0, &mut bytes)?;
     Ok(Some(bytes))
 }
 
-/// Replaces a small file: after a crash it is there as it was or as it should be, whole. Returns when that is durable.
+/// Replaces a small file, durably. After a crash it has either its old or its new content, as a whole.
 ///
 /// # Errors
-/// What the system says; the file is as before, or (where the last sync failed) as it should be.
+/// What the system says. The file has its old content, or its new one if only the last sync failed.
 pub fn write_file_atomically(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".new");
@@ -73,14 +80,46 @@ pub fn write_file_atomically(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::
     let file = disk.open(&temporary, true)?;
     let written = file.set_len(0).and_then(|()| file.write_at(0, bytes)).and_then(|()| file.sync());
     if let Err(error) = written.and_then(|()| disk.rename(&temporary, path)) {
-        // Best effort: what is left is overwritten next time.
+        // If this fails, the next attempt overwrites the file.
         let _ = disk.remove(&temporary);
         return Err(error);
     }
     disk.sync_dir(path.parent().unwrap_or(Path::new(".")))
 }
 
-/// Whether this error says that the disk, or the quota on it, is full.
+/// Removes a file if it exists.
+///
+/// # Errors
+/// What the system says.
+pub fn remove_if_present(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+    match disk.remove(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Reads a part of a file and writes it again, durably. After a failed sync it is unknown which bytes are on the disk and
+/// which only in the memory of the kernel; the next sync would not cover the latter.
+///
+/// # Errors
+/// What the system says.
+pub fn rewrite(file: &dyn File, from: u64, to: u64) -> io::Result<()> {
+    const STEP: u64 = 256 * 1024;
+    if is_active(Mutant::TrustMemory) {
+        return Ok(());
+    }
+    let mut buffer = vec![0; STEP as usize];
+    let mut at = from;
+    while at < to {
+        let piece = &mut buffer[..(to - at).min(STEP) as usize];
+        file.read_at(at, piece)?;
+        file.write_at(at, piece)?;
+        at += piece.len() as u64;
+    }
+    file.sync()
+}
+
+/// Whether the error says that the disk, or the quota on it, is full.
 pub fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
 }
@@ -142,7 +181,7 @@ impl Disk for RealDisk {
         std::fs::File::open(path)?.sync_all()
     }
 
-    // Elsewhere a directory cannot be opened; names are journalled by the file system.
+    // Other systems cannot open a directory. Their file systems journal names.
     #[cfg(not(unix))]
     fn sync_dir(&self, _path: &Path) -> io::Result<()> {
         Ok(())
@@ -215,7 +254,7 @@ impl File for RealFile {
                 Err(error) => return Err(error.into()),
             }
         }
-        // Not every file system can reserve: writing zeros is the same, only slower.
+        // Not every file system can reserve room. Writing zeros does the same, more slowly.
         let mut at = self.len()?;
         let zeros = vec![0; 64 * 1024];
         while at < len {

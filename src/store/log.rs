@@ -1,9 +1,11 @@
-//! The log: preallocated segments of chained records, the same bytes that are pushed. It is the truth for everything
-//! newer than the state.
+//! The log: preallocated segments of chained records, which are the bytes that are pushed. It holds everything that the state
+//! does not have yet.
 //!
-//! Nothing here knows what a record means; see `runs` for that.
+//! This module does not interpret records; `change_set_log` does.
 
 mod index;
+mod record_reader;
+mod replay;
 mod scan;
 mod segment;
 
@@ -12,85 +14,61 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use super::disk::{Disk, is_full};
-use super::mutants::{Mutant, made};
-use super::pages::rewrite;
-use super::{ReadError, StoreError, StoreOptions};
+use super::disk::{Disk, is_full, remove_if_present, rewrite};
+use super::error::StoreError;
+use super::mutants::{Mutant, is_active};
+use super::types::StoreOptions;
 use crate::model::Revision;
 use crate::model::limits::{LOG_STEP_BYTES, SEGMENT_BYTES, SEGMENT_BYTES_MIN};
-use crate::protocol::wire::record::{HEADER_BYTES, Header, Writer};
-pub(super) use index::SharedIndex;
+use crate::protocol::wire::record::{HEADER_BYTES, Writer};
+
+pub(super) use index::LogIndex;
 pub use index::{Cursor, RecordsRead};
-use index::{Index, Known};
+use index::{Index, IndexEntry};
+pub(super) use replay::{Replay, ReplayError};
 pub(super) use scan::LogScan;
-pub(super) use segment::{SEGMENT_HEADER_BYTES, Segment, Start, parse_name};
+use segment::SEGMENT_HEADER_BYTES;
+pub(super) use segment::{ChainState, LogPosition, Segment, parse_name};
 
-/// Where in the log a record begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct LogPosition {
-    /// Number of the segment, from one.
-    pub(super) segment: u64,
-    /// Byte in it.
-    pub(super) offset: u64,
-}
-
-impl LogPosition {
-    /// Where the first record of a log goes.
-    pub(super) const FIRST: Self = Self { segment: 1, offset: SEGMENT_HEADER_BYTES };
-}
-
-/// The open log, for the one who writes.
+/// The open log of the writer.
 pub(super) struct Log {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     generation: u64,
     options: StoreOptions,
-    /// Where the next record goes.
+    /// End of what was written to the files.
     tail: LogPosition,
-    /// Room in the last segment, up to this byte.
-    room: u64,
-    /// After the last synced whole change set or era, and its checksum.
-    whole: LogPosition,
-    /// Records that are not written yet.
+    /// End of the room that is reserved in the last segment.
+    reserved: u64,
+    /// End of the last durable complete change set or era.
+    durable_end: LogPosition,
+    /// Records that are not written yet. They follow `tail`.
     buffer: Vec<u8>,
-    /// The header that is kept back: without it nothing after it counts.
-    withheld: Option<(LogPosition, Vec<u8>)>,
-    withhold_next: bool,
-    /// Checksum of the last record, chain for the next one.
+    withholding: Withholding,
+    /// Encodes records, each chained to the one before.
     pub(super) writer: Writer,
-    index: Arc<SharedIndex>,
+    index: Arc<LogIndex>,
 }
 
-/// What meets the records of a recovery.
-pub(super) trait Replay {
-    /// The next record. Returns whether a change set or an era is whole with it.
-    ///
-    /// # Errors
-    /// Why it is not what should be here.
-    fn record(&mut self, at: u64, file: &Arc<Segment>, header: &Header, payload: &[u8]) -> Result<bool, Unfit>;
-}
-
-/// A record that does not fit where it stands.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Unfit {
-    /// It contradicts what is before it.
-    #[error("{0}")]
-    Malformed(&'static str),
-    /// What is before it could not be read.
-    #[error("{0}")]
-    Read(#[from] ReadError),
+/// The header of the first received record, which is written last: until then, no record after it is valid.
+enum Withholding {
+    No,
+    /// The next header that is written is to be withheld.
+    Next,
+    /// This header is withheld.
+    Header(LogPosition, Vec<u8>),
 }
 
 impl Log {
-    /// A new log for this generation that begins after `start`.
+    /// Makes a log for this generation that begins after `start`.
     ///
     /// # Errors
-    /// What the system says; nothing but a leftover file remains.
+    /// What the system says. At most an unused file is left.
     pub(super) fn create(
         disk: &Arc<dyn Disk>,
         dir: &Path,
         generation: u64,
-        start: Start,
+        start: ChainState,
         options: StoreOptions,
     ) -> io::Result<Self> {
         let segment =
@@ -104,54 +82,53 @@ impl Log {
         generation: u64,
         options: StoreOptions,
         segments: Vec<Arc<Segment>>,
-        head: Start,
+        head: ChainState,
         end: LogPosition,
     ) -> io::Result<Self> {
-        let room = segments.last().map_or(Ok(0), |last| last.file.len())?;
-        let known = VecDeque::from([Known { revision: head.revision, at: end, bytes: 0 }]);
-        let index = Index { segments: segments.into(), known, end, head: head.revision, bytes: 0 };
+        let reserved = segments.last().map_or(Ok(0), |last| last.file.len())?;
+        let entries = VecDeque::from([IndexEntry { revision: head.revision, at: end, bytes: 0 }]);
+        let index = Index { segments: segments.into(), entries, end, head: head.revision, bytes: 0 };
         Ok(Self {
             disk: disk.clone(),
             dir: dir.to_owned(),
             generation,
             options,
             tail: end,
-            room,
-            whole: end,
+            reserved,
+            durable_end: end,
             buffer: Vec::new(),
-            withheld: None,
-            withhold_next: false,
+            withholding: Withholding::No,
             writer: Writer::new(head.chain),
-            index: Arc::new(SharedIndex(Mutex::new(index))),
+            index: Arc::new(LogIndex(Mutex::new(index))),
         })
     }
 
-    /// Opens the log of this generation: replays what is after `head` (where the state is), cuts a torn tail, finds out
-    /// how far back the log reaches. `chain_of_end` is asked for nothing: the replay keeps the chain.
+    /// Reads the log of this generation: indexes it, and replays what follows `head`, the position of the state. Changes
+    /// nothing.
     ///
     /// # Errors
-    /// [`StoreError::Newer`] before anything is changed; [`StoreError::Io`].
-    pub(super) fn open(
+    /// [`StoreError::Newer`] and [`StoreError::Io`].
+    pub(super) fn scan(
         disk: &Arc<dyn Disk>,
         dir: &Path,
         generation: u64,
-        head: (Start, LogPosition),
+        head: (ChainState, LogPosition),
         options: StoreOptions,
         replay: &mut dyn Replay,
     ) -> Result<(LogScan, Vec<Arc<Segment>>), StoreError> {
         let mut damage = None;
         let segments = segment::list(&**disk, dir, generation, &mut damage)?;
-        let mut scan = LogScan { end: head.1, head: head.0, damage, known: Vec::new(), bytes: 0 };
-        scan.older(&segments, options).map_err(|source| io_error("reading the log", source))?;
-        scan.newer(&segments, options, replay)?;
+        let mut scan = LogScan { end: head.1, head: head.0, damage, index: Vec::new(), bytes: 0 };
+        scan.index_applied(&segments, options).map_err(|source| StoreError::io("reading the log", source))?;
+        scan.replay(&segments, options, replay)?;
         Ok((scan, segments))
     }
 
-    /// Makes the log that a scan found the one to write: cuts off what is after its end.
+    /// Opens the scanned log for writing, and cuts off what follows its end.
     ///
     /// # Errors
     /// What the system says.
-    pub(super) fn resume(
+    pub(super) fn open(
         disk: &Arc<dyn Disk>,
         dir: &Path,
         generation: u64,
@@ -161,36 +138,36 @@ impl Log {
     ) -> io::Result<Self> {
         let mut kept = segments;
         let newest = kept.last().map_or(0, |last| last.ordinal);
-        let reaches = kept.iter().any(|segment| segment.ordinal == scan.end.segment);
+        let has_end = kept.iter().any(|segment| segment.ordinal == scan.end.segment);
         let mut end = scan.end;
-        if !reaches {
-            // The segment with the head is gone (and reported): a new one begins after it.
-            end = LogPosition { segment: newest + 1, offset: SEGMENT_HEADER_BYTES };
-            let start = Start { revision: scan.head.revision, chain: scan.head.chain, inside: false };
-            let made = Segment::create(&**disk, dir, generation, end.segment, start, segment_bytes(options))?;
+        if !has_end {
+            // The segment with the end is missing, which was reported as damage. A new segment begins after the end.
+            end = LogPosition::start_of(newest + 1);
+            let start = ChainState::after(scan.head.revision, scan.head.chain);
+            let created = Segment::create(&**disk, dir, generation, end.segment, start, segment_bytes(options))?;
             remove_all(&**disk, dir, kept.iter())?;
-            kept = vec![Arc::new(made)];
+            kept = vec![Arc::new(created)];
         }
         let mut log = Self::assemble(disk, dir, generation, options, kept, scan.head, end)?;
-        if reaches {
-            log.settle(end, scan.damage.is_some())?;
+        if has_end {
+            log.repair_tail(end, scan.damage.is_some())?;
         }
         {
             let mut index = log.index.lock();
             index.bytes = scan.bytes;
-            if reaches && !scan.known.is_empty() {
-                index.known = scan.known.into();
-            } else if let Some(known) = index.known.front_mut() {
-                known.bytes = scan.bytes;
+            if has_end && !scan.index.is_empty() {
+                index.entries = scan.index.into();
+            } else if let Some(entry) = index.entries.front_mut() {
+                entry.bytes = scan.bytes;
             }
-            index.floor(options);
+            index.raise_floor(options);
         }
         Ok(log)
     }
 
-    /// What was found beyond the mark may be in memory only, and after it there may be anything: writes the first again,
-    /// cuts off the second.
-    fn settle(&mut self, end: LogPosition, damaged: bool) -> io::Result<()> {
+    /// Writes the records after the mark again, because they may be in the memory of the kernel only, and cuts off what
+    /// follows the end.
+    fn repair_tail(&mut self, end: LogPosition, damaged: bool) -> io::Result<()> {
         let Some(segment) = self.segment(end.segment) else { return Ok(()) };
         let mark = segment.mark()?;
         if damaged || mark > end.offset {
@@ -199,71 +176,75 @@ impl Log {
         }
         let from = mark.min(end.offset).max(SEGMENT_HEADER_BYTES);
         rewrite(&*segment.file, from, end.offset)?;
-        (self.tail, self.whole) = (end, end);
+        (self.tail, self.durable_end) = (end, end);
         self.cut_to(end)?;
         segment.set_mark(end.offset)
     }
 
-    pub(super) fn index(&self) -> Arc<SharedIndex> {
+    pub(super) fn index(&self) -> Arc<LogIndex> {
         self.index.clone()
     }
 
-    /// Makes sure that this many bytes can be appended without finding the disk full.
+    /// Reserves room for this many bytes, so that appending them cannot find the disk full.
     ///
     /// # Errors
-    /// What the system says; nothing is changed.
-    pub(super) fn reserve(&mut self, bytes: u64, start: Start) -> io::Result<()> {
-        if self.tail.offset + bytes <= self.room {
+    /// What the system says. Nothing is changed.
+    pub(super) fn reserve(&mut self, bytes: u64, start: ChainState) -> io::Result<()> {
+        if self.tail.offset + bytes <= self.reserved {
             return Ok(());
         }
         let size = segment_bytes(self.options).max(SEGMENT_HEADER_BYTES + bytes);
         let ordinal = self.tail.segment + 1;
         let segment = Segment::create(&*self.disk, &self.dir, self.generation, ordinal, start, size)?;
-        // The room that is left in the old one is of no use; only the disk would miss it.
+        // The room that is left in the old segment is given back to the disk.
         if let Some(last) = self.segment(self.tail.segment) {
             let _ = last.file.set_len(self.tail.offset);
         }
-        self.room = size;
-        self.tail = LogPosition { segment: ordinal, offset: SEGMENT_HEADER_BYTES };
+        self.reserved = size;
+        self.tail = LogPosition::start_of(ordinal);
         self.index.lock().segments.push_back(Arc::new(segment));
         Ok(())
     }
 
-    /// Where the next record will begin.
+    /// Where the next record begins.
     pub(super) fn position(&self) -> LogPosition {
         LogPosition { offset: self.tail.offset + self.buffer.len() as u64, ..self.tail }
     }
 
-    /// The segment that is written.
+    /// The segment that is being written.
     pub(super) fn current(&self) -> io::Result<Arc<Segment>> {
         self.segment(self.tail.segment).ok_or_else(|| io::Error::other("the log has no segment"))
     }
 
-    /// The next record's header is written last, right before the sync: without it nothing of what follows counts.
+    /// Withholds the header of the next record until [`Log::sync`]. Without it, neither that record nor those after it are
+    /// valid.
     pub(super) fn withhold(&mut self) {
-        self.withhold_next = !made(Mutant::NoWithholding);
+        if !is_active(Mutant::NoWithholding) {
+            self.withholding = Withholding::Next;
+        }
     }
 
-    /// Appends encoded records; chain and room are the caller's.
+    /// Appends encoded records. The caller has checked their chain and reserved room.
     ///
     /// # Errors
-    /// What the system says; [`Log::cut_to`] makes it undone.
+    /// What the system says. The caller must undo the append with [`Log::cut_to`].
     pub(super) fn append(&mut self, records: &[u8]) -> io::Result<()> {
         self.buffer.extend_from_slice(records);
         self.flush_from(LOG_STEP_BYTES)
     }
 
-    /// Encodes records right into the log.
+    /// Encodes records into the log. `encode` gets the writer, the buffer, and the position in the file at which the buffer
+    /// begins.
     ///
     /// # Errors
     /// As [`Log::append`].
-    pub(super) fn write<T>(&mut self, encode: impl FnOnce(&mut Writer, &mut Vec<u8>, u64) -> T) -> io::Result<T> {
+    pub(super) fn encode<T>(&mut self, encode: impl FnOnce(&mut Writer, &mut Vec<u8>, u64) -> T) -> io::Result<T> {
         let done = encode(&mut self.writer, &mut self.buffer, self.tail.offset);
         self.flush_from(LOG_STEP_BYTES)?;
         Ok(done)
     }
 
-    /// Writes what is buffered, so that it can be read back; not yet durably.
+    /// Writes what is buffered, so that it can be read. It is not durable yet.
     ///
     /// # Errors
     /// As [`Log::append`].
@@ -277,8 +258,8 @@ impl Log {
         }
         let segment = self.current()?;
         let mut from = 0;
-        if std::mem::take(&mut self.withhold_next) && self.buffer.len() >= HEADER_BYTES {
-            self.withheld = Some((self.tail, self.buffer[..HEADER_BYTES].to_vec()));
+        if matches!(self.withholding, Withholding::Next) && self.buffer.len() >= HEADER_BYTES {
+            self.withholding = Withholding::Header(self.tail, self.buffer[..HEADER_BYTES].to_vec());
             from = HEADER_BYTES;
         }
         segment.file.write_at(self.tail.offset + from as u64, &self.buffer[from..])?;
@@ -287,42 +268,38 @@ impl Log {
         Ok(())
     }
 
-    /// Makes everything that was appended durable. `wholes` are the ends of change sets and eras in it, in order.
+    /// Makes everything that was appended durable. `completed` are the change sets and eras in it, in order, and their ends.
     ///
     /// # Errors
-    /// What the system says; what is on the disk is in doubt.
-    pub(super) fn sync(&mut self, wholes: &[(Revision, LogPosition)]) -> io::Result<()> {
+    /// What the system says. What is on the disk is in doubt.
+    pub(super) fn sync(&mut self, completed: &[(Revision, LogPosition)]) -> io::Result<()> {
         self.flush()?;
         let segment = self.current()?;
-        if let Some((at, header)) = self.withheld.take() {
+        if let Withholding::Header(at, header) = std::mem::replace(&mut self.withholding, Withholding::No) {
             segment.file.write_at(at.offset, &header)?;
         }
-        match segment.sync() {
-            Err(error) if !made(Mutant::IgnoreFailedSync) => return Err(error),
-            _ => {}
-        }
+        segment.file.sync()?;
         let mut index = self.index.lock();
-        for (revision, at) in wholes {
+        for (revision, at) in completed {
             index.extend(*revision, *at, self.options);
-            self.whole = *at;
+            self.durable_end = *at;
         }
-        index.floor(self.options);
+        index.raise_floor(self.options);
         drop(index);
-        if self.whole.segment == segment.ordinal {
-            // Not synced: it is with the next group. A mark that is behind only weakens a check.
-            let _ = segment.set_mark(self.whole.offset);
+        if self.durable_end.segment == segment.ordinal {
+            // The next sync makes the mark durable. A mark that lags only weakens a check, so an error does not matter.
+            let _ = segment.set_mark(self.durable_end.offset);
         }
         Ok(())
     }
 
-    /// Takes back everything after this position, durably. The chain is the caller's.
+    /// Cuts off everything after this position, durably. The caller resets the chain.
     ///
     /// # Errors
-    /// What the system says; what is on the disk is in doubt.
+    /// What the system says. What is on the disk is in doubt.
     pub(super) fn cut_to(&mut self, to: LogPosition) -> io::Result<()> {
         self.buffer.clear();
-        self.withheld = None;
-        self.withhold_next = false;
+        self.withholding = Withholding::No;
         let gone: Vec<_> = {
             let index = self.index.lock();
             index.segments.iter().filter(|segment| segment.ordinal > to.segment).cloned().collect()
@@ -335,7 +312,7 @@ impl Log {
         let segment = self.current()?;
         let size = segment.file.len()?.max(segment_bytes(self.options));
         segment.file.set_len(to.offset)?;
-        self.room = match segment.file.allocate(size) {
+        self.reserved = match segment.file.allocate(size) {
             Ok(()) => size,
             Err(error) if is_full(&error) => {
                 segment.file.set_len(to.offset)?;
@@ -346,26 +323,26 @@ impl Log {
         segment.file.sync()
     }
 
-    /// After the last synced whole change set or era.
-    pub(super) fn whole(&self) -> LogPosition {
-        self.whole
+    /// End of the last durable complete change set or era.
+    pub(super) fn durable_end(&self) -> LogPosition {
+        self.durable_end
     }
 
-    /// Whether nothing stands in the files after the last whole one.
+    /// Whether nothing was appended after the last durable change set or era.
     pub(super) fn is_clean(&self) -> bool {
-        self.position() == self.whole && self.withheld.is_none()
+        self.position() == self.durable_end && !matches!(self.withholding, Withholding::Header(..))
     }
 
-    /// Removes segments that neither the floor nor the state (which is at `applied`) needs.
+    /// Removes segments that neither the bounds of the log nor the state, which is at `applied`, need.
     ///
     /// # Errors
-    /// What the system says; the log is as before or shorter.
+    /// What the system says. The log is as before, or shorter.
     pub(super) fn trim(&mut self, applied: LogPosition) -> io::Result<()> {
         let gone: Vec<_> = {
             let mut index = self.index.lock();
-            index.floor(self.options);
-            let applied = if made(Mutant::TrimTooMuch) { u64::MAX } else { applied.segment };
-            let needed = applied.min(index.known.front().map_or(u64::MAX, |known| known.at.segment));
+            index.raise_floor(self.options);
+            let applied = if is_active(Mutant::TrimTooMuch) { u64::MAX } else { applied.segment };
+            let needed = applied.min(index.entries.front().map_or(u64::MAX, |entry| entry.at.segment));
             index.segments.iter().filter(|segment| segment.ordinal < needed).cloned().collect()
         };
         for segment in &gone {
@@ -375,10 +352,10 @@ impl Log {
         if gone.is_empty() { Ok(()) } else { self.disk.sync_dir(&self.dir) }
     }
 
-    /// Whether segments wait only for the state to be checkpointed.
-    pub(super) fn is_pinned(index: &SharedIndex, applied: LogPosition) -> bool {
+    /// Whether segments could be removed if the state, which is at `applied`, did not need them.
+    pub(super) fn is_held_by_state(index: &LogIndex, applied: LogPosition) -> bool {
         let index = index.lock();
-        let floor = index.known.front().map_or(0, |known| known.at.segment);
+        let floor = index.entries.front().map_or(0, |entry| entry.at.segment);
         applied.segment + 1 < floor
     }
 
@@ -393,14 +370,7 @@ fn segment_bytes(options: StoreOptions) -> u64 {
 
 fn remove_all<'a>(disk: &dyn Disk, dir: &Path, segments: impl Iterator<Item = &'a Arc<Segment>>) -> io::Result<()> {
     for segment in segments {
-        match disk.remove(&segment.path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        remove_if_present(disk, &segment.path)?;
     }
     disk.sync_dir(dir)
-}
-
-pub(super) fn io_error(what: &str, source: io::Error) -> StoreError {
-    StoreError::Io { what: what.to_owned(), source }
 }

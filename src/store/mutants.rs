@@ -1,50 +1,52 @@
-//! Mistakes that the crash harness must find. In the program they are all switched off, at compile time.
+//! Deliberate defects of the store that the crash harness must find. Outside tests they are switched off at compile time.
+//!
+//! Defects of the disk (a sync that does nothing, a failed sync that is reported as done) are in the simulated disk.
 
-/// A mistake in the store.
+/// A deliberate defect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(not(test), allow(dead_code, reason = "mistakes are made in tests only"))]
+#[cfg_attr(not(test), allow(dead_code, reason = "defects are switched on in tests only"))]
 pub enum Mutant {
     /// A group is acknowledged without a sync.
     SkipSync,
-    /// A sync that fails is taken for one that went well.
+    /// A failed sync is taken for a successful one.
     IgnoreFailedSync,
     /// Damage in the log is cut off like a torn tail.
     CutDamageSilently,
-    /// The last change of a change set is forgotten.
+    /// The last change of a change set is lost.
     HalfChangeSet,
-    /// Received records count before they are accepted.
+    /// Received records are valid before they are accepted.
     NoWithholding,
-    /// Rejected records stay where they are.
+    /// Rejected records stay in the log.
     KeepRejected,
-    /// After a failed sync what is in memory is trusted.
+    /// After a failed sync, what is in memory is not written again.
     TrustMemory,
-    /// The pointer is switched before the new log is there.
+    /// The pointer is switched before the new log exists.
     PointerFirst,
-    /// Segments go although the state does not have their records.
+    /// Segments are removed although the state does not have their records.
     TrimTooMuch,
-    /// The blocks of the state are read without their sums.
+    /// The blocks of the state are read without a check of their checksums.
     IgnoreSums,
 }
 
-/// Whether this mistake is made now.
+/// Whether this defect is switched on.
 #[cfg(not(test))]
-pub(super) const fn made(_: Mutant) -> bool {
+pub(super) const fn is_active(_: Mutant) -> bool {
     false
 }
 
 #[cfg(test)]
 thread_local! {
-    static MADE: std::cell::Cell<Option<Mutant>> = const { std::cell::Cell::new(None) };
+    static ACTIVE: std::cell::Cell<Option<Mutant>> = const { std::cell::Cell::new(None) };
 }
 
-/// Whether this mistake is made now.
+/// Whether this defect is switched on.
 #[cfg(test)]
-pub(super) fn made(mutant: Mutant) -> bool {
-    MADE.get() == Some(mutant)
+pub(super) fn is_active(mutant: Mutant) -> bool {
+    ACTIVE.get() == Some(mutant)
 }
 
-/// From now on, on this thread, this mistake is made.
+/// Switches this defect on, and all others off, on this thread.
 #[cfg(test)]
-pub fn make(mutant: Option<Mutant>) {
-    MADE.set(mutant);
+pub fn activate(mutant: Option<Mutant>) {
+    ACTIVE.set(mutant);
 }

@@ -1,27 +1,35 @@
-//! What a former master changed and the new master never had: the keys of each lost epoch, before and after.
+//! Collects what a former master changed and the new master never had: for each epoch, the keys with their values before and
+//! after.
 
 use std::collections::BTreeMap;
 
-use super::node_file::{Lost, LostChange};
-use super::shared::Shared;
-use super::view::{EntryRef, ValueReader, View};
-use super::{ReadError, view};
+use super::error::ReadError;
+use super::node_file::{ChangeToQuarantine, ToQuarantine};
+use super::publication::Publication;
+use super::version::{EntryRef, Version};
+use super::view::View;
 use crate::model::{Key, Revision};
 
-/// What stood before one change.
-struct Before {
+/// The entry before one change.
+struct UndoImage {
+    /// Number of the change set.
     seq: u64,
     entry: Option<EntryRef>,
 }
 
-/// Everything after `common`, from undo images of the state and from what is not in it yet.
-pub(super) fn collect(shared: &Shared, tip: &View, common: u64) -> Result<(Revision, Vec<Lost>), ReadError> {
-    let changes = changes_after(shared, tip, common)?;
-    let history = &tip.meta.history;
-    let head = tip.meta.revision;
+/// Collects all changes after `common`: from the undo images of the state, and from the versions that the state does not
+/// have yet. Returns also the first change set.
+pub(super) fn collect(
+    publication: &Publication,
+    tip: &View,
+    common: u64,
+) -> Result<(Revision, Vec<ToQuarantine>), ReadError> {
+    let changes = changes_after(publication, tip, common)?;
+    let history = &tip.summary.history;
+    let head = tip.summary.revision;
     let epoch_of = |seq| history.epoch_of(seq).unwrap_or(head.epoch);
     let from = Revision::new(epoch_of(common + 1), common + 1);
-    let mut lost = Vec::new();
+    let mut epochs = Vec::new();
     let mut first = common + 1;
     while first <= head.seq {
         let epoch = epoch_of(first);
@@ -29,40 +37,45 @@ pub(super) fn collect(shared: &Shared, tip: &View, common: u64) -> Result<(Revis
             history.eras().iter().map(|era| era.first_seq).find(|start| *start > first && epoch_of(*start) != epoch);
         let last = next.map_or(head.seq, |next| (next - 1).min(head.seq));
         let mut found = Vec::new();
-        for (key, befores) in &changes {
-            let Some(at) = befores.iter().position(|before| (first..=last).contains(&before.seq)) else { continue };
-            let after = befores[at..].iter().find(|before| before.seq > last);
-            let new = match after {
-                Some(before) => before.entry.clone(),
+        for (key, images) in &changes {
+            let Some(at) = images.iter().position(|image| (first..=last).contains(&image.seq)) else { continue };
+            // The next change of a later epoch knows the entry as this epoch left it.
+            let new = match images[at..].iter().find(|image| image.seq > last) {
+                Some(image) => image.entry.clone(),
                 None => tip.get(key.as_str())?,
             };
-            found.push(change(tip, key, befores[at].entry.clone(), new));
+            found.push(change(tip, key, images[at].entry.clone(), new));
         }
-        lost.push(Lost { epoch, from: Revision::new(epoch, first), to: Revision::new(epoch, last), changes: found });
+        let (from, to) = (Revision::new(epoch, first), Revision::new(epoch, last));
+        epochs.push(ToQuarantine { epoch, from, to, changes: found });
         first = last + 1;
     }
-    Ok((from, lost))
+    Ok((from, epochs))
 }
 
-/// For each key what was before each of its changes, oldest first.
-fn changes_after(shared: &Shared, tip: &View, common: u64) -> Result<BTreeMap<Key, Vec<Before>>, ReadError> {
-    let mut changes: BTreeMap<Key, Vec<Before>> = BTreeMap::new();
-    for (seq, key, entry) in tip.base.undo_after(common)? {
-        changes.entry(key).or_default().push(Before { seq, entry });
+/// For each key, the undo images of its changes after `common`, oldest first.
+fn changes_after(
+    publication: &Publication,
+    tip: &View,
+    common: u64,
+) -> Result<BTreeMap<Key, Vec<UndoImage>>, ReadError> {
+    let mut changes: BTreeMap<Key, Vec<UndoImage>> = BTreeMap::new();
+    for (seq, key, entry) in tip.state.undo_after(common)? {
+        changes.entry(key).or_default().push(UndoImage { seq, entry });
     }
-    let queue = shared.queue();
-    let versions: Vec<view::Version> = queue.visible.iter().chain(&queue.unpublished).cloned().collect();
+    let queue = publication.queue();
+    let versions: Vec<Version> = queue.visible.iter().chain(&queue.unpublished).cloned().collect();
     drop(queue);
     let mut current: BTreeMap<Key, Option<EntryRef>> = BTreeMap::new();
     for version in versions {
-        let seq = version.meta.revision.seq;
+        let seq = version.summary.revision.seq;
         for change in version.changes.iter() {
             let before = match current.get(&change.key) {
                 Some(entry) => entry.clone(),
-                None => tip.base.get(change.key.as_str())?,
+                None => tip.state.get(change.key.as_str())?,
             };
             if seq > common {
-                changes.entry(change.key.clone()).or_default().push(Before { seq, entry: before });
+                changes.entry(change.key.clone()).or_default().push(UndoImage { seq, entry: before });
             }
             current.insert(change.key.clone(), change.entry.clone());
         }
@@ -70,9 +83,8 @@ fn changes_after(shared: &Shared, tip: &View, common: u64) -> Result<BTreeMap<Ke
     Ok(changes)
 }
 
-fn change(tip: &View, key: &Key, old: Option<EntryRef>, new: Option<EntryRef>) -> LostChange {
+fn change(tip: &View, key: &Key, old: Option<EntryRef>, new: Option<EntryRef>) -> ChangeToQuarantine {
     let secret = [&old, &new].into_iter().flatten().any(|entry| entry.secret);
-    let open =
-        |entry: EntryRef| ValueReader::new(tip.base.clone(), tip.keys.hasher(key, entry.bytes, entry.secret), entry);
-    LostChange { key: key.clone(), secret, old: old.map(open), new: new.map(open) }
+    let open = |entry| tip.open(key, entry);
+    ChangeToQuarantine { key: key.clone(), secret, old: old.map(open), new: new.map(open) }
 }

@@ -1,19 +1,26 @@
-//! One public method after the other, on the simulated disk. What crashes do to them is in `crash`.
+//! Tests of each public method on the simulated disk. Tests with crashes are in `crash`.
 
 #![allow(clippy::disallowed_methods, reason = "tests are steered by their surroundings, and measure")]
 
+mod apply;
+mod commit;
 mod crash;
-mod follow;
 mod golden;
-mod lead;
 mod size;
 
-use super::disk::sim::SimDisk;
+use std::path::Path;
+use std::sync::Arc;
+
 use bytes::Bytes;
 
+use super::disk::Disk;
+use super::disk::sim::SimDisk;
 use super::*;
 use crate::model::limits::{BULK_FRAME_BYTES_MAX, LOG_BYTES_DEFAULT, LOG_CHANGES_DEFAULT, VALUE_INLINE_BYTES_MAX};
-use crate::model::{ChangeSet, Conflict, Digest, Epoch, Era, Expected, Guard, NodeId, PairId, Revision};
+use crate::model::{
+    ChangeSet, Conflict, Digest, DigestKey, Epoch, Era, Expected, Guard, Key, NodeId, PairId, Position, Revision,
+};
+use crate::protocol::engine::{DiskFailure, DurableState};
 
 const DIR: &str = "data";
 const NODE: NodeId = NodeId([7; 32]);
@@ -46,7 +53,7 @@ fn master() -> (SimDisk, Opened) {
 fn master_with(options: StoreOptions) -> (SimDisk, Opened) {
     let disk = SimDisk::new(1);
     let mut opened = create(&disk, options);
-    opened.store.begin_era(era(1, 1)).unwrap();
+    opened.store.begin_era_only(era(1, 1)).unwrap();
     (disk, opened)
 }
 
@@ -204,7 +211,7 @@ fn a_callers_mistake_changes_nothing() {
     let failure = opened.store.commit(Epoch::new(2, 0), &[put("a", "1")]).unwrap_err();
     assert!(!failure.full && failure.reason.contains("nothing was changed"), "{failure:?}");
     assert!(opened.store.commit(Epoch::new(1, 0), &[ChangeSet::new()]).is_err());
-    assert!(opened.store.begin_era(era(1, 1)).is_err() && opened.store.begin_era(era(2, 5)).is_err());
+    assert!(opened.store.begin_era_only(era(1, 1)).is_err() && opened.store.begin_era_only(era(2, 5)).is_err());
     assert!(opened.store.accept().is_err() && opened.store.stage_switch().is_err());
     assert!(opened.store.stage_write(b"").is_err() && opened.store.stage_verify().is_err());
     commit(&mut opened, &[put("a", "1")]);
@@ -306,7 +313,7 @@ fn the_log_keeps_within_its_bound_in_bytes() {
 fn records_are_given_only_after_positions_of_this_log() {
     let (_disk, mut opened) = master();
     commit(&mut opened, &[put("a", "1"), put("a", "2")]);
-    opened.store.begin_era(era(2, 3)).unwrap();
+    opened.store.begin_era_only(era(2, 3)).unwrap();
     commit(&mut opened, &[put("a", "3")]);
     let head = opened.store.head().revision;
     let at =
@@ -374,7 +381,7 @@ fn quarantine_tells_old_and_new_per_epoch() {
             while opened.store.maintain().unwrap() {}
         }
         commit(&mut opened, &[put("a", "1"), put("a", "2").delete("b").delete("big")]);
-        opened.store.begin_era(era(2, 5)).unwrap();
+        opened.store.begin_era_only(era(2, 5)).unwrap();
         commit(&mut opened, &[put("a", "3").put_secret("c", "3")]);
         if maintained > 1 {
             while opened.store.maintain().unwrap() {}
@@ -435,7 +442,7 @@ fn a_full_disk_refuses_and_recovers() {
     assert!(opened.store.stage_begin(&header).unwrap_err().full);
     assert!(export.next(10).unwrap().is_some());
     assert_eq!((opened.store.head(), opened.reader.snapshot().entries()), (before, 1));
-    // What is reserved is there to be used.
+    // Reserved room can be used.
     commit(&mut opened, &[put("c", "1")]);
     disk.set_capacity(u64::MAX);
     commit(&mut opened, &[ChangeSet::new().put("b", large(20_000_000, 1))]);
@@ -489,7 +496,7 @@ fn damage_is_reported_until_it_is_repaired_or_accepted() {
     assert_eq!((opened.damage.clone(), opened.head), (None, header.position));
 }
 
-/// What stands before the damage is read, the old values too; what is behind it is cut, and recovery says where.
+/// Recovery reads what is before the damage, with the old values, and cuts off what follows it.
 #[test]
 fn what_can_be_read_of_a_damaged_log_goes_to_quarantine() {
     let (disk, mut opened) = master();
@@ -533,7 +540,7 @@ fn a_damaged_state_is_kept_aside_and_reported() {
     assert!(opened.damage.is_some() && opened.head == Position::NONE);
     assert_eq!(opened.store.quarantine(Revision::NONE).unwrap(), (Revision::NONE, Revision::NONE, 0));
     assert!(disk.files().iter().any(|(path, _)| path.ends_with("state.damaged")));
-    opened.store.lead(&DurableState { next_alert: 7, ..durable_state() }, era(2, 1)).unwrap();
+    opened.store.begin_era(&DurableState { next_alert: 7, ..durable_state() }, era(2, 1)).unwrap();
     drop(opened);
     let opened = open(&disk, options()).unwrap();
     assert_eq!(
@@ -565,7 +572,7 @@ fn readers_do_not_wait_and_the_real_disk_does_the_same() {
     let place = dir.path().join("data");
     let lock = Store::lock(&disk, &place).unwrap();
     let mut opened = Store::create(disk.clone(), &place, lock, &durable_state(), options()).unwrap();
-    opened.store.begin_era(era(1, 1)).unwrap();
+    opened.store.begin_era_only(era(1, 1)).unwrap();
     let reader = opened.reader.clone();
     let watching = std::thread::spawn(move || {
         let mut last = 0;

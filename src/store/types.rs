@@ -1,7 +1,5 @@
 //! Plain data of the store's public face.
 
-use std::path::PathBuf;
-
 use bytes::Bytes;
 
 use crate::model::{Epoch, Key, Revision};
@@ -9,91 +7,47 @@ use crate::model::{Epoch, Key, Revision};
 /// Bounds of the log.
 #[derive(Clone, Copy, Debug)]
 pub struct StoreOptions {
-    /// In change sets.
+    /// Most change sets.
     pub log_changes: u64,
-    /// In bytes.
+    /// Most bytes.
     pub log_bytes: u64,
 }
 
-/// The data directory could not be opened. Nothing was changed.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StoreError {
-    /// Another process has it.
-    #[error("another process uses the data directory {0}")]
-    Locked(PathBuf),
-    /// Written by a newer version.
-    #[error("{what} has version {found}, newer than {known} which this program knows; nothing was changed")]
-    Newer {
-        /// Which file.
-        what: String,
-        /// Its version.
-        found: u32,
-        /// Newest known.
-        known: u32,
-    },
-    /// A file is damaged.
-    #[error("{what} is damaged: {reason}")]
-    Corrupt {
-        /// Which file.
-        what: String,
-        /// How.
-        reason: String,
-    },
-    /// The system refused.
-    #[error("{what}: {source}")]
-    Io {
-        /// What was tried.
-        what: String,
-        /// What the system says.
-        source: std::io::Error,
-    },
-}
-
-/// Change sets of a former master in quarantine.
+/// Change sets of a former master that the new master never had, in quarantine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diverged {
-    /// Its number.
+    /// Number in the quarantine.
     pub id: u64,
-    /// The epoch that was lost.
+    /// Epoch that wrote them.
     pub epoch: Epoch,
-    /// First change set lost.
+    /// First change set.
     pub from: Revision,
-    /// Last one.
+    /// Last change set.
     pub to: Revision,
-    /// Keys that changed, each once, in key order.
+    /// The keys that they changed, each once, in key order.
     pub changes: Vec<DivergedChange>,
 }
 
 /// One key of a [`Diverged`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DivergedChange {
-    /// Which one.
+    /// The key.
     pub key: Key,
-    /// Never shown.
+    /// Whether a value must never be shown.
     pub secret: bool,
-    /// Value before.
+    /// Value before. `None` if there was no entry.
     pub old: Option<Bytes>,
-    /// Value after.
+    /// Value after. `None` if the entry was removed.
     pub new: Option<Bytes>,
 }
 
-/// One entry of a [`super::Snapshot`], without its value.
+/// One entry of a [`Snapshot`](super::snapshot::Snapshot), without its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// Its name.
+    /// Name of the entry.
     pub key: Key,
     /// Length of its value.
     pub bytes: u64,
-    /// Never shown in logs, alerts or `Debug`.
+    /// Whether logs, alerts and `Debug` must never show the value.
     pub secret: bool,
-}
-
-/// The configuration could not be read. It is unchanged.
-#[derive(Debug, Clone, thiserror::Error)]
-#[non_exhaustive]
-pub enum ReadError {
-    /// The disk failed or the state is damaged.
-    #[error("the configuration could not be read: {0}")]
-    Disk(String),
 }

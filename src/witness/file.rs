@@ -1,6 +1,6 @@
-//! A register in a directory that both nodes reach: of a network file system, or of a disk that they share.
+//! The witness in a directory that both nodes can reach: of a network file system, or of a disk that they share.
 
-mod files;
+mod directory;
 mod register;
 #[cfg(test)]
 mod tests;
@@ -11,38 +11,38 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use super::{BoxFuture, Swap, Witness, WitnessError};
+use super::backend::{BoxFuture, Swap, Witness, WitnessError};
 use crate::model::limits::WITNESS_FILE_REQUESTS_MAX;
 use crate::model::{WitnessRecord, WitnessVersion};
-use files::RealFiles;
+use directory::RealDirectory;
 use register::Register;
 
-/// A witness in a directory of its own, on a file system that both nodes reach and that lives on neither of them.
+/// A witness in a directory of its own, on a file system that both nodes can reach and neither of them hosts.
 ///
-/// The register is a row of numbered files that are written once. A swap writes the record aside, syncs it, and links it to
-/// the next number, which the file system does for one of two and refuses the other; so there is no lock, and none that a
-/// crashed node could leave behind. Only the newest records are kept: the directory holds some four small files.
+/// The register is a series of numbered files, each of which is written once. A swap writes the record to a temporary file,
+/// syncs it, and links it to the next number. Of two nodes that try this, the file system refuses one. So there is no lock
+/// that a crashed node could leave behind. Only the newest records are kept: the directory holds about four small files.
 ///
 /// # What the file system must do
 ///
-/// - Hard links, made atomically and refused where the name exists: all of Linux's own, NFS, CephFS, GFS2. Not FAT, and not
-///   every FUSE or SMB mount; there each swap says why it cannot be done.
-/// - Show one node what the other wrote, at once. **Mount NFS with `noac`** (or `lookupcache=none,actimeo=0`): with its
-///   default caches a read may be up to a minute old. That does not make two masters, because a link is decided by the
-///   server; but it makes takeovers late.
-/// - Keep what was synced. A server that answers a sync early (`async` in its exports) may forget a swap in a power cut.
+/// - Make hard links atomically, and refuse one whose name exists. All file systems of Linux, NFS, CephFS and GFS2 do. FAT
+///   and some FUSE and SMB mounts do not; there every swap fails and says why.
+/// - Show one node at once what the other wrote. **Mount NFS with `noac`** (or `lookupcache=none,actimeo=0`). With its
+///   default caches a read may be a minute old. That does not make two masters, because the server decides about a link,
+///   but it delays takeovers.
+/// - Keep what was synced. A server that answers a sync too early (`async` in its exports) may lose a swap in a power cut.
 ///
 /// # Where to put it
 ///
-/// One directory per pair. A read never makes it, so that a mount point without its file system does not look like a
-/// fresh register; the first swap makes it (mode 0700) if its parent is there. So name a directory *below* one that exists
-/// on the mounted file system only. Whoever may write there decides who is master.
+/// Use one directory per pair, *below* a directory that exists only on the mounted file system. A read never creates the
+/// directory, and the first swap creates it (mode 0700) only if its parent exists. So an unmounted mount point does not look
+/// like a new register. Whoever may write to the directory decides who is master.
 ///
 /// # When it hangs
 ///
-/// Each request has a thread of its own, for which nobody waits, neither the node nor its shutdown. Two at the most
-/// ([`WITNESS_FILE_REQUESTS_MAX`](crate::limits::WITNESS_FILE_REQUESTS_MAX)) are under way; beyond that the answer is at once
-/// that the outcome is unknown.
+/// Each request has a thread of its own. Neither the node nor its shutdown waits for that thread. At most two requests
+/// ([`WITNESS_FILE_REQUESTS_MAX`](crate::limits::WITNESS_FILE_REQUESTS_MAX)) are under way. Beyond that, a request fails at
+/// once, and a swap has an unknown outcome.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
@@ -61,41 +61,41 @@ pub struct FileWitness {
 }
 
 impl FileWitness {
-    /// A witness in this directory. Nothing is touched before it is asked.
+    /// A witness in this directory. The directory is not accessed before the first request.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self::over(Register::new(RealFiles::new(dir.into())))
+        Self::over(Register::new(RealDirectory::new(dir.into())))
     }
 
     fn over(register: Register) -> Self {
         Self { register: Arc::new(register), requests: Arc::new(Semaphore::new(WITNESS_FILE_REQUESTS_MAX)) }
     }
 
-    /// Runs this on a thread of its own; an error says why there is no answer.
-    async fn ask<T: Send + 'static>(&self, job: impl FnOnce(&Register) -> T + Send + 'static) -> Result<T, String> {
-        let Ok(place) = Arc::clone(&self.requests).try_acquire_owned() else {
+    /// Runs a request on a thread of its own. An error says why there is no answer.
+    async fn request<T: Send + 'static>(&self, job: impl FnOnce(&Register) -> T + Send + 'static) -> Result<T, String> {
+        let Ok(permit) = Arc::clone(&self.requests).try_acquire_owned() else {
             return Err("an earlier request still hangs".into());
         };
         let register = Arc::clone(&self.register);
-        let answered = on_a_thread(place, move || job(&register)).map_err(|error| format!("no thread: {error}"))?;
-        answered.await.map_err(|_| "the request panicked".into())
+        let answer = run_on_thread(permit, move || job(&register)).map_err(|error| format!("no thread: {error}"))?;
+        answer.await.map_err(|_| "the request panicked".into())
     }
 }
 
-/// Not a pool's thread: it would keep its place there for as long as the file system hangs. It gives its place back
-/// before its answer is seen, so that whoever asks one thing after the other finds room.
-fn on_a_thread<T: Send + 'static>(
-    place: OwnedSemaphorePermit,
+/// Runs a job on a new thread. A thread of a pool would be occupied for as long as the file system hangs. The permit is
+/// returned before the answer is sent, so that a caller that makes one request after the other never exceeds the limit.
+fn run_on_thread<T: Send + 'static>(
+    permit: OwnedSemaphorePermit,
     job: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<oneshot::Receiver<T>> {
-    let (answer, answered) = oneshot::channel();
+    let (sender, receiver) = oneshot::channel();
     let thread = std::thread::Builder::new().name("shadowpair-witness".into());
     thread.spawn(move || {
         let done = job();
-        drop(place);
-        // An error means that the node has given it up.
-        drop(answer.send(done));
+        drop(permit);
+        // An error means that the node no longer waits.
+        drop(sender.send(done));
     })?;
-    Ok(answered)
+    Ok(receiver)
 }
 
 impl Witness for FileWitness {
@@ -105,14 +105,14 @@ impl Witness for FileWitness {
 
     fn read(&self) -> BoxFuture<'_, Result<Option<(WitnessRecord, WitnessVersion)>, WitnessError>> {
         Box::pin(async {
-            let read = self.ask(Register::read).await;
+            let read = self.request(Register::read).await;
             read.unwrap_or_else(|reason| Err(WitnessError::Unreachable { reason }))
         })
     }
 
     fn swap(&self, expected: Option<WitnessVersion>, record: WitnessRecord) -> BoxFuture<'_, Swap> {
         Box::pin(async move {
-            let swapped = self.ask(move |register| register.swap(expected.as_ref(), &record)).await;
+            let swapped = self.request(move |register| register.swap(expected.as_ref(), &record)).await;
             swapped.unwrap_or_else(|reason| Swap::Unknown { reason })
         })
     }

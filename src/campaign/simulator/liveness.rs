@@ -7,7 +7,7 @@ use super::violation::{Checked, Invariant};
 use super::witness::WitnessRoute;
 use super::world::World;
 use crate::model::Revision;
-use crate::protocol::engine::{TakeoverBlocker, Command, EngineStatus, Failover};
+use crate::protocol::engine::{Command, EngineStatus, Failover, TakeoverBlocker};
 use crate::protocol::wire::Role;
 
 /// The line of a trace after which nothing more is done to the pair.
@@ -234,7 +234,8 @@ fn may_lead(world: &World, side: Side) -> bool {
     if !world.plan.witnessed {
         // A shadow must have heard its master since it started, and a master may have heard of one that outranks it.
         let outranked = world.hosts[side.other().index()].disk.durable_state.epoch > durable_state.epoch;
-        let heard = host.heard.is_some() && status(world, side).is_some_and(|s| !s.why_not.contains(&TakeoverBlocker::NoContact));
+        let heard = host.heard.is_some()
+            && status(world, side).is_some_and(|s| !s.why_not.contains(&TakeoverBlocker::NoContact));
         return automatic && if durable_state.role == Role::Master { !outranked } else { heard };
     }
     if world.register.tampered || world.exemptions.rolled_back != [false; 2] {

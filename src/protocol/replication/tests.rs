@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::model::{Digest, Epoch, Era, Moment, NodeId};
-use crate::protocol::wire::{Bulk, BulkId, Message, Misbehaviour, Repair, SnapshotHeader};
+use crate::protocol::wire::{Bulk, BulkId, Message, Repair, SnapshotHeader};
 
 fn at(seq: u64) -> Revision {
     Revision::new(Epoch::FIRST, seq)

@@ -5,17 +5,18 @@
 
 use std::path::PathBuf;
 
+use data_encoding::HEXLOWER;
+
 /// The golden bytes of this name.
 pub fn read(name: &str) -> Vec<u8> {
     let text = std::fs::read_to_string(path(name)).unwrap_or_else(|error| panic!("golden copy {name}: {error}"));
-    let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
-    digits.chunks(2).map(|two| u8::from_str_radix(std::str::from_utf8(two).unwrap(), 16).unwrap()).collect()
+    text.lines().flat_map(|line| HEXLOWER.decode(line.as_bytes()).unwrap()).collect()
 }
 
 /// Compares with the golden copy of this name, byte for byte.
 pub fn compare(name: &str, bytes: &[u8]) {
     if std::env::var_os("SHADOWPAIR_BLESS").is_some() && !path(name).exists() {
-        let line = |line: &[u8]| line.iter().map(|byte| format!("{byte:02x}")).collect::<String>() + "\n";
+        let line = |line: &[u8]| HEXLOWER.encode(line) + "\n";
         std::fs::write(path(name), bytes.chunks(32).map(line).collect::<String>()).unwrap();
     }
     assert_eq!(bytes, read(name), "{name} is not what was promised");

@@ -1,9 +1,11 @@
-//! A disk in memory that can be broken: power cuts that lose, keep or tear what was not synced, a bound on its size,
-//! syncs that fail, flipped bits. Everything is drawn from one seed, so that a run can be replayed.
+//! A simulated disk in memory that can fail: power cuts that lose, keep or tear what was not synced, a bound on its size,
+//! failing syncs, flipped bits. All randomness comes from one seed, so that a run can be replayed.
 //!
-//! What it assumes of a real disk: a sector of 512 bytes is written whole or not at all; what a sync that returned
-//! well covered survives; after a sync that *failed*, what it should have covered stays readable and may be lost at
-//! the next power cut, and no later sync brings it back (as Linux behaves).
+//! Its assumptions about a real disk: a sector of 512 bytes is written completely or not at all. What a successful sync
+//! covered survives. What a *failed* sync should have covered stays readable, may be lost at the next power cut, and is not
+//! covered by a later sync (as on Linux).
+
+mod content;
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -11,20 +13,17 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Disk, File};
+use crate::store::mutants::{Mutant, is_active};
+use content::Content;
 
-/// What a disk writes whole.
-const SECTOR: usize = 512;
-/// Pages in which content is kept, so that holes cost nothing.
-const PAGE: usize = 4096;
-
-/// What happens at a power cut to what was not synced.
+/// What a power cut does to what was not synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PowerCut {
-    /// All is lost.
+    /// All of it is lost.
     Lost,
-    /// All is kept.
+    /// All of it is kept.
     Kept,
-    /// Each sector, each length and each name is lost or kept by itself.
+    /// Each sector, each length and each name is lost or kept independently.
     Torn,
 }
 
@@ -35,22 +34,21 @@ pub struct SimDisk(Arc<Mutex<Inner>>);
 #[derive(Clone, Debug)]
 struct Inner {
     files: HashMap<u64, Content>,
-    /// As they are seen.
+    /// The names as processes see them.
     names: BTreeMap<PathBuf, u64>,
-    /// As they are after a power cut.
+    /// The names after a power cut.
     durable_names: BTreeMap<PathBuf, u64>,
-    /// Renames that are neither lost nor durable: both names change together.
+    /// Changes of names that are not durable yet, in order.
     pending: Vec<Operation>,
     locks: Vec<PathBuf>,
     next: u64,
     random: u64,
     capacity: u64,
-    /// Syncs until one fails; zero never.
+    /// Number of syncs until one fails. Zero: none does.
     fail_sync_in: u64,
-    syncs: u64,
-    /// Handles of an earlier life are dead.
+    /// Number of starts of the machine. Handles of an earlier one fail.
     life: u64,
-    /// Changes until the machine stops; zero never.
+    /// Number of changes until the machine stops. Zero: it does not.
     stop_in: u64,
     stopped: bool,
 }
@@ -62,22 +60,13 @@ enum Operation {
     Rename(PathBuf, PathBuf, u64),
 }
 
-#[derive(Clone, Debug, Default)]
-struct Content {
-    len: u64,
-    pages: HashMap<u64, Box<[u8; PAGE]>>,
-    durable_len: u64,
-    /// What is on the disk where something else was written and not synced.
-    old: BTreeMap<u64, [u8; SECTOR]>,
-    /// The same where a sync failed.
-    doomed: BTreeMap<u64, [u8; SECTOR]>,
-}
-
 #[derive(Debug)]
 struct SimFile {
     disk: Arc<Mutex<Inner>>,
     id: u64,
     life: u64,
+    /// Whether it is a file of the log.
+    is_log: bool,
 }
 
 struct SimLock {
@@ -87,7 +76,7 @@ struct SimLock {
 }
 
 impl SimDisk {
-    /// An empty disk without bound.
+    /// An empty disk of unlimited size.
     pub fn new(seed: u64) -> Self {
         Self(Arc::new(Mutex::new(Inner {
             files: HashMap::new(),
@@ -99,85 +88,69 @@ impl SimDisk {
             random: seed.wrapping_mul(2).wrapping_add(1),
             capacity: u64::MAX,
             fail_sync_in: 0,
-            syncs: 0,
             life: 0,
             stop_in: 0,
             stopped: false,
         })))
     }
 
-    /// Another disk that holds the same, what was not synced too. Whoever uses this one does not use that one.
+    /// Another disk with the same content, including what is not synced. The two disks share nothing.
     pub fn copy(&self) -> Self {
         let mut copy = self.inner().clone();
         copy.revive();
         Self(Arc::new(Mutex::new(copy)))
     }
 
-    /// Bytes that all files together may have.
+    /// Limits the bytes of all files together.
     pub fn set_capacity(&self, bytes: u64) {
         self.inner().capacity = bytes;
     }
 
-    /// Bytes that all files together have.
+    /// Bytes of all files together.
     pub fn used(&self) -> u64 {
         self.inner().used()
     }
 
-    /// The nth sync of a file from now on fails (one is the next); zero: none does.
+    /// Makes the nth sync of a file from now on fail. One is the next sync; zero means that none fails.
     pub fn fail_sync(&self, nth: u64) {
         self.inner().fail_sync_in = nth;
     }
 
-    /// The machine stops at the nth change from now on (one is the next): that one and everything after it fails, until
-    /// [`SimDisk::cut_power`] or [`SimDisk::kill`]. Zero: it does not.
+    /// Stops the machine at the nth change from now on: that change and all later operations fail, until
+    /// [`SimDisk::cut_power`] or [`SimDisk::kill`]. One is the next change; zero means that it does not stop.
     pub fn stop(&self, nth: u64) {
         self.inner().stop_in = nth;
     }
 
-    #[cfg(test)]
-    /// Whether it stopped.
+    /// Whether the machine has stopped.
     pub fn is_stopped(&self) -> bool {
         self.inner().stopped
     }
 
-    /// The power fails: what was not synced goes the way of `cut`, all handles and locks are dead.
+    /// Cuts the power: `cut` says what happens to what was not synced. All handles and locks become invalid.
     pub fn cut_power(&self, cut: PowerCut) {
         self.inner().cut_power(cut);
     }
 
-    /// The process dies: handles and locks are dead, nothing that was written is lost.
+    /// Kills the process: all handles and locks become invalid. Nothing that was written is lost.
     pub fn kill(&self) {
         let mut inner = self.inner();
         inner.revive();
     }
 
-    #[cfg(test)]
-    /// Flips a bit. Returns whether the file is long enough.
+    /// Flips a bit of a file. Returns whether the file has that byte.
     pub fn flip(&self, path: &Path, at: u64, bit: u32) -> bool {
         let mut inner = self.inner();
         let Some(content) = inner.names.get(path).copied().and_then(|id| inner.files.get_mut(&id)) else {
             return false;
         };
-        let mut byte = [0];
-        if content.read(at, &mut byte).is_err() {
-            return false;
-        }
-        content.pages.entry(at / PAGE as u64).or_insert_with(|| Box::new([0; PAGE]))[(at % PAGE as u64) as usize] ^=
-            1 << (bit % 8);
-        // It is the disk that changed: what a power cut may bring back has the same flip.
-        for kept in [&mut content.old, &mut content.doomed] {
-            if let Some(sector) = kept.get_mut(&(at / SECTOR as u64)) {
-                sector[(at % SECTOR as u64) as usize] ^= 1 << (bit % 8);
-            }
-        }
-        true
+        content.flip(at, bit)
     }
 
-    #[cfg(test)]
     /// All files and their lengths.
     pub fn files(&self) -> Vec<(PathBuf, u64)> {
         let inner = self.inner();
-        inner.names.iter().map(|(path, id)| (path.clone(), inner.files.get(id).map_or(0, |file| file.len))).collect()
+        inner.names.iter().map(|(path, id)| (path.clone(), inner.files.get(id).map_or(0, Content::len))).collect()
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -187,10 +160,10 @@ impl SimDisk {
 
 impl Inner {
     fn used(&self) -> u64 {
-        self.names.values().filter_map(|id| self.files.get(id)).map(|file| file.len).sum()
+        self.names.values().filter_map(|id| self.files.get(id)).map(Content::len).sum()
     }
 
-    /// A small generator of Marsaglia's kind; good enough to choose what breaks.
+    /// Marsaglia's xorshift, which is good enough to choose what fails.
     fn random(&mut self) -> u64 {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
@@ -208,7 +181,7 @@ impl Inner {
 
     fn cut_power(&mut self, cut: PowerCut) {
         self.revive();
-        // A file system keeps the order of its names: some first operations are durable, the rest is not.
+        // A file system keeps the order of its changes of names: the first ones are durable, the others are not.
         let kept = match cut {
             PowerCut::Lost => 0,
             PowerCut::Kept => self.pending.len(),
@@ -225,18 +198,7 @@ impl Inner {
                 continue;
             }
             let Some(mut content) = self.files.remove(&id) else { continue };
-            for (sector, bytes) in
-                std::mem::take(&mut content.old).into_iter().chain(std::mem::take(&mut content.doomed))
-            {
-                if !self.keeps(cut) {
-                    content.put(sector * SECTOR as u64, &bytes);
-                }
-            }
-            if content.len != content.durable_len && !self.keeps(cut) {
-                content.len = content.durable_len;
-            }
-            content.forget_beyond_end();
-            content.durable_len = content.len;
+            content.cut_power(|| self.keeps(cut));
             self.files.insert(id, content);
         }
     }
@@ -247,7 +209,7 @@ impl Inner {
         (self.fail_sync_in, self.stop_in, self.stopped) = (0, 0, false);
     }
 
-    /// Something is about to change.
+    /// Counts a change that is about to be made.
     fn change(&mut self) -> io::Result<()> {
         if self.stop_in > 0 {
             self.stop_in -= 1;
@@ -258,7 +220,7 @@ impl Inner {
 
     fn alive(&self) -> io::Result<()> {
         match self.stopped {
-            true => Err(io::Error::other("the machine was switched off")),
+            true => Err(io::Error::other("the machine has stopped")),
             false => Ok(()),
         }
     }
@@ -266,13 +228,13 @@ impl Inner {
     fn file(&mut self, id: u64, life: u64) -> io::Result<&mut Content> {
         self.alive()?;
         if life != self.life {
-            return Err(io::Error::other("the machine was switched off"));
+            return Err(io::Error::other("the machine has stopped"));
         }
         self.files.get_mut(&id).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn room_for(&self, id: u64, len: u64) -> io::Result<()> {
-        let before = self.files.get(&id).map_or(0, |file| file.len);
+        let before = self.files.get(&id).map_or(0, Content::len);
         match len > before && self.used() + (len - before) > self.capacity {
             true => Err(io::ErrorKind::StorageFull.into()),
             false => Ok(()),
@@ -295,87 +257,9 @@ fn apply(names: &mut BTreeMap<PathBuf, u64>, operation: Operation) {
     }
 }
 
-impl Content {
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        if offset + out.len() as u64 > self.len {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        self.get(offset, out);
-        Ok(())
-    }
-
-    fn get(&self, mut offset: u64, mut out: &mut [u8]) {
-        while !out.is_empty() {
-            let (page, at) = (offset / PAGE as u64, (offset % PAGE as u64) as usize);
-            let here = out.len().min(PAGE - at);
-            match self.pages.get(&page) {
-                Some(bytes) => out[..here].copy_from_slice(&bytes[at..at + here]),
-                None => out[..here].fill(0),
-            }
-            offset += here as u64;
-            out = &mut out[here..];
-        }
-    }
-
-    fn put(&mut self, mut offset: u64, mut data: &[u8]) {
-        while !data.is_empty() {
-            let (page, at) = (offset / PAGE as u64, (offset % PAGE as u64) as usize);
-            let here = data.len().min(PAGE - at);
-            let bytes = self.pages.entry(page).or_insert_with(|| Box::new([0; PAGE]));
-            bytes[at..at + here].copy_from_slice(&data[..here]);
-            offset += here as u64;
-            data = &data[here..];
-        }
-    }
-
-    fn write(&mut self, offset: u64, data: &[u8]) {
-        let end = offset + data.len() as u64;
-        for sector in offset / SECTOR as u64..end.div_ceil(SECTOR as u64) {
-            let before = self.doomed.remove(&sector);
-            if !self.old.contains_key(&sector) {
-                let mut bytes = [0; SECTOR];
-                self.get(sector * SECTOR as u64, &mut bytes);
-                self.old.insert(sector, before.unwrap_or(bytes));
-            }
-        }
-        self.len = self.len.max(end);
-        self.put(offset, data);
-    }
-
-    fn resize(&mut self, len: u64) {
-        if len < self.len {
-            // What is cut off reads as zeros when the file grows again; on the disk it is still there until a sync.
-            let mut at = len;
-            while at < self.len {
-                let page = at / PAGE as u64;
-                let end = ((page + 1) * PAGE as u64).min(self.len);
-                if self.pages.contains_key(&page) {
-                    self.write(at, &vec![0; (end - at) as usize]);
-                }
-                at = end;
-            }
-        }
-        self.len = len;
-    }
-
-    /// What is beyond the end reads as zeros should the file grow again.
-    fn forget_beyond_end(&mut self) {
-        let len = self.len;
-        self.pages.retain(|page, _| page * (PAGE as u64) < len);
-        if let Some(last) = self.pages.get_mut(&(len / PAGE as u64)) {
-            last[(len % PAGE as u64) as usize..].fill(0);
-        }
-    }
-
-    fn sync(&mut self) {
-        self.old.clear();
-        self.durable_len = self.len;
-    }
-}
-
 impl File for SimFile {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.inner().file(self.id, self.life)?.len)
+        Ok(self.inner().file(self.id, self.life)?.len())
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
@@ -402,8 +286,7 @@ impl File for SimFile {
         let mut inner = self.inner();
         inner.change()?;
         inner.room_for(self.id, len)?;
-        let file = inner.file(self.id, self.life)?;
-        file.len = file.len.max(len);
+        inner.file(self.id, self.life)?.allocate(len);
         Ok(())
     }
 
@@ -411,19 +294,17 @@ impl File for SimFile {
         let mut inner = self.inner();
         inner.change()?;
         inner.file(self.id, self.life)?;
-        inner.syncs += 1;
         if inner.fail_sync_in > 0 {
             inner.fail_sync_in -= 1;
             if inner.fail_sync_in == 0 {
-                let file = inner.file(self.id, self.life)?;
-                let old = std::mem::take(&mut file.old);
-                old.into_iter().for_each(|(sector, bytes)| {
-                    file.doomed.entry(sector).or_insert(bytes);
-                });
-                return Err(io::Error::other("the disk did not take it"));
+                inner.file(self.id, self.life)?.fail_sync();
+                let is_hidden = self.is_log && is_active(Mutant::IgnoreFailedSync);
+                return if is_hidden { Ok(()) } else { Err(io::Error::other("the sync failed")) };
             }
         }
-        inner.file(self.id, self.life)?.sync();
+        if !(self.is_log && is_active(Mutant::SkipSync)) {
+            inner.file(self.id, self.life)?.sync();
+        }
         Ok(())
     }
 }
@@ -451,7 +332,8 @@ impl Disk for SimDisk {
             }
             None => return Err(io::ErrorKind::NotFound.into()),
         };
-        Ok(Arc::new(SimFile { disk: self.0.clone(), id, life: inner.life }))
+        let is_log = path.parent().is_some_and(|dir| dir.ends_with("log"));
+        Ok(Arc::new(SimFile { disk: self.0.clone(), id, life: inner.life, is_log }))
     }
 
     fn create_dir(&self, _path: &Path) -> io::Result<()> {
@@ -486,11 +368,10 @@ impl Disk for SimDisk {
         Ok(())
     }
 
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+    fn sync_dir(&self, _path: &Path) -> io::Result<()> {
         let mut inner = self.inner();
-        let _ = path;
         inner.change()?;
-        // One journal for all names, as the usual file systems have it.
+        // As in the usual file systems, one journal has the names of all directories.
         let pending = std::mem::take(&mut inner.pending);
         pending.into_iter().for_each(|operation| apply(&mut inner.durable_names, operation));
         Ok(())

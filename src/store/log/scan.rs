@@ -1,44 +1,50 @@
-//! Recovery: what the segments of a log hold, what is damaged, and how far back it reaches.
+//! Recovery of the log: replays the records after the state, finds damage, and finds out how far back the log reaches.
 
 use std::io;
 use std::sync::Arc;
 
-use super::index::Known;
-use super::segment::{self, Found, Records, SEGMENT_HEADER_BYTES, Segment, Start};
-use super::{LogPosition, Replay, io_error};
+use super::index::IndexEntry;
+use super::record_reader::{NextRecord, RecordReader, newer_version};
+use super::replay::Replay;
+use super::segment::{ChainState, LogPosition, SEGMENT_HEADER_BYTES, Segment};
 use crate::model::Revision;
 use crate::protocol::wire::record::Kind;
-use crate::store::mutants::{Mutant, made};
-use crate::store::{StoreError, StoreOptions};
+use crate::store::error::StoreError;
+use crate::store::mutants::{Mutant, is_active};
+use crate::store::types::StoreOptions;
 
 /// What a scan of the segments found.
 pub(in crate::store) struct LogScan {
-    /// After the last whole change set or era.
+    /// End of the last complete change set or era.
     pub(in crate::store) end: LogPosition,
-    pub(in crate::store) head: Start,
+    /// That change set or era.
+    pub(in crate::store) head: ChainState,
+    /// The first damage.
     pub(in crate::store) damage: Option<String>,
-    pub(super) known: Vec<Known>,
+    pub(super) index: Vec<IndexEntry>,
+    /// Bytes of records up to `end`.
     pub(super) bytes: u64,
 }
 
 impl LogScan {
-    /// Finds out how far back the log reaches, up to where the state is. Damage in here costs nothing but reach.
-    pub(super) fn older(&mut self, segments: &[Arc<Segment>], options: StoreOptions) -> io::Result<()> {
+    /// Indexes the records up to the position of the state. Damage there is not reported: the log then reaches less far back,
+    /// and nothing is lost.
+    pub(super) fn index_applied(&mut self, segments: &[Arc<Segment>], options: StoreOptions) -> io::Result<()> {
         let mut chain = None;
         let end = self.end.segment;
         for segment in segments.iter().filter(|segment| segment.ordinal <= end) {
             if chain != Some(segment.start.chain) {
-                self.known.clear();
+                self.index.clear();
             }
-            if !segment.start.inside {
-                let at = LogPosition { segment: segment.ordinal, offset: SEGMENT_HEADER_BYTES };
-                self.know(segment.start.revision, at, options);
+            if !segment.start.mid_change_set {
+                let at = LogPosition::start_of(segment.ordinal);
+                self.add_to_index(segment.start.revision, at, options);
             }
             let mut last = segment.start.chain;
-            let mut records = Records::new(segment, SEGMENT_HEADER_BYTES)?;
+            let mut records = RecordReader::new(segment, SEGMENT_HEADER_BYTES)?;
             let limit = if segment.ordinal == self.end.segment { self.end.offset } else { u64::MAX };
             while records.at() < limit {
-                let Found::Record { header, .. } = records.next()? else { break };
+                let NextRecord::Record { header, .. } = records.next()? else { break };
                 if header.prev != last {
                     break;
                 }
@@ -46,29 +52,29 @@ impl LogScan {
                 self.bytes += header.frame_bytes() as u64;
                 if matches!(header.kind, Kind::Era | Kind::ChangeSet) {
                     let at = LogPosition { segment: segment.ordinal, offset: records.at() };
-                    self.know(header.revision, at, options);
+                    self.add_to_index(header.revision, at, options);
                 }
             }
             chain = Some(last);
             if segment.ordinal == self.end.segment && (records.at() != limit || last != self.head.chain) {
-                self.known.clear();
+                self.index.clear();
             }
         }
-        if self.known.is_empty() {
-            tracing::debug!("the log reaches no further back than the state");
+        if self.index.is_empty() {
+            tracing::debug!("the log does not reach back beyond the state");
         }
-        self.known.push(Known { revision: self.head.revision, at: self.end, bytes: self.bytes });
+        self.index.push(IndexEntry { revision: self.head.revision, at: self.end, bytes: self.bytes });
         Ok(())
     }
 
-    /// Replays what is after the state.
-    pub(super) fn newer(
+    /// Replays the records after the position of the state.
+    pub(super) fn replay(
         &mut self,
         segments: &[Arc<Segment>],
         options: StoreOptions,
         replay: &mut dyn Replay,
     ) -> Result<(), StoreError> {
-        let reading = |source| io_error("reading the log", source);
+        let reading = |source| StoreError::io("reading the log", source);
         let mut at = self.end;
         let mut chain = self.head.chain;
         loop {
@@ -78,32 +84,32 @@ impl LogScan {
             };
             let mark = segment.mark().map_err(reading)?;
             let next = segments.iter().find(|other| other.ordinal > at.segment);
-            let mut records = Records::new(segment, at.offset).map_err(reading)?;
+            let mut records = RecordReader::new(segment, at.offset).map_err(reading)?;
             let why = loop {
                 let begins = records.at();
                 let (header, payload) = match records.next().map_err(reading)? {
-                    Found::Record { header, payload } if header.prev == chain => (header, payload),
-                    Found::Record { .. } => break "a record does not follow the one before".to_owned(),
-                    Found::End => break "records are missing".to_owned(),
-                    Found::Bad(bad) => match segment::newer(bad, &segment.name()) {
+                    NextRecord::Record { header, payload } if header.prev == chain => (header, payload),
+                    NextRecord::Record { .. } => break "a record does not follow the one before".to_owned(),
+                    NextRecord::End => break "records are missing".to_owned(),
+                    NextRecord::Bad(bad) => match newer_version(bad, &segment.name()) {
                         Some(newer) => return Err(newer),
                         None => break bad.to_string(),
                     },
                 };
                 let frame = header.frame_bytes() as u64;
                 match replay.record(begins, segment, &header, payload) {
-                    Ok(whole) => {
+                    Ok(completes) => {
                         chain = header.crc;
                         self.bytes += frame;
-                        if whole {
+                        if completes {
                             self.end = LogPosition { segment: segment.ordinal, offset: begins + frame };
-                            self.head = Start { revision: header.revision, chain, inside: false };
-                            self.know(header.revision, self.end, options);
+                            self.head = ChainState::after(header.revision, chain);
+                            self.add_to_index(header.revision, self.end, options);
                         }
                     }
-                    // It is what was written (the checksum fits): no torn write looks like this.
-                    Err(unfit) => {
-                        self.report(format!("{} at byte {begins}: {unfit}", segment.name()));
+                    // Its checksum is right, so it is what was written: this is not a torn write.
+                    Err(error) => {
+                        self.report(format!("{} at byte {begins}: {error}", segment.name()));
                         return Ok(());
                     }
                 }
@@ -111,7 +117,7 @@ impl LogScan {
             let stopped = records.at();
             match next {
                 Some(next) if next.start.chain == chain && next.ordinal == at.segment + 1 => {
-                    at = LogPosition { segment: next.ordinal, offset: SEGMENT_HEADER_BYTES };
+                    at = LogPosition::start_of(next.ordinal);
                 }
                 None if stopped >= mark => return Ok(()),
                 _ => {
@@ -122,16 +128,16 @@ impl LogScan {
         }
     }
 
-    fn know(&mut self, revision: Revision, at: LogPosition, options: StoreOptions) {
-        let known = Known { revision, at, bytes: self.bytes };
-        if self.known.last().is_none_or(|last| last.is_apart(&known, options)) {
-            self.known.push(known);
+    fn add_to_index(&mut self, revision: Revision, at: LogPosition, options: StoreOptions) {
+        let entry = IndexEntry { revision, at, bytes: self.bytes };
+        if self.index.last().is_none_or(|last| last.is_apart(&entry, options)) {
+            self.index.push(entry);
         }
     }
 
     fn report(&mut self, damage: String) {
         tracing::error!(%damage, "the log is damaged");
-        if !made(Mutant::CutDamageSilently) {
+        if !is_active(Mutant::CutDamageSilently) {
             self.damage.get_or_insert(damage);
         }
     }

@@ -1,4 +1,4 @@
-//! The rows of the state as bytes, little-endian. `docs/STORAGE.md` has the table.
+//! The rows of the state as bytes, little-endian. `docs/STORAGE.md` describes them.
 
 use std::io;
 use std::sync::Arc;
@@ -6,34 +6,62 @@ use std::sync::Arc;
 use bytes::Bytes;
 use redb::WriteTransaction;
 
-use super::{Head, META, STATE_VERSION, redb_io};
+use super::tables::META;
 use crate::model::{Digest, EntryHash, Epoch, Era, History, Key, NodeId, Revision};
+use crate::store::database::redb_io;
+use crate::store::error::invalid_data;
 use crate::store::log::LogPosition;
-use crate::store::view::{EntryRef, Meta, ValueRef};
+use crate::store::version::{EntryRef, Summary, ValueRef};
 
-pub(super) fn write_head(txn: &WriteTransaction, head: &Head) -> io::Result<()> {
-    let mut table = txn.open_table(META).map_err(redb_io)?;
-    let meta = &head.meta;
+/// Newest version of the state's tables that this program writes and reads.
+pub(super) const STATE_VERSION: u32 = 1;
+/// The row of an undo image whose change set made the entry.
+pub(super) const NO_ENTRY: &[u8] = &[0];
+
+/// Where the state is, and what it needs in order to go on.
+#[derive(Clone)]
+pub(in crate::store) struct StateHeader {
+    pub(in crate::store) summary: Summary,
+    /// Number of the next large value.
+    pub(super) next_value: u64,
+    /// The peer has every change set up to here.
+    pub(super) confirmed: Revision,
+    /// Bytes of keys and values of the undo images.
+    pub(super) undo_bytes: u64,
+    /// Number of the oldest change set that may have undo images.
+    pub(super) undo_from: u64,
+}
+
+/// A header as it was read.
+pub(super) enum StoredHeader {
+    Known(StateHeader),
+    /// A newer program wrote it, with this version.
+    Newer(u32),
+}
+
+pub(super) fn write_header(transaction: &WriteTransaction, header: &StateHeader) -> io::Result<()> {
+    let mut table = transaction.open_table(META).map_err(redb_io)?;
+    let summary = &header.summary;
     let mut bytes = STATE_VERSION.to_le_bytes().to_vec();
-    bytes.extend_from_slice(&meta.revision.epoch.as_u64().to_le_bytes());
-    bytes.extend_from_slice(&meta.revision.seq.to_le_bytes());
-    bytes.extend_from_slice(&meta.digest.0);
-    bytes.extend_from_slice(&meta.chain.to_le_bytes());
+    bytes.extend_from_slice(&summary.revision.epoch.as_u64().to_le_bytes());
+    bytes.extend_from_slice(&summary.revision.seq.to_le_bytes());
+    bytes.extend_from_slice(&summary.digest.0);
+    bytes.extend_from_slice(&summary.chain.to_le_bytes());
     for number in [
-        meta.entries,
-        meta.bytes,
-        meta.end.segment,
-        meta.end.offset,
-        head.next_value,
-        head.confirmed.epoch.as_u64(),
-        head.confirmed.seq,
-        head.undo_bytes,
-        head.undo_from,
+        summary.entries,
+        summary.bytes,
+        summary.log_end.segment,
+        summary.log_end.offset,
+        header.next_value,
+        header.confirmed.epoch.as_u64(),
+        header.confirmed.seq,
+        header.undo_bytes,
+        header.undo_from,
     ] {
         bytes.extend_from_slice(&number.to_le_bytes());
     }
     table.insert("head", bytes.as_slice()).map_err(redb_io)?;
-    let eras = meta.history.eras().iter().flat_map(|era| {
+    let eras = summary.history.eras().iter().flat_map(|era| {
         let numbers = [era.epoch.as_u64().to_le_bytes(), era.first_seq.to_le_bytes()];
         numbers.into_iter().flatten().chain(era.node.0)
     });
@@ -41,9 +69,9 @@ pub(super) fn write_head(txn: &WriteTransaction, head: &Head) -> io::Result<()> 
     Ok(())
 }
 
-/// `None`: there is no head. The inner error: the version of a newer one.
-pub(super) fn read_head(txn: &redb::ReadTransaction) -> io::Result<Option<Result<Head, u32>>> {
-    let table = match txn.open_table(META) {
+/// Reads the header. `None` if there is none.
+pub(super) fn read_header(transaction: &redb::ReadTransaction) -> io::Result<Option<StoredHeader>> {
+    let table = match transaction.open_table(META) {
         Ok(table) => table,
         Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
         Err(error) => return Err(redb_io(error)),
@@ -55,13 +83,13 @@ pub(super) fn read_head(txn: &redb::ReadTransaction) -> io::Result<Option<Result
     let mut input = Fields(head.value());
     let version = u32::from_le_bytes(input.take()?);
     if version > STATE_VERSION {
-        return Ok(Some(Err(version)));
+        return Ok(Some(StoredHeader::Newer(version)));
     }
     let revision = input.revision()?;
     let digest = Digest(input.take()?);
     let chain = u32::from_le_bytes(input.take()?);
     let (entries, bytes) = (input.number()?, input.number()?);
-    let end = LogPosition { segment: input.number()?, offset: input.number()? };
+    let log_end = LogPosition { segment: input.number()?, offset: input.number()? };
     let next_value = input.number()?;
     let confirmed = input.revision()?;
     let (undo_bytes, undo_from) = (input.number()?, input.number()?);
@@ -72,11 +100,11 @@ pub(super) fn read_head(txn: &redb::ReadTransaction) -> io::Result<Option<Result
         eras.push(Era { epoch: at.epoch, first_seq: at.seq, node: NodeId(input.take()?) });
     }
     let history = Arc::new(History::from_eras(eras).ok_or_else(|| corrupt("the history"))?);
-    let meta = Meta { revision, chain, digest, entries, bytes, history, end };
-    Ok(Some(Ok(Head { meta, next_value, confirmed, undo_bytes, undo_from })))
+    let summary = Summary { revision, chain, digest, entries, bytes, history, log_end };
+    Ok(Some(StoredHeader::Known(StateHeader { summary, next_value, confirmed, undo_bytes, undo_from })))
 }
 
-/// Fields of a stored row, little-endian.
+/// The rest of a row, from which fields are read.
 struct Fields<'a>(&'a [u8]);
 
 impl Fields<'_> {
@@ -95,8 +123,8 @@ impl Fields<'_> {
     }
 }
 
-/// An inline entry: 1 (secret: 2), hash, value.
-pub(super) fn stored_inline(secret: bool, hash: &EntryHash, value: &[u8]) -> Vec<u8> {
+/// The row of an inline entry: 1 (secret: 2), hash, value.
+pub(super) fn inline_row(secret: bool, hash: &EntryHash, value: &[u8]) -> Vec<u8> {
     let mut stored = Vec::with_capacity(33 + value.len());
     stored.push(1 + u8::from(secret));
     stored.extend_from_slice(&hash.0);
@@ -104,8 +132,8 @@ pub(super) fn stored_inline(secret: bool, hash: &EntryHash, value: &[u8]) -> Vec
     stored
 }
 
-/// An entry in chunks: 3 (secret: 4), hash, length, number of the value.
-pub(super) fn stored_large(secret: bool, hash: &EntryHash, bytes: u64, id: u64) -> Vec<u8> {
+/// The row of an entry in chunks: 3 (secret: 4), hash, length, number of the value.
+pub(super) fn chunked_row(secret: bool, hash: &EntryHash, bytes: u64, id: u64) -> Vec<u8> {
     let mut stored = vec![3 + u8::from(secret)];
     stored.extend_from_slice(&hash.0);
     stored.extend_from_slice(&bytes.to_le_bytes());
@@ -113,32 +141,34 @@ pub(super) fn stored_large(secret: bool, hash: &EntryHash, bytes: u64, id: u64) 
     stored
 }
 
-/// `None`: there was no entry (undo images only: 0).
-pub(super) fn decode(stored: &[u8]) -> io::Result<Option<EntryRef>> {
-    let Some(bytes) = stored_bytes(stored)? else { return Ok(None) };
-    let value = match stored_value_id(stored)? {
+/// The entry of a row. `None` for [`NO_ENTRY`], which only undo images have.
+pub(super) fn entry_of(stored: &[u8]) -> io::Result<Option<EntryRef>> {
+    let Some(bytes) = value_bytes_of(stored)? else { return Ok(None) };
+    let value = match value_number_of(stored)? {
         Some((id, _)) => ValueRef::State(id),
         None => ValueRef::Inline(Bytes::copy_from_slice(&stored[33..])),
     };
-    Ok(Some(EntryRef { secret: stored[0].is_multiple_of(2), bytes, hash: stored_hash(stored)?, value }))
+    Ok(Some(EntryRef { secret: stored[0].is_multiple_of(2), bytes, hash: hash_of(stored)?, value }))
 }
 
-pub(super) fn stored_hash(stored: &[u8]) -> io::Result<EntryHash> {
+/// The entry hash of a row.
+pub(super) fn hash_of(stored: &[u8]) -> io::Result<EntryHash> {
     let hash = stored.get(1..33).and_then(|hash| hash.try_into().ok());
     hash.map(EntryHash).ok_or_else(|| corrupt("an entry"))
 }
 
-pub(super) fn stored_bytes(stored: &[u8]) -> io::Result<Option<u64>> {
+/// Length of the value of a row. `None` for [`NO_ENTRY`].
+pub(super) fn value_bytes_of(stored: &[u8]) -> io::Result<Option<u64>> {
     match (stored.first(), stored.len()) {
         (Some(0), 1) => Ok(None),
         (Some(1 | 2), 33..) => Ok(Some(stored.len() as u64 - 33)),
-        (Some(3 | 4), 49) => Ok(stored_value_id(stored)?.map(|(_, bytes)| bytes)),
+        (Some(3 | 4), 49) => Ok(value_number_of(stored)?.map(|(_, bytes)| bytes)),
         _ => Err(corrupt("an entry")),
     }
 }
 
-/// Number and length of a large value.
-pub(super) fn stored_value_id(stored: &[u8]) -> io::Result<Option<(u64, u64)>> {
+/// Number and length of the large value of a row. `None` if the value is inline.
+pub(super) fn value_number_of(stored: &[u8]) -> io::Result<Option<(u64, u64)>> {
     match (stored.first(), stored.len()) {
         (Some(3 | 4), 49) => {
             let mut fields = Fields(&stored[33..]);
@@ -149,11 +179,12 @@ pub(super) fn stored_value_id(stored: &[u8]) -> io::Result<Option<(u64, u64)>> {
     }
 }
 
+/// The key of a row.
 pub(super) fn key_of(bytes: &[u8]) -> io::Result<Key> {
     let text = std::str::from_utf8(bytes).map_err(|_| corrupt("a key"))?;
     Key::new(text).map_err(|_| corrupt("a key"))
 }
 
 pub(super) fn corrupt(what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("{what} of the state makes no sense"))
+    invalid_data(format!("{what} of the state cannot be decoded"))
 }

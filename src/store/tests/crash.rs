@@ -1,8 +1,8 @@
-//! Seeded random histories on a disk that breaks, against a model.
+//! Random histories, drawn from a seed, on a disk that fails, compared with a model.
 //!
-//! Whatever breaks, afterwards what is there is exactly one revision of the model's history, at or after the last one
-//! that was acknowledged, and at most the one that was being written; durable state likewise. A flipped bit is harmless or it is
-//! reported. `SHADOWPAIR_CRASH_SEED=n` replays one run, `SHADOWPAIR_CRASH_RUNS=n` asks for more of them.
+//! After any failure the store has exactly one revision of the model's history: not before the last one that was acknowledged,
+//! and not after the one that was being written. The same holds for the durable state. A flipped bit is either harmless or
+//! reported. `SHADOWPAIR_CRASH_SEED=n` replays one run, `SHADOWPAIR_CRASH_RUNS=n` makes n runs.
 
 use std::collections::BTreeMap;
 
@@ -40,22 +40,22 @@ impl Random {
     }
 }
 
-/// One run: a store on a disk that breaks, what it must hold, and (for a shadow) where it gets its records from.
+/// One run: a store on a disk that fails, what it must have, and for a shadow its master.
 struct Run {
     random: Random,
     disk: SimDisk,
     options: StoreOptions,
     opened: Option<Opened>,
-    /// Acknowledged, oldest first; the last one is the head.
+    /// The last acknowledged revision, which is the head.
     acked: Rev,
-    /// What the operation under way may lead to.
+    /// Revisions to which the operation under way may lead.
     coming: Vec<Rev>,
     durable_state: [u64; 2],
     source: Option<Source>,
     salt: u8,
 }
 
-/// A master whose disk never breaks.
+/// A master whose disk never fails.
 struct Source {
     opened: Opened,
     revs: Vec<Rev>,
@@ -71,7 +71,7 @@ impl Run {
         let opened = create(&disk, options);
         let source = random.once_in(2).then(|| {
             let mut opened = create(&SimDisk::new(random.next()), super::options());
-            opened.store.begin_era(era(1, 1)).unwrap();
+            opened.store.begin_era_only(era(1, 1)).unwrap();
             let revs = vec![Rev { revision: opened.store.head().revision, map: Map::new() }];
             Source { opened, revs }
         });
@@ -106,7 +106,7 @@ impl Run {
         self.flip();
     }
 
-    /// Chooses what will break in the next step, if anything.
+    /// Chooses what fails in the next step, if anything.
     fn arm(&mut self) {
         match self.random.below(12) {
             0 | 1 => self.disk.stop(1 + self.random.below(30)),
@@ -116,7 +116,7 @@ impl Run {
         }
     }
 
-    /// Does something; `false` when the store has to be opened again.
+    /// Makes one step. Returns `false` if the store must be opened again.
     fn step(&mut self) -> bool {
         let done = match (self.random.below(12), self.source.is_some()) {
             (0 | 1, _) => self.maintain(),
@@ -168,7 +168,7 @@ impl Run {
         self.coming = vec![Rev { revision: Revision::new(era.epoch, head.seq), map: self.acked.map.clone() }];
         self.durable_state[1] += 1;
         let durable_state = DurableState { next_alert: self.durable_state[1], ..durable_state() };
-        self.store().lead(&durable_state, era)
+        self.store().begin_era(&durable_state, era)
     }
 
     fn commit(&mut self) -> Result<(), DiskFailure> {
@@ -192,7 +192,7 @@ impl Run {
         }
     }
 
-    /// More on the source.
+    /// Commits more on the source.
     fn produce(&mut self) {
         let Some(source) = &mut self.source else { return };
         let last = source.revs.last().unwrap().clone();
@@ -201,7 +201,7 @@ impl Run {
         source.revs.extend(revs);
         if self.random.once_in(6) {
             let head = source.opened.store.head().revision;
-            source.opened.store.begin_era(era(head.epoch.term() + 1, head.seq + 1)).unwrap();
+            source.opened.store.begin_era_only(era(head.epoch.term() + 1, head.seq + 1)).unwrap();
             source.opened.reader.publish(source.opened.store.head().revision);
             let map = source.revs.last().unwrap().map.clone();
             source.revs.push(Rev { revision: source.opened.store.head().revision, map });
@@ -223,7 +223,7 @@ impl Run {
             let now: Vec<Bytes> = now.iter().map(|(piece, _)| piece.clone()).collect();
             let before = self.store().head().revision;
             let candidate = match self.store().receive(&now)? {
-                Received::Known => panic!("nothing came twice"),
+                Received::Duplicate => panic!("nothing came twice"),
                 Received::Pending { candidate } => candidate,
                 Received::Mismatch => panic!("records do not fit"),
             };
@@ -233,7 +233,7 @@ impl Run {
                 break;
             }
             if self.random.once_in(10) {
-                // Dropped without an answer, by a crash perhaps: nothing of it may ever count.
+                // The records are neither accepted nor rejected, as after a crash. They must never become valid.
                 break;
             }
             self.coming = revs.iter().filter(|rev| rev.revision > before && rev.revision <= last).cloned().collect();
@@ -269,7 +269,7 @@ impl Run {
         self.store().stage_switch()
     }
 
-    /// The machine stops, or only the store has to be opened again.
+    /// The machine stops, or only the store is opened again.
     fn crash(&mut self) {
         if !self.disk.is_stopped() && self.random.once_in(3) {
             let damage = self.store().reopen().unwrap().damage;
@@ -278,7 +278,7 @@ impl Run {
         let cut = [PowerCut::Lost, PowerCut::Kept, PowerCut::Torn, PowerCut::Torn][self.random.below(4) as usize];
         self.disk.cut_power(cut);
         self.opened = None;
-        // A crash in the middle of a recovery is one like any other.
+        // Recovery itself may crash.
         while self.random.once_in(4) {
             self.disk.stop(1 + self.random.below(20));
             let opened = open(&self.disk, self.options);
@@ -314,7 +314,7 @@ impl Run {
         check(&self.reader().snapshot(), &self.acked.clone());
     }
 
-    /// A bit flips while the process is away: harmless, or reported.
+    /// A bit flips while the store is closed. It must be harmless or reported.
     fn flip(&mut self) {
         self.opened = None;
         self.disk.kill();
@@ -344,7 +344,7 @@ impl Run {
     }
 }
 
-/// Change sets against this configuration, and the revisions that those whose guards hold lead to.
+/// Random change sets for this configuration, and the revisions to which those lead whose guards hold.
 fn random_sets(random: &mut Random, salt: &mut u8, from: &Rev) -> (Vec<ChangeSet>, Vec<Rev>) {
     let mut rev = from.clone();
     let (mut sets, mut revs) = (Vec::new(), Vec::new());
@@ -398,8 +398,8 @@ fn check(snapshot: &Snapshot, rev: &Rev) {
 }
 
 #[test]
-fn every_mistake_is_found() {
-    use super::super::mutants::{Mutant, make};
+fn every_mutant_is_found() {
+    use super::super::mutants::{Mutant, activate};
     let mutants = [
         Mutant::SkipSync,
         Mutant::IgnoreFailedSync,
@@ -415,9 +415,9 @@ fn every_mistake_is_found() {
     let found: Vec<_> = mutants
         .into_iter()
         .map(|mutant| {
-            make(Some(mutant));
+            activate(Some(mutant));
             let seed = (0..RUNS).find(|seed| std::panic::catch_unwind(|| Run::new(*seed).go()).is_err());
-            make(None);
+            activate(None);
             (mutant, seed)
         })
         .collect();
@@ -429,7 +429,7 @@ fn number(name: &str) -> Option<u64> {
 }
 
 #[test]
-fn whatever_breaks_what_was_acknowledged_is_there() {
+fn what_was_acknowledged_survives_every_failure() {
     if let Some(seed) = number("SHADOWPAIR_CRASH_SEED") {
         return Run::new(seed).go();
     }
@@ -437,7 +437,7 @@ fn whatever_breaks_what_was_acknowledged_is_there() {
         let run = std::panic::catch_unwind(|| Run::new(seed).go());
         assert!(
             run.is_ok(),
-            "replay with: SHADOWPAIR_CRASH_SEED={seed} cargo test --lib store::tests::crash::whatever -- --nocapture"
+            "replay with: SHADOWPAIR_CRASH_SEED={seed} cargo test --lib store::tests::crash::what_was -- --nocapture"
         );
     }
 }

@@ -1,16 +1,18 @@
-//! A data directory as version 1 wrote it stays readable. `SHADOWPAIR_BLESS=1` writes it anew: only for a new version,
-//! beside the old one.
+//! A data directory that version 1 wrote stays readable. `SHADOWPAIR_BLESS=1` writes the golden copy again. Do that only for a
+//! new version, in a directory beside the old one.
+
+use data_encoding::HEXLOWER;
 
 use super::super::disk::sim::SimDisk;
 use super::*;
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/store-v1");
 
-/// What is in it: a state with one change set, a log with an era and two, one of them with a large value.
+/// The golden directory: a state with one change set, and a log with an era and two change sets, one with a large value.
 fn build() -> (SimDisk, Opened) {
     let disk = SimDisk::new(1);
     let mut opened = create(&disk, StoreOptions { log_changes: 100, log_bytes: 1_000_000 });
-    opened.store.begin_era(era(1, 1)).unwrap();
+    opened.store.begin_era_only(era(1, 1)).unwrap();
     commit(&mut opened, &[put("routes/api", "10.0.0.7:80").put_secret("password", "hunter2")]);
     while opened.store.maintain().unwrap() {}
     let value = Bytes::from(vec![7; VALUE_INLINE_BYTES_MAX + 1]);
@@ -27,7 +29,7 @@ fn contents(disk: &SimDisk) -> Vec<(std::path::PathBuf, Vec<u8>)> {
             (path.strip_prefix(DIR).unwrap().to_owned(), bytes)
         })
         .collect();
-    // Preallocated room is zeros; a segment without it means the same.
+    // Preallocated room is zeros. A segment without it is equivalent.
     for (path, bytes) in &mut contents {
         if path.extension().is_some_and(|extension| extension == "log") {
             let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
@@ -37,13 +39,13 @@ fn contents(disk: &SimDisk) -> Vec<(std::path::PathBuf, Vec<u8>)> {
     contents
 }
 
-/// Runs of a byte as `count:byte`, everything else in hexadecimal: a golden file is mostly zeros.
+/// Encodes repeated bytes as `count:byte` and all others in hexadecimal, because a golden file is mostly zeros.
 fn pack(bytes: &[u8]) -> String {
     let mut text = String::new();
     for run in bytes.chunk_by(|a, b| a == b) {
         match run.len() {
-            1..=8 => run.iter().for_each(|byte| text.push_str(&format!("{byte:02x}"))),
-            len => text.push_str(&format!("\n{len}:{:02x}\n", run[0])),
+            1..=8 => text.push_str(&HEXLOWER.encode(run)),
+            len => text.push_str(&format!("\n{len}:{}\n", HEXLOWER.encode(&run[..1]))),
         }
     }
     text
@@ -54,12 +56,10 @@ fn unpack(text: &str) -> Vec<u8> {
     for line in text.lines() {
         match line.split_once(':') {
             Some((len, byte)) => {
-                bytes.resize(bytes.len() + len.parse::<usize>().unwrap(), u8::from_str_radix(byte, 16).unwrap());
+                let byte = HEXLOWER.decode(byte.as_bytes()).unwrap()[0];
+                bytes.resize(bytes.len() + len.parse::<usize>().unwrap(), byte);
             }
-            None => {
-                let pairs = line.as_bytes().chunks(2);
-                bytes.extend(pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()));
-            }
+            None => bytes.extend(HEXLOWER.decode(line.as_bytes()).unwrap()),
         }
     }
     bytes

@@ -5,19 +5,19 @@ use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
 
-use super::files::Files;
+use super::directory::Directory;
 use super::*;
-use crate::model::limits::{WITNESS_FILE_ASIDE_AGE, WITNESS_FILE_NAMES_MAX};
+use crate::model::limits::{WITNESS_FILE_NAMES_MAX, WITNESS_FILE_TEMPORARY_AGE};
 use crate::model::{Epoch, NodeId, PairId, Revision};
 
-/// A directory whose operations go wrong as a test says.
+/// A directory whose operations fail as a test decides.
 #[derive(Debug)]
 struct Odd {
-    real: RealFiles,
+    real: RealDirectory,
     hook: Mutex<Hook>,
 }
 
-/// Asked before each operation by its name, and after `link` as `linked`; an error takes the place of its answer.
+/// Called with the name before each operation, and after `link` with `linked`. An error replaces the answer.
 struct Hook(Box<dyn FnMut(&'static str) -> io::Result<()> + Send>);
 
 impl std::fmt::Debug for Hook {
@@ -29,7 +29,7 @@ impl std::fmt::Debug for Hook {
 impl Odd {
     fn register(dir: &TempDir, hook: impl FnMut(&'static str) -> io::Result<()> + Send + 'static) -> Register {
         let hook = Mutex::new(Hook(Box::new(hook)));
-        Register::new(Self { real: RealFiles::new(dir.path().join("w")), hook })
+        Register::new(Self { real: RealDirectory::new(dir.path().join("w")), hook })
     }
 
     fn ask(&self, operation: &'static str) -> io::Result<()> {
@@ -37,9 +37,9 @@ impl Odd {
     }
 }
 
-impl Files for Odd {
-    fn make(&self) -> io::Result<()> {
-        self.ask("make").and_then(|()| self.real.make())
+impl Directory for Odd {
+    fn create(&self) -> io::Result<()> {
+        self.ask("make").and_then(|()| self.real.create())
     }
     fn list(&self, max: usize) -> io::Result<Vec<String>> {
         self.ask("list").and_then(|()| self.real.list(max))
@@ -55,11 +55,11 @@ impl Files for Odd {
         let linked = self.real.link(name, second);
         self.ask("linked").and(linked)
     }
-    fn names(&self, name: &str) -> io::Result<u64> {
-        self.ask("names").and_then(|()| self.real.names(name))
+    fn link_count(&self, name: &str) -> io::Result<u64> {
+        self.ask("names").and_then(|()| self.real.link_count(name))
     }
-    fn written(&self, name: &str) -> io::Result<SystemTime> {
-        self.ask("written").and_then(|()| self.real.written(name))
+    fn modified(&self, name: &str) -> io::Result<SystemTime> {
+        self.ask("written").and_then(|()| self.real.modified(name))
     }
     fn remove(&self, name: &str) -> io::Result<()> {
         self.ask("remove").and_then(|()| self.real.remove(name))
@@ -82,19 +82,19 @@ fn record(counter: u64) -> WitnessRecord {
 }
 
 fn register(dir: &TempDir) -> Register {
-    Register::new(RealFiles::new(dir.path().join("w")))
+    Register::new(RealDirectory::new(dir.path().join("w")))
 }
 
 fn version_of(number: u64, counter: u64) -> WitnessVersion {
     super::register::version(number, &record(counter).to_bytes().unwrap())
 }
 
-/// Where each record has the counter of its number.
+/// The version of the record whose counter is its number.
 fn version(number: u64) -> WitnessVersion {
     version_of(number, number)
 }
 
-/// Swaps this counter in, after version `number`.
+/// Swaps in the record with this counter, after version `number`.
 fn swap(register: &Register, number: u64, counter: u64) -> Swap {
     let expected = (number > 0).then(|| version(number));
     register.swap(expected.as_ref(), &record(counter))
@@ -114,7 +114,7 @@ fn holds(register: &Register, number: u64, counter: u64) {
 }
 
 fn files(dir: &TempDir) -> Vec<String> {
-    let mut names = RealFiles::new(dir.path().join("w")).list(usize::MAX).unwrap();
+    let mut names = RealDirectory::new(dir.path().join("w")).list(usize::MAX).unwrap();
     names.sort();
     names
 }
@@ -147,7 +147,7 @@ fn what_is_not_there_is_not_made_by_reading_nor_by_replacing() {
     assert_eq!(register.read(), Ok(None));
     assert_eq!(swap(&register, 7, 1), Swap::Conflict);
     assert!(!dir.path().join("w").exists());
-    let nowhere = Register::new(RealFiles::new(dir.path().join("not/mounted")));
+    let nowhere = Register::new(RealDirectory::new(dir.path().join("not/mounted")));
     assert!(unknown(&swap(&nowhere, 0, 1)), "a missing parent is not made");
     assert!(!dir.path().join("not").exists());
     std::fs::create_dir(dir.path().join("w")).unwrap();
@@ -173,7 +173,7 @@ fn only_the_current_version_is_replaced() {
     holds(&register, 4, 4);
 }
 
-/// A power cut at the server took back a record that somebody had seen, and another got its number.
+/// A power cut at the server undoes a record that a node has read, and another record gets its number.
 #[test]
 fn a_number_that_names_another_record_now_is_not_replaced() {
     let dir = tempfile::tempdir().unwrap();
@@ -184,7 +184,7 @@ fn a_number_that_names_another_record_now_is_not_replaced() {
     assert_eq!(register.swap(Some(&version_of(4, 40)), &record(5)), Swap::Swapped(version(5)));
 }
 
-/// NFS: the server did it, its answer was lost, and the client's second try finds the name taken.
+/// NFS: the request succeeds, its answer is lost, and the repeated request finds the name taken.
 #[test]
 fn a_link_that_landed_although_the_name_is_said_to_be_taken_counts() {
     let dir = tempfile::tempdir().unwrap();
@@ -222,7 +222,7 @@ fn a_loser_changes_nothing() {
     assert_eq!(files(&dir).len(), 2);
 }
 
-/// Its number was used and cleaned up while it hung: free, and nevertheless too late.
+/// The number was used and removed while the link hung. It is free, but the link is too late.
 #[test]
 fn a_link_that_lands_after_its_number_was_cleaned_up_never_counts() {
     let dir = tempfile::tempdir().unwrap();
@@ -240,7 +240,7 @@ fn a_link_that_lands_after_its_number_was_cleaned_up_never_counts() {
     assert_eq!(files(&dir), ["00000000000000000004.record", "00000000000000000005.record"]);
 }
 
-/// Nobody took it away, because its node crashed right after: it is below the highest, and goes with the next swap.
+/// A late link stays because its node crashed. Its number is not the highest, and the next swap removes it.
 #[test]
 fn a_late_link_that_is_left_behind_is_cleaned_up() {
     let dir = tempfile::tempdir().unwrap();
@@ -251,7 +251,7 @@ fn a_late_link_that_is_left_behind_is_cleaned_up() {
     assert_eq!(files(&dir), ["00000000000000000009.record", "00000000000000000010.record"]);
 }
 
-/// A node dies between each two steps of a swap: the value is the old or the new one, whole, and the other goes on.
+/// A node crashes between any two steps of a swap. The value is the old or the new one, and the other node can go on.
 #[test]
 fn a_crash_between_any_two_steps_leaves_the_old_or_the_new_value() {
     let mut outcomes = BTreeMap::new();
@@ -276,10 +276,10 @@ fn a_crash_between_any_two_steps_leaves_the_old_or_the_new_value() {
         *outcomes.entry(seen.counter).or_insert(0) += 1;
         let Swap::Swapped(next) = other.swap(Some(&number), &record(5)) else { panic!("the other cannot go on") };
         assert_eq!(other.read(), Ok(Some((record(5), next.clone()))));
-        // What was left aside stays while its writer may only be slow, and goes when it cannot be.
+        // The temporary file stays while its writer may only be slow, and is removed afterwards.
         for name in asides(&dir) {
             let file = std::fs::File::options().append(true).open(dir.path().join("w").join(name)).unwrap();
-            file.set_modified(SystemTime::now() - 2 * WITNESS_FILE_ASIDE_AGE).unwrap();
+            file.set_modified(SystemTime::now() - 2 * WITNESS_FILE_TEMPORARY_AGE).unwrap();
         }
         assert!(matches!(other.swap(Some(&next), &record(6)), Swap::Swapped(_)));
         assert_eq!(files(&dir).len(), 2, "after {steps} steps");
@@ -367,7 +367,7 @@ fn a_failed_step_is_unknown() {
         assert!(unknown(&swap(&odd, 1, 2)), "{operation}");
         assert_eq!(asides(&dir).len(), 0, "{operation}");
     }
-    // What only tidies may fail.
+    // Cleaning up may fail.
     for operation in ["remove", "written"] {
         let dir = tempfile::tempdir().unwrap();
         filled(&dir, 1);
@@ -409,7 +409,7 @@ fn of_two_writers_exactly_one_wins_each_number() {
     assert_eq!(files(&dir).len(), 2);
 }
 
-/// Without any order between them: no number is won twice, and every winner's record was the value.
+/// Swaps race in any order. No number is won twice, and every winner's record was the value.
 #[test]
 fn writers_in_no_order_never_share_a_number() {
     let dir = tempfile::tempdir().unwrap();
@@ -436,13 +436,13 @@ fn writers_in_no_order_never_share_a_number() {
     assert!(distinct.len() == all.len() && !all.is_empty(), "{} of {}", distinct.len(), all.len());
 }
 
-/// Two requests hang: the third is answered at once, the runtime ends without them, and their places come back.
+/// Two requests hang. The third is answered at once, the runtime ends without them, and their permits are returned.
 #[test]
 fn a_file_system_that_hangs_holds_up_nobody() {
     let dir = tempfile::tempdir().unwrap();
     let (release, wait) = mpsc::channel::<()>();
     let odd = Odd::register(&dir, move |_| {
-        // Hangs until the test lets go.
+        // Hangs until the test ends it.
         let _ = wait.recv();
         Ok(())
     });
@@ -462,7 +462,7 @@ fn a_file_system_that_hangs_holds_up_nobody() {
     while witness.requests.available_permits() < WITNESS_FILE_REQUESTS_MAX {
         std::thread::yield_now();
     }
-    // What was given up landed late: one of the two, once.
+    // One of the two abandoned swaps took effect late, once.
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let read = runtime.block_on(witness.read());
     assert_eq!(read, Ok(Some((record(1), version(1)))));

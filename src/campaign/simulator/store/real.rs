@@ -340,7 +340,7 @@ fn carry_out(store: &mut Store, job: Job, header: Option<SnapshotHeader>, accept
             Ok(GroupReceipt { verdicts, head: store.head(), log_floor: store.log_floor() })
         }),
         Job::BeginEra(order) => complete(order, |job| {
-            store.lead(&job.state, job.era)?;
+            store.begin_era(&job.state, job.era)?;
             Ok(EraReceipt { head: store.head(), log_floor: store.log_floor() })
         }),
         Job::AppendRecords(order) => complete(order, |job| receive(store, &job.frames, accepts)),
@@ -384,7 +384,7 @@ fn receive(store: &mut Store, pieces: &[Sent<Record>], accepts: bool) -> Result<
     let (received, head) = (store.receive(&bytes)?, store.head());
     let candidate = match received {
         Received::Mismatch => return Ok(RecordsReceipt::Mismatch { head }),
-        Received::Known => {
+        Received::Duplicate => {
             return Ok(RecordsReceipt::Appended { head, log_floor: store.log_floor(), eras: Vec::new() });
         }
         Received::Pending { candidate } => candidate,

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::campaign::simulator::violation::Violation;
-use crate::store::mutants::{Mutant, make};
+use crate::store::mutants::{Mutant, activate};
 
 /// Seeds of the default run, seven of eight with a history; `SHADOWPAIR_STORED` asks for another number.
 const RUNS: u64 = 500;
@@ -27,14 +27,14 @@ fn stored(seed: u64) -> Option<Plan> {
 
 /// The first seed at which a mistake of the store is found, and how.
 fn found(mutant: Mutant) -> Option<(u64, Violation)> {
-    make(Some(mutant));
+    activate(Some(mutant));
     let found = quietly(|| {
         let histories = (0..SEEDS).filter_map(|seed| Some((seed, stored(seed)?)));
         histories
             .filter_map(|(seed, plan)| attempt(seed, plan, None, &mut None).err().map(|found| (seed, found)))
             .next()
     });
-    make(None);
+    activate(None);
     found
 }
 

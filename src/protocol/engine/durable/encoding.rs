@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::{Peer, StoredToken};
 use super::state::DurableState;
-use crate::model::limits::FACTS_BYTES_MAX;
+use crate::model::limits::DURABLE_STATE_BYTES_MAX;
 use crate::model::{Epoch, NodeId, PairId, Revision};
 use crate::protocol::alerts::{Alert, AlertKind, Severity};
 use crate::protocol::wire::{Role, WireError, durable_format, open_durable, seal_durable};
@@ -19,10 +19,10 @@ const WHAT: &str = "the durable state";
 /// The durable state as bytes. Secret: they hold the secrets of join tokens.
 ///
 /// # Errors
-/// [`WireError::Bound`] where they exceed [`FACTS_BYTES_MAX`]; what was written before stays right.
+/// [`WireError::Bound`] where they exceed [`DURABLE_STATE_BYTES_MAX`]; what was written before stays right.
 pub fn encode_durable_state(durable_state: &DurableState) -> Result<Vec<u8>, WireError> {
     let all = FactsV2 { durable_state: durable_state.into(), witnessed: durable_state.witnessed.as_u64() };
-    seal_durable::<FactsV2, FACTS_BYTES_MAX>(WHAT, FORMAT, &all)
+    seal_durable::<FactsV2, DURABLE_STATE_BYTES_MAX>(WHAT, FORMAT, &all)
 }
 
 /// Reads what [`encode_facts`] wrote.
@@ -32,9 +32,9 @@ pub fn encode_durable_state(durable_state: &DurableState) -> Result<Vec<u8>, Wir
 /// are damaged.
 pub fn decode_durable_state(bytes: &[u8]) -> Result<DurableState, WireError> {
     if durable_format(bytes) == Some(OLDEST) {
-        return open_durable::<FactsV1, FACTS_BYTES_MAX>(WHAT, OLDEST, bytes)?.try_into();
+        return open_durable::<FactsV1, DURABLE_STATE_BYTES_MAX>(WHAT, OLDEST, bytes)?.try_into();
     }
-    let all = open_durable::<FactsV2, FACTS_BYTES_MAX>(WHAT, FORMAT, bytes)?;
+    let all = open_durable::<FactsV2, DURABLE_STATE_BYTES_MAX>(WHAT, FORMAT, bytes)?;
     let durable_state = DurableState::try_from(all.durable_state)?;
     Ok(DurableState { witnessed: Epoch::from_u64(all.witnessed), ..durable_state })
 }

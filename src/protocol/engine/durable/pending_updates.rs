@@ -4,7 +4,7 @@
 use super::super::{Peer, StoredToken, Ticket};
 use super::DurableState;
 use crate::model::Revision;
-use crate::model::limits::UPDATES_WAITING_MAX;
+use crate::model::limits::PENDING_UPDATES_MAX;
 use crate::protocol::alerts::{Alert, AlertChange, AlertLog};
 use crate::protocol::wire::Role;
 
@@ -63,7 +63,7 @@ pub(super) struct PendingUpdates {
 
 impl PendingUpdates {
     pub(super) fn push(&mut self, requester: Requester, update: Update) -> bool {
-        let room = self.waiting.len() < UPDATES_WAITING_MAX;
+        let room = self.waiting.len() < PENDING_UPDATES_MAX;
         if room {
             self.waiting.push((requester, update));
         }

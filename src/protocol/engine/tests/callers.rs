@@ -312,7 +312,10 @@ fn a_witness_that_can_be_read_and_not_written_is_an_alert() {
     }
     assert!(told.contains(&(AlertKind::WitnessUnreachable, "witness".to_owned())), "{told:?}");
     let status = engine.status(Moment(time), 0);
-    assert_eq!((status.serving, status.why_not), (false, vec![TakeoverBlocker::Master, TakeoverBlocker::WitnessUnreachable]));
+    assert_eq!(
+        (status.serving, status.why_not),
+        (false, vec![TakeoverBlocker::Master, TakeoverBlocker::WitnessUnreachable])
+    );
     // An operator who wants it to serve is told, when waiting is no use.
     let actions = command(&mut engine, time + 1, 1, Command::TakeOver);
     assert_eq!(answers(&actions), []);

@@ -176,9 +176,10 @@ fn who_is_not_named_steps_down() {
     let actions = tell_witness(&mut engine, 2 * SECOND + 2, ask, holds(record(SHADOW, epoch.promoted(0), None, 5), 3));
     assert!(!engine.authority().serving);
     assert!(
-        actions
-            .iter()
-            .any(|action| matches!(action, Action::Notify(Notice::Role { serving: false, reason: RoleReason::NotNamed, .. }))),
+        actions.iter().any(|action| matches!(
+            action,
+            Action::Notify(Notice::Role { serving: false, reason: RoleReason::NotNamed, .. })
+        )),
         "{actions:#?}"
     );
     // And it does not begin again by itself.

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::protocol::wire::golden;
 
 fn key(text: &str) -> Key {
     Key::new(text).unwrap()
@@ -37,24 +38,10 @@ fn sample_items() -> Vec<u8> {
     out
 }
 
-fn hex(bytes: &[u8]) -> String {
-    let lines = bytes.chunks(32).map(|line| line.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
-    lines.collect::<Vec<_>>().join("\n") + "\n"
-}
-
-/// The bytes are frozen: what this compares with changes only together with the version.
-fn golden(name: &str, bytes: &[u8]) {
-    let path = format!("{}/tests/golden/{name}", env!("CARGO_MANIFEST_DIR"));
-    if std::env::var_os("SHADOWPAIR_BLESS").is_some() {
-        std::fs::write(&path, hex(bytes)).unwrap();
-    }
-    assert_eq!(hex(bytes), std::fs::read_to_string(path).unwrap());
-}
-
 #[test]
 fn bytes_are_frozen() {
-    golden("records-v1.hex", &sample());
-    golden("snapshot-items-v1.hex", &sample_items());
+    golden::compare("records-v1", &sample());
+    golden::compare("snapshot-items-v1", &sample_items());
 }
 
 #[test]

@@ -92,7 +92,8 @@ fn truncated_and_extended_facts_are_refused() {
 
 #[test]
 fn facts_beyond_their_bound_are_not_written() {
-    let durable_state = DurableState { takeovers_ms: vec![u64::MAX; FACTS_BYTES_MAX / 8 + 1], ..durable_state() };
+    let durable_state =
+        DurableState { takeovers_ms: vec![u64::MAX; DURABLE_STATE_BYTES_MAX / 8 + 1], ..durable_state() };
     assert_eq!(encode_durable_state(&durable_state), Err(WireError::Bound { field: WHAT }));
 }
 

@@ -1,4 +1,4 @@
-//! The seam to the directory: the few operations that the register is made of, real in production, breakable in tests.
+//! The operations on the witness's directory: real ones in production, failing ones in tests.
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -7,59 +7,60 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 /// One directory.
-pub trait Files: fmt::Debug + Send + Sync {
-    /// Makes the directory, in a parent that is there.
-    fn make(&self) -> io::Result<()>;
-    /// The names in it that are text; an error where there are more than `max`, and `NotFound` where there is no directory.
+pub trait Directory: fmt::Debug + Send + Sync {
+    /// Creates the directory. Its parent must exist.
+    fn create(&self) -> io::Result<()>;
+    /// Names of the files, if they are UTF-8. Fails with more than `max` files, and with `NotFound` without a directory.
     fn list(&self, max: usize) -> io::Result<Vec<String>>;
-    /// At most this many first bytes of a file.
+    /// Reads at most the first `max` bytes of a file.
     fn read(&self, name: &str, max: usize) -> io::Result<Vec<u8>>;
-    /// Makes a file with these bytes, which are durable when this returns; its name need not be.
+    /// Creates a file with these bytes. They are durable when this returns; the name need not be.
     fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()>;
-    /// Gives a file a second name; `AlreadyExists` where there is one of that name.
+    /// Gives a file a second name. Fails with `AlreadyExists` if a file has that name.
     fn link(&self, name: &str, second: &str) -> io::Result<()>;
-    /// How many names a file has.
-    fn names(&self, name: &str) -> io::Result<u64>;
-    /// When it was written, by the file system's clock.
-    fn written(&self, name: &str) -> io::Result<SystemTime>;
-    /// Takes a name away.
+    /// Number of names that a file has.
+    fn link_count(&self, name: &str) -> io::Result<u64>;
+    /// Time of the last write to a file, by the file system's clock.
+    fn modified(&self, name: &str) -> io::Result<SystemTime>;
+    /// Removes a name.
     fn remove(&self, name: &str) -> io::Result<()>;
-    /// Returns when all names are durable.
+    /// Returns when all names in the directory are durable.
     fn sync(&self) -> io::Result<()>;
 }
 
 /// A directory of this machine, or one that it has mounted.
 #[derive(Debug)]
-pub struct RealFiles {
+pub struct RealDirectory {
     dir: PathBuf,
 }
 
-impl RealFiles {
+impl RealDirectory {
     pub fn new(dir: PathBuf) -> Self {
         Self { dir }
     }
 
-    /// A register that is not there was never made; one whose surroundings are not there either is not in reach.
-    fn unmounted(&self, error: io::Error) -> io::Error {
-        let above = self.dir.parent().filter(|above| !above.as_os_str().is_empty());
-        match above {
-            Some(above) if error.kind() == io::ErrorKind::NotFound && !above.exists() => io::Error::other(format!(
-                "{}: the folder above it is not there: is its file system mounted?",
+    /// A missing directory means that the register was never created. If its parent is missing too, the file system is
+    /// probably not mounted, which is an error.
+    fn explain_missing_parent(&self, error: io::Error) -> io::Error {
+        let parent = self.dir.parent().filter(|parent| !parent.as_os_str().is_empty());
+        match parent {
+            Some(parent) if error.kind() == io::ErrorKind::NotFound && !parent.exists() => io::Error::other(format!(
+                "{}: its parent directory does not exist: is the file system mounted?",
                 self.dir.display()
             )),
             _ => error,
         }
     }
 
-    /// The error names the file, because nobody else knows which one it was.
+    /// Works on one file. An error names the file.
     fn at<T>(&self, name: &str, work: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
         let path = self.dir.join(name);
         work(&path).map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
     }
 }
 
-impl Files for RealFiles {
-    fn make(&self) -> io::Result<()> {
+impl Directory for RealDirectory {
+    fn create(&self) -> io::Result<()> {
         let mut builder = std::fs::DirBuilder::new();
         #[cfg(unix)]
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
@@ -69,7 +70,7 @@ impl Files for RealFiles {
     fn list(&self, max: usize) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
         for (entry, before) in
-            self.at("", |dir| std::fs::read_dir(dir)).map_err(|error| self.unmounted(error))?.zip(0..)
+            self.at("", |dir| std::fs::read_dir(dir)).map_err(|error| self.explain_missing_parent(error))?.zip(0..)
         {
             if before == max {
                 return Err(io::Error::other(format!("{}: there are more than {max} files", self.dir.display())));
@@ -98,16 +99,16 @@ impl Files for RealFiles {
     }
 
     #[cfg(unix)]
-    fn names(&self, name: &str) -> io::Result<u64> {
+    fn link_count(&self, name: &str) -> io::Result<u64> {
         self.at(name, |path| Ok(std::os::unix::fs::MetadataExt::nlink(&std::fs::metadata(path)?)))
     }
 
     #[cfg(not(unix))]
-    fn names(&self, _name: &str) -> io::Result<u64> {
+    fn link_count(&self, _name: &str) -> io::Result<u64> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    fn written(&self, name: &str) -> io::Result<SystemTime> {
+    fn modified(&self, name: &str) -> io::Result<SystemTime> {
         self.at(name, |path| std::fs::metadata(path)?.modified())
     }
 
@@ -120,7 +121,7 @@ impl Files for RealFiles {
         self.at("", |dir| File::open(dir)?.sync_all())
     }
 
-    // Elsewhere a directory cannot be opened; names are journalled by the file system.
+    // Other systems cannot open a directory. Their file systems journal names.
     #[cfg(not(unix))]
     fn sync(&self) -> io::Result<()> {
         Ok(())

@@ -1,4 +1,4 @@
-//! Received records: in order, twice, and such as do not fit.
+//! Received records: in order, received twice, and records that do not fit.
 
 use super::*;
 
@@ -14,10 +14,10 @@ fn records_that_come_twice_are_taken_once() {
         pieces(&source.reader, Revision::NONE, head, max_bytes).into_iter().map(|(piece, _)| piece).collect()
     };
     for piece in from_start(&source, 1) {
-        assert!(matches!(target.store.receive(&[piece]).unwrap(), Received::Known));
+        assert!(matches!(target.store.receive(&[piece]).unwrap(), Received::Duplicate));
     }
     assert_eq!((target.store.head(), all(&target.reader.snapshot())), before);
-    // And where something new follows, in the same piece or in another one.
+    // The same if new records follow, in the same piece or in another one.
     for max_bytes in [1 << 20, 1] {
         commit(&mut source, &[put("d", &max_bytes.to_string())]);
         let again = from_start(&source, max_bytes);
@@ -25,7 +25,7 @@ fn records_that_come_twice_are_taken_once() {
         target.store.accept().unwrap();
         assert_eq!(target.store.head(), source.store.head());
     }
-    // Another content at a position that is here shows in what follows it.
+    // If the content of a known position differs, the records that follow do not fit.
     let (_disk, mut other) = master();
     commit(&mut other, &[put("a", "2"), put("b", "2"), put("c", "2"), put("d", "2"), put("d", "3"), put("e", "4")]);
     let head = target.store.head();
@@ -52,13 +52,13 @@ fn received_records_follow_or_nothing_is_left_of_them() {
     let mut flipped = whole[1].to_vec();
     flipped[50] ^= 1;
     mismatch(&mut target, &[whole[0].clone(), flipped.into()]);
-    // Refused by the host.
+    // The host refuses them.
     assert!(
         matches!(target.store.receive(&whole).unwrap(), Received::Pending { candidate } if all(&candidate).len() == 3)
     );
     target.store.reject().unwrap();
     assert_eq!(target.store.head(), Position::NONE);
-    // A change set over several calls, begun anew once, and a crash inside it.
+    // A change set comes in several calls, is begun again, and a crash interrupts it.
     for piece in &whole[..3] {
         target.store.receive(std::slice::from_ref(piece)).unwrap();
         target.store.accept().unwrap();
@@ -79,7 +79,7 @@ fn received_records_follow_or_nothing_is_left_of_them() {
     assert_eq!((target.head.revision.seq, target.damage.clone()), (1, None));
     follow(&mut target, &source, 1);
     assert_eq!(all(&target.reader.snapshot()), all(&source.reader.snapshot()));
-    // Ours and theirs are the same bytes.
+    // Both logs have the same bytes.
     let again: Vec<Bytes> =
         pieces(&target.reader, Revision::NONE, head, 1).into_iter().map(|(piece, _)| piece).collect();
     assert_eq!(again, whole);

@@ -1,0 +1,98 @@
+//! What both ends of a connection share: its byte stream, and why it was refused.
+
+use std::io;
+
+use rustls::{AlertDescription, CertificateError, Error};
+
+use super::certificate::PeerCertificate;
+use crate::model::NodeId;
+
+/// Text of [`Refused::ByPeer`] if the peer does not answer the protocol that was asked for.
+pub(super) const NO_PROTOCOL: &str = "it does not speak this protocol now";
+
+/// A byte stream.
+pub trait Stream: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin {}
+impl<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin> Stream for S {}
+
+/// One side refused the connection, or it broke. It is closed, and nothing else happened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refused {
+    /// This node refused the other side: it showed no permitted certificate, or spoke another protocol. On a listener this
+    /// deserves an alert. The text says what was shown.
+    #[error("{0}")]
+    Unpermitted(String),
+    /// The other side refused this node. If this node should be its peer, enrol it again.
+    #[error("the peer refuses this node: {0}")]
+    ByPeer(String),
+    /// The connection broke before either side refused the other.
+    #[error("the connection broke: {0}")]
+    Broken(io::Error),
+}
+
+impl Refused {
+    /// The failure of a handshake, by who refused whom. `certificate` is the one that the other side showed, if any.
+    pub(super) fn of_handshake(error: io::Error, certificate: Option<PeerCertificate>) -> Self {
+        let reason = match tls_error(&error) {
+            None => return Self::Broken(error),
+            Some(Error::AlertReceived(alert)) => return Self::ByPeer(reason_of(*alert)),
+            Some(Error::NoCertificatesPresented) => "no certificate".into(),
+            Some(Error::InvalidCertificate(error)) => match certificate {
+                Some(shown) if *error == CertificateError::BadSignature => {
+                    format!("the certificate of node {}, without its key", shown.node)
+                }
+                Some(shown) => return Self::not_permitted(shown.node),
+                None => "a certificate that cannot be read".into(),
+            },
+            Some(Error::PeerIncompatible(_)) => format!("no TLS that both speak: {error}"),
+            Some(Error::InvalidMessage(_)) => "something that is not TLS".into(),
+            Some(error) => format!("broken TLS: {error}"),
+        };
+        Self::Unpermitted(reason)
+    }
+
+    /// This node refused a node that is not permitted.
+    pub(super) fn not_permitted(node: NodeId) -> Self {
+        Self::Unpermitted(format!("the certificate of node {node}, which is not permitted"))
+    }
+
+    /// TLS failed on this side.
+    pub(super) fn broken(error: Error) -> Self {
+        Self::Broken(io::Error::other(error))
+    }
+}
+
+/// Whether a read error on an established link means that the peer refused this node.
+pub fn refused_by_peer(error: &io::Error) -> bool {
+    matches!(tls_error(error), Some(Error::AlertReceived(alert)) if is_refusal(*alert))
+}
+
+fn tls_error(error: &io::Error) -> Option<&Error> {
+    error.get_ref()?.downcast_ref()
+}
+
+/// Whether an alert refuses this node, rather than reports a failure.
+fn is_refusal(alert: AlertDescription) -> bool {
+    matches!(
+        alert,
+        AlertDescription::AccessDenied
+            | AlertDescription::BadCertificate
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::UnknownCA
+            | AlertDescription::CertificateRequired
+            | AlertDescription::NoApplicationProtocol
+            | AlertDescription::ProtocolVersion
+    )
+}
+
+fn reason_of(alert: AlertDescription) -> String {
+    match alert {
+        AlertDescription::AccessDenied => "its certificate is not permitted there".into(),
+        AlertDescription::CertificateRequired => "it showed no certificate".into(),
+        AlertDescription::NoApplicationProtocol => NO_PROTOCOL.into(),
+        other => format!("TLS alert {other:?}"),
+    }
+}

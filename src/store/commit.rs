@@ -1,0 +1,155 @@
+//! What a master writes: eras and change sets.
+
+use std::io;
+use std::sync::Arc;
+
+use super::change_set_log;
+use super::error::{ReadError, misuse};
+use super::version::Version;
+use super::view::View;
+use super::writer::Store;
+use crate::model::{ChangeSet, Conflict, Epoch, Era, Expected, Guard, Revision};
+use crate::protocol::engine::{DiskFailure, DurableState};
+use crate::protocol::wire::record::HEADER_BYTES;
+
+/// Most bytes of an era in the log.
+const ERA_BYTES: u64 = 2 * HEADER_BYTES as u64;
+
+/// A group of change sets that was appended to the log and not synced.
+struct Appended {
+    tip: View,
+    versions: Vec<Version>,
+    verdicts: Vec<Result<Revision, Conflict>>,
+}
+
+impl Store {
+    /// Begins an era of this node, durably. The durable state is written first: a crash between the two leaves a master that
+    /// asks its peer before it serves. Damage that recovery found is no longer reported: what the node has now counts as the
+    /// configuration.
+    ///
+    /// # Errors
+    /// [`DiskFailure`], see [`Store`]. Room for the era is reserved before the durable state is written. If the disk is full
+    /// afterwards all the same, the store is closed. An era that does not follow the last one is a misuse.
+    pub fn begin_era(&mut self, durable_state: &DurableState, era: Era) -> Result<(), DiskFailure> {
+        let tip = self.prepare_era(era)?;
+        self.write_node_file("writing the durable state", |node_file| {
+            node_file.write_durable_state_and_accept_damage(durable_state)
+        })?;
+        self.append_era(tip, era).map_err(|failure| self.close(failure.reason))
+    }
+
+    /// Appends change sets as one group, with one sync. They are written under the epoch of the last era, which must be
+    /// `epoch`. Returns a verdict for each.
+    ///
+    /// # Errors
+    /// [`DiskFailure`], see [`Store`]: none of the change sets was written, or all are in doubt. Another epoch and a change
+    /// set beyond the limits are a misuse.
+    pub fn commit(
+        &mut self,
+        epoch: Epoch,
+        change_sets: &[ChangeSet],
+    ) -> Result<Vec<Result<Revision, Conflict>>, DiskFailure> {
+        self.check_open()?;
+        if self.tip.summary.revision.epoch != epoch {
+            return Err(misuse(format!("epoch {epoch} is not that of the last era")));
+        }
+        if let Some(limit) = change_sets.iter().find_map(|change_set| change_set.check().err()) {
+            return Err(misuse(limit));
+        }
+        self.prepare_append()?;
+        self.reserve(change_sets.iter().map(change_set_log::appended_bytes_max).sum())?;
+        let appended = match self.append_all(change_sets) {
+            Ok(appended) => appended,
+            Err(error) => return Err(self.undo_append("appending to the log", &error)),
+        };
+        if !appended.versions.is_empty() {
+            self.sync(&appended.versions)?;
+            self.tip = appended.tip;
+            self.publication.enqueue(appended.versions);
+        }
+        Ok(appended.verdicts)
+    }
+
+    fn append_all(&mut self, change_sets: &[ChangeSet]) -> io::Result<Appended> {
+        let mut tip = self.tip.clone();
+        let (mut versions, mut verdicts) = (Vec::new(), Vec::new());
+        for change_set in change_sets {
+            let conflict = conflict(&tip, change_set).map_err(|error| io::Error::other(error.to_string()))?;
+            verdicts.push(match conflict {
+                Some(conflict) => Err(conflict),
+                None => {
+                    let version = change_set_log::append(&mut self.log, &mut tip, change_set)?;
+                    let revision = version.summary.revision;
+                    versions.push(version);
+                    Ok(revision)
+                }
+            });
+        }
+        Ok(Appended { tip, versions, verdicts })
+    }
+
+    /// Checks that the era follows the last one, and reserves room for it. Returns the tip with its history.
+    fn prepare_era(&mut self, era: Era) -> Result<View, DiskFailure> {
+        self.check_open()?;
+        let mut tip = self.tip.clone();
+        let head = tip.summary.revision;
+        let follows = era.first_seq == head.seq + 1 && Arc::make_mut(&mut tip.summary.history).begin(era);
+        if !follows {
+            return Err(misuse(format!("era {era:?} does not follow {head}")));
+        }
+        self.prepare_append()?;
+        self.reserve(ERA_BYTES)?;
+        Ok(tip)
+    }
+
+    fn append_era(&mut self, mut tip: View, era: Era) -> Result<(), DiskFailure> {
+        let revision = Revision::new(era.epoch, tip.summary.revision.seq);
+        tip.summary.revision = revision;
+        if let Err(error) = self.log.encode(|writer, out, _| writer.era(out, revision, &era.node)) {
+            return Err(self.undo_append("appending to the log", &error));
+        }
+        (tip.summary.chain, tip.summary.log_end) = (self.log.writer.chain(), self.log.position());
+        let versions = vec![tip.version(Vec::new())];
+        self.sync(&versions)?;
+        self.tip = tip;
+        self.publication.enqueue(versions);
+        Ok(())
+    }
+
+    /// Begins an era without a change of the durable state.
+    #[cfg(test)]
+    pub(super) fn begin_era_only(&mut self, era: Era) -> Result<(), DiskFailure> {
+        let tip = self.prepare_era(era)?;
+        self.append_era(tip, era)
+    }
+}
+
+/// The first guard of a change set that does not hold. `None` if all hold.
+///
+/// # Errors
+/// The state could not be read.
+fn conflict(tip: &View, change_set: &ChangeSet) -> Result<Option<Conflict>, ReadError> {
+    for guard in change_set.guards() {
+        match guard {
+            Guard::Head(expected) if *expected == tip.summary.revision => {}
+            Guard::Head(expected) => {
+                return Ok(Some(Conflict::Head { expected: *expected, head: tip.summary.revision }));
+            }
+            Guard::Key { key, expected } => {
+                let entry = tip.get(key.as_str())?;
+                let holds = match (expected, &entry) {
+                    (Expected::Absent, None) | (Expected::Present, Some(_)) => true,
+                    // The entry hash covers the value, so the value need not be read.
+                    (Expected::Value(value), Some(entry)) => {
+                        value.len() as u64 == entry.bytes && tip.keys.entry(key, value, entry.secret) == entry.hash
+                    }
+                    _ => false,
+                };
+                if !holds {
+                    return Ok(Some(Conflict::Key { key: key.clone() }));
+                }
+            }
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,148 @@
+//! What the writer shares with the readers: the visible view, and the versions that wait to become visible or to be moved to
+//! the state. No lock here is held during a sync.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+
+use super::log::LogIndex;
+use super::node_file::NodeFile;
+use super::state::StateSnapshot;
+use super::version::{Overlay, Version};
+use super::view::View;
+use crate::model::limits::{OVERLAY_BYTES_MAX, OVERLAY_ENTRIES_MAX};
+use crate::model::{Key, Revision};
+
+/// What the writer shares with the readers.
+pub(super) struct Publication {
+    pub(super) view: ArcSwap<View>,
+    pub(super) log_index: ArcSwap<LogIndex>,
+    pub(super) node_file: ArcSwap<NodeFile>,
+    queue: Mutex<VersionQueue>,
+    /// The peer has every change set up to here.
+    confirmed: Mutex<Revision>,
+}
+
+/// The versions that the log has and the state does not, in order.
+#[derive(Default)]
+pub(super) struct VersionQueue {
+    /// Durable, not visible.
+    pub(super) unpublished: VecDeque<Version>,
+    /// Visible, not in the state.
+    pub(super) visible: VecDeque<Version>,
+    /// Number of changes in `visible`.
+    changes: usize,
+    /// Bytes of the keys and values in `visible`.
+    bytes: u64,
+}
+
+impl VersionQueue {
+    /// The oldest visible versions that one round of maintenance moves to the state: up to its bounds, and at least one.
+    pub(super) fn next_round(&self) -> Vec<Version> {
+        let (mut changes, mut bytes) = (0, 0);
+        let fits = |version: &&Version| {
+            let is_first = (changes, bytes) == (0, 0);
+            changes += version.changes.len();
+            bytes += version.changed_bytes();
+            is_first || (changes <= OVERLAY_ENTRIES_MAX && bytes <= OVERLAY_BYTES_MAX as u64)
+        };
+        self.visible.iter().take_while(fits).cloned().collect()
+    }
+
+    fn push_visible(&mut self, mut version: Version) {
+        // The visible view has the overlay. Here it would only keep memory.
+        version.overlay = Overlay::new();
+        self.changes += version.changes.len();
+        self.bytes += version.changed_bytes();
+        self.visible.push_back(version);
+    }
+
+    fn remove_applied(&mut self, versions: usize) {
+        for version in self.visible.drain(..versions.min(self.visible.len())) {
+            self.changes -= version.changes.len();
+            self.bytes -= version.changed_bytes();
+        }
+    }
+}
+
+impl Publication {
+    pub(super) fn new(view: View, log_index: Arc<LogIndex>, node_file: NodeFile) -> Self {
+        Self {
+            view: ArcSwap::from_pointee(view),
+            log_index: ArcSwap::new(log_index),
+            node_file: ArcSwap::from_pointee(node_file),
+            queue: Mutex::new(VersionQueue::default()),
+            confirmed: Mutex::new(Revision::NONE),
+        }
+    }
+
+    pub(super) fn queue(&self) -> MutexGuard<'_, VersionQueue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds durable versions that are to become visible.
+    pub(super) fn enqueue(&self, versions: Vec<Version>) {
+        self.queue().unpublished.extend(versions);
+    }
+
+    /// Makes durable versions up to this revision visible. Returns the keys that they changed.
+    pub(super) fn publish(&self, upto: Revision) -> Vec<(Revision, Vec<Key>)> {
+        let mut queue = self.queue();
+        let mut changed = Vec::new();
+        let mut last = None;
+        while queue.unpublished.front().is_some_and(|version| version.summary.revision <= upto) {
+            let Some(version) = queue.unpublished.pop_front() else { break };
+            if !version.changes.is_empty() {
+                let keys = version.changes.iter().map(|change| change.key.clone()).collect();
+                changed.push((version.summary.revision, keys));
+            }
+            last = Some(version.clone());
+            queue.push_visible(version);
+        }
+        if let Some(Version { summary, overlay, .. }) = last {
+            let before = self.view.load();
+            let (state, keys) = (before.state.clone(), before.keys.clone());
+            self.view.store(Arc::new(View { summary, overlay, state, keys }));
+        }
+        changed
+    }
+
+    /// Replaces everything: this view is visible, and these versions of it are not in the state yet.
+    pub(super) fn replace(&self, view: View, versions: Vec<Version>) {
+        let mut queue = self.queue();
+        *queue = VersionQueue::default();
+        versions.into_iter().for_each(|version| queue.push_visible(version));
+        self.view.store(Arc::new(view));
+    }
+
+    /// The state has this many more versions: puts all views on the new state. `tip` is the view of the writer.
+    pub(super) fn rebase(&self, state: &Arc<StateSnapshot>, versions: usize, tip: &mut View) {
+        tip.rebase(state.clone());
+        let mut queue = self.queue();
+        queue.remove_applied(versions);
+        if let Some(last) = queue.unpublished.back_mut()
+            && last.summary.revision == tip.summary.revision
+        {
+            last.overlay = tip.overlay.clone();
+        }
+        let mut view = View::clone(&self.view.load());
+        view.rebase(state.clone());
+        self.view.store(Arc::new(view));
+    }
+
+    pub(super) fn confirm(&self, upto: Revision) {
+        let mut confirmed = self.confirmed.lock().unwrap_or_else(PoisonError::into_inner);
+        *confirmed = upto.max(*confirmed);
+    }
+
+    pub(super) fn confirmed(&self) -> Revision {
+        *self.confirmed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether what is visible and not in the state exceeds the bounds by this factor.
+    pub(super) fn exceeds_bounds(&self, factor: usize) -> bool {
+        let queue = self.queue();
+        queue.changes >= factor * OVERLAY_ENTRIES_MAX || queue.bytes >= (factor * OVERLAY_BYTES_MAX) as u64
+    }
+}
