@@ -97,15 +97,21 @@ struct CommonArgs {
     /// How long a change waits for the shadow in sync [default: 2s].
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     sync_timeout: Option<Duration>,
+    #[command(flatten)]
+    log: LogArgs,
+    /// Shown in status.
+    #[arg(long, default_value = "")]
+    name: String,
+}
+
+#[derive(Args)]
+struct LogArgs {
     /// Bound of the incremental log in change sets.
     #[arg(long, value_name = "N")]
     log_changes: Option<u64>,
     /// Bound of the incremental log in bytes.
     #[arg(long, value_name = "N")]
     log_bytes: Option<u64>,
-    /// Shown in status.
-    #[arg(long, default_value = "")]
-    name: String,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -223,8 +229,8 @@ fn options(common: &CommonArgs) -> Result<Options, BadArgument> {
     options.heartbeat = common.heartbeat.unwrap_or(options.heartbeat);
     options.takeover_delay = common.takeover_delay.unwrap_or(options.takeover_delay);
     options.hold_down = common.hold_down.unwrap_or(options.hold_down);
-    options.log_changes = common.log_changes.unwrap_or(options.log_changes);
-    options.log_bytes = common.log_bytes.unwrap_or(options.log_bytes);
+    options.log_changes = common.log.log_changes.unwrap_or(options.log_changes);
+    options.log_bytes = common.log.log_bytes.unwrap_or(options.log_bytes);
     options.failover = match common.failover {
         FailoverArg::Manual => Failover::Manual,
         FailoverArg::Automatic => Failover::Automatic,
