@@ -23,7 +23,7 @@ use std::io::Write;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use campaign::{Campaign, Kind};
+use campaign::{Campaign, FaultKind};
 use harness::{FAST, Pair};
 use shadowpair::{ChangeSet, FirstStart, Node, Options};
 
@@ -31,7 +31,7 @@ const TAKEOVERS: usize = 20;
 const TAKEOVER_DELAY: Duration = Duration::from_millis(500);
 const COMMITS: usize = 5_000;
 const PUSH_ENTRIES: u64 = 200_000;
-const STRIKES: usize = 5;
+const FAULTS: usize = 5;
 const IDLE_WINDOW: Duration = Duration::from_secs(20);
 
 fn main() {
@@ -46,7 +46,7 @@ fn main() {
     row_us("takeover after kill -9, beyond the delay, us", &takeovers());
     full_push();
     idle();
-    strikes();
+    faults();
 }
 
 /// `cargo bench` builds this program, and not the ones it drives.
@@ -157,20 +157,20 @@ fn idle() {
     }
 }
 
-/// How long nobody acknowledges after each kind of strike, beside what a takeover is meant to take: the delay, and what the
-/// lease is waited out beyond its length. It counts from the last heartbeat, so from the strike it may be a little less; and
-/// where nobody has to take over, it is only what was under way.
-fn strikes() {
+/// Downtime after each kind of fault, beside the time that a takeover should take: the takeover delay, and the margin by which
+/// the lease is waited out. That time counts from the last heartbeat, so that it may be a little less from the fault. Where no
+/// takeover is needed, the downtime is only the work under way.
+fn faults() {
     let mut campaign = Campaign::begin();
-    for kind in Kind::ALL.into_iter().cycle().take(STRIKES * Kind::ALL.len()) {
-        campaign.strike_once(kind);
+    for kind in FaultKind::ALL.into_iter().cycle().take(FAULTS * FaultKind::ALL.len()) {
+        campaign.run_fault(kind);
     }
     let mut options = Options::default();
     options.takeover_delay = TAKEOVER_DELAY;
     // 2.1 % and a millisecond: twice the error that each clock's rate may have.
     let yardstick = TAKEOVER_DELAY + options.lease().mul_f64(0.021) + Duration::from_millis(1);
     println!(
-        "\ndowntime by kind of strike, {STRIKES} of each; takeover delay and lease margin: {} ms",
+        "\ndowntime by kind of fault, {FAULTS} of each; takeover delay and lease margin: {} ms",
         yardstick.as_millis()
     );
     println!("{:<46} {:>12} {:>12} {:>12}", "", "median, ms", "worst, ms", "median / it");

@@ -5,8 +5,7 @@
 //! cargo run --release --example demo
 //! ```
 //!
-//! Everything is real but the distance: TLS, disk and sockets on loopback, in a temporary directory. It ends with 0,
-//! or with the reason why a step did not hold.
+//! TLS, disk and sockets are real, on loopback and in a temporary directory. It exits with 0, or prints why a step failed.
 #![forbid(unsafe_code)]
 #![allow(clippy::disallowed_methods, reason = "a program of its own: it may run tasks and bound waits")]
 
@@ -22,8 +21,8 @@ use shadowpair::{
     AlertKind, ChangeSet, Config, Events, FirstStart, How, LinkState, Node, NodeEvent, Options, Role, Severity, Status,
 };
 
-/// Longest wait for any one thing.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Longest wait of a step.
+const WAIT_MAX: Duration = Duration::from_secs(10);
 const TAKEOVER_DELAY: Duration = Duration::from_millis(500);
 const ENTRIES: usize = 10_000;
 
@@ -32,7 +31,7 @@ type Step<T = ()> = Result<T, String>;
 #[tokio::main]
 async fn main() -> ExitCode {
     let begun = Instant::now();
-    match play().await {
+    match run().await {
         Ok(()) => {
             println!("\nEverything held. {:.1} s in all.", begun.elapsed().as_secs_f64());
             ExitCode::SUCCESS
@@ -44,7 +43,7 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn play() -> Step {
+async fn run() -> Step {
     let dir = tempfile::tempdir().map_err(because("no temporary directory"))?;
     let network = Network::new().await.map_err(because("no sockets on loopback"))?;
     let (a, b) = (dir.path().join("a"), dir.path().join("b"));
@@ -64,21 +63,21 @@ async fn enrol(a: &Path, b: &Path, network: &Network) -> Step<(Node, Node)> {
     let master = start("a", a, network, FirstStart::Master).await?;
     serving(&master).await?;
     let (took, ()) = timed(fill(&master.config())).await?;
-    say(took, format!("{ENTRIES} entries are committed"));
+    report(took, format!("{ENTRIES} entries are committed"));
     let operator = master.operator();
     operator.enable().await.map_err(because("enable"))?;
     let (token, _) = operator.token(None).await.map_err(because("token"))?;
-    say(Duration::ZERO, "a join token is made: one use, fifteen minutes, and it names the master's key".into());
+    report(Duration::ZERO, "a join token is made: one use, fifteen minutes, and it names the master's key".into());
 
     heading("A shadow enrols with the token, over TLS that both ends pin, and gets everything");
     let join = FirstStart::Join { master: network.address("a").into(), token };
     let (took, shadow) = timed(start("b", b, network, join)).await?;
-    say(took, "enrolled".into());
+    report(took, "enrolled".into());
     let mut events = shadow.events();
     if !shadow.status().engine.in_sync {
         let full = |event: &NodeEvent| matches!(event, NodeEvent::Synced { how: How::Full, .. });
         if let NodeEvent::Synced { entries, bytes, took, .. } = happens(&mut events, "a full push", full).await? {
-            say(took, format!("full push: {entries} entries, {:.1} MB", bytes as f64 / 1e6));
+            report(took, format!("full push: {entries} entries, {:.1} MB", bytes as f64 / 1e6));
         }
     }
     same(&master, &shadow).await?;
@@ -106,14 +105,14 @@ async fn changes(master: &Node, shadow: &Node) -> Step {
         Ok(committed)
     })
     .await?;
-    say(took, format!("{} is durable on the master and visible on the shadow", committed.revision));
+    report(took, format!("{} is durable on the master and visible on the shadow", committed.revision));
     same(master, shadow).await?;
     let copy = shadow.config().snapshot();
     let read = |key: &str| copy.get(key).map_err(because("read"));
     check(read("routes/00007")?.as_deref() == Some(b"10.9.9.9:443"), "the change did not arrive")?;
     check(read("routes/00008")?.is_none(), "the deletion did not arrive")?;
     match shadow.config().commit(ChangeSet::new().put("routes/00001", "x")).await {
-        Err(refused) => say(Duration::ZERO, format!("the shadow refuses a write: {refused}")),
+        Err(refused) => report(Duration::ZERO, format!("the shadow refuses a write: {refused}")),
         Ok(_) => return Err("the shadow accepted a write".into()),
     }
     Ok(())
@@ -121,7 +120,7 @@ async fn changes(master: &Node, shadow: &Node) -> Step {
 
 async fn outage(master: &Node, shadow: &Node, network: &Network) -> Step {
     heading("The link is held by an operator, then the network fails too, and the master goes on changing");
-    // Without a witness, a network that fails alone would make two masters: a shadow whose link is held stays one.
+    // Without a witness a failing network makes two masters. A shadow whose link is held does not take over.
     let mut events = master.events();
     shadow.operator().disconnect().await.map_err(because("disconnect"))?;
     network.cut();
@@ -138,7 +137,7 @@ async fn outage(master: &Node, shadow: &Node, network: &Network) -> Step {
     })
     .await?;
     for alert in standing.engine.alerts.iter().filter(|alert| alert.severity != Severity::Info) {
-        say(Duration::ZERO, format!("alert {:?} x{}: {}", alert.kind, alert.count, alert.message));
+        report(Duration::ZERO, format!("alert {:?} x{}: {}", alert.kind, alert.count, alert.message));
     }
 
     heading("The network heals");
@@ -149,7 +148,7 @@ async fn outage(master: &Node, shadow: &Node, network: &Network) -> Step {
     if let NodeEvent::Synced { entries, bytes, took, .. } =
         happens(&mut healed, "an incremental repair", by_log).await?
     {
-        say(took, format!("incremental repair: {entries} change sets, {bytes} bytes"));
+        report(took, format!("incremental repair: {entries} change sets, {bytes} bytes"));
     }
     let after = status(master, "the warning after the outage", |status| {
         let standing = |kind| status.engine.alerts.iter().filter(|alert| alert.kind == kind).count();
@@ -157,7 +156,7 @@ async fn outage(master: &Node, shadow: &Node, network: &Network) -> Step {
     })
     .await?;
     for alert in after.engine.alerts.iter().filter(|alert| alert.kind == AlertKind::Recovered) {
-        say(Duration::ZERO, format!("one warning is left: {}", alert.message));
+        report(Duration::ZERO, format!("one warning is left: {}", alert.message));
     }
     same(master, shadow).await
 }
@@ -166,15 +165,15 @@ async fn takeover(master: Node, shadow: Node) -> Step<Node> {
     heading(&format!("The master dies; the takeover delay is {} ms", TAKEOVER_DELAY.as_millis()));
     let digest = master.config().snapshot().digest();
     let killed = Instant::now();
-    drop(master); // as a crash would: no word of farewell to the shadow
+    drop(master); // as in a crash: nothing tells the shadow
     let mastership = within("the takeover", shadow.mastership()).await?.map_err(because("mastership"))?;
     let took = killed.elapsed();
-    say(took, format!("the shadow is master, epoch {}", mastership.epoch()));
+    report(took, format!("the shadow is master, epoch {}", mastership.epoch()));
     check(took < TAKEOVER_DELAY * 4, "the takeover took far longer than the delay")?;
     check(shadow.config().snapshot().digest() == digest, "the new master's content is another one")?;
     let set = ChangeSet::new().put("routes/00010", "10.7.7.7:80");
     let (took, committed) = timed(async { shadow.config().commit(set).await.map_err(because("commit")) }).await?;
-    say(took, format!("{} is committed by the new master", committed.revision));
+    report(took, format!("{} is committed by the new master", committed.revision));
     Ok(shadow)
 }
 
@@ -189,10 +188,10 @@ async fn returned(master: &Node, shadow: &Node) -> Step {
         status.engine.role == Role::Shadow && status.engine.in_sync
     })
     .await?;
-    say(begun.elapsed(), format!("it is the {:?}, in sync at {}", now.engine.role, now.engine.position.revision));
+    report(begun.elapsed(), format!("it is the {:?}, in sync at {}", now.engine.role, now.engine.position.revision));
     same(master, shadow).await?;
     check(shadow.config().snapshot().entries() == ENTRIES as u64 - 1, "an entry was lost")?;
-    say(Duration::ZERO, "both hold the same, to the last bit".into());
+    report(Duration::ZERO, "both hold the same, to the last bit".into());
     Ok(())
 }
 
@@ -240,7 +239,7 @@ async fn status(node: &Node, what: &str, wanted: impl Fn(&Status) -> bool) -> St
 }
 
 async fn within<T>(what: &str, future: impl Future<Output = T>) -> Step<T> {
-    tokio::time::timeout(PATIENCE, future).await.map_err(|_| format!("no {what} within {PATIENCE:?}"))
+    tokio::time::timeout(WAIT_MAX, future).await.map_err(|_| format!("no {what} within {WAIT_MAX:?}"))
 }
 
 async fn timed<T>(future: impl Future<Output = Step<T>>) -> Step<(Duration, T)> {
@@ -261,7 +260,7 @@ fn heading(text: &str) {
     println!("\n{text}");
 }
 
-fn say(took: Duration, text: String) {
+fn report(took: Duration, text: String) {
     match took.is_zero() {
         true => println!("              {text}"),
         false => println!("  {:>8.1} ms {text}", took.as_secs_f64() * 1e3),

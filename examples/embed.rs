@@ -17,12 +17,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let dir = std::env::args().nth(1).ok_or("say where the data directory is")?;
     let mut options = Options::default();
     options.name = "embed".into();
-    // An empty directory becomes the first master of a new pair; any other knows what it is.
+    // An empty directory becomes the first master of a new pair. Any other directory knows its role.
     let node = Node::builder(dir).first_start(FirstStart::Master).options(options).start().await?;
 
-    // Whoever serves does the work: the same code runs on both nodes.
+    // The same code runs on both nodes. Only the one that serves does the work.
     let worker = tokio::spawn(forward_while_master(node.clone()));
-    // Both nodes hear of every change, wherever it was made.
+    // Both nodes receive every change.
     let mut watch = node.config().watch("routes/");
     let watcher = tokio::spawn(async move {
         while let Some(change) = watch.next().await {
@@ -33,7 +33,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         }
     });
 
-    // `node.config().commit` says NotMaster on the shadow, and where the master is.
+    // On the shadow `node.config().commit` fails with NotMaster and the address of the master.
     let mastership = node.mastership().await?;
     println!("master as of epoch {}", mastership.epoch());
     let committed = node.config().commit(ChangeSet::new().put("routes/api", "10.0.0.7:80")).await?;
@@ -47,8 +47,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 async fn forward_while_master(node: Node) {
-    // Ends when the node stops. Work that was begun before mastership ended must not reach the outside after it:
-    // check() says so at every step, and epoch() is the fencing token for what lies outside.
+    // Ends when the node stops. Work begun before mastership ended must have no effect outside after it. check() tells
+    // at every step whether it still holds, and epoch() is the fencing token for outside systems.
     while let Ok(mastership) = node.mastership().await {
         println!("forwarding");
         println!("stopped forwarding: {}", mastership.ended().await);

@@ -1,6 +1,5 @@
-//! A small host that does real work: a TCP forwarder in a pair. Its routes are the replicated configuration, and it forwards
-//! only while it holds mastership, so that clients get answers from exactly one of two gateways and go on getting them
-//! when that one dies.
+//! A small host that does real work: a TCP forwarder in a pair. Its routes are the replicated configuration. It forwards only
+//! while it holds mastership: clients get answers from exactly one of two gateways, and from the other one when that one dies.
 //!
 //! An entry `routes/NAME` with the value `LISTEN BACKEND` is a route: `LISTEN` is an address of this machine (`IP:PORT`),
 //! `BACKEND` is dialled (`HOST:PORT`). Routes come, change and go while it runs.
@@ -19,16 +18,16 @@
 //! 1> put routes/web 127.0.0.1:8080 127.0.0.1:9000
 //! ```
 //!
-//! Now `kill -9` the first: after the takeover delay `curl` has its answers from the second. Start the first again with its
-//! old command line, and it stays a shadow.
+//! Now `kill -9` the first one: after the takeover delay `curl` gets its answers from the second one. Start the first one again
+//! with its old command line: it is a shadow now.
 //!
-//! On one machine both gateways listen on the same address, so the port itself would show two that forward at once: the
-//! second could not bind. A gateway that is stopped (`kill -STOP`) keeps its port, and the other tries again until it is
-//! free. On two machines each listens on an address that both have, such as `0.0.0.0:8080`, and clients, or the load
-//! balancer before them, try both machines: the one that is not master refuses the connection.
+//! On one machine both gateways listen on the same address, so that two could not forward at once: the second could not bind. A
+//! gateway that is stopped (`kill -STOP`) keeps its port, and the other one retries until it is free. On two machines each listens
+//! on an address that both have, such as `0.0.0.0:8080`. Clients, or their load balancer, try both machines: the one that is not
+//! master refuses the connection.
 //!
-//! The command line and the commands are those of `master` and `shadow` (`docs/CLI.md`): with `--master` its first start is
-//! a shadow's, else a first master's. Routes add one event,
+//! The command line and the commands are those of `master` and `shadow` (`docs/CLI.md`). With `--master` its first start makes a
+//! shadow, otherwise a first master. Routes add one event,
 //! `{"event":"route","route":NAME,"state":"open|waiting|refused|closed","listen":…,"backend":…,"reason":…}`.
 #![forbid(unsafe_code)]
 #![allow(clippy::disallowed_methods, reason = "a program of its own: it may run tasks and bound waits")]

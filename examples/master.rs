@@ -1,10 +1,10 @@
-//! The first master of a pair; after its first start whatever its data directory says it is.
+//! The first master of a pair. After its first start its data directory decides its role.
 //!
 //! ```text
 //! cargo run --release --example master -- --data /tmp/a
 //! ```
 //!
-//! What it says and hears stands in `docs/CLI.md`.
+//! `docs/CLI.md` describes its commands and its output.
 #![forbid(unsafe_code)]
 
 mod common;

@@ -1,10 +1,10 @@
-//! The shadow of a master; after its first start whatever its data directory says it is.
+//! The shadow of a master. After its first start its data directory decides its role.
 //!
 //! ```text
 //! cargo run --release --example shadow -- --data /tmp/b --master 127.0.0.1:7443 --token TOKEN
 //! ```
 //!
-//! What it says and hears stands in `docs/CLI.md`.
+//! `docs/CLI.md` describes its commands and its output.
 #![forbid(unsafe_code)]
 
 mod common;

@@ -1,6 +1,7 @@
-//! What a fuzzer calls: each function takes arbitrary bytes, and whatever they are it must neither panic nor break
-//! what is asserted here. Not part of the crate: compiled under `cfg(fuzzing)` (cargo-fuzz sets it) and for tests,
-//! which run the corpora of `fuzz/corpus` once.
+//! The fuzz targets: each function takes arbitrary bytes. It must not panic, and its assertions must hold, for any input.
+//!
+//! They are no part of the crate: they are compiled under `cfg(fuzzing)`, which cargo-fuzz sets, and for tests, which run the
+//! corpora of `fuzz/corpus` once.
 #![allow(clippy::expect_used, reason = "a panic here is a finding")]
 
 use crate::identity::{Identity, JoinToken, PeerCertificate};
@@ -11,7 +12,7 @@ use crate::protocol::wire::{
     encode_bulk, encode_enrol, encode_witness,
 };
 
-/// A stream of frames on a link, in pieces whose length the first byte chooses.
+/// A stream of frames on a link. The first byte chooses the length of the pieces in which it arrives.
 pub fn frames(bytes: &[u8]) {
     let Some((piece, stream)) = bytes.split_first() else { return };
     let mut decoder = FrameDecoder::link();
@@ -31,18 +32,18 @@ pub fn frames(bytes: &[u8]) {
     }
 }
 
-/// The payload of a control frame, the durable durable state, and the record at the witness.
+/// The payload of a control frame, the durable state, or the record at the witness.
 pub fn messages(bytes: &[u8]) {
     if let Ok(message) = decode(bytes) {
         let frame = encode(&message).expect("what was read can be written");
-        // Refusals and farewells of newer programs are read as the nearest that is known.
+        // Refusals and goodbyes of newer programs are read as the nearest known ones.
         if !matches!(message, Message::Refuse(_) | Message::Bye(_)) {
             assert_eq!(&frame[HEADER_BYTES..], bytes);
         }
         assert_eq!(decode(&frame[HEADER_BYTES..]), Ok(message));
     }
     if let Ok(durable_state) = decode_durable_state(bytes) {
-        // Durable state of an older format are written in the newest.
+        // An older format is written again in the newest.
         let written = encode_durable_state(&durable_state).expect("what was read can be written");
         if written[..2] == bytes[..2] {
             assert_eq!(written, bytes);

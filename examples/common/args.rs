@@ -11,7 +11,7 @@ use shadowpair::{Builder, Failover, FileWitness, FirstStart, Node, Options, Pars
 
 /// What an empty data directory becomes.
 #[derive(Clone, Copy, PartialEq, Eq)]
-#[allow(dead_code, reason = "each of the two programs makes one of them")]
+#[allow(dead_code, reason = "each program uses one of them")]
 pub enum FirstRole {
     Master,
     Shadow,
@@ -97,15 +97,21 @@ struct CommonArgs {
     /// How long a change waits for the shadow in sync [default: 2s].
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     sync_timeout: Option<Duration>,
+    #[command(flatten)]
+    log: LogArgs,
+    /// Shown in status.
+    #[arg(long, default_value = "")]
+    name: String,
+}
+
+#[derive(Args)]
+struct LogArgs {
     /// Bound of the incremental log in change sets.
     #[arg(long, value_name = "N")]
     log_changes: Option<u64>,
     /// Bound of the incremental log in bytes.
     #[arg(long, value_name = "N")]
     log_bytes: Option<u64>,
-    /// Shown in status.
-    #[arg(long, default_value = "")]
-    name: String,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -126,18 +132,18 @@ pub struct Request {
     pub builder: Builder,
     /// The data directory, for messages.
     pub data: PathBuf,
-    /// Whether standard output is for programs.
+    /// Whether the output is JSON.
     pub json: bool,
-    /// What `status` says of these options.
+    /// What `status` reports of these options.
     pub chosen: Chosen,
-    /// Why there is no first start, should the directory turn out to be empty.
+    /// Why a first start is impossible, if the directory is empty.
     pub no_first_start: NoFirstStart,
 }
 
 /// Why the command line names no first start.
 #[derive(Default)]
 pub struct NoFirstStart {
-    /// The exit code: a mistyped token is a refused one, anything else a bad command line.
+    /// The exit code: 1 for a mistyped token, as for a refused one; 2 for a bad command line.
     pub code: u8,
     pub why: String,
 }
@@ -149,7 +155,7 @@ pub struct Chosen {
     pub failover: &'static str,
 }
 
-/// Reads the command line; for a bad one, and for `--help`, the exit code after telling.
+/// Reads the command line. For a bad one, and for `--help`, prints the answer and returns the exit code.
 pub fn read(first: FirstRole) -> Result<Request, ExitCode> {
     let asked = match first {
         FirstRole::Master => MasterArgs::try_parse().map(|args| (MasterArgs::command(), None, args.common)),
@@ -159,10 +165,10 @@ pub fn read(first: FirstRole) -> Result<Request, ExitCode> {
         .and_then(|(mut command, join, common)| {
             request(join, common).map_err(|(kind, message)| command.error(kind, message))
         })
-        .map_err(tell)
+        .map_err(print_error)
 }
 
-fn tell(error: clap::Error) -> ExitCode {
+fn print_error(error: clap::Error) -> ExitCode {
     if !error.use_stderr() {
         _ = error.print();
         return ExitCode::SUCCESS;
@@ -199,7 +205,7 @@ fn request(join: Option<JoinArgs>, common: CommonArgs) -> Result<Request, BadArg
             }
             match first_join(join) {
                 Ok(first) => builder = builder.first_start(first),
-                // Only an empty directory needs it: the same command line is right when the token file is long gone.
+                // Only an empty directory needs it. Later starts use the same command line when the token file is gone.
                 Err(why) => no_first_start = why,
             }
         }
@@ -223,8 +229,8 @@ fn options(common: &CommonArgs) -> Result<Options, BadArgument> {
     options.heartbeat = common.heartbeat.unwrap_or(options.heartbeat);
     options.takeover_delay = common.takeover_delay.unwrap_or(options.takeover_delay);
     options.hold_down = common.hold_down.unwrap_or(options.hold_down);
-    options.log_changes = common.log_changes.unwrap_or(options.log_changes);
-    options.log_bytes = common.log_bytes.unwrap_or(options.log_bytes);
+    options.log_changes = common.log.log_changes.unwrap_or(options.log_changes);
+    options.log_bytes = common.log.log_bytes.unwrap_or(options.log_bytes);
     options.failover = match common.failover {
         FailoverArg::Manual => Failover::Manual,
         FailoverArg::Automatic => Failover::Automatic,
@@ -240,7 +246,7 @@ fn options(common: &CommonArgs) -> Result<Options, BadArgument> {
     Ok(options)
 }
 
-/// What an empty directory becomes, or why that is not known.
+/// The first start of an empty directory, or why it is impossible.
 fn first_join(join: JoinArgs) -> Result<FirstStart, NoFirstStart> {
     let missing = |why: &str| NoFirstStart { code: 2, why: why.into() };
     let master = join.master.ok_or_else(|| missing("--master HOST:PORT is missing"))?;
@@ -258,7 +264,7 @@ fn first_join(join: JoinArgs) -> Result<FirstStart, NoFirstStart> {
     }
 }
 
-/// `file:PATH`; whether it can be reached shows when it is asked.
+/// Parses `file:PATH`. Whether it can be reached shows later.
 fn witness(text: &str) -> Result<PathBuf, String> {
     match text.split_once(':') {
         Some(("file", path)) if !path.is_empty() => Ok(path.into()),
@@ -266,7 +272,7 @@ fn witness(text: &str) -> Result<PathBuf, String> {
     }
 }
 
-/// `HOST:PORT`; whether the host exists shows when it is used.
+/// Parses `HOST:PORT`. Whether the host exists shows later.
 fn address(text: &str) -> Result<String, String> {
     let (host, port) = text.rsplit_once(':').ok_or("HOST:PORT is expected")?;
     if host.is_empty() || port.parse::<u16>().is_err() {

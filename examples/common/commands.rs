@@ -1,4 +1,4 @@
-//! Reads a line of input.
+//! Parses a line of input.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -46,11 +46,11 @@ pub struct Load {
     pub count: u64,
     /// Bytes of each value.
     pub size: usize,
-    /// Their keys are this and a number of at least six digits.
+    /// The keys begin with this; a number of at least six digits follows.
     pub prefix: String,
 }
 
-/// The first word of a line, and the command that the line is.
+/// Parses a line. Returns its first word, and the command.
 pub fn parse(line: &[u8]) -> (String, Result<Command, Refusal>) {
     let (word, rest) = split_word(line);
     let name: String = String::from_utf8_lossy(word).chars().take(64).collect();
@@ -101,7 +101,7 @@ fn parse_words(name: &str, rest: Option<&[u8]>) -> Result<Command, Refusal> {
     Ok(command)
 }
 
-/// Why a line is no command: the word is unknown, comes later, or has the wrong arguments.
+/// Why a line is no command: the word is unknown, not supported yet, or has the wrong arguments.
 fn refuse(name: &str) -> Refusal {
     let usage = match name {
         "put-secret" | "switch-roles" | "pause" | "resume" | "reapply" | "discard" | "rotate" | "replace-shadow" => {

@@ -10,7 +10,7 @@ use super::{session, view};
 
 /// Entries of one change set.
 const SET_ENTRIES_MAX: u64 = 1_000;
-/// Bytes of values after which a change set is closed, so that memory does not follow SIZE.
+/// Most bytes of values in one change set, so that large values need no more memory.
 const SET_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Commits the entries, a bounded change set at a time.
@@ -34,11 +34,11 @@ pub async fn load(config: &Config, load: &Load) -> Result<Map<String, Value>, Re
     Ok(fields(json!({ "revision": view::revision(revision), "replicated": replicated, "loaded": load.count })))
 }
 
-/// SplitMix64 (Steele, Lea and Flood 2014): quick, and no two seeds alike. Nothing here is secret.
+/// SplitMix64 (Steele, Lea and Flood 2014): fast, with another sequence for each seed. Nothing here is secret.
 struct PseudoRandom(u64);
 
 impl PseudoRandom {
-    /// Another history, another content: a second `load` of the same keys changes every value.
+    /// The position in the history is part of the seed, so that a second `load` of the same keys changes every value.
     fn seeded(seq: u64, prefix: &str) -> Self {
         let mix = |seed: u64, byte: u8| (seed ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
         Self(prefix.bytes().chain(seq.to_le_bytes()).fold(0xcbf2_9ce4_8422_2325, mix))

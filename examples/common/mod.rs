@@ -1,9 +1,8 @@
-//! What `master` and `shadow` are: one program with another first start; `gateway` is the same with work of its own. A
-//! line of input is a command and is answered by one object; what happens to the node is printed as it happens.
-//! `docs/CLI.md` is the contract.
+//! The program behind `master`, `shadow` and `gateway`. They differ in their first start, and `gateway` has work of its own. A line
+//! of input is a command; one object answers it. Events of the node are printed as they happen. `docs/CLI.md` is the contract.
 //!
-//! Reading order: [`args`] makes a node, [`run`] joins its input, its events and its end, [`commands`] reads a line,
-//! [`session`] does what it says, [`output`] writes.
+//! Reading order: [`args`] reads the command line, [`run`] runs the node, [`commands`] parses a line of input, [`session`] executes
+//! a command, [`view`] turns the node's answers and events into JSON, [`output`] writes.
 
 #![allow(
     clippy::disallowed_methods,
@@ -19,6 +18,6 @@ mod session;
 mod view;
 
 pub use args::FirstRole;
-#[allow(unused_imports, reason = "for the one program that has something of its own to say")]
+#[allow(unused_imports, reason = "only the gateway prints events of its own")]
 pub use output::{Event, Printer};
 pub use run::main;

@@ -1,4 +1,4 @@
-//! Writes: one line per event, from one thread, so that neither the node nor a command ever waits for a terminal.
+//! Writes one line per event, on one thread, so that neither the node nor a command waits for a terminal.
 
 use std::io::{BufWriter, Write};
 use std::thread::JoinHandle;
@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use tokio::sync::{mpsc, oneshot};
 
-/// Lines that wait to be written; beyond it the printing side waits.
+/// Most lines that wait to be written. Beyond it, printing waits.
 const QUEUE_MAX: usize = 256;
 
 /// One object of the output.
@@ -64,12 +64,12 @@ pub struct Reply {
     body: Body,
 }
 
-/// What an answer says.
+/// The content of an answer.
 #[derive(Serialize)]
 #[serde(untagged)]
 pub enum Body {
     Fields(Map<String, Value>),
-    /// A list can be long: it is written as it is, and not built as JSON first.
+    /// A list can be long, so that it is written directly and not built as JSON first.
     List {
         revision: Value,
         entries: Vec<ListEntry>,
@@ -93,7 +93,7 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// A stable word, and a sentence.
+    /// With a stable word for programs, and a sentence for people.
     pub fn new(error: &'static str, message: impl Into<String>) -> Self {
         Self { error, message: message.into(), more: Vec::new() }
     }
@@ -127,7 +127,7 @@ pub fn fields(object: Value) -> Map<String, Value> {
     }
 }
 
-/// An object as it is printed: `at` is when it happened, not when the reader of our output found time for it.
+/// An object as it is printed. `at` is when it happened, not when it was written.
 #[derive(Serialize)]
 struct Line {
     #[serde(flatten)]
@@ -154,12 +154,12 @@ impl Printer {
         (Self(sender), Writer(std::thread::spawn(move || write_all(jobs, json))))
     }
 
-    /// Queues an event. Where nobody reads any more it is dropped; [`Printer::closed`] says so.
+    /// Queues an event. It is dropped where output is closed; [`Printer::closed`] tells.
     pub async fn print(&self, event: Event) {
         _ = self.0.send(Job { line: stamped(event), written: None }).await;
     }
 
-    /// Prints an answer and returns when it is written: answers can be large, so only one waits at a time.
+    /// Prints an answer and waits until it is written. Answers can be large, so only one waits at a time.
     pub async fn reply(&self, reply: Reply) {
         let (written, done) = oneshot::channel();
         let job = Job { line: stamped(Event::Reply(reply)), written: Some(written) };
@@ -175,7 +175,7 @@ impl Printer {
 }
 
 impl Writer {
-    /// Waits until all is written, but not for ever for a reader that does not read.
+    /// Waits until everything is written, at most this long.
     pub fn finish(self, at_most: Duration) {
         let (done, finished) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
@@ -208,7 +208,7 @@ fn write_json(out: &mut impl Write, line: &Line) -> std::io::Result<()> {
     out.write_all(b"\n")
 }
 
-/// `12:03:04.123  role      role=master serving=true …`, and long lists one item a line.
+/// For people: `12:03:04.123  role      role=master serving=true …`, and lists with one item per line.
 fn write_human(out: &mut impl Write, line: &Line) -> std::io::Result<()> {
     let time = line.at.get(11..23).unwrap_or(&line.at);
     let Value::Object(mut object) = serde_json::to_value(line)? else { return Ok(()) };

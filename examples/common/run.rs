@@ -1,4 +1,4 @@
-//! Joins a node with its input, its output and its end.
+//! Runs a node: reads its input, prints its output, and ends it.
 
 use std::io::{BufRead, BufReader, IsTerminal, Read};
 use std::process::ExitCode;
@@ -18,14 +18,14 @@ use super::view;
 
 /// Longest line of input: `put-file`, a key, the largest value, and the spaces between.
 const LINE_BYTES_MAX: usize = VALUE_BYTES_MAX + KEY_BYTES_MAX + 16;
-/// Lines read ahead; a line can be large, so few.
+/// Lines read ahead. There are few, because a line can be large.
 const LINES_AHEAD: usize = 4;
-/// How long `started` waits for a node that will serve at once.
-const SETTLE: Duration = Duration::from_secs(2);
-/// How long the last lines wait for somebody who reads them.
-const LAST_WORDS: Duration = Duration::from_secs(5);
+/// How long `started` waits for a node that is about to serve.
+const SERVING_WAIT_MAX: Duration = Duration::from_secs(2);
+/// Longest wait for the last answers, and for the last lines to be written.
+const SHUTDOWN_WAIT_MAX: Duration = Duration::from_secs(5);
 
-/// Runs the program. `work` is what the host does beside the commands; it ends by itself when the node stops.
+/// Runs the program. `work` is what the host does besides its commands. It ends when the node stops.
 pub fn main<W>(first: FirstRole, work: impl FnOnce(Node, Printer) -> W) -> ExitCode
 where
     W: Future<Output = ()> + Send + 'static,
@@ -53,7 +53,7 @@ where
     }
 }
 
-/// The end of the program but for a clean one: an exit code, and a line that says what to do.
+/// How the program fails: an exit code, and a line that says what to do.
 struct Failure {
     code: u8,
     line: String,
@@ -67,11 +67,11 @@ fn failed(failure: Failure) -> ExitCode {
 /// Why the program ends.
 enum End {
     /// `quit`, end of input or a signal.
-    Asked,
-    /// Nobody reads standard output any more.
-    Unheard,
+    Requested,
+    /// Standard output is closed.
+    OutputClosed,
     /// The node stopped by itself.
-    ByItself,
+    NodeStopped,
 }
 
 async fn run<W>(request: Request, work: impl FnOnce(Node, Printer) -> W) -> Result<(), Failure>
@@ -84,7 +84,7 @@ where
         node = builder.start() => node.map_err(|e| start_failed(e, &data.display().to_string(), &no_first_start))?,
         () = signals.next() => return Ok(()),
     };
-    settle(&node).await;
+    wait_until_serving(&node).await;
     let events = node.events();
     let (printer, writer) = Printer::start(json);
     printer.print(view::started(&node.status(), chosen)).await;
@@ -92,20 +92,20 @@ where
     let mut work = tokio::spawn(work(node.clone(), printer.clone()));
     let (stop, stopping) = oneshot::channel();
     let session = Session::new(node.clone(), chosen);
-    let mut commands = tokio::spawn(obey(session, read_lines(), stopping, printer.clone()));
+    let mut commands = tokio::spawn(execute_lines(session, read_lines(), stopping, printer.clone()));
     let end = tokio::select! {
-        _ = &mut commands => End::Asked,
-        () = signals.next() => End::Asked,
-        () = printer.closed() => End::Unheard,
-        _ = &mut pump => End::ByItself,
+        _ = &mut commands => End::Requested,
+        () = signals.next() => End::Requested,
+        () = printer.closed() => End::OutputClosed,
+        _ = &mut pump => End::NodeStopped,
     };
     node.shutdown().await;
     drop(stop);
-    // A command that was under way is answered first: by now the node refuses it. Whatever hangs is left behind.
-    _ = tokio::time::timeout(LAST_WORDS, async {
+    // A command under way is answered first; by now the node refuses it. Tasks that hang are abandoned.
+    _ = tokio::time::timeout(SHUTDOWN_WAIT_MAX, async {
         _ = (&mut work).await;
-        if !commands.is_finished() && !matches!(end, End::Unheard) {
-            _ = tokio::time::timeout(LAST_WORDS / 2, &mut commands).await;
+        if !commands.is_finished() && !matches!(end, End::OutputClosed) {
+            _ = tokio::time::timeout(SHUTDOWN_WAIT_MAX / 2, &mut commands).await;
         }
         if !pump.is_finished() {
             _ = (&mut pump).await;
@@ -117,28 +117,28 @@ where
     pump.abort();
     printer.print(Event::Stopped {}).await;
     drop(printer);
-    writer.finish(LAST_WORDS);
+    writer.finish(SHUTDOWN_WAIT_MAX);
     match end {
-        End::Asked => Ok(()),
-        End::Unheard => {
+        End::Requested => Ok(()),
+        End::OutputClosed => {
             Err(Failure { code: 1, line: "standard output is closed: read it, or send it to a file".into() })
         }
-        End::ByItself => Err(Failure {
+        End::NodeStopped => Err(Failure {
             code: 1,
             line: "the node stopped by itself: see the log (RUST_LOG=info), then start it again".into(),
         }),
     }
 }
 
-/// A master without a shadow serves as soon as its first era is durable: whoever reads `started` may write at once.
-/// One with a shadow asks it first, which can take long; a `role` event tells.
-async fn settle(node: &Node) {
+/// Waits for a master without a shadow, which serves as soon as its first era is durable, so that commands may follow `started` at
+/// once. A master with a shadow asks it first, which can take long; a `role` event follows then.
+async fn wait_until_serving(node: &Node) {
     let mut status = node.status_watch();
     let settled = status.wait_for(|status| {
         let engine = &status.engine;
         engine.serving || engine.role == Role::Shadow || engine.link != LinkState::None
     });
-    _ = tokio::time::timeout(SETTLE, settled).await;
+    _ = tokio::time::timeout(SERVING_WAIT_MAX, settled).await;
 }
 
 async fn print_events(mut events: Events, printer: Printer) {
@@ -152,8 +152,8 @@ async fn print_events(mut events: Events, printer: Printer) {
     }
 }
 
-/// Answers lines until `quit`, the end of input, or `stopping` is dropped; a command under way is answered first.
-async fn obey(
+/// Executes lines until `quit`, the end of input, or `stopping` is dropped. A command under way is answered first.
+async fn execute_lines(
     mut session: Session,
     mut lines: mpsc::Receiver<Line>,
     mut stopping: oneshot::Receiver<()>,
@@ -188,11 +188,11 @@ async fn obey(
 /// A line of input without its end.
 enum Line {
     Whole(Vec<u8>),
-    /// Its first bytes.
+    /// The first bytes of a line that is too long.
     TooLong(Vec<u8>),
 }
 
-/// Reads standard input on a thread of its own: a read of it cannot be cancelled, and must not keep the runtime.
+/// Reads standard input on a thread of its own: a read cannot be cancelled, and must not block the runtime.
 fn read_lines() -> mpsc::Receiver<Line> {
     let (sender, lines) = mpsc::channel(LINES_AHEAD);
     std::thread::spawn(move || {

@@ -1,4 +1,4 @@
-//! Does what a command says.
+//! Executes commands.
 
 use std::io::Read;
 use std::path::Path;
@@ -14,11 +14,11 @@ use super::load;
 use super::output::{Body, ListEntry, Refusal, fields};
 use super::view;
 
-/// One operator at one node.
+/// The commands of one operator at one node.
 pub struct Session {
     node: Node,
     chosen: Chosen,
-    /// Between `begin` and `commit` or `abort`.
+    /// The open change set, between `begin` and `commit` or `abort`.
     staged: Option<Staged>,
 }
 
@@ -35,7 +35,7 @@ impl Session {
         Self { node, chosen, staged: None }
     }
 
-    /// Does it and says what came of it.
+    /// Executes a command and returns its answer.
     pub async fn execute(&mut self, command: Command) -> Result<Body, Refusal> {
         let fields = match command {
             Command::List { prefix } => return self.list(prefix).await,
@@ -166,7 +166,7 @@ impl Session {
     }
 }
 
-/// Runs what reads a disk on a thread of its own.
+/// Runs work that may block on the disk on a thread of its own.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Refusal> + Send + 'static) -> Result<T, Refusal> {
     let failed = |e| Err(Refusal::new("read_failed", format!("the work could not be done: {e}")));
     tokio::task::spawn_blocking(work).await.unwrap_or_else(failed)
@@ -174,7 +174,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Refusal> +
 
 fn read_file(path: &Path) -> Result<Vec<u8>, Refusal> {
     let unusable = |e| Refusal::new("bad_argument", format!("{}: {e}", path.display()));
-    // One that is none may never end, or never begin.
+    // Reading anything else may block or never end.
     if !std::fs::metadata(path).map_err(unusable)?.is_file() {
         return Err(Refusal::new("bad_argument", format!("{} is not a regular file", path.display())));
     }
@@ -201,14 +201,14 @@ fn unreadable(error: ReadError) -> Refusal {
     Refusal::new("read_failed", error.to_string())
 }
 
-/// The contract's word for a commit that was refused.
+/// The answer to a commit that failed.
 pub fn commit_refused(error: CommitError) -> Refusal {
     let message = error.to_string();
     match error {
         CommitError::NotMaster { master } => Refusal::new("not_master", message).with("master", master.into()),
         CommitError::Invalid(broken) => limit(broken),
         CommitError::Guard(_) => Refusal::new("conflict", message),
-        // Of both: nothing remains of it, and it may be tried again later. The message tells them apart.
+        // Both mean: nothing remains of the change, and it may be retried later. The message tells them apart.
         CommitError::Overloaded | CommitError::Frozen => Refusal::new("overloaded", message),
         CommitError::InDoubt { revision } => {
             Refusal::new("in_doubt", message).with("revision", view::revision(revision))

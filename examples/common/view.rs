@@ -1,4 +1,4 @@
-//! What the node says, as JSON.
+//! The node's status and events as JSON.
 
 use std::time::{Duration, SystemTime};
 
@@ -46,7 +46,7 @@ pub fn started(status: &Status, chosen: Chosen) -> Event {
     })))
 }
 
-/// What happened, as an event; `None` for the end, which is printed last of all.
+/// An event of the node; `None` for its end, which is printed last.
 pub fn event(event: NodeEvent) -> Option<Event> {
     Some(match event {
         NodeEvent::Role { role, serving, epoch, reason } => {
@@ -174,7 +174,7 @@ pub fn bytes(name: &str, value: Option<&[u8]>) -> (String, Value) {
 
 /// Wall clock, milliseconds since 1970, as RFC 3339.
 pub fn time(ms: u64) -> String {
-    // Beyond year 9999 there is no such text; a clock that says so is wrong anyway.
+    // RFC 3339 ends with the year 9999.
     let ms = ms.min(253_402_300_799_000);
     humantime::format_rfc3339_millis(SystemTime::UNIX_EPOCH + Duration::from_millis(ms)).to_string()
 }
@@ -183,7 +183,7 @@ fn text(text: String) -> Option<String> {
     Some(text).filter(|text| !text.is_empty())
 }
 
-/// Microseconds since the status was written, by the clock it was written with.
+/// Microseconds since the status was written, by the same clock.
 fn age_us(status: &Status) -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     let now_us = now.tv_sec as u64 * 1_000_000 + now.tv_nsec as u64 / 1000;

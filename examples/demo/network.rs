@@ -1,4 +1,4 @@
-//! A network between two nodes that can be cut: an address per node that leads to wherever it listens now.
+//! A network between two nodes that can be cut. Each node has an address that leads to where it listens now.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-/// Two addresses and what lies between them and the nodes.
+/// Two addresses, and the connections between them and the nodes.
 pub struct Network {
     addresses: HashMap<&'static str, String>,
     leads_to: LeadsTo,

@@ -1,4 +1,4 @@
-//! One door: a listener, and the connections that came through it.
+//! One route: its listener, and the connections that it accepted.
 
 use std::io;
 use std::sync::Arc;
@@ -16,12 +16,12 @@ use super::routes::{Route, event};
 
 /// Bytes on their way, per connection and direction.
 pub const BUFFER_BYTES: usize = 16 * 1024;
-/// How soon an address that is taken, or a listener that fails, is tried again.
+/// Time until a busy address or a failing listener is retried.
 const RETRY: Duration = Duration::from_millis(100);
 /// Bound on a dial of the backend.
 const DIAL: Duration = Duration::from_secs(3);
 
-/// Forwards what comes to this route, while mastership holds. Dropped, it closes its listener and its connections.
+/// Forwards the connections of this route while mastership lasts. When it is dropped, its listener and connections close.
 pub async fn serve(name: String, route: Route, mastership: Mastership, limit: Arc<Semaphore>, printer: Printer) {
     let forwarding = async {
         let listener = bind(&name, &route, &mastership, &printer).await?;
@@ -34,9 +34,9 @@ pub async fn serve(name: String, route: Route, mastership: Mastership, limit: Ar
     }
 }
 
-/// Takes the address, as soon as whoever has it lets go: on one machine that is the former master.
+/// Binds the address, as soon as it is free. On one machine the former master may still have it.
 async fn bind(name: &str, route: &Route, mastership: &Mastership, printer: &Printer) -> Result<TcpListener, Ended> {
-    let mut said = String::new();
+    let mut reported = String::new();
     loop {
         mastership.check()?;
         let reason = match TcpListener::bind(route.listen).await {
@@ -46,9 +46,9 @@ async fn bind(name: &str, route: &Route, mastership: &Mastership, printer: &Prin
             }
             Err(e) => e.to_string(),
         };
-        if said != reason {
+        if reported != reason {
             printer.print(event(name, "waiting", Some(route), Some(reason.clone()))).await;
-            said = reason;
+            reported = reason;
         }
         sleep(RETRY).await;
     }
@@ -60,11 +60,11 @@ async fn accept(
     mastership: &Mastership,
     limit: Arc<Semaphore>,
 ) -> Result<(), Ended> {
-    // Dropping the set closes what is in it.
+    // Dropping the set closes its connections.
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
-        // Who comes when there is no room waits in the listener's own queue.
+        // Without room, clients wait in the queue of the listener.
         let Ok(room) = limit.clone().acquire_owned().await else { return Ok(()) };
         let accepted = listener.accept().await;
         mastership.check()?;
@@ -72,12 +72,12 @@ async fn accept(
             Ok((client, _)) => {
                 let (backend, mastership) = (route.backend.clone(), mastership.clone());
                 connections.spawn(async move {
-                    // A broken connection ends here; its client sees it end too, and nobody else has to know.
+                    // An error ends only this connection; its client sees that.
                     _ = connect(client, &backend, &mastership).await;
                     drop(room);
                 });
             }
-            // Out of sockets, or the client was gone before it was let in.
+            // No more sockets, or the client is gone already.
             Err(_) => sleep(RETRY).await,
         }
     }
@@ -91,8 +91,8 @@ async fn connect(mut client: TcpStream, backend: &str, mastership: &Mastership) 
     Ok(())
 }
 
-/// Carries bytes one way to their end. Mastership is looked at after the wait for them: a process that was stopped in
-/// between lets nothing out that its successor does not know of.
+/// Copies bytes one way until the end. Mastership is checked after each wait: a process that was stopped meanwhile must send
+/// nothing that its successor does not know of.
 async fn carry(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,

@@ -1,4 +1,4 @@
-//! Which doors are open: those of the configuration, while this node is master.
+//! Opens the routes of the configuration while this node is master.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -12,7 +12,7 @@ use super::common::{Event, Printer};
 use super::forward;
 
 const PREFIX: &str = "routes/";
-/// Routes served; those that come later in the alphabet are refused.
+/// Most routes; those later in the alphabet are refused.
 const ROUTES_MAX: usize = 256;
 /// Bytes of a route: two addresses, the longer one with a host name of 253 bytes.
 const ROUTE_BYTES_MAX: u64 = 512;
@@ -24,7 +24,7 @@ const CONNECTIONS_MAX: usize = 1_024;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Route {
     pub listen: SocketAddr,
-    /// Looked up at every connection: its address may change.
+    /// Resolved at every connection, because its address may change.
     pub backend: String,
 }
 
@@ -34,36 +34,37 @@ type Wanted = BTreeMap<String, Result<Route, String>>;
 pub async fn follow(node: Node, printer: Printer) {
     let limit = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     while let Ok(mastership) = node.mastership().await {
-        let mut doors = Doors { open: BTreeMap::new(), mastership, limit: limit.clone(), printer: printer.clone() };
-        let reason = doors.keep(node.config()).await;
-        doors.close_all(reason).await;
+        let mut routes =
+            OpenRoutes { open: BTreeMap::new(), mastership, limit: limit.clone(), printer: printer.clone() };
+        let reason = routes.follow_config(node.config()).await;
+        routes.close_all(reason).await;
     }
 }
 
-/// What was made of an entry.
-struct Door {
+/// The state of a route.
+struct OpenRoute {
     route: Result<Route, String>,
-    /// Serves it, unless it was refused.
+    /// The task that serves it; `None` where the route was refused.
     task: Option<JoinHandle<()>>,
 }
 
-/// The doors of one mastership.
-struct Doors {
-    open: BTreeMap<String, Door>,
+/// The routes of one mastership.
+struct OpenRoutes {
+    open: BTreeMap<String, OpenRoute>,
     mastership: Mastership,
     limit: Arc<Semaphore>,
     printer: Printer,
 }
 
-impl Doors {
-    /// Opens and closes doors as routes change, until mastership ends; returns why it did.
-    async fn keep(&mut self, config: Config) -> &'static str {
+impl OpenRoutes {
+    /// Opens and closes routes as the configuration changes, until mastership ends. Returns why it ended.
+    async fn follow_config(&mut self, config: Config) -> &'static str {
         // The watch begins before the snapshot is taken, so that no change falls between the two.
         let mut watch = config.watch(PREFIX);
         loop {
             match read(config.clone()).await {
                 Ok(wanted) => self.change_to(wanted).await,
-                // What is open stays: these routes were right when they could still be read.
+                // Open routes stay: they were right when they could still be read.
                 Err(reason) => self.printer.print(Event::Error { error: "read_failed", message: reason }).await,
             }
             tokio::select! {
@@ -74,7 +75,7 @@ impl Doors {
     }
 
     async fn change_to(&mut self, wanted: Wanted) {
-        let gone = |(name, door): (&String, &Door)| (wanted.get(name) != Some(&door.route)).then(|| name.clone());
+        let gone = |(name, open): (&String, &OpenRoute)| (wanted.get(name) != Some(&open.route)).then(|| name.clone());
         // First close, then open: an address may move from one route to another.
         for name in self.open.iter().filter_map(gone).collect::<Vec<_>>() {
             self.close(&name, "changed").await;
@@ -92,37 +93,37 @@ impl Doors {
                     self.printer.clone(),
                 ))),
                 Err(reason) => {
-                    self.say(&name, "refused", None, Some(reason.clone())).await;
+                    self.report(&name, "refused", None, Some(reason.clone())).await;
                     None
                 }
             };
-            self.open.insert(name, Door { route, task });
+            self.open.insert(name, OpenRoute { route, task });
         }
     }
 
-    /// Closes a door: when this returns its address is free and its connections are closing.
+    /// Closes a route. When this returns, its address is free and its connections are closing.
     async fn close(&mut self, name: &str, reason: &str) {
-        if let Some(Door { route: Ok(route), task: Some(task) }) = self.open.remove(name) {
+        if let Some(OpenRoute { route: Ok(route), task: Some(task) }) = self.open.remove(name) {
             task.abort();
             _ = task.await;
-            self.say(name, "closed", Some(&route), Some(reason.into())).await;
+            self.report(name, "closed", Some(&route), Some(reason.into())).await;
         }
     }
 
     async fn close_all(mut self, reason: &str) {
-        // Every door hears of the end by itself; nobody waits for one before the next is told.
-        self.open.values().filter_map(|door| door.task.as_ref()).for_each(JoinHandle::abort);
+        // Stop all of them first, so that none waits for another.
+        self.open.values().filter_map(|open| open.task.as_ref()).for_each(JoinHandle::abort);
         for name in self.open.keys().cloned().collect::<Vec<_>>() {
             self.close(&name, reason).await;
         }
     }
 
-    async fn say(&self, name: &str, state: &'static str, route: Option<&Route>, reason: Option<String>) {
+    async fn report(&self, name: &str, state: &'static str, route: Option<&Route>, reason: Option<String>) {
         self.printer.print(event(name, state, route, reason)).await;
     }
 }
 
-/// What became of a route.
+/// The event that reports the state of a route.
 pub fn event(name: &str, state: &'static str, route: Option<&Route>, reason: Option<String>) -> Event {
     let listen = route.map(|route| route.listen.to_string());
     Event::Route { route: name.into(), state, listen, backend: route.map(|route| route.backend.clone()), reason }
@@ -145,7 +146,7 @@ async fn read(config: Config) -> Result<Wanted, String> {
             };
             wanted.insert(key[PREFIX.len()..].to_owned(), route);
             if wanted.len() > ROUTES_MAX {
-                break; // one refusal tells of the rest
+                break; // one refusal is enough
             }
         }
         Ok::<_, shadowpair::ReadError>(wanted)

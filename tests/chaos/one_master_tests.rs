@@ -1,10 +1,10 @@
-//! The judge is judged: what it must find, and what it must not.
+//! What the check for two masters must find, and what it must not.
 
-use crate::campaign::one_master::{Epoch, Evidence, Judge, Wall};
+use crate::campaign::one_master::{Epoch, Evidence, OneMasterCheck, Wall};
 
 fn served(node: usize, term: u64, not_before: Wall, not_after: Wall) -> Evidence {
-    let said = format!("status of {node}");
-    Evidence { node, epoch: Epoch(term, 0), not_before: Some(not_before), not_after, acknowledged: None, said }
+    let answer = format!("status of {node}");
+    Evidence { node, epoch: Epoch(term, 0), not_before: Some(not_before), not_after, acknowledged: None, answer }
 }
 
 fn acknowledged(node: usize, term: u64, not_before: Wall, not_after: Wall, seq: u64) -> Evidence {
@@ -12,19 +12,19 @@ fn acknowledged(node: usize, term: u64, not_before: Wall, not_after: Wall, seq: 
 }
 
 fn finds(evidence: &[Evidence]) -> usize {
-    // In any order: what is heard late was said all the same.
+    // The order in which answers arrive must not matter.
     let count = |order: &mut dyn Iterator<Item = &Evidence>| {
-        let mut judge = Judge::default();
-        order.for_each(|evidence| _ = judge.hear(evidence.clone()));
-        judge.findings().len()
+        let mut check = OneMasterCheck::default();
+        order.for_each(|evidence| _ = check.add(evidence.clone()));
+        check.findings().len()
     };
     let (forwards, backwards) = (count(&mut evidence.iter()), count(&mut evidence.iter().rev()));
-    assert_eq!(forwards > 0, backwards > 0, "the order of hearing matters: {evidence:?}");
+    assert_eq!(forwards > 0, backwards > 0, "the order matters: {evidence:?}");
     forwards
 }
 
 #[test]
-fn a_reign_after_another_is_right() {
+fn one_mastership_after_another_is_right() {
     assert_eq!(finds(&[served(0, 1, 10, 20), served(0, 1, 30, 40), served(1, 2, 50, 60), served(1, 2, 70, 80)]), 0);
 }
 
@@ -35,7 +35,7 @@ fn windows_that_overlap_prove_nothing() {
 
 #[test]
 fn a_stopped_process_that_answers_late_is_no_violation_but_its_next_answer_is() {
-    // Asked at 10, stopped, woken at 3,000 and stamped then; the other reigns since 500.
+    // Asked at 10, stopped, woken at 3,000 and stamped then. The other node has served since 500.
     let late = [served(0, 1, 10, 3_000), served(1, 2, 490, 500)];
     assert_eq!(finds(&late), 0);
     let next = acknowledged(0, 1, 3_000, 3_001, 7);
@@ -49,7 +49,7 @@ fn one_that_serves_on_while_another_does_is_found() {
 }
 
 #[test]
-fn a_role_event_proves_that_a_reign_had_begun_and_nothing_else() {
+fn a_role_event_proves_that_a_mastership_had_begun_and_nothing_else() {
     let event = Evidence { not_before: None, ..served(1, 2, 0, 40) };
     assert_eq!(finds(&[event.clone(), served(0, 1, 50, 60)]), 1);
     assert_eq!(finds(&[event, served(0, 1, 39, 60)]), 0);

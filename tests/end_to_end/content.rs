@@ -1,11 +1,11 @@
-//! What arrives.
+//! Replication of content: deletions, large values, many entries, binary values.
 
-use crate::harness::{FAST, Pair, turn};
+use crate::harness::{FAST, Pair, exclusive};
 
-/// A key that is gone on the master is gone on the shadow, by the log and by a full push.
+/// A key deleted on the master is deleted on the shadow, by the log and by a full push.
 #[test]
 fn deletions_arrive_by_increment_and_by_full_push() {
-    let _turn = turn();
+    let _exclusive = exclusive();
     let mut pair = Pair::enrol(&[FAST, &["--failover", "manual", "--log-changes", "2"]].concat());
     pair.nodes[0].ok("load 3000 50 k/");
     pair.in_sync();
@@ -35,10 +35,10 @@ fn deletions_arrive_by_increment_and_by_full_push() {
     assert_eq!(keys["entries"].as_array().unwrap().len(), 2997);
 }
 
-/// The largest value arrives, by the log and by a full push, and memory does not follow it more than once.
+/// The largest value arrives, by the log and by a full push. Memory grows by one such value at most.
 #[test]
 fn the_largest_value_arrives() {
-    let _turn = turn();
+    let _exclusive = exclusive();
     let mut pair = Pair::enrol(FAST);
     let file = pair.dir().join("value");
     let value: Vec<u8> = (0..64 * 1024 * 1024u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
@@ -49,7 +49,7 @@ fn the_largest_value_arrives() {
     pair.nodes[1].ok("resync");
     pair.nodes[1].wait("the full push", |event| event["event"] == "synced" && event["how"] == "full");
     assert_eq!(pair.in_sync(), before);
-    // The master has read the file whole, which is one value; nobody holds a second one, and the shadow never a whole one.
+    // The master has read the whole file, which is one value. Neither node holds a second one, and the shadow never a whole one.
     bounded(&pair, [64 + 48, 48]);
     let entries = pair.nodes[1].ok("list");
     assert_eq!(entries["entries"][0]["bytes"], 64 * 1024 * 1024);
@@ -59,10 +59,10 @@ fn the_largest_value_arrives() {
     assert_eq!(pair.in_sync(), before);
 }
 
-/// A million small entries arrive by a full push; neither node's memory follows their size.
+/// A million small entries arrive by a full push. The memory of the nodes does not grow with their size.
 #[test]
 fn a_million_small_entries_arrive_in_bounded_memory() {
-    let _turn = turn();
+    let _exclusive = exclusive();
     let mut pair = Pair::enrol(FAST);
     pair.nodes[0].ok("load 1000000 100");
     pair.in_sync();
@@ -75,7 +75,7 @@ fn a_million_small_entries_arrive_in_bounded_memory() {
     bounded(&pair, [100, 100]);
 }
 
-/// Neither node ever had more than so many MiB in memory.
+/// Neither node ever used more than so many MiB of memory.
 fn bounded(pair: &Pair, most: [u64; 2]) {
     for (node, most) in pair.nodes.iter().zip(most) {
         let peak = node.resident_peak() / (1024 * 1024);
@@ -84,10 +84,10 @@ fn bounded(pair: &Pair, most: [u64; 2]) {
     }
 }
 
-/// What is not text is told as base64.
+/// A value that is not UTF-8 is printed as base64.
 #[test]
 fn a_value_that_is_not_text_is_told_as_base64() {
-    let _turn = turn();
+    let _exclusive = exclusive();
     let mut pair = Pair::enrol(FAST);
     let file = pair.dir().join("value");
     std::fs::write(&file, [0xff, 0x00, 0x10, 0x80]).unwrap();

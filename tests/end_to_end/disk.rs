@@ -1,18 +1,18 @@
 //! Full disks.
 
-use crate::harness::{FAST, Launch, Pair, Proxy, SmallDisk, at, content, token, turn};
+use crate::harness::{FAST, Launch, Pair, Proxy, SmallDisk, at, content, exclusive, token};
 
 const DISK_MB: u32 = 96;
 
-/// On the master: a clear error, no change half done, and all is well when there is room.
+/// On the master: a clear error, no half change, and commits work again when there is room.
 #[test]
 fn a_full_disk_on_the_master_is_a_clear_error_and_passes() {
-    let _turn = turn();
+    let _exclusive = exclusive();
     let dir = tempfile::tempdir().unwrap();
     let Some(disk) = SmallDisk::at(&dir.path().join("disk")) else { return };
     let wire = Proxy::new();
     let mut master = disk.hosts(at("master", &disk.data(), &wire, FAST), DISK_MB).start();
-    wire.leads_to(&master.listen());
+    wire.forward_to(&master.listen());
     master.serving();
     let token = token(&mut master);
     let join = ["--listen", "127.0.0.1:0", "--master", &wire.address(), "--token", &token];
@@ -44,15 +44,15 @@ fn a_full_disk_on_the_master_is_a_clear_error_and_passes() {
     assert_eq!(one, other);
 }
 
-/// On the shadow: an alert on both nodes, the last good configuration live, and a repair when there is room.
+/// On the shadow: an alert on both nodes, the last good configuration stays live, and a repair follows when there is room.
 #[test]
 fn a_full_disk_on_the_shadow_is_told_on_both_and_passes() {
-    let _turn = turn();
+    let _exclusive = exclusive();
     let dir = tempfile::tempdir().unwrap();
     let Some(disk) = SmallDisk::at(&dir.path().join("disk")) else { return };
     let wire = Proxy::new();
     let mut master = at("master", &dir.path().join("master"), &wire, FAST).start();
-    wire.leads_to(&master.listen());
+    wire.forward_to(&master.listen());
     master.serving();
     let token = token(&mut master);
     let join = ["--listen", "127.0.0.1:0", "--master", &wire.address(), "--token", &token];
@@ -62,7 +62,7 @@ fn a_full_disk_on_the_shadow_is_told_on_both_and_passes() {
     shadow.status("the start to be in sync", |status| status["in_sync"] == true);
     disk.fill(&shadow);
     let full = |alerts: &[serde_json::Value]| alerts.iter().any(|alert| alert["kind"] == "disk_trouble");
-    // The log may have room in advance: it takes some pushing until there is none at all.
+    // The log may have room in advance: it takes several pushes until there is none.
     let mut told = [false, false];
     for _ in 0..200 {
         master.ok("load 50 20000 fill/");
@@ -85,10 +85,10 @@ fn a_full_disk_on_the_shadow_is_told_on_both_and_passes() {
     assert_eq!(shadow.ok("get during")["value"], "1");
 }
 
-/// A second process in the same data directory gets a clear error and disturbs nothing.
+/// A second process in the same data directory gets a clear error and does no harm.
 #[test]
 fn a_second_process_in_the_same_directory_is_refused() {
-    let _turn = turn();
+    let _exclusive = exclusive();
     let mut pair = Pair::enrol(FAST);
     let (status, _, error) = pair.nodes[0].launch().run();
     assert_eq!(status.code(), Some(1), "{error}");

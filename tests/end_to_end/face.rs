@@ -1,18 +1,18 @@
-//! The contract itself: arguments, exit codes, words, order.
+//! The contract of `docs/CLI.md`: arguments, exit codes, error words, order of answers.
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::harness::{FAST, Launch, Pair, kind_is, turn};
+use crate::harness::{FAST, Launch, Pair, exclusive, kind_is};
 
 fn alone(dir: &std::path::Path) -> Launch {
     Launch::new("master", dir).with(["--listen", "127.0.0.1:0", "--name", "alone"]).with(FAST.iter().copied())
 }
 
-/// Bad arguments end with 2, before anything is written.
+/// Bad arguments exit with 2, before anything is written.
 #[test]
 fn bad_arguments_end_with_2() {
-    let _turn = turn();
+    let _exclusive = exclusive();
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
     let bad: [(&str, &[&str]); 19] = [
@@ -46,10 +46,10 @@ fn bad_arguments_end_with_2() {
     assert!(left <= 1, "nothing but a lock file");
 }
 
-/// Every way to end it well.
+/// Every clean end.
 #[test]
 fn quit_end_of_input_and_signals_end_with_0_and_stopped_last() {
-    let _turn = turn();
+    let _exclusive = exclusive();
     let dir = tempfile::tempdir().unwrap();
     for end in ["quit", "end of input", "SIGINT", "SIGTERM"] {
         let mut master = alone(&dir.path().join("data")).start();
@@ -63,15 +63,15 @@ fn quit_end_of_input_and_signals_end_with_0_and_stopped_last() {
             }
         }
         master.wait("stopped", kind_is("stopped"));
-        assert!(master.next_event(crate::harness::PATIENCE).is_none(), "nothing follows `stopped`");
+        assert!(master.next_event(crate::harness::WAIT_MAX).is_none(), "nothing follows `stopped`");
         assert_eq!(master.exit().code(), Some(0), "{end}");
     }
 }
 
-/// The first event, the shape of every line, and the answers of a node alone.
+/// The first event, the form of every line, and the answers of a single node.
 #[test]
 fn a_node_alone_answers_as_written() {
-    let _turn = turn();
+    let _exclusive = exclusive();
     let dir = tempfile::tempdir().unwrap();
     let mut master = alone(&dir.path().join("data")).start();
     let started = master.started.clone();
@@ -140,10 +140,10 @@ fn status_is_whole(status: &Value) {
     assert!(status["takeover"]["able"].is_boolean() && status["takeover"]["why_not"].is_array());
 }
 
-/// What was asked for on the command line is what status shows, and a witness is touched by nobody before it is needed.
+/// `status` shows the options of the command line, and the witness is not used before it is needed.
 #[test]
 fn a_witness_and_synchronous_replication_show_in_status() {
-    let _turn = turn();
+    let _exclusive = exclusive();
     let dir = tempfile::tempdir().unwrap();
     let witness = format!("file:{}", dir.path().join("not/mounted/w").display());
     let asked = ["--witness", &witness, "--lease", "300ms", "--replication", "sync", "--sync-timeout", "1s"];
@@ -156,10 +156,10 @@ fn a_witness_and_synchronous_replication_show_in_status() {
     master.quit();
 }
 
-/// Every refusal has its word, and none of them stops the next command.
+/// Every refusal has its error word, and the next command works.
 #[test]
 fn every_refusal_has_its_word() {
-    let _turn = turn();
+    let _exclusive = exclusive();
     let dir = tempfile::tempdir().unwrap();
     let mut master = alone(&dir.path().join("data")).start();
     master.serving();
@@ -205,10 +205,10 @@ fn every_refusal_has_its_word() {
     master.refused("token", "ha_disabled");
 }
 
-/// Answers come in order, and events never break into a line.
+/// Answers come in order, and no event splits a line.
 #[test]
 fn many_commands_at_once_are_answered_in_order() {
-    let _turn = turn();
+    let _exclusive = exclusive();
     let mut pair = Pair::enrol(FAST);
     let commands: Vec<String> = (0..500).map(|n| format!("put order {n}")).collect();
     commands.iter().for_each(|command| pair.nodes[0].write(command));
@@ -223,10 +223,10 @@ fn many_commands_at_once_are_answered_in_order() {
     assert_eq!(pair.nodes[1].ok("get order")["value"], "499");
 }
 
-/// The directory knows its role: `shadow` is as right as `master` once it was used.
+/// The data directory knows its role: after the first start, `shadow` and `master` are the same program.
 #[test]
 fn after_the_first_start_the_directory_knows() {
-    let _turn = turn();
+    let _exclusive = exclusive();
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
     let mut master = alone(&data).start();
@@ -241,15 +241,15 @@ fn after_the_first_start_the_directory_knows() {
     assert_eq!(again.ok("get k")["value"], "v");
 }
 
-/// An idle pair is small. (How little it computes is measured in the bench.)
+/// An idle pair needs little memory. (The bench measures its processor time.)
 #[test]
 fn an_idle_pair_is_small() {
-    let _turn = turn();
+    let _exclusive = exclusive();
     let pair = Pair::enrol(&[]);
     for node in &pair.nodes {
         let resident = node.resident();
         println!("{}: {} KiB resident", node.launch().program, resident / 1024);
-        // A build for tests carries its debug information; the bench measures the real one against 32 MiB.
+        // A test build has debug information; the bench measures the release build against 32 MiB.
         node.check(resident < 64 * 1024 * 1024, &format!("{resident} bytes resident"));
     }
 }

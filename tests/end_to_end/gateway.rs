@@ -1,4 +1,4 @@
-//! A host that does real work: the gateway example, seen by those who dial it.
+//! A host that does real work: the gateway example, as its clients see it.
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::harness::{PATIENCE, Pair, Program, Witness, kind_is, turn};
+use crate::harness::{Pair, Program, WAIT_MAX, Witness, exclusive, kind_is};
 
-/// A web server that says its name to whoever asks, a connection each.
+/// A web server that answers every request with its name, one connection each.
 struct Backend {
     address: SocketAddr,
 }
@@ -39,7 +39,7 @@ impl Backend {
     }
 }
 
-/// One request, as `curl` would: what the backend said.
+/// Makes one request, as `curl` would. Returns the answer of the backend.
 fn curl(address: SocketAddr) -> std::io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
     stream.set_read_timeout(Some(Duration::from_secs(1)))?;
@@ -53,7 +53,7 @@ fn curl(address: SocketAddr) -> std::io::Result<String> {
 /// `curl` in a loop, on a thread of its own.
 struct Client {
     answers: Receiver<(Instant, String)>,
-    /// Dropped with the client, which ends the loop.
+    /// Dropping it ends the loop.
     _going: Sender<()>,
 }
 
@@ -62,7 +62,7 @@ impl Client {
         let (sender, answers) = channel();
         let (_going, over) = channel();
         std::thread::spawn(move || {
-            // The loop's own pace, and a wait for its end.
+            // The pace of the loop, and a wait for its end.
             while over.recv_timeout(Duration::from_millis(5)) == Err(RecvTimeoutError::Timeout) {
                 let asked = Instant::now();
                 _ = curl(address).map(|answer| sender.send((asked, answer)));
@@ -71,9 +71,9 @@ impl Client {
         Self { answers, _going }
     }
 
-    /// Waits for this answer to a request that was made from now on.
+    /// Waits for this answer to a request made from now on.
     fn hears(&self, wanted: &str, program: &Program) {
-        let (now, end) = (Instant::now(), Instant::now() + PATIENCE);
+        let (now, end) = (Instant::now(), Instant::now() + WAIT_MAX);
         while let Ok((asked, answer)) = self.answers.recv_timeout(end.saturating_duration_since(Instant::now())) {
             if asked >= now && answer == wanted {
                 return;
@@ -83,7 +83,7 @@ impl Client {
     }
 }
 
-/// An address of this machine that nobody listens on now.
+/// A free address of this machine.
 fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
@@ -92,11 +92,11 @@ fn door(state: &'static str) -> impl Fn(&Value) -> bool {
     move |event| kind_is("route")(event) && event["route"] == "web" && event["state"] == state
 }
 
-/// Clients of the pair live through the death of the master: the same address answers again, from the other gateway. A
-/// route that changes does so live, on whoever is master.
+/// Clients survive the death of the master: the same address answers again, from the other gateway. A changed route takes effect
+/// at once on the current master.
 #[test]
 fn a_client_loop_lives_through_the_death_of_the_master() {
-    let _turn = turn();
+    let _exclusive = exclusive();
     let witness = Witness::new();
     let mut pair = Pair::witnessed(&witness, ["gateway", "gateway"]);
     let (one, two) = (Backend::named("one"), Backend::named("two"));
@@ -107,8 +107,8 @@ fn a_client_loop_lives_through_the_death_of_the_master() {
     let client = Client::asks(address);
     client.hears("one", &pair.nodes[0]);
     pair.in_sync();
-    // On one machine the port itself is the proof: it can be had once. The shadow did not even try.
-    pair.nodes[1].check(!pair.nodes[1].said("\"event\":\"route\""), "a shadow has no doors");
+    // Only one process can bind the port. The shadow did not even try.
+    pair.nodes[1].check(!pair.nodes[1].has_printed("\"event\":\"route\""), "a shadow has no doors");
 
     let (mut master, mut shadow) = (0, 1);
     for name in ["two", "one", "two"] {
@@ -116,12 +116,12 @@ fn a_client_loop_lives_through_the_death_of_the_master() {
         pair.nodes[shadow].wait("its door", door("open"));
         client.hears(if name == "two" { "one" } else { "two" }, &pair.nodes[shadow]);
 
-        // The former master comes back with its old command line: no door, whatever it once had.
+        // The former master returns with its old command line and opens no route.
         pair.start_again(master);
         pair.nodes[master].status("it to follow", |status| status["role"] == "shadow" && status["serving"] == false);
         pair.in_sync();
-        pair.nodes[shadow].check(pair.nodes[shadow].said("\"state\":\"open\""), "the master has a door");
-        pair.nodes[master].check(!pair.nodes[master].said("\"event\":\"route\""), "the shadow has none");
+        pair.nodes[shadow].check(pair.nodes[shadow].has_printed("\"state\":\"open\""), "the master has a door");
+        pair.nodes[master].check(!pair.nodes[master].has_printed("\"event\":\"route\""), "the shadow has none");
 
         (master, shadow) = (shadow, master);
         let backend = if name == "two" { two.address } else { one.address };
@@ -139,14 +139,14 @@ fn a_client_loop_lives_through_the_death_of_the_master() {
     assert!(refused["reason"].as_str().unwrap().contains("LISTEN BACKEND"), "{refused}");
 }
 
-/// A gateway that loses mastership while it runs closes its door and its connections, and only then the other can have
-/// the address.
+/// A gateway that loses mastership while it runs closes its listeners and connections. Only then can the other one bind the
+/// address.
 #[test]
 fn a_gateway_that_was_stopped_closes_door_and_connections_when_it_wakes() {
-    let _turn = turn();
+    let _exclusive = exclusive();
     let witness = Witness::new();
     let mut pair = Pair::witnessed(&witness, ["gateway", "gateway"]);
-    // A backend that talks for ever, as long as somebody listens.
+    // A backend that sends without end.
     let backend = TcpListener::bind("127.0.0.1:0").unwrap();
     let (talking, address) = (backend.local_addr().unwrap(), free_address());
     let accepted = Arc::new(AtomicU64::new(0));
@@ -161,7 +161,7 @@ fn a_gateway_that_was_stopped_closes_door_and_connections_when_it_wakes() {
     pair.nodes[0].wait("its door", door("open"));
     pair.in_sync();
     let talk = TcpStream::connect(address).unwrap();
-    talk.set_read_timeout(Some(PATIENCE)).unwrap();
+    talk.set_read_timeout(Some(WAIT_MAX)).unwrap();
     let mut lines = BufReader::new(talk).lines();
     assert_eq!(lines.next().unwrap().unwrap(), "on and on");
 

@@ -1,4 +1,4 @@
-//! Connections that want nothing good.
+//! Hostile connections: silence, noise, wrong certificates, false enrolment.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -7,12 +7,12 @@ use std::sync::Arc;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme};
 
-use crate::harness::{FAST, PATIENCE, Pair, Program, turn};
+use crate::harness::{FAST, Pair, Program, WAIT_MAX, exclusive};
 
-/// 200 connections that say nothing, or half a word: the pair works on, and memory stays.
+/// 200 connections that send nothing, or half a frame: the pair works on, and memory does not grow.
 #[test]
 fn two_hundred_idle_connections_cost_next_to_nothing() {
-    let _turn = turn();
+    let _exclusive = exclusive();
     let mut pair = Pair::enrol(FAST);
     pair.nodes[0].ok("load 1000 100");
     pair.in_sync();
@@ -21,7 +21,7 @@ fn two_hundred_idle_connections_cost_next_to_nothing() {
     let mut idle = Vec::new();
     for node in &pair.nodes {
         for number in 0..200 {
-            // A connection that is turned away at once is as good.
+            // A connection that is refused at once will do.
             let Ok(mut stream) = TcpStream::connect(node.listen()) else { continue };
             if number % 2 == 0 {
                 _ = stream.write_all(&[0x16, 0x03, 0x01, 0x02, 0x00]); // the first five bytes of a TLS hello
@@ -41,10 +41,10 @@ fn two_hundred_idle_connections_cost_next_to_nothing() {
     drop(idle);
 }
 
-/// HTTP and noise: refused, alerted, and the pair does not notice.
+/// HTTP and noise are refused with an alert, and do not disturb the pair.
 #[test]
 fn http_and_random_bytes_are_refused_and_alerted() {
-    let _turn = turn();
+    let _exclusive = exclusive();
     let mut pair = Pair::enrol(FAST);
     let noise: Vec<u8> = (0..5000u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
     for words in [b"GET / HTTP/1.1\r\nHost: shadow\r\n\r\n".as_slice(), &noise] {
@@ -56,10 +56,10 @@ fn http_and_random_bytes_are_refused_and_alerted() {
     undisturbed(&mut pair);
 }
 
-/// Without a certificate, or with one that nobody knows: refused inside the handshake.
+/// A client without a certificate, or with an unknown one, is refused in the handshake.
 #[test]
 fn no_certificate_and_a_foreign_certificate_are_refused() {
-    let _turn = turn();
+    let _exclusive = exclusive();
     let mut pair = Pair::enrol(FAST);
     let key = rcgen::generate_simple_self_signed(["shadowpair".to_owned()]).unwrap();
     let foreign = (key.cert.der().clone(), PrivateKeyDer::try_from(key.signing_key.serialize_der()).unwrap());
@@ -81,11 +81,11 @@ fn undisturbed(pair: &mut Pair) {
     assert_eq!(shadow.ok("status")["role"], "shadow");
 }
 
-/// The node ends a connection on which this is said.
+/// The node closes a connection on which this is sent.
 fn refuses(node: &Program, words: &[u8]) {
     let mut stream = TcpStream::connect(node.listen()).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    // It may hang up before it has heard everything.
+    stream.set_read_timeout(Some(WAIT_MAX)).unwrap();
+    // It may close before it has read everything.
     _ = stream.write_all(words);
     let mut heard = Vec::new();
     let end = stream.take(64 * 1024).read_to_end(&mut heard);
@@ -97,7 +97,7 @@ fn refuses(node: &Program, words: &[u8]) {
 
 type Certificate = (CertificateDer<'static>, PrivateKeyDer<'static>);
 
-/// Speaks TLS, accepting whatever the node shows, then a word, and returns what it answers.
+/// Connects with TLS, accepting any certificate, sends this, and returns the answer.
 fn speak_tls(node: &Program, certificate: Option<&Certificate>, alpn: &[u8]) -> std::io::Result<Vec<u8>> {
     let provider = Arc::new(provider());
     let trusting = Arc::new(Trusting(provider.clone()));
@@ -113,7 +113,7 @@ fn speak_tls(node: &Program, certificate: Option<&Certificate>, alpn: &[u8]) -> 
     config.alpn_protocols = vec![alpn.to_vec()];
     let mut tls = ClientConnection::new(Arc::new(config), ServerName::try_from("shadowpair").unwrap()).unwrap();
     let mut socket = TcpStream::connect(node.listen())?;
-    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.set_read_timeout(Some(WAIT_MAX))?;
     let mut stream = rustls::Stream::new(&mut tls, &mut socket);
     stream.write_all(&[0; 64])?;
     stream.flush()?;
@@ -134,7 +134,7 @@ fn provider() -> rustls::crypto::CryptoProvider {
     rustls::crypto::ring::default_provider()
 }
 
-/// An attacker does not care who answers.
+/// Accepts any certificate, as an attacker does.
 #[derive(Debug)]
 struct Trusting(Arc<rustls::crypto::CryptoProvider>);
 

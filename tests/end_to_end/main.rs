@@ -1,7 +1,7 @@
-//! What must hold, seen from outside: the real programs, real disks and real sockets, told as stories.
+//! End-to-end tests on the real programs, with real disks and real sockets.
 //!
-//! Each story is whole: it starts its programs, says what an operator would say, breaks what it is about, and asserts
-//! order and outcome, never speed.
+//! Each test is complete: it starts its programs, gives the commands that an operator would, breaks something, and asserts order
+//! and outcome, never speed.
 #![allow(
     clippy::disallowed_methods,
     clippy::unwrap_used,

@@ -1,10 +1,10 @@
-//! The link fails and comes back.
+//! The link between the nodes fails and comes back.
 
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::harness::{FAST, Pair, Spread, content, turn};
+use crate::harness::{FAST, Pair, Random, content, exclusive};
 
 fn manual() -> Vec<&'static str> {
     [FAST, &["--failover", "manual"]].concat()
@@ -14,11 +14,11 @@ fn of_kind<'a>(alerts: &'a [Value], kind: &str) -> Vec<&'a Value> {
     alerts.iter().filter(|alert| alert["kind"] == kind).collect()
 }
 
-/// Alerts while the link is cut, counted and not listed a hundred times, still there after a restart; then the log
-/// repairs, and exactly one warning tells the story.
+/// While the link is cut, one alert counts the failed pushes and survives a restart. Then the log repairs the shadow, and exactly
+/// one warning remains.
 #[test]
 fn an_outage_is_counted_outlives_a_restart_and_ends_in_one_warning() {
-    let _turn = turn();
+    let _exclusive = exclusive();
     let mut pair = Pair::enrol(&manual());
     pair.nodes[0].ok("load 1000 100");
     pair.in_sync();
@@ -57,10 +57,10 @@ fn an_outage_is_counted_outlives_a_restart_and_ends_in_one_warning() {
     pair.nodes[0].refused(&format!("ack {id}"), "unknown_alert");
 }
 
-/// An operator closes the link, holds it, and lets it come again.
+/// An operator disconnects the link and reconnects it.
 #[test]
 fn a_held_link_comes_back_when_it_is_let() {
-    let _turn = turn();
+    let _exclusive = exclusive();
     let mut pair = Pair::enrol(FAST);
     for holder in [0, 1] {
         pair.nodes[holder].ok("disconnect");
@@ -74,10 +74,10 @@ fn a_held_link_comes_back_when_it_is_let() {
     assert_eq!((&status["role"], &status["epoch"]), (&"master".into(), &pair.nodes[0].started["epoch"]));
 }
 
-/// `resync`, from either node, is a full push.
+/// `resync` on either node makes a full push.
 #[test]
 fn resync_is_a_full_push_from_either_side() {
-    let _turn = turn();
+    let _exclusive = exclusive();
     let mut pair = Pair::enrol(FAST);
     pair.nodes[0].ok("load 2000 100");
     let before = pair.in_sync();
@@ -92,12 +92,12 @@ fn resync_is_a_full_push_from_either_side() {
     }
 }
 
-/// Beyond the log the repair is a full push, staged: killed anywhere in it, 50 times, the shadow shows the old
+/// Where the log does not reach, the repair is a staged full push. Killed anywhere in it, 50 times, the shadow shows the old
 /// configuration or the new one, and the push completes after a restart.
 #[test]
 fn a_full_push_beyond_the_log_survives_kills_at_fifty_random_points() {
-    let _turn = turn();
-    let mut spread = Spread::new();
+    let _exclusive = exclusive();
+    let mut random = Random::new();
     let mut pair = Pair::enrol(&[manual().as_slice(), &["--log-changes", "2"]].concat());
     pair.nodes[0].ok("load 2000 1000");
     let mut old = pair.in_sync();
@@ -113,8 +113,8 @@ fn a_full_push_beyond_the_log_survives_kills_at_fifty_random_points() {
         pair.nodes[1].skip_to_now();
         pair.heal();
         let victim = (round % 2) as usize;
-        // The connection may be dialled by either node, so it runs through either wire: look at both.
-        let goal = 1_000 + spread.below(2_300_000);
+        // Either node may have dialled, so that the connection runs through either proxy: watch both.
+        let goal = 1_000 + random.below(2_300_000);
         carried_in_all(&mut pair, goal);
         pair.nodes[victim].kill();
         if victim == 0 {
@@ -131,34 +131,34 @@ fn a_full_push_beyond_the_log_survives_kills_at_fifty_random_points() {
     assert!(full >= 25, "the log reached too far for this story: {full} full pushes in 50 rounds");
 }
 
-/// Waits until so many bytes went over the wires since they were healed, or the push is over.
+/// Waits until so many bytes went through the proxies since they were healed, or until the push is over.
 fn carried_in_all(pair: &mut Pair, goal: u64) {
-    let before: u64 = pair.wires.iter().map(|wire| wire.carried()).sum();
+    let before: u64 = pair.proxies.iter().map(|wire| wire.bytes_carried()).sum();
     for _ in 0..200 {
-        let now: u64 = pair.wires.iter().map(|wire| wire.carried()).sum();
+        let now: u64 = pair.proxies.iter().map(|wire| wire.bytes_carried()).sum();
         if now - before >= goal {
             return;
         }
-        // Wakes with the bytes; the bound is for a push that went over the other wire, or is over.
-        let busier = usize::from(pair.wires[1].carried() > pair.wires[0].carried());
-        pair.wires[busier].carries((goal - (now - before)).min(16 * 1024), Duration::from_millis(20));
+        // The limit is for a push through the other proxy, or one that is over.
+        let busier = usize::from(pair.proxies[1].bytes_carried() > pair.proxies[0].bytes_carried());
+        pair.proxies[busier].wait_for_bytes((goal - (now - before)).min(16 * 1024), Duration::from_millis(20));
     }
 }
 
-/// The shadow shows exactly one revision's content.
+/// The shadow shows the content of exactly one revision.
 fn whole(pair: &mut Pair, old: &Value, new: &Value) {
     let shown = content(&pair.nodes[1].ok("digest"));
     pair.nodes[1].check(shown == *old || shown == *new, &format!("half a configuration: {shown}, not {old} or {new}"));
 }
 
-/// A link that is broken one way only is broken.
+/// A link that is cut in one direction counts as lost.
 #[test]
 fn a_link_broken_one_way_is_found_out_and_heals() {
-    let _turn = turn();
+    let _exclusive = exclusive();
     let mut pair = Pair::enrol(&manual());
     for way in 0..2 {
-        for wire in &pair.wires {
-            if way == 0 { wire.hold_towards() } else { wire.hold_from() }
+        for wire in &pair.proxies {
+            if way == 0 { wire.hold_to_node() } else { wire.hold_from_node() }
         }
         for node in &mut pair.nodes {
             node.status("the silence to show", |status| status["link"]["state"] != "connected");

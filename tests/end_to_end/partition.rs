@@ -1,12 +1,12 @@
-//! Two masters.
+//! A partition without a witness.
 
-use crate::harness::{FAST, Pair, turn};
+use crate::harness::{FAST, Pair, exclusive};
 
-/// Without a witness a partition makes two masters, and both said beforehand that it can. On contact the lower
-/// (epoch, node) yields; what only it had is kept and listed.
+/// Without a witness a partition makes two masters. Both nodes report beforehand that it can. On contact the lower (epoch, node)
+/// yields; the changes that only it had are kept in quarantine and listed.
 #[test]
 fn after_a_partition_one_yields_and_its_changes_are_kept() {
-    let _turn = turn();
+    let _exclusive = exclusive();
     let mut pair = Pair::enrol(FAST);
     pair.nodes[0].ok("put shared before");
     pair.in_sync();
@@ -45,7 +45,7 @@ fn after_a_partition_one_yields_and_its_changes_are_kept() {
     let shared = changes.iter().find(|change| change["key"] == "shared").unwrap();
     assert!(shared["old"] == "before" && shared["new"].is_null(), "{shared}");
     assert_eq!(first.alerts("diverged").len(), 1);
-    // That there were two masters is worth knowing after they are one again.
+    // An alert tells of the two masters after the partition.
     let told = first.alerts("two_masters").len() + second.alerts("two_masters").len();
     assert!(told >= 1, "somebody says that two masters met");
 

@@ -1,32 +1,32 @@
-//! Who is turned away, and with which reason.
+//! Refusals: which connections and first starts are refused, and for which reason.
 
 use serde_json::Value;
 
-use crate::harness::{FAST, Launch, PATIENCE, Pair, Program, Proxy, at, token, turn};
+use crate::harness::{FAST, Launch, Pair, Program, Proxy, WAIT_MAX, at, exclusive, token};
 
 fn unpermitted(alerts: &[Value]) -> bool {
     alerts.iter().any(|alert| alert["kind"] == "unpermitted_peer")
 }
 
 fn joining(pair: &Pair, name: &str, token: &str) -> Launch {
-    join(&pair.wires[0], &pair.dir().join(name), token)
+    join(&pair.proxies[0], &pair.dir().join(name), token)
 }
 
-/// A shadow's first start with the master at the other end of this wire.
+/// The first start of a shadow, with the master behind this proxy.
 fn join(wire: &Proxy, data: &std::path::Path, token: &str) -> Launch {
     let join = ["--listen", "127.0.0.1:0", "--master", &wire.address(), "--token", token];
     Launch::new("shadow", data).with(join).with(FAST.iter().copied())
 }
 
-/// A master that serves alone at the other end of this wire.
+/// A master that serves alone behind this proxy.
 fn alone(data: &std::path::Path, wire: &Proxy) -> Program {
     let mut master = at("master", data, wire, FAST).start();
-    wire.leads_to(&master.listen());
+    wire.forward_to(&master.listen());
     master.serving();
     master
 }
 
-/// The end of a first start that was refused: exit code 1, one line that says what to do, an empty directory.
+/// A refused first start exits with 1, prints one line that says what to do, and leaves the directory empty.
 fn is_refused(launch: &Launch, dir: &std::path::Path) {
     let (status, output, error) = launch.run();
     assert_eq!(status.code(), Some(1), "{output}{error}");
@@ -41,12 +41,12 @@ fn is_left_empty(dir: &std::path::Path) {
     assert!(left.len() <= 1, "the directory is empty but for a lock file: {left:?}");
 }
 
-/// A shadow does not write, and says who does.
+/// A shadow refuses writes and names the master.
 #[test]
 fn a_put_on_the_shadow_names_the_master() {
-    let _turn = turn();
+    let _exclusive = exclusive();
     let mut pair = Pair::enrol(FAST);
-    let address = pair.wires[0].address();
+    let address = pair.proxies[0].address();
     for command in ["put k v", "delete k", "load 10 10", "token"] {
         let refused = pair.nodes[1].refused(command, "not_master");
         assert_eq!(refused["master"], address, "{refused}");
@@ -57,23 +57,23 @@ fn a_put_on_the_shadow_names_the_master() {
     pair.in_sync();
 }
 
-/// There is one shadow; a used, a wrong and an expired token open nothing.
+/// There is one shadow. A used, a wrong and an expired token are refused.
 #[test]
 fn a_second_shadow_and_bad_tokens_are_refused() {
-    let _turn = turn();
+    let _exclusive = exclusive();
     let dir = tempfile::tempdir().unwrap();
-    let wires = [Proxy::new(), Proxy::new()];
-    let mut master = alone(&dir.path().join("a"), &wires[0]);
+    let proxies = [Proxy::new(), Proxy::new()];
+    let mut master = alone(&dir.path().join("a"), &proxies[0]);
     master.refused("token", "ha_disabled");
     let expiring = {
         master.ok("enable");
         master.ok("token 1ms")["token"].as_str().unwrap().to_owned()
     };
     let good = token(&mut master);
-    let join = |name: &str, token: &str| join(&wires[0], &dir.path().join(name), token);
+    let join = |name: &str, token: &str| join(&proxies[0], &dir.path().join(name), token);
     is_refused(&join("expired", &expiring), &dir.path().join("expired"));
     master.alerts_until("the alert", unpermitted);
-    // Letters from the other end of the token: the right master, the wrong secret.
+    // Another end of the token: the right master, the wrong secret.
     let wrong = mangled(&good);
     let (status, _, error) = join("wrong", &wrong).run();
     assert!(matches!(status.code(), Some(1 | 2)), "{status} {error}");
@@ -86,10 +86,10 @@ fn a_second_shadow_and_bad_tokens_are_refused() {
     assert_eq!(master.ok("status")["epoch"], master.started["epoch"]);
 }
 
-/// Several ask at the same time, with one token and with two: one is the shadow, and the others are refused like any other.
+/// Several nodes enrol at once, with one token and with two: one becomes the shadow, the others are refused.
 #[test]
 fn of_those_who_enrol_at_once_one_is_the_shadow() {
-    let _turn = turn();
+    let _exclusive = exclusive();
     for round in 0..8 {
         let dir = tempfile::tempdir().unwrap();
         let wire = Proxy::new();
@@ -101,12 +101,12 @@ fn of_those_who_enrol_at_once_one_is_the_shadow() {
         let asked = names.into_iter().zip([&first, &second, &first]).map(|(name, token)| join(name, token).spawn());
         let mut enrolled = 0;
         for (name, mut program) in names.into_iter().zip(asked.collect::<Vec<_>>()) {
-            if program.next_event(PATIENCE).is_some() {
+            if program.next_event(WAIT_MAX).is_some() {
                 enrolled += 1;
                 program.status("the pair to be in sync", |status| status["in_sync"] == true);
                 continue;
             }
-            assert_eq!(program.exit().code(), Some(1), "{}", program.told());
+            assert_eq!(program.exit().code(), Some(1), "{}", program.transcript());
             is_left_empty(&dir.path().join(name));
         }
         assert_eq!(enrolled, 1, "in round {round}");
@@ -119,10 +119,10 @@ fn mangled(token: &str) -> String {
     format!("{rest}{}", if last == "a" { "b" } else { "a" })
 }
 
-/// The right master and a secret of which one bit is wrong: refused with a reason, and the token stays good.
+/// The right master and a secret with one wrong bit: refused with a reason, and the token stays valid.
 #[test]
 fn a_wrong_secret_for_the_right_master_is_refused() {
-    let _turn = turn();
+    let _exclusive = exclusive();
     let dir = tempfile::tempdir().unwrap();
     let wire = Proxy::new();
     let mut master = alone(&dir.path().join("a"), &wire);
@@ -143,7 +143,7 @@ fn a_wrong_secret_for_the_right_master_is_refused() {
     shadow.status("the good token to do", |status| status["in_sync"] == true);
 }
 
-/// The secret bits of a token: bytes 32 to 47 of what its letters say, five bits each.
+/// The secret of a token: bytes 32 to 47 of what its letters encode, five bits each.
 fn secret_of(token: &str) -> [u8; 16] {
     let letters = token.strip_prefix("sp1-").unwrap().bytes();
     let five = letters.map(|letter| match letter {
@@ -155,10 +155,10 @@ fn secret_of(token: &str) -> [u8; 16] {
     bytes[32..48].try_into().unwrap()
 }
 
-/// The right certificate, from another pair.
+/// A valid certificate of another pair.
 #[test]
 fn a_shadow_of_another_pair_is_refused_and_follows_nobody() {
-    let _turn = turn();
+    let _exclusive = exclusive();
     let mut pair = Pair::enrol(FAST);
     pair.nodes[0].ok("put ours 1");
     let ours = pair.in_sync();
@@ -166,8 +166,8 @@ fn a_shadow_of_another_pair_is_refused_and_follows_nobody() {
     other.nodes[0].ok("put theirs 1");
     let theirs = other.in_sync();
     other.nodes[0].kill();
-    // The other pair's shadow dials our master: by command line, and because its own master's address leads there now.
-    other.wires[0].leads_to(&pair.nodes[0].listen());
+    // The shadow of the other pair dials our master: by its command line, and because the address of its own master leads there now.
+    other.proxies[0].forward_to(&pair.nodes[0].listen());
     other.nodes[1].status("our master to be refused", |status| {
         status["link"]["state"] == "refused" && status["link"]["reason"].is_string()
     });
@@ -181,16 +181,16 @@ fn a_shadow_of_another_pair_is_refused_and_follows_nobody() {
     assert_eq!(other.in_sync(), theirs);
 }
 
-/// A master that was born again on the peer's address is not followed.
+/// A new master at the address of the peer is not followed.
 #[test]
 fn a_blank_master_on_the_peers_address_is_not_followed() {
-    let _turn = turn();
+    let _exclusive = exclusive();
     let mut pair = Pair::enrol(&[FAST, &["--failover", "manual"]].concat());
     pair.nodes[0].ok("put k v");
     let before = pair.in_sync();
     pair.nodes[0].kill();
-    let mut blank = at("master", &pair.dir().join("blank"), &pair.wires[0], FAST).start();
-    pair.wires[0].leads_to(&blank.listen());
+    let mut blank = at("master", &pair.dir().join("blank"), &pair.proxies[0], FAST).start();
+    pair.proxies[0].forward_to(&blank.listen());
     pair.nodes[1].status("the stranger to be refused", |status| status["link"]["state"] == "refused");
     pair.nodes[1].alerts_until("the alert", unpermitted);
     assert_eq!(crate::harness::content(&pair.nodes[1].ok("digest")), before);
@@ -199,10 +199,10 @@ fn a_blank_master_on_the_peers_address_is_not_followed() {
     assert_eq!(pair.in_sync(), before);
 }
 
-/// The right address of the wrong master: its key is not the one that the token names.
+/// The wrong master at the right address: its key is not the one in the token.
 #[test]
 fn a_token_of_another_master_is_refused() {
-    let _turn = turn();
+    let _exclusive = exclusive();
     let mut pair = Pair::enrol(FAST);
     let mut other = at("master", &pair.dir().join("other"), &Proxy::new(), FAST).start();
     let token = token(&mut other);
@@ -210,8 +210,8 @@ fn a_token_of_another_master_is_refused() {
     pair.in_sync();
 }
 
-/// A first start without a master ends after 30 s, and leaves the directory as it was. It only waits, so it takes no
-/// turn.
+/// A first start without a reachable master ends after 30 s and leaves the directory as it was. It only waits, so that it runs
+/// beside other tests.
 #[test]
 fn a_master_that_cannot_be_reached_ends_the_first_start() {
     let dir = tempfile::tempdir().unwrap();
@@ -222,10 +222,10 @@ fn a_master_that_cannot_be_reached_ends_the_first_start() {
     is_refused(&Launch::new("shadow", &dir.path().join("x")).with(join), &dir.path().join("x"));
 }
 
-/// `reset` forgets the pairing: the master has room for another shadow, the old shadow keeps a copy and never serves.
+/// `reset` ends the pairing: the master can enrol another shadow; the old shadow keeps its copy and never serves.
 #[test]
 fn reset_makes_room_for_another_shadow() {
-    let _turn = turn();
+    let _exclusive = exclusive();
     let mut pair = Pair::enrol(FAST);
     pair.nodes[0].ok("put k v");
     let before = pair.in_sync();

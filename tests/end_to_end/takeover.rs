@@ -1,15 +1,15 @@
-//! Death, takeover and return.
+//! Takeover after the death of a master, and the return of the old master.
 
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::harness::{FAST, Launch, Pair, Program, Proxy, at, content, kind_is, token, turn};
+use crate::harness::{FAST, Launch, Pair, Program, Proxy, at, content, exclusive, kind_is, token};
 
-/// `load`, kill -9, takeover, return with the old command line: twenty times, roles alternating.
+/// `load`, kill -9, takeover, restart with the old command line: twenty times, with alternating roles.
 #[test]
 fn twenty_takeovers_with_alternating_roles_lose_nothing() {
-    let _turn = turn();
+    let _exclusive = exclusive();
     let mut pair = Pair::enrol(FAST);
     pair.nodes[0].ok("load 10000 200");
     for round in 0..20 {
@@ -40,10 +40,10 @@ fn twenty_takeovers_with_alternating_roles_lose_nothing() {
     assert!(first.ok("history")["history"].as_array().is_some_and(|eras| eras.len() >= 21));
 }
 
-/// Three takeovers within the hold-down's time, and no fourth: `status` says why.
+/// Three takeovers within the time of the hold-down, and no fourth: `status` says why.
 #[test]
 fn the_hold_down_ends_a_row_of_takeovers_and_says_so() {
-    let _turn = turn();
+    let _exclusive = exclusive();
     let options: Vec<&str> = FAST.iter().map(|option| if *option == "0s" { "1h" } else { option }).collect();
     let mut pair = Pair::enrol(&options);
     for round in 0..3 {
@@ -63,10 +63,10 @@ fn the_hold_down_ends_a_row_of_takeovers_and_says_so() {
     stays_shadow(&mut pair.nodes[0]);
 }
 
-/// A host that freezes is no master any more when it thaws.
+/// A process that was stopped is no longer master when it continues.
 #[test]
 fn a_stopped_master_acknowledges_nothing_when_it_wakes_up_late() {
-    let _turn = turn();
+    let _exclusive = exclusive();
     let mut pair = Pair::enrol(FAST);
     let [master, shadow] = &mut pair.nodes;
     master.ok("put before 1");
@@ -94,18 +94,18 @@ fn a_stopped_master_acknowledges_nothing_when_it_wakes_up_late() {
     }
 }
 
-/// Nothing that was never complete becomes master.
+/// A node that never had a complete copy does not become master.
 #[test]
 fn a_shadow_that_never_synced_does_not_take_over_and_says_why() {
-    let _turn = turn();
+    let _exclusive = exclusive();
     let dir = tempfile::tempdir().unwrap();
     let wire = Proxy::new();
     let mut master = at("master", &dir.path().join("a"), &wire, FAST).start();
-    wire.leads_to(&master.listen());
+    wire.forward_to(&master.listen());
     master.serving();
     master.ok("load 2000 2000");
     let token = token(&mut master);
-    // Slow enough that the full push is not done for minutes, quick enough for heartbeats.
+    // Too slow for the full push to complete, fast enough for heartbeats.
     let join = ["--listen", "127.0.0.1:0", "--master", &wire.address(), "--token", &token];
     let mut shadow = Launch::new("shadow", &dir.path().join("b")).with(join).with(FAST.iter().copied()).start();
     wire.slow(50_000);
@@ -125,14 +125,14 @@ fn a_shadow_that_never_synced_does_not_take_over_and_says_why() {
     shadow.refused("take-over", "loss");
     master.start_again();
     wire.slow(0);
-    wire.leads_to(&master.listen());
+    wire.forward_to(&master.listen());
     shadow.status("the push to end after all", |status| status["in_sync"] == true);
 }
 
-/// A shadow that starts without hearing its master cannot know how far behind it is.
+/// A shadow that has not heard its master since it started does not take over: it cannot know how far behind it is.
 #[test]
 fn a_shadow_that_starts_while_its_master_is_away_does_not_take_over() {
-    let _turn = turn();
+    let _exclusive = exclusive();
     let mut pair = Pair::enrol(FAST);
     pair.nodes[0].ok("put k v");
     let before = pair.in_sync();
@@ -153,7 +153,7 @@ fn a_shadow_that_starts_while_its_master_is_away_does_not_take_over() {
     assert_eq!(pair.in_sync(), before);
 }
 
-/// For several takeover delays nothing happens; what would, happens within one.
+/// Nothing happens for several takeover delays; a takeover would come within one.
 fn stays_shadow(shadow: &mut Program) {
     let end = Instant::now() + Duration::from_millis(2500);
     while let Some(event) = shadow.next_event(end.saturating_duration_since(Instant::now())) {
@@ -162,10 +162,10 @@ fn stays_shadow(shadow: &mut Program) {
     }
 }
 
-/// In manual mode the operator's word is the takeover.
+/// In manual mode only an operator takes over.
 #[test]
 fn manual_failover_waits_for_the_operator() {
-    let _turn = turn();
+    let _exclusive = exclusive();
     let mut pair = Pair::enrol(&[FAST, &["--failover", "manual"]].concat());
     pair.nodes[0].ok("put k v");
     let before = pair.in_sync();
@@ -184,10 +184,10 @@ fn manual_failover_waits_for_the_operator() {
     assert_eq!(takeovers.len(), 1, "{takeovers:?}");
 }
 
-/// An operator's `take-over` on a master changes nothing; without a complete pairing there is nobody to switch with.
+/// `take-over` on a master changes nothing.
 #[test]
 fn take_over_on_a_master_changes_nothing() {
-    let _turn = turn();
+    let _exclusive = exclusive();
     let mut pair = Pair::enrol(FAST);
     let before = pair.nodes[0].ok("status");
     pair.nodes[0].ok("take-over");

@@ -1,20 +1,20 @@
-//! The third vote, and changes that wait for both disks.
+//! Pairs with a witness, and changes that wait for both disks.
 
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::harness::{Absence, FAST, Pair, Program, Witness, turn};
+use crate::harness::{Absence, FAST, Pair, Program, Witness, exclusive};
 
 const PROGRAMS: [&str; 2] = ["master", "shadow"];
 
-/// A change that must be on both disks when it is acknowledged.
+/// Commits a change that must be on both disks when it is acknowledged.
 fn put_on_both(node: &mut Program, key: &str) {
     let reply = node.ok(&format!("put {key} x"));
     node.check(reply["replicated"] == true, &format!("it is not on both disks: {reply}"));
 }
 
-/// A change that one node acknowledges without the other.
+/// Commits a change that one node acknowledges without the other.
 fn put_alone(node: &mut Program, key: &str) {
     let reply = node.ok(&format!("put {key} x"));
     node.check(reply["replicated"] == false, &format!("the other is away: {reply}"));
@@ -24,24 +24,24 @@ fn is_role(serving: bool) -> impl Fn(&Value) -> bool {
     move |event| event["event"] == "role" && event["role"] == "master" && event["serving"] == serving
 }
 
-/// Waits until a change is on both disks when it is acknowledged.
+/// Waits until acknowledged changes are on both disks again.
 fn in_step_again(node: &mut Program) {
     node.until("put step x", "changes to wait for both disks again", |reply| {
         reply["ok"] == true && reply["replicated"] == true
     });
 }
 
-/// Connected, the two need nobody else: their word to each other is enough.
+/// Nodes that are connected need no witness.
 #[test]
 fn the_witness_is_away_while_the_pair_is_connected_and_nothing_stops() {
-    let _turn = turn();
+    let _exclusive = exclusive();
     for absence in [Absence::Missing, Absence::Failing] {
         let witness = Witness::new();
         let mut pair = Pair::witnessed(&witness, PROGRAMS);
         let epoch = pair.nodes[0].ok("status")["epoch"].clone();
         witness.take_away(absence);
         pair.nodes.iter_mut().for_each(Program::skip_to_now);
-        // Many times as long as any lease lasts.
+        // Many leases long.
         let end = Instant::now() + Duration::from_secs(2);
         let mut change = 0;
         while Instant::now() < end {
@@ -53,7 +53,7 @@ fn the_witness_is_away_while_the_pair_is_connected_and_nothing_stops() {
         });
         let status = pair.nodes[0].ok("status");
         assert_eq!((&status["serving"], &status["epoch"]), (&true.into(), &epoch));
-        // Where there is no directory the answer is that there is no record: an answer, and an alert about it.
+        // Where there is no directory, the answer is that there is no record, and there is an alert.
         assert_eq!(status["witness"]["reachable"], absence == Absence::Missing, "{status}");
         for node in &mut pair.nodes {
             while let Some(event) = node.next_event(Duration::ZERO) {
@@ -72,11 +72,11 @@ fn the_witness_is_away_while_the_pair_is_connected_and_nothing_stops() {
     }
 }
 
-/// The master writes down that it goes on alone, and does. Who was left behind does not take over, not even when it is
-/// the only one that is left; the operator is told what that would cost.
+/// The master records that it continues alone, and does. The shadow that is behind does not take over, even when it is the only
+/// node left; `take-over` tells the operator what would be lost.
 #[test]
 fn the_shadow_is_away_and_the_master_serves_on_once_that_is_on_record() {
-    let _turn = turn();
+    let _exclusive = exclusive();
     let witness = Witness::new();
     let mut pair = Pair::witnessed(&witness, PROGRAMS);
     put_on_both(&mut pair.nodes[0], "before");
@@ -101,14 +101,14 @@ fn the_shadow_is_away_and_the_master_serves_on_once_that_is_on_record() {
     for node in &mut pair.nodes {
         assert_eq!(node.ok("get alone")["value"], "x");
     }
-    // What was true of the shadow is so no more: now it is the one that takes over.
+    // The shadow is in sync again, so that it takes over now.
     pair.in_sync();
     pair.nodes[0].kill();
     pair.nodes[1].serving();
     assert_eq!(pair.nodes[1].ok("get alone")["value"], "x");
 }
 
-/// For several takeover delays nothing happens; what would, happens within one or two.
+/// Nothing happens for several takeover delays; a takeover would come within one or two.
 fn stays_shadow(shadow: &mut Program) {
     let end = Instant::now() + Duration::from_millis(2_500);
     while let Some(event) = shadow.next_event(end.saturating_duration_since(Instant::now())) {
@@ -116,11 +116,11 @@ fn stays_shadow(shadow: &mut Program) {
     }
 }
 
-/// With neither of the others a master cannot know whether it is one: it says so, acknowledges nothing, and goes on when
-/// either is back.
+/// Without its peer and the witness a master cannot know whether it still is one. It reports that, acknowledges nothing, and
+/// continues when either is back.
 #[test]
 fn with_both_away_the_master_fences_itself_and_returns_by_itself() {
-    let _turn = turn();
+    let _exclusive = exclusive();
     let witness = Witness::new();
     let mut pair = Pair::witnessed(&witness, PROGRAMS);
     let epoch = pair.nodes[0].ok("status")["epoch"].clone();
@@ -157,10 +157,10 @@ fn with_both_away_the_master_fences_itself_and_returns_by_itself() {
     assert_eq!((&status["serving"], &status["epoch"]), (&true.into(), &epoch), "nobody else was master meanwhile");
 }
 
-/// What a change waits for can be changed while it runs, and every answer says what it waited for.
+/// The replication mode can change at run time, and every answer says what the change waited for.
 #[test]
 fn replication_is_switched_while_it_runs() {
-    let _turn = turn();
+    let _exclusive = exclusive();
     let witness = Witness::new();
     let mut pair = Pair::witnessed(&witness, PROGRAMS);
     assert_eq!(pair.nodes[0].ok("status")["replication"], "sync");
@@ -178,7 +178,7 @@ fn replication_is_switched_while_it_runs() {
     pair.in_sync();
     pair.nodes[0].refused("replication perhaps", "bad_argument");
 
-    // Both modes were honest: the one that was told takes over with all of it.
+    // Both modes told the truth: the shadow takes over with every replicated change.
     pair.nodes[0].kill();
     pair.nodes[1].serving();
     for key in ["sync", "async", "sync-again"] {
@@ -186,10 +186,10 @@ fn replication_is_switched_while_it_runs() {
     }
 }
 
-/// Synchronous without a witness: who is left behind is told of in the answer and in an alert, and nothing stands still.
+/// Synchronous without a witness: the answer and an alert report a shadow that is behind, and commits go on.
 #[test]
 fn without_a_witness_a_synchronous_master_says_that_it_goes_on_alone() {
-    let _turn = turn();
+    let _exclusive = exclusive();
     let sync = ["--failover", "manual", "--replication", "sync", "--sync-timeout", "300ms"];
     let mut pair = Pair::enrol(&[FAST, &sync].concat());
     put_on_both(&mut pair.nodes[0], "before");

@@ -12,14 +12,14 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use super::PATIENCE;
+use super::WAIT_MAX;
 
 /// How a program is started.
 #[derive(Clone)]
 pub struct Launch {
     pub program: &'static str,
     pub arguments: Vec<OsString>,
-    /// Runs before the program and becomes it: `sh -c` in a namespace of its own, say.
+    /// A command that starts the program, for example in a namespace of its own.
     pub wrapper: Vec<OsString>,
 }
 
@@ -44,23 +44,23 @@ impl Launch {
         command
     }
 
-    /// Runs it to its end with nothing to read; returns how it ended, its output and its error output.
+    /// Runs it to its end without input. Returns its exit status, its output and its error output.
     pub fn run(&self) -> (ExitStatus, String, String) {
         let output = self.command().stdin(Stdio::null()).output().expect("the program can be run");
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         (output.status, text(output.stdout), text(output.stderr))
     }
 
-    /// Starts it and waits until it says that it has.
+    /// Starts it and waits for its event `started`.
     pub fn start(&self) -> Program {
         let mut program = self.spawn();
-        let started = program.next_event(PATIENCE).unwrap_or_else(|| program.fail("it did not start"));
+        let started = program.next_event(WAIT_MAX).unwrap_or_else(|| program.fail("it did not start"));
         program.check(started["event"] == "started", &format!("the first event is {started}"));
         program.started = started;
         program
     }
 
-    /// Starts it and waits for nothing.
+    /// Starts it without waiting.
     pub fn spawn(&self) -> Program {
         let mut child = self
             .command()
@@ -72,10 +72,10 @@ impl Launch {
         let transcript = Arc::new(Mutex::new(Vec::new()));
         let (sender, lines) = channel();
         let (out, err) = (child.stdout.take().expect("piped"), child.stderr.take().expect("piped"));
-        let said = transcript.clone();
+        let lines_seen = transcript.clone();
         std::thread::spawn(move || {
             for line in BufReader::new(out).lines().map_while(Result::ok) {
-                note(&said, "<", &line);
+                note(&lines_seen, "<", &line);
                 let value = serde_json::from_str(&line)
                     .unwrap_or_else(|e| serde_json::json!({"not_json": line, "why": e.to_string()}));
                 if sender.send(value).is_err() {
@@ -83,9 +83,9 @@ impl Launch {
                 }
             }
         });
-        let said = transcript.clone();
+        let lines_seen = transcript.clone();
         std::thread::spawn(move || {
-            BufReader::new(err).lines().map_while(Result::ok).for_each(|line| note(&said, "!", &line));
+            BufReader::new(err).lines().map_while(Result::ok).for_each(|line| note(&lines_seen, "!", &line));
         });
         let stdin = child.stdin.take();
         Program {
@@ -100,7 +100,7 @@ impl Launch {
     }
 }
 
-/// Lines of a transcript that are kept: enough for any story; a program that is driven for minutes keeps its last ones.
+/// Most lines of a transcript that are kept: enough for any test. A program that runs for minutes keeps its last ones.
 const TRANSCRIPT_LINES_MAX: usize = 20_000;
 
 fn note(transcript: &Mutex<Vec<String>>, mark: &str, line: &str) {
@@ -112,7 +112,8 @@ fn note(transcript: &Mutex<Vec<String>>, mark: &str, line: &str) {
     transcript.push(format!("{mark} {shown}"));
 }
 
-/// `cargo test` builds the examples beside the tests: `target/PROFILE/deps/THIS` and `target/PROFILE/examples/NAME`.
+/// The path of an example. `cargo test` builds tests as `target/PROFILE/deps/THIS`, and examples as
+/// `target/PROFILE/examples/NAME`.
 pub fn example(name: &str) -> PathBuf {
     let this = std::env::current_exe().expect("this program has a path");
     let profile = this.parent().and_then(Path::parent).expect("deps stands in a profile's folder");
@@ -127,7 +128,7 @@ pub struct Program {
     child: Child,
     stdin: Option<ChildStdin>,
     lines: Receiver<Value>,
-    /// Events that were read and not yet waited for.
+    /// Events that were read and not waited for yet.
     waiting: VecDeque<Value>,
     transcript: Arc<Mutex<Vec<String>>>,
     /// Its first event.
@@ -135,13 +136,13 @@ pub struct Program {
 }
 
 impl Program {
-    /// Says a command and returns its answer; events that come before it are kept for [`Program::wait`].
+    /// Writes a command and returns its answer. Events before it are kept for [`Program::wait`].
     pub fn say(&mut self, command: &str) -> Value {
         self.write(command);
         self.answer(command)
     }
 
-    /// Says a command without waiting for its answer.
+    /// Writes a command without waiting for its answer.
     pub fn write(&mut self, command: &str) {
         note(&self.transcript, ">", command);
         let stdin = self.stdin.as_mut().expect("input is open");
@@ -154,7 +155,7 @@ impl Program {
 
     /// The next answer, which must be to this command.
     pub fn answer(&mut self, command: &str) -> Value {
-        let end = Instant::now() + 3 * PATIENCE;
+        let end = Instant::now() + 3 * WAIT_MAX;
         while let Some(value) = self.read(end) {
             if value["event"] == "reply" {
                 let name = command.split(' ').next().unwrap_or_default();
@@ -166,14 +167,14 @@ impl Program {
         self.fail(&format!("no answer to {command:?}"))
     }
 
-    /// Says a command that must be accepted.
+    /// Writes a command that must succeed.
     pub fn ok(&mut self, command: &str) -> Value {
         let reply = self.say(command);
         self.check(reply["ok"] == true, &format!("{command:?} is answered by {reply}"));
         reply
     }
 
-    /// Says a command that must be refused with this word.
+    /// Writes a command that must fail with this error.
     pub fn refused(&mut self, command: &str, error: &str) -> Value {
         let reply = self.say(command);
         self.check(reply["ok"] == false && reply["error"] == error, &format!("{command:?} is answered by {reply}"));
@@ -181,9 +182,9 @@ impl Program {
         reply
     }
 
-    /// Waits for an event; those before it are done with.
+    /// Waits for an event, and drops the events before it.
     pub fn wait(&mut self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + WAIT_MAX;
         loop {
             let next = self.waiting.pop_front().or_else(|| self.read(end));
             match next {
@@ -194,20 +195,20 @@ impl Program {
         }
     }
 
-    /// Forgets the events so far: the next wait is for what happens from now on.
+    /// Drops the events so far, so that the next wait is for a new one.
     pub fn skip_to_now(&mut self) {
         self.waiting.clear();
         while self.lines.try_recv().is_ok() {}
     }
 
-    /// The next event, if there is one in time.
+    /// The next event, if it comes in time.
     pub fn next_event(&mut self, at_most: Duration) -> Option<Value> {
         self.waiting.pop_front().or_else(|| self.read(Instant::now() + at_most))
     }
 
-    /// Asks again after every event, and a few times a second, until the answer is as wanted.
+    /// Repeats a command after every event, and a few times a second, until the answer is as wanted.
     pub fn until(&mut self, command: &str, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + WAIT_MAX;
         loop {
             let reply = self.say(command);
             if wanted(&reply) {
@@ -245,7 +246,7 @@ impl Program {
         list(&self.until("alerts", what, |reply| wanted(&list(reply))))
     }
 
-    /// Its address, as it said at the start.
+    /// The address on which it listens.
     pub fn listen(&self) -> String {
         self.started["listen"].as_str().expect("started says where it listens").to_owned()
     }
@@ -254,7 +255,7 @@ impl Program {
         self.child.id()
     }
 
-    /// Kills it as a power cut would, as far as a process goes.
+    /// Kills it, as near to a power cut as a process can come.
     pub fn kill(&mut self) {
         note(&self.transcript, "*", "kill -9");
         self.child.kill().expect("it can be killed");
@@ -286,7 +287,7 @@ impl Program {
 
     /// Waits for its end: output is closed then.
     pub fn exit(&mut self) -> ExitStatus {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + WAIT_MAX;
         while self.read(end).is_some() {}
         self.check(Instant::now() < end, "it does not end");
         self.child.wait().expect("it can be waited for")
@@ -298,8 +299,8 @@ impl Program {
         kill_process(pid, signal).expect("it takes signals");
     }
 
-    /// Whether it ever wrote this.
-    pub fn said(&self, words: &str) -> bool {
+    /// Whether it ever printed this.
+    pub fn has_printed(&self, words: &str) -> bool {
         let transcript = self.transcript.lock().expect("nobody panics with the transcript");
         transcript.iter().any(|line| line.starts_with('<') && line.contains(words))
     }
@@ -326,7 +327,7 @@ impl Program {
         fields[11].parse::<u64>().expect("user time") + fields[12].parse::<u64>().expect("system time")
     }
 
-    /// Fails with the transcript where this does not hold.
+    /// Fails with the transcript if this does not hold.
     pub fn check(&self, holds: bool, otherwise: &str) {
         if !holds {
             self.fail(otherwise);
@@ -335,11 +336,11 @@ impl Program {
 
     /// Fails with the transcript.
     pub fn fail(&self, why: &str) -> ! {
-        panic!("{why}\n{}", self.told())
+        panic!("{why}\n{}", self.transcript())
     }
 
-    /// How it is started, and the end of its transcript.
-    pub fn told(&self) -> String {
+    /// Its command line, and the end of its transcript.
+    pub fn transcript(&self) -> String {
         let transcript = self.transcript.lock().expect("nobody panics with the transcript");
         let shown = transcript[transcript.len().saturating_sub(2_000)..].join("\n");
         format!("--- {} {:?}\n{shown}\n---", self.launch.program, self.launch.arguments)

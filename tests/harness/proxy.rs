@@ -1,11 +1,11 @@
-//! A wire that can be cut, stopped in one direction, and slowed.
+//! A proxy whose connections can be cut, held in one direction, and slowed.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
-/// An address that leads to a node, wherever that listens now.
+/// An address that forwards to a node, wherever that listens now.
 pub struct Proxy {
     address: SocketAddr,
     wire: Arc<Wire>,
@@ -18,23 +18,24 @@ struct Wire {
 
 struct State {
     target: Option<SocketAddr>,
-    /// Connections are broken and none is let through.
+    /// Connections are broken, and no new one is let through.
     cut: bool,
-    /// Bytes towards the node, and from it, wait.
+    /// Whether bytes to the node, and from it, are held.
     held: [bool; 2],
-    /// Bytes per second, each way; zero is no bound.
+    /// Bytes per second each way; zero is unlimited.
     rate: u64,
-    /// Bytes carried in all.
-    carried: u64,
+    /// Bytes carried so far.
+    bytes_carried: u64,
     connections: Vec<TcpStream>,
 }
 
 impl Proxy {
-    /// An address that leads nowhere yet.
+    /// A proxy that forwards nowhere yet.
     pub fn new() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
         let address = listener.local_addr().expect("bound");
-        let state = State { target: None, cut: false, held: [false; 2], rate: 0, carried: 0, connections: Vec::new() };
+        let state =
+            State { target: None, cut: false, held: [false; 2], rate: 0, bytes_carried: 0, connections: Vec::new() };
         let wire = Arc::new(Wire { state: Mutex::new(state), changed: Condvar::new() });
         let accepting = wire.clone();
         std::thread::spawn(move || {
@@ -51,7 +52,7 @@ impl Proxy {
     }
 
     /// The node listens there now.
-    pub fn leads_to(&self, target: &str) {
+    pub fn forward_to(&self, target: &str) {
         self.wire.lock().target = Some(target.parse().expect("an address"));
     }
 
@@ -63,36 +64,36 @@ impl Proxy {
         });
     }
 
-    /// Everything is as before.
+    /// Ends every fault.
     pub fn heal(&self) {
         self.wire.change(|state| (state.cut, state.held) = (false, [false; 2]));
     }
 
-    /// What goes to the node waits, connections stay: a wire that is broken one way.
-    pub fn hold_towards(&self) {
+    /// Holds what goes to the node. Connections stay open.
+    pub fn hold_to_node(&self) {
         self.wire.change(|state| state.held[0] = true);
     }
 
-    /// What comes from the node waits.
-    pub fn hold_from(&self) {
+    /// Holds what comes from the node. Connections stay open.
+    pub fn hold_from_node(&self) {
         self.wire.change(|state| state.held[1] = true);
     }
 
-    /// At most so many bytes per second each way; zero is no bound.
+    /// Carries at most so many bytes per second each way; zero is unlimited.
     pub fn slow(&self, bytes_per_second: u64) {
         self.wire.change(|state| state.rate = bytes_per_second);
     }
 
     /// Bytes carried so far.
-    pub fn carried(&self) -> u64 {
-        self.wire.lock().carried
+    pub fn bytes_carried(&self) -> u64 {
+        self.wire.lock().bytes_carried
     }
 
-    /// Waits until so many more bytes were carried; returns whether they were in time.
-    pub fn carries(&self, bytes: u64, at_most: Duration) -> bool {
+    /// Waits until so many more bytes were carried. Returns whether they came in time.
+    pub fn wait_for_bytes(&self, bytes: u64, at_most: Duration) -> bool {
         let state = self.wire.lock();
-        let goal = state.carried + bytes;
-        let waited = self.wire.changed.wait_timeout_while(state, at_most, |state| state.carried < goal);
+        let goal = state.bytes_carried + bytes;
+        let waited = self.wire.changed.wait_timeout_while(state, at_most, |state| state.bytes_carried < goal);
         !waited.expect("nobody panics with the wire").1.timed_out()
     }
 }
@@ -134,12 +135,12 @@ impl Wire {
     fn carry(&self, direction: usize, mut from: TcpStream, mut to: TcpStream) {
         let mut buffer = vec![0; 16 * 1024];
         loop {
-            // A slow wire takes small bites, so that its rate is even.
-            let bite = match self.lock().rate {
+            // Small pieces, so that the rate is even.
+            let piece = match self.lock().rate {
                 0 => buffer.len(),
                 rate => buffer.len().min((rate / 50).max(1) as usize),
             };
-            let bytes = match from.read(&mut buffer[..bite]) {
+            let bytes = match from.read(&mut buffer[..piece]) {
                 Ok(0) | Err(_) => break,
                 Ok(bytes) => bytes,
             };
@@ -147,12 +148,12 @@ impl Wire {
             let state = self.changed.wait_while(state, |state| state.held[direction] && !state.cut);
             let rate = state.expect("nobody panics with the wire").rate;
             if let Some(nanos) = (bytes as u64 * 1_000_000_000).checked_div(rate) {
-                std::thread::sleep(Duration::from_nanos(nanos)); // the wire's own slowness, not a wait for anything
+                std::thread::sleep(Duration::from_nanos(nanos)); // the delay of the slow network, not a wait for anything
             }
             if to.write_all(&buffer[..bytes]).is_err() {
                 break;
             }
-            self.change(|state| state.carried += bytes as u64);
+            self.change(|state| state.bytes_carried += bytes as u64);
         }
         _ = (from.shutdown(Shutdown::Read), to.shutdown(Shutdown::Write));
     }

@@ -1,4 +1,4 @@
-//! The third vote, and how it is taken away.
+//! The witness, and how it becomes unavailable.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -8,21 +8,21 @@ use tempfile::TempDir;
 
 use super::FAST;
 
-/// Whether the programs know `--witness` and `--replication sync`. Without, the pair is an asynchronous one without a
-/// witness, and what only the witness guarantees is not asserted.
+/// Whether the programs know `--witness` and `--replication sync`. Without them the pair is asynchronous and has no witness, and
+/// what only the witness guarantees is not asserted.
 pub const WITNESSED: bool = true;
 
-/// A witness on a path that leads to its records, until it is taken away. The records themselves are never touched.
+/// A witness at a path that leads to its records, unless it is taken away. The records themselves are never touched.
 pub struct Witness {
     dir: TempDir,
 }
 
-/// How a witness is away.
+/// How a witness is unavailable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Absence {
-    /// There is nothing where it was, as with a file system that is not mounted.
+    /// There is nothing at its path, as with a file system that is not mounted.
     Missing,
-    /// Whatever is asked of it fails.
+    /// Every operation on it fails.
     Failing,
 }
 
@@ -44,26 +44,25 @@ impl Witness {
         options
     }
 
-    /// From now on no node reads or writes it.
+    /// Makes it unavailable to both nodes.
     pub fn take_away(&self, how: Absence) {
-        self.leads_to(match how {
+        self.link_to(match how {
             Absence::Missing => "gone",
             Absence::Failing => "witness", // a link to itself
         });
     }
 
-    /// Everything is as before.
+    /// Makes it available again.
     pub fn bring_back(&self) {
-        self.leads_to("records");
+        self.link_to("records");
     }
 
     fn path(&self) -> PathBuf {
         self.dir.path().join("witness")
     }
 
-    /// A link that leads nowhere, and not a directory by another name: nobody can make a new and empty witness there. It
-    /// changes in one step.
-    fn leads_to(&self, name: &str) {
+    /// Replaces the symbolic link in one step. A link that leads nowhere keeps nodes from creating a new witness at the path.
+    fn link_to(&self, name: &str) {
         let aside = self.dir.path().join("aside");
         symlink(name, &aside).and_then(|()| fs::rename(&aside, self.path())).expect("the link can be turned");
     }

@@ -1,42 +1,20 @@
-//! Within what everything is tried.
+//! The bounds within which the checker tries everything.
 
-use super::state::Choice;
+use super::choice::{Choice, FaultKind};
+use crate::campaign::simulator::injected_bug::InjectedBug;
 use crate::campaign::simulator::step::Step;
-use crate::campaign::simulator::world::InjectedBug;
 use crate::protocol::engine::Replication;
 
 /// Length of a heartbeat interval, microseconds. The takeover delay is five, the lease three and a half.
 pub const BEAT_US: u64 = 100_000;
 
-/// At what moments there is a choice.
+/// At which moments there is a choice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Grain {
+pub enum Granularity {
     /// At every heartbeat.
     Beat,
     /// At every event.
     Event,
-}
-
-/// A kind of fault. Each comes once in a path at the most.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
-    /// A caller commits, at whoever holds mastership.
-    Commit,
-    /// A process ends, and starts again later or never.
-    Crash,
-    /// Nothing passes between the nodes, one way or both.
-    Cut,
-    /// A process stands still.
-    Pause,
-    /// The witness cannot be reached, by one node or both.
-    Unreachable,
-    /// A swap at the witness is lost, or its answer is, or it lands late.
-    Swap,
-}
-
-impl Kind {
-    /// All of them.
-    pub const ALL: [Self; 6] = [Self::Commit, Self::Crash, Self::Cut, Self::Pause, Self::Unreachable, Self::Swap];
 }
 
 /// Bounds of a check.
@@ -48,56 +26,56 @@ pub struct Bounds {
     pub rates_ppm: [i64; 2],
     /// Length of the lease, milliseconds; `None` for the default.
     pub lease_ms: Option<u64>,
-    /// What is done to a whole pair before there is a choice.
+    /// Steps before the first choice.
     pub beginning: Vec<Step>,
-    /// Faults among it that may end like those of the path, counted from when choices begin.
-    pub begun: Vec<Choice>,
+    /// Faults that these steps began and that may end on the path. Their time counts from the first choice.
+    pub open_faults: Vec<Choice>,
     /// Moments of choice.
-    pub grain: Grain,
-    /// What can be chosen.
-    pub kinds: Vec<Kind>,
-    /// How many kinds of fault a path holds at the most, commits aside.
+    pub granularity: Granularity,
+    /// Kinds of fault that can be chosen.
+    pub kinds: Vec<FaultKind>,
+    /// Most kinds of fault on a path; commits do not count.
     pub faults: usize,
-    /// Faults begin within so many beats.
+    /// Faults begin within so many heartbeats.
     pub onsets: u64,
-    /// A fault ends after one of these numbers of beats, or never.
+    /// A fault ends after one of these numbers of heartbeats, or never.
     pub lengths: Vec<u64>,
-    /// Beats until a path ends.
+    /// Heartbeats until a path ends.
     pub horizon: u64,
-    /// A crash closes the connections of the process; else it is a loss of power, and the peer hears nothing.
+    /// Whether a crash closes the connections of the process. If not, it is a loss of power, and the peer learns nothing.
     pub closes: bool,
-    /// At the end all faults are ended, and the pair must become whole.
+    /// Whether all faults end with the path, and the pair must then become whole.
     pub settles: bool,
-    /// Made on purpose.
-    pub flaw: Option<InjectedBug>,
+    /// A mistake that is put in on purpose.
+    pub bug: Option<InjectedBug>,
 }
 
 impl Bounds {
-    /// All kinds of fault at heartbeats.
+    /// Any fault, at heartbeats.
     pub fn beats(replication: Replication, faults: usize) -> Self {
         Self {
             replication,
             rates_ppm: [0; 2],
             lease_ms: None,
             beginning: Vec::new(),
-            begun: Vec::new(),
-            grain: Grain::Beat,
-            kinds: vec![Kind::Commit, Kind::Crash, Kind::Cut, Kind::Pause, Kind::Unreachable],
+            open_faults: Vec::new(),
+            granularity: Granularity::Beat,
+            kinds: vec![FaultKind::Commit, FaultKind::Crash, FaultKind::Cut, FaultKind::Pause, FaultKind::Unreachable],
             faults,
             onsets: 4,
             lengths: vec![1, 4, 8],
             horizon: 16,
             closes: false,
             settles: false,
-            flaw: None,
+            bug: None,
         }
     }
 
-    /// Few faults, at every event.
+    /// Few faults, at any event.
     pub fn events(replication: Replication, faults: usize) -> Self {
         Self {
-            grain: Grain::Event,
-            kinds: vec![Kind::Commit, Kind::Crash, Kind::Cut, Kind::Swap],
+            granularity: Granularity::Event,
+            kinds: vec![FaultKind::Commit, FaultKind::Crash, FaultKind::Cut, FaultKind::Swap],
             onsets: 2,
             lengths: vec![2, 8],
             ..Self::beats(replication, faults)

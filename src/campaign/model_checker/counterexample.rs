@@ -1,21 +1,22 @@
-//! Tells a path to a person.
+//! Describes a path for a person.
 
 use super::bounds::Bounds;
-use super::state::{Choice, Pair};
+use super::choice::Choice;
+use super::state::PairState;
 
-/// Lines of what the engines did that are shown, from the end.
+/// How many of the last lines of the trace are shown.
 const LINES: usize = 120;
 
 /// The choices of a path with their moments, what broke, and what the engines did before.
-pub fn told(bounds: &Bounds, choices: &[Choice]) -> String {
-    let mut pair = Pair::begun(bounds, Some(Vec::new()));
+pub fn describe(bounds: &Bounds, choices: &[Choice]) -> String {
+    let mut pair = PairState::begin_traced(bounds, Some(Vec::new()));
     let mut lines = vec![format!("{bounds:?}")];
     let mut passed = 0;
     for choice in choices {
-        if *choice == Choice::On {
+        if *choice == Choice::Continue {
             passed += 1;
         } else {
-            lines.push(format!("{:>10.6} s  {choice:?} (after {passed} times On)", pair.now() as f64 / 1e6));
+            lines.push(format!("{:>10.6} s  {choice:?} (after {passed} times Continue)", pair.now() as f64 / 1e6));
         }
         pair = pair.after(bounds, *choice);
     }

@@ -1,109 +1,81 @@
-//! A state of the check, and what a choice makes of it.
+//! A state of the check, and its successor after a choice.
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use super::bounds::{BEAT_US, Bounds, Grain, Kind};
+use super::bounds::{BEAT_US, Bounds, Granularity};
+use super::choice::{Choice, FaultKind};
 use crate::campaign::simulator::faults;
 use crate::campaign::simulator::liveness;
 use crate::campaign::simulator::plan::Plan;
 use crate::campaign::simulator::random::Random;
-use crate::campaign::simulator::step::{Fate, Side, Step, WitnessFault};
+use crate::campaign::simulator::step::{Fate, Side};
 use crate::campaign::simulator::violation::{Checked, Invariant, Violation};
 use crate::campaign::simulator::world::World;
 use crate::protocol::engine::{Failover, LinkState};
 use crate::protocol::failover::NodeState;
 
-/// How much of a batch under way reaches the disk in a crash: nothing, half of it (durable state without their era), all of it.
+/// How much of a batch under way reaches the disk in a crash: nothing, half of it (durable state without its era), all of it.
 const KEPT: [u8; 3] = [0, 150, 255];
-/// How late a swap lands: within the lease, and after a takeover.
+/// How late a swap arrives: within the lease, and after a takeover.
 const LATE_US: [u64; 2] = [250_000, 900_000];
 
-/// One choice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Choice {
-    /// Time goes on.
-    On,
-    /// A caller commits.
-    Commit(Side),
-    /// A process ends; so much of the batch under way is kept, of 255.
-    Crash(Side, u8),
-    /// It starts again.
-    Start(Side),
-    /// Nothing that these send arrives.
-    Cut(&'static [Side]),
-    /// It does again.
-    Heal(&'static [Side]),
-    /// A process stands still.
-    Pause(Side),
-    /// It goes on.
-    Resume(Side),
-    /// These cannot reach the witness.
-    Unreachable(&'static [Side]),
-    /// They can again.
-    Reachable(&'static [Side]),
-    /// The swap of this node that is under way meets a fate.
-    Swap(Side, Fate),
-    /// All faults end, and time passes until the pair is whole.
-    Settle,
-}
+/// Whom a fault of a network can affect.
+const TARGETS: [&[Side]; 3] = [&[Side::A], &[Side::B], &Side::BOTH];
 
-/// Who a fault between two things is about.
-const WAYS: [&[Side]; 3] = [&[Side::A], &[Side::B], &Side::BOTH];
-
-/// How far a kind of fault has come in a path.
+/// Where a kind of fault stands on a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// Not there yet.
+    /// It has not begun.
     Ahead,
-    /// Began at this moment; how it ends.
+    /// It began at this moment, and this choice ends it.
     Since(u64, Choice),
-    /// Was there.
+    /// It is over.
     Over,
 }
 
-/// A state: the pair, and what may still be done to it.
+/// A state: the pair, and what may still happen to it.
 #[derive(Clone)]
-pub struct Pair {
+pub struct PairState {
     world: Arc<World>,
-    phases: [Phase; Kind::ALL.len()],
-    /// The last kind of fault at this moment: those before it in the order come no more.
-    last: Option<Kind>,
+    phases: [Phase; FaultKind::ALL.len()],
+    /// The last kind of fault at this moment. Faults at one moment come in the order of their kinds.
+    last: Option<FaultKind>,
     /// When choices began.
     from: u64,
     settled: bool,
     violation: Option<Violation>,
-    print: [u8; 16],
+    fingerprint: [u8; 16],
 }
 
-impl PartialEq for Pair {
+impl PartialEq for PairState {
     fn eq(&self, other: &Self) -> bool {
-        self.print == other.print
+        self.fingerprint == other.fingerprint
     }
 }
 
-impl Eq for Pair {}
+impl Eq for PairState {}
 
-impl Hash for Pair {
+impl Hash for PairState {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.print.hash(state);
+        self.fingerprint.hash(state);
     }
 }
 
-impl std::fmt::Debug for Pair {
+impl std::fmt::Debug for PairState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{:.6} s {:?} {:?}", self.now() as f64 / 1e6, self.phases, self.violation)
     }
 }
 
-impl Pair {
-    /// A whole pair, with what the bounds do to it first.
+impl PairState {
+    /// A whole pair, after the beginning that the bounds ask for.
     pub fn begin(bounds: &Bounds) -> Self {
-        Self::begun(bounds, None)
+        Self::begin_traced(bounds, None)
     }
 
-    /// The same, with a trace.
-    pub fn begun(bounds: &Bounds, trace: Option<Vec<String>>) -> Self {
+    /// The same, with a trace where one is given.
+    pub fn begin_traced(bounds: &Bounds, trace: Option<Vec<String>>) -> Self {
         let plan = Plan {
             failover: Failover::Automatic,
             hold_down_s: 0,
@@ -114,15 +86,15 @@ impl Pair {
             lease_ms: [bounds.lease_ms; 2],
             rates_ppm: bounds.rates_ppm,
             log_changes: 20,
-            hostile: false,
+            byzantine: false,
             stored: false,
             gone: None,
             steps: Vec::new(),
         };
         let mut world = World::new(1, plan);
         world.random = Random::fixed();
-        world.flaw = bounds.flaw;
-        world.trace = trace;
+        world.bug = bounds.bug;
+        world.journal.trace = trace;
         let beginning = |world: &mut World| -> Checked {
             world.start(Side::A)?;
             world.start(Side::B)?;
@@ -131,15 +103,15 @@ impl Pair {
         };
         let violation = beginning(&mut world).err();
         let from = world.now;
-        let mut phases = [Phase::Ahead; Kind::ALL.len()];
-        for choice in &bounds.begun {
-            if let (Some(kind), Some(end)) = (kind(*choice), ending(*choice)) {
+        let mut phases = [Phase::Ahead; FaultKind::ALL.len()];
+        for choice in &bounds.open_faults {
+            if let (Some(kind), Some(end)) = (choice.kind(), choice.ending()) {
                 phases[kind as usize] = Phase::Since(from, end);
             }
         }
         let mut pair =
-            Self { world: Arc::new(world), phases, last: None, from, settled: false, violation, print: [0; 16] };
-        pair.imprint();
+            Self { world: Arc::new(world), phases, last: None, from, settled: false, violation, fingerprint: [0; 16] };
+        pair.update_fingerprint();
         pair
     }
 
@@ -148,59 +120,59 @@ impl Pair {
         self.world.now
     }
 
-    /// The trace so far, where one is told.
+    /// The trace so far, where one is kept.
     pub fn trace(&self) -> &[String] {
-        self.world.trace.as_deref().unwrap_or_default()
+        self.world.journal.trace.as_deref().unwrap_or_default()
     }
 
-    /// What is broken.
+    /// The violation, if there is one.
     pub fn violation(&self) -> Option<&Violation> {
         self.violation.as_ref()
     }
 
-    /// Whether this is what is broken.
+    /// Whether this invariant is broken.
     pub fn breaks(&self, invariant: Invariant) -> bool {
         self.violation.as_ref().is_some_and(|violation| violation.invariant == invariant)
     }
 
-    /// Whether nothing is.
+    /// Whether every invariant holds.
     pub fn holds(&self) -> bool {
         self.violation.is_none()
     }
 
     /// Whether a shadow took over and serves.
     pub fn was_taken_over(&self) -> bool {
-        self.world.summary.takeovers > 0 && self.world.holds_mastership(Side::B)
+        self.world.journal.summary.takeovers > 0 && self.world.holds_mastership(Side::B)
     }
 
-    /// Whether the first master follows the other one, and has everything.
+    /// Whether the first master follows the new one, in sync.
     pub fn returned(&self) -> bool {
         let follows = self.node_state(Side::A) == Some(NodeState::Following);
         let connected = || {
-            let host = &self.world.hosts[Side::A.index()];
-            let status = host.engine.as_ref().map(|engine| engine.status(host.clock.at(self.now()), 0));
+            let machine = &self.world.machines[Side::A.index()];
+            let status = machine.engine.as_ref().map(|engine| engine.status(machine.clock.at(self.now()), 0));
             status.is_some_and(|status| status.link == LinkState::Connected && status.in_sync)
         };
         follows && self.was_taken_over() && connected()
     }
 
-    /// Whether a master has lost both its covers, and acknowledges nothing.
+    /// Whether a master has lost its authority and acknowledges nothing.
     pub fn fenced(&self) -> bool {
         Side::BOTH.into_iter().any(|side| self.node_state(side) == Some(NodeState::Stalled))
     }
 
-    /// Whether something was acknowledged that only one node holds, and the record names nobody as in sync.
+    /// Whether a master acknowledged a change that only it holds, the record naming nobody as in sync.
     pub fn acknowledged_alone(&self) -> bool {
-        let named = self.world.register.record().is_some_and(|record| record.in_sync.is_some());
-        let alone = self.world.summary.acknowledged > self.world.summary.replicated;
+        let named = self.world.witness.record().is_some_and(|record| record.in_sync.is_some());
+        let alone = self.world.journal.summary.acknowledged > self.world.journal.summary.replicated;
         alone && !named
     }
 
     fn node_state(&self, side: Side) -> Option<NodeState> {
-        self.world.hosts[side.index()].engine.as_ref().map(|engine| engine.node_state())
+        self.world.machines[side.index()].engine.as_ref().map(|engine| engine.node_state())
     }
 
-    /// Everything that is possible now.
+    /// Adds everything that may happen now.
     pub fn choices(&self, bounds: &Bounds, choices: &mut Vec<Choice>) {
         if self.violation.is_some() || self.settled {
             return;
@@ -209,7 +181,7 @@ impl Pair {
             choices.extend(bounds.settles.then_some(Choice::Settle));
             return;
         }
-        for kind in Kind::ALL.into_iter().filter(|kind| self.last.is_none_or(|last| *kind >= last)) {
+        for kind in FaultKind::ALL.into_iter().filter(|kind| self.last.is_none_or(|last| *kind >= last)) {
             match self.phases[kind as usize] {
                 Phase::Ahead if self.may_begin(bounds, kind) => self.onsets(kind, choices),
                 Phase::Since(since, end) if self.now() > since => {
@@ -219,32 +191,33 @@ impl Pair {
                 _ => {}
             }
         }
-        choices.push(Choice::On);
+        choices.push(Choice::Continue);
     }
 
     /// How a kind of fault can begin now.
-    fn onsets(&self, kind: Kind, choices: &mut Vec<Choice>) {
+    fn onsets(&self, kind: FaultKind, choices: &mut Vec<Choice>) {
         let runs = |side: &Side| {
-            let host = &self.world.hosts[side.index()];
-            host.engine.is_some() && host.paused_at.is_none()
+            let machine = &self.world.machines[side.index()];
+            machine.engine.is_some() && machine.paused_at.is_none()
         };
         let running = Side::BOTH.into_iter().filter(runs);
         match kind {
-            Kind::Commit => {
+            FaultKind::Commit => {
                 let holder = running.clone().find(|side| self.world.holds_mastership(*side));
                 choices.extend(holder.map(Choice::Commit));
             }
-            Kind::Crash => {
+            FaultKind::Crash => {
                 for side in running {
-                    let kept = if self.world.hosts[side.index()].batch.is_some() { &KEPT[..] } else { &KEPT[..1] };
+                    let kept =
+                        if self.world.machines[side.index()].driver.batch.is_some() { &KEPT[..] } else { &KEPT[..1] };
                     choices.extend(kept.iter().map(|kept| Choice::Crash(side, *kept)));
                 }
             }
-            Kind::Cut => choices.extend(WAYS.map(Choice::Cut)),
-            Kind::Pause => choices.extend(running.map(Choice::Pause)),
-            Kind::Unreachable => choices.extend(WAYS.map(Choice::Unreachable)),
-            Kind::Swap => {
-                for side in Side::BOTH.into_iter().filter(|side| self.world.swap_under_way(*side).is_some()) {
+            FaultKind::Cut => choices.extend(TARGETS.map(Choice::Cut)),
+            FaultKind::Pause => choices.extend(running.map(Choice::Pause)),
+            FaultKind::Unreachable => choices.extend(TARGETS.map(Choice::Unreachable)),
+            FaultKind::Swap => {
+                for side in Side::BOTH.into_iter().filter(|side| self.world.schedule.has_swap_from(*side)) {
                     let late = LATE_US.map(|us| Fate::Late { us });
                     let fates = [Fate::QuestionLost, Fate::AnswerLost].into_iter().chain(late);
                     choices.extend(fates.map(|fate| Choice::Swap(side, fate)));
@@ -259,10 +232,10 @@ impl Pair {
     }
 
     /// Whether a fault of this kind may begin now, if there is room for another one.
-    fn may_begin(&self, bounds: &Bounds, kind: Kind) -> bool {
-        let ahead = |kind: Kind| self.phases[kind as usize] == Phase::Ahead;
-        let begun = Kind::ALL.into_iter().filter(|kind| *kind != Kind::Commit && !ahead(*kind)).count();
-        let room = kind == Kind::Commit || begun < bounds.faults + bounds.begun.len();
+    fn may_begin(&self, bounds: &Bounds, kind: FaultKind) -> bool {
+        let ahead = |kind: FaultKind| self.phases[kind as usize] == Phase::Ahead;
+        let begun = FaultKind::ALL.into_iter().filter(|kind| *kind != FaultKind::Commit && !ahead(*kind)).count();
+        let room = kind == FaultKind::Commit || begun < bounds.faults + bounds.open_faults.len();
         room && ahead(kind) && bounds.kinds.contains(&kind) && self.now() <= self.from + bounds.onsets * BEAT_US
     }
 
@@ -270,28 +243,28 @@ impl Pair {
     pub fn after(&self, bounds: &Bounds, choice: Choice) -> Self {
         let mut next = self.clone();
         let world = Arc::make_mut(&mut next.world);
-        world.tell(|| format!("-- {choice:?}"));
+        world.note(|| format!("-- {choice:?}"));
         let result = match choice {
-            Choice::On => self.go_on(bounds, world),
-            Choice::Settle => liveness::settle(world),
-            _ => steps(bounds, choice).into_iter().try_for_each(|step| faults::apply(world, step)),
+            Choice::Continue => self.advance(bounds, world),
+            Choice::Settle => liveness::check_liveness(world),
+            _ => choice.steps(bounds.closes).into_iter().try_for_each(|step| faults::apply(world, step)),
         };
         if let Choice::Swap(side, fate) = choice {
-            world.intercept_swap(side, fate);
+            world.schedule.intercept_swap(side, fate);
         }
         let now = world.now;
         next.violation = result.err();
         next.settled = choice == Choice::Settle;
-        next.last = kind(choice);
-        if let Some(kind) = kind(choice) {
-            next.phases[kind as usize] = ending(choice).map_or(Phase::Over, |end| Phase::Since(now, end));
+        next.last = choice.kind();
+        if let Some(kind) = choice.kind() {
+            next.phases[kind as usize] = choice.ending().map_or(Phase::Over, |end| Phase::Since(now, end));
         }
-        next.imprint();
+        next.update_fingerprint();
         next
     }
 
     /// Lets time pass until there is a choice again.
-    fn go_on(&self, bounds: &Bounds, world: &mut World) -> Checked {
+    fn advance(&self, bounds: &Bounds, world: &mut World) -> Checked {
         let now = world.now;
         let ends = self.phases.iter().filter_map(|phase| match phase {
             Phase::Since(since, _) => Some(*since),
@@ -299,64 +272,23 @@ impl Pair {
         });
         let ends = ends.flat_map(|since| bounds.lengths.iter().map(move |beats| since + beats * BEAT_US));
         let stop = ends.filter(|end| *end > now).chain([self.end(bounds)]).min().unwrap_or(now);
-        let open = Kind::ALL.into_iter().any(|kind| self.may_begin(bounds, kind));
-        match bounds.grain {
+        let open = FaultKind::ALL.into_iter().any(|kind| self.may_begin(bounds, kind));
+        match bounds.granularity {
             _ if !open => world.run(stop - now),
-            Grain::Beat => world.run(stop.min(now + BEAT_US) - now),
-            Grain::Event => match world.next_at() {
-                Some(at) if at <= stop => world.run_one(),
+            Granularity::Beat => world.run(stop.min(now + BEAT_US) - now),
+            Granularity::Event => match world.next_event_at() {
+                Some(at) if at <= stop => world.run_one_event(),
                 _ => world.run(stop - now),
             },
         }
     }
 
-    /// Takes the print by which states are told apart.
-    fn imprint(&mut self) {
+    /// Updates the fingerprint by which states are compared.
+    fn update_fingerprint(&mut self) {
         let mut text = String::with_capacity(1 << 15);
-        Arc::make_mut(&mut self.world).outline(&mut text);
+        Arc::make_mut(&mut self.world).write_outline(&mut text);
         text.push_str(&format!("{:?} {:?} {} {:?}", self.phases, self.last, self.settled, self.violation));
         let whole = blake3::hash(text.as_bytes());
-        self.print.copy_from_slice(&whole.as_bytes()[..16]);
-    }
-}
-
-/// Of which kind a choice is.
-fn kind(choice: Choice) -> Option<Kind> {
-    Some(match choice {
-        Choice::On | Choice::Settle => return None,
-        Choice::Commit(_) => Kind::Commit,
-        Choice::Crash(..) | Choice::Start(_) => Kind::Crash,
-        Choice::Cut(_) | Choice::Heal(_) => Kind::Cut,
-        Choice::Pause(_) | Choice::Resume(_) => Kind::Pause,
-        Choice::Unreachable(_) | Choice::Reachable(_) => Kind::Unreachable,
-        Choice::Swap(..) => Kind::Swap,
-    })
-}
-
-/// What ends what this choice begins.
-fn ending(choice: Choice) -> Option<Choice> {
-    match choice {
-        Choice::Crash(side, _) => Some(Choice::Start(side)),
-        Choice::Cut(routes) => Some(Choice::Heal(routes)),
-        Choice::Pause(side) => Some(Choice::Resume(side)),
-        Choice::Unreachable(routes) => Some(Choice::Reachable(routes)),
-        _ => None,
-    }
-}
-
-/// What a choice does to the pair.
-fn steps(bounds: &Bounds, choice: Choice) -> Vec<Step> {
-    let witness = |node: Side, cut: bool| Step::Witness { what: WitnessFault::Cut { node, cut } };
-    match choice {
-        Choice::Commit(node) => vec![Step::Commit { node, key: 1, value: Some(7), guarded: false }],
-        Choice::Crash(node, kept) => vec![Step::Crash { node, silent: !bounds.closes, kept }],
-        Choice::Start(node) => vec![Step::Start { node }],
-        Choice::Cut(routes) => routes.iter().map(|from| Step::Cut { from: *from }).collect(),
-        Choice::Heal(routes) => routes.iter().map(|from| Step::Heal { from: *from }).collect(),
-        Choice::Pause(node) => vec![Step::Pause { node }],
-        Choice::Resume(node) => vec![Step::Resume { node, timer_first: false }],
-        Choice::Unreachable(routes) => routes.iter().map(|node| witness(*node, true)).collect(),
-        Choice::Reachable(routes) => routes.iter().map(|node| witness(*node, false)).collect(),
-        Choice::On | Choice::Swap(..) | Choice::Settle => Vec::new(),
+        self.fingerprint.copy_from_slice(&whole.as_bytes()[..16]);
     }
 }

@@ -1,4 +1,4 @@
-//! All paths within bounds that fit into a test run, and deeper ones for whoever has the time.
+//! Checks all paths within bounds that fit into a test run, and within deeper bounds on demand.
 
 mod mutants;
 
@@ -7,7 +7,8 @@ use std::time::Instant;
 
 use stateright::{Checker, Expectation, Model};
 
-use super::bounds::{Bounds, Kind};
+use super::bounds::Bounds;
+use super::choice::FaultKind;
 use super::*;
 use crate::campaign::simulator::step::{Side, Step};
 use crate::protocol::engine::Replication;
@@ -19,7 +20,7 @@ fn number(name: &str) -> Option<usize> {
     std::env::var(name).ok().and_then(|text| text.parse().ok())
 }
 
-/// Tries everything within these bounds. Returns what was met on the way.
+/// Tries everything within these bounds. Returns which of the interesting states were met.
 fn explore(name: &str, bounds: Bounds) -> BTreeSet<&'static str> {
     let begin = Instant::now();
     let checker = Check { bounds: bounds.clone(), wanted: None }.checker().threads(2).spawn_dfs().join();
@@ -34,14 +35,17 @@ fn explore(name: &str, bounds: Bounds) -> BTreeSet<&'static str> {
                 met.insert(property);
             }
             _ => {
-                panic!("{name}: \"{property}\" does not hold\n{}", counterexample::told(&bounds, &path.into_actions()))
+                panic!(
+                    "{name}: \"{property}\" does not hold\n{}",
+                    counterexample::describe(&bounds, &path.into_actions())
+                )
             }
         }
     }
     met
 }
 
-/// Explores all of these. A space in which nothing happens is noticed.
+/// Explores all of these. Fails where the interesting states were never met.
 fn explore_all(spaces: Vec<(&str, Bounds)>) {
     let mut met = BTreeSet::new();
     for (name, bounds) in spaces {
@@ -52,17 +56,17 @@ fn explore_all(spaces: Vec<(&str, Bounds)>) {
     assert!(missing.is_empty(), "never met: {missing:?}");
 }
 
-/// The master is gone, and the shadow about to take over.
+/// The master is gone, and the shadow is about to take over.
 fn master_gone() -> Vec<Step> {
     vec![Step::Crash { node: Side::A, silent: true, kept: 0 }, Step::Run { us: 400_000 }]
 }
 
-/// The clocks as far apart as they may be: this one fast, the other slow.
+/// Extreme clock rates: one clock fast, the other slow.
 const EXTREMES: [[i64; 2]; 2] = [[9_900, -9_900], [-9_900, 9_900]];
 
-/// Bounds of the default run: each mode within twenty seconds or so.
+/// Bounds of the default run. Each mode takes some twenty seconds.
 fn shallow(mode: Replication) -> Vec<(&'static str, Bounds)> {
-    let crash_cut_pause = vec![Kind::Commit, Kind::Crash, Kind::Cut, Kind::Pause];
+    let crash_cut_pause = vec![FaultKind::Commit, FaultKind::Crash, FaultKind::Cut, FaultKind::Pause];
     let (beats, events) = (Bounds::beats(mode, 2), Bounds::events(mode, 1));
     let single = Bounds::beats(mode, 1);
     vec![
@@ -82,12 +86,12 @@ fn shallow(mode: Replication) -> Vec<(&'static str, Bounds)> {
     ]
 }
 
-/// Bounds for whoever has the time.
+/// Deeper bounds.
 fn deep(mode: Replication, depth: usize) -> Vec<(&'static str, Bounds)> {
     let fewer = depth.saturating_sub(1).max(1);
     let (beats, rates) = (Bounds::beats(mode, depth), Bounds::beats(mode, fewer));
     let events = Bounds { onsets: 8, ..Bounds::events(mode, fewer) };
-    let faults = vec![Kind::Crash, Kind::Cut, Kind::Swap];
+    let faults = vec![FaultKind::Crash, FaultKind::Cut, FaultKind::Swap];
     vec![
         ("faults at heartbeats", beats),
         ("fewer, the master's clock fast", Bounds { rates_ppm: EXTREMES[0], ..rates.clone() }),
@@ -114,7 +118,7 @@ fn an_asynchronous_pair_holds_its_invariants_on_every_path() {
 
 /// `SHADOWPAIR_DEPTH=3 cargo test --release --lib deeper_bounds -- --ignored --nocapture`
 ///
-/// The number is how many kinds of fault a path holds by heartbeats; where they may come at any event, one less.
+/// The number is how many kinds of fault a path has at heartbeats. At any event it is one less.
 #[test]
 #[ignore = "takes minutes at depth 3, hours above"]
 fn deeper_bounds() {

@@ -1,4 +1,4 @@
-//! Arbitrary well-formed messages, as a peer could send them that is broken or bought.
+//! A byzantine peer: arbitrary well-formed messages, as a broken or malicious program could send them.
 
 use std::time::Duration;
 
@@ -8,61 +8,61 @@ use crate::protocol::wire::{
     Bulk, Bye, Heartbeat, HeartbeatAck, Hello, Message, Refusal, RefusalKind, Repair, Role, SnapshotHeader, Versions,
 };
 
-/// What a liar knows of the one it lies to, so that some of its lies are close to the truth.
+/// What the byzantine peer knows of its victim, so that some of its messages are close to the truth.
 #[derive(Clone, Debug)]
 pub struct VictimView {
     /// The pair.
     pub pair: PairId,
-    /// Whom the liar is taken for.
-    pub liar: NodeId,
-    /// Where the victim stands.
+    /// The node that the byzantine peer is taken for.
+    pub sender: NodeId,
+    /// The victim's head.
     pub head: Position,
-    /// Its lineage.
+    /// The victim's history.
     pub history: History,
 }
 
 /// A message, drawn from these bits.
-pub fn message(random: &mut Random, log_view: &VictimView) -> Message {
+pub fn message(random: &mut Random, victim: &VictimView) -> Message {
     match random.below(16) {
-        0..=1 => Message::Hello(Box::new(hello(random, log_view))),
+        0..=1 => Message::Hello(Box::new(hello(random, victim))),
         2 => Message::Refuse(Refusal { kind: *random.pick(&REFUSALS), reason: text(random) }),
         3 => Message::Bye(*random.pick(&[Bye::Held, Bye::Shutdown, Bye::Duplicate, Bye::Reset])),
         4 => Message::Heartbeat(Heartbeat {
             nonce: number(random),
             role: role(random),
             serving: random.percent(50),
-            epoch: epoch(random, log_view),
-            position: position(random, log_view),
+            epoch: epoch(random, victim),
+            position: position(random, victim),
             asks: random.percent(50),
             wall_ms: number(random),
         }),
         5 => Message::HeartbeatAck(HeartbeatAck {
             nonce: number(random),
             role: role(random),
-            epoch: epoch(random, log_view),
-            position: position(random, log_view),
+            epoch: epoch(random, victim),
+            position: position(random, victim),
             promise: duration(random),
         }),
         6 => Message::Repair(Repair::None),
-        7 => Message::Repair(Repair::Incremental { to: position(random, log_view).revision }),
-        8 => Message::Repair(Repair::Full(header(random, log_view))),
+        7 => Message::Repair(Repair::Incremental { to: position(random, victim).revision }),
+        8 => Message::Repair(Repair::Full(header(random, victim))),
         9 => Message::SnapshotReady { transfer: number(random) },
         10 => Message::Received { sum: number(random) },
         11 => Message::SnapshotEnd { transfer: number(random) },
-        12 => Message::Ack { position: position(random, log_view), received: number(random) },
-        13 => Message::Rejected { at: position(random, log_view).revision, reason: text(random) },
-        14 => Message::Mismatch { at: position(random, log_view) },
+        12 => Message::Ack { position: position(random, victim), received: number(random) },
+        13 => Message::Rejected { at: position(random, victim).revision, reason: text(random) },
+        14 => Message::Mismatch { at: position(random, victim) },
         _ if random.percent(50) => Message::DiskTrouble { full: random.percent(50), reason: text(random) },
         _ => Message::Resync,
     }
 }
 
-/// A frame of bulk that is not what it says.
-pub fn bulk(random: &mut Random, log_view: &VictimView) -> Bulk {
+/// The header of a frame of bulk whose content is something else.
+pub fn bulk(random: &mut Random, victim: &VictimView) -> Bulk {
     if random.percent(50) {
         return Bulk::Snapshot { transfer: number(random) };
     }
-    let mut any = || position(random, log_view).revision;
+    let mut any = || position(random, victim).revision;
     Bulk::Records { after: any(), last: any(), durable: any() }
 }
 
@@ -80,11 +80,11 @@ const REFUSALS: [RefusalKind; 11] = [
     RefusalKind::Protest,
 ];
 
-fn hello(random: &mut Random, log_view: &VictimView) -> Hello {
+fn hello(random: &mut Random, victim: &VictimView) -> Hello {
     Hello {
         versions: Versions { min: number(random) as u16 % 3, max: number(random) as u16 },
-        pair: if random.percent(90) { log_view.pair } else { PairId([9; 16]) },
-        node: if random.percent(90) { log_view.liar } else { NodeId([9; 32]) },
+        pair: if random.percent(90) { victim.pair } else { PairId([9; 16]) },
+        node: if random.percent(90) { victim.sender } else { NodeId([9; 32]) },
         run: RunId(number(random)),
         hello_no: number(random),
         linked: random.percent(30),
@@ -92,12 +92,12 @@ fn hello(random: &mut Random, log_view: &VictimView) -> Hello {
         address: text(random),
         role: role(random),
         serving: random.percent(50),
-        epoch: epoch(random, log_view),
-        position: position(random, log_view),
-        log_floor: position(random, log_view).revision,
-        shown: position(random, log_view).revision,
+        epoch: epoch(random, victim),
+        position: position(random, victim),
+        log_floor: position(random, victim).revision,
+        shown: position(random, victim).revision,
         complete: random.percent(70),
-        history: history(random, log_view),
+        history: history(random, victim),
         heartbeat: duration(random),
         takeover_delay: duration(random),
         schema: number(random) as u32,
@@ -106,23 +106,23 @@ fn hello(random: &mut Random, log_view: &VictimView) -> Hello {
     }
 }
 
-fn header(random: &mut Random, log_view: &VictimView) -> SnapshotHeader {
+fn header(random: &mut Random, victim: &VictimView) -> SnapshotHeader {
     SnapshotHeader {
         transfer: number(random),
-        position: position(random, log_view),
-        history: history(random, log_view),
+        position: position(random, victim),
+        history: history(random, victim),
         chain: number(random) as u32,
         entries: number(random),
         bytes: number(random),
     }
 }
 
-fn history(random: &mut Random, log_view: &VictimView) -> History {
+fn history(random: &mut Random, victim: &VictimView) -> History {
     if random.percent(40) {
-        return log_view.history.clone();
+        return victim.history.clone();
     }
     let mut eras: Vec<Era> = (0..random.below(4))
-        .map(|_| Era { epoch: epoch(random, log_view), first_seq: number(random).max(1), node: log_view.liar })
+        .map(|_| Era { epoch: epoch(random, victim), first_seq: number(random).max(1), node: victim.sender })
         .collect();
     eras.sort_by_key(|era| (era.epoch, era.first_seq));
     History::from_eras(eras).unwrap_or_default()
@@ -132,8 +132,8 @@ fn role(random: &mut Random) -> Role {
     if random.percent(50) { Role::Master } else { Role::Shadow }
 }
 
-fn epoch(random: &mut Random, log_view: &VictimView) -> Epoch {
-    let own = log_view.head.revision.epoch;
+fn epoch(random: &mut Random, victim: &VictimView) -> Epoch {
+    let own = victim.head.revision.epoch;
     match random.below(6) {
         0..=2 => own,
         3 => Epoch::from_u64(own.as_u64().saturating_sub(random.below(3))),
@@ -142,17 +142,16 @@ fn epoch(random: &mut Random, log_view: &VictimView) -> Epoch {
     }
 }
 
-fn position(random: &mut Random, log_view: &VictimView) -> Position {
+fn position(random: &mut Random, victim: &VictimView) -> Position {
     if random.percent(30) {
-        return log_view.head;
+        return victim.head;
     }
-    let digest = if random.percent(60) { log_view.head.digest } else { Digest([7; 32]) };
-    let seq =
-        if random.percent(60) { log_view.head.revision.seq.wrapping_add(random.below(5)) } else { number(random) };
-    Position { revision: Revision::new(epoch(random, log_view), seq), digest }
+    let digest = if random.percent(60) { victim.head.digest } else { Digest([7; 32]) };
+    let seq = if random.percent(60) { victim.head.revision.seq.wrapping_add(random.below(5)) } else { number(random) };
+    Position { revision: Revision::new(epoch(random, victim), seq), digest }
 }
 
-/// Small, close to a bound, or anything.
+/// A number that is small, close to a bound, or anything.
 fn number(random: &mut Random) -> u64 {
     match random.below(4) {
         0 => random.below(4),

@@ -1,4 +1,4 @@
-//! What was tried: faults by kind, and which events met which standing.
+//! What was tried: faults by kind, and events by the state of the node that they met.
 
 use std::collections::BTreeMap;
 
@@ -7,45 +7,45 @@ use super::summary::Summary;
 use crate::protocol::engine::Event;
 use crate::protocol::failover::NodeState;
 
-/// Standings and kinds of events that there is room for.
-const ROOM: usize = 32;
+/// More than there are states of a node, and kinds of events.
+const SLOTS: usize = 32;
 
 /// Coverage of one history.
 #[derive(Clone, Debug)]
 pub struct Coverage {
     faults: BTreeMap<&'static str, u64>,
-    met: [[u32; ROOM]; ROOM],
-    standings: [Option<NodeState>; ROOM],
+    met: [[u32; SLOTS]; SLOTS],
+    states: [Option<NodeState>; SLOTS],
 }
 
 impl Default for Coverage {
     fn default() -> Self {
-        Self { faults: BTreeMap::new(), met: [[0; ROOM]; ROOM], standings: [None; ROOM] }
+        Self { faults: BTreeMap::new(), met: [[0; SLOTS]; SLOTS], states: [None; SLOTS] }
     }
 }
 
 impl Coverage {
-    /// A fault was made, if it was one and had an effect.
-    pub fn fault(&mut self, effect: bool, step: Step) {
+    /// Counts a step, if it is a fault and has an effect.
+    pub fn count_fault(&mut self, effect: bool, step: Step) {
         if let Some(kind) = fault(step).filter(|_| effect) {
             *self.faults.entry(kind).or_default() += 1;
         }
     }
 
-    /// An event met a node of this standing.
-    pub fn happened(&mut self, standing: NodeState, event: &Event) {
-        let at = standing as usize % ROOM;
-        self.standings[at] = Some(standing);
+    /// Counts an event that met a node in this state.
+    pub fn count_event(&mut self, state: NodeState, event: &Event) {
+        let at = state as usize % SLOTS;
+        self.states[at] = Some(state);
         self.met[at][kind(event)] += 1;
     }
 
-    /// Adds them to what a history contained.
+    /// Moves the counts into the summary of the history.
     pub fn add_to(&mut self, summary: &mut Summary) {
         summary.faults = std::mem::take(&mut self.faults);
-        for (standing, met) in self.standings.iter().zip(&self.met) {
-            let Some(standing) = standing else { continue };
+        for (state, met) in self.states.iter().zip(&self.met) {
+            let Some(state) = state else { continue };
             for (kind, count) in met.iter().enumerate().filter(|(_, count)| **count > 0) {
-                let pair = (format!("{standing:?}"), EVENTS.get(kind).copied().unwrap_or("?"));
+                let pair = (format!("{state:?}"), EVENTS.get(kind).copied().unwrap_or("?"));
                 summary.coverage.insert(pair, u64::from(*count));
             }
         }
@@ -102,7 +102,7 @@ fn kind(event: &Event) -> usize {
     }
 }
 
-/// The kind of a fault; `None` for what is none: time, commits, the end of a fault, most operators' words.
+/// The kind of a fault. `None` for other steps: time, commits, the end of a fault, most commands.
 fn fault(step: Step) -> Option<&'static str> {
     Some(match step {
         Step::Cut { .. } => "cut one way",
@@ -126,12 +126,12 @@ fn fault(step: Step) -> Option<&'static str> {
         Step::Lie { .. } => "peer lies",
         Step::Operator { verb: Verb::Shutdown, .. } => "shutdown",
         Step::Operator { verb: Verb::TakeOver { .. }, .. } => "takeover ordered",
-        Step::Witness { what } => return strike(what),
+        Step::Witness { what } => return witness_fault(what),
         _ => return None,
     })
 }
 
-fn strike(what: WitnessFault) -> Option<&'static str> {
+fn witness_fault(what: WitnessFault) -> Option<&'static str> {
     Some(match what {
         WitnessFault::Cut { cut: true, .. } => "witness unreachable",
         WitnessFault::Latency { .. } => "witness delay",

@@ -1,4 +1,5 @@
-//! What operators were told is so: the durable state in force must be exactly that, and those on disk that or what is being said.
+//! The settings that operators were told are in force. The durable state in memory must have exactly these; the one on disk may
+//! also have those of commands under way.
 
 use std::collections::BTreeSet;
 
@@ -7,10 +8,10 @@ use super::violation::{Checked, Invariant};
 use crate::protocol::alerts::Alert;
 use crate::protocol::engine::{CommandAnswer, CommandRefusal, DurableState};
 
-/// A command of an operator, and the alert that it is about.
+/// A command of an operator, with the alert that it is about.
 pub type OperatorCall = (Verb, u64);
 
-/// What a node's operators know.
+/// The settings of a node, as its operators know them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExpectedSettings {
     enabled: bool,
@@ -18,12 +19,12 @@ pub struct ExpectedSettings {
     peer: bool,
     /// Alerts that were acknowledged.
     seen: BTreeSet<u64>,
-    /// May be on disk until the durable state are written again.
+    /// Commands whose settings may be on disk until the durable state is written again.
     pub in_doubt: Vec<OperatorCall>,
 }
 
 impl ExpectedSettings {
-    /// Of a node that starts from these durable state.
+    /// The settings in this durable state.
     pub fn of(durable_state: &DurableState) -> Self {
         Self {
             enabled: durable_state.enabled,
@@ -64,8 +65,8 @@ impl ExpectedSettings {
         }
     }
 
-    /// 9: what is in force is what operators were told.
-    pub fn in_force(&self, durable_state: &DurableState, alerts: &[Alert]) -> Checked {
+    /// 9: the settings in force are those that operators were told.
+    pub fn check_in_force(&self, durable_state: &DurableState, alerts: &[Alert]) -> Checked {
         let found = Self::of(durable_state);
         let refused = Invariant::NothingOfRefused;
         refused.check(self.enabled == found.enabled, || format!("enabled is {} and nobody was told", found.enabled))?;
@@ -75,24 +76,25 @@ impl ExpectedSettings {
         refused.check(unseen.is_none(), || format!("acknowledged, and nobody was told: {unseen:?}"))
     }
 
-    /// 9: what is on disk is what operators were told, or what they are pending_calls.
-    pub fn stored(&self, durable_state: &DurableState, pending_calls: &[OperatorCall]) -> Checked {
+    /// 9: the settings on disk are those that operators were told, or ask for now.
+    pub fn check_stored(&self, durable_state: &DurableState, pending_calls: &[OperatorCall]) -> Checked {
         let found = Self::of(durable_state);
-        let says = |wanted: Verb| pending_calls.iter().chain(&self.in_doubt).any(|(verb, _)| *verb == wanted);
+        let pending = |wanted: Verb| pending_calls.iter().chain(&self.in_doubt).any(|(verb, _)| *verb == wanted);
         let token = |secret: &[u8; 16]| {
-            let of = |(verb, _): &OperatorCall| matches!(verb, Verb::Token { secret: said } if token_secret(*said) == *secret);
+            let of = |(verb, _): &OperatorCall| matches!(verb, Verb::Token { secret: drawn } if token_secret(*drawn) == *secret);
             self.tokens.contains(secret) || pending_calls.iter().chain(&self.in_doubt).any(of)
         };
-        let enabled = self.enabled == found.enabled || says(if found.enabled { Verb::Enable } else { Verb::Disable });
-        let ends = says(Verb::Disable) || says(Verb::Reset);
+        let enabled =
+            self.enabled == found.enabled || pending(if found.enabled { Verb::Enable } else { Verb::Disable });
+        let ends = pending(Verb::Disable) || pending(Verb::Reset);
         let tokens = found.tokens.iter().all(token) && (ends || self.tokens.is_subset(&found.tokens));
-        let peer = self.peer == found.peer || (!found.peer && says(Verb::Reset));
+        let peer = self.peer == found.peer || (!found.peer && pending(Verb::Reset));
         let seen = found.seen.iter().all(|id| {
             let of = |(verb, alert): &OperatorCall| *verb == Verb::Acknowledge && alert == id;
             self.seen.contains(id) || pending_calls.iter().chain(&self.in_doubt).any(of)
         });
         Invariant::NothingOfRefused.check(enabled && tokens && peer && seen, || {
-            format!("on disk is what was refused: {found:?}, told {self:?}, being said {pending_calls:?}")
+            format!("on disk is what was refused: {found:?}, told {self:?}, pending {pending_calls:?}")
         })
     }
 }

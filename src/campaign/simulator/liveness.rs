@@ -1,4 +1,4 @@
-//! 8: what must come about when the faults have ended.
+//! Invariant 8: what must come about after the faults.
 
 use super::faults::{apply, resume};
 use super::oracle;
@@ -12,242 +12,257 @@ use crate::protocol::wire::Role;
 
 /// The line of a trace after which nothing more is done to the pair.
 pub const FAULTS_END: &str = "-- the faults end";
-/// Time within which a pair must be whole after the faults ended, microseconds: sixty takeover delays, and the hold-down.
-const SETTLE_US: u64 = 30_000_000;
-/// How often it is looked at.
-const LOOK_US: u64 = 100_000;
-/// Words of a node that say that an operator must decide.
-const OPERATORS_WORDS: [&str; 2] = ["held", "detached"];
-/// Words of a node that wait for an operator because the register, or a disk, forgot.
-const RECORD_WORDS: [&str; 6] =
+/// Time within which the pair must be whole after the faults, microseconds: sixty takeover delays, and the hold-down.
+const WHOLE_US_MAX: u64 = 30_000_000;
+/// How often that is checked, microseconds.
+const POLL_US: u64 = 100_000;
+/// Reasons of a node that ask an operator to decide.
+const OPERATOR_REASONS: [&str; 2] = ["held", "detached"];
+/// Reasons of a node that waits for an operator because the witness or a disk lost something.
+const RECORD_REASONS: [&str; 6] =
     ["not_named", "rolled_back", "behind_record", "record_missing", "record_older", "record_foreign"];
-/// Words of a node that would be allowed to lead, as far as the record goes, and has a reason of its own not to.
+/// Reasons of a node that the record allows to lead, and that has a reason of its own not to.
 const OWN_REASONS: [&str; 5] = ["manual", "held", "refused", "incomplete", "syncing"];
 
-/// 8: after the faults the pair is whole within a bound, or needs an operator and says so; 6: and its alerts tell one trace.
-pub fn settle(world: &mut World) -> Checked {
-    world.tell(|| FAULTS_END.into());
-    world.slow_connections(0);
-    world.register.routes = [WitnessRoute::good(), WitnessRoute::good()];
+/// 8: after the faults the pair is whole within a bound, or needs an operator and says so. 6: no alert of a failed push stands.
+pub fn check_liveness(world: &mut World) -> Checked {
+    world.note(|| FAULTS_END.into());
+    world.network.slow_connections(0);
+    world.witness.routes = [WitnessRoute::healthy(), WitnessRoute::healthy()];
     for side in Side::BOTH {
         world.heal(side);
-        let host = world.host(side);
-        (host.disk.full, host.disk.fail_next, host.disk_us) = (false, None, 100);
-        (host.may_take_over, host.accepts, host.fail_dials) = (true, true, 0);
-        (host.crash_at, host.clock.jumped_ms) = (None, 0);
+        let machine = world.machine(side);
+        (machine.disk.full, machine.disk.fail_next, machine.conditions.batch_us) = (false, None, 100);
+        (machine.conditions.may_take_over, machine.conditions.accepts_pushes, machine.conditions.failing_dials) =
+            (true, true, 0);
+        (machine.conditions.crash_at, machine.clock.jumped_ms) = (None, 0);
         resume(world, side, true)?;
     }
-    world.latency_us = 500;
+    world.network.latency_us = 500;
     if let Some(gone) = world.plan.gone {
-        return settle_alone(world, gone);
+        return check_survivor(world, gone);
     }
     for side in Side::BOTH {
         world.start(side)?;
     }
-    // Whatever an operator held, an operator lets go.
+    // An operator lets go of what an operator held.
     for side in Side::BOTH {
         world.command(side, Command::Reconnect)?;
     }
-    // A clean shutdown that is still under way comes to its end.
-    world.run(10 * LOOK_US)?;
-    if world.unpaired() {
-        // By an operator's word: they come together by another enrolment, which is no part of this world.
+    // A clean shutdown under way ends.
+    world.run(10 * POLL_US)?;
+    if world.is_unpaired() {
+        // An operator did it. Only another enrolment, which is not simulated, would bring them together.
         return Ok(());
     }
-    until_whole(world, SETTLE_US / 2)?;
-    // What a host refused is tried again only with a newer revision.
+    until_whole(world, WHOLE_US_MAX / 2)?;
+    // What a host refused is retried only with a newer revision.
     for node in Side::BOTH {
         apply(world, Step::Commit { node, key: 0, value: Some(1), guarded: false })?;
     }
-    world.run(LOOK_US)?;
-    until_whole(world, SETTLE_US / 2)?;
-    if !world.whole() {
-        return unsettled(world);
+    world.run(POLL_US)?;
+    until_whole(world, WHOLE_US_MAX / 2)?;
+    if !world.is_whole() {
+        return check_needs_operator(world);
     }
-    world.run(10 * LOOK_US)?;
-    // Where the witness is of no use, and a promise lasts no longer than to the next heartbeat, there are gaps.
-    let gaps = world.register.tampered && world.plan.lease_ms.iter().flatten().any(|lease| *lease < 250);
+    world.run(10 * POLL_US)?;
+    // Without a useful witness, a promise may end before the next heartbeat: then there are gaps.
+    let gaps = world.witness.tampered && world.plan.lease_ms.iter().flatten().any(|lease| *lease < 250);
     Invariant::WholeAgain
-        .check(world.whole() || gaps, || "the pair came together and fell apart without a fault".into())?;
-    covered_by_both(world)?;
+        .check(world.is_whole() || gaps, || "the pair came together and fell apart without a fault".into())?;
+    check_in_sync_again(world)?;
     for side in Side::BOTH {
         if world.promises_nothing_lost() {
-            world.has_all(side)?;
+            world.check_holds_all_acknowledged(side)?;
         }
-        let host = &world.hosts[side.index()];
-        let Some(engine) = &host.engine else { continue };
-        let status = engine.status(host.clock.at(world.now), host.clock.wall(world.now));
+        let machine = &world.machines[side.index()];
+        let Some(engine) = &machine.engine else {
+            continue;
+        };
+        let status = engine.status(machine.clock.at(world.now), machine.clock.wall(world.now));
         if status.serving {
-            oracle::failures_ended(&status)?;
+            oracle::check_failures_ended(&status)?;
         }
-        nothing_is_left(world, side)?;
+        check_nothing_pending(world, side)?;
     }
     Ok(())
 }
 
-/// 8: the witness knows of a whole pair that each node may lead after the other, and commits reach both disks again.
-fn covered_by_both(world: &mut World) -> Checked {
-    if !world.promises_one_master() || world.register.tampered {
+/// 8: the record at the witness names the shadow of a whole pair as in sync, and commits reach both disks again.
+fn check_in_sync_again(world: &mut World) -> Checked {
+    if !world.promises_one_master() || world.witness.tampered {
         return Ok(());
     }
-    let Some(master) = Side::BOTH.into_iter().find(|side| world.holds_mastership(*side)) else { return Ok(()) };
-    let nodes = Side::BOTH.map(|side| world.hosts[side.index()].disk.node());
+    let Some(master) = Side::BOTH.into_iter().find(|side| world.holds_mastership(*side)) else {
+        return Ok(());
+    };
+    let nodes = Side::BOTH.map(|side| world.machines[side.index()].disk.node());
     let (master_id, shadow_id) = (nodes[master.index()], nodes[master.other().index()]);
     let named =
-        |world: &World| world.register.record().is_some_and(|r| r.holder == master_id && r.in_sync == Some(shadow_id));
+        |world: &World| world.witness.record().is_some_and(|r| r.holder == master_id && r.in_sync == Some(shadow_id));
     for _ in 0..50 {
         if named(world) {
             break;
         }
-        world.run(LOOK_US)?;
+        world.run(POLL_US)?;
     }
     Invariant::WholeAgain.check(named(world), || {
-        format!("the pair is whole, and the witness does not say so: {:?}", world.register.record())
+        format!("the pair is whole, and the witness does not say so: {:?}", world.witness.record())
     })?;
     if world.exemptions.is_asynchronous() {
         return Ok(());
     }
-    let before = world.summary.replicated;
+    let before = world.journal.summary.replicated;
     apply(world, Step::Commit { node: master, key: 1, value: Some(1), guarded: false })?;
-    world.run(5 * LOOK_US)?;
-    let replicated = world.summary.replicated > before;
+    world.run(5 * POLL_US)?;
+    let replicated = world.journal.summary.replicated > before;
     Invariant::WholeAgain
         .check(replicated, || "the pair is whole, and a commit is not acknowledged as durable on both nodes".into())
 }
 
-/// 0: every caller was answered, and all bulk was named.
-fn nothing_is_left(world: &World, side: Side) -> Checked {
-    let host = &world.hosts[side.index()];
-    let (asked, bulks) = (host.asked.len(), host.bulks.len());
+/// 0: every caller was answered, and all bulk was used or dropped.
+fn check_nothing_pending(world: &World, side: Side) -> Checked {
+    let machine = &world.machines[side.index()];
+    let (asked, bulks) = (machine.callers.waiting.len(), machine.driver.bulks.len());
     Invariant::Contract.check(asked == 0, || format!("{asked} callers of {side:?} were never answered"))?;
     Invariant::Contract.check(bulks == 0, || format!("{bulks} frames of bulk were never dropped by {side:?}"))
 }
 
-/// Lets time pass until the pair is whole, or this long.
+/// Lets time pass until the pair is whole, at most this long.
 fn until_whole(world: &mut World, us: u64) -> Checked {
     let end = world.now + us;
     loop {
         Side::BOTH.into_iter().try_for_each(|side| world.start(side))?;
-        if world.now >= end || world.whole() {
+        if world.now >= end || world.is_whole() {
             return Ok(());
         }
-        world.run(LOOK_US)?;
+        world.run(POLL_US)?;
     }
 }
 
 fn status(world: &World, side: Side) -> Option<EngineStatus> {
-    let host = &world.hosts[side.index()];
-    host.engine.as_ref().map(|engine| engine.status(host.clock.at(world.now), host.clock.wall(world.now)))
+    let machine = &world.machines[side.index()];
+    machine.engine.as_ref().map(|engine| engine.status(machine.clock.at(world.now), machine.clock.wall(world.now)))
 }
 
-fn unsettled(world: &mut World) -> Checked {
-    if world.unpaired() {
-        // The word came late: its disk had no room for it before.
+fn check_needs_operator(world: &mut World) -> Checked {
+    if world.is_unpaired() {
+        // The reset came late: its disk had no room for it before.
         return Ok(());
     }
     let both = Side::BOTH.map(|side| status(world, side));
-    let forgot = world.register.tampered || world.exemptions.rolled_back != [false; 2];
+    let forgot = world.witness.tampered || world.exemptions.rolled_back != [false; 2];
     let nobody_serves = both.iter().flatten().all(|status| !status.serving);
-    // One node refuses the other where a disk forgot, or an operator or the lack of a witness let two histories begin.
-    let parted = forgot || !world.plan.witnessed || world.exemptions.is_waived();
-    let decides = |word: &TakeoverBlocker| match word.as_str() {
+    // Nodes refuse each other where a disk was rolled back, or where two histories could begin.
+    let parted = forgot || !world.plan.witnessed || world.exemptions.is_loss_accepted();
+    let decides = |blocker: &TakeoverBlocker| match blocker.as_str() {
         "manual" => nobody_serves,
         "refused" => parted,
-        word => OPERATORS_WORDS.contains(&word),
+        word => OPERATOR_REASONS.contains(&word),
     };
-    let holder = world.register.record().map(|record| record.holder);
-    let blank = world.hosts.iter().any(|host| Some(host.disk.node()) == holder && !host.disk.durable_state.complete);
-    let decided = forgot || world.exemptions.is_waived() && blank;
+    let holder = world.witness.record().map(|record| record.holder);
+    let blank = world
+        .machines
+        .iter()
+        .any(|machine| Some(machine.disk.node()) == holder && !machine.disk.durable_state.complete);
+    let decided = forgot || world.exemptions.is_loss_accepted() && blank;
     let named = both.iter().flatten().any(|status| {
-        let word = status.why_not.iter().any(decides);
-        // A disk or a witness that forgot is no ground to decide upon, and an operator's word may have named a node that cannot lead.
-        let record = status.why_not.iter().any(|word| RECORD_WORDS.contains(&word.as_str()));
-        (!status.link_reason.is_empty() && word) || (decided && record && !status.alerts.is_empty())
+        let asks = status.why_not.iter().any(decides);
+        // Nodes cannot decide after a loss at a disk or the witness, nor where an operator's command named a node that cannot lead.
+        let record = status.why_not.iter().any(|blocker| RECORD_REASONS.contains(&blocker.as_str()));
+        (!status.link_reason.is_empty() && asks) || (decided && record && !status.alerts.is_empty())
     });
     let short = both.iter().flatten().map(|status| {
         (status.role, status.serving, status.position.revision, status.link, &status.link_reason, &status.why_not)
     });
     let short: Vec<_> = short.collect();
-    Invariant::WholeAgain.check(named, || format!("not whole after {} s: {short:?}", SETTLE_US / 1_000_000))?;
-    world.summary.operator_needed += 1;
+    Invariant::WholeAgain.check(named, || format!("not whole after {} s: {short:?}", WHOLE_US_MAX / 1_000_000))?;
+    world.journal.summary.operator_needed += 1;
     Ok(())
 }
 
-/// 8: one node is gone for good: the other serves within the bound if the rules allow it, and else says why not.
-fn settle_alone(world: &mut World, gone: Side) -> Checked {
+/// 8: one node is gone for good. The other one serves within the bound if the rules allow it, and otherwise says why not.
+fn check_survivor(world: &mut World, gone: Side) -> Checked {
     let side = gone.other();
-    if world.host(gone).engine.is_some() {
+    if world.machine(gone).engine.is_some() {
         world.end(gone, Some(0), false)?;
     }
-    // A clean shutdown that is still under way comes to its end.
-    world.run(10 * LOOK_US)?;
-    if world.unpaired() {
+    // A clean shutdown under way ends.
+    world.run(10 * POLL_US)?;
+    if world.is_unpaired() {
         return Ok(());
     }
     world.start(side)?;
     world.command(side, Command::Reconnect)?;
-    for _ in 0..SETTLE_US / 2 / LOOK_US {
+    for _ in 0..WHOLE_US_MAX / 2 / POLL_US {
         world.start(side)?;
         if world.holds_mastership(side) {
             break;
         }
-        world.run(LOOK_US)?;
+        world.run(POLL_US)?;
     }
-    let Some(status) = status(world, side) else { return Ok(()) };
+    let Some(status) = status(world, side) else {
+        return Ok(());
+    };
     if world.holds_mastership(side) {
-        world.summary.served_alone += 1;
-        return serves_alone(world, side);
+        world.journal.summary.served_alone += 1;
+        return check_serves_alone(world, side);
     }
     let own_reason = status.why_not.iter().any(|word| OWN_REASONS.contains(&word.as_str()));
     let allowed = may_lead(world, side) && !own_reason;
     let says = !status.link_reason.is_empty() && !status.why_not.is_empty();
-    let short = (status.role, status.link, &status.link_reason, &status.why_not, world.register.record());
+    let short = (status.role, status.link, &status.link_reason, &status.why_not, world.witness.record());
     Invariant::WholeAgain.check(!allowed, || format!("{side:?} is alone and may lead, and does not: {short:?}"))?;
     Invariant::WholeAgain
         .check(says, || format!("{side:?} is alone, does not lead and does not say why: {short:?}"))?;
-    world.summary.operator_needed += 1;
+    world.journal.summary.operator_needed += 1;
     Ok(())
 }
 
-/// A node that leads alone acknowledges within the time that a shadow is waited for, and a round at the witness.
-fn serves_alone(world: &mut World, side: Side) -> Checked {
-    let before = world.summary.acknowledged;
-    let us = world.plan.sync_timeout_ms * 1_000 + 10 * LOOK_US;
+/// A node that leads alone acknowledges after the time that it waits for a shadow, and a round trip to the witness.
+fn check_serves_alone(world: &mut World, side: Side) -> Checked {
+    let before = world.journal.summary.acknowledged;
+    let us = world.plan.sync_timeout_ms * 1_000 + 10 * POLL_US;
     for _ in 0..2 {
         apply(world, Step::Commit { node: side, key: 0, value: Some(1), guarded: false })?;
         world.run(us)?;
     }
-    let acknowledged = world.summary.acknowledged > before;
+    let acknowledged = world.journal.summary.acknowledged > before;
     Invariant::WholeAgain
         .check(acknowledged, || format!("{side:?} leads alone and acknowledges nothing within {us} us"))?;
-    nothing_is_left(world, side)
+    check_nothing_pending(world, side)
 }
 
-/// Whether the rules allow a node to lead by itself, its peer being silent.
+/// Whether the rules allow a node to lead while its peer is silent.
 fn may_lead(world: &World, side: Side) -> bool {
-    let host = &world.hosts[side.index()];
-    let durable_state = &host.disk.durable_state;
-    let automatic = host.options.failover == Failover::Automatic;
+    let machine = &world.machines[side.index()];
+    let durable_state = &machine.disk.durable_state;
+    let automatic = machine.options.failover == Failover::Automatic;
     if !durable_state.complete || durable_state.detached || durable_state.peer.is_none() {
         return false;
     }
     if !world.plan.witnessed {
-        // A shadow must have heard its master since it started, and a master may have heard of one that outranks it.
-        let outranked = world.hosts[side.other().index()].disk.durable_state.epoch > durable_state.epoch;
-        let heard = host.heard.is_some()
+        // A shadow must have heard its master since it started. A master must not know of a peer that outranks it.
+        let outranked = world.machines[side.other().index()].disk.durable_state.epoch > durable_state.epoch;
+        let heard = machine.observed.heard_at.is_some()
             && status(world, side).is_some_and(|s| !s.why_not.contains(&TakeoverBlocker::NoContact));
         return automatic && if durable_state.role == Role::Master { !outranked } else { heard };
     }
-    if world.register.tampered || world.exemptions.rolled_back != [false; 2] {
+    if world.witness.tampered || world.exemptions.rolled_back != [false; 2] {
         return false;
     }
-    let Some(record) = world.register.record() else { return false };
-    let node = host.disk.node();
-    let head = host.disk.head.position.revision;
+    let Some(record) = world.witness.record() else {
+        return false;
+    };
+    let node = machine.disk.node();
+    let head = machine.disk.head.position.revision;
     if record.holder == node {
         let known = durable_state.tried.max(durable_state.epoch).max(head.epoch) >= record.epoch;
-        let reaches = record.revision == Revision::NONE || host.disk.holds(record.revision);
+        let reaches = record.revision == Revision::NONE || machine.disk.holds(record.revision);
         return known && reaches && (automatic || durable_state.role == Role::Master);
     }
-    automatic && durable_state.role == Role::Shadow && record.in_sync == Some(node) && host.disk.holds(record.revision)
+    automatic
+        && durable_state.role == Role::Shadow
+        && record.in_sync == Some(node)
+        && machine.disk.holds(record.revision)
 }

@@ -1,4 +1,4 @@
-//! What must hold, judged by somebody who sees both nodes, both disks and everything that was promised.
+//! The oracle knows everything that was written, shown, acknowledged and refused on either node, and checks nodes against it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,32 +14,32 @@ use crate::protocol::wire::{Message, Role};
 /// Everything that was ever written, shown, acknowledged and refused.
 #[derive(Clone, Debug, Default)]
 pub struct Oracle {
-    /// A peer may lie: then what it says and sends is no position of any history.
-    hostile: bool,
+    /// A peer may be byzantine: then positions that it sends belong to no history.
+    byzantine: bool,
     /// Every position that a master wrote, with its record.
     written: BTreeMap<Revision, Record>,
-    /// Where each caller's change set was written.
+    /// The revision of each change set.
     changes: BTreeMap<u64, Revision>,
-    /// Who wrote under an epoch.
+    /// The node that wrote under each epoch.
     writers: BTreeMap<Epoch, NodeId>,
     refused: BTreeSet<u64>,
     acknowledged: [Vec<(Revision, u64)>; 2],
-    /// Everything that was acknowledged to any caller, in that order.
+    /// Everything that was acknowledged to any caller, in order.
     promised: Vec<Revision>,
-    /// At which head each node was found to have so much of it.
+    /// The head at which each node was found to have the first so many of these.
     found: [Option<(Revision, usize)>; 2],
     /// The newest revision that a node has shown while it was shadow.
     shown: [Option<Revision>; 2],
 }
 
 impl Oracle {
-    /// Of a history that has not begun.
-    pub fn new(hostile: bool) -> Self {
-        Self { hostile, ..Self::default() }
+    /// The oracle of a history that has not begun.
+    pub fn new(byzantine: bool) -> Self {
+        Self { byzantine, ..Self::default() }
     }
 
     /// 4: nobody writes the same position twice with another content, and no two nodes write under one epoch.
-    pub fn wrote(&mut self, node: NodeId, records: &[Record]) -> Checked {
+    pub fn check_written(&mut self, node: NodeId, records: &[Record]) -> Checked {
         for record in records {
             let revision = record.position.revision;
             let before = self.written.insert(revision, *record);
@@ -59,9 +59,9 @@ impl Oracle {
         Ok(())
     }
 
-    /// 4: this position is one that a master wrote, with this content.
-    pub fn known(&self, position: Position) -> Checked {
-        if position == Position::NONE || self.hostile {
+    /// 4: a master wrote this position, with this content.
+    pub fn check_known(&self, position: Position) -> Checked {
+        if position == Position::NONE || self.byzantine {
             return Ok(());
         }
         let written = self.written.get(&position.revision).map(|record| record.position.digest);
@@ -71,16 +71,16 @@ impl Oracle {
     }
 
     /// 3: what readers see is exactly one revision of a master's history, with its content.
-    pub fn one_revision(&self, disk: &Disk) -> Checked {
+    pub fn check_visible(&self, disk: &Disk) -> Checked {
         let Some(visible) = disk.visible_position() else {
             return Invariant::OneRevision.check(false, || format!("{} is visible and not held", disk.visible));
         };
-        self.known(visible)
+        self.check_known(visible)
             .map_err(|violation| Violation { invariant: Invariant::OneRevision, what: format!("visible: {violation}") })
     }
 
-    /// 4 and persist before send: what a message claims to hold is durable here.
-    pub fn truthful(&self, disk: &Disk, message: &Message) -> Checked {
+    /// 4: what a message claims is durable at its sender.
+    pub fn check_message(&self, disk: &Disk, message: &Message) -> Checked {
         let claimed = match message {
             Message::Hello(hello) => hello.position,
             Message::Heartbeat(heartbeat) => heartbeat.position,
@@ -88,14 +88,14 @@ impl Oracle {
             Message::Ack { position, .. } => *position,
             _ => return Ok(()),
         };
-        self.known(claimed)?;
+        self.check_known(claimed)?;
         Invariant::SameContent.check(claimed == Position::NONE || disk.holds(claimed.revision), || {
             format!("{} is claimed and not durable here (head {})", claimed.revision, disk.head.position.revision)
         })
     }
 
-    /// 5: who serves has a complete copy, the role, and an era of its own, all of them durable.
-    pub fn rightful(&self, disk: &Disk, status: &EngineStatus) -> Checked {
+    /// 5: a node that serves has a complete copy, the role, and an era of its own, all of them durable.
+    pub fn check_serving(&self, disk: &Disk, status: &EngineStatus) -> Checked {
         if !status.serving {
             return Ok(());
         }
@@ -111,8 +111,8 @@ impl Oracle {
         })
     }
 
-    /// 5: what a shadow has shown stays while it is shadow. Called after everything that may change the disk or what is shown.
-    pub fn shown_stays(&mut self, side: Side, disk: &Disk) -> Checked {
+    /// 5: what a shadow has shown stays while it is shadow. Called after every event.
+    pub fn check_shown_stays(&mut self, side: Side, disk: &Disk) -> Checked {
         let shown = &mut self.shown[side.index()];
         if disk.durable_state.role == Role::Master {
             *shown = None;
@@ -124,7 +124,7 @@ impl Oracle {
             let back = disk.visible.seq < shown.seq;
             Invariant::OneRevision.check(!back, || format!("visible went back from {shown} to {}", disk.visible))?;
         }
-        // What counts is the newest change set: an era without one is no content.
+        // The newest change set counts: an era without one is no content.
         let seq = disk.visible.seq;
         let set = disk.head.history.epoch_of(seq).map(|epoch| Revision::new(epoch, seq));
         let set_aside = disk.quarantine.iter().any(|(revision, _)| Some(*revision) == set);
@@ -132,13 +132,13 @@ impl Oracle {
         Ok(())
     }
 
-    /// What a former master had shown, or what an operator gave up, may be cut.
+    /// A former master, or a node whose operator allows it, may cut what it has shown.
     pub fn may_be_cut(&mut self, side: Side) {
         self.shown[side.index()] = None;
     }
 
-    /// 9: an acknowledged change set is what was written as that revision, and is durable here.
-    pub fn acknowledge(&mut self, side: Side, disk: &Disk, id: u64, revision: Revision) -> Checked {
+    /// 9: an acknowledged change set was written as that revision, and is durable here.
+    pub fn check_acknowledged(&mut self, side: Side, disk: &Disk, id: u64, revision: Revision) -> Checked {
         let written = self.changes.get(&id).copied();
         Invariant::NothingOfRefused.check(written == Some(revision) && disk.holds(revision), || {
             format!("change set {id} is acknowledged as {revision}; it was written as {written:?}")
@@ -148,8 +148,8 @@ impl Oracle {
         Ok(())
     }
 
-    /// 2: what was acknowledged, by whichever node, and this one does not hold.
-    pub fn lacking(&mut self, side: Side, disk: &Disk) -> Option<Revision> {
+    /// 2: the first acknowledged revision that this node does not hold.
+    pub fn first_missing(&mut self, side: Side, disk: &Disk) -> Option<Revision> {
         let head = disk.head.position.revision;
         let found = &mut self.found[side.index()];
         let from = found.filter(|(at, _)| *at == head).map_or(0, |(_, count)| count);
@@ -158,15 +158,15 @@ impl Oracle {
         lacking
     }
 
-    /// The disk of one of the nodes forgot: what either kept to undo, or had shown, may be gone.
-    pub fn forgot(&mut self, side: Side) {
+    /// A disk was rolled back: what either node kept to undo, or had shown, may be gone.
+    pub fn disk_rolled_back(&mut self, side: Side) {
         self.acknowledged = [Vec::new(), Vec::new()];
         self.shown[side.index()] = None;
     }
 
-    /// 9: a change set in doubt was not written behind the revision that is named. (It is written before it where a guard
-    /// did not hold of another one in the same group.)
-    pub fn doubt(&self, id: u64, revision: Revision) -> Checked {
+    /// 9: a change set in doubt was not written after the revision that the answer names. (It may be before it, where the guard
+    /// of another one in the group did not hold.)
+    pub fn check_in_doubt(&self, id: u64, revision: Revision) -> Checked {
         let written = self.changes.get(&id).copied();
         Invariant::NothingOfRefused
             .check(written.is_none_or(|written| written.epoch == revision.epoch && written <= revision), || {
@@ -175,7 +175,7 @@ impl Oracle {
     }
 
     /// 9: a refused change set was not written, and will not be.
-    pub fn refuse(&mut self, id: u64) -> Checked {
+    pub fn check_refused(&mut self, id: u64) -> Checked {
         self.refused.insert(id);
         let written = self.changes.get(&id);
         Invariant::NothingOfRefused
@@ -183,7 +183,7 @@ impl Oracle {
     }
 
     /// 9: what this node acknowledged is in its history or in its quarantine.
-    pub fn kept(&self, side: Side, disk: &Disk) -> Checked {
+    pub fn check_kept(&self, side: Side, disk: &Disk) -> Checked {
         for (revision, id) in &self.acknowledged[side.index()] {
             let kept = disk.holds(*revision) || disk.quarantine.contains(&(*revision, *id));
             Invariant::NothingOfRefused.check(kept, || {
@@ -195,7 +195,7 @@ impl Oracle {
 }
 
 /// 7: durable state, alerts and texts stay within their limits.
-pub fn bounded(status: &EngineStatus, durable_state: &DurableState) -> Checked {
+pub fn check_bounds(status: &EngineStatus, durable_state: &DurableState) -> Checked {
     let alerts = status.alerts.len();
     Invariant::Bounded.check(alerts <= ALERTS_MAX, || format!("{alerts} alerts"))?;
     Invariant::Bounded
@@ -210,7 +210,7 @@ pub fn bounded(status: &EngineStatus, durable_state: &DurableState) -> Checked {
 }
 
 /// 6: a pair that is whole has no failure of a push standing, and one recovery at the most.
-pub fn failures_ended(status: &EngineStatus) -> Checked {
+pub fn check_failures_ended(status: &EngineStatus) -> Checked {
     let standing = |kind: AlertKind| status.alerts.iter().filter(|alert| alert.kind == kind).count();
     for kind in [AlertKind::PushFailed, AlertKind::PushRejected, AlertKind::ShadowLost, AlertKind::DigestMismatch] {
         Invariant::FailuresShow

@@ -1,6 +1,6 @@
 //! A small seeded generator (the mixing function of SplitMix64), so that a seed means the same on every machine.
 
-/// Numbers from a seed; or always the middle of what is possible, for who wants to try all possibilities in turn.
+/// Numbers from a seed; or, fixed, always the middle of the range, for the model checker.
 #[derive(Clone, Debug)]
 pub struct Random {
     state: u64,
@@ -13,12 +13,12 @@ impl Random {
         Self { state: seed, fixed: false }
     }
 
-    /// Nothing is left to chance.
+    /// Always the middle of the range.
     pub fn fixed() -> Self {
         Self { state: 0, fixed: true }
     }
 
-    /// Whether nothing is.
+    /// Whether it is fixed.
     pub fn is_fixed(&self) -> bool {
         self.fixed
     }

@@ -29,7 +29,7 @@ impl Side {
     }
 }
 
-/// One thing that happens to the pair. A step that makes no sense when it comes (starting a running node) is skipped.
+/// Something that happens to the pair. A step that makes no sense when it comes (starting a running node) is skipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Step {
     /// Time passes.
@@ -166,17 +166,17 @@ pub enum Step {
         /// So many milliseconds away from where it began.
         ms: i64,
     },
-    /// What travels over the connections that are open now takes longer; what is opened later overtakes it.
+    /// Frames on the connections that are open now take longer; connections opened later overtake them.
     SlowConns {
         /// Microseconds more.
         us: u64,
     },
-    /// All connections break for this node; for the other one only behind what is on its way.
+    /// All connections break for this node now, and for the peer after what is on its way to it.
     HalfReset {
         /// For this node.
         node: Side,
     },
-    /// A node accepts a connection whose dialler has gone, and learns that late.
+    /// A node accepts a connection whose dialler is gone, and learns that late.
     Ghost {
         /// Which node.
         node: Side,
@@ -188,14 +188,14 @@ pub enum Step {
         /// What.
         what: WitnessFault,
     },
-    /// An operator says something.
+    /// An operator gives a command.
     Operator {
         /// To this node.
         node: Side,
         /// What.
         verb: Verb,
     },
-    /// The peer of this node is a liar: an arbitrary well-formed message arrives.
+    /// The peer of this node is byzantine: it sends an arbitrary well-formed message.
     Lie {
         /// At this node.
         node: Side,
@@ -204,7 +204,7 @@ pub enum Step {
     },
 }
 
-/// What happens to the witness, or between a node and it.
+/// A fault of the witness, or of a node's route to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WitnessFault {
     /// A node does not reach it, or reaches it again.
@@ -221,14 +221,14 @@ pub enum WitnessFault {
         /// Microseconds.
         us: u64,
     },
-    /// What becomes of a question of this node, once those before it have met theirs.
+    /// The fate of a question of this node, after the fates given before.
     Fate {
         /// Which node.
         node: Side,
         /// What.
         fate: Fate,
     },
-    /// What becomes of the next swap of this node, whatever it reads before.
+    /// The fate of the next swap of this node, however often it reads before.
     Swap {
         /// Which node.
         node: Side,
@@ -237,22 +237,22 @@ pub enum WitnessFault {
     },
     /// Somebody copies the record.
     Keep,
-    /// The record is what was copied.
+    /// The record is replaced by the copy.
     Restore,
-    /// There is no record.
+    /// The record is deleted.
     Wipe,
-    /// The record is that of another pair.
+    /// The record is replaced by one of another pair.
     Foreign,
 }
 
-/// What becomes of a question to the witness.
+/// The fate of a question to the witness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Fate {
     /// It never arrives.
     QuestionLost,
     /// It arrives; its answer does not.
     AnswerLost,
-    /// It arrives so much later; whoever asked has given up, asked other things or started again.
+    /// It arrives so much later. By then the node may have given up, asked again or restarted.
     Late {
         /// Microseconds.
         us: u64,
@@ -264,16 +264,16 @@ pub enum Fate {
     },
 }
 
-/// What an operator says.
+/// A command of an operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Verb {
-    /// Close the link and hold it.
+    /// Close the link and keep it closed.
     Disconnect,
-    /// Let it come again.
+    /// Allow it again.
     Reconnect,
     /// Ask for a full push.
     Resync,
-    /// Become master, with or without accepting a loss.
+    /// Take over, with or without accepting a loss.
     TakeOver {
         /// Changes may be lost.
         accept_loss: bool,

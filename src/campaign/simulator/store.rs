@@ -1,12 +1,158 @@
-//! The data directories of the simulated nodes: a model of the store, and beside it, in some histories, the real store.
+//! The data directories of the simulated nodes: a model of the store, and in some histories the real store beside it.
 //!
-//! [`records`] is what the model holds, [`model`] the model itself, [`real`] the real store on a simulated disk.
-//! [`differential`] does each job on both and compares what they hold afterwards.
+//! [`records`] is what the model holds, [`job`] what a store is asked to do. [`model`] is the model, [`real`] the real store on a
+//! simulated disk, and [`differential`] does each job on both and compares them.
 
 mod differential;
+mod job;
 mod model;
 mod real;
 mod records;
 
-pub use model::{Change, Disk, Export, ITEM_BYTES, Job, Record, RecordBody, Sent};
+use std::collections::VecDeque;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+
+use super::violation::{Checked, Invariant, Violation};
+use crate::model::Revision;
+use crate::protocol::engine::{Completed, DurableState};
+use crate::protocol::wire::SnapshotHeader;
+use crate::store::disk::sim::PowerCut;
+pub use job::Job;
+use model::ModelStore;
 pub use real::StoreContext;
+use real::{ReadOutcome, RealStore};
+use records::Checkpoint;
+pub use records::{Change, ITEM_BYTES, Payload, Record, RecordBody, Sent};
+
+/// A snapshot that is being read for a push.
+#[derive(Clone, Debug)]
+pub struct Export {
+    /// What is still to be sent.
+    pub rest: VecDeque<(u8, u64)>,
+}
+
+/// One data directory. It dereferences to the model, which is asked what the directory holds.
+#[derive(Clone, Debug)]
+pub struct Disk {
+    model: ModelStore,
+    real: Option<Box<RealStore>>,
+}
+
+impl Deref for Disk {
+    type Target = ModelStore;
+
+    fn deref(&self) -> &ModelStore {
+        &self.model
+    }
+}
+
+impl DerefMut for Disk {
+    fn deref_mut(&mut self) -> &mut ModelStore {
+        &mut self.model
+    }
+}
+
+impl Disk {
+    /// An empty directory with this durable state and no real store.
+    pub fn new(durable_state: DurableState, log_changes: usize) -> Self {
+        Self { model: ModelStore::new(durable_state, log_changes), real: None }
+    }
+
+    /// Puts a real store beside the model, which must be new.
+    pub fn add_real_store(&mut self, seed: u64, context: &Arc<StoreContext>) -> Checked {
+        self.model.floor = Checkpoint::none(Some(&context.digests));
+        self.model.head = self.model.floor.clone();
+        let real = RealStore::create(seed, &self.model.durable_state, self.model.log_changes, context)?;
+        self.real = Some(Box::new(real));
+        Ok(())
+    }
+
+    /// Does a job. `accepts` is the host's validation. Adds to `written` what this node writes itself.
+    pub fn execute(&mut self, job: Job, accepts: bool, written: &mut Vec<Record>) -> Result<Completed, Violation> {
+        match &mut self.real {
+            None => Ok(self.model.execute(job, accepts, written)),
+            Some(real) => real.execute(&mut self.model, job, accepts, written),
+        }
+    }
+
+    /// The process ends. `kept` is how much of the job under way reaches the disk, of 255, where power is cut.
+    pub fn end(&mut self, job: Option<Job>, accepts: bool, kept: Option<u8>, written: &mut Vec<Record>) -> Checked {
+        let Some(real) = &mut self.real else {
+            if let (Some(job), Some(kept)) = (job, kept) {
+                self.model.interrupt(job, kept, written);
+            }
+            self.model.crash();
+            return Ok(());
+        };
+        match kept {
+            Some(_) => real.cut_power(job.as_ref(), accepts)?,
+            None => real.close(None)?,
+        }
+        real.come_back(&mut self.model, kept.is_some(), written)
+    }
+
+    /// Opens an older copy of the directory.
+    pub fn roll_back(&mut self) -> Checked {
+        let Some(real) = &mut self.real else {
+            self.model.crash();
+            return Ok(());
+        };
+        real.close(Some(PowerCut::Lost))?;
+        real.come_back(&mut self.model, true, &mut Vec::new())
+    }
+
+    /// Shows what is durable, up to here.
+    pub fn show(&mut self, upto: Revision) -> Checked {
+        self.model.visible = upto;
+        let Some(real) = &mut self.real else {
+            return Ok(());
+        };
+        real.reader()?.publish(upto);
+        real.compare(&self.model)?;
+        real.compare_content(&self.model)
+    }
+
+    /// The peer confirms that it holds everything up to here.
+    pub fn confirm(&mut self, upto: Revision) {
+        self.model.confirm(upto);
+        if let Some(real) = &mut self.real {
+            real.confirm(upto);
+        }
+    }
+
+    /// Reads records for a push.
+    pub fn read(&self, after: Revision, upto: Revision, max_bytes: usize) -> ReadOutcome<Option<Sent<Record>>> {
+        let found = self.model.records(after, upto, max_bytes);
+        let Some(real) = &self.real else {
+            return Ok(Ok(found.map(Sent::modelled)));
+        };
+        let last = found.as_ref().and_then(|records| records.last()).map_or(after, |record| record.position.revision);
+        let read = match real.records(after, last)? {
+            Ok(read) => read,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        Invariant::SameContent.check(read.is_some() == found.is_some(), || {
+            format!("records after {after}: the store has {}, the model {}", read.is_some(), found.is_some())
+        })?;
+        let sent = found.zip(read).map(|(records, bytes)| Sent { items: records.into(), bytes });
+        Ok(Ok(sent))
+    }
+
+    /// Opens a snapshot of what is visible, for a full push with this header.
+    pub fn open_export(&mut self, header: &SnapshotHeader) -> Checked {
+        self.real.as_mut().map_or(Ok(()), |real| real.export(header.transfer, header))
+    }
+
+    /// The bytes of its next piece, or of all that is left.
+    pub fn export_piece(&mut self, transfer: u64, last: bool) -> ReadOutcome<Vec<bytes::Bytes>> {
+        self.real.as_mut().map_or(Ok(Ok(Vec::new())), |real| real.piece(transfer, last))
+    }
+
+    /// A snapshot is no longer needed.
+    pub fn close_export(&mut self, transfer: u64) {
+        if let Some(real) = &mut self.real {
+            real.close_export(transfer);
+        }
+    }
+}

@@ -31,7 +31,7 @@ pub struct Summary {
     pub simulated_us: u64,
     /// Faults by their kind.
     pub faults: BTreeMap<&'static str, u64>,
-    /// Events by the standing that they met and their kind.
+    /// Events by the state of the node that they met and their kind.
     pub coverage: BTreeMap<(String, &'static str), u64>,
 }
 

@@ -1,4 +1,5 @@
-//! Thousands of random histories. That the judge sees what is wrong is shown in `mutants`.
+//! Thousands of random histories. `mutants` shows that the invariants catch mistakes, `real_store` puts the real store under the
+//! nodes.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -6,9 +7,10 @@ mod mutants;
 mod real_store;
 
 use super::coverage::EVENTS;
+use super::generator::{WITNESSED_PERCENT, draw_plan};
 use super::history::{attempt, run};
-use super::node::Host;
-use super::plan::{Plan, WITNESSED_PERCENT};
+use super::machine::Machine;
+use super::plan::Plan;
 use super::step::{Side, Step};
 use super::summary::Summary;
 use crate::protocol::failover::NodeState;
@@ -22,16 +24,16 @@ fn number(name: &str) -> Option<u64> {
 
 /// The plan of a seed; `SHADOWPAIR_WITNESSED` asks for another share of pairs with a witness, for the replay too.
 fn plan(seed: u64) -> Plan {
-    Plan::drawn(seed, number("SHADOWPAIR_WITNESSED").unwrap_or(WITNESSED_PERCENT))
+    draw_plan(seed, number("SHADOWPAIR_WITNESSED").unwrap_or(WITNESSED_PERCENT))
 }
 
-/// A trace whose replay draws the same plan.
-fn replayed(trace: &str) -> String {
+/// A report whose replay command draws the same plan.
+fn with_share(trace: &str) -> String {
     let share = number("SHADOWPAIR_WITNESSED").map(|share| format!("replay: SHADOWPAIR_WITNESSED={share} "));
     share.map_or(trace.to_owned(), |replay| trace.replacen("replay: ", &replay, 1))
 }
 
-/// The panic of a history under test belongs into its trace, not between the lines of the test run.
+/// Runs without the default panic message: a panic of the engine goes into the report of its history.
 fn quietly<T>(run: impl FnOnce() -> T) -> T {
     std::panic::set_hook(Box::new(|_| {}));
     let result = run();
@@ -44,7 +46,7 @@ fn histories(runs: u64) -> Summary {
     histories_of(runs, |seed| Some(plan(seed)))
 }
 
-/// The same with these plans; a seed without one is left out.
+/// The same with these plans. A seed without a plan is left out.
 fn histories_of(runs: u64, plan: impl Fn(u64) -> Option<Plan> + Sync) -> Summary {
     let first = number("SHADOWPAIR_FIRST").unwrap_or(0);
     let next = AtomicU64::new(first);
@@ -70,7 +72,7 @@ fn histories_of(runs: u64, plan: impl Fn(u64) -> Option<Plan> + Sync) -> Summary
     });
     let mut total = Summary::default();
     for result in results {
-        total += result.unwrap_or_else(|trace| panic!("{}", replayed(&trace)));
+        total += result.unwrap_or_else(|trace| panic!("{}", with_share(&trace)));
     }
     report(runs, &total, begin.elapsed().as_secs_f64());
     total
@@ -88,9 +90,9 @@ fn report(runs: u64, total: &Summary, real: f64) {
     for (kind, count) in &total.faults {
         println!("{count:>12}  {kind}");
     }
-    println!("events by standing ({} pairs of {} met):", total.coverage.len(), NodeState::ALL.len() * EVENTS.len());
-    for standing in NodeState::ALL {
-        let name = format!("{standing:?}");
+    println!("events by state ({} pairs of {} met):", total.coverage.len(), NodeState::ALL.len() * EVENTS.len());
+    for state in NodeState::ALL {
+        let name = format!("{state:?}");
         let met = EVENTS.iter().map(|kind| (kind, total.coverage.get(&(name.clone(), *kind)).copied().unwrap_or(0)));
         let line: Vec<String> = met.map(|(kind, count)| format!("{kind} {count}")).collect();
         println!("{name:>12}: {}", line.join(", "));
@@ -126,15 +128,17 @@ fn histories_that_once_failed_hold() {
         424_428, 396_401, 996_900,
     ];
     for seed in once {
-        quietly(|| run(seed, plan(seed))).unwrap_or_else(|trace| panic!("{}", replayed(&trace)));
+        quietly(|| run(seed, plan(seed))).unwrap_or_else(|trace| panic!("{}", with_share(&trace)));
     }
 }
 
 /// `SHADOWPAIR_SEED=7 cargo test --lib replay_seed_on_the_model -- --nocapture`
 #[test]
 fn replay_seed_on_the_model() {
-    let Some(seed) = number("SHADOWPAIR_SEED") else { return };
-    let summary = quietly(|| run(seed, plan(seed))).unwrap_or_else(|trace| panic!("{}", replayed(&trace)));
+    let Some(seed) = number("SHADOWPAIR_SEED") else {
+        return;
+    };
+    let summary = quietly(|| run(seed, plan(seed))).unwrap_or_else(|trace| panic!("{}", with_share(&trace)));
     println!("seed {seed}: {summary:?}");
 }
 
@@ -152,7 +156,7 @@ fn a_seed_means_the_same_every_time() {
 
 #[test]
 fn steps_are_read_back() {
-    let steps = Plan::drawn(3, 100).steps;
+    let steps = draw_plan(3, 100).steps;
     let text = serde_json::to_string(&steps).unwrap();
     assert_eq!(serde_json::from_str::<Vec<Step>>(&text).unwrap(), steps);
 }
@@ -160,9 +164,9 @@ fn steps_are_read_back() {
 #[test]
 fn every_plan_has_options_that_a_node_accepts() {
     for seed in 0..2_000 {
-        let plan = Plan::drawn(seed, 50);
+        let plan = draw_plan(seed, 50);
         for side in Side::BOTH {
-            assert_eq!(Host::options(side, &plan).validate(), Ok(()), "seed {seed}");
+            assert_eq!(Machine::options(side, &plan).validate(), Ok(()), "seed {seed}");
         }
     }
 }

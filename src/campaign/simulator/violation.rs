@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// What must hold; the numbers are those of the design's list.
+/// An invariant. The numbers are those of the list in the design.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Invariant {
     /// 0: the engine and its driver keep to their contract.
@@ -21,11 +21,11 @@ pub enum Invariant {
     FailuresShow,
     /// 7: nothing grows without bound, and nothing panics.
     Bounded,
-    /// 8: after the faults the pair is whole, or says which operator's word it needs.
+    /// 8: after the faults the pair is whole, or says which decision of an operator it needs.
     WholeAgain,
     /// 9: nothing of a refused commit remains; what was acknowledged is in a history or in quarantine.
     NothingOfRefused,
-    /// What 1 and 2 stand on: the witness's record never goes back, and nobody claims there what it does not hold.
+    /// Basis of 1 and 2: the record at the witness never goes back, and no node records what it does not hold.
     RegisterRises,
 }
 
@@ -38,11 +38,11 @@ pub struct Violation {
     pub what: String,
 }
 
-/// A check.
+/// The result of a check.
 pub type Checked = Result<(), Violation>;
 
 impl Invariant {
-    /// Holds, or is broken like this.
+    /// Returns a violation where the invariant does not hold.
     pub fn check(self, holds: bool, what: impl FnOnce() -> String) -> Checked {
         if holds { Ok(()) } else { Err(Violation { invariant: self, what: what() }) }
     }

@@ -1,4 +1,4 @@
-//! Whoever uses the pair: keeps changes under way, and remembers what was acknowledged.
+//! A client of the pair. It keeps changes under way and remembers what was acknowledged.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -9,41 +9,41 @@ use serde_json::Value;
 use super::one_master::{Epoch, Evidence, Wall};
 use crate::harness::Program;
 
-/// Commands under way to the node that serves. They wait in its pipe, which holds far more: writing never blocks, not even
-/// while it is stopped.
+/// Most commands under way to the serving node. Its pipe holds far more, so that writing never blocks, not even while the node is
+/// stopped.
 const UNDER_WAY_MAX: usize = 16;
-/// How often each node is asked for its status and offered a change, whatever its role.
+/// How often each node is asked for its status and for a change, whatever its role.
 const POLL: Duration = Duration::from_millis(10);
-/// Reads under way in the last check.
+/// Most reads under way in the last check.
 const READS_MAX: usize = 256;
-/// What a change may be refused with. Any other word is a finding.
+/// Errors with which a change may be refused. Any other one fails the test.
 const REFUSALS: [&str; 3] = ["not_master", "in_doubt", "overloaded"];
 
-pub struct Caller {
+pub struct Client {
     /// The number of the next change. Each puts its number under a key of its own.
     next: u64,
     acknowledged: Vec<u64>,
     /// Acknowledged changes that both disks had.
     replicated: u64,
     refused: BTreeMap<String, u64>,
-    /// Asked for and never answered: their node died.
+    /// Changes that were never answered, because their node died.
     unanswered: u64,
-    lines: [Line; 2],
-    /// Which node serves, as the highest epoch heard of, and whether it said so last.
+    connections: [Connection; 2],
+    /// The node of the highest epoch heard of, that epoch, and whether the node said last that it serves.
     master: usize,
-    reign: Epoch,
+    epoch: Epoch,
     serving: bool,
-    resting: bool,
-    watching: Watching,
-    clock: Wall,
+    paused: bool,
+    watch: Watch,
+    latest: Wall,
 }
 
-/// What was asked of one node and not answered yet.
+/// Commands to one node that are not answered yet.
 #[derive(Default)]
-struct Line {
+struct Connection {
     asked: VecDeque<Asked>,
     polled: Option<Instant>,
-    /// The stamp of its last answer: what it says next was produced later.
+    /// The time stamp of its last answer. The next one is produced later.
     answered: Wall,
 }
 
@@ -58,24 +58,24 @@ enum Command {
     Put(u64),
 }
 
-/// The first acknowledgement after a strike.
+/// Waits for the first acknowledgement after a fault.
 #[derive(Default)]
-struct Watching {
+struct Watch {
     /// Only changes from this one on count.
     from: u64,
     answered: Option<Instant>,
     on_both: bool,
 }
 
-/// What a line tells.
+/// What a line of output tells.
 #[derive(Default)]
-pub struct Heard {
+pub struct Observation {
     pub evidence: Option<Evidence>,
     /// Whether the pair is whole, as this node sees it.
     pub whole: Option<bool>,
 }
 
-impl Caller {
+impl Client {
     pub fn new() -> Self {
         Self {
             next: 0,
@@ -83,36 +83,37 @@ impl Caller {
             replicated: 0,
             refused: BTreeMap::new(),
             unanswered: 0,
-            lines: Default::default(),
+            connections: Default::default(),
             master: 0,
-            reign: Epoch(0, 0),
+            epoch: Epoch(0, 0),
             serving: true,
-            resting: false,
-            watching: Watching::default(),
-            clock: 0,
+            paused: false,
+            watch: Watch::default(),
+            latest: 0,
         }
     }
 
-    /// The node that serves, or did last.
+    /// The node that serves, or served last.
     pub fn master(&self) -> usize {
         self.master
     }
 
-    /// Asks this node for what it is to be asked now.
+    /// Writes the commands that this node is to get now.
     pub fn ask(&mut self, node: usize, program: &mut Program) {
-        let under_way = self.lines[node].asked.len();
-        if under_way < UNDER_WAY_MAX && self.lines[node].polled.is_none_or(|polled| polled.elapsed() >= POLL) {
-            self.lines[node].polled = Some(Instant::now());
+        let under_way = self.connections[node].asked.len();
+        if under_way < UNDER_WAY_MAX && self.connections[node].polled.is_none_or(|polled| polled.elapsed() >= POLL) {
+            self.connections[node].polled = Some(Instant::now());
             self.write(node, program, Command::Status);
             self.put(node, program);
         }
-        while node == self.master && self.serving && !self.resting && self.lines[node].asked.len() < UNDER_WAY_MAX {
+        while node == self.master && self.serving && !self.paused && self.connections[node].asked.len() < UNDER_WAY_MAX
+        {
             self.put(node, program);
         }
     }
 
     fn put(&mut self, node: usize, program: &mut Program) {
-        if !self.resting {
+        if !self.paused {
             self.write(node, program, Command::Put(self.next));
             self.next += 1;
         }
@@ -120,29 +121,29 @@ impl Caller {
 
     fn write(&mut self, node: usize, program: &mut Program, command: Command) {
         let written = self.now();
-        self.lines[node].asked.push_back(Asked { command, written });
+        self.connections[node].asked.push_back(Asked { command, written });
         match command {
             Command::Status => program.write("status"),
             Command::Put(number) => program.write(&format!("put {} {number}", key(number))),
         }
     }
 
-    /// A line that this node said.
-    pub fn hear(&mut self, node: usize, line: &Value) -> Result<Heard, String> {
+    /// Reads a line of output of this node.
+    pub fn read_line(&mut self, node: usize, line: &Value) -> Result<Observation, String> {
         let received = self.now();
         let at = stamp(line).ok_or_else(|| format!("no time in {line}"))?;
-        // A stamp has milliseconds: the moment was within the one after it.
+        // A stamp has whole milliseconds: the moment was within the next one.
         let not_after = received.min(at + 1_000);
         if line["event"] != "reply" {
             let serves = line["serving"] == true && line["role"] == "master";
             let evidence = serves.then(|| self.evidence(node, line, &line["epoch"], None, not_after)).transpose()?;
-            return Ok(Heard { evidence, whole: None });
+            return Ok(Observation { evidence, whole: None });
         }
-        let Some(Asked { command, written }) = self.lines[node].asked.pop_front() else {
+        let Some(Asked { command, written }) = self.connections[node].asked.pop_front() else {
             return Err(format!("nothing was asked: {line}"));
         };
-        let not_before = Some(written.max(self.lines[node].answered));
-        self.lines[node].answered = at;
+        let not_before = Some(written.max(self.connections[node].answered));
+        self.connections[node].answered = at;
         match command {
             Command::Status => {
                 let evidence = (line["serving"] == true)
@@ -150,7 +151,7 @@ impl Caller {
                     .transpose()?;
                 self.serving &= node != self.master || evidence.is_some();
                 let whole = line["in_sync"] == true && line["link"]["state"] == "connected";
-                Ok(Heard { evidence, whole: Some(whole) })
+                Ok(Observation { evidence, whole: Some(whole) })
             }
             Command::Put(number) => self.put_answered(node, number, line, not_before, not_after),
         }
@@ -163,24 +164,24 @@ impl Caller {
         line: &Value,
         not_before: Option<Wall>,
         not_after: Wall,
-    ) -> Result<Heard, String> {
+    ) -> Result<Observation, String> {
         if line["ok"] != true {
             let word = line["error"].as_str().filter(|word| REFUSALS.contains(word));
             let word = word.ok_or_else(|| format!("a change was refused by {line}"))?;
             *self.refused.entry(word.into()).or_default() += 1;
             self.serving &= node != self.master;
-            return Ok(Heard::default());
+            return Ok(Observation::default());
         }
         let revision = &line["revision"];
         let mut evidence = self.evidence(node, line, &revision["epoch"], not_before, not_after)?;
         evidence.acknowledged = Some(revision["seq"].as_u64().ok_or_else(|| format!("no position in {line}"))?);
         self.acknowledged.push(number);
         self.replicated += u64::from(line["replicated"] == true);
-        if number >= self.watching.from {
-            self.watching.answered.get_or_insert_with(Instant::now);
-            self.watching.on_both |= line["replicated"] == true;
+        if number >= self.watch.from {
+            self.watch.answered.get_or_insert_with(Instant::now);
+            self.watch.on_both |= line["replicated"] == true;
         }
-        Ok(Heard { evidence: Some(evidence), whole: None })
+        Ok(Observation { evidence: Some(evidence), whole: None })
     }
 
     fn evidence(
@@ -192,47 +193,47 @@ impl Caller {
         not_after: Wall,
     ) -> Result<Evidence, String> {
         let epoch = epoch.as_str().and_then(Epoch::parse).ok_or_else(|| format!("no epoch in {line}"))?;
-        if epoch >= self.reign {
-            (self.reign, self.master, self.serving) = (epoch, node, true);
+        if epoch >= self.epoch {
+            (self.epoch, self.master, self.serving) = (epoch, node, true);
         }
-        let said: String = line.to_string().chars().take(300).collect();
-        Ok(Evidence { node, epoch, not_before, not_after, acknowledged: None, said })
+        let answer: String = line.to_string().chars().take(300).collect();
+        Ok(Evidence { node, epoch, not_before, not_after, acknowledged: None, answer })
     }
 
-    /// It is gone: what it did not answer may have happened or not.
+    /// A node died. What it did not answer may have been done or not.
     pub fn died(&mut self, node: usize) {
         self.unanswered +=
-            self.lines[node].asked.iter().filter(|asked| asked.command != Command::Status).count() as u64;
-        self.lines[node] = Line::default();
+            self.connections[node].asked.iter().filter(|asked| asked.command != Command::Status).count() as u64;
+        self.connections[node] = Connection::default();
         self.serving &= node != self.master;
     }
 
-    /// Waits for the acknowledgement of a change that is asked for from now on.
+    /// Begins to watch for the acknowledgement of a change that is requested from now on.
     pub fn watch_for_an_answer(&mut self) {
-        self.watching = Watching { from: self.next, ..Watching::default() };
+        self.watch = Watch { from: self.next, ..Watch::default() };
     }
 
-    /// When it came.
+    /// When that acknowledgement came.
     pub fn first_answer(&self) -> Option<Instant> {
-        self.watching.answered
+        self.watch.answered
     }
 
-    /// Whether one since then was on both disks.
+    /// Whether a change since then was durable on both nodes.
     pub fn on_both(&self) -> bool {
-        self.watching.on_both
+        self.watch.on_both
     }
 
-    /// Whether changes are asked for, or only how the nodes are.
-    pub fn goes_on(&mut self, on: bool) {
-        self.resting = !on;
+    /// Requests changes, or only asks for the status.
+    pub fn set_paused(&mut self, paused: bool) {
+        self.paused = paused;
     }
 
-    /// Whether everything is answered.
+    /// Whether every command is answered.
     pub fn idle(&self) -> bool {
-        self.lines.iter().all(|line| line.asked.is_empty())
+        self.connections.iter().all(|connection| connection.asked.is_empty())
     }
 
-    /// Reads every acknowledged change on this node; returns those that are not there as they were acknowledged.
+    /// Reads every acknowledged change on this node. Returns those that are missing or have another value.
     pub fn missing_on(&self, program: &mut Program) -> Vec<String> {
         let mut missing = Vec::new();
         let mut reading = VecDeque::new();
@@ -256,13 +257,13 @@ impl Caller {
     fn now(&mut self) -> Wall {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("it is after 1970");
         let now = Wall::try_from(now.as_micros()).expect("it is before the year 500,000");
-        assert!(now >= self.clock, "the wall clock was set back during the run: its result says nothing");
-        self.clock = now;
+        assert!(now >= self.latest, "the wall clock was set back during the run: its result says nothing");
+        self.latest = now;
         now
     }
 }
 
-impl fmt::Display for Caller {
+impl fmt::Display for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (acknowledged, replicated) = (self.acknowledged.len(), self.replicated);
         write!(f, "{} changes: {acknowledged} acknowledged ({replicated} on both disks)", self.next)?;

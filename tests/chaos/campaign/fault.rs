@@ -1,13 +1,13 @@
-//! What strikes, when and for how long: all drawn beforehand, so that a seed is a sequence of strikes whatever the nodes do.
+//! Which faults come, when and for how long. All is drawn beforehand, so that a seed is a sequence of faults whatever the nodes do.
 
 use std::fmt;
 use std::time::Duration;
 
-use crate::harness::Spread;
+use crate::harness::Random;
 
-/// A kind of strike.
+/// A kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
+pub enum FaultKind {
     KillMaster,
     Stop,
     Cut,
@@ -16,12 +16,12 @@ pub enum Kind {
     KillBoth,
 }
 
-impl Kind {
+impl FaultKind {
     pub const ALL: [Self; 6] =
         [Self::KillMaster, Self::Stop, Self::Cut, Self::CutOneWay, Self::WitnessGone, Self::KillBoth];
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for FaultKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::KillMaster => "kill -9 of the master",
@@ -34,42 +34,42 @@ impl fmt::Display for Kind {
     }
 }
 
-/// One strike.
+/// One fault.
 #[derive(Debug)]
-pub struct Strike {
-    pub kind: Kind,
-    /// Whether the pair is whole when it strikes; else one strike meets what another left.
-    pub calm: bool,
+pub struct Fault {
+    pub kind: FaultKind,
+    /// Whether it waits until the pair is whole. If not, it may meet what another fault left.
+    pub waits_for_whole_pair: bool,
     /// Load before it.
     pub before: Duration,
-    /// How long it lasts, where it is one that lasts.
+    /// How long it lasts, if it lasts.
     pub length: Duration,
-    /// Which way, which node first.
-    pub way: usize,
+    /// Which direction, or which node first.
+    pub direction: usize,
 }
 
-impl Strike {
-    pub fn draw(kind: Kind, spread: &mut Spread) -> Self {
+impl Fault {
+    pub fn draw(kind: FaultKind, random: &mut Random) -> Self {
         Self {
             kind,
-            calm: spread.below(4) > 0,
-            before: Duration::from_millis(100 + spread.below(700)),
-            length: Duration::from_millis(100 + spread.below(2_000)),
-            way: spread.below(2) as usize,
+            waits_for_whole_pair: random.below(4) > 0,
+            before: Duration::from_millis(100 + random.below(700)),
+            length: Duration::from_millis(100 + random.below(2_000)),
+            direction: random.below(2) as usize,
         }
     }
 }
 
-/// Every kind comes once before any comes again.
+/// Draws every kind of fault once before any comes again.
 #[derive(Default)]
-pub struct Bag(Vec<Kind>);
+pub struct FaultBag(Vec<FaultKind>);
 
-impl Bag {
-    pub fn draw(&mut self, spread: &mut Spread) -> Strike {
+impl FaultBag {
+    pub fn draw(&mut self, random: &mut Random) -> Fault {
         if self.0.is_empty() {
-            self.0.extend(Kind::ALL);
+            self.0.extend(FaultKind::ALL);
         }
-        let at = spread.below(self.0.len() as u64) as usize;
-        Strike::draw(self.0.swap_remove(at), spread)
+        let at = random.below(self.0.len() as u64) as usize;
+        Fault::draw(self.0.swap_remove(at), random)
     }
 }

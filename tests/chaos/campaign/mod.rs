@@ -1,8 +1,8 @@
-//! A pair under load, struck again and again.
+//! A pair under load, with one fault after another.
 //!
-//! [`client`] writes to the nodes and remembers what they acknowledged, [`one_master`] says when two served, [`fault`] draws what
-//! strikes, [`report`] tells how long nobody answered. This file joins them in one loop on one thread: it reads what the
-//! programs say, keeps them busy, and never waits but for their output.
+//! [`client`] writes to the nodes and remembers what they acknowledged, [`one_master`] checks that two never served at once,
+//! [`fault`] draws the faults, [`report`] has the downtimes. This file joins them in one loop on one thread. It reads the output of
+//! the programs, keeps them busy, and waits for nothing but their output.
 
 #![allow(dead_code, reason = "each binary that includes this uses a part of it")]
 
@@ -16,45 +16,45 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::harness::{Absence, PATIENCE, Pair, Spread, WITNESSED, Witness};
-use client::{Caller, Heard};
-pub use fault::Kind;
-use fault::{Bag, Strike};
-use one_master::Judge;
+use crate::harness::{Absence, Pair, Random, WAIT_MAX, WITNESSED, Witness};
+use client::{Client, Observation};
+pub use fault::FaultKind;
+use fault::{Fault, FaultBag};
+use one_master::OneMasterCheck;
 pub use report::Report;
 
 /// How long a stopped process stands still.
 const STOPPED: Duration = Duration::from_secs(3);
-/// The longest wait for a line before the nodes are given something to do again.
-const BREATH: Duration = Duration::from_millis(1);
+/// The longest wait for output before the nodes get new commands.
+const WAIT: Duration = Duration::from_millis(1);
 
-/// A pair, its caller, and who judges them.
+/// A pair with its client, its faults, and what is checked.
 pub struct Campaign {
     pair: Pair,
     witness: Witness,
-    caller: Caller,
-    judge: Judge,
-    spread: Spread,
-    bag: Bag,
+    client: Client,
+    check: OneMasterCheck,
+    random: Random,
+    faults: FaultBag,
     report: Report,
     alive: [bool; 2],
-    /// As the last answer said: connected and in sync.
+    /// Whether each node said last that it is connected and in sync.
     whole: [bool; 2],
 }
 
 impl Campaign {
     /// Enrols a pair. The seed is drawn, or `SHADOWPAIR_SEED`.
     pub fn begin() -> Self {
-        let spread = Spread::new();
+        let random = Random::new();
         let witness = Witness::new();
         let pair = Pair::witnessed(&witness, ["master", "shadow"]);
         Self {
             pair,
             witness,
-            caller: Caller::new(),
-            judge: Judge::default(),
-            spread,
-            bag: Bag::default(),
+            client: Client::new(),
+            check: OneMasterCheck::default(),
+            random,
+            faults: FaultBag::default(),
             report: Report::default(),
             alive: [true; 2],
             whole: [true; 2],
@@ -62,138 +62,138 @@ impl Campaign {
     }
 
     pub fn seed(&self) -> u64 {
-        self.spread.seed()
+        self.random.seed()
     }
 
-    /// Strikes until this time is over; the last one heals first.
-    pub fn strike_for(&mut self, time: Duration) {
+    /// Makes faults until this time is over, and ends the last one.
+    pub fn run_faults_for(&mut self, time: Duration) {
         let end = Instant::now() + time;
         while Instant::now() < end {
-            let strike = self.bag.draw(&mut self.spread);
-            self.strike(&strike);
+            let fault = self.faults.draw(&mut self.random);
+            self.make(&fault);
         }
     }
 
-    /// One strike of this kind, with a whole pair before it.
-    pub fn strike_once(&mut self, kind: Kind) {
-        let strike = Strike { calm: true, ..Strike::draw(kind, &mut self.spread) };
-        self.strike(&strike);
+    /// Makes one fault of this kind, with a whole pair before it.
+    pub fn run_fault(&mut self, kind: FaultKind) {
+        let fault = Fault { waits_for_whole_pair: true, ..Fault::draw(kind, &mut self.random) };
+        self.make(&fault);
     }
 
-    /// Kills the master under load and waits until the other acknowledges, and only then starts it again.
+    /// Kills the master under load, waits until the other node acknowledges, and only then starts the first one again.
     pub fn take_over(&mut self) {
-        let Strike { before, .. } = Strike::draw(Kind::KillMaster, &mut self.spread);
+        let Fault { before, .. } = Fault::draw(FaultKind::KillMaster, &mut self.random);
         self.heal();
-        self.caller.goes_on(true);
-        self.go_on_for(before / 3);
-        let master = self.caller.master();
-        self.caller.watch_for_an_answer();
-        let struck = Instant::now();
+        self.client.set_paused(false);
+        self.run_for(before / 3);
+        let master = self.client.master();
+        self.client.watch_for_an_answer();
+        let since = Instant::now();
         self.kill(master);
-        self.answered(Kind::KillMaster, struck);
-        if self.caller.master() == master {
-            self.fail("the one that was killed acknowledged");
+        self.wait_for_answer(FaultKind::KillMaster, since);
+        if self.client.master() == master {
+            self.fail("the node that was killed acknowledged");
         }
         self.start(master);
     }
 
-    fn strike(&mut self, strike: &Strike) {
-        if strike.calm {
-            self.in_step();
+    fn make(&mut self, fault: &Fault) {
+        if fault.waits_for_whole_pair {
+            self.wait_for_replication();
             self.heal();
         }
-        self.caller.goes_on(true);
-        self.go_on_for(strike.before);
-        let master = self.caller.master();
-        self.caller.watch_for_an_answer();
-        let struck = Instant::now();
-        match strike.kind {
-            Kind::KillMaster => {
+        self.client.set_paused(false);
+        self.run_for(fault.before);
+        let master = self.client.master();
+        self.client.watch_for_an_answer();
+        let since = Instant::now();
+        match fault.kind {
+            FaultKind::KillMaster => {
                 self.kill(master);
-                self.go_on_for(strike.length);
+                self.run_for(fault.length);
                 self.start(master);
             }
-            Kind::KillBoth => {
-                let (first, second) = (strike.way, 1 - strike.way);
+            FaultKind::KillBoth => {
+                let (first, second) = (fault.direction, 1 - fault.direction);
                 self.kill(first);
                 self.kill(second);
                 self.start(first);
-                self.go_on_for(strike.length / 8);
+                self.run_for(fault.length / 8);
                 self.start(second);
             }
-            Kind::Stop => {
+            FaultKind::Stop => {
                 self.pair.nodes[master].signal(Signal::STOP);
-                self.go_on_for(STOPPED);
+                self.run_for(STOPPED);
                 self.pair.nodes[master].signal(Signal::CONT);
             }
-            Kind::Cut => {
+            FaultKind::Cut => {
                 self.pair.cut();
-                self.go_on_for(strike.length);
+                self.run_for(fault.length);
                 self.pair.heal();
             }
-            Kind::CutOneWay => {
-                // Either node may have dialled: one way of the link is one way of one wire and the other way of the other.
-                self.pair.wires[strike.way].hold_towards();
-                self.pair.wires[1 - strike.way].hold_from();
-                self.go_on_for(strike.length);
+            FaultKind::CutOneWay => {
+                // Either node may have dialled. So one direction of the link is one direction of one proxy and the opposite one of the other.
+                self.pair.proxies[fault.direction].hold_to_node();
+                self.pair.proxies[1 - fault.direction].hold_from_node();
+                self.run_for(fault.length);
                 self.pair.heal();
             }
-            Kind::WitnessGone => {
-                self.witness.take_away(if strike.way == 0 { Absence::Missing } else { Absence::Failing });
-                self.go_on_for(strike.length);
+            FaultKind::WitnessGone => {
+                self.witness.take_away(if fault.direction == 0 { Absence::Missing } else { Absence::Failing });
+                self.run_for(fault.length);
                 self.witness.bring_back();
             }
         }
-        self.answered(strike.kind, struck);
+        self.wait_for_answer(fault.kind, since);
     }
 
-    /// Waits for the acknowledgement of a change that was asked for after the strike, if none came yet.
-    fn answered(&mut self, kind: Kind, struck: Instant) {
-        self.until("an acknowledgement after the strike", |campaign| campaign.caller.first_answer().is_some());
-        let answered = self.caller.first_answer().unwrap_or(struck);
-        self.report.struck(kind, answered.saturating_duration_since(struck));
+    /// Waits for the acknowledgement of a change that was requested after the fault, if none came yet.
+    fn wait_for_answer(&mut self, kind: FaultKind, since: Instant) {
+        self.until("an acknowledgement after the fault", |campaign| campaign.client.first_answer().is_some());
+        let answered = self.client.first_answer().unwrap_or(since);
+        self.report.add(kind, answered.saturating_duration_since(since));
     }
 
-    /// Lets everything heal, and looks for every acknowledged change on both nodes.
+    /// Waits until the pair is whole, and looks for every acknowledged change on both nodes.
     pub fn end(mut self) -> Report {
         self.heal();
-        self.until("the last answers", |campaign| campaign.caller.idle());
+        self.until("the last answers", |campaign| campaign.client.idle());
         self.pair.in_sync();
         let mut lost = Vec::new();
         for node in &mut self.pair.nodes {
-            lost.extend(self.caller.missing_on(node));
+            lost.extend(self.client.missing_on(node));
         }
-        self.report.counted(&self.caller);
-        let wrong: Vec<String> = self.judge.findings().iter().cloned().chain(lost).collect();
+        self.report.set_counts(&self.client);
+        let wrong: Vec<String> = self.check.findings().iter().cloned().chain(lost).collect();
         if !wrong.is_empty() {
             let shown = wrong[..wrong.len().min(20)].join("\n");
             let found = format!("{} findings, the first of them:\n{shown}\n{}", wrong.len(), self.report);
             if WITNESSED {
                 self.pair.nodes[0].fail(&found);
             }
-            println!("{found}\nThat is as it must be: without a witness a partition makes two masters.");
+            println!("{found}\nThis is expected: without a witness a partition can make two masters.");
         }
         self.report
     }
 
-    /// Waits until the pair is whole. Under load the shadow is always a little behind, so nothing is asked for meanwhile.
+    /// Waits until the pair is whole. Under load the shadow is always a little behind, so that no changes are requested meanwhile.
     fn heal(&mut self) {
-        self.caller.goes_on(false);
+        self.client.set_paused(true);
         self.whole = [false; 2];
         self.until("the pair to be whole", |campaign| campaign.whole == [true; 2]);
     }
 
-    /// Waits until changes wait for both disks again: a pair that is used all the time comes together as well.
-    fn in_step(&mut self) {
+    /// Waits until a change is durable on both nodes: a pair must become whole under load too.
+    fn wait_for_replication(&mut self) {
         if WITNESSED {
-            self.caller.watch_for_an_answer();
-            self.until("a change on both disks", |campaign| campaign.caller.on_both());
+            self.client.watch_for_an_answer();
+            self.until("a change on both disks", |campaign| campaign.client.on_both());
         }
     }
 
-    /// Goes on until this holds.
+    /// Runs until this holds.
     fn until(&mut self, what: &str, holds: impl Fn(&Self) -> bool) {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + WAIT_MAX;
         while !holds(self) {
             self.step(end);
             if Instant::now() > end {
@@ -202,36 +202,36 @@ impl Campaign {
         }
     }
 
-    fn go_on_for(&mut self, time: Duration) {
+    fn run_for(&mut self, time: Duration) {
         let end = Instant::now() + time;
         while Instant::now() < end {
             self.step(end);
         }
     }
 
-    /// Gives the nodes something to do and hears what they say.
+    /// Writes commands to the nodes and reads their output.
     fn step(&mut self, end: Instant) {
         for node in [0, 1] {
             if self.alive[node] {
-                self.caller.ask(node, &mut self.pair.nodes[node]);
+                self.client.ask(node, &mut self.pair.nodes[node]);
             }
         }
-        let mut heard = false;
+        let mut any = false;
         for node in [0, 1] {
             while let Some(line) = self.line(node, Duration::ZERO) {
-                heard = true;
-                self.hear(node, &line);
+                any = true;
+                self.read(node, &line);
             }
         }
-        if heard {
+        if any {
             return;
         }
-        // Nobody has anything to say: wait for whoever is likeliest to.
-        let master = self.caller.master();
+        // No output: wait for the node that most likely has some next.
+        let master = self.client.master();
         let node = if self.alive[master] { master } else { 1 - master };
-        let breath = BREATH.min(end.saturating_duration_since(Instant::now()));
-        if let Some(line) = self.line(node, breath) {
-            self.hear(node, &line);
+        let wait = WAIT.min(end.saturating_duration_since(Instant::now()));
+        if let Some(line) = self.line(node, wait) {
+            self.read(node, &line);
         }
     }
 
@@ -239,19 +239,19 @@ impl Campaign {
         self.pair.nodes[node].next_event(at_most)
     }
 
-    fn hear(&mut self, node: usize, line: &Value) {
+    fn read(&mut self, node: usize, line: &Value) {
         if line["event"] == "started" {
             self.pair.nodes[node].started = line.clone();
-            self.pair.wires[node].leads_to(&self.pair.nodes[node].listen());
+            self.pair.proxies[node].forward_to(&self.pair.nodes[node].listen());
         }
-        match self.caller.hear(node, line) {
-            Ok(Heard { evidence, whole }) => {
+        match self.client.read_line(node, line) {
+            Ok(Observation { evidence, whole }) => {
                 self.whole[node] = whole.unwrap_or(self.whole[node]);
                 if let Some(evidence) = evidence
-                    && !self.judge.hear(evidence)
+                    && !self.check.add(evidence)
                     && WITNESSED
                 {
-                    self.fail(&self.judge.findings().join("\n"));
+                    self.fail(&self.check.findings().join("\n"));
                 }
             }
             Err(wrong) => self.fail(&wrong),
@@ -261,11 +261,11 @@ impl Campaign {
     fn kill(&mut self, node: usize) {
         self.pair.nodes[node].kill();
         self.alive[node] = false;
-        // What it said before it died counts.
-        while let Some(line) = self.line(node, PATIENCE) {
-            self.hear(node, &line);
+        // Its output before it died counts.
+        while let Some(line) = self.line(node, WAIT_MAX) {
+            self.read(node, &line);
         }
-        self.caller.died(node);
+        self.client.died(node);
         self.whole[node] = false;
     }
 
@@ -275,7 +275,7 @@ impl Campaign {
     }
 
     fn fail(&self, why: &str) -> ! {
-        eprintln!("{}", self.pair.nodes[1].told());
+        eprintln!("{}", self.pair.nodes[1].transcript());
         self.pair.nodes[0].fail(&format!("SHADOWPAIR_SEED={}: {why}\n{}", self.seed(), self.report))
     }
 }

@@ -1,38 +1,39 @@
-//! How long nobody answered.
+//! The downtimes of a campaign.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use super::Kind;
-use super::client::Caller;
+use super::FaultKind;
+use super::client::Client;
 
-/// Downtime is from the strike to the next acknowledgement of a change that was asked for after it, by whoever serves.
+/// Downtimes by kind of fault. A downtime lasts from the fault to the next acknowledgement of a change that was requested after
+/// it, by either node.
 #[derive(Default)]
 pub struct Report {
-    downtimes: BTreeMap<Kind, Vec<Duration>>,
+    downtimes: BTreeMap<FaultKind, Vec<Duration>>,
     counts: Option<String>,
 }
 
 impl Report {
-    pub fn struck(&mut self, kind: Kind, downtime: Duration) {
+    pub fn add(&mut self, kind: FaultKind, downtime: Duration) {
         let times = self.downtimes.entry(kind).or_default();
         times.insert(times.partition_point(|time| *time <= downtime), downtime);
     }
 
-    pub fn counted(&mut self, caller: &Caller) {
-        self.counts = Some(caller.to_string());
+    pub fn set_counts(&mut self, client: &Client) {
+        self.counts = Some(client.to_string());
     }
 
-    /// Kind by kind: downtimes, the shortest first.
-    pub fn downtimes(&self) -> impl Iterator<Item = (Kind, &[Duration])> {
+    /// Downtimes of each kind of fault, the shortest first.
+    pub fn downtimes(&self) -> impl Iterator<Item = (FaultKind, &[Duration])> {
         self.downtimes.iter().map(|(kind, times)| (*kind, times.as_slice()))
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{:<24} {:>8} {:>14} {:>14}", "strike", "strikes", "median, ms", "worst, ms")?;
+        writeln!(f, "{:<24} {:>8} {:>14} {:>14}", "fault", "faults", "median, ms", "worst, ms")?;
         for (kind, times) in &self.downtimes {
             let at = |index: usize| times[index].as_millis();
             writeln!(f, "{kind:<24} {:>8} {:>14} {:>14}", times.len(), at(times.len() / 2), at(times.len() - 1))?;

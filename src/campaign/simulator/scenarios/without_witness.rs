@@ -1,11 +1,11 @@
-//! Beginnings of a pair without a witness.
+//! Scenarios of a pair without a witness.
 
-use super::Script;
+use super::script::Script;
 use crate::campaign::simulator::step::Side::{A, B};
 use crate::campaign::simulator::step::Step;
 
 impl Script<'_> {
-    pub(super) fn stopped_in_greeting(&mut self) {
+    pub(super) fn paused_during_handshake(&mut self) {
         self.run(900, 1_200);
         self.step(Step::Latency { us: 40_000 });
         self.run(200, 400);
@@ -20,7 +20,7 @@ impl Script<'_> {
     }
 
     pub(super) fn interrupted_copy(&mut self) {
-        self.part();
+        self.partition();
         self.run(650, 900);
         self.commits(A, 8, 10);
         let us = self.random.range(1_000, 40_000);
@@ -44,12 +44,12 @@ impl Script<'_> {
         self.run(300, 900);
     }
 
-    pub(super) fn old_copy(&mut self) {
-        self.together();
+    pub(super) fn rolled_back_twice(&mut self) {
+        self.come_together();
         self.crash(B);
         self.step(Step::KeepCopy { node: A });
         for _ in 0..2 {
-            // The second time from the copy, as if the first had never been.
+            // The second round begins from the same copy as the first.
             self.step(Step::RollBack { node: A });
             self.step(Step::Start { node: A });
             self.run(700, 1_000);

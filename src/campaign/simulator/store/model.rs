@@ -1,25 +1,15 @@
-//! A small model of the store: the same promises as `store`, with change sets of one entry and content of a few numbers.
+//! A small model of the store. It promises what `store` promises, for change sets of one entry and values that are numbers.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 
-use super::real::RealStore;
-pub use super::records::{Change, Checkpoint, Record, RecordBody, Sent, State};
+use super::job::{Job, has_change_sets};
+use super::records::{Change, Checkpoint, ITEM_BYTES, Record, RecordBody, Sent, State};
 use crate::model::{Conflict, NodeId, Position, Revision};
 use crate::protocol::engine::{
     Completed, DiskFailure, DurableState, EraReceipt, GroupReceipt, QuarantineReceipt, RecordsReceipt, ReopenReceipt,
-    StagingReceipt, Work,
+    StagingReceipt,
 };
 use crate::protocol::wire::SnapshotHeader;
-
-/// Bytes that one record or entry stands for: a few of them fill one step of a push.
-pub const ITEM_BYTES: usize = 90_000;
-
-/// A snapshot that is being read for a push.
-#[derive(Clone, Debug)]
-pub struct Export {
-    /// What is still to be sent.
-    pub rest: VecDeque<(u8, u64)>,
-}
 
 /// A snapshot that is being received.
 #[derive(Clone, Debug)]
@@ -28,11 +18,11 @@ pub(super) struct Staging {
     pub(super) state: State,
 }
 
-/// One data directory.
+/// A store.
 #[derive(Clone, Debug)]
-pub struct Disk {
+pub struct ModelStore {
     node: NodeId,
-    /// The durable durable state.
+    /// What must be known after a restart.
     pub durable_state: DurableState,
     /// Where the log begins.
     pub floor: Checkpoint,
@@ -40,34 +30,28 @@ pub struct Disk {
     pub log: Vec<Record>,
     /// Durable head.
     pub head: Checkpoint,
-    /// Up to where readers see.
+    /// Up to where readers see the log.
     pub visible: Revision,
     pub(super) staging: Option<Staging>,
-    /// Change sets of a former master that were kept, by the number of their change.
+    /// The quarantine: revisions and numbers of change sets.
     pub quarantine: Vec<(Revision, u64)>,
-    /// Own change sets that the peer is not known to hold; what undoes them is kept, whatever the log keeps.
+    /// Own change sets that the peer is not known to hold. They can be undone, whatever the log keeps.
     unconfirmed: Vec<(Revision, u64)>,
     pub(super) log_changes: usize,
-    /// No room.
+    /// Whether the disk is full.
     pub full: bool,
-    /// The next batch fails, and so much of it reaches the disk, of 255.
+    /// The next job fails, and so much of it reaches the disk, of 255.
     pub fail_next: Option<u8>,
-    /// After a failure, until it is opened again.
+    /// Closed by a failure, until it is opened again.
     pub closed: bool,
-    /// A flaw: after a failed sync it goes on as if nothing of the batch had reached the disk.
+    /// An injected bug: it stays open after a failed sync, as if nothing of the job had reached the disk.
     pub careless: bool,
-    /// The real store, where it stands beside the model: then nothing is cut off the model's own log, and its floor is that of
-    /// the real one.
-    pub real: Option<Box<RealStore>>,
-    /// That floor.
+    /// Where the log of the real store begins, where there is one. Then nothing is cut off the model's own log.
     pub real_floor: Revision,
 }
 
-/// Durable work with the model's change sets, records and entries.
-pub type Job = Work<Change, Sent<Record>, Sent<(u8, u64)>>;
-
-impl Disk {
-    /// An empty directory that was given these durable state.
+impl ModelStore {
+    /// An empty store with this durable state.
     pub fn new(durable_state: DurableState, log_changes: usize) -> Self {
         Self {
             node: durable_state.node,
@@ -84,7 +68,6 @@ impl Disk {
             fail_next: None,
             closed: false,
             careless: false,
-            real: None,
             real_floor: Revision::NONE,
         }
     }
@@ -94,12 +77,12 @@ impl Disk {
         if self.is_real() { self.real_floor } else { self.floor.position.revision }
     }
 
-    /// Whether the real store stands beside the model.
+    /// Whether there is a real store beside the model.
     pub fn is_real(&self) -> bool {
         self.floor.state.digests().is_some()
     }
 
-    /// The process is gone: what was only in memory is too.
+    /// The process is gone, and what was only in memory with it.
     pub fn crash(&mut self) {
         self.staging = None;
         self.fail_next = None;
@@ -112,7 +95,7 @@ impl Disk {
         self.head.history.contains(self.head.position.revision, revision)
     }
 
-    /// The records after this position and up to another, as far as these bytes go; `None` where the log does not reach.
+    /// The records after a position up to another, at most so many bytes; `None` where the log does not reach back that far.
     pub fn records(&self, after: Revision, upto: Revision, max_bytes: usize) -> Option<Vec<Record>> {
         if after < self.log_floor() {
             return None;
@@ -127,13 +110,13 @@ impl Disk {
         Some(wanted.take(most).copied().collect())
     }
 
-    /// Where readers are; `None` where they see what is not held.
+    /// The position that readers see; `None` where the store does not hold it.
     pub fn visible_position(&self) -> Option<Position> {
         let held = self.log.iter().rev().map(|record| record.position).chain([self.floor.position, Position::NONE]);
         held.into_iter().find(|position| position.revision == self.visible)
     }
 
-    /// What is visible now.
+    /// The configuration that readers see.
     pub fn visible_point(&self) -> Option<Checkpoint> {
         let mut point = self.floor.clone();
         if point.position.revision == self.visible {
@@ -150,12 +133,9 @@ impl Disk {
         None
     }
 
-    /// The peer holds everything up to here.
+    /// The peer confirms that it holds everything up to here.
     pub fn confirm(&mut self, upto: Revision) {
         self.unconfirmed.retain(|(revision, _)| *revision > upto);
-        if let Some(real) = &mut self.real {
-            real.confirm(upto);
-        }
     }
 
     /// Whether this node wrote change sets of its own after this, and the peer is not known to hold them.
@@ -163,13 +143,13 @@ impl Disk {
         self.unconfirmed.iter().any(|(revision, _)| *revision > confirmed && self.holds(*revision))
     }
 
-    /// Does a job. `accepts`: the host's validation. `made` is told every record that this node writes itself.
-    pub fn perform(&mut self, job: Job, accepts: bool, made: &mut Vec<Record>) -> Completed {
+    /// Does a job, or fails as the disk does. `accepts` is the host's validation. Adds to `written` what this node writes itself.
+    pub fn execute(&mut self, job: Job, accepts: bool, written: &mut Vec<Record>) -> Completed {
         if let Some(kept) = self.fail_next.take() {
             if self.careless {
-                self.clone().interrupted(job.clone(), kept, made);
+                self.clone().interrupt(job.clone(), kept, written);
             } else {
-                self.interrupted(job.clone(), kept, made);
+                self.interrupt(job.clone(), kept, written);
                 self.closed = true;
             }
             return job.fail(DiskFailure { full: false, reason: "input/output error".into() });
@@ -180,30 +160,31 @@ impl Disk {
         if self.full && !matches!(job, Job::Reopen(_)) {
             return job.fail(DiskFailure { full: true, reason: "no space left on device".into() });
         }
-        self.done(job, accepts, made)
+        self.apply(job, accepts, written)
     }
 
-    /// Power went, or the sync failed, in the middle of a job: so much of it is there, of 255.
-    pub fn interrupted(&mut self, job: Job, kept: u8, made: &mut Vec<Record>) {
+    /// Power is cut, or a sync fails, in the middle of a job: `kept` of 255 of it reach the disk.
+    pub fn interrupt(&mut self, job: Job, kept: u8, written: &mut Vec<Record>) {
         let share = |length: usize| length * usize::from(kept) / 255;
         match job {
             Job::StoreState(order) if kept > 127 => self.durable_state = *order.job.state,
             Job::AppendGroup(mut order) => {
                 order.job.change_sets.truncate(share(order.job.change_sets.len()));
-                let _ = self.done(Job::AppendGroup(order), true, made);
+                let _ = self.apply(Job::AppendGroup(order), true, written);
             }
-            Job::BeginEra(_) if kept > 170 => drop(self.done(job, true, made)),
+            Job::BeginEra(_) if kept > 170 => drop(self.apply(job, true, written)),
             Job::BeginEra(order) if kept > 85 => self.durable_state = *order.job.state,
             Job::AppendRecords(mut order) => {
                 order.job.frames.truncate(share(order.job.frames.len()));
-                let _ = self.done(Job::AppendRecords(order), true, made);
+                let _ = self.apply(Job::AppendRecords(order), true, written);
             }
-            Job::FinishStaging(_) | Job::Quarantine(_) if kept > 127 => drop(self.done(job, true, made)),
+            Job::FinishStaging(_) | Job::Quarantine(_) if kept > 127 => drop(self.apply(job, true, written)),
             _ => {}
         }
     }
 
-    pub fn done(&mut self, job: Job, accepts: bool, made: &mut Vec<Record>) -> Completed {
+    /// Does a job as a disk without faults would.
+    pub fn apply(&mut self, job: Job, accepts: bool, written: &mut Vec<Record>) -> Completed {
         match job {
             Job::StoreState(order) => {
                 let (job, pending) = order.split();
@@ -212,7 +193,7 @@ impl Disk {
             }
             Job::AppendGroup(order) => {
                 let (job, pending) = order.split();
-                let verdict = |(ticket, change)| (ticket, self.commit(change, made));
+                let verdict = |(ticket, change)| (ticket, self.commit(change, written));
                 let verdicts = job.change_sets.into_iter().map(verdict).collect();
                 self.trim();
                 let (head, log_floor) = (self.head.position, self.log_floor());
@@ -221,7 +202,7 @@ impl Disk {
             Job::BeginEra(order) => {
                 let (job, pending) = order.split();
                 self.durable_state = *job.state;
-                self.append(RecordBody::Era(job.era), made);
+                self.append(RecordBody::Era(job.era), written);
                 pending.complete(Ok(EraReceipt { head: self.head.position, log_floor: self.log_floor() }))
             }
             Job::AppendRecords(order) => {
@@ -251,25 +232,25 @@ impl Disk {
         }
     }
 
-    fn commit(&mut self, change: Change, made: &mut Vec<Record>) -> Result<Revision, Conflict> {
+    fn commit(&mut self, change: Change, written: &mut Vec<Record>) -> Result<Revision, Conflict> {
         if change.guarded && !self.head.state.entries.contains_key(&change.key) {
             let (expected, head) = (Revision::NONE, self.head.position.revision);
             return Err(Conflict::Head { expected, head });
         }
-        self.append(RecordBody::Set(change), made);
+        self.append(RecordBody::Set(change), written);
         self.unconfirmed.push((self.head.position.revision, change.id));
         Ok(self.head.position.revision)
     }
 
-    fn append(&mut self, content: RecordBody, made: &mut Vec<Record>) {
+    fn append(&mut self, content: RecordBody, written: &mut Vec<Record>) {
         let record = self.head.next(content);
         if self.head.advance(&record) {
             self.log.push(record);
-            made.push(record);
+            written.push(record);
         }
     }
 
-    /// The log is bounded; what is not visible yet stays.
+    /// Shortens the log to its bound. What is not visible yet stays.
     fn trim(&mut self) {
         while !self.is_real() && self.log.len() > self.log_changes && self.floor.position.revision < self.visible {
             let record = self.log.remove(0);
@@ -282,7 +263,7 @@ impl Disk {
     fn receive(&mut self, pieces: &[Sent<Record>], accepts: bool) -> RecordsReceipt {
         let mut head = self.head.clone();
         let (at, history) = (head.position.revision, head.history.clone());
-        // What is here already came twice.
+        // Records may come twice.
         let held = |record: &&Record| {
             let revision = record.position.revision;
             revision <= at && history.contains(at, revision)
@@ -291,7 +272,7 @@ impl Disk {
         if !all().all(|record| head.advance(record)) {
             return RecordsReceipt::Mismatch { head: self.head.position };
         }
-        if !accepts && all().next().is_some() && super::real::changes(pieces) {
+        if !accepts && all().next().is_some() && has_change_sets(pieces) {
             return RecordsReceipt::Rejected { at: head.position.revision, reason: "the host says no".into() };
         }
         self.log.extend(all());
@@ -316,7 +297,9 @@ impl Disk {
     }
 
     fn finish_staging(&mut self, accepts: bool) -> StagingReceipt {
-        let Some(staging) = self.staging.take() else { return StagingReceipt::Mismatch { found: Position::NONE } };
+        let Some(staging) = self.staging.take() else {
+            return StagingReceipt::Mismatch { found: Position::NONE };
+        };
         let found = Position { revision: staging.header.position.revision, digest: staging.state.digest() };
         if found != staging.header.position {
             return StagingReceipt::Mismatch { found };
@@ -347,7 +330,7 @@ impl Disk {
         QuarantineReceipt { from, to, change_sets: sets.len() as u64 }
     }
 
-    /// A flaw: the newest record is gone.
+    /// An injected bug: the newest record is gone.
     pub fn forget_last(&mut self) {
         let mut head = self.floor.clone();
         self.log.pop();
@@ -358,7 +341,7 @@ impl Disk {
         self.visible = self.head.position.revision;
     }
 
-    /// A flaw: the newest content is not what was sent.
+    /// An injected bug: the newest content is not what was sent.
     pub fn spoil(&mut self) {
         self.head.state.apply(0, Some(1));
         self.head.position.digest = self.head.state.digest();
@@ -367,12 +350,12 @@ impl Disk {
         }
     }
 
-    /// A flaw: what was refused is written.
-    pub fn leak(&mut self, change: Change, made: &mut Vec<Record>) {
-        self.append(RecordBody::Set(change), made);
+    /// An injected bug: what was refused is written.
+    pub fn leak(&mut self, change: Change, written: &mut Vec<Record>) {
+        self.append(RecordBody::Set(change), written);
     }
 
-    /// Who writes here.
+    /// The node that writes here.
     pub fn node(&self) -> NodeId {
         self.node
     }

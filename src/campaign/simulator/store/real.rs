@@ -1,5 +1,5 @@
-//! The real store under a node, on a simulated disk: it does every job that the model does, on bytes of its own, and meets the
-//! faults where they belong, below it. What must be the same afterwards is in `lockstep`.
+//! The real store under a node, on a simulated disk. It does every job that the model does, on bytes of its own, and its faults
+//! come from the disk below it. `differential` compares it with the model.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
-use super::model::{Change, Job};
-use super::records::{DigestCache, Record, RecordBody, Sent, key_of, value_of};
+use super::job::{Job, has_change_sets};
+use super::records::{Change, DigestCache, ITEM_BYTES, Record, Sent, key_of, value_of};
 use crate::campaign::simulator::random::Random;
 use crate::campaign::simulator::violation::{Checked, Invariant, Violation, catch_panic};
 use crate::model::{ChangeSet, Era, Expected, Guard, History, Key, PairId, Position, Revision};
@@ -23,43 +23,43 @@ use crate::store::disk::sim::{PowerCut, SimDisk};
 use crate::store::{Diverged, Export, Opened, Reader, Received, Store, StoreError, StoreOptions, Verified};
 
 const DIR: &str = "data";
-/// A log of so many bytes is bounded by change sets only.
+/// Bytes of a log that is bounded by its change sets only.
 const LOG_BYTES: u64 = 64 << 20;
-/// Changes of the disk after which power is cut in the middle of a job: at the most so many.
+/// Power is cut in a job after at most so many changes of the disk.
 const STOP_MAX: u64 = 40;
-/// The same in the middle of a recovery.
+/// The same in a recovery.
 const STOP_RECOVERY_MAX: u64 = 20;
 
-/// What both nodes' stores have in common.
+/// What the real stores of both nodes share.
 #[derive(Debug)]
 pub struct StoreContext {
     /// The digests of the pair.
     pub digests: Arc<DigestCache>,
-    /// Snapshots by their revision: wherever it is held, it is the same, with the same chain.
+    /// Snapshots by their revision. A revision has the same snapshot everywhere, with the same chain.
     headers: Mutex<BTreeMap<Revision, SnapshotHeader>>,
     /// What happened to the stores, and how often.
     pub counts: Mutex<BTreeMap<&'static str, u64>>,
 }
 
-/// A store on its disk. A clone is a copy of the disk that nobody has opened.
+/// A store on its disk. A clone is a copy of the disk, not opened.
 pub struct RealStore {
     pub(super) random: Random,
     disk: SimDisk,
     pub(super) options: StoreOptions,
     open: Option<(Store, Reader)>,
-    /// With the life of the store in which each was opened.
+    /// Snapshots being read, each with the `life` in which it was opened.
     exports: BTreeMap<u64, (u64, Export)>,
     life: u64,
-    /// The job whose failure closed the store: nobody knows how much of it is there.
-    pub(super) doubt: Option<UncertainJob>,
-    /// The newest that was ever confirmed: what undoes it may be gone.
+    /// The job whose failure closed the store. How much of it is there is not known.
+    pub(super) uncertain: Option<UncertainJob>,
+    /// The newest revision that was ever confirmed. What undoes it may be gone.
     pub(super) confirmed: Revision,
     /// What is in quarantine.
     pub(super) diverged: Vec<Diverged>,
     pub(super) context: Arc<StoreContext>,
 }
 
-/// A job that may be there in part.
+/// A job of which any part may be there.
 #[derive(Clone, Debug)]
 pub(super) struct UncertainJob {
     pub(super) job: Job,
@@ -74,7 +74,7 @@ pub(super) struct Recovered {
     pub(super) durable_state: DurableState,
 }
 
-/// What was read, or why it could not be: a store that is closed, or was meanwhile, may say so.
+/// What was read, or why nothing could be: a read may fail where the store is closed, or was closed meanwhile.
 pub type ReadOutcome<T> = Result<Result<T, String>, Violation>;
 
 impl StoreContext {
@@ -90,7 +90,7 @@ impl StoreContext {
 
 impl fmt::Debug for RealStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RealStore").field("doubt", &self.doubt).finish_non_exhaustive()
+        f.debug_struct("RealStore").field("uncertain", &self.uncertain).finish_non_exhaustive()
     }
 }
 
@@ -103,7 +103,7 @@ impl Clone for RealStore {
             open: None,
             exports: BTreeMap::new(),
             life: self.life,
-            doubt: self.doubt.clone(),
+            uncertain: self.uncertain.clone(),
             confirmed: self.confirmed,
             diverged: self.diverged.clone(),
             context: self.context.clone(),
@@ -112,7 +112,7 @@ impl Clone for RealStore {
 }
 
 impl RealStore {
-    /// A new store with these durable state.
+    /// A new store with this durable state.
     pub(super) fn create(
         seed: u64,
         durable_state: &DurableState,
@@ -137,7 +137,7 @@ impl RealStore {
             open: Some((store, reader)),
             exports: BTreeMap::new(),
             life: 0,
-            doubt: None,
+            uncertain: None,
             confirmed: Revision::NONE,
             diverged: Vec::new(),
             context: context.clone(),
@@ -157,13 +157,13 @@ impl RealStore {
         self.open.as_ref().map(|(_, reader)| reader).ok_or_else(unopened)
     }
 
-    /// Breaks the disk for the next job: the nth sync fails, there is no more room than is taken.
+    /// Sets the faults of the next job: its nth sync fails; the disk is full.
     pub(super) fn arm(&self, fail_sync: u64, full: bool) {
         self.disk.fail_sync(fail_sync);
         self.disk.set_capacity(if full { self.disk.used() } else { u64::MAX });
     }
 
-    /// Does a job as the shell does it.
+    /// Does a job as the node does it.
     pub(super) fn work(&mut self, job: &Job, accepts: bool) -> Result<Completed, Violation> {
         let header = match job {
             Job::BeginStaging(order) => {
@@ -184,7 +184,7 @@ impl RealStore {
         catch_panic(|| carry_out(store, job.clone(), header, accepts))
     }
 
-    /// Applies to the state what is visible, as the shell does from time to time.
+    /// Applies what is visible to the state, as the node does from time to time.
     pub(super) fn maintain(&mut self) -> Result<Result<(), DiskFailure>, Violation> {
         self.context.count("store: maintained");
         let store = self.store()?;
@@ -198,9 +198,9 @@ impl RealStore {
         match job {
             Some(job) => {
                 self.context.count("store: power cut in a job");
-                // Whether it came to its end nobody heard.
+                // Nobody hears the result.
                 drop(self.work(job, accepts)?);
-                self.doubt.get_or_insert(UncertainJob { job: job.clone(), accepts });
+                self.uncertain.get_or_insert(UncertainJob { job: job.clone(), accepts });
             }
             None if self.random.percent(30) => drop(self.maintain()?),
             None => {}
@@ -222,7 +222,7 @@ impl RealStore {
         Ok(())
     }
 
-    /// Opens what a crash left, now and then through a crash in the middle of that.
+    /// Opens what a crash left. Now and then another crash interrupts that.
     pub(super) fn recover(&mut self, crashed: bool) -> Result<Recovered, Violation> {
         self.arm(0, false);
         while crashed && self.random.percent(20) {
@@ -240,7 +240,7 @@ impl RealStore {
         Ok(found)
     }
 
-    /// What would be found if power were cut now and nothing survived that is not durable.
+    /// What would be found after a power cut now that loses everything not durable.
     pub(super) fn peek(&mut self) -> Result<Recovered, Violation> {
         self.life += 1;
         let copy = self.disk.copy();
@@ -255,17 +255,19 @@ impl RealStore {
         let reader = self.reader()?;
         let read = match catch_panic(|| reader.records_after(after, None, last, usize::MAX >> 1))? {
             Ok(read) => read,
-            Err(error) if self.doubt.is_some() => return Ok(Err(error.to_string())),
+            Err(error) if self.uncertain.is_some() => return Ok(Err(error.to_string())),
             Err(error) => return Err(broken("reading records", &error)),
         };
-        let Some(read) = read else { return Ok(Ok(None)) };
+        let Some(read) = read else {
+            return Ok(Ok(None));
+        };
         let whole = read.last == last && read.bytes.is_empty() == (after == last);
         Invariant::SameContent
             .check(whole, || format!("records after {after} up to {last}: read up to {}", read.last))?;
         Ok(Ok(Some(vec![read.bytes])))
     }
 
-    /// Opens what is visible; it must be what the model shows.
+    /// Opens a snapshot of what is visible; it must be what the model shows.
     pub(super) fn export(&mut self, transfer: u64, model: &SnapshotHeader) -> Checked {
         let reader = self.reader()?;
         let opened = catch_panic(|| reader.export(0))?;
@@ -281,7 +283,7 @@ impl RealStore {
         Ok(())
     }
 
-    /// The next piece of it; all that is left where it is the `last` one.
+    /// The next piece of a snapshot, or all that is left of it.
     pub(super) fn piece(&mut self, transfer: u64, last: bool) -> ReadOutcome<Vec<Bytes>> {
         let max_bytes = 1 + self.random.below(40_000) as usize;
         let Some((life, export)) = self.exports.get_mut(&transfer) else {
@@ -293,7 +295,9 @@ impl RealStore {
                 Ok(Some(piece)) => pieces.push(piece),
                 Ok(None) => break,
                 // It may have been closed under the reader.
-                Err(error) if *life < self.life || self.doubt.is_some() => return Ok(Err(error.to_string())),
+                Err(error) if *life < self.life || self.uncertain.is_some() => {
+                    return Ok(Err(error.to_string()));
+                }
                 Err(error) => return Err(broken("reading a snapshot", &error)),
             }
             if !last {
@@ -303,7 +307,7 @@ impl RealStore {
         Ok(Ok(pieces))
     }
 
-    /// It is no longer needed.
+    /// A snapshot is no longer needed.
     pub(super) fn close_export(&mut self, transfer: u64) {
         self.exports.remove(&transfer);
     }
@@ -329,7 +333,7 @@ fn found(opened: &Opened) -> Result<Recovered, Violation> {
     Ok(Recovered { head: *head, history: history.clone(), durable_state: durable_state.clone() })
 }
 
-/// The calls that the shell makes for a batch (`node::persist`).
+/// The calls that the node makes for a batch (`node::persist`).
 fn carry_out(store: &mut Store, job: Job, header: Option<SnapshotHeader>, accepts: bool) -> Completed {
     match job {
         Job::StoreState(order) => complete(order, |job| store.write_durable_state(&job.state)),
@@ -347,8 +351,8 @@ fn carry_out(store: &mut Store, job: Job, header: Option<SnapshotHeader>, accept
         Job::BeginStaging(order) => complete(order, |job| store.stage_begin(&header.unwrap_or(*job.header))),
         Job::StagePieces(order) => complete(order, |job| {
             job.pieces.iter().flat_map(|piece| &piece.bytes).try_for_each(|bytes| store.stage_write(bytes))?;
-            // How much it stands for the nodes have agreed upon.
-            Ok(job.pieces.iter().map(|piece| (piece.len() * super::model::ITEM_BYTES) as u64).sum())
+            // The engines count the bytes of the model.
+            Ok(job.pieces.iter().map(|piece| (piece.len() * ITEM_BYTES) as u64).sum())
         }),
         Job::FinishStaging(order) => complete(order, |_| match store.stage_verify()? {
             Verified::Bad { found } => Ok(StagingReceipt::Mismatch { found }),
@@ -389,7 +393,7 @@ fn receive(store: &mut Store, pieces: &[Sent<Record>], accepts: bool) -> Result<
         }
         Received::Pending { candidate } => candidate,
     };
-    if !accepts && changes(pieces) {
+    if !accepts && has_change_sets(pieces) {
         store.reject()?;
         return Ok(RecordsReceipt::Rejected { at: candidate.revision(), reason: "the host says no".into() });
     }
@@ -397,11 +401,6 @@ fn receive(store: &mut Store, pieces: &[Sent<Record>], accepts: bool) -> Result<
     let history = store.history();
     let eras: Vec<Era> = history.eras().iter().filter(|era| era.epoch > head.revision.epoch).copied().collect();
     Ok(RecordsReceipt::Appended { head: store.head(), log_floor: store.log_floor(), eras })
-}
-
-/// Whether there is a change set in them: of eras alone the model's host is not asked.
-pub(super) fn changes(pieces: &[Sent<Record>]) -> bool {
-    pieces.iter().flat_map(|piece| piece.iter()).any(|record| matches!(record.content, RecordBody::Set(_)))
 }
 
 fn change_set(change: Change) -> ChangeSet {

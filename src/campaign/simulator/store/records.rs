@@ -1,4 +1,4 @@
-//! What the model of the store holds: change sets of one entry, records, and configurations at a position.
+//! What the model of the store holds: change sets of one entry, log records, and configurations at a position.
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
@@ -9,14 +9,17 @@ use bytes::Bytes;
 use crate::campaign::simulator::random::mix;
 use crate::model::{Digest, DigestKey, EntryHash, Era, History, Key, PairId, Position, Revision};
 
-/// What a caller wants changed. Its number is unique over both nodes, so that the oracle finds it anywhere.
+/// Bytes that one record or entry stands for: a few of them fill one step of a push.
+pub const ITEM_BYTES: usize = 90_000;
+
+/// A change set of one entry. Its number is unique over both nodes, so that the oracle finds it anywhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// Whose it is, for the oracle only.
+    /// Its number.
     pub id: u64,
     /// Which entry.
     pub key: u8,
-    /// Its value; nothing removes it.
+    /// The new value; `None` removes the entry.
     pub value: Option<u64>,
     /// Only if the entry is there.
     pub guarded: bool,
@@ -27,9 +30,9 @@ pub struct Change {
 pub struct Record {
     /// Checksum of the record before it.
     pub chains_to: u32,
-    /// What it is.
+    /// What it holds.
     pub content: RecordBody,
-    /// Where it leads.
+    /// The position that it leads to.
     pub position: Position,
 }
 
@@ -48,32 +51,41 @@ pub struct State {
     /// Its entries.
     pub entries: BTreeMap<u8, u64>,
     sum: u128,
-    /// Where the real store stands beside the model: the digest that it must have.
+    /// The digest that the real store must have, where there is one.
     real: Option<(Arc<DigestCache>, Digest)>,
 }
 
-/// RealStore digests of the model's entries, each made once.
+/// Real digests of the model's entries, each made once.
 #[derive(Debug)]
 pub struct DigestCache {
     key: DigestKey,
     known: Mutex<BTreeMap<(u8, u64), EntryHash>>,
 }
 
-/// Something on its way from one node to the other, and the bytes that stand for it where the real store made them.
+/// Records or entries on their way from one node to the other, with the real store's bytes for them where there is one.
 #[derive(Clone, Debug)]
 pub struct Sent<T> {
-    /// As the model has it.
-    pub what: Arc<[T]>,
-    /// As the real store has it.
+    /// As the model has them.
+    pub items: Arc<[T]>,
+    /// As the real store has them.
     pub bytes: Vec<Bytes>,
 }
 
-/// What of a configuration is needed to go on from it.
+/// Bulk on its way, or received.
+#[derive(Clone, Debug)]
+pub enum Payload {
+    /// Log records.
+    Records(Sent<Record>),
+    /// Entries of a snapshot.
+    Snapshot(Sent<(u8, u64)>),
+}
+
+/// A configuration at a position, with what is needed to append to it.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
-    /// Where.
+    /// The position.
     pub position: Position,
-    /// Lineage up to there.
+    /// The history up to there.
     pub history: History,
     /// Checksum of its record.
     pub chain: u32,
@@ -81,13 +93,12 @@ pub struct Checkpoint {
     pub state: State,
 }
 
-/// The key that stands for this one in the real store.
+/// The key in the real store.
 pub fn key_of(key: u8) -> String {
     format!("entry/{key:02}")
 }
 
-/// The value that stands for this one in the real store: most are short, some fill pages, a few are stored in chunks. And
-/// whether it is secret.
+/// The value in the real store, and whether it is secret. Most are short, some fill pages, a few are stored in chunks.
 pub fn value_of(value: u64) -> (Bytes, bool) {
     let len = match mix(value) % 48 {
         0 => 300_000,
@@ -99,7 +110,7 @@ pub fn value_of(value: u64) -> (Bytes, bool) {
 }
 
 impl DigestCache {
-    /// For the digests of this pair.
+    /// Of a pair, whose id is the key of its digests.
     pub fn new(pair: &PairId) -> Self {
         Self { key: DigestKey::of(pair), known: Mutex::default() }
     }
@@ -116,9 +127,9 @@ impl DigestCache {
 }
 
 impl<T> Sent<T> {
-    /// Nothing but the model's.
-    pub fn modelled(what: Vec<T>) -> Self {
-        Self { what: what.into(), bytes: Vec::new() }
+    /// Without bytes of a real store.
+    pub fn modelled(items: Vec<T>) -> Self {
+        Self { items: items.into(), bytes: Vec::new() }
     }
 }
 
@@ -126,7 +137,7 @@ impl<T> Deref for Sent<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
-        &self.what
+        &self.items
     }
 }
 
@@ -136,7 +147,7 @@ impl State {
         Self { entries: BTreeMap::new(), sum: 0, real: digests.map(|digests| (digests.clone(), Digest::ZERO)) }
     }
 
-    /// What digests are made with, where they are real ones.
+    /// What makes real digests, where there are any.
     pub fn digests(&self) -> Option<&Arc<DigestCache>> {
         self.real.as_ref().map(|(digests, _)| digests)
     }
@@ -159,7 +170,7 @@ impl State {
         }
     }
 
-    /// What it holds.
+    /// Its digest.
     pub fn digest(&self) -> Digest {
         if let Some((_, digest)) = &self.real {
             return *digest;
@@ -182,12 +193,12 @@ impl Record {
 }
 
 impl Checkpoint {
-    /// Before anything.
+    /// The empty configuration.
     pub fn none(digests: Option<&Arc<DigestCache>>) -> Self {
         Self { position: Position::NONE, history: History::default(), chain: 0, state: State::new(digests) }
     }
 
-    /// The record that leads on from here with this content.
+    /// The record that holds this and follows here.
     pub fn next(&self, content: RecordBody) -> Record {
         let mut state = self.state.clone();
         let revision = match content {
@@ -203,7 +214,7 @@ impl Checkpoint {
         Record { chains_to: self.chain, content, position: Position { revision, digest: state.digest() } }
     }
 
-    /// Goes on by a record. `false`, and nothing changed, where it does not follow or is not what it says.
+    /// Appends a record. Returns `false`, and changes nothing, where the record does not follow or lies about its position.
     pub fn advance(&mut self, record: &Record) -> bool {
         if record.chains_to != self.chain || self.next(record.content) != *record {
             return false;

@@ -1,16 +1,16 @@
-//! The same histories and the same judge, with the real store under both nodes, on disks that break.
+//! The same histories and invariants, with the real store under both nodes, on disks that fail.
 
 use super::*;
 use crate::campaign::simulator::violation::Violation;
 use crate::store::mutants::{Mutant, activate};
 
-/// Seeds of the default run, seven of eight with a history; `SHADOWPAIR_STORED` asks for another number.
+/// Seeds of the default run. Seven of eight have a history. `SHADOWPAIR_STORED` asks for another number.
 const RUNS: u64 = 500;
-/// Seeds after which a mistake of the store counts as not found.
+/// After so many seeds a mistake of the store counts as not found.
 const SEEDS: u64 = 2_000;
 
-/// The mistakes of the store that show here. Of the others two need a flipped bit, and two a power cut at a moment that the
-/// crash harness (`store::tests::crash`) meets more often.
+/// The mistakes of the store that are found here. Of the others, two need a flipped bit, and two a power cut at a moment that the
+/// crash tests (`store::tests::crash`) meet more often.
 const FOUND: [Mutant; 6] = [
     Mutant::SkipSync,
     Mutant::IgnoreFailedSync,
@@ -43,7 +43,7 @@ fn histories_on_the_real_store_hold_every_invariant() {
     let runs = number("SHADOWPAIR_STORED").unwrap_or(RUNS);
     let total = histories_of(runs, stored);
     if runs >= RUNS {
-        // Stores that nothing happens to prove nothing.
+        // Stores without faults prove nothing.
         let count = |what: &str| total.faults.get(what).copied().unwrap_or(0);
         assert!(count("store: recovered from a power cut") > 200, "{total:?}");
         assert!(count("store: a job in doubt is there") > 20, "{total:?}");
@@ -83,9 +83,11 @@ fn a_seed_means_the_same_every_time_on_the_real_store() {
 /// `SHADOWPAIR_SEED=7 cargo test --lib replay_seed_on_the_real_store -- --nocapture`
 #[test]
 fn replay_seed_on_the_real_store() {
-    let Some(seed) = number("SHADOWPAIR_SEED") else { return };
+    let Some(seed) = number("SHADOWPAIR_SEED") else {
+        return;
+    };
     let Some(plan) = stored(seed) else { return };
-    let summary = quietly(|| run(seed, plan)).unwrap_or_else(|trace| panic!("{}", replayed(&trace)));
+    let summary = quietly(|| run(seed, plan)).unwrap_or_else(|trace| panic!("{}", with_share(&trace)));
     println!("seed {seed}: {summary:?}");
 }
 

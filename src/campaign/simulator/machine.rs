@@ -1,4 +1,4 @@
-//! One node: an engine on a model disk, with a clock of its own, and a driver that checks the contract as it keeps it.
+//! One node: an engine with its disk and clock, and what its driver keeps. The contract of the engine is checked here.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,45 +7,36 @@ use std::time::Duration;
 use super::expected_settings::{ExpectedSettings, OperatorCall};
 use super::plan::Plan;
 use super::step::Side;
-use super::store::{Change, Disk, Export, Job, Record, Sent};
+use super::store::{Change, Disk, Export, Job, Payload, Record};
 use super::violation::{Checked, Invariant, Violation};
 use crate::model::WitnessRecord;
 use crate::protocol::engine::{
     Action, BatchId, BulkId, Engine, LinkId, Moment, Now, Options, Replication, Ticket, Work,
 };
 
-/// Received bulk.
-#[derive(Clone, Debug)]
-pub enum Payload {
-    /// Log records.
-    Records(Sent<Record>),
-    /// Entries of a snapshot.
-    Snapshot(Sent<(u8, u64)>),
-}
-
-/// Whom an answer is for.
+/// Who waits for an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Caller {
     /// A caller who commits.
     Commit(Change),
     /// An operator.
     Operator(OperatorCall),
-    /// An operator who says nothing of the durable state.
+    /// An operator whose command leaves the durable state alone.
     Command,
     /// An operator who accepts a loss.
     AcceptsLoss,
 }
 
-/// A clock that is a little off.
+/// A clock that runs a little fast or slow.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
-    /// Microseconds at the beginning of time.
+    /// What it shows at the beginning, microseconds.
     pub offset_us: u64,
     /// Parts per million fast.
     pub rate_ppm: i64,
-    /// Wall clock at the beginning of time, milliseconds since 1970.
+    /// What the wall clock shows at the beginning, milliseconds since 1970.
     pub wall_ms: u64,
-    /// How far somebody set the wall clock away from that, milliseconds.
+    /// By how much somebody has set the wall clock since, milliseconds.
     pub jumped_ms: i64,
 }
 
@@ -68,121 +59,156 @@ impl Clock {
         self.wall_ms.saturating_add_signed(self.jumped_ms) + true_us / 1_000
     }
 
-    /// What an event may know of time, with this randomness.
+    /// Time as an event tells it, with these random bits.
     pub fn now(&self, true_us: u64, random: u64) -> Now {
         Now { at: self.at(true_us), wall_ms: self.wall(true_us), random }
     }
 }
 
-/// One node, running or not.
+/// One node with everything that it runs on, whether its process runs or not.
 #[derive(Clone, Debug)]
-pub struct Host {
+pub struct Machine {
     /// Its data directory.
     pub disk: Disk,
-    /// Running, if it is.
-    pub engine: Option<Engine>,
     /// Its clock.
     pub clock: Clock,
-    /// Its knobs.
-    pub options: Options,
-    /// There is a witness.
-    pub witnessed: bool,
-    /// Grows with every start and every end.
+    /// The engine, while its process runs.
+    pub engine: Option<Engine>,
+    /// Grows with every start and every end, so that what is under way for an old run finds nobody.
     pub run: u64,
-    /// Dials of this second, and which one it is.
-    pub dials: (u64, u64),
-    /// Since when it stands still.
+    /// Since when its process stands still.
     pub paused_at: Option<u64>,
-    /// Woke up after more than the time it may be away, and has not heard from anybody since this true time.
-    pub unconfirmed_since: Option<u64>,
+    /// Options of the node.
+    pub options: Options,
+    /// Whether it has a witness.
+    pub witnessed: bool,
+    /// What its driver keeps for the engine.
+    pub driver: Driver,
+    /// Its questions to the witness.
+    pub witness_client: WitnessClient,
+    /// Who waits for an answer, and what operators were told.
+    pub callers: Callers,
+    /// What steps have set.
+    pub conditions: Conditions,
+    /// What the invariants need to remember.
+    pub observed: Observed,
+}
+
+/// What a driver keeps for its engine.
+#[derive(Clone, Debug, Default)]
+pub struct Driver {
     /// When the engine wants to be woken, and how often it said so.
     pub timer: Option<(Moment, u64)>,
     /// Open links as the engine knows them, with the connection of each.
     pub links: BTreeMap<LinkId, usize>,
+    /// The dial under way.
+    pub dial: Option<u64>,
+    /// How many dials there were in this second, and which second it is.
+    pub dials: (u64, u64),
     /// Bulk that the engine has not named yet.
     pub bulks: BTreeMap<BulkId, Payload>,
+    /// Snapshots that are being opened.
+    pub opening: BTreeSet<u64>,
     /// Snapshots that are being read.
     pub exports: BTreeMap<u64, Export>,
-    /// The dial under way.
-    pub dialing: Option<u64>,
     /// The batch under way.
     pub batch: Option<Job>,
-    /// Who waits for an answer.
-    pub asked: BTreeMap<Ticket, Caller>,
-    /// The question to the host under way.
-    pub question: Option<u64>,
-    /// What the host answers to "may I take over".
-    pub may_take_over: bool,
-    /// What the host says to what is pushed.
-    pub accepts: bool,
-    /// Dials that will fail.
-    pub fail_dials: u8,
-    /// How long a batch takes, microseconds.
-    pub disk_us: u64,
-    /// By its own clock, when something of the peer arrived last.
-    pub heard: Option<Moment>,
-    /// Since when it has had a push that failed and no alert that says so.
-    pub untold_since: Option<u64>,
-    /// What its operators were told.
-    pub said: ExpectedSettings,
-    /// An operator made it master; cleared when it is one.
-    pub ordered: bool,
-    /// It held mastership when it was last looked at.
-    pub held: bool,
-    /// It held mastership when the event came that it deals with.
-    pub covered: bool,
-    /// The question to the witness under way.
-    pub witness_ask: Option<u64>,
-    /// The last one.
-    pub last_ask: u64,
-    /// Power will be cut after so many actions: how many, whether silently, and how much of a batch is kept.
-    pub crash_at: Option<(u8, bool, u8)>,
-    /// An old copy of its disk.
-    pub copy: Option<Box<Disk>>,
-    /// By its own clock, when it was started.
-    pub started: Moment,
-    last_batch: BatchId,
-    next: u64,
+    last_batch: Option<BatchId>,
+    next_number: u64,
 }
 
-impl Host {
+/// The driver's part in asking the witness.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct WitnessClient {
+    /// The question under way.
+    pub pending: Option<u64>,
+    /// The question asked last.
+    pub last: u64,
+}
+
+/// Callers and operators of a node.
+#[derive(Clone, Debug)]
+pub struct Callers {
+    /// Who waits for an answer.
+    pub waiting: BTreeMap<Ticket, Caller>,
+    /// The question to the host under way.
+    pub question: Option<u64>,
+    /// What operators were told is in force.
+    pub settings: ExpectedSettings,
+    /// An operator ordered a takeover that has not begun yet.
+    pub takeover_ordered: bool,
+}
+
+/// What steps have set.
+#[derive(Clone, Debug)]
+pub struct Conditions {
+    /// The host's answer to "may I take over".
+    pub may_take_over: bool,
+    /// Whether the host accepts what is pushed.
+    pub accepts_pushes: bool,
+    /// So many of the next dials fail.
+    pub failing_dials: u8,
+    /// How long a batch takes, microseconds.
+    pub batch_us: u64,
+    /// Power will be cut after so many actions: how many, whether silently, and how much of a batch is kept.
+    pub crash_at: Option<(u8, bool, u8)>,
+    /// An old copy of the disk.
+    pub old_disk: Option<Box<Disk>>,
+}
+
+/// What the invariants need to remember of a node.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Observed {
+    /// When the process was started, by its own clock.
+    pub started_at: Moment,
+    /// When something of the peer arrived last, by the node's own clock.
+    pub heard_at: Option<Moment>,
+    /// Since when a master that stood still for too long has heard from nobody, in true time.
+    pub unconfirmed_since: Option<u64>,
+    /// Since when a push has failed without an alert.
+    pub unreported_since: Option<u64>,
+    /// Whether it held mastership at the last check.
+    pub held: bool,
+    /// Whether it held mastership before the event that it handles.
+    pub held_before_event: bool,
+}
+
+impl Driver {
+    /// The process ended. Its numbers go on, so that no number means two things.
+    fn reset(&mut self) {
+        *self = Self {
+            dials: self.dials,
+            opening: std::mem::take(&mut self.opening),
+            next_number: self.next_number,
+            ..Self::default()
+        };
+    }
+}
+
+impl Machine {
     /// A node that was never started.
     pub fn new(side: Side, disk: Disk, clock: Clock, plan: &Plan) -> Self {
+        let settings = ExpectedSettings::of(&disk.durable_state);
         Self {
-            said: ExpectedSettings::of(&disk.durable_state),
             disk,
-            engine: None,
             clock,
+            engine: None,
+            run: 0,
+            paused_at: None,
             options: Self::options(side, plan),
             witnessed: plan.witnessed,
-            run: 0,
-            dials: (0, 0),
-            paused_at: None,
-            unconfirmed_since: None,
-            timer: None,
-            links: BTreeMap::new(),
-            bulks: BTreeMap::new(),
-            exports: BTreeMap::new(),
-            dialing: None,
-            batch: None,
-            asked: BTreeMap::new(),
-            question: None,
-            may_take_over: true,
-            accepts: true,
-            fail_dials: 0,
-            disk_us: 100,
-            heard: None,
-            untold_since: None,
-            ordered: false,
-            held: false,
-            covered: false,
-            witness_ask: None,
-            last_ask: 0,
-            crash_at: None,
-            copy: None,
-            started: Moment(0),
-            last_batch: BatchId(0),
-            next: 0,
+            driver: Driver::default(),
+            witness_client: WitnessClient::default(),
+            callers: Callers { waiting: BTreeMap::new(), question: None, settings, takeover_ordered: false },
+            conditions: Conditions {
+                may_take_over: true,
+                accepts_pushes: true,
+                failing_dials: 0,
+                batch_us: 100,
+                crash_at: None,
+                old_disk: None,
+            },
+            observed: Observed::default(),
         }
     }
 
@@ -191,7 +217,7 @@ impl Host {
         format!("{side:?}:7443")
     }
 
-    /// The knobs of a plan.
+    /// The options of a node in this plan.
     pub fn options(side: Side, plan: &Plan) -> Options {
         Options {
             heartbeat: Duration::from_millis(100),
@@ -207,88 +233,83 @@ impl Host {
         }
     }
 
-    /// What it knows of the witness' record.
+    /// The witness's record as this node read it last.
     pub fn read_record(&self, now_us: u64) -> Option<WitnessRecord> {
         let status = self.engine.as_ref()?.status(self.clock.at(now_us), self.clock.wall(now_us));
         status.witness?.record
     }
 
-    /// A number that this run did not use yet.
+    /// A number that was not used yet.
     pub fn fresh(&mut self) -> u64 {
-        self.next += 1;
-        self.next
+        self.driver.next_number += 1;
+        self.driver.next_number
     }
 
-    /// Whether its door is shut to everybody.
-    pub fn bars(&self) -> bool {
+    /// Whether it refuses every connection, having no peer.
+    pub fn refuses_connections(&self) -> bool {
         self.engine.as_ref().is_some_and(|engine| engine.durable_state().peer.is_none())
     }
 
-    /// What operators say and are not answered yet.
+    /// Commands of operators that are not answered yet.
     pub fn pending_calls(&self) -> Vec<OperatorCall> {
         let word = |asked: &Caller| match asked {
             Caller::Operator(word) => Some(*word),
             _ => None,
         };
-        self.asked.values().filter_map(word).collect()
+        self.callers.waiting.values().filter_map(word).collect()
     }
 
-    /// The process is gone. What of the batch under way reached the disk is `kept` of 255; `None` for a clean end.
+    /// The process ends. `kept` says how much of the batch under way reached the disk, of 255; `None` is a clean end. Returns
+    /// the records that it wrote.
     pub fn stop(&mut self, kept: Option<u8>) -> Result<Vec<Record>, Violation> {
-        let mut made = Vec::new();
-        let job = self.batch.take();
-        self.disk.cut(job, self.accepts, kept, &mut made)?;
-        // What is still under way for this run finds nobody.
+        let mut written = Vec::new();
+        let job = self.driver.batch.take();
+        self.disk.end(job, self.conditions.accepts_pushes, kept, &mut written)?;
         self.run += 1;
         self.engine = None;
-        self.timer = None;
         self.paused_at = None;
-        self.unconfirmed_since = None;
-        self.dialing = None;
-        self.question = None;
-        self.heard = None;
-        self.untold_since = None;
-        self.ordered = false;
-        (self.held, self.covered) = (false, false);
-        (self.witness_ask, self.last_ask) = (None, 0);
-        self.crash_at = None;
-        self.last_batch = BatchId(0);
-        self.links.clear();
-        self.bulks.clear();
-        self.exports.clear();
-        self.asked.clear();
-        Ok(made)
+        self.driver.reset();
+        self.witness_client = WitnessClient::default();
+        self.callers.waiting.clear();
+        self.callers.question = None;
+        self.callers.takeover_ordered = false;
+        self.conditions.crash_at = None;
+        self.observed = Observed { started_at: self.observed.started_at, ..Observed::default() };
+        Ok(written)
     }
 
-    /// 0: what an action may name. Called before it is carried out.
-    pub fn check_action(&self, action: &Action, opening: &BTreeSet<u64>) -> Checked {
+    /// 0: an action names only what there is. Called before the action is carried out.
+    pub fn check_action(&self, action: &Action) -> Checked {
         let contract = |holds: bool, what: &str| Invariant::Contract.check(holds, || format!("{what}: {action:?}"));
         match action {
             Action::Persist(work) => {
-                contract(self.batch.is_none(), "a second batch while one is under way")?;
-                contract(work.batch() > self.last_batch, "a batch number used again")?;
+                contract(self.driver.batch.is_none(), "a second batch while one is under way")?;
+                contract(Some(work.batch()) > self.driver.last_batch, "a batch number used again")?;
                 self.check_work(work)
             }
             Action::Send { link, .. } | Action::PushRecords { link, .. } | Action::Close { link } => {
-                contract(self.links.contains_key(link), "an unknown or closed link")
+                contract(self.driver.links.contains_key(link), "an unknown or closed link")
             }
             Action::PushSnapshot { link, transfer, .. } => {
-                contract(self.links.contains_key(link), "an unknown or closed link")?;
-                contract(self.exports.contains_key(transfer), "a snapshot that is not open")
+                contract(self.driver.links.contains_key(link), "an unknown or closed link")?;
+                contract(self.driver.exports.contains_key(transfer), "a snapshot that is not open")
             }
             Action::OpenSnapshot { transfer } => {
-                let used = self.exports.contains_key(transfer) || opening.contains(transfer);
+                let used = self.driver.exports.contains_key(transfer) || self.driver.opening.contains(transfer);
                 contract(!used, "a transfer number used again")
             }
-            Action::DropBulk { bulk } => contract(self.bulks.contains_key(bulk), "unknown bulk"),
-            Action::Dial { .. } => contract(self.dialing.is_none(), "a second dial while one is under way"),
+            Action::DropBulk { bulk } => contract(self.driver.bulks.contains_key(bulk), "unknown bulk"),
+            Action::Dial { .. } => contract(self.driver.dial.is_none(), "a second dial while one is under way"),
             Action::AnswerCommit { ticket, .. } | Action::AnswerCommand { ticket, .. } => {
-                contract(self.asked.contains_key(ticket), "an answer to nobody")
+                contract(self.callers.waiting.contains_key(ticket), "an answer to nobody")
             }
             Action::AskWitness { ask, .. } => {
                 contract(self.witnessed, "a question to a witness that there is not")?;
-                contract(self.witness_ask.is_none(), "a second question to the witness while one is under way")?;
-                contract(*ask > self.last_ask, "a number of a question used again")
+                contract(
+                    self.witness_client.pending.is_none(),
+                    "a second question to the witness while one is under way",
+                )?;
+                contract(*ask > self.witness_client.last, "a number of a question used again")
             }
             Action::AskMayTakeOver { .. }
             | Action::Publish { .. }
@@ -306,7 +327,8 @@ impl Host {
         match work {
             Work::AppendGroup(order) => {
                 let (sets, epoch) = (&order.job.change_sets, order.job.epoch);
-                let callers = sets.iter().all(|(ticket, ())| matches!(self.asked.get(ticket), Some(Caller::Commit(_))));
+                let callers =
+                    sets.iter().all(|(ticket, ())| matches!(self.callers.waiting.get(ticket), Some(Caller::Commit(_))));
                 contract(callers && !sets.is_empty(), "change sets of nobody")?;
                 let era = self.disk.head.history.last().map(|era| era.epoch);
                 contract(era == Some(epoch), "change sets under an epoch that was not opened")
@@ -319,12 +341,12 @@ impl Host {
             }
             Work::AppendRecords(order) => {
                 let bulk = &order.job.frames;
-                let records = bulk.iter().all(|id| matches!(self.bulks.get(id), Some(Payload::Records(_))));
+                let records = bulk.iter().all(|id| matches!(self.driver.bulks.get(id), Some(Payload::Records(_))));
                 contract(records && !bulk.is_empty(), "no records")
             }
             Work::StagePieces(order) => {
                 let bulk = &order.job.pieces;
-                let pieces = bulk.iter().all(|id| matches!(self.bulks.get(id), Some(Payload::Snapshot(_))));
+                let pieces = bulk.iter().all(|id| matches!(self.driver.bulks.get(id), Some(Payload::Snapshot(_))));
                 contract(pieces && !bulk.is_empty(), "no pieces of a snapshot")
             }
             Work::StoreState(_)
@@ -335,15 +357,15 @@ impl Host {
         }
     }
 
-    /// The job that a work stands for, with everything it names taken out of the shell.
+    /// The job for this work, with everything that it names taken from the driver.
     pub fn job(&mut self, work: Work) -> Result<Job, Violation> {
-        self.last_batch = work.batch();
-        let asked = &self.asked;
+        self.driver.last_batch = Some(work.batch());
+        let asked = &self.callers.waiting;
         let change = |ticket| match asked.get(&ticket) {
             Some(Caller::Commit(change)) => Some(*change),
             _ => None,
         };
-        let bulks = RefCell::new(&mut self.bulks);
+        let bulks = RefCell::new(&mut self.driver.bulks);
         let records = |bulk| match bulks.borrow_mut().remove(&bulk) {
             Some(Payload::Records(records)) => Some(records),
             _ => None,

@@ -1,0 +1,75 @@
+//! Processes start and end.
+
+use super::expected_settings::ExpectedSettings;
+use super::injected_bug::InjectedBug;
+use super::machine::Machine;
+use super::step::Side;
+use super::violation::{Checked, catch_panic};
+use super::world::World;
+use crate::model::RunId;
+use crate::protocol::engine::{Engine, Mutant, Start};
+
+impl World {
+    /// Starts a node that does not run.
+    pub fn start(&mut self, side: Side) -> Checked {
+        let random = self.bits(side);
+        // Each run has its own id, in the model checker too.
+        let run_id = RunId(self.bits(side).wrapping_add(self.machine(side).run));
+        let now_us = self.now;
+        let unaware = self.bug == Some(InjectedBug::Unwitnessed);
+        let machine = self.machine(side);
+        if machine.engine.is_some() {
+            return Ok(());
+        }
+        machine.run += 1;
+        let start = Start {
+            durable_state: machine.disk.durable_state.clone(),
+            head: machine.disk.head.position,
+            log_floor: machine.disk.log_floor(),
+            history: machine.disk.head.history.clone(),
+            options: machine.options.clone(),
+            run: run_id,
+            address: Machine::address(side),
+            witnessed: machine.witnessed && !unaware,
+            damage: None,
+        };
+        let now = machine.clock.now(now_us, random);
+        machine.observed.started_at = now.at;
+        self.machine(side).driver.opening.clear();
+        self.note(|| format!("{side:?} starts at {:?}, {:?}", start.head, start.durable_state.role));
+        // The peer learns now of connections that a silent crash left open.
+        self.break_connections(side, "reset by peer");
+        let (mut engine, actions) = catch_panic(move || Engine::start(now, start))?;
+        if let Some(InjectedBug::Engine(mutant)) = self.bug {
+            engine.mutate(mutant);
+            self.machine(side).disk.careless = mutant == Mutant::AppendsAfterFailedSync;
+        }
+        self.machine(side).engine = Some(engine);
+        self.perform(side, actions)?;
+        self.check_invariants(side)
+    }
+
+    /// A process ends. `kept` says how much of the batch under way reached the disk, of 255; `None` is a clean end. The peer
+    /// learns of it from closed connections, unless it ends silently.
+    pub fn end(&mut self, side: Side, kept: Option<u8>, silent: bool) -> Checked {
+        self.exemptions.loss_accepted(side, None);
+        let pending_calls = self.machine(side).pending_calls();
+        let written = self.machine(side).stop(kept)?;
+        let machine = self.machine(side);
+        machine.callers.settings.check_stored(&machine.disk.durable_state, &pending_calls)?;
+        machine.callers.settings = ExpectedSettings::of(&machine.disk.durable_state);
+        let node = machine.disk.node();
+        self.schedule.take_deferred(side);
+        self.oracle.check_written(node, &written)?;
+        if kept.is_some() && self.bug == Some(InjectedBug::ForgetfulDisk) {
+            self.machine(side).disk.forget_last();
+        }
+        self.network.close_ends_of(side);
+        if !silent {
+            self.break_connections(side, "closed by peer");
+        }
+        let machine = &self.machines[side.index()];
+        self.oracle.check_kept(side, &machine.disk)?;
+        self.oracle.check_visible(&machine.disk)
+    }
+}
