@@ -1,11 +1,34 @@
-//! The rules. Each takes one file and returns what breaks it, as `path:line: what`.
+//! The rules about sources. Each returns what breaks it.
 
-use super::lexer::{Token, tokens};
+use std::fmt;
 
-/// The import table of `docs/ARCHITECTURE.md`: a room and the rooms it may import. A room may always import itself.
-/// What is not in the table (`lib.rs`) may import everything.
-const TABLE: &[(&str, &[&str])] = &[
+use super::house::House;
+use super::source::{Kind, Source};
+
+/// What breaks a rule, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    pub rule: &'static str,
+    pub path: String,
+    pub line: usize,
+    pub what: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: {}: {}", self.path, self.line, self.rule, self.what)
+    }
+}
+
+fn finding(rule: &'static str, source: &Source, line: usize, what: impl Into<String>) -> Finding {
+    Finding { rule, path: source.path.clone(), line, what: what.into() }
+}
+
+/// The import table of `docs/ARCHITECTURE.md`: a room and the rooms that it may import. A room may always import itself.
+/// `protocol` alone stands for `src/protocol.rs`, which declares its rooms.
+pub const TABLE: &[(&str, &[&str])] = &[
     ("model", &[]),
+    ("protocol", &["protocol"]),
     ("protocol::wire", &["model"]),
     ("protocol::replication", &["model", "protocol::wire"]),
     ("protocol::failover", &["model", "protocol::wire"]),
@@ -19,121 +42,61 @@ const TABLE: &[(&str, &[&str])] = &[
     ("mirror", &["model", "node"]),
     ("campaign", &["model", "protocol", "store", "witness"]),
     ("testing", &["model", "protocol", "store", "identity", "witness", "node"]),
+    ("campaign", &["model", "protocol", "store", "identity", "witness", "node", "admin", "mirror", "testing"]),
+    ("fuzzing", SHELL),
 ];
 /// The nouns, and the protocol's types.
 const TYPES: &[&str] = &["model", "protocol::engine", "protocol::wire", "protocol::alerts"];
 const SHELL: &[&str] = &["model", "protocol", "store", "identity", "witness"];
-/// Where clocks, randomness, sleeping and spawning are allowed.
-const UNBANNED: &[&str] = &["node", "identity", "witness", "testing"];
-/// What reaches for the world, as far as a name tells.
-const WORLD: &[&str] =
-    &["async", "await", "getrandom", "redb", "rustix", "rustls", "tokio", "tokio_rustls", "Instant", "SystemTime"];
-const STD_WORLD: &[&str] = &["env", "fs", "net", "process", "thread", "sync"];
 
-/// One file, without its tests.
-pub struct Source {
-    /// Relative to the root.
-    pub path: String,
-    text: String,
-    tokens: Vec<Token>,
-    /// Lines before the first test module.
-    lines: usize,
-    test_files: Vec<String>,
-}
+/// Rooms without clocks, sockets, files, tasks, locks, randomness and `async`.
+pub const PURE: &[&str] = &["model", "protocol"];
+/// Names that reach for the world. `HashMap` and `HashSet` draw the order of their entries at random.
+const WORLD: &[&str] = &[
+    "async",
+    "await",
+    "getrandom",
+    "redb",
+    "rustix",
+    "rustls",
+    "tokio",
+    "tokio_rustls",
+    "tracing",
+    "Instant",
+    "SystemTime",
+    "Mutex",
+    "RwLock",
+    "Condvar",
+    "OnceLock",
+    "LazyLock",
+    "OnceCell",
+    "thread_local",
+    "HashMap",
+    "HashSet",
+    "RandomState",
+    "println",
+    "eprintln",
+    "print",
+    "eprint",
+    "UdpSocket",
+    "TcpStream",
+    "TcpListener",
+];
+/// Modules of `std` that reach for the world.
+const STD_WORLD: &[&str] = &["env", "fs", "io", "net", "os", "process", "sync", "thread"];
 
-impl Source {
-    pub fn new(path: &str, text: &str) -> Self {
-        let lines = text.lines().count();
-        let mut source =
-            Self { path: path.into(), text: text.into(), tokens: Vec::new(), lines, test_files: Vec::new() };
-        if !source.is_test_file() {
-            source.tokens = tokens(text);
-            source.cut_tests();
-        } else {
-            (source.text, source.lines) = (String::new(), 0);
-        }
-        source
-    }
+/// Rooms that may use clocks, randomness, sleeping and spawning.
+pub const UNBANNED: &[&str] = &["node", "identity", "witness", "testing", "campaign"];
 
-    /// Whether it names this, outside of comments, texts and tests.
-    pub fn names(&self, name: &str) -> bool {
-        self.tokens.iter().any(|token| token.text == name)
-    }
+/// Most fields of a struct or a variant.
+pub const FIELDS_MAX: usize = 15;
+/// Longest function, in lines from `fn` to its last brace.
+pub const FUNCTION_LINES_MAX: usize = 70;
+/// Longest file, in lines without its tests.
+pub const FILE_LINES_MAX: usize = 500;
 
-    /// Files that this one declares as tests.
-    pub fn test_files(&self) -> Vec<String> {
-        self.test_files.clone()
-    }
-
-    fn is_test_file(&self) -> bool {
-        self.path.starts_with("src/") && self.path.split('/').any(|part| part == "tests" || part == "tests.rs")
-    }
-
-    /// Takes everything out that is compiled for tests only.
-    fn cut_tests(&mut self) {
-        let mut at = 0;
-        while at < self.tokens.len() {
-            if !self.is_test_attribute(at) {
-                at += 1;
-                continue;
-            }
-            let mut end = at;
-            while end < self.tokens.len() && !matches!(self.text_at(end), "{" | ";") {
-                end += 1;
-            }
-            if self.text_at(end) == ";" && end > 1 && self.text_at(end - 2) == "mod" {
-                let name = self.text_at(end - 1).to_owned();
-                let folder = self.path.trim_end_matches(".rs").trim_end_matches("/mod").to_owned();
-                let folder = folder.strip_suffix("/lib").unwrap_or(&folder).to_owned();
-                self.test_files.extend([format!("{folder}/{name}.rs"), format!("{folder}/{name}/mod.rs")]);
-            }
-            if self.text_at(end) == "{" {
-                self.lines = self.lines.min(self.tokens[at].line - 1);
-                end = self.closing(end);
-            }
-            self.tokens.drain(at..(end + 1).min(self.tokens.len()));
-        }
-    }
-
-    /// `#[cfg(test)]`, or `#[cfg(all(test, ...))]`.
-    fn is_test_attribute(&self, at: usize) -> bool {
-        let starts = |words: &[&str]| words.iter().enumerate().all(|(i, word)| self.text_at(at + i) == *word);
-        starts(&["#", "[", "cfg", "(", "test"]) || starts(&["#", "[", "cfg", "(", "all", "(", "test"])
-    }
-
-    fn text_at(&self, at: usize) -> &str {
-        self.tokens.get(at).map_or("", |token| &token.text)
-    }
-
-    /// The index of the sign that closes the one at `open`.
-    fn closing(&self, open: usize) -> usize {
-        let mut depth = 0usize;
-        for (i, token) in self.tokens.iter().enumerate().skip(open) {
-            match token.text.as_str() {
-                "{" | "(" | "[" => depth += 1,
-                "}" | ")" | "]" => depth -= 1,
-                _ => {}
-            }
-            if depth == 0 {
-                return i;
-            }
-        }
-        self.tokens.len()
-    }
-
-    /// Its module, as names from the crate's root.
-    fn module(&self) -> Vec<String> {
-        let path = self.path.trim_start_matches("src/").trim_end_matches(".rs");
-        path.split('/').filter(|part| !matches!(*part, "lib" | "mod")).map(String::from).collect()
-    }
-
-    fn at(&self, token: usize, what: &str) -> String {
-        format!("{}:{}: {what}", self.path, self.tokens[token].line)
-    }
-}
-
-/// The room a path leads into; `protocol` alone is none of its rooms.
-fn room(path: &[String]) -> String {
+/// The room that a path leads into.
+pub fn room(path: &[String]) -> String {
     match path {
         [first, second, ..] if first == "protocol" => format!("{first}::{second}"),
         [first, ..] => first.clone(),
@@ -141,237 +104,187 @@ fn room(path: &[String]) -> String {
     }
 }
 
+/// Every rule that looks at one file at a time.
+pub fn all(house: &House, source: &Source) -> Vec<Finding> {
+    let mut found = left_for_later(source);
+    found.extend(sizes(source));
+    found.extend(layout(source));
+    if source.path.starts_with("src/") {
+        found.extend(imports(house, source));
+        found.extend(encoder(source));
+        found.extend(lifted_bans(source));
+        found.extend(purity(source));
+    }
+    found
+}
+
 /// Imports that the table does not allow.
-pub fn imports(source: &Source) -> Vec<String> {
+pub fn imports(house: &House, source: &Source) -> Vec<Finding> {
     let own = room(&source.module());
-    let Some((_, allowed)) = TABLE.iter().find(|(name, _)| *name == own) else { return Vec::new() };
-    let fits = |to: &str, allowed: &str| to == allowed || to.strip_prefix(allowed).is_some_and(|r| r.starts_with("::"));
+    if own.is_empty() {
+        return Vec::new();
+    }
+    let Some((_, allowed)) = TABLE.iter().find(|(name, _)| *name == own) else {
+        return vec![finding("imports", source, 1, format!("`{own}` is a room without a row in the import table"))];
+    };
+    let within = |to: &str, room: &str| to == room || to.strip_prefix(room).is_some_and(|r| r.starts_with("::"));
     let mut found = Vec::new();
-    for (token, path) in paths(source) {
+    for name in &source.names {
+        let Some(path) = house.absolute(source, name) else { continue };
         let to = room(&path);
-        if to != own && !allowed.iter().any(|allowed| fits(&to, allowed)) {
-            found.push(source.at(token, &format!("`{own}` must not import `{}`", path.join("::"))));
+        if to != own && !allowed.iter().any(|room| within(&to, room)) {
+            let what = format!("`{own}` must not import `crate::{}`", path.join("::"));
+            found.push(finding("imports", source, name.line, what));
         }
     }
     found
 }
 
-/// Every path of ours, resolved to the crate's root, with the token where it begins.
-fn paths(source: &Source) -> Vec<(usize, Vec<String>)> {
-    let mut found = Vec::new();
-    // Inline modules around the token: the index of the brace that ends each.
-    let mut inside: Vec<(usize, String)> = Vec::new();
-    let mut at = 0;
-    while at < source.tokens.len() {
-        inside.retain(|(end, _)| *end > at);
-        if source.text_at(at) == "mod" && source.text_at(at + 2) == "{" {
-            inside.push((source.closing(at + 2), source.text_at(at + 1).to_owned()));
+/// Names of the world in a pure room.
+pub fn purity(source: &Source) -> Vec<Finding> {
+    if !source.module().first().is_some_and(|room| PURE.contains(&room.as_str())) {
+        return Vec::new();
+    }
+    let is_world = |name: &str| WORLD.contains(&name) || name.starts_with("Atomic");
+    let idents = source.idents.iter().filter(|(name, _)| is_world(name));
+    let mut found: Vec<Finding> =
+        idents.map(|(name, line)| finding("purity", source, *line, format!("`{name}` in a pure room"))).collect();
+    for name in &source.names {
+        let mut path = name.path.iter().map(String::as_str);
+        let allowed = match (path.next(), path.next(), path.next()) {
+            (Some("std" | "core" | "alloc"), Some("sync"), Some("Arc")) => true,
+            (Some("std" | "core" | "alloc"), Some(module), _) => !STD_WORLD.contains(&module),
+            (Some("std" | "core" | "alloc"), None, _) => false,
+            _ => true,
+        };
+        if !allowed {
+            found.push(finding("purity", source, name.line, format!("`{}` in a pure room", name.path.join("::"))));
         }
-        let follows = source.text_at(at + 1) == ":" && source.text_at(at + 2) == ":";
-        let inner = at > 1 && source.text_at(at - 1) == ":" && source.text_at(at - 2) == ":";
-        let begins = matches!(source.text_at(at), "crate" | "super") && follows && !inner;
-        if !begins {
-            at += 1;
-            continue;
-        }
-        let mut base = source.module();
-        base.extend(inside.iter().map(|(_, name)| name.clone()));
-        let mut leaves = Vec::new();
-        let end = tree(source, at, &mut Vec::new(), &mut leaves);
-        found.extend(leaves.into_iter().map(|leaf| (at, resolve(&base, &leaf))));
-        at = end.max(at + 1);
     }
     found
 }
 
-/// Reads a use tree or a path; returns the index after it.
-fn tree(source: &Source, mut at: usize, prefix: &mut Vec<String>, leaves: &mut Vec<Vec<String>>) -> usize {
-    let depth = prefix.len();
-    loop {
-        match source.text_at(at) {
-            "{" => {
-                let end = source.closing(at);
-                at += 1;
-                while at < end {
-                    let next = source.text_at(at) == ",";
-                    at = if next { at + 1 } else { tree(source, at, &mut prefix.clone(), leaves).max(at + 1) };
-                }
-                prefix.truncate(depth);
-                return end + 1;
-            }
-            name => prefix.push(name.to_owned()),
-        }
-        at += 1;
-        let goes_on = source.text_at(at) == ":" && source.text_at(at + 1) == ":";
-        // A turbofish ends the path as far as rooms are concerned.
-        if !goes_on || source.text_at(at + 2) == "<" {
-            break;
-        }
-        at += 2;
+/// One file knows the encoder.
+pub fn encoder(source: &Source) -> Vec<Finding> {
+    if source.path == "src/protocol/wire/codec.rs" {
+        return Vec::new();
     }
-    if source.text_at(at) == "as" {
-        at += 2;
-    }
-    leaves.push(prefix.clone());
-    prefix.truncate(depth);
-    at
-}
-
-fn resolve(base: &[String], leaf: &[String]) -> Vec<String> {
-    let supers = leaf.iter().take_while(|name| *name == "super").count();
-    let kept = if supers == 0 { 0 } else { base.len().saturating_sub(supers) };
-    let rest = leaf.iter().filter(|name| !matches!(name.as_str(), "crate" | "super" | "self"));
-    base[..kept].iter().chain(rest).cloned().collect()
-}
-
-/// Files and functions that are too long. Test files may be as long as they need.
-pub fn lengths(source: &Source, file_max: usize, function_max: usize) -> Vec<String> {
-    let mut found = Vec::new();
-    if source.lines > file_max {
-        found.push(format!("{}: {} lines, at most {file_max}", source.path, source.lines));
-    }
-    for at in 0..source.tokens.len() {
-        let name = source.text_at(at + 1);
-        if source.text_at(at) != "fn" || !name.starts_with(|c: char| c.is_alphabetic() || c == '_') {
-            continue;
-        }
-        let mut body = at;
-        while body < source.tokens.len() && !matches!(source.text_at(body), "{" | ";") {
-            body = if matches!(source.text_at(body), "(" | "[") { source.closing(body) } else { body } + 1;
-        }
-        if source.text_at(body) != "{" {
-            continue;
-        }
-        let last = source.tokens.get(source.closing(body)).map_or(0, |token| token.line);
-        let lines = (last + 1).saturating_sub(source.tokens[at].line);
-        if lines > function_max {
-            found.push(source.at(at, &format!("`{name}` has {lines} lines, at most {function_max}")));
-        }
-    }
-    found
+    let uses = source.idents.iter().filter(|(name, _)| name == "bincode");
+    let what = "only `src/protocol/wire/codec.rs` may name `bincode`";
+    uses.map(|(_, line)| finding("encoder", source, *line, what)).collect()
 }
 
 /// A ban of `clippy.toml` lifted where it must not be.
-pub fn lifted_bans(source: &Source) -> Vec<String> {
-    let top = UNBANNED.iter().any(|room| source.path == format!("src/{room}.rs"));
+pub fn lifted_bans(source: &Source) -> Vec<Finding> {
+    let own = UNBANNED.iter().any(|room| source.path == format!("src/{room}.rs"));
     let mut found = Vec::new();
-    for at in 0..source.tokens.len() {
-        let (inner, open) = match (source.text_at(at), source.text_at(at + 1), source.text_at(at + 2)) {
-            ("#", "[", _) => (false, at + 1),
-            ("#", "!", "[") => (true, at + 2),
-            _ => continue,
-        };
-        let words: Vec<&str> = (open..source.closing(open)).map(|i| source.text_at(i)).collect();
-        let lifts = words.iter().any(|word| matches!(*word, "allow" | "expect"));
-        let banned = |word: &&str| matches!(*word, "disallowed_methods" | "disallowed_types" | "style" | "all");
-        if !lifts || !words.contains(&"clippy") || !words.iter().any(banned) {
-            continue;
+    for lift in &source.lifts {
+        let has = |words: &[&str]| lift.words.iter().any(|word| words.contains(&word.as_str()));
+        let whole_group = has(&["style", "all", "warnings"]);
+        let banned = has(&["disallowed_methods", "disallowed_types", "disallowed_macros"]);
+        if whole_group || banned && !(own && lift.top && has(&["reason"])) {
+            let what = "a ban is lifted once, at the top of a room's own file, with a reason, and not in this room";
+            found.push(finding("bans", source, lift.line, what));
         }
-        let by_group = words.iter().any(|word| matches!(*word, "style" | "all"));
-        if by_group || !(top && inner && words.contains(&"reason")) {
-            found.push(source.at(at, "a ban is lifted at the top of the shell's rooms only, once, with a reason"));
-        }
+    }
+    let in_macros = source.idents.iter().filter(|(name, line)| {
+        name.starts_with("disallowed_") && !source.lifts.iter().any(|lift| (lift.line..=lift.last).contains(line))
+    });
+    found.extend(in_macros.map(|(_, line)| finding("bans", source, *line, "a ban is lifted inside a macro")));
+    found
+}
+
+/// Functions, types and files that are too large.
+pub fn sizes(source: &Source) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for function in source.functions.iter().filter(|function| function.size > FUNCTION_LINES_MAX) {
+        let what = format!("function `{}` has {} lines, at most {FUNCTION_LINES_MAX}", function.name, function.size);
+        found.push(finding("sizes", source, function.line, what));
+    }
+    for fields in source.types.iter().filter(|fields| fields.size > FIELDS_MAX) {
+        let what = format!("`{}` has {} fields, at most {FIELDS_MAX}", fields.name, fields.size);
+        found.push(finding("sizes", source, fields.line, what));
+    }
+    if source.lines > FILE_LINES_MAX {
+        let what = format!("{} lines without tests, at most {FILE_LINES_MAX}", source.lines);
+        found.push(finding("sizes", source, 1, what));
     }
     found
 }
 
-/// Names of the world in a room that must not know it.
-pub fn world(source: &Source) -> Vec<String> {
-    let mut found = Vec::new();
-    for at in 0..source.tokens.len() {
-        let name = source.text_at(at);
-        if WORLD.contains(&name) {
-            found.push(source.at(at, &format!("`{name}` in a pure room")));
-        }
-        if name != "std" {
-            continue;
-        }
-        let mut leaves = Vec::new();
-        tree(source, at, &mut Vec::new(), &mut leaves);
-        let second = |leaf: &Vec<String>| leaf.get(1).is_some_and(|name| STD_WORLD.contains(&name.as_str()));
-        // Shared ownership is not the world.
-        let shared =
-            |leaf: &Vec<String>| leaf.ends_with(&["sync".into(), "Arc".into()]) || leaf.contains(&"Arc".into());
-        for leaf in leaves.iter().filter(|leaf| second(leaf) && !shared(leaf)) {
-            found.push(source.at(at, &format!("`{}` in a pure room", leaf.join("::"))));
-        }
-    }
-    found
+/// What would make a module's path differ from its file's path, so that other rules could not follow it.
+pub fn layout(source: &Source) -> Vec<Finding> {
+    let moved = source.misplaced.iter().filter(|_| source.path.starts_with("src/"));
+    moved
+        .map(|(what, line)| finding("layout", source, *line, format!("`{what}` hides where a module stands")))
+        .collect()
 }
 
 /// Macros and words that put work off.
-pub fn left_for_later(source: &Source) -> Vec<String> {
-    let mut found = Vec::new();
-    for at in 0..source.tokens.len() {
-        if matches!(source.text_at(at), "todo" | "unimplemented") && source.text_at(at + 1) == "!" {
-            found.push(source.at(at, &format!("`{}!`", source.text_at(at))));
-        }
-    }
-    let words = ["TO\u{44}O", "FIX\u{4d}E"];
+pub fn left_for_later(source: &Source) -> Vec<Finding> {
+    let macros = source.macros.iter().filter(|(name, _)| matches!(name.as_str(), "todo" | "unimplemented"));
+    let mut found: Vec<Finding> =
+        macros.map(|(name, line)| finding("later", source, *line, format!("`{name}!`"))).collect();
     for (number, line) in source.text.lines().enumerate() {
-        let mut parts = line.split(|c: char| !c.is_alphanumeric() && c != '_');
-        if parts.any(|part| words.contains(&part)) {
-            found.push(format!("{}:{}: work left for later", source.path, number + 1));
+        if puts_off(line) {
+            found.push(finding("later", source, number + 1, "work left for later"));
         }
     }
     found
 }
 
-/// The documents.
-pub mod docs {
-    use std::path::{Path, PathBuf};
+/// Whether a line has one of the words that mark unfinished work.
+pub fn puts_off(line: &str) -> bool {
+    let words = ["TO\u{44}O", "FIX\u{4d}E", "XX\u{58}"];
+    line.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| words.contains(&word))
+}
 
-    /// Links and mentions of documents that are not there.
-    pub fn dead_links(root: &Path, documents: &[PathBuf]) -> Vec<String> {
-        let mut found = Vec::new();
-        for document in documents {
-            let text = std::fs::read_to_string(root.join(document)).unwrap();
-            for link in links(&text) {
-                if !alive(root, document, &text, &link) {
-                    found.push(format!("{}: dead link to {link}", document.display()));
-                }
+/// Groups of files that import each other, with the edges between them.
+pub struct Circle {
+    pub files: Vec<String>,
+    /// From a file and line to a file, by a path; one for each two files.
+    pub edges: Vec<(String, usize, String, String)>,
+}
+
+/// Every circle of files. A path in code is an edge to the file that defines what it names, also through re-exports; a
+/// private `use` is one too. `mod child;` and a re-export are none: a facade does not depend on what it shows.
+pub fn circles(house: &House) -> Vec<Circle> {
+    let count = house.sources.len();
+    let mut edges: Vec<Vec<(usize, usize, String)>> = vec![Vec::new(); count];
+    for (from, source) in house.sources.iter().enumerate().filter(|(_, source)| !source.is_test) {
+        let imports = source.names.iter().filter(|name| matches!(name.kind, Kind::Path | Kind::Use(_)));
+        for name in imports {
+            let to = house.file_of(source, name).filter(|to| *to != from);
+            // The first of several between two files tells enough.
+            let new = to.filter(|to| !edges[from].iter().any(|(known, ..)| known == to));
+            edges[from].extend(new.map(|to| (to, name.line, name.path.join("::"))));
+        }
+    }
+    let reach: Vec<Vec<bool>> = (0..count).map(|from| reachable(&edges, from)).collect();
+    let mut found = Vec::new();
+    for (first, reached) in reach.iter().enumerate() {
+        let members: Vec<usize> = (0..count).filter(|other| reached[*other] && reach[*other][first]).collect();
+        if members.len() < 2 || members[0] != first {
+            continue;
+        }
+        let path = |file: usize| house.sources[file].path.clone();
+        let inner = members.iter().flat_map(|from| edges[*from].iter().map(|edge| (*from, edge)));
+        let inner = inner.filter(|(_, (to, ..))| members.contains(to));
+        let edges = inner.map(|(from, (to, line, name))| (path(from), *line, path(*to), name.clone())).collect();
+        found.push(Circle { files: members.iter().map(|member| path(*member)).collect(), edges });
+    }
+    found
+}
+
+fn reachable(edges: &[Vec<(usize, usize, String)>], from: usize) -> Vec<bool> {
+    let mut seen = vec![false; edges.len()];
+    let mut next = vec![from];
+    while let Some(at) = next.pop() {
+        for (to, ..) in &edges[at] {
+            if !std::mem::replace(&mut seen[*to], true) {
+                next.push(*to);
             }
         }
-        found
     }
-
-    fn alive(root: &Path, document: &Path, text: &str, link: &str) -> bool {
-        let (file, fragment) = link.split_once('#').unwrap_or((link, ""));
-        let beside = root.join(document).with_file_name(file);
-        let path = if file.is_empty() { root.join(document) } else { beside };
-        // Mentions in text, and sources, are named from the root.
-        let path = if path.exists() { path } else { root.join(file) };
-        let there = path.exists();
-        if fragment.is_empty() || !there || path.extension().is_none_or(|e| e != "md") {
-            return there;
-        }
-        let target = if file.is_empty() { text.to_owned() } else { std::fs::read_to_string(&path).unwrap() };
-        target.lines().filter(|line| line.starts_with('#')).any(|line| anchor(line.trim_start_matches('#')) == fragment)
-    }
-
-    /// Targets of links, and documents mentioned as `docs/NAME.md`; neither from code blocks nor from the web.
-    pub fn links(text: &str) -> Vec<String> {
-        let mut found = Vec::new();
-        let mut code = false;
-        for line in text.lines() {
-            code ^= line.trim_start().starts_with("```");
-            if code {
-                continue;
-            }
-            for part in line.split("](").skip(1) {
-                found.extend(part.split(')').next().map(String::from));
-            }
-            let words = line.split(|c: char| !(c.is_alphanumeric() || "/._-".contains(c)));
-            found.extend(words.filter(|word| word.starts_with("docs/") && word.ends_with(".md")).map(String::from));
-        }
-        found.retain(|link| !link.contains("://") && !link.starts_with("mailto:"));
-        found.dedup();
-        found
-    }
-
-    /// The fragment of a heading, as the common renderers make it.
-    pub fn anchor(heading: &str) -> String {
-        let kept = heading.trim().chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
-        kept.map(|c| if c == ' ' { '-' } else { c.to_ascii_lowercase() }).collect()
-    }
+    seen
 }
