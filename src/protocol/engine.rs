@@ -60,7 +60,7 @@ use crate::protocol::failover::NodeState;
 use crate::protocol::wire::Role;
 
 pub use action::*;
-pub use durable::{DurableState, decode_durable_state, encode_durable_state};
+pub use durable::{DurableState, Peer, StoredToken, decode_durable_state, encode_durable_state};
 pub use event::*;
 pub use mutants::Mutant;
 pub use options::*;

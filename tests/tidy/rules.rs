@@ -40,7 +40,6 @@ pub const TABLE: &[(&str, &[&str])] = &[
     ("node", SHELL),
     ("admin", &["model", "node"]),
     ("mirror", &["model", "node"]),
-    ("campaign", &["model", "protocol", "store", "witness"]),
     ("testing", &["model", "protocol", "store", "identity", "witness", "node"]),
     ("campaign", &["model", "protocol", "store", "identity", "witness", "node", "admin", "mirror", "testing"]),
     ("fuzzing", SHELL),

@@ -131,14 +131,7 @@ impl World {
                 self.machine(side).callers.question = Some(question);
                 self.after(500, Scheduled::HostAnswers { side, run, question });
             }
-            Action::SetTimer { at } => {
-                let now = self.now;
-                let machine = self.machine(side);
-                let set = machine.driver.timer.map_or(1, |(_, set)| set + 1);
-                machine.driver.timer = Some((at, set));
-                let wait = machine.clock.when(at).saturating_sub(now);
-                self.after(wait, Scheduled::Timer { side, run, set });
-            }
+            Action::SetTimer { at } => self.set_timer(side, at),
             Action::Notify(notice) => self.notified(&notice),
             Action::AskWitness { ask, question } => {
                 if matches!(question, WitnessQuestion::Swap { .. }) {
@@ -166,6 +159,15 @@ impl World {
         if let Notice::Synced { how: How::Full, .. } = notice {
             self.journal.summary.full_pushes += 1;
         }
+    }
+
+    fn set_timer(&mut self, side: Side, at: Moment) {
+        let now = self.now;
+        let machine = self.machine(side);
+        let set = machine.driver.timer.map_or(1, |(_, set)| set + 1);
+        machine.driver.timer = Some((at, set));
+        let (run, wait) = (machine.run, machine.clock.when(at).saturating_sub(now));
+        self.after(wait, Scheduled::Timer { side, run, set });
     }
 
     fn persist(&mut self, side: Side, work: Work) -> Checked {

@@ -1,6 +1,7 @@
 //! What can happen to an engine.
 
-use crate::model::{Moment, NodeId, Revision, WitnessRecord, WitnessVersion};
+use super::{Peer, StoredToken};
+use crate::model::{Moment, Revision, WitnessRecord, WitnessVersion};
 use crate::protocol::wire::{Bulk, BulkId, Message, SnapshotHeader};
 
 /// When an event happened, and the randomness that it may use.
@@ -231,34 +232,4 @@ pub enum Command {
     Replicate(super::Replication),
     /// Stops: what can be stored is stored, the link is closed with a word.
     Shutdown,
-}
-
-/// The other node, as it is remembered.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Peer {
-    /// Who.
-    pub node: NodeId,
-    /// Its name.
-    pub name: String,
-    /// Where it can be dialled.
-    pub address: String,
-    /// Its takeover delay, milliseconds, as last told.
-    pub takeover_delay_ms: u64,
-    /// The newest of our positions that it is known to have held durably.
-    pub confirmed: Revision,
-}
-
-/// A join token, as its master remembers it.
-#[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct StoredToken {
-    /// Its secret bits.
-    pub secret: [u8; 16],
-    /// Wall clock, milliseconds since 1970, after which it is worth nothing.
-    pub expires_ms: u64,
-}
-
-impl std::fmt::Debug for StoredToken {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "StoredToken(until {})", self.expires_ms)
-    }
 }

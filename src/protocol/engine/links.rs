@@ -9,13 +9,17 @@
 //! Reviewed as a snapshot of every state with every event in `tests/links_table.rs`.
 
 mod connection;
+mod dialer;
+mod peer_view;
 
 pub(super) use connection::{Answered, Connection};
+
+use dialer::Dialer;
+use peer_view::PeerView;
 
 use super::{LinkId, LinkState, Moment};
 use crate::model::limits::PEER_LINKS_MAX;
 use crate::model::{Epoch, Position};
-use crate::protocol::failover::Backoff;
 use crate::protocol::wire::{Hello, RefusalKind};
 
 /// Head start of a newly enrolled shadow, which knows best when it is ready.
@@ -52,23 +56,6 @@ struct Down {
     reason: String,
 }
 
-/// When the peer is dialled.
-#[derive(Clone, Debug)]
-struct Dialer {
-    dial: Dial,
-    next_at: Moment,
-    /// When one failed last.
-    failed_at: Option<Moment>,
-    backoff: Backoff,
-}
-
-/// The dial under way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Dial {
-    None,
-    UnderWay { since: Moment },
-}
-
 /// Who keeps the link closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Hold {
@@ -88,41 +75,17 @@ pub(super) struct Refused {
     pub(super) alive: bool,
 }
 
-/// What was last heard of the peer.
-#[derive(Clone, Debug)]
-struct PeerView {
-    /// Silence of a peer that was never heard counts from here: the start of this run, or the end of a stop.
-    silent_from: Moment,
-    /// The last frame of the peer, since this run began.
-    last_heard: Option<Moment>,
-    position: Option<Position>,
-    /// By its last word, the peer holds mastership.
-    serves: bool,
-    /// At the last negotiation the peer was a master that outranks this one.
-    outranks: bool,
-    highest_epoch: Epoch,
-    round_trip_us: Option<u64>,
-}
-
 impl Links {
     pub(super) fn new(at: Moment) -> Self {
         Self {
             connections: Vec::new(),
             contact: Contact::Never,
             down: Down { since: at, reason: String::new() },
-            dialer: Dialer { dial: Dial::None, next_at: at, failed_at: None, backoff: Backoff::default() },
+            dialer: Dialer::new(at),
             hold: Hold::Nobody,
             refusal: None,
             hellos_sent: 0,
-            peer: PeerView {
-                silent_from: at,
-                last_heard: None,
-                position: None,
-                serves: false,
-                outranks: false,
-                highest_epoch: Epoch::NONE,
-                round_trip_us: None,
-            },
+            peer: PeerView::new(at),
         }
     }
 
@@ -192,7 +155,7 @@ impl Links {
 
     /// A dial has led to a connection.
     pub(super) fn dial_succeeded(&mut self) {
-        self.dialer.dial = Dial::None;
+        self.dialer.ended();
     }
 
     /// A connection is no more. Returns whether it was the one that counted.
@@ -213,8 +176,8 @@ impl Links {
         if self.hold == Hold::Peer {
             self.hold = Hold::Nobody;
         }
-        self.dialer.backoff.reset();
-        self.peer.last_heard = Some(at);
+        self.dialer.succeeded();
+        self.peer.heard(at);
     }
 
     /// Any frame of the peer is a sign of life.
@@ -222,8 +185,8 @@ impl Links {
         if let Some(connection) = self.connection_mut(link) {
             connection.heard(at);
         }
-        if self.peer.last_heard.is_some() || self.is_active(link) {
-            self.peer.last_heard = Some(at);
+        if self.peer.last_heard().is_some() || self.is_active(link) {
+            self.peer.heard(at);
         }
     }
 
@@ -231,42 +194,37 @@ impl Links {
 
     /// When a dial is due, where one may be made at all.
     pub(super) fn dial_due(&self) -> Option<Moment> {
-        let free = self.dialer.dial == Dial::None && self.hold != Hold::Here && !self.any();
-        free.then_some(self.dialer.next_at)
+        self.dialer.due().filter(|_| self.hold != Hold::Here && !self.any())
     }
 
     pub(super) fn dialled(&mut self, at: Moment) {
-        self.dialer.dial = Dial::UnderWay { since: at };
+        self.dialer.begins(at);
     }
 
     /// The dial led to no connection. Returns when it had begun.
     pub(super) fn dial_failed(&mut self, at: Moment) -> Moment {
-        self.dialer.failed_at = Some(at);
-        match std::mem::replace(&mut self.dialer.dial, Dial::None) {
-            Dial::UnderWay { since } => since,
-            Dial::None => at,
-        }
+        self.dialer.failed(at)
     }
 
     /// Dials again after a pause that grows with every failure.
     pub(super) fn dial_later(&mut self, at: Moment, heartbeat_us: u64, slow: bool, random: u64) {
-        self.dialer.next_at = self.dialer.backoff.next(at, heartbeat_us, slow, random);
+        self.dialer.wait(at, heartbeat_us, slow, random);
     }
 
     /// Dials no earlier than this.
     pub(super) fn dial_at(&mut self, at: Moment) {
-        self.dialer.next_at = at;
+        self.dialer.wait_until(at);
     }
 
     /// Dials at once, as if nothing had failed before.
     pub(super) fn dial_afresh(&mut self, at: Moment) {
-        self.dialer.next_at = at;
-        self.dialer.backoff.reset();
+        self.dialer.wait_until(at);
+        self.dialer.succeeded();
     }
 
     /// Whether a dial failed since then.
     pub(super) fn failed_since(&self, at: Moment) -> bool {
-        self.dialer.failed_at.is_some_and(|failed| failed >= at)
+        self.dialer.failed_since(at)
     }
 
     // Holds and refusals.
@@ -295,7 +253,7 @@ impl Links {
     pub(super) fn set_held(&mut self, held: bool, at: Moment) {
         self.hold = if held { Hold::Here } else { Hold::Nobody };
         // What was not heard while the link was held says nothing of the peer.
-        self.restart_silence(at);
+        self.peer.restart_silence(at);
         self.dial_afresh(at);
     }
 
@@ -330,28 +288,28 @@ impl Links {
     }
 
     pub(super) fn last_heard(&self) -> Option<Moment> {
-        self.peer.last_heard
+        self.peer.last_heard()
     }
 
     pub(super) fn round_trip_us(&self) -> Option<u64> {
-        self.peer.round_trip_us
+        self.peer.round_trip_us()
     }
 
     pub(super) fn peer_position(&self) -> Option<Position> {
-        self.peer.position
+        self.peer.position()
     }
 
     pub(super) fn peer_serves(&self) -> bool {
-        self.peer.serves
+        self.peer.serves()
     }
 
     /// Whether the peer was last met as a master that outranks this one.
     pub(super) fn is_outranked(&self) -> bool {
-        self.peer.outranks
+        self.peer.outranks()
     }
 
     pub(super) fn highest_epoch(&self) -> Epoch {
-        self.peer.highest_epoch
+        self.peer.highest_epoch()
     }
 
     /// Since when no connection counts; `None` while one does.
@@ -361,45 +319,36 @@ impl Links {
 
     /// How long the peer was not heard; `None` where it never was since this run began.
     pub(super) fn silence_us(&self, at: Moment) -> Option<u64> {
-        self.peer.last_heard.map(|heard| at.0.saturating_sub(heard.0))
+        self.peer.last_heard().map(|heard| at.0.saturating_sub(heard.0))
     }
 
     /// Since when the peer is silent: when it was heard last, or when this run began.
     pub(super) fn silent_since(&self) -> Moment {
-        self.peer.last_heard.unwrap_or(self.peer.silent_from)
+        self.peer.silent_since()
     }
 
     pub(super) fn peer_is_at(&mut self, position: Position) {
-        self.peer.position = Some(position);
+        self.peer.is_at(position);
     }
 
     /// The peer says what it is.
     pub(super) fn peer_is(&mut self, epoch: Epoch, serves: bool) {
-        self.peer.highest_epoch = self.peer.highest_epoch.max(epoch);
-        self.peer.serves = serves;
+        self.peer.is(epoch, serves);
     }
 
     pub(super) fn set_outranked(&mut self, outranked: bool) {
-        self.peer.outranks = outranked;
+        self.peer.set_outranks(outranked);
     }
 
     /// This node was stopped. What it did not hear meanwhile says nothing of the peer, and the time without a link counts anew.
     pub(super) fn restart_clocks(&mut self, at: Moment) {
-        self.restart_silence(at);
+        self.peer.restart_silence(at);
         self.down.since = at;
         self.connections.iter_mut().for_each(|connection| connection.restart_clock(at));
     }
 
-    fn restart_silence(&mut self, at: Moment) {
-        self.peer.last_heard = self.peer.last_heard.map(|_| at);
-        self.peer.silent_from = at;
-    }
-
     pub(super) fn forget_peer(&mut self) {
-        self.peer.position = None;
-        self.peer.last_heard = None;
-        self.peer.round_trip_us = None;
-        self.peer.outranks = false;
+        self.peer.forget();
         self.refusal = None;
         self.hold = Hold::Nobody;
         self.contact = Contact::Never;
@@ -414,12 +363,12 @@ impl Links {
 
     #[cfg(test)]
     pub(super) fn is_dialling(&self) -> bool {
-        self.dialer.dial != Dial::None
+        self.dialer.due().is_none()
     }
 
     #[cfg(test)]
     pub(super) fn assume_round_trip(&mut self, us: u64) {
-        self.peer.round_trip_us = Some(us);
+        self.peer.assume_round_trip(us);
     }
 
     // Hellos and heartbeats.
@@ -488,11 +437,7 @@ impl Links {
     /// The peer answered a heartbeat. `None` where that was never sent on this connection, or so long ago that it is forgotten.
     pub(super) fn beat_answered(&mut self, link: LinkId, nonce: u64, at: Moment) -> Option<Answered> {
         let answered = self.connection_mut(link)?.answered(nonce)?;
-        let took_us = at.0.saturating_sub(answered.sent.0);
-        self.peer.round_trip_us = Some(match self.peer.round_trip_us {
-            Some(before) => (7 * before + took_us) / 8,
-            None => took_us,
-        });
+        self.peer.answered_in(at.0.saturating_sub(answered.sent.0));
         Some(answered)
     }
 

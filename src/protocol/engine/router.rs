@@ -11,7 +11,7 @@
 //! | `startup_check.rs`, `step_down.rs`, `takeover.rs` | a master that starts, one that steps down, a shadow that takes over |
 //! | `authority.rs`, `witness.rs` | covers, promises, and answers of the witness |
 //! | `alerts.rs` | what enters the alert log and what ends it |
-//! | `deadlines.rs` | what the host is told, and when the engine wakes |
+//! | `deadlines.rs`, `status.rs` | what the host is told, when the engine wakes, what it says of itself |
 
 mod alerts;
 mod authority;
@@ -24,6 +24,7 @@ mod hello;
 mod links;
 mod session;
 mod startup_check;
+mod status;
 mod step_down;
 mod takeover;
 mod transitions;

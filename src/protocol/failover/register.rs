@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::{micros, waited};
+use super::timing::{micros, waited};
 use crate::model::{Epoch, Moment, NodeId, PairId, Revision, WitnessRecord, WitnessVersion};
 
 /// The register as this node knows it.

@@ -1,4 +1,7 @@
+use std::time::Duration;
+
 use super::*;
+use crate::model::Moment;
 
 const TRANSITIONS: [Transition; 28] = [
     Transition::NoPeer,

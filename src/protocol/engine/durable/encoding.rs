@@ -3,8 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::super::{Peer, StoredToken};
-use super::state::DurableState;
+use super::state::{DurableState, Peer, StoredToken};
 use crate::model::limits::DURABLE_STATE_BYTES_MAX;
 use crate::model::{Epoch, NodeId, PairId, Revision};
 use crate::protocol::alerts::{Alert, AlertKind, Severity};

@@ -1,8 +1,8 @@
 //! What operators and enrolling nodes want changed in the durable state. Until it is durable it is as if it had never been asked
 //! for: it is written with the state and adopted on the receipt, and where the state could not be written nothing has to be undone.
 
-use super::super::{Peer, StoredToken, Ticket};
-use super::DurableState;
+use super::super::Ticket;
+use super::state::{DurableState, Peer, StoredToken};
 use crate::model::Revision;
 use crate::model::limits::PENDING_UPDATES_MAX;
 use crate::protocol::alerts::{Alert, AlertChange, AlertLog};

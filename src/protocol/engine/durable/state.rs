@@ -2,8 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::super::{Peer, StoredToken};
-use crate::model::{Epoch, NodeId, PairId};
+use crate::model::{Epoch, NodeId, PairId, Revision};
 use crate::protocol::alerts::Alert;
 use crate::protocol::wire::Role;
 
@@ -71,5 +70,35 @@ impl DurableState {
             alerts: Vec::new(),
             next_alert: 1,
         }
+    }
+}
+
+/// The other node, as it is remembered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peer {
+    /// Who.
+    pub node: NodeId,
+    /// Its name.
+    pub name: String,
+    /// Where it can be dialled.
+    pub address: String,
+    /// Its takeover delay, milliseconds, as last told.
+    pub takeover_delay_ms: u64,
+    /// The newest of our positions that it is known to have held durably.
+    pub confirmed: Revision,
+}
+
+/// A join token, as its master remembers it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredToken {
+    /// Its secret bits.
+    pub secret: [u8; 16],
+    /// Wall clock, milliseconds since 1970, after which it is worth nothing.
+    pub expires_ms: u64,
+}
+
+impl std::fmt::Debug for StoredToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "StoredToken(until {})", self.expires_ms)
     }
 }
