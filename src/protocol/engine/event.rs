@@ -1,31 +1,8 @@
 //! What can happen to an engine.
 
-use super::{Peer, StoredToken};
-use crate::model::{Moment, Revision, WitnessRecord, WitnessVersion};
+use super::{LinkId, Peer, StoredToken, Ticket};
+use crate::model::{Revision, WitnessRecord, WitnessVersion};
 use crate::protocol::wire::{Bulk, BulkId, Message, SnapshotHeader};
-
-/// When an event happened, and the randomness that it may use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Now {
-    /// By the suspend-aware clock.
-    pub at: Moment,
-    /// By the wall clock, milliseconds since 1970. For people; nothing is decided by it but the life of a token.
-    pub wall_ms: u64,
-    /// Fresh random bits: jitter, ids, incarnations.
-    pub random: u64,
-}
-
-/// One TLS connection, authenticated. Chosen by the shell, unique in its run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LinkId(pub u64);
-
-/// One batch of durable work. Chosen by the engine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct BatchId(pub u64);
-
-/// A caller that waits: a commit, an operator. Chosen by the shell, unique in its run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Ticket(pub u64);
 
 /// What happens to a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
