@@ -11,7 +11,7 @@ use super::world::World;
 use crate::model::Revision;
 use crate::protocol::engine::{
     Action, BatchId, Command, CommandAnswer, CommandRefusal, CommitAnswer, CommitRefusal, Committed, Completed,
-    Completion, DialFailureKind, Event, How, LinkId, Notice, Ticket, WitnessAnswer, WitnessQuestion, Work,
+    Completion, DialFailureKind, Event, How, LinkId, Moment, Notice, Ticket, WitnessAnswer, WitnessQuestion, Work,
 };
 use crate::protocol::wire::{Bulk, SnapshotHeader};
 

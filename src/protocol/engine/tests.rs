@@ -3,6 +3,7 @@
 mod callers;
 mod found;
 mod links_table;
+mod machines;
 mod odd_moments;
 mod refused_words;
 mod witnessed;

@@ -1,5 +1,6 @@
 //! What can happen at an odd moment: each of these once left a node stuck, or let it do what it must not.
 
+use super::witnessed::refused_dial;
 use super::*;
 use crate::protocol::wire::{Refusal, RefusalKind, SnapshotHeader};
 
@@ -616,4 +617,25 @@ fn a_round_trip_that_the_timings_do_not_allow_is_an_alert_until_it_is_over() {
         }
         assert_eq!(slow(&engine), expected);
     }
+}
+
+/// A stop is no absence of the shadow: after it the shadow has its three intervals again.
+#[test]
+fn a_node_that_was_stopped_gives_its_shadow_time_before_it_calls_it_lost() {
+    let (mut engine, _) = leading_master();
+    settle(&mut engine, 700);
+    let lost = |engine: &Engine| engine.status(Moment(0), 0).alerts.iter().any(|a| a.kind == AlertKind::ShadowLost);
+    let _ = engine.handle(now(SECOND), Event::LinkDown { link: LINK, reason: "reset".to_owned() });
+    settle(&mut engine, SECOND);
+    let _ = engine.handle(now(2 * SECOND), refused_dial());
+    settle(&mut engine, 2 * SECOND);
+    assert!(!lost(&engine), "its three intervals are not over");
+    // It stands still for a minute.
+    let _ = engine.handle(now(62 * SECOND), Event::Timer);
+    settle(&mut engine, 62 * SECOND);
+    assert!(!lost(&engine), "nobody listened meanwhile");
+    let _ = engine.handle(now(65 * SECOND - 1), Event::Timer);
+    assert!(!lost(&engine));
+    let _ = engine.handle(now(65 * SECOND), Event::Timer);
+    assert!(lost(&engine));
 }
