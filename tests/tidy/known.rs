@@ -4,23 +4,6 @@
 pub const CIRCLES: &[&[&str]] = &[
     &["src/identity/enrol.rs", "src/identity/key.rs", "src/identity/pin.rs", "src/identity/tls.rs"],
     &[
-        "src/node/builder.rs",
-        "src/node/driver.rs",
-        "src/node/files.rs",
-        "src/node/join.rs",
-        "src/node/start.rs",
-        "src/node.rs",
-    ],
-    &["src/node/config.rs", "src/node/shared.rs"],
-    &[
-        "src/node/dial.rs",
-        "src/node/enrol.rs",
-        "src/node/inbox.rs",
-        "src/node/link.rs",
-        "src/node/listener.rs",
-        "src/node/push.rs",
-    ],
-    &[
         "src/protocol/engine/action.rs",
         "src/protocol/engine/batches.rs",
         "src/protocol/engine/claim.rs",

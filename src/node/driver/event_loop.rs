@@ -163,7 +163,7 @@ impl Driver {
     /// has ended.
     fn perform(&mut self, actions: Vec<Action>) {
         let reason = actions.iter().find_map(|action| match action {
-            Action::Notify(Notice::Role { reason, .. }) => Some(reason.as_str()),
+            Action::Notify(Notice::Role { reason, .. }) => Some(*reason),
             _ => None,
         });
         self.notifier.update_mastership(self.engine.authority(), self.engine.durable_state().epoch, reason);

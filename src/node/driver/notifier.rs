@@ -12,7 +12,7 @@ use crate::node::handles::mastership::MastershipState;
 use crate::node::handles::status::Status;
 use crate::node::handles::watch::WatchNotice;
 use crate::protocol::alerts::Severity;
-use crate::protocol::engine::{AlertChange, Authority, Notice};
+use crate::protocol::engine::{AlertChange, Authority, Notice, RoleReason};
 
 /// Everything that a host can listen to. Only the driver writes to it, and it never waits for a reader.
 pub struct Notifier {
@@ -24,7 +24,7 @@ pub struct Notifier {
     /// Terms of mastership so far.
     terms: u64,
     /// Why role or serving changed last.
-    reason: &'static str,
+    reason: RoleReason,
 }
 
 impl Notifier {
@@ -37,13 +37,13 @@ impl Notifier {
             mastership: Arc::new(MastershipState::new(witnessed)),
             stopped: watch::Sender::new(false),
             terms: 0,
-            reason: "first_start",
+            reason: RoleReason::FirstStart,
         }
     }
 
     /// Updates mastership. Called before any action is performed, so that nobody sees an answer under an authority that
     /// has ended.
-    pub fn update_mastership(&mut self, authority: Authority, epoch: Epoch, reason: Option<&'static str>) {
+    pub fn update_mastership(&mut self, authority: Authority, epoch: Epoch, reason: Option<RoleReason>) {
         self.reason = reason.unwrap_or(self.reason);
         self.mastership.update(authority, epoch, self.reason, &mut self.terms);
     }
@@ -68,8 +68,7 @@ impl Notifier {
     pub fn notify(&self, notice: Notice, peer: Option<String>) {
         self.publish_event(match notice {
             Notice::Role { role, serving, epoch, reason } => {
-                let reason = reason.as_str();
-                tracing::info!(?role, serving, %epoch, reason, "role");
+                tracing::info!(?role, serving, %epoch, %reason, "role");
                 NodeEvent::Role { role, serving, epoch, reason }
             }
             Notice::Link { state, reason } => {

@@ -75,7 +75,7 @@ impl Driver {
             Ok(resolved) => resolved,
             Err(failed) => {
                 tracing::error!(failure = ?failed.failure(), "a batch cannot be executed");
-                return self.backlog.push_back(Event::Persisted(failed));
+                return self.backlog.push_back(Event::Persisted(*failed));
             }
         };
         let batch = Batch { work, permits, read_back: !self.links.is_empty() };
@@ -87,7 +87,7 @@ impl Driver {
     }
 
     /// Adds the change sets and bytes that the work names by id.
-    fn resolve(&mut self, work: Work) -> Result<(StoreWork, Vec<ReceivePermit>), Completed> {
+    fn resolve(&mut self, work: Work) -> Result<(StoreWork, Vec<ReceivePermit>), Box<Completed>> {
         let mut permits = Vec::new();
         // Both kinds of bulk come from the same place, and each kind has its closure.
         let received = RefCell::new((&mut self.received, &mut permits));
@@ -98,7 +98,7 @@ impl Driver {
             Some(bytes)
         };
         let callers = &mut self.callers;
-        let work = work.resolve(|ticket| callers.take_changes(ticket), take_bulk, take_bulk)?;
+        let work = work.resolve(|ticket| callers.take_changes(ticket), take_bulk, take_bulk).map_err(Box::new)?;
         Ok((work, permits))
     }
 

@@ -6,8 +6,8 @@ use tokio::sync::oneshot;
 use super::shared::{Request, Shared};
 use super::watch::Watch;
 use crate::model::{ChangeSet, Conflict, Limit, Revision};
-use crate::protocol::engine::{CommitAnswer, CommitRefusal};
 pub use crate::protocol::engine::Committed;
+use crate::protocol::engine::{CommitAnswer, CommitRefusal};
 use crate::store::Snapshot;
 
 /// The replicated configuration. Both roles read it, the master writes it.

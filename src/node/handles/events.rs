@@ -5,7 +5,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use crate::model::{Epoch, Revision};
 use crate::protocol::alerts::Alert;
-use crate::protocol::engine::{AlertChange, How, LinkState};
+use crate::protocol::engine::{AlertChange, How, LinkState, RoleReason};
 use crate::protocol::wire::Role;
 
 /// A bounded stream of events. The node never waits for a reader: one that falls more than
@@ -44,8 +44,8 @@ pub enum NodeEvent {
         serving: bool,
         /// Its epoch.
         epoch: Epoch,
-        /// Why, in a stable word.
-        reason: &'static str,
+        /// Why.
+        reason: RoleReason,
     },
     /// The link changed.
     Link {

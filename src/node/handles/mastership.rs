@@ -6,7 +6,7 @@ use tokio::sync::watch;
 
 use crate::model::Epoch;
 use crate::node::environment::Clock;
-use crate::protocol::engine::{Authority, Moment};
+use crate::protocol::engine::{Authority, Moment, RoleReason};
 
 /// The right to act as master. It ends by itself when the node loses it, and never comes back: await
 /// [`Node::mastership`](crate::Node::mastership) for the next one. Dropping it changes nothing.
@@ -48,8 +48,8 @@ pub enum Remaining {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("mastership has ended: {reason}")]
 pub struct Ended {
-    /// Why, in a stable word.
-    pub reason: &'static str,
+    /// Why.
+    pub reason: RoleReason,
 }
 
 /// The node is stopped.
@@ -94,7 +94,7 @@ impl Mastership {
 
     fn why(&self) -> Ended {
         let current = self.state.current.borrow();
-        let reason = if current.term == Some(self.term) { "stalled" } else { current.ended };
+        let reason = if current.term == Some(self.term) { RoleReason::Stalled } else { current.ended };
         Ended { reason }
     }
 }
@@ -112,7 +112,7 @@ struct MastershipTerm {
 struct Current {
     term: Option<MastershipTerm>,
     /// Why the last term ended.
-    ended: &'static str,
+    ended: RoleReason,
     stopped: bool,
 }
 
@@ -131,13 +131,13 @@ pub struct MastershipState {
 
 impl MastershipState {
     pub fn new(witnessed: bool) -> Self {
-        let current = Current { term: None, ended: "not_master", stopped: false };
+        let current = Current { term: None, ended: RoleReason::Started, stopped: false };
         Self { number: AtomicU64::new(0), until: AtomicU64::new(0), witnessed, current: watch::Sender::new(current) }
     }
 
     /// Takes over the engine's authority. `reason` is why role or serving changed last; `numbers` counts the terms. Only the
     /// driver calls it.
-    pub fn update(&self, authority: Authority, epoch: Epoch, reason: &'static str, numbers: &mut u64) {
+    pub fn update(&self, authority: Authority, epoch: Epoch, reason: RoleReason, numbers: &mut u64) {
         let running = self.current.borrow().term;
         if authority.serving && running.is_some_and(|term| term.epoch == epoch) {
             self.until.store(authority.until.0, SeqCst);
@@ -159,7 +159,7 @@ impl MastershipState {
         self.number.store(0, SeqCst);
         self.current.send_modify(|current| {
             if current.term.take().is_some() {
-                current.ended = "stopped";
+                current.ended = RoleReason::Stopped;
             }
             current.stopped = true;
         });
@@ -201,7 +201,7 @@ impl MastershipState {
         }
     }
 
-    fn end(&self, reason: &'static str) {
+    fn end(&self, reason: RoleReason) {
         self.number.store(0, SeqCst);
         self.current.send_modify(|current| {
             current.term = None;
@@ -224,17 +224,17 @@ mod tests {
         let clock = Environment::real().clock;
         let (state, mut numbers) = (Arc::new(MastershipState::new(false)), 0);
         let far = later(clock.now(), Duration::from_secs(60));
-        state.update(serving(far), Epoch::FIRST, "first_start", &mut numbers);
+        state.update(serving(far), Epoch::FIRST, RoleReason::FirstStart, &mut numbers);
         let first = state.granted(&clock).await.unwrap();
         assert_eq!((first.check(), first.epoch()), (Ok(Remaining::Unbounded), Epoch::FIRST));
-        state.update(Authority { serving: false, until: far }, Epoch::FIRST, "yielded", &mut numbers);
-        assert_eq!(first.check(), Err(Ended { reason: "yielded" }));
-        assert_eq!(first.ended().await, Ended { reason: "yielded" });
-        state.update(serving(far), Epoch::FIRST.promoted(0), "takeover", &mut numbers);
+        state.update(Authority { serving: false, until: far }, Epoch::FIRST, RoleReason::SteppedDown, &mut numbers);
+        assert_eq!(first.check(), Err(Ended { reason: RoleReason::SteppedDown }));
+        assert_eq!(first.ended().await, Ended { reason: RoleReason::SteppedDown });
+        state.update(serving(far), Epoch::FIRST.promoted(0), RoleReason::Takeover, &mut numbers);
         let second = state.granted(&clock).await.unwrap();
         assert!(first.check().is_err() && second.check().is_ok());
         state.stop();
-        assert_eq!(second.check(), Err(Ended { reason: "stopped" }));
+        assert_eq!(second.check(), Err(Ended { reason: RoleReason::Stopped }));
         assert_eq!(state.granted(&clock).await.unwrap_err(), Stopped);
     }
 
@@ -242,14 +242,19 @@ mod tests {
     async fn a_stalled_process_fails_its_check_before_the_node_ran() {
         let clock = Environment::real().clock;
         let (state, mut numbers) = (Arc::new(MastershipState::new(false)), 0);
-        state.update(serving(Moment(clock.now().0 - 1)), Epoch::FIRST, "first_start", &mut numbers);
+        state.update(serving(Moment(clock.now().0 - 1)), Epoch::FIRST, RoleReason::FirstStart, &mut numbers);
         let guard = state.granted(&clock).await.unwrap();
         assert!(!state.holds(clock.now()));
-        assert_eq!(guard.check(), Err(Ended { reason: "stalled" }));
+        assert_eq!(guard.check(), Err(Ended { reason: RoleReason::Stalled }));
         // Once said, it stays said.
-        state.update(serving(later(clock.now(), Duration::from_secs(9))), Epoch::FIRST, "confirmed", &mut numbers);
-        assert_eq!(guard.check(), Err(Ended { reason: "stalled" }));
-        assert_eq!(guard.ended().await, Ended { reason: "stalled" });
+        state.update(
+            serving(later(clock.now(), Duration::from_secs(9))),
+            Epoch::FIRST,
+            RoleReason::Confirmed,
+            &mut numbers,
+        );
+        assert_eq!(guard.check(), Err(Ended { reason: RoleReason::Stalled }));
+        assert_eq!(guard.ended().await, Ended { reason: RoleReason::Stalled });
     }
 
     #[tokio::test]
@@ -257,7 +262,7 @@ mod tests {
         let clock = Environment::real().clock;
         let (state, mut numbers) = (Arc::new(MastershipState::new(true)), 0);
         let minute = Duration::from_secs(60);
-        state.update(serving(later(clock.now(), minute)), Epoch::FIRST, "takeover", &mut numbers);
+        state.update(serving(later(clock.now(), minute)), Epoch::FIRST, RoleReason::Takeover, &mut numbers);
         let guard = state.granted(&clock).await.unwrap();
         let left = |guard: &Mastership| match guard.check().unwrap() {
             Remaining::For(left) => left,
@@ -266,10 +271,10 @@ mod tests {
         let first = left(&guard);
         assert!(first <= minute && first > Duration::from_secs(1), "{first:?}");
         // Each renewal moves the end; the guard is the same.
-        state.update(serving(later(clock.now(), 2 * minute)), Epoch::FIRST, "takeover", &mut numbers);
+        state.update(serving(later(clock.now(), 2 * minute)), Epoch::FIRST, RoleReason::Takeover, &mut numbers);
         assert!(left(&guard) > minute);
         // Without a peer there is nobody who could take over.
-        state.update(serving(Moment(u64::MAX)), Epoch::FIRST, "takeover", &mut numbers);
+        state.update(serving(Moment(u64::MAX)), Epoch::FIRST, RoleReason::Takeover, &mut numbers);
         assert_eq!(guard.check(), Ok(Remaining::Unbounded));
     }
 }

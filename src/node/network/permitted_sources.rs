@@ -197,7 +197,20 @@ mod tests {
 
     #[test]
     fn what_is_no_source_is_refused() {
-        for text in ["", "10.0.0.0/33", "10.0.0.0/256", "10.0.0.0/-1", "10.0.0.0/", "10.0.0/8", "::/129", "a b", "10.0.0.300", "-/8", "a..b", &"x".repeat(64)] {
+        for text in [
+            "",
+            "10.0.0.0/33",
+            "10.0.0.0/256",
+            "10.0.0.0/-1",
+            "10.0.0.0/",
+            "10.0.0/8",
+            "::/129",
+            "a b",
+            "10.0.0.300",
+            "-/8",
+            "a..b",
+            &"x".repeat(64),
+        ] {
             assert_eq!(text.parse::<PermittedSource>(), Err(InvalidSource), "{text}");
         }
         assert_eq!("shadow.example.net".parse(), Ok(PermittedSource::Host("shadow.example.net".into())));

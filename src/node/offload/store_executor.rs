@@ -368,7 +368,8 @@ mod tests {
             let ran = Arc::clone(&ran);
             move |_: StoreAccess<'_>| ran.lock().unwrap().push(number)
         };
-        let (one, two, three) = (executor.call(note(1)), executor.call(|_| panic!("on purpose")), executor.call(note(3)));
+        let (one, two, three) =
+            (executor.call(note(1)), executor.call(|_| panic!("on purpose")), executor.call(note(3)));
         let (one, two, three): (_, Result<(), _>, _) = tokio::join!(one, two, three);
         assert_eq!((one, two, three), (Ok(()), Err(Panicked), Ok(())));
         assert_eq!(*ran.lock().unwrap(), [1, 3]);
