@@ -100,7 +100,8 @@ pub use node::{
 };
 pub use protocol::alerts::{Alert, AlertKind, Severity};
 pub use protocol::engine::{
-    AlertChange, EngineStatus, Failover, How, LinkState, Options, OptionsError, Replication, WitnessStatus,
+    AlertChange, EngineStatus, Failover, How, LinkState, Options, OptionsError, Replication, RoleReason,
+    TakeoverBlocker, WitnessStatus,
 };
 pub use protocol::wire::Role;
 pub use store::{Diverged, DivergedChange, Entry, ReadError, Scan, Snapshot, StoreError, ValueReader};

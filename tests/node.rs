@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shadowpair::{
-    BoxFuture, ChangeSet, CommitError, FirstStart, Node, Remaining, Replication, Swap, Watched, Witness, WitnessError,
-    WitnessRecord, WitnessVersion,
+    BoxFuture, ChangeSet, CommitError, FirstStart, Hooks, Node, Options, Remaining, Replication, Snapshot, Swap,
+    Watched, Witness, WitnessError, WitnessRecord, WitnessVersion,
 };
 
 /// Bound on anything that is waited for; nothing here takes a fraction of it.
@@ -86,6 +86,59 @@ fn a_shadow_reads_its_own_copy_and_refuses_writes() {
             assert_eq!(refused, Err(CommitError::NotMaster { master: Some(node.status().listen.to_string()) }));
             shadow.shutdown().await;
             node.shutdown().await;
+        })
+    });
+}
+
+/// Accepts everything but one key.
+struct NoBadKey;
+
+impl Hooks for NoBadKey {
+    fn validate(&self, candidate: &Snapshot) -> Result<(), String> {
+        match candidate.get("bad") {
+            Ok(None) => Ok(()),
+            other => Err(format!("refused: {other:?}")),
+        }
+    }
+}
+
+/// Received records are stored in one step without hooks, and in two with them.
+#[test]
+fn a_synchronous_commit_is_on_both_nodes_with_and_without_hooks() {
+    on_both_flavours(|| {
+        Box::pin(async {
+            for hooks in [None, Some(Arc::new(NoBadKey))] {
+                let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+                let mut options = Options::default();
+                options.replication = Replication::Synchronous;
+                let builder = Node::builder(first.path()).first_start(FirstStart::Master).options(options.clone());
+                let node = builder.start().await.unwrap();
+                tokio::time::timeout(LONG, node.mastership()).await.unwrap().unwrap();
+                node.operator().enable().await.unwrap();
+                let (token, _) = node.operator().token(None).await.unwrap();
+                let join = FirstStart::Join { master: node.status().listen.to_string(), token };
+                let mut builder = Node::builder(second.path()).first_start(join).options(options);
+                if let Some(hooks) = &hooks {
+                    builder = builder.hooks(Arc::clone(hooks) as Arc<dyn Hooks>);
+                }
+                let shadow = builder.start().await.unwrap();
+                let mut status = node.status_watch();
+                tokio::time::timeout(LONG, status.wait_for(|status| status.engine.in_sync)).await.unwrap().unwrap();
+                let config = node.config();
+                for n in 0..50 {
+                    // Also larger than what is sent in one frame.
+                    let value = vec![b'x'; if n % 10 == 9 { 700_000 } else { n }];
+                    let commit = config.commit(ChangeSet::new().put(format!("key/{n}"), value));
+                    let committed = tokio::time::timeout(LONG, commit).await.unwrap().unwrap();
+                    assert!(committed.replicated, "{n}");
+                }
+                shadow.local().put("mine", "here").await.unwrap();
+                assert!(node.operator().diverged().await.unwrap().is_empty());
+                node.shutdown().await;
+                shadow.shutdown().await;
+                let seen = shadow.config().snapshot();
+                assert_eq!(seen.get("key/49").unwrap().map(|value| value.len()), Some(700_000));
+            }
         })
     });
 }

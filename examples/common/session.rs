@@ -153,7 +153,8 @@ impl Session {
             Command::Resync => operator.resync().await,
             Command::Reset => operator.reset().await,
             Command::Ack { alert } => operator.acknowledge(alert).await,
-            Command::TakeOver { accept_loss } => operator.take_over(accept_loss).await,
+            Command::TakeOver { accept_loss: false } => operator.take_over().await,
+            Command::TakeOver { accept_loss: true } => operator.take_over_accepting_loss().await,
             Command::Replicate(replication) => operator.replicate(replication).await,
             Command::Token { life } => {
                 let (token, expires_ms) = operator.token(life).await.map_err(operator_refused)?;

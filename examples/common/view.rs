@@ -50,7 +50,7 @@ pub fn started(status: &Status, chosen: Chosen) -> Event {
 pub fn event(event: NodeEvent) -> Option<Event> {
     Some(match event {
         NodeEvent::Role { role, serving, epoch, reason } => {
-            Event::Role { role: self::role(role), serving, epoch: epoch.to_string(), reason }
+            Event::Role { role: self::role(role), serving, epoch: epoch.to_string(), reason: reason.as_str() }
         }
         NodeEvent::Link { state, peer, reason } => Event::Link { state: state.as_str(), peer, reason: text(reason) },
         NodeEvent::Synced { how, revision: at, entries, bytes, took } => Event::Synced {
@@ -81,6 +81,7 @@ pub fn event(event: NodeEvent) -> Option<Event> {
 /// The answer to `status`.
 pub fn status(status: &Status, chosen: Chosen) -> Value {
     let engine = &status.engine;
+    let why_not: Vec<_> = engine.why_not.iter().map(|blocker| blocker.as_str()).collect();
     let count = |severity| engine.alerts.iter().filter(|alert| alert.severity == severity).count();
     json!({
         "role": self::role(engine.role),
@@ -104,7 +105,7 @@ pub fn status(status: &Status, chosen: Chosen) -> Value {
             "reason": text(engine.link_reason.clone()),
         },
         "in_sync": engine.in_sync,
-        "takeover": { "able": engine.why_not.is_empty(), "why_not": engine.why_not },
+        "takeover": { "able": engine.why_not.is_empty(), "why_not": why_not },
         "failover": chosen.failover,
         "two_masters_possible": chosen.failover == "automatic" && status.witness.is_none(),
         "replication": if engine.replication == Replication::Synchronous { "sync" } else { "async" },

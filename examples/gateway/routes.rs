@@ -68,7 +68,7 @@ impl OpenRoutes {
                 Err(reason) => self.printer.print(Event::Error { error: "read_failed", message: reason }).await,
             }
             tokio::select! {
-                ended = self.mastership.ended() => return ended.reason,
+                ended = self.mastership.ended() => return ended.reason.as_str(),
                 change = watch.next() => if change.is_none() { return "stopped" },
             }
         }

@@ -2,23 +2,6 @@
 
 /// Circles of files, each in alphabetical order.
 pub const CIRCLES: &[&[&str]] = &[
-    &[
-        "src/node/builder.rs",
-        "src/node/driver.rs",
-        "src/node/files.rs",
-        "src/node/join.rs",
-        "src/node/start.rs",
-        "src/node.rs",
-    ],
-    &["src/node/config.rs", "src/node/shared.rs"],
-    &[
-        "src/node/dial.rs",
-        "src/node/enrol.rs",
-        "src/node/inbox.rs",
-        "src/node/link.rs",
-        "src/node/listener.rs",
-        "src/node/push.rs",
-    ],
     &["src/protocol/wire/error.rs", "src/protocol/wire/frame.rs"],
     &["src/protocol/wire/record/input.rs", "src/protocol/wire/record.rs"],
 ];

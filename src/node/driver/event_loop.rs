@@ -1,0 +1,355 @@
+//! The driver's loop.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+
+use super::alarms::{Alarm, Alarms};
+use super::callers::Callers;
+use super::context::DriverContext;
+use super::inbox::{Inbox, Wake};
+use super::input::{EnrolmentQuestion, Input};
+use super::maintenance::Maintenance;
+use super::notifier::Notifier;
+use super::received_bulk::ReceivedBulk;
+use crate::model::ChangeSet;
+use crate::model::limits::{CERTIFICATE_CHECK, CERTIFICATE_WARN_DAYS, LINGER, WAKE_UPS_MAX};
+use crate::node::environment::later;
+use crate::node::handles::admission::AdmissionPermit;
+use crate::node::handles::shared::Request;
+use crate::node::network::connection::{Connection, Pin};
+use crate::node::network::dial::DialFailure;
+use crate::node::network::link::Link;
+use crate::node::network::receive_budget::ReceivePermit;
+use crate::node::offload::store_executor::StoreReport;
+use crate::node::offload::tail::Tail;
+use crate::protocol::engine::{
+    Action, BulkId, Command, CommandAnswer, CommandRefusal, CommitAnswer, CommitRefusal, Completed, Completion,
+    DialFailureKind, DiskFailure, Engine, EnrolVerdict, Event, LinkId, Notice, Now, StagingReceipt, Ticket,
+};
+use crate::protocol::wire::Bulk;
+
+/// The driver of one node.
+pub struct Driver {
+    pub(super) engine: Engine,
+    inbox: Inbox,
+    pub(super) alarms: Alarms,
+    pub(super) notifier: Notifier,
+    pub(super) callers: Callers,
+    pub(super) links: BTreeMap<LinkId, Link>,
+    pub(super) received: ReceivedBulk,
+    /// Where the verdicts on nodes that ask to enrol go, by the number of the question.
+    pub(super) enrolments: BTreeMap<u64, mpsc::Sender<EnrolVerdict>>,
+    maintenance: Maintenance,
+    /// The records of the group whose end is handled now.
+    pub(super) tail: Option<Tail>,
+    /// Events that came up while actions were performed. The engine hears of them after those actions.
+    pub(super) backlog: VecDeque<Event>,
+    /// The last number given to a ticket, link or bulk.
+    last_number: u64,
+    pub(super) lifecycle: Lifecycle,
+    pub(super) context: DriverContext,
+}
+
+/// How far a shutdown has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lifecycle {
+    /// Nobody asked for one.
+    Running,
+    /// The engine was told to stop.
+    Stopping,
+    /// The engine has stopped.
+    Stopped,
+}
+
+impl Driver {
+    pub fn new(engine: Engine, inbox: Inbox, notifier: Notifier, context: DriverContext) -> Self {
+        Self {
+            engine,
+            inbox,
+            alarms: Alarms::new(Arc::clone(&context.environment.clock)),
+            notifier,
+            callers: Callers::default(),
+            links: BTreeMap::new(),
+            received: ReceivedBulk::default(),
+            enrolments: BTreeMap::new(),
+            maintenance: Maintenance::default(),
+            tail: None,
+            backlog: VecDeque::new(),
+            last_number: 0,
+            lifecycle: Lifecycle::Running,
+            context,
+        }
+    }
+
+    /// Runs the node until it stops. `first` are the actions with which the engine started.
+    pub async fn run(mut self, first: Vec<Action>) {
+        self.check_certificate();
+        self.update_accept_policy();
+        self.perform(first);
+        self.handle_backlog();
+        self.after_turn();
+        while self.lifecycle != Lifecycle::Stopped {
+            let wake = self.inbox.next(&mut self.alarms).await;
+            self.on_wake(wake);
+            self.handle_waiting();
+            self.after_turn();
+        }
+        Box::pin(self.shutdown()).await;
+    }
+
+    /// Handles what has come meanwhile, so that status is published once for all of it.
+    fn handle_waiting(&mut self) {
+        for turn in 0..WAKE_UPS_MAX {
+            match self.inbox.take(turn % 2 == 0) {
+                Some(wake) if self.lifecycle != Lifecycle::Stopped => self.on_wake(wake),
+                _ => return,
+            }
+        }
+    }
+
+    fn on_wake(&mut self, wake: Wake) {
+        match wake {
+            Wake::Alarm(Alarm::Engine) => self.handle(Event::Timer),
+            Wake::Alarm(Alarm::Certificate) => self.check_certificate(),
+            Wake::Alarm(Alarm::ShutdownDeadline) => self.handle(Event::Abandoned),
+            Wake::Store(StoreReport::Persisted { completed, tail }) => self.on_persisted(completed, tail),
+            Wake::Store(StoreReport::Maintained(result)) => self.on_maintained(result),
+            Wake::Input(input) => self.on_input(input),
+            Wake::Request(Request::Commit { changes, permit, answer }) => self.on_commit(changes, permit, answer),
+            Wake::Request(Request::Command { command, answer }) => self.on_command(command, answer),
+            Wake::Request(Request::StoreFailed { reason }) => self.handle(Event::StoreTrouble { reason, full: false }),
+            Wake::Abandoned => self.on_command(Command::Shutdown, oneshot::channel().0),
+        }
+        self.handle_backlog();
+    }
+
+    fn on_input(&mut self, input: Input) {
+        match input {
+            Input::Engine(event) => self.handle(event),
+            Input::Message { link, message } if self.links.contains_key(&link) => {
+                self.handle(Event::Message { link, message });
+            }
+            Input::Bulk { link, what, bytes, permit } if self.links.contains_key(&link) => {
+                self.on_bulk(link, what, bytes, permit);
+            }
+            // From a link that this node has closed.
+            Input::Message { .. } | Input::Bulk { .. } => {}
+            Input::LinkDown { link, reason } => self.on_link_down(link, reason),
+            Input::Dialled { outcome: Ok(connection), pin } => self.on_connection(connection, pin, true),
+            Input::Dialled { outcome: Err(failure), .. } => self.on_dial_failure(failure),
+            Input::Accepted { connection, pin } => self.on_connection(connection, pin, false),
+            Input::EnrolAsked(question) => self.on_enrolment_question(question),
+        }
+    }
+
+    /// Tells the engine what happened, and performs its actions.
+    fn handle(&mut self, event: Event) {
+        let now = self.now();
+        let actions = self.engine.handle(now, event);
+        self.perform(actions);
+    }
+
+    /// Tells the engine what came up while actions were performed.
+    fn handle_backlog(&mut self) {
+        while let Some(event) = self.backlog.pop_front() {
+            self.handle(event);
+        }
+    }
+
+    /// Performs actions, in order. Mastership is updated first, so that nobody sees an answer under an authority that
+    /// has ended.
+    fn perform(&mut self, actions: Vec<Action>) {
+        let reason = actions.iter().find_map(|action| match action {
+            Action::Notify(Notice::Role { reason, .. }) => Some(*reason),
+            _ => None,
+        });
+        self.notifier.update_mastership(self.engine.authority(), self.engine.durable_state().epoch, reason);
+        // A caller that is answered finds the status that goes with the answer.
+        if actions.iter().any(|action| matches!(action, Action::AnswerCommit { .. } | Action::AnswerCommand { .. })) {
+            self.publish_status();
+        }
+        // A caller that is answered about a token finds the acceptor up to date.
+        self.update_accept_policy();
+        for action in actions {
+            self.perform_action(action);
+        }
+    }
+
+    /// Ends a turn: starts maintenance where it is due, and publishes the status.
+    fn after_turn(&mut self) {
+        self.maintain();
+        self.publish_status();
+    }
+
+    fn publish_status(&self) {
+        let clock = &self.context.environment.clock;
+        let (at, wall_ms) = (clock.now(), clock.wall_ms());
+        self.notifier.publish_status(self.context.info.status(self.engine.status(at, wall_ms), at));
+    }
+
+    fn on_commit(&mut self, changes: ChangeSet, permit: AdmissionPermit, answer: oneshot::Sender<CommitAnswer>) {
+        let (ticket, bytes) = (Ticket(self.number()), permit.bytes());
+        self.callers.add_commit(ticket, changes, permit, answer);
+        self.handle(Event::Commit { ticket, bytes });
+    }
+
+    fn on_command(&mut self, command: Command, answer: oneshot::Sender<CommandAnswer>) {
+        if command == Command::Shutdown && self.lifecycle == Lifecycle::Running {
+            self.lifecycle = Lifecycle::Stopping;
+            // The engine bounds its wait for the peer by the drain timeout; this bounds its wait for the disk.
+            let at = self.context.environment.after(2 * self.context.drain_timeout());
+            self.alarms.set(Alarm::ShutdownDeadline, at);
+        }
+        let ticket = Ticket(self.number());
+        self.callers.add_command(ticket, answer);
+        self.handle(Event::Command { ticket, command });
+    }
+
+    fn on_bulk(&mut self, link: LinkId, what: Bulk, bytes: Bytes, permit: ReceivePermit) {
+        let (bulk, length) = (BulkId(self.number()), bytes.len());
+        self.received.insert(bulk, bytes, permit);
+        self.handle(Event::Bulk { link, bulk, what, bytes: length });
+    }
+
+    /// Drops a connection whose peer was checked against a pin that has changed since.
+    fn on_connection(&mut self, connection: Connection, pin: Pin, dialled: bool) {
+        if pin.is_none() || pin != self.context.policy.pins.get() {
+            if dialled {
+                let reason = "the pairing changed meanwhile".into();
+                self.handle(Event::DialFailed { how: DialFailureKind::Unreachable, reason });
+            }
+            return;
+        }
+        let link = LinkId(self.number());
+        self.links.insert(link, Link::open(link, connection, &self.context.links));
+        self.handle(Event::LinkUp { link, dialled });
+    }
+
+    /// Where the peer refuses this node, it may not have stored the enrolment: this node asks it once more to enrol.
+    fn on_dial_failure(&mut self, DialFailure { how, reason }: DialFailure) {
+        if how == DialFailureKind::RefusedByPeer
+            && let Some(enrolment) = self.context.unconfirmed.take()
+        {
+            self.context.spawn(enrolment.finish());
+        }
+        self.handle(Event::DialFailed { how, reason });
+    }
+
+    fn on_link_down(&mut self, link: LinkId, reason: String) {
+        if self.links.remove(&link).is_some() {
+            self.handle(Event::LinkDown { link, reason });
+        }
+    }
+
+    fn on_enrolment_question(&mut self, question: EnrolmentQuestion) {
+        let EnrolmentQuestion { ask, peer, secret, from, verdicts } = question;
+        // The secret was found among the tokens of a moment ago. The engine knows a token by its index now.
+        let tokens = &self.engine.durable_state().tokens;
+        let token = secret.and_then(|secret| tokens.iter().position(|token| token.secret == secret));
+        self.enrolments.retain(|_, verdicts| !verdicts.is_closed());
+        self.enrolments.insert(ask, verdicts);
+        self.handle(Event::EnrolAsked { ask, peer, token, from });
+    }
+
+    fn on_persisted(&mut self, completed: Completed, tail: Option<Tail>) {
+        // Another copy is visible at once: watchers must take a snapshot again.
+        let replaced = match completed.completion() {
+            Completion::StagingFinished(Ok(StagingReceipt::Switched { head })) => Some(head.revision),
+            Completion::Reopened(Ok(receipt)) => Some(receipt.head.revision),
+            _ => None,
+        };
+        if let Some(revision) = replaced {
+            self.notifier.replaced(revision, self.context.reader.snapshot().entries());
+        }
+        if let Some(DiskFailure { full, reason }) = completed.failure() {
+            tracing::warn!(full, reason, "durable work failed");
+        }
+        self.tail = tail;
+        self.handle(Event::Persisted(completed));
+        self.tail = None;
+    }
+
+    fn on_maintained(&mut self, result: Result<(), DiskFailure>) {
+        self.maintenance.finish(result.is_ok(), &self.context.environment);
+        if let Err(DiskFailure { full, reason }) = result {
+            self.handle(Event::StoreTrouble { reason, full });
+        }
+    }
+
+    /// Starts maintenance where the store wants it.
+    fn maintain(&mut self) {
+        let due = self.lifecycle == Lifecycle::Running && self.context.reader.wants_maintenance();
+        if due && self.maintenance.may_start(self.context.environment.clock.now()) {
+            self.maintenance.start();
+            self.context.store.maintain();
+        }
+    }
+
+    fn check_certificate(&mut self) {
+        let environment = &self.context.environment;
+        self.alarms.set(Alarm::Certificate, later(environment.clock.now(), CERTIFICATE_CHECK));
+        let now = i64::try_from(environment.clock.wall_ms() / 1_000).unwrap_or(i64::MAX);
+        let days = u64::try_from(self.context.certificate_ends.saturating_sub(now)).unwrap_or(0) / (24 * 3600);
+        if days < CERTIFICATE_WARN_DAYS {
+            let subject = "this node's certificate".into();
+            self.backlog.push_back(Event::CertificateExpiring { subject, days });
+        }
+    }
+
+    /// Tells the acceptor whom to accept, and closes all links where the permitted peer changed.
+    fn update_accept_policy(&mut self) {
+        if self.context.policy.update(self.engine.durable_state()) {
+            for (link, open) in std::mem::take(&mut self.links) {
+                open.close();
+                self.backlog.push_back(Event::LinkDown { link, reason: "the pairing was changed".into() });
+            }
+        }
+    }
+
+    /// Answers everybody, closes the links and the store, and then tells the host that the node has stopped.
+    async fn shutdown(&mut self) {
+        self.inbox.callers.close();
+        while let Ok(request) = self.inbox.callers.try_recv() {
+            match request {
+                Request::Commit { answer, .. } => drop(answer.send(Err(CommitRefusal::Stopped))),
+                Request::Command { answer, .. } => drop(answer.send(Err(CommandRefusal::Stopped))),
+                Request::StoreFailed { .. } => {}
+            }
+        }
+        for (_, link) in std::mem::take(&mut self.links) {
+            link.close();
+        }
+        let drain_timeout = self.context.drain_timeout();
+        let context = &mut self.context;
+        context.links.alive = mpsc::channel(1).0;
+        let links_over = async { while context.links_over.recv().await.is_some() {} };
+        context.environment.within(drain_timeout + LINGER, links_over).await;
+        Box::pin(context.environment.within(drain_timeout, context.store.close())).await;
+        self.publish_status();
+        self.notifier.stop();
+    }
+
+    fn now(&self) -> Now {
+        let environment = &self.context.environment;
+        let (at, wall_ms) = (environment.clock.now(), environment.clock.wall_ms());
+        // No supported system denies randomness after boot. If one does, this is enough to spread retries.
+        let random = environment.random_u64().unwrap_or_else(|_| at.0 ^ wall_ms.rotate_left(32));
+        Now { at, wall_ms, random }
+    }
+
+    fn number(&mut self) -> u64 {
+        self.last_number += 1;
+        self.last_number
+    }
+}
+
+/// A driver that is dropped with its runtime leaves its files as a crash does, and still tells the host that it stopped.
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.notifier.stop();
+        self.context.store.abandon();
+    }
+}

@@ -1,0 +1,42 @@
+//! What the node's other tasks tell the driver.
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use crate::node::network::connection::{Connection, Pin};
+use crate::node::network::dial::DialFailure;
+use crate::node::network::receive_budget::ReceivePermit;
+use crate::protocol::engine::{EnrolVerdict, Event, LinkId, Peer};
+use crate::protocol::wire::{Bulk, Message};
+
+/// What a task of the node tells the driver.
+pub enum Input {
+    /// An event that the engine is told as it is.
+    Engine(Event),
+    /// A control message came.
+    Message { link: LinkId, message: Message },
+    /// Bulk came.
+    Bulk { link: LinkId, what: Bulk, bytes: Bytes, permit: ReceivePermit },
+    /// A connection is gone.
+    LinkDown { link: LinkId, reason: String },
+    /// The dial that was asked for is over. The peer was checked against this pin.
+    Dialled { outcome: Result<Connection, DialFailure>, pin: Pin },
+    /// The peer dialled. It was checked against this pin.
+    Accepted { connection: Connection, pin: Pin },
+    /// A node asks to enrol.
+    EnrolAsked(EnrolmentQuestion),
+}
+
+/// A node that asks to enrol.
+pub struct EnrolmentQuestion {
+    /// Number of the question.
+    pub ask: u64,
+    /// Who asks.
+    pub peer: Peer,
+    /// The secret that it has proved to know.
+    pub secret: Option<[u8; 16]>,
+    /// Where it comes from.
+    pub from: String,
+    /// Where the verdicts go: accepted, then stored; or refused.
+    pub verdicts: mpsc::Sender<EnrolVerdict>,
+}

@@ -1,0 +1,199 @@
+//! Performs the engine's actions.
+
+use std::cell::RefCell;
+use std::time::Duration;
+
+use super::alarms::Alarm;
+use super::event_loop::{Driver, Lifecycle};
+use super::input::Input;
+use crate::model::Revision;
+use crate::node::network::dial::dial;
+use crate::node::network::link::{Link, LinkError};
+use crate::node::network::receive_budget::ReceivePermit;
+use crate::node::offload::durable_work::StoreWork;
+use crate::node::offload::pusher::Push;
+use crate::node::offload::store_executor::Batch;
+use crate::node::offload::tail::Tail;
+use crate::node::offload::validated_work::persist_validated;
+use crate::protocol::engine::{
+    Action, Authority, BulkId, CommitAnswer, CommitRefusal, Committed, Completed, EnrolVerdict, Event, LinkId, Moment,
+    WitnessQuestion, Work,
+};
+use crate::protocol::wire::Bulk;
+
+impl Driver {
+    pub(super) fn perform_action(&mut self, action: Action) {
+        match action {
+            Action::Persist(work) => self.persist(work),
+            Action::Publish { upto } => self.notifier.changed(self.context.reader.publish(upto)),
+            Action::Confirm { upto } => self.context.reader.confirm(upto),
+            Action::Send { link, message } => self.on_link(link, |open| open.send(&message)),
+            Action::PushRecords { link, after, durable, max_bytes } => {
+                self.push_records(link, after, durable, max_bytes);
+            }
+            Action::OpenSnapshot { transfer } => self.open_snapshot(transfer),
+            Action::PushSnapshot { link, transfer, max_bytes } => {
+                self.on_link(link, |open| open.push(Push::Snapshot { transfer, max_bytes }));
+            }
+            Action::CloseSnapshot { transfer } => self.context.links.pusher.close(transfer),
+            Action::DropBulk { bulk } => drop(self.received.take(bulk)),
+            Action::Close { link } => {
+                if let Some(open) = self.links.remove(&link) {
+                    open.close();
+                }
+            }
+            Action::Dial { address, within } => self.dial(address, within),
+            Action::AnswerCommit { ticket, answer } => {
+                let now = self.context.environment.clock.now();
+                self.callers.answer_commit(ticket, if_authorised(self.engine.authority(), now, answer));
+            }
+            Action::AnswerCommand { ticket, answer } => self.callers.answer_command(ticket, answer),
+            Action::AnswerEnrol { ask, verdict } => self.answer_enrol(ask, verdict),
+            Action::AskMayTakeOver { question } => self.ask_may_take_over(question),
+            Action::AskWitness { ask, question } => self.ask_witness(ask, question),
+            Action::SetTimer { at } => self.alarms.set(Alarm::Engine, at),
+            Action::Notify(notice) => {
+                let peer = self.engine.durable_state().peer.as_ref().map(|peer| peer.address.clone());
+                self.notifier.notify(notice, peer);
+            }
+            Action::Stop => self.lifecycle = Lifecycle::Stopped,
+        }
+    }
+
+    /// Drops a link that cannot take what it is given. The engine hears of it after these actions.
+    fn on_link(&mut self, link: LinkId, act: impl FnOnce(&Link) -> Result<(), LinkError>) {
+        let Some(open) = self.links.get(&link) else { return };
+        if let Err(error) = act(open) {
+            tracing::warn!(%error, "a link is closed");
+            self.links.remove(&link);
+            self.backlog.push_back(Event::LinkDown { link, reason: error.to_string() });
+        }
+    }
+
+    fn persist(&mut self, work: Work) {
+        let (work, permits) = match self.resolve(work) {
+            Ok(resolved) => resolved,
+            Err(failed) => {
+                tracing::error!(failure = ?failed.failure(), "a batch cannot be executed");
+                return self.backlog.push_back(Event::Persisted(*failed));
+            }
+        };
+        let batch = Batch { work, permits, read_back: !self.links.is_empty() };
+        let (store, hooks) = (&self.context.store, &self.context.hooks);
+        match hooks.is_set() {
+            true => self.context.spawn(persist_validated(store.clone(), batch, hooks.clone())),
+            false => store.persist(batch),
+        }
+    }
+
+    /// Adds the change sets and bytes that the work names by id.
+    fn resolve(&mut self, work: Work) -> Result<(StoreWork, Vec<ReceivePermit>), Box<Completed>> {
+        let mut permits = Vec::new();
+        // Both kinds of bulk come from the same place, and each kind has its closure.
+        let received = RefCell::new((&mut self.received, &mut permits));
+        let take_bulk = |bulk: BulkId| {
+            let (received, permits) = &mut *received.borrow_mut();
+            let (bytes, permit) = received.take(bulk)?;
+            permits.push(permit);
+            Some(bytes)
+        };
+        let callers = &mut self.callers;
+        let work = work.resolve(|ticket| callers.take_changes(ticket), take_bulk, take_bulk).map_err(Box::new)?;
+        Ok((work, permits))
+    }
+
+    /// Sends records: at once where they are those of the group that was just appended, else when they have been read.
+    fn push_records(&mut self, link: LinkId, after: Revision, durable: Revision, max_bytes: usize) {
+        let fits = |tail: &&Tail| tail.after == after && tail.last == durable && tail.bytes.len() <= max_bytes;
+        if let (Some(open), Some(tail)) = (self.links.get(&link), self.tail.as_ref().filter(fits))
+            && open.push_now(&Bulk::Records { after, last: tail.last, durable }, tail.bytes.clone())
+        {
+            let event = Event::RecordsPushed { link, last: tail.last, bytes: tail.bytes.len(), gone: false };
+            return self.backlog.push_back(event);
+        }
+        self.on_link(link, |open| open.push(Push::Records { after, durable, max_bytes }));
+    }
+
+    fn open_snapshot(&self, transfer: u64) {
+        let (pusher, inputs) = (self.context.links.pusher.clone(), self.context.links.inputs.clone());
+        pusher.announce(transfer);
+        self.context.spawn(async move {
+            if let Some(event) = pusher.open(transfer).await {
+                drop(inputs.send(Input::Engine(event)).await);
+            }
+        });
+    }
+
+    fn dial(&self, address: String, within: Duration) {
+        let mut addresses = vec![address];
+        addresses.extend(self.context.master_address.clone());
+        addresses.retain(|address| !address.is_empty());
+        addresses.dedup();
+        let (environment, tls) = (self.context.environment.clone(), self.context.tls.clone());
+        let (inputs, pin) = (self.context.links.inputs.clone(), self.context.policy.pins.get());
+        self.context.spawn(async move {
+            let outcome = dial(environment, tls, addresses, within).await;
+            drop(inputs.send(Input::Dialled { outcome, pin }).await);
+        });
+    }
+
+    fn answer_enrol(&mut self, ask: u64, verdict: EnrolVerdict) {
+        let last = !matches!(verdict, EnrolVerdict::Accepted { .. });
+        if let Some(verdicts) = self.enrolments.get(&ask) {
+            // There is room for all verdicts. An error means that the shadow is gone.
+            let _ = verdicts.try_send(verdict);
+        }
+        if last {
+            self.enrolments.remove(&ask);
+        }
+    }
+
+    fn ask_may_take_over(&self, question: u64) {
+        let (hooks, inputs) = (self.context.hooks.clone(), self.context.links.inputs.clone());
+        self.context.spawn(async move {
+            let answer = hooks.may_take_over().await;
+            let (allowed, reason) = (answer.is_ok(), answer.err().unwrap_or_default());
+            drop(inputs.send(Input::Engine(Event::HostAnswered { question, allowed, reason })).await);
+        });
+    }
+
+    /// The question ends with the driver, whatever the back end still does.
+    fn ask_witness(&self, ask: u64, question: WitnessQuestion) {
+        let (witness, inputs) = (self.context.witness.clone(), self.context.links.inputs.clone());
+        self.context.spawn(async move {
+            let answer = witness.ask(question).await;
+            drop(inputs.send(Input::Engine(Event::WitnessAnswered { ask, answer })).await);
+        });
+    }
+}
+
+/// Acknowledges a change set only under an authority that holds at this moment. It may have ended since the engine decided:
+/// the process may have been stopped, or a later event of the same turn may have ended the mastership.
+fn if_authorised(authority: Authority, now: Moment, answer: CommitAnswer) -> CommitAnswer {
+    match answer {
+        Ok(Committed { revision, .. }) if !authority.serving || now > authority.until => {
+            Err(CommitRefusal::InDoubt { revision })
+        }
+        answer => answer,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Epoch;
+
+    #[test]
+    fn nothing_is_acknowledged_without_authority() {
+        let revision = Revision::new(Epoch::FIRST, 7);
+        let committed = || Ok(Committed { revision, replicated: true });
+        let in_doubt = Err(CommitRefusal::InDoubt { revision });
+        let authority = |serving| Authority { serving, until: Moment(100) };
+        assert_eq!(if_authorised(authority(true), Moment(100), committed()), committed());
+        assert_eq!(if_authorised(authority(true), Moment(101), committed()), in_doubt);
+        assert_eq!(if_authorised(authority(false), Moment(1), committed()), in_doubt);
+        // What acknowledges nothing is not held back.
+        let refused = || Err(CommitRefusal::Overloaded);
+        assert_eq!(if_authorised(authority(false), Moment(101), refused()), refused());
+    }
+}

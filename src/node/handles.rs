@@ -1,0 +1,13 @@
+//! What the host holds of a node: [`node::Node`] and the handles made from it.
+
+pub mod admission;
+pub mod config;
+pub mod events;
+pub mod hooks;
+pub mod local;
+pub mod mastership;
+pub mod node;
+pub mod operator;
+pub mod shared;
+pub mod status;
+pub mod watch;

@@ -1,0 +1,273 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::shared::Shared;
+use crate::identity::JoinToken;
+use crate::model::limits::{TOKEN_LIFE_DEFAULT, TOKEN_LIFE_MAX};
+use crate::model::{History, Revision};
+use crate::protocol::engine::{Command, CommandRefusal, Replication, StoredToken};
+use crate::store::{Diverged, ReadError, Reader};
+
+/// The operator's commands.
+///
+/// Each returns when the node has done it or refused it. What takes longer (a full push, for example) is told by events.
+/// Dropping a future does not take a command back. Where [`COMMAND_QUEUE_MAX`](crate::limits::COMMAND_QUEUE_MAX) commands
+/// wait, the next one waits for room.
+///
+/// ```no_run
+/// # async fn example(node: &shadowpair::Node) -> Result<(), shadowpair::OperatorError> {
+/// // On the master: what a new shadow needs for its first start.
+/// let operator = node.operator();
+/// operator.enable().await?;
+/// let (token, expires_ms) = operator.token(None).await?;
+/// println!("join {} with {token} before {expires_ms}", node.status().advertise);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Operator {
+    shared: Arc<Shared>,
+}
+
+/// Why an operator's command was refused. Nothing changed, but for [`OperatorError::InDoubt`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OperatorError {
+    /// High availability is not enabled. Nothing changed. [`Operator::enable`] first.
+    #[error("high availability is not enabled on this node: say enable first")]
+    Disabled,
+    /// A shadow is enrolled already. Nothing changed. [`Operator::reset`] makes room for another one.
+    #[error("there is an enrolled shadow")]
+    ShadowEnrolled,
+    /// There is no enrolled peer. Nothing changed. Enrol a shadow first.
+    #[error("there is no enrolled peer")]
+    NoPeer,
+    /// The link is up, or the role is changing. Nothing changed. [`Operator::disconnect`] first.
+    #[error("the link to the peer is up: disconnect first")]
+    PeerConnected,
+    /// Only a master can do this. Nothing changed. Give the command to the master.
+    #[error("only a master can do this{}", master.as_ref().map(|at| format!("; the master is dialled at {at}")).unwrap_or_default())]
+    NotMaster {
+        /// Where the master is dialled, if known.
+        master: Option<String>,
+    },
+    /// There is no alert of this number. Nothing changed. The status lists the alerts.
+    #[error("there is no alert of this number")]
+    UnknownAlert,
+    /// [`TOKENS_MAX`](crate::limits::TOKENS_MAX) tokens are valid. No token was made. Wait until one expires.
+    #[error("too many tokens are alive: wait until one expires")]
+    TooManyTokens,
+    /// The argument is out of bounds. Nothing changed. The text names the bounds.
+    #[error("{0}")]
+    BadArgument(String),
+    /// This shadow has no complete, verified copy. Nothing changed. Let the master push it, or accept the loss.
+    #[error("this shadow has no complete, verified copy")]
+    Incomplete,
+    /// Change sets would be lost, or could be. Nothing changed. [`Operator::take_over_accepting_loss`] accepts that.
+    #[error("change sets would be lost; say so explicitly to accept it")]
+    Loss {
+        /// First and last that are known to be missing, where known.
+        missing: Option<(Revision, Revision)>,
+    },
+    /// The master may still hold mastership, by its lease at the witness or by what this node promised it. Nothing changed.
+    /// Stop the master, or try again when the lease is over.
+    #[error("the master may hold mastership still: stop it, or wait until its lease is over")]
+    LeaseHeld,
+    /// The witness does not answer, and no node becomes master without it. Nothing changed. Try again when it answers.
+    #[error("the witness does not answer, and without it nobody becomes master")]
+    WitnessUnreachable,
+    /// Too many commands wait for the disk. Nothing changed. Try again later.
+    #[error("too much waits; nothing was changed: try again later")]
+    Overloaded,
+    /// The disk is full. Nothing changed. Make room, and try again.
+    #[error("the disk is full; nothing was changed")]
+    DiskFull,
+    /// The disk failed. Nothing changed. An alert tells whether it works again.
+    #[error("the disk failed; nothing was changed: {0}")]
+    Disk(String),
+    /// The command is not in force now, and may be later. Look at the status, and give it again.
+    ///
+    /// Either the disk failed and what had been written could not be undone: a node that starts before the disk works again
+    /// may find it. Or the witness did not answer a takeover: its answer may still arrive.
+    #[error("the command is not in force, and whether it will be is not known: {0}")]
+    InDoubt(String),
+    /// The node is stopped. Nothing changed, unless the runtime was dropped while the command waited.
+    #[error("the node is stopped")]
+    Stopped,
+}
+
+impl Operator {
+    pub(in crate::node) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// Allows a shadow to be enrolled. The data directory remembers it.
+    ///
+    /// # Errors
+    /// [`OperatorError::DiskFull`], [`OperatorError::Disk`], [`OperatorError::InDoubt`], [`OperatorError::Overloaded`],
+    /// [`OperatorError::Stopped`].
+    pub async fn enable(&self) -> Result<(), OperatorError> {
+        self.give(Command::Enable).await
+    }
+
+    /// Forbids enrolment again, and ends all valid tokens. A shadow that is enrolled stays enrolled.
+    ///
+    /// # Errors
+    /// As of [`Operator::enable`].
+    pub async fn disable(&self) -> Result<(), OperatorError> {
+        self.give(Command::Disable).await
+    }
+
+    /// Makes a join token for one enrolment. Returns it with the time at which it expires, in milliseconds since 1970 by
+    /// the wall clock.
+    ///
+    /// `life` is at most [`TOKEN_LIFE_MAX`] (24 hours); without it the token is valid for [`TOKEN_LIFE_DEFAULT`] (15 minutes).
+    ///
+    /// # Errors
+    /// [`OperatorError::BadArgument`] for a `life` of zero or above the bound; [`OperatorError::NotMaster`],
+    /// [`OperatorError::Disabled`], [`OperatorError::ShadowEnrolled`], [`OperatorError::TooManyTokens`]; and as of
+    /// [`Operator::enable`]. No token was made.
+    pub async fn token(&self, life: Option<Duration>) -> Result<(JoinToken, u64), OperatorError> {
+        let life = life.unwrap_or(TOKEN_LIFE_DEFAULT);
+        if life.is_zero() || life > TOKEN_LIFE_MAX {
+            return Err(OperatorError::BadArgument(format!("a token lives above zero and at most {TOKEN_LIFE_MAX:?}")));
+        }
+        let mut secret = [0; 16];
+        let filled = self.shared.environment.randomness.fill(&mut secret);
+        filled.map_err(|error| OperatorError::Disk(format!("no randomness: {error}")))?;
+        let life_ms = u64::try_from(life.as_millis()).unwrap_or(u64::MAX);
+        let expires_ms = self.shared.environment.clock.wall_ms().saturating_add(life_ms);
+        self.give(Command::Token(StoredToken { secret, expires_ms })).await?;
+        Ok((JoinToken::new(self.shared.node, secret), expires_ms))
+    }
+
+    /// Closes the link and keeps it closed until [`Operator::reconnect`] on this node, or its next start. Meanwhile neither
+    /// node takes over by itself.
+    ///
+    /// # Errors
+    /// [`OperatorError::NoPeer`], [`OperatorError::Stopped`].
+    pub async fn disconnect(&self) -> Result<(), OperatorError> {
+        self.give(Command::Disconnect).await
+    }
+
+    /// Lets the link come up again after [`Operator::disconnect`].
+    ///
+    /// # Errors
+    /// As of [`Operator::disconnect`].
+    pub async fn reconnect(&self) -> Result<(), OperatorError> {
+        self.give(Command::Reconnect).await
+    }
+
+    /// Asks for a full push, on either node. Returns at once; [`NodeEvent::Synced`](crate::NodeEvent::Synced) tells when it
+    /// has ended. On a shadow that refuses its master, it accepts that master: what only the shadow has goes to quarantine.
+    ///
+    /// # Errors
+    /// [`OperatorError::NoPeer`], [`OperatorError::Disk`], [`OperatorError::Stopped`].
+    pub async fn resync(&self) -> Result<(), OperatorError> {
+        self.give(Command::Resync).await
+    }
+
+    /// Forgets the pairing on this node: the pinned peer, its address, tokens and alerts. A master keeps its configuration
+    /// and can enrol another shadow. A shadow keeps a copy that can be read, and never takes over by itself.
+    ///
+    /// # Errors
+    /// [`OperatorError::PeerConnected`] while the link is up or the role is changing; and as of [`Operator::enable`].
+    pub async fn reset(&self) -> Result<(), OperatorError> {
+        self.give(Command::Reset).await
+    }
+
+    /// Marks an alert as seen, by its number ([`Alert::id`](crate::Alert)). One of the kind `recovered` is removed.
+    ///
+    /// # Errors
+    /// [`OperatorError::UnknownAlert`]; and as of [`Operator::enable`].
+    pub async fn acknowledge(&self, alert: u64) -> Result<(), OperatorError> {
+        self.give(Command::Acknowledge { alert }).await
+    }
+
+    /// Makes this node master, where no change set can be lost by that. A master that waits for its peer after a restart
+    /// begins to serve; on a master that serves nothing changes.
+    ///
+    /// ```no_run
+    /// # async fn example(node: &shadowpair::Node) -> Result<(), shadowpair::OperatorError> {
+    /// use shadowpair::OperatorError;
+    /// match node.operator().take_over().await {
+    ///     Err(OperatorError::Loss { missing }) => println!("these would be lost: {missing:?}"),
+    ///     other => other?,
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`OperatorError::Loss`] where change sets would or could be lost, [`OperatorError::Incomplete`] where the copy is not
+    /// complete. With a witness also [`OperatorError::LeaseHeld`], [`OperatorError::WitnessUnreachable`] and
+    /// [`OperatorError::InDoubt`]. And as of [`Operator::enable`].
+    pub async fn take_over(&self) -> Result<(), OperatorError> {
+        self.give(Command::TakeOver).await
+    }
+
+    /// Makes this node master, **even if change sets are lost by that**: those that this node never received, and all that
+    /// an incomplete copy lacks. What the former master alone had goes to its quarantine if it ever returns.
+    ///
+    /// # Errors
+    /// [`OperatorError::Incomplete`] where there is no copy at all. With a witness also [`OperatorError::LeaseHeld`],
+    /// [`OperatorError::WitnessUnreachable`] and [`OperatorError::InDoubt`]. And as of [`Operator::enable`].
+    pub async fn take_over_accepting_loss(&self) -> Result<(), OperatorError> {
+        self.give(Command::TakeOverAcceptingLoss).await
+    }
+
+    /// Changes whether commits wait for the shadow, until this node's next start: that takes
+    /// [`Options::replication`](crate::Options::replication) again. Change sets under way may end in either way. Given on
+    /// both nodes, it also holds after a takeover.
+    ///
+    /// # Errors
+    /// [`OperatorError::Overloaded`] where a later call replaced this one before it was in force;
+    /// [`OperatorError::WitnessUnreachable`], [`OperatorError::Disk`], [`OperatorError::Stopped`].
+    pub async fn replicate(&self, replication: Replication) -> Result<(), OperatorError> {
+        self.give(Command::Replicate(replication)).await
+    }
+
+    /// The quarantine of this node: what it alone had written as a former master, oldest first.
+    ///
+    /// # Errors
+    /// [`ReadError`]: the disk failed, or the quarantine is damaged.
+    pub async fn diverged(&self) -> Result<Vec<Diverged>, ReadError> {
+        self.shared.store.read(Reader::diverged).await
+    }
+
+    /// The history of what is visible now: which positions belong to it. It shows what became of a change set
+    /// [in doubt](crate::CommitError::InDoubt).
+    pub fn history(&self) -> History {
+        self.shared.reader.snapshot().history()
+    }
+
+    async fn give(&self, command: Command) -> Result<(), OperatorError> {
+        match self.shared.command(command).await {
+            Some(answer) => answer.map_err(OperatorError::from),
+            None => Err(OperatorError::Stopped),
+        }
+    }
+}
+
+impl From<CommandRefusal> for OperatorError {
+    fn from(refusal: CommandRefusal) -> Self {
+        match refusal {
+            CommandRefusal::NotMaster { master } => Self::NotMaster { master },
+            CommandRefusal::Overloaded => Self::Overloaded,
+            CommandRefusal::DiskFull => Self::DiskFull,
+            CommandRefusal::Disk { reason } => Self::Disk(reason),
+            CommandRefusal::InDoubt { reason } => Self::InDoubt(reason),
+            CommandRefusal::Stopped => Self::Stopped,
+            CommandRefusal::Disabled => Self::Disabled,
+            CommandRefusal::ShadowEnrolled => Self::ShadowEnrolled,
+            CommandRefusal::NoPeer => Self::NoPeer,
+            CommandRefusal::PeerConnected => Self::PeerConnected,
+            CommandRefusal::UnknownAlert => Self::UnknownAlert,
+            CommandRefusal::TooManyTokens => Self::TooManyTokens,
+            CommandRefusal::Incomplete => Self::Incomplete,
+            CommandRefusal::Loss { missing } => Self::Loss { missing },
+            CommandRefusal::LeaseHeld => Self::LeaseHeld,
+            CommandRefusal::WitnessUnreachable => Self::WitnessUnreachable,
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! What the handles of a node share with its driver.
+
+use std::sync::Arc;
+
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+
+use super::admission::{Admission, AdmissionPermit};
+use super::events::NodeEvent;
+use super::mastership::MastershipState;
+use super::status::Status;
+use super::watch::WatchNotice;
+use crate::model::{ChangeSet, NodeId};
+use crate::node::environment::Environment;
+use crate::node::offload::store_executor::StoreExecutor;
+use crate::protocol::engine::{Command, CommandAnswer, CommitAnswer};
+use crate::store::Reader;
+
+/// Everything a handle needs. It does not keep the node running.
+pub struct Shared {
+    pub environment: Environment,
+    pub node: NodeId,
+    pub reader: Reader,
+    pub store: StoreExecutor,
+    pub callers: mpsc::Sender<Request>,
+    pub admission: Arc<Admission>,
+    pub mastership: Arc<MastershipState>,
+    pub status: watch::Receiver<Arc<Status>>,
+    pub events: broadcast::Sender<NodeEvent>,
+    pub watches: broadcast::Sender<WatchNotice>,
+    pub stopped: watch::Receiver<bool>,
+}
+
+/// What a caller wants of the driver.
+pub enum Request {
+    /// Commit this change set, whose bounds are checked.
+    Commit { changes: ChangeSet, permit: AdmissionPermit, answer: oneshot::Sender<CommitAnswer> },
+    /// Execute an operator's command.
+    Command { command: Command, answer: oneshot::Sender<CommandAnswer> },
+    /// The store failed under a write that the engine does not know of.
+    StoreFailed { reason: String },
+}
+
+impl Shared {
+    /// Whether the node has stopped.
+    pub fn is_stopped(&self) -> bool {
+        *self.stopped.borrow()
+    }
+
+    /// Returns when the node has stopped.
+    pub async fn until_stopped(&self) {
+        // An error means that the driver was dropped with its runtime.
+        drop(self.stopped.clone().wait_for(|stopped| *stopped).await);
+    }
+
+    /// Gives the driver a command and waits for the answer; `None` when the node has stopped.
+    pub async fn command(&self, command: Command) -> Option<CommandAnswer> {
+        let (answer, answered) = oneshot::channel();
+        self.callers.send(Request::Command { command, answer }).await.ok()?;
+        answered.await.ok()
+    }
+}

@@ -1,0 +1,62 @@
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::model::WitnessRecord;
+use crate::protocol::engine::{EngineStatus, Moment, WitnessStatus};
+use crate::witness::Witness;
+
+/// What a node tells of itself, as plain data.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Status {
+    /// Role, serving, epoch, position, link, takeover, alerts.
+    pub engine: EngineStatus,
+    /// Its name.
+    pub name: String,
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Where its peer dials it.
+    pub advertise: String,
+    /// The kind of its witness ([`Witness::kind`](crate::Witness::kind)), where there is one. `engine.witness` is what the
+    /// node knows of it.
+    pub witness: Option<&'static str>,
+    /// When this was written, in microseconds of the suspend-aware clock. `engine.last_seen_us` counts from here.
+    pub written_us: u64,
+}
+
+impl Status {
+    /// Whether both are the same, but for what changes all the time: ages, round trips and the witness's counter.
+    pub(in crate::node) fn is_equivalent(&self, other: &Self) -> bool {
+        let settled = |record: &WitnessRecord| WitnessRecord { counter: 0, ..record.clone() };
+        let witness = |seen: &WitnessStatus| WitnessStatus { record: seen.record.as_ref().map(settled), ..*seen };
+        let still = |status: &EngineStatus| EngineStatus {
+            last_seen_us: None,
+            round_trip_us: None,
+            witness: status.witness.as_ref().map(witness),
+            ..status.clone()
+        };
+        self.listen == other.listen && still(&self.engine) == still(&other.engine)
+    }
+}
+
+/// The parts of [`Status`] that the engine does not know.
+#[derive(Clone, Debug)]
+pub struct NodeInfo {
+    pub name: String,
+    pub listen: SocketAddr,
+    pub advertise: String,
+    /// The kind of its witness, where there is one.
+    pub witness: Option<&'static str>,
+}
+
+impl NodeInfo {
+    pub fn new(name: &str, listen: SocketAddr, advertise: &str, witness: Option<&dyn Witness>) -> Self {
+        let witness = witness.map(Witness::kind);
+        Self { name: name.into(), listen, advertise: advertise.into(), witness }
+    }
+
+    pub fn status(&self, engine: EngineStatus, at: Moment) -> Arc<Status> {
+        let Self { name, listen, advertise, witness } = self.clone();
+        Arc::new(Status { engine, name, listen, advertise, witness, written_us: at.0 })
+    }
+}

@@ -1,0 +1,55 @@
+//! Who is accepted as a link, and whether enrolment is open.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+
+use arc_swap::ArcSwap;
+
+use crate::identity::Pins;
+use crate::protocol::engine::{DurableState, StoredToken};
+
+/// What the acceptor needs to know of the durable state. The driver keeps it up to date.
+pub struct AcceptPolicy {
+    /// Who may become a link.
+    pub pins: Pins,
+    /// High availability is enabled.
+    enabled: AtomicBool,
+    tokens: ArcSwap<Vec<StoredToken>>,
+    questions: AtomicU64,
+}
+
+impl AcceptPolicy {
+    pub fn new(pins: Pins) -> Self {
+        let (enabled, tokens) = (AtomicBool::new(false), ArcSwap::default());
+        Self { pins, enabled, tokens, questions: AtomicU64::new(0) }
+    }
+
+    /// Takes over the durable state. Returns whether the permitted peer changed.
+    pub fn update(&self, durable_state: &DurableState) -> bool {
+        self.enabled.store(durable_state.enabled, SeqCst);
+        if **self.tokens.load() != durable_state.tokens {
+            self.tokens.store(Arc::new(durable_state.tokens.clone()));
+        }
+        let peer = durable_state.peer.as_ref().map(|peer| peer.node);
+        let changed = self.pins.get() != peer;
+        if changed {
+            self.pins.set(peer);
+        }
+        changed
+    }
+
+    /// Secrets of the tokens that are valid at this time of the wall clock. The enrolment protocol is answered only while
+    /// there is one. Whether there is room for a shadow is decided by the engine, which gives its reason.
+    pub fn secrets(&self, wall_ms: u64) -> Vec<[u8; 16]> {
+        if !self.enabled.load(SeqCst) {
+            return Vec::new();
+        }
+        let tokens = self.tokens.load();
+        tokens.iter().filter(|token| token.expires_ms > wall_ms).map(|token| token.secret).collect()
+    }
+
+    /// A number for the next question to the engine.
+    pub fn next_question(&self) -> u64 {
+        self.questions.fetch_add(1, SeqCst)
+    }
+}

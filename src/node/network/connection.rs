@@ -1,0 +1,23 @@
+//! A connection whose two ends have authenticated each other.
+
+use tokio::io::{ReadHalf, WriteHalf};
+
+use super::frames::FrameReader;
+use crate::model::NodeId;
+use crate::node::environment::BoxStream;
+
+/// The peer that a handshake was checked against.
+pub type Pin = Option<NodeId>;
+
+/// A connection whose two ends have authenticated each other.
+pub struct Connection {
+    pub reader: FrameReader<ReadHalf<BoxStream>>,
+    pub writer: WriteHalf<BoxStream>,
+}
+
+impl Connection {
+    pub fn new(stream: BoxStream) -> Self {
+        let (read, writer) = tokio::io::split(stream);
+        Self { reader: FrameReader::new(read), writer }
+    }
+}

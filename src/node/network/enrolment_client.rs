@@ -1,0 +1,176 @@
+//! Enrolment on the shadow.
+//!
+//! Both sides store the pairing, the shadow first. The shadow asks again with the same token and key where an answer was
+//! lost, and the master answers alike. It does so within the same start. It does so once more, now or at a later start
+//! with the same arguments, where the master refuses its link and the two have never met. If the token is no longer valid
+//! by then, the operator empties the directory and makes a new token.
+
+use std::time::Duration;
+
+use crate::identity::{ENROLMENT_CLOSED, EnrolError, EnrolRequest, Enrolled, Enrolling, JoinToken, Tls};
+use crate::model::limits::{ENROL_RETRY, ENROL_TIMEOUT};
+use crate::model::{NodeId, Revision};
+use crate::node::environment::{BoxStream, Environment};
+use crate::protocol::engine::{DurableState, Moment, Options, Peer};
+
+/// Enrols this node with a master.
+pub struct EnrolmentClient {
+    environment: Environment,
+    tls: Tls,
+    master: String,
+    token: JoinToken,
+    request: EnrolRequest,
+    connect_timeout: Duration,
+    until: Moment,
+}
+
+/// Which nodes are known to have stored the pairing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stored {
+    /// This node, and perhaps the master.
+    Here,
+    /// Both.
+    OnBoth,
+}
+
+/// Why a shadow could not be enrolled.
+#[derive(Debug, thiserror::Error)]
+pub enum EnrolmentFailure {
+    /// The master could not be reached in time.
+    #[error("the master at {master} could not be reached: {reason}")]
+    Unreachable { master: String, reason: String },
+    /// The master refused.
+    #[error(transparent)]
+    Enrol(#[from] EnrolError),
+}
+
+/// Why one attempt failed.
+enum AttemptError {
+    /// Another attempt may succeed.
+    Retry(String),
+    /// None will.
+    Final(EnrolError),
+}
+
+impl EnrolmentClient {
+    /// Its time begins now.
+    pub fn new(
+        environment: &Environment,
+        tls: &Tls,
+        options: &Options,
+        advertise: &str,
+        master: &str,
+        token: &JoinToken,
+    ) -> Self {
+        let request = EnrolRequest {
+            name: options.name.clone(),
+            address: advertise.to_owned(),
+            takeover_delay_ms: millis(options.takeover_delay),
+        };
+        Self {
+            environment: environment.clone(),
+            tls: tls.clone(),
+            master: master.to_owned(),
+            token: token.clone(),
+            request,
+            connect_timeout: options.connect_timeout,
+            until: environment.after(ENROL_TIMEOUT),
+        }
+    }
+
+    /// Asks until the master answers or the time is over.
+    pub async fn enrol(&self) -> Result<Enrolling<BoxStream>, EnrolmentFailure> {
+        let mut pause = ENROL_RETRY;
+        loop {
+            let reason = match self.attempt().await {
+                Ok(enrolling) => return Ok(enrolling),
+                Err(AttemptError::Final(error)) => return Err(error.into()),
+                Err(AttemptError::Retry(reason)) => reason,
+            };
+            if self.environment.after(pause) >= self.until {
+                return Err(EnrolmentFailure::Unreachable { master: self.master.clone(), reason });
+            }
+            tracing::debug!(reason, "the master could not be asked to enrol this node; trying again");
+            self.environment.sleep(pause).await;
+            pause = (2 * pause).min(8 * ENROL_RETRY);
+        }
+    }
+
+    /// The durable state of a shadow that the master has accepted.
+    pub fn durable_state(&self, node: NodeId, enrolled: &Enrolled) -> DurableState {
+        let master = Peer {
+            node: enrolled.master,
+            name: enrolled.name.clone(),
+            address: enrolled.address.clone(),
+            // The hello will tell.
+            takeover_delay_ms: self.request.takeover_delay_ms,
+            confirmed: Revision::NONE,
+        };
+        DurableState::first_shadow(node, enrolled.pair, master)
+    }
+
+    /// Tells the master that the pairing is stored here; tells it again where the answer is lost.
+    ///
+    /// # Errors
+    /// The master refuses: another shadow came first.
+    pub async fn confirm(&self, enrolling: Enrolling<BoxStream>) -> Result<Stored, EnrolmentFailure> {
+        let mut next = enrolling;
+        loop {
+            let answer = match self.environment.within(self.rest(), next.confirm()).await {
+                Some(Ok(())) => return Ok(Stored::OnBoth),
+                Some(Err(error)) => error,
+                None => return Ok(Stored::Here),
+            };
+            // A refusal may come from another shadow that asks at the same time and fails later, so this one asks once more.
+            // If enrolment is closed by then, that may be because this node was enrolled and the answer was lost.
+            let was_refused = matches!(answer, EnrolError::Refused(_));
+            tracing::warn!(error = %answer, "the enrolment was not confirmed; asking again");
+            next = match self.enrol().await {
+                Ok(enrolling) => enrolling,
+                Err(EnrolmentFailure::Enrol(EnrolError::Refused(word))) if was_refused || word != ENROLMENT_CLOSED => {
+                    return Err(EnrolError::Refused(word).into());
+                }
+                Err(_) => return Ok(Stored::Here),
+            };
+        }
+    }
+
+    /// Repeats an enrolment that is stored here and perhaps not on the master.
+    pub async fn finish(mut self) {
+        self.until = self.environment.after(ENROL_TIMEOUT);
+        let finished = match self.enrol().await {
+            Ok(enrolling) => self.confirm(enrolling).await,
+            Err(error) => Err(error),
+        };
+        match finished {
+            Ok(stored) => tracing::info!(?stored, "the enrolment was asked for again"),
+            Err(error) => tracing::warn!(%error, "the enrolment was asked for again, and refused"),
+        }
+    }
+
+    /// Resolves, connects, authenticates and asks once, in bounded time.
+    async fn attempt(&self) -> Result<Enrolling<BoxStream>, AttemptError> {
+        let retry = |error: std::io::Error| AttemptError::Retry(error.to_string());
+        let connect = self.environment.net.connect(self.master.clone());
+        let limit = self.connect_timeout.min(self.rest());
+        let stream = match self.environment.within(limit, connect).await {
+            Some(stream) => stream.map_err(retry)?,
+            None => return Err(AttemptError::Retry(format!("no connection within {limit:?}"))),
+        };
+        let rest = self.rest();
+        match self.environment.within(rest, self.tls.enrol(stream, &self.token, &self.request)).await {
+            Some(Ok(enrolling)) => Ok(enrolling),
+            Some(Err(EnrolError::Broken(error))) => Err(retry(error)),
+            Some(Err(error)) => Err(AttemptError::Final(error)),
+            None => Err(AttemptError::Retry(format!("no answer within {rest:?}"))),
+        }
+    }
+
+    fn rest(&self) -> Duration {
+        Duration::from_micros(self.until.0.saturating_sub(self.environment.clock.now().0))
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,110 @@
+//! Frames between the socket and the driver. `protocol::wire` defines their bytes.
+
+use std::io;
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+use crate::model::limits::FRAME_READ_BYTES_MIN;
+use crate::protocol::wire::{
+    Bulk, BulkPrefix, FrameDecoder, FrameKind, Message, WireError, decode, decode_bulk, encode_bulk,
+};
+
+/// What a peer sent.
+#[derive(Debug, PartialEq)]
+pub enum Received {
+    /// A control message.
+    Control(Message),
+    /// Bulk. Its bytes stay in the shell.
+    Bulk(Bulk, Bytes),
+}
+
+/// A bulk frame that waits to be written: its head, and its bytes, which are not copied.
+pub type BulkFrame = (BulkPrefix, Bytes);
+
+/// Why there is no further frame.
+#[derive(Debug, thiserror::Error)]
+pub enum FrameError {
+    /// The peer ended the connection.
+    #[error("the peer closed the connection")]
+    Closed,
+    /// The connection broke.
+    #[error("the connection broke: {0}")]
+    Broken(#[source] io::Error),
+    /// The peer sent what is no valid frame.
+    #[error("the peer breaks the protocol: {0}")]
+    Protocol(#[from] WireError),
+}
+
+/// Reads frames. Buffers one frame at most, and what one read brings beyond it.
+#[derive(Debug)]
+pub struct FrameReader<R> {
+    stream: R,
+    decoder: FrameDecoder,
+}
+
+impl<R: AsyncRead + Unpin> FrameReader<R> {
+    pub fn new(stream: R) -> Self {
+        Self { stream, decoder: FrameDecoder::link() }
+    }
+
+    /// The next frame.
+    pub async fn next(&mut self) -> Result<Received, FrameError> {
+        let frame = loop {
+            if let Some(frame) = self.decoder.next()? {
+                break frame;
+            }
+            match self.stream.read_buf(self.decoder.buffer()).await {
+                Ok(0) => return Err(FrameError::Closed),
+                Ok(_) => {}
+                // A TLS stream that ended without a close message.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(FrameError::Closed),
+                Err(error) => return Err(FrameError::Broken(error)),
+            }
+        };
+        match frame.kind {
+            FrameKind::Control => Ok(Received::Control(decode(&frame.payload)?)),
+            _ => decode_bulk(frame).map(|(what, bytes)| Received::Bulk(what, bytes)).map_err(FrameError::Protocol),
+        }
+    }
+
+    /// Reads until the peer ends the connection, and drops what comes.
+    pub async fn discard(&mut self) {
+        let mut bytes = vec![0; FRAME_READ_BYTES_MIN];
+        while matches!(self.stream.read(&mut bytes).await, Ok(1..)) {}
+    }
+}
+
+/// A bulk frame of these bytes.
+///
+/// # Errors
+/// They do not fit into a frame.
+pub fn bulk_frame(what: &Bulk, bytes: Bytes) -> Result<BulkFrame, WireError> {
+    Ok((encode_bulk(what, bytes.len())?, bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+    use crate::model::Revision;
+
+    #[tokio::test]
+    async fn what_is_no_frame_ends_the_link() {
+        let (mut here, there) = tokio::io::duplex(1024);
+        here.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+        assert!(matches!(FrameReader::new(there).next().await, Err(FrameError::Protocol(_))));
+        let (here, there) = tokio::io::duplex(1024);
+        drop(here);
+        assert!(matches!(FrameReader::new(there).next().await, Err(FrameError::Closed)));
+    }
+
+    #[test]
+    fn bulk_is_sent_without_being_copied() {
+        let bytes = Bytes::from(vec![3; 1000]);
+        let what = Bulk::Records { after: Revision::NONE, last: Revision::NONE, durable: Revision::NONE };
+        let (_, sent) = bulk_frame(&what, bytes.clone()).unwrap();
+        assert_eq!(sent.as_ptr(), bytes.as_ptr());
+    }
+}

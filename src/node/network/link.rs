@@ -1,0 +1,264 @@
+//! One link: a task that hands received frames to the driver, writes what the driver queued, and reads for pushes.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncWrite, AsyncWriteExt, ReadHalf};
+use tokio::sync::{mpsc, oneshot};
+
+use super::connection::Connection;
+use super::frames::{BulkFrame, FrameError, FrameReader, Received, bulk_frame};
+use super::receive_budget::ReceiveBudget;
+use crate::model::limits::{LINGER, LINK_BULK_BYTES_MAX, LINK_BULK_QUEUE_MAX, LINK_CONTROL_QUEUE_MAX, LINK_PUSHES_MAX};
+use crate::node::driver::input::Input;
+use crate::node::environment::{BoxStream, Environment};
+use crate::node::offload::pusher::{Push, Pusher};
+use crate::protocol::engine::LinkId;
+use crate::protocol::wire::{Bulk, Message, WireError, encode};
+
+/// The driver's end of a link. Dropping it cuts the link; [`Link::close`] lets it write what control messages are queued.
+pub struct Link {
+    control: mpsc::Sender<Bytes>,
+    bulk: mpsc::Sender<BulkFrame>,
+    pushes: mpsc::Sender<Push>,
+    closing: oneshot::Sender<()>,
+}
+
+/// Why a link cannot take what it was given. The driver closes it for that.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// The peer does not read.
+    #[error("the peer does not take control messages: {LINK_CONTROL_QUEUE_MAX} wait")]
+    Stuck,
+    /// The connection has ended, and the driver is about to hear of it.
+    #[error("the connection ended")]
+    Ended,
+    /// The engine asked for more pushes than a link can hold.
+    #[error("more than {LINK_PUSHES_MAX} pushes wait")]
+    Pushes,
+    /// The message cannot be encoded.
+    #[error("a message could not be encoded: {0}")]
+    Encode(#[from] WireError),
+}
+
+/// What every link of a node needs.
+#[derive(Clone)]
+pub struct LinkContext {
+    pub environment: Environment,
+    pub pusher: Pusher,
+    pub inputs: mpsc::Sender<Input>,
+    /// Bound on writing what control messages are queued when a link is closed.
+    pub drain: Duration,
+    /// Held by every link's task until it has ended.
+    pub alive: mpsc::Sender<()>,
+}
+
+impl Link {
+    /// Starts the task of a connection.
+    pub fn open(link: LinkId, connection: Connection, context: &LinkContext) -> Self {
+        let (control, control_queue) = mpsc::channel(LINK_CONTROL_QUEUE_MAX);
+        let (bulk, bulk_queue) = mpsc::channel(LINK_BULK_QUEUE_MAX);
+        let (pushes, push_queue) = mpsc::channel(LINK_PUSHES_MAX);
+        let (closing, closed) = oneshot::channel();
+        let task = LinkTask { link, context: context.clone(), budget: ReceiveBudget::default() };
+        let queues = Queues { control: control_queue, bulk: bulk_queue, pushes: push_queue, pushed: bulk.clone() };
+        context.environment.tasks.spawn(Box::pin(task.run(connection, queues, closed)));
+        Self { control, bulk, pushes, closing }
+    }
+
+    /// Queues a control message; never waits.
+    pub fn send(&self, message: &Message) -> Result<(), LinkError> {
+        let frame = encode(message)?;
+        self.control.try_send(frame).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => LinkError::Stuck,
+            mpsc::error::TrySendError::Closed(_) => LinkError::Ended,
+        })
+    }
+
+    /// Queues bulk that is here already, without a push. Returns whether there was room for it.
+    pub fn push_now(&self, what: &Bulk, bytes: Bytes) -> bool {
+        let idle = self.pushes.capacity() == LINK_PUSHES_MAX;
+        idle && bulk_frame(what, bytes).is_ok_and(|frame| self.bulk.try_send(frame).is_ok())
+    }
+
+    /// Queues a push; never waits.
+    pub fn push(&self, push: Push) -> Result<(), LinkError> {
+        self.pushes.try_send(push).map_err(|_| LinkError::Pushes)
+    }
+
+    /// Ends the link when the queued control messages are written, or the drain timeout is over.
+    pub fn close(self) {
+        // An error means that the task has ended already.
+        let _ = self.closing.send(());
+    }
+}
+
+/// What the driver queues for a link's task.
+struct Queues {
+    control: mpsc::Receiver<Bytes>,
+    bulk: mpsc::Receiver<BulkFrame>,
+    pushes: mpsc::Receiver<Push>,
+    /// Where the bulk of pushes goes.
+    pushed: mpsc::Sender<BulkFrame>,
+}
+
+struct LinkTask {
+    link: LinkId,
+    context: LinkContext,
+    budget: ReceiveBudget,
+}
+
+impl LinkTask {
+    /// Runs the link until its connection ends, or the driver closes or drops it.
+    async fn run(self, connection: Connection, queues: Queues, closed: oneshot::Receiver<()>) {
+        let Connection { mut reader, mut writer } = connection;
+        let Queues { mut control, mut bulk, mut pushes, pushed } = queues;
+        let push = async {
+            self.context.pusher.run(self.link, &mut pushes, &pushed, &self.context.inputs).await;
+            // The driver has closed the link: what control messages are queued is still to be written.
+            std::future::pending::<()>().await;
+        };
+        let end = tokio::select! {
+            biased;
+            lost = self.read(&mut reader) => End::Lost(lost),
+            end = write(&mut writer, &mut control, &mut bulk) => end,
+            () = push => End::Cut,
+            () = self.cut(closed) => End::Cut,
+        };
+        match end {
+            // An error means that the node has stopped.
+            End::Lost(reason) => drop(self.context.inputs.send(Input::LinkDown { link: self.link, reason }).await),
+            // Closing a socket that holds unread bytes resets it, and the peer would not get the last messages.
+            End::Written => drop(self.context.environment.within(LINGER, reader.discard()).await),
+            End::Cut => {}
+        }
+    }
+
+    /// Hands frames to the driver until there are no more. While the driver is busy it waits, and so the peer does.
+    async fn read(&self, reader: &mut FrameReader<ReadHalf<BoxStream>>) -> String {
+        loop {
+            let input = match reader.next().await {
+                Ok(Received::Control(message)) => Input::Message { link: self.link, message },
+                Ok(Received::Bulk(what, bytes)) => match self.budget.admit(bytes.len()) {
+                    Some(permit) => Input::Bulk { link: self.link, what, bytes, permit },
+                    None => return format!("the peer sent more than {LINK_BULK_BYTES_MAX} bytes unasked"),
+                },
+                Err(FrameError::Broken(error)) if crate::identity::refused_by_peer(&error) => {
+                    return "refused by peer".into();
+                }
+                Err(error) => return error.to_string(),
+            };
+            if self.context.inputs.send(input).await.is_err() {
+                return "the node is stopped".into();
+            }
+        }
+    }
+
+    /// Returns when the link must end, whatever is still queued: at once where the driver dropped it, after the drain
+    /// timeout where it closed it.
+    async fn cut(&self, closed: oneshot::Receiver<()>) {
+        if closed.await.is_ok() {
+            self.context.environment.sleep(self.context.drain).await;
+        }
+    }
+}
+
+/// How a link ended.
+enum End {
+    /// The connection ended, for this reason.
+    Lost(String),
+    /// The driver closed it, and all control messages were written.
+    Written,
+    /// The driver dropped it, or writing the queued control messages took too long.
+    Cut,
+}
+
+/// Writes what is queued, control before bulk, until the connection fails or the driver has closed the link. Bulk that is
+/// left then is dropped. A frame that was begun is always finished.
+async fn write<W: AsyncWrite + Unpin>(
+    writer: &mut W,
+    control: &mut mpsc::Receiver<Bytes>,
+    bulk: &mut mpsc::Receiver<BulkFrame>,
+) -> End {
+    let mut batch = BytesMut::new();
+    let broken = |error| End::Lost(FrameError::Broken(error).to_string());
+    loop {
+        let written = tokio::select! {
+            biased;
+            frame = control.recv() => match frame {
+                Some(frame) => write_control(writer, frame, control, &mut batch).await,
+                None => return writer.shutdown().await.map_or_else(broken, |()| End::Written),
+            },
+            Some((head, bytes)) = bulk.recv() => write_bulk(writer, head.as_ref(), &bytes).await,
+        };
+        let flushed = match written {
+            Ok(()) if control.is_empty() && bulk.is_empty() => writer.flush().await,
+            other => other,
+        };
+        if let Err(error) = flushed {
+            return broken(error);
+        }
+    }
+}
+
+/// Writes all control frames that wait at once.
+async fn write_control<W: AsyncWrite + Unpin>(
+    writer: &mut W,
+    first: Bytes,
+    control: &mut mpsc::Receiver<Bytes>,
+    batch: &mut BytesMut,
+) -> std::io::Result<()> {
+    batch.clear();
+    batch.extend_from_slice(&first);
+    while let Ok(frame) = control.try_recv() {
+        batch.extend_from_slice(&frame);
+    }
+    writer.write_all(batch).await
+}
+
+async fn write_bulk<W: AsyncWrite + Unpin>(writer: &mut W, head: &[u8], bytes: &[u8]) -> std::io::Result<()> {
+    writer.write_all(head).await?;
+    writer.write_all(bytes).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Epoch;
+
+    const WHAT: Bulk = Bulk::Snapshot { transfer: 7 };
+
+    fn heartbeat(nonce: u64) -> Message {
+        let position = crate::model::Position::NONE;
+        let role = crate::protocol::wire::Role::Shadow;
+        let ack =
+            crate::protocol::wire::HeartbeatAck { nonce, role, epoch: Epoch::FIRST, position, promise: Duration::ZERO };
+        Message::HeartbeatAck(ack)
+    }
+
+    #[tokio::test]
+    async fn control_overtakes_bulk_between_frames_and_a_closed_link_writes_all_of_it() {
+        let (mut here, there) = tokio::io::duplex(64);
+        let (control, mut control_queue) = mpsc::channel(8);
+        let (bulk, mut bulk_queue) = mpsc::channel(8);
+        for _ in 0..2 {
+            bulk.try_send(bulk_frame(&WHAT, Bytes::from(vec![1; 500])).unwrap()).unwrap();
+        }
+        let mut reader = FrameReader::new(there);
+        let writer = tokio::spawn(async move {
+            let end = write(&mut here, &mut control_queue, &mut bulk_queue).await;
+            (matches!(end, End::Written), bulk_queue)
+        });
+        // The first bulk frame is under way when control is queued: it is finished, then control comes, then the rest.
+        assert!(matches!(reader.next().await, Ok(Received::Bulk(WHAT, bytes)) if bytes.len() == 500));
+        control.try_send(encode(&heartbeat(1)).unwrap()).unwrap();
+        control.try_send(encode(&heartbeat(2)).unwrap()).unwrap();
+        drop(control);
+        let mut seen = Vec::new();
+        while let Ok(received) = reader.next().await {
+            seen.push(matches!(received, Received::Control(_)));
+        }
+        assert_eq!(seen.iter().filter(|control| **control).count(), 2, "{seen:?}");
+        assert!(writer.await.unwrap().0);
+    }
+}

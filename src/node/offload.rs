@@ -1,0 +1,10 @@
+//! Work that the driver must not wait for: the store, reads for pushes, the witness, the host's hooks.
+
+pub mod durable_work;
+pub mod hook_runner;
+pub mod pusher;
+pub mod store_access;
+pub mod store_executor;
+pub mod tail;
+pub mod validated_work;
+pub mod witness_client;

@@ -1,0 +1,109 @@
+//! Executes the engine's durable work on the store.
+
+use bytes::Bytes;
+
+use super::store_access::{StoreAccess, on_store};
+use crate::model::{ChangeSet, Era, Position, Revision};
+use crate::protocol::engine::{
+    AppendGroup, AppendRecords, BeginEra, Completed, DiskFailure, EraReceipt, FinishStaging, GroupReceipt, Job, Order,
+    Outcome, Quarantine, QuarantineReceipt, RecordsReceipt, Reopen, ReopenReceipt, StagePieces, StagingReceipt, Work,
+};
+use crate::store::{Received, Store, Verified};
+
+/// Durable work with all that it needs: change sets, frames of records, pieces of a snapshot.
+pub type StoreWork = Work<ChangeSet, Bytes, Bytes>;
+
+/// Executes work in one step, without asking the host.
+pub fn execute(access: StoreAccess<'_>, work: StoreWork) -> Completed {
+    match work {
+        Work::StoreState(order) => complete(access, order, |store, job| store.write_durable_state(&job.state)),
+        Work::AppendGroup(order) => complete(access, order, append_group),
+        Work::BeginEra(order) => complete(access, order, begin_era),
+        Work::AppendRecords(order) => complete(access, order, append_records),
+        Work::BeginStaging(order) => complete(access, order, |store, job| store.stage_begin(&job.header)),
+        Work::StagePieces(order) => complete(access, order, stage_pieces),
+        Work::FinishStaging(order) => complete(access, order, |store, _| finish_staging(store)),
+        Work::Quarantine(order) => complete(access, order, quarantine),
+        Work::Reopen(order) => complete(access, order, |store, _| reopen(store)),
+    }
+}
+
+fn complete<J: Job>(
+    access: StoreAccess<'_>,
+    order: Order<J>,
+    work: impl FnOnce(&mut Store, J) -> Outcome<J>,
+) -> Completed {
+    let (job, pending) = order.split();
+    pending.complete(on_store(access, |store| work(store, job)))
+}
+
+fn append_group(store: &mut Store, job: AppendGroup<ChangeSet>) -> Outcome<AppendGroup<ChangeSet>> {
+    let (tickets, change_sets): (Vec<_>, Vec<_>) = job.change_sets.into_iter().unzip();
+    let verdicts = store.commit(job.epoch, &change_sets)?;
+    let (head, log_floor) = ends(store);
+    Ok(GroupReceipt { verdicts: tickets.into_iter().zip(verdicts).collect(), head, log_floor })
+}
+
+fn begin_era(store: &mut Store, job: BeginEra) -> Outcome<BeginEra> {
+    store.begin_era(&job.state, job.era)?;
+    let (head, log_floor) = ends(store);
+    Ok(EraReceipt { head, log_floor })
+}
+
+fn append_records(store: &mut Store, job: AppendRecords<Bytes>) -> Outcome<AppendRecords<Bytes>> {
+    let (received, head) = (store.receive(&job.frames)?, store.head());
+    match received {
+        Received::Mismatch => Ok(RecordsReceipt::Mismatch { head }),
+        Received::Duplicate => Ok(duplicate(store)),
+        Received::Pending { .. } => accept(store, head),
+    }
+}
+
+/// The receipt of records that the store had already.
+pub fn duplicate(store: &Store) -> RecordsReceipt {
+    let (head, log_floor) = ends(store);
+    RecordsReceipt::Appended { head, log_floor, eras: Vec::new() }
+}
+
+/// Makes received records durable. `before` is the head before them.
+pub fn accept(store: &mut Store, before: Position) -> Outcome<AppendRecords<Bytes>> {
+    store.accept()?;
+    let began = |era: &&Era| era.epoch > before.revision.epoch;
+    let eras = store.history().eras().iter().filter(began).copied().collect();
+    let (head, log_floor) = ends(store);
+    Ok(RecordsReceipt::Appended { head, log_floor, eras })
+}
+
+fn stage_pieces(store: &mut Store, job: StagePieces<Bytes>) -> Outcome<StagePieces<Bytes>> {
+    job.pieces.iter().try_for_each(|piece| store.stage_write(piece))?;
+    Ok(job.pieces.iter().map(|piece| piece.len() as u64).sum())
+}
+
+fn finish_staging(store: &mut Store) -> Outcome<FinishStaging> {
+    match store.stage_verify()? {
+        Verified::Bad { found } => Ok(StagingReceipt::Mismatch { found }),
+        Verified::Good { .. } => switch(store),
+    }
+}
+
+/// Switches to the staged snapshot.
+pub fn switch(store: &mut Store) -> Outcome<FinishStaging> {
+    store.stage_switch()?;
+    Ok(StagingReceipt::Switched { head: store.head() })
+}
+
+fn quarantine(store: &mut Store, job: Quarantine) -> Outcome<Quarantine> {
+    let (from, to, change_sets) = store.quarantine(job.common)?;
+    Ok(QuarantineReceipt { from, to, change_sets })
+}
+
+fn reopen(store: &mut Store) -> Outcome<Reopen> {
+    let found = store.reopen().map_err(|error| DiskFailure { full: false, reason: error.to_string() })?;
+    let (head, log_floor, history) = (found.head, found.log_floor, found.history);
+    Ok(ReopenReceipt { head, log_floor, history, damage: found.damage })
+}
+
+/// Durable head and log floor.
+fn ends(store: &Store) -> (Position, Revision) {
+    (store.head(), store.log_floor())
+}

@@ -1,0 +1,167 @@
+//! Reads from the store what the engine pushes, and queues it on a link.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use crate::model::Revision;
+use crate::node::driver::input::Input;
+use crate::node::environment::Environment;
+use crate::node::network::frames::{BulkFrame, bulk_frame};
+use crate::protocol::engine::{Event, LinkId};
+use crate::protocol::wire::Bulk;
+use crate::store::{Cursor, Export, ReadError, Reader};
+
+/// What a link is to send.
+#[derive(Debug)]
+pub enum Push {
+    /// Whole records after a position, up to the durable mark.
+    Records { after: Revision, durable: Revision, max_bytes: usize },
+    /// The next piece of a snapshot.
+    Snapshot { transfer: u64, max_bytes: usize },
+}
+
+/// Reads what links send, on threads of the pool. Clones share.
+#[derive(Clone)]
+pub struct Pusher {
+    environment: Environment,
+    reader: Reader,
+    exports: Arc<Mutex<BTreeMap<u64, Slot>>>,
+}
+
+/// A snapshot that the engine asked for. It is noted before it is open, so that closing it meanwhile is not lost.
+enum Slot {
+    Opening,
+    Open(Arc<Mutex<Export>>),
+}
+
+/// What was read for one push: a frame where there is one, and what the engine is told when it is queued.
+struct Step {
+    frame: Option<(Bulk, Bytes)>,
+    event: Event,
+}
+
+impl Pusher {
+    pub fn new(environment: Environment, reader: Reader) -> Self {
+        Self { environment, reader, exports: Arc::default() }
+    }
+
+    /// Notes that the snapshot of this transfer is about to be opened.
+    pub fn announce(&self, transfer: u64) {
+        self.slots().insert(transfer, Slot::Opening);
+    }
+
+    /// Opens a snapshot of what is visible now. Returns what the engine is told; `None` where it was closed meanwhile.
+    pub async fn open(&self, transfer: u64) -> Option<Event> {
+        let reader = self.reader.clone();
+        let opened = self.environment.block(move || reader.export(transfer)).await;
+        let mut slots = self.slots();
+        let slot = slots.get_mut(&transfer)?;
+        match opened.unwrap_or_else(|panicked| Err(ReadError::Disk(panicked.to_string()))) {
+            Ok((header, export)) => {
+                *slot = Slot::Open(Arc::new(Mutex::new(export)));
+                Some(Event::SnapshotOpened { header })
+            }
+            Err(error) => {
+                slots.remove(&transfer);
+                Some(Event::ReadFailed { reason: error.to_string() })
+            }
+        }
+    }
+
+    /// Closes a snapshot that is no longer needed. A read under way ends first.
+    pub fn close(&self, transfer: u64) {
+        self.slots().remove(&transfer);
+    }
+
+    /// Executes the pushes of one link in order, each after the one before it was queued.
+    pub async fn run(
+        &self,
+        link: LinkId,
+        pushes: &mut mpsc::Receiver<Push>,
+        lane: &mpsc::Sender<BulkFrame>,
+        inputs: &mpsc::Sender<Input>,
+    ) {
+        // Where reading continues, so that no record is looked for twice.
+        let mut cursor = None;
+        while let Some(push) = pushes.recv().await {
+            let step = self.step(link, push, &mut cursor).await;
+            let frame = step.frame.map(|(what, bytes)| bulk_frame(&what, bytes)).transpose();
+            let event = match frame {
+                Ok(None) => step.event,
+                Ok(Some(frame)) => match lane.send(frame).await {
+                    Ok(()) => step.event,
+                    Err(_) => return,
+                },
+                Err(error) => Event::ReadFailed { reason: error.to_string() },
+            };
+            if inputs.send(Input::Engine(event)).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn step(&self, link: LinkId, push: Push, cursor: &mut Option<Cursor>) -> Step {
+        let read = match push {
+            Push::Records { after, durable, max_bytes } => self.records(link, after, durable, max_bytes, cursor).await,
+            Push::Snapshot { transfer, max_bytes } => self.snapshot(transfer, max_bytes).await,
+        };
+        read.unwrap_or_else(|error| Step { frame: None, event: Event::ReadFailed { reason: error.to_string() } })
+    }
+
+    async fn records(
+        &self,
+        link: LinkId,
+        after: Revision,
+        durable: Revision,
+        max_bytes: usize,
+        cursor: &mut Option<Cursor>,
+    ) -> Result<Step, ReadError> {
+        let (reader, from) = (self.reader.clone(), cursor.take());
+        let read = move || reader.records_after(after, from, durable, max_bytes);
+        let pushed = |last, bytes, gone| Event::RecordsPushed { link, last, bytes, gone };
+        let Some(records) = self.block(read).await? else {
+            return Ok(Step { frame: None, event: pushed(after, 0, true) });
+        };
+        *cursor = Some(records.next);
+        if records.bytes.is_empty() {
+            return Ok(Step { frame: None, event: pushed(records.last, 0, false) });
+        }
+        let event = pushed(records.last, records.bytes.len(), false);
+        let what = Bulk::Records { after, last: records.last, durable };
+        Ok(Step { frame: Some((what, records.bytes)), event })
+    }
+
+    async fn snapshot(&self, transfer: u64, max_bytes: usize) -> Result<Step, ReadError> {
+        let export = match self.slots().get(&transfer) {
+            Some(Slot::Open(export)) => Arc::clone(export),
+            // Closed meanwhile. It is reported all the same, so that the engine knows that no push is under way.
+            Some(Slot::Opening) | None => {
+                return Ok(Step { frame: None, event: Event::SnapshotPushed { transfer, bytes: 0, done: true } });
+            }
+        };
+        let read = move || export.lock().unwrap_or_else(PoisonError::into_inner).next(max_bytes);
+        Ok(match self.block(read).await? {
+            Some(bytes) => {
+                let event = Event::SnapshotPushed { transfer, bytes: bytes.len(), done: false };
+                Step { frame: Some((Bulk::Snapshot { transfer }, bytes)), event }
+            }
+            None => Step { frame: None, event: Event::SnapshotPushed { transfer, bytes: 0, done: true } },
+        })
+    }
+
+    async fn block<T: Send + 'static>(
+        &self,
+        read: impl FnOnce() -> Result<T, ReadError> + Send + 'static,
+    ) -> Result<T, ReadError> {
+        let read = self.environment.block(read).await;
+        read.unwrap_or_else(|panicked| Err(ReadError::Disk(panicked.to_string())))
+    }
+
+    fn slots(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Slot>> {
+        // Nothing panics under this lock, and a map is whole after any insert or remove.
+        self.exports.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,8 @@
+//! From a data directory to a running node.
+
+pub mod builder;
+pub mod error;
+mod identity_file;
+mod open_or_create;
+pub mod settings;
+mod start;

@@ -1,0 +1,141 @@
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::error::StartError;
+use super::settings::{FirstStart, Settings};
+use super::start;
+#[cfg(any(test, feature = "testing"))]
+use crate::node::environment::Environment;
+use crate::node::handles::hooks::Hooks;
+use crate::node::handles::node::Node;
+use crate::protocol::engine::Options;
+use crate::witness::Witness;
+
+/// Makes and starts a [`Node`].
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use shadowpair::{ChangeSet, FirstStart, Node};
+/// let node = Node::builder("/var/lib/app/pair").first_start(FirstStart::Master).listen("0.0.0.0:7443").start().await?;
+/// let mastership = node.mastership().await?;
+/// node.config().commit(ChangeSet::new().put("routes/api", "10.0.0.7:80")).await?;
+/// assert!(mastership.check().is_ok());
+/// node.shutdown().await;
+/// # Ok(())
+/// # }
+/// ```
+#[must_use]
+pub struct Builder {
+    settings: Settings,
+}
+
+impl Node {
+    /// A node in this data directory, which is made where it is missing. One process at a time may use a directory.
+    pub fn builder(dir: impl Into<PathBuf>) -> Builder {
+        Builder { settings: Settings::new(dir.into()) }
+    }
+}
+
+impl Builder {
+    /// What an empty data directory becomes. The first start needs it; later ones ignore it. Default: none.
+    ///
+    /// ```
+    /// use shadowpair::{FirstStart, JoinToken, Node};
+    /// fn shadow(token: JoinToken) -> shadowpair::Builder {
+    ///     let join = FirstStart::Join { master: "10.0.0.1:7443".into(), token };
+    ///     Node::builder("/var/lib/app/pair").first_start(join)
+    /// }
+    /// # let _ = shadow;
+    /// ```
+    pub fn first_start(mut self, first: FirstStart) -> Self {
+        self.settings.first_start = Some(first);
+        self
+    }
+
+    /// Name, timings, replication and failover. [`Builder::start`] checks them. Default: [`Options::default`].
+    ///
+    /// ```
+    /// use shadowpair::{Node, Options, Replication};
+    /// let mut options = Options::default();
+    /// options.replication = Replication::Synchronous;
+    /// let builder = Node::builder("/var/lib/app/pair").options(options);
+    /// # drop(builder);
+    /// ```
+    pub fn options(mut self, options: Options) -> Self {
+        self.settings.options = options;
+        self
+    }
+
+    /// Where to listen, as `host:port`. Port 0 lets the system choose. Default: `127.0.0.1:0`.
+    pub fn listen(mut self, address: impl Into<String>) -> Self {
+        self.settings.listen = address.into();
+        self
+    }
+
+    /// Where the peer dials this node, as `host:port`. Default: where it listens.
+    pub fn advertise(mut self, address: impl Into<String>) -> Self {
+        self.settings.advertise = Some(address.into());
+        self
+    }
+
+    /// Accepts connections only from these host names, addresses and address ranges (`10.0.0.0/8`). A name is looked up at
+    /// every connection. The peer needs the pinned key in any case. Default: none, which accepts every address.
+    pub fn permit(mut self, hosts: impl IntoIterator<Item = String>) -> Self {
+        self.settings.permit = hosts.into_iter().collect();
+        self
+    }
+
+    /// An address of the peer, as `host:port`, which is dialled beside the one that the peer tells. Default: none.
+    pub fn master_address(mut self, address: impl Into<String>) -> Self {
+        self.settings.master_address = Some(address.into());
+        self
+    }
+
+    /// The decisions that the host shares in. Default: none, which accepts everything.
+    pub fn hooks(mut self, hooks: Arc<dyn Hooks>) -> Self {
+        self.settings.hooks = Some(hooks);
+        self
+    }
+
+    /// The third vote. With it, a partition never makes two masters, and only a shadow that is known to be in sync takes
+    /// over. Both nodes need the same witness, and one that fails independently of both. Each question to it is bounded by
+    /// [`Options::witness_timeout`]. Default: none; then [`Options::failover`] decides what a silent master means.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// use shadowpair::{FileWitness, Node};
+    /// let builder = Node::builder("/var/lib/app/pair").witness(Arc::new(FileWitness::new("/mnt/vote/app/pair-1")));
+    /// # drop(builder);
+    /// ```
+    pub fn witness(mut self, witness: Arc<dyn Witness>) -> Self {
+        self.settings.witness = Some(witness);
+        self
+    }
+
+    /// The cryptography. Default: aws-lc-rs where it is built in, else ring. No process-wide default is installed.
+    pub fn crypto_provider(mut self, provider: Arc<rustls::crypto::CryptoProvider>) -> Self {
+        self.settings.provider = Some(provider);
+        self
+    }
+
+    /// Other surroundings than this machine: a clock, a network, a disk, tasks and randomness that a test controls.
+    #[cfg(any(test, feature = "testing"))]
+    #[doc(hidden)]
+    #[allow(dead_code, reason = "the testing module of this crate calls it")]
+    pub(crate) fn environment(mut self, environment: Environment) -> Self {
+        self.settings.environment = environment;
+        self
+    }
+
+    /// Starts the node, within a tokio runtime of either flavour that has time and network enabled.
+    ///
+    /// It returns once the node listens. A first start that joins a master returns once the node is enrolled, which takes
+    /// [`ENROL_TIMEOUT`](crate::limits::ENROL_TIMEOUT) (30 s) at most. It waits neither for the peer nor for mastership.
+    ///
+    /// # Errors
+    /// [`StartError`], which says what is left in the data directory.
+    pub async fn start(self) -> Result<Node, StartError> {
+        // Boxed, so that the host's future does not carry the 18 KiB of enrolment and recovery.
+        Box::pin(start::start(self.settings)).await
+    }
+}

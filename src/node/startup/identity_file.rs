@@ -1,0 +1,57 @@
+//! The file of the data directory that holds the identity. The store owns all others.
+
+use std::io;
+use std::path::Path;
+
+use zeroize::Zeroizing;
+
+use crate::model::limits::IDENTITY_BYTES_MAX;
+use crate::store::StoreError;
+use crate::store::disk::Disk;
+
+const IDENTITY: &str = "identity.pem";
+const IDENTITY_NEW: &str = "identity.pem.new";
+
+/// Writes the identity, atomically and durably, in a file of mode 0600 (as all that a [`Disk`] makes).
+pub fn write_identity(disk: &dyn Disk, dir: &Path, pem: &str) -> Result<(), StoreError> {
+    let (new, path) = (dir.join(IDENTITY_NEW), dir.join(IDENTITY));
+    let write = || {
+        let file = disk.open(&new, true)?;
+        file.set_len(0)?;
+        file.write_at(0, pem.as_bytes())?;
+        file.sync()?;
+        disk.rename(&new, &path)?;
+        disk.sync_dir(dir)
+    };
+    write().map_err(|error| {
+        // Leaves the directory as empty as before, if the disk allows it.
+        let _ = disk.remove(&new);
+        remove_identity(disk, dir);
+        io_error("the identity could not be written", error)
+    })
+}
+
+/// Reads the identity.
+pub fn read_identity(disk: &dyn Disk, dir: &Path) -> Result<Zeroizing<String>, StoreError> {
+    let damaged = |reason: String| StoreError::Corrupt { what: IDENTITY.to_owned(), reason };
+    let failed = |error| io_error("the identity could not be read", error);
+    let file = disk.open(&dir.join(IDENTITY), false).map_err(failed)?;
+    let bytes = usize::try_from(file.len().map_err(failed)?).unwrap_or(usize::MAX);
+    if bytes > IDENTITY_BYTES_MAX {
+        return Err(damaged(format!("it has {bytes} bytes")));
+    }
+    let mut pem = Zeroizing::new(vec![0; bytes]);
+    file.read_at(0, &mut pem).map_err(failed)?;
+    let text = std::str::from_utf8(&pem).map_err(|error| damaged(error.to_string()))?;
+    Ok(Zeroizing::new(text.to_owned()))
+}
+
+/// Removes the identity of a node that could not be made, if the disk allows it.
+pub fn remove_identity(disk: &dyn Disk, dir: &Path) {
+    let _ = disk.remove(&dir.join(IDENTITY));
+    let _ = disk.sync_dir(dir);
+}
+
+fn io_error(what: &str, source: io::Error) -> StoreError {
+    StoreError::Io { what: what.to_owned(), source }
+}

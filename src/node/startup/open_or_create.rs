@@ -1,0 +1,146 @@
+//! Opens the node that a data directory holds, or creates the first one in an empty directory.
+
+use std::sync::Arc;
+
+use super::error::StartError;
+use super::identity_file;
+use super::settings::{FirstStart, Settings};
+use crate::identity::{Identity, IdentityError, JoinToken, Pins, Tls};
+use crate::model::{PairId, Revision};
+use crate::node::environment::Environment;
+use crate::node::network::enrolment_client::{EnrolmentClient, Stored};
+use crate::protocol::engine::DurableState;
+use crate::protocol::wire::Role;
+use crate::store::{DirLock, Opened, Store, StoreError};
+
+/// A data directory that holds a node, opened.
+pub struct OpenedNode {
+    pub identity: Identity,
+    pub pins: Pins,
+    pub tls: Tls,
+    pub opened: Opened,
+    /// Master and token of an enrolment that is stored here and perhaps not on the master.
+    pub unconfirmed: Option<(String, JoinToken)>,
+}
+
+/// Locks the data directory. Returns whether it holds a node.
+pub async fn lock(settings: &Settings) -> Result<(DirLock, bool), StartError> {
+    let (disk, dir) = (Arc::clone(&settings.environment.disk), settings.dir.clone());
+    let take = move || {
+        let lock = Store::lock(&disk, &dir)?;
+        Ok((lock, Store::exists(&disk, &dir)?))
+    };
+    on_disk(&settings.environment, take).await
+}
+
+/// Opens the node that the directory holds (`exists`), or creates the first one.
+pub async fn open_or_create(
+    settings: &Settings,
+    advertise: &str,
+    lock: DirLock,
+    exists: bool,
+) -> Result<OpenedNode, StartError> {
+    if exists {
+        return open(settings, lock).await;
+    }
+    let identity = Identity::generate()?;
+    let pins = Pins::new(None);
+    let tls = Tls::new(&identity, pins.clone(), settings.provider())?;
+    let (opened, unconfirmed) = match &settings.first_start {
+        Some(FirstStart::Master) => {
+            let mut pair = [0; 16];
+            settings.environment.randomness.fill(&mut pair).map_err(StartError::System)?;
+            let durable_state = DurableState::first_master(identity.node(), PairId(pair));
+            (create(settings, lock, &identity, durable_state).await?, None)
+        }
+        Some(FirstStart::Join { master, token }) => {
+            let client = EnrolmentClient::new(&settings.environment, &tls, &settings.options, advertise, master, token);
+            let (opened, stored) = Box::pin(join(settings, &client, lock, &identity)).await?;
+            (opened, (stored == Stored::Here).then(|| (master.clone(), token.clone())))
+        }
+        None => return Err(StartError::FirstStartMissing),
+    };
+    Ok(OpenedNode { identity, pins, tls, opened, unconfirmed })
+}
+
+async fn open(settings: &Settings, lock: DirLock) -> Result<OpenedNode, StartError> {
+    let environment = &settings.environment;
+    let (disk, dir, options) = (Arc::clone(&environment.disk), settings.dir.clone(), settings.store_options());
+    let read = move || {
+        let pem = identity_file::read_identity(&*disk, &dir)?;
+        Ok((pem, Store::open(disk, &dir, lock, options)?))
+    };
+    let (pem, opened) = on_disk(environment, read).await?;
+    let identity = Identity::from_pem(&pem)?;
+    if identity.node() != opened.durable_state.node {
+        let reason = "it is not the one that the data directory was made with".to_owned();
+        return Err(IdentityError::Corrupt(reason).into());
+    }
+    let pins = Pins::new(opened.durable_state.peer.as_ref().map(|peer| peer.node));
+    let tls = Tls::new(&identity, pins.clone(), settings.provider())?;
+    // A start that was stopped after this side stored the enrolment, and before the master did, leaves a shadow whose master
+    // does not know it.
+    let never_met = opened.durable_state.role == Role::Shadow && opened.head.revision == Revision::NONE;
+    let unconfirmed = match &settings.first_start {
+        Some(FirstStart::Join { master, token }) if never_met => Some((master.clone(), token.clone())),
+        _ => None,
+    };
+    Ok(OpenedNode { identity, pins, tls, opened, unconfirmed })
+}
+
+/// Creates the node's files: the identity first, so that every directory that counts as a node's has one.
+async fn create(
+    settings: &Settings,
+    lock: DirLock,
+    identity: &Identity,
+    durable_state: DurableState,
+) -> Result<Opened, StartError> {
+    let (disk, dir, options) = (Arc::clone(&settings.environment.disk), settings.dir.clone(), settings.store_options());
+    let pem = identity.to_pem();
+    let make = move || {
+        identity_file::write_identity(&*disk, &dir, &pem)?;
+        Store::create(Arc::clone(&disk), &dir, lock, &durable_state, options)
+            .inspect_err(|_| identity_file::remove_identity(&*disk, &dir))
+    };
+    on_disk(&settings.environment, make).await
+}
+
+/// Enrols with a master, stores the pairing, and confirms it. The directory stays empty until the pairing is stored.
+async fn join(
+    settings: &Settings,
+    client: &EnrolmentClient,
+    lock: DirLock,
+    identity: &Identity,
+) -> Result<(Opened, Stored), StartError> {
+    let enrolling = client.enrol().await?;
+    let durable_state = client.durable_state(identity.node(), enrolling.enrolled());
+    let opened = create(settings, lock, identity, durable_state).await?;
+    // From here on the pairing is stored on this side: a lost answer does not fail the start, a refusal does.
+    match client.confirm(enrolling).await {
+        Ok(stored) => Ok((opened, stored)),
+        Err(refused) => {
+            Box::pin(remove(settings, opened)).await?;
+            Err(refused.into())
+        }
+    }
+}
+
+/// Leaves the directory as empty as it was.
+async fn remove(settings: &Settings, opened: Opened) -> Result<(), StartError> {
+    let (disk, dir) = (Arc::clone(&settings.environment.disk), settings.dir.clone());
+    let remove = move || {
+        Store::discard(opened)?;
+        identity_file::remove_identity(&*disk, &dir);
+        Ok(())
+    };
+    on_disk(&settings.environment, remove).await
+}
+
+/// Runs what touches the disk. A panic in it means that the directory is damaged.
+async fn on_disk<T: Send + 'static>(
+    environment: &Environment,
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StartError> {
+    let corrupt = || StoreError::Corrupt { what: "the data directory".into(), reason: "opening it panicked".into() };
+    Ok(environment.block(work).await.unwrap_or_else(|_| Err(corrupt()))?)
+}

@@ -1,0 +1,72 @@
+//! What a node is started with.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustls::crypto::CryptoProvider;
+
+use crate::identity::{JoinToken, default_provider};
+use crate::node::environment::Environment;
+use crate::node::handles::hooks::Hooks;
+use crate::protocol::engine::Options;
+use crate::store::StoreOptions;
+use crate::witness::Witness;
+
+/// What a node is started with.
+pub struct Settings {
+    pub dir: PathBuf,
+    pub first_start: Option<FirstStart>,
+    pub options: Options,
+    pub listen: String,
+    pub advertise: Option<String>,
+    pub permit: Vec<String>,
+    pub master_address: Option<String>,
+    pub hooks: Option<Arc<dyn Hooks>>,
+    pub witness: Option<Arc<dyn Witness>>,
+    pub provider: Option<Arc<CryptoProvider>>,
+    pub environment: Environment,
+}
+
+/// What an empty data directory becomes. A directory that holds a node remembers, and this is ignored.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum FirstStart {
+    /// The first master of a new pair.
+    Master,
+    /// The shadow of a master that runs.
+    Join {
+        /// Where the master is dialled, as `host:port`.
+        master: String,
+        /// Made by [`Operator::token`](crate::Operator::token) on the master.
+        token: JoinToken,
+    },
+}
+
+impl Settings {
+    /// The defaults, for a node in this data directory.
+    pub fn new(dir: PathBuf) -> Self {
+        Self {
+            dir,
+            first_start: None,
+            options: Options::default(),
+            listen: "127.0.0.1:0".into(),
+            advertise: None,
+            permit: Vec::new(),
+            master_address: None,
+            hooks: None,
+            witness: None,
+            provider: None,
+            environment: Environment::real(),
+        }
+    }
+
+    /// The cryptography to use.
+    pub fn provider(&self) -> Arc<CryptoProvider> {
+        self.provider.clone().unwrap_or_else(default_provider)
+    }
+
+    /// The store's part of the options.
+    pub fn store_options(&self) -> StoreOptions {
+        StoreOptions { log_changes: self.options.log_changes, log_bytes: self.options.log_bytes }
+    }
+}

@@ -1,0 +1,168 @@
+//! Starts a node: checks the settings, opens or creates the data directory, and connects handles, driver and acceptor.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
+
+use super::error::StartError;
+use super::open_or_create::{OpenedNode, lock, open_or_create};
+use super::settings::{FirstStart, Settings};
+use crate::model::RunId;
+use crate::model::limits::{ADDRESS_BYTES_MAX, COMMAND_QUEUE_MAX, COMMIT_QUEUE_MAX, INPUTS_MAX};
+use crate::node::driver::context::DriverContext;
+use crate::node::driver::event_loop::Driver;
+use crate::node::driver::inbox::Inbox;
+use crate::node::driver::notifier::Notifier;
+use crate::node::environment::{Environment, Listener, TaskScope};
+use crate::node::handles::admission::Admission;
+use crate::node::handles::node::Node;
+use crate::node::handles::shared::Shared;
+use crate::node::handles::status::NodeInfo;
+use crate::node::network::accept_policy::AcceptPolicy;
+use crate::node::network::acceptor::Acceptor;
+use crate::node::network::enrolment_client::EnrolmentClient;
+use crate::node::network::enrolment_server::EnrolmentServer;
+use crate::node::network::link::LinkContext;
+use crate::node::network::permitted_sources::{InvalidSource, PermittedSource, PermittedSources};
+use crate::node::offload::hook_runner::HookRunner;
+use crate::node::offload::pusher::Pusher;
+use crate::node::offload::store_executor::{STORE_REPORTS_MAX, StoreExecutor};
+use crate::node::offload::witness_client::WitnessClient;
+use crate::protocol::engine::{Engine, Now, Start};
+use crate::store::Opened;
+
+/// Starts a node.
+pub async fn start(settings: Settings) -> Result<Node, StartError> {
+    check(&settings)?;
+    let sources = permitted_sources(&settings)?;
+    let (lock, exists) = lock(&settings).await?;
+    if !exists && settings.first_start.is_none() {
+        return Err(StartError::FirstStartMissing);
+    }
+    let listener = listen(&settings).await?;
+    let advertise = settings.advertise.clone().unwrap_or_else(|| listener.address().to_string());
+    let opened = Box::pin(open_or_create(&settings, &advertise, lock, exists)).await?;
+    assemble(settings, sources, listener, advertise, opened)
+}
+
+fn check(settings: &Settings) -> Result<(), StartError> {
+    settings.options.validate()?;
+    let join = match &settings.first_start {
+        Some(FirstStart::Join { master, .. }) => Some(master),
+        _ => None,
+    };
+    let addresses = [Some(&settings.listen), settings.advertise.as_ref(), settings.master_address.as_ref(), join];
+    match addresses.into_iter().flatten().find(|address| !is_address(address)) {
+        Some(address) => Err(StartError::Address(address.clone())),
+        None => Ok(()),
+    }
+}
+
+fn is_address(text: &str) -> bool {
+    let parts = text.rsplit_once(':');
+    text.len() <= ADDRESS_BYTES_MAX && parts.is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+}
+
+fn permitted_sources(settings: &Settings) -> Result<Arc<[PermittedSource]>, StartError> {
+    let parse = |text: &String| text.parse().map_err(|InvalidSource| StartError::Permit(text.clone()));
+    settings.permit.iter().map(parse).collect()
+}
+
+async fn listen(settings: &Settings) -> Result<Box<dyn Listener>, StartError> {
+    let address = settings.listen.clone();
+    let listening = settings.environment.net.listen(address.clone()).await;
+    listening.map_err(|source| StartError::Listen { address, source })
+}
+
+/// Starts the engine, makes the handles, the driver, the acceptor and the channels between them, and runs the tasks.
+fn assemble(
+    settings: Settings,
+    sources: Arc<[PermittedSource]>,
+    listener: Box<dyn Listener>,
+    advertise: String,
+    opened: OpenedNode,
+) -> Result<Node, StartError> {
+    let OpenedNode { identity, pins, tls, opened, unconfirmed } = opened;
+    let Settings { options, hooks, witness, master_address, environment, .. } = settings;
+    let info = NodeInfo::new(&options.name, listener.address(), &advertise, witness.as_deref());
+    tracing::info!(node = %identity.node(), listen = %info.listen, advertise, "started");
+
+    let now = now(&environment)?;
+    let run = RunId(environment.random_u64().map_err(StartError::System)?);
+    let Opened { store, reader, durable_state, head, log_floor, history, damage } = opened;
+    let (address, witnessed) = (advertise.clone(), witness.is_some());
+    let start =
+        Start { durable_state, head, log_floor, history, options: options.clone(), run, address, witnessed, damage };
+    let (engine, first) = Engine::start(now, start);
+
+    let (inputs, inputs_received) = mpsc::channel(INPUTS_MAX);
+    let (callers, callers_received) = mpsc::channel(COMMIT_QUEUE_MAX + COMMAND_QUEUE_MAX);
+    let (alive, links_over) = mpsc::channel(1);
+    let handles = watch::Sender::new(());
+    let (reports, reports_received) = mpsc::channel(STORE_REPORTS_MAX);
+    let store = StoreExecutor::new(environment.clone(), store, reader.clone(), reports);
+    let notifier = Notifier::new(info.status(engine.status(now.at, now.wall_ms), now.at));
+    let policy = Arc::new(AcceptPolicy::new(pins));
+    let hooks = HookRunner::new(hooks, environment.clone(), options.hook_timeout);
+    let shared = Arc::new(Shared {
+        environment: environment.clone(),
+        node: identity.node(),
+        reader: reader.clone(),
+        store: store.clone(),
+        callers,
+        admission: Arc::new(Admission::default()),
+        mastership: Arc::clone(&notifier.mastership),
+        status: notifier.status.subscribe(),
+        events: notifier.events.clone(),
+        watches: notifier.watches.clone(),
+        stopped: notifier.stopped.subscribe(),
+    });
+    let acceptor = Acceptor {
+        environment: environment.clone(),
+        tls: tls.clone(),
+        policy: Arc::clone(&policy),
+        sources: PermittedSources::new(sources, environment.clone()),
+        inputs: inputs.clone(),
+        enrolment: EnrolmentServer {
+            environment: environment.clone(),
+            policy: Arc::clone(&policy),
+            inputs: inputs.clone(),
+            name: options.name.clone(),
+            advertise: advertise.clone(),
+        },
+    };
+    let unconfirmed = unconfirmed
+        .map(|(master, token)| EnrolmentClient::new(&environment, &tls, &options, &advertise, &master, &token));
+    let pusher = Pusher::new(environment.clone(), reader.clone());
+    let context = DriverContext {
+        info,
+        tls,
+        reader,
+        store,
+        hooks,
+        witness: WitnessClient::new(witness, environment.clone(), options.witness_timeout()),
+        policy,
+        links: LinkContext { environment: environment.clone(), pusher, inputs, drain: options.drain_timeout, alive },
+        links_over,
+        master_address,
+        certificate_ends: identity.expires(),
+        unconfirmed,
+        scope: TaskScope::new(),
+        environment,
+    };
+    let inbox = Inbox {
+        reports: reports_received,
+        inputs: inputs_received,
+        callers: callers_received,
+        handles: Some(handles.subscribe()),
+    };
+    let tasks = Arc::clone(&context.environment.tasks);
+    context.spawn(acceptor.run(listener));
+    tasks.spawn(Box::pin(Driver::new(engine, inbox, notifier, context).run(first)));
+    Ok(Node::new(shared, handles))
+}
+
+fn now(environment: &Environment) -> Result<Now, StartError> {
+    let random = environment.random_u64().map_err(StartError::System)?;
+    Ok(Now { at: environment.clock.now(), wall_ms: environment.clock.wall_ms(), random })
+}
