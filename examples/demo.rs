@@ -124,7 +124,7 @@ async fn outage(master: &Node, shadow: &Node, network: &Network) -> Step {
     let mut events = master.events();
     shadow.operator().disconnect().await.map_err(because("disconnect"))?;
     network.cut();
-    status(master, "the link to be lost", |status| status.engine.link != LinkState::Connected).await?;
+    status(master, "the link to be lost", |status| status.engine.link.state != LinkState::Connected).await?;
     for n in 0..100 {
         let set = ChangeSet::new().put("routes/00009", format!("10.8.8.{n}:80"));
         master.config().commit(set).await.map_err(because("a commit during the outage"))?;

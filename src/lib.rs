@@ -100,8 +100,8 @@ pub use node::{
 };
 pub use protocol::alerts::{Alert, AlertKind, Severity};
 pub use protocol::engine::{
-    AlertChange, EngineStatus, Failover, How, LinkState, Options, OptionsError, Replication, RoleReason,
-    TakeoverBlocker, WitnessStatus,
+    AlertChange, EngineStatus, Failover, How, LinkState, LinkStatus, LogBounds, Options, OptionsError, Replication,
+    RoleReason, TakeoverBlocker, Timeouts, WitnessStatus,
 };
 pub use protocol::wire::Role;
 pub use store::{Diverged, DivergedChange, Entry, ReadError, Scan, Snapshot, StoreError, ValueReader};

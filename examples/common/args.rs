@@ -229,8 +229,8 @@ fn options(common: &CommonArgs) -> Result<Options, BadArgument> {
     options.heartbeat = common.heartbeat.unwrap_or(options.heartbeat);
     options.takeover_delay = common.takeover_delay.unwrap_or(options.takeover_delay);
     options.hold_down = common.hold_down.unwrap_or(options.hold_down);
-    options.log_changes = common.log.log_changes.unwrap_or(options.log_changes);
-    options.log_bytes = common.log.log_bytes.unwrap_or(options.log_bytes);
+    options.log.changes = common.log.log_changes.unwrap_or(options.log.changes);
+    options.log.bytes = common.log.log_bytes.unwrap_or(options.log.bytes);
     options.failover = match common.failover {
         FailoverArg::Manual => Failover::Manual,
         FailoverArg::Automatic => Failover::Automatic,
@@ -239,7 +239,7 @@ fn options(common: &CommonArgs) -> Result<Options, BadArgument> {
         ReplicationArg::Async => Replication::Asynchronous,
         ReplicationArg::Sync => Replication::Synchronous,
     };
-    options.sync_timeout = common.sync_timeout.unwrap_or(options.sync_timeout);
+    options.timeouts.sync = common.sync_timeout.unwrap_or(options.timeouts.sync);
     options.lease = common.lease;
     options.name = common.name.clone();
     options.validate().map_err(|rule| (ErrorKind::ValueValidation, rule.to_string()))?;

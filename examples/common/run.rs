@@ -136,7 +136,7 @@ async fn wait_until_serving(node: &Node) {
     let mut status = node.status_watch();
     let settled = status.wait_for(|status| {
         let engine = &status.engine;
-        engine.serving || engine.role == Role::Shadow || engine.link != LinkState::None
+        engine.serving || engine.role == Role::Shadow || engine.link.state != LinkState::None
     });
     _ = tokio::time::timeout(SERVING_WAIT_MAX, settled).await;
 }

@@ -151,7 +151,7 @@ impl PairState {
         let connected = || {
             let machine = &self.world.machines[Side::A.index()];
             let status = machine.engine.as_ref().map(|engine| engine.status(machine.clock.at(self.now()), 0));
-            status.is_some_and(|status| status.link == LinkState::Connected && status.in_sync)
+            status.is_some_and(|status| status.link.state == LinkState::Connected && status.in_sync)
         };
         follows && self.was_taken_over() && connected()
     }

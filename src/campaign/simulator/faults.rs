@@ -173,7 +173,7 @@ fn operate(world: &mut World, node: Side, verb: Verb) -> Checked {
         Verb::Acknowledge => Command::Acknowledge { alert: first_alert },
         Verb::Shutdown => {
             let run = world.machine(node).run;
-            let us = 2 * micros(world.machine(node).options.drain_timeout);
+            let us = 2 * micros(world.machine(node).options.timeouts.drain);
             world.after(us, Scheduled::GivesUpDisk { side: node, run });
             Command::Shutdown
         }

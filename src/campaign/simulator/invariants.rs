@@ -83,7 +83,7 @@ impl World {
         }
         self.oracle.check_serving(&machine.disk, &status)?;
         self.oracle.check_shown_stays(side, &machine.disk)?;
-        let lost = matches!(status.link, LinkState::Lost | LinkState::Held);
+        let lost = matches!(status.link.state, LinkState::Lost | LinkState::Held);
         let confirmed = durable_state.peer.as_ref().map(|peer| peer.confirmed);
         let behind = confirmed.is_some_and(|confirmed| machine.disk.unconfirmed_after(confirmed));
         let reported = status
@@ -110,7 +110,7 @@ impl World {
             let status = machine
                 .engine
                 .as_ref()
-                .map(|engine| engine.status(machine.clock.at(self.now), machine.clock.wall(self.now)).link);
+                .map(|engine| engine.status(machine.clock.at(self.now), machine.clock.wall(self.now)).link.state);
             status == Some(LinkState::Held)
         });
         let free = !self.is_unpaired()

@@ -170,10 +170,10 @@ fn check_needs_operator(world: &mut World) -> Checked {
         let asks = status.why_not.iter().any(decides);
         // Nodes cannot decide after a loss at a disk or the witness, nor where an operator's command named a node that cannot lead.
         let record = status.why_not.iter().any(|blocker| RECORD_REASONS.contains(&blocker.as_str()));
-        (!status.link_reason.is_empty() && asks) || (decided && record && !status.alerts.is_empty())
+        (!status.link.reason.is_empty() && asks) || (decided && record && !status.alerts.is_empty())
     });
     let short = both.iter().flatten().map(|status| {
-        (status.role, status.serving, status.position.revision, status.link, &status.link_reason, &status.why_not)
+        (status.role, status.serving, status.position.revision, status.link.state, &status.link.reason, &status.why_not)
     });
     let short: Vec<_> = short.collect();
     Invariant::WholeAgain.check(named, || format!("not whole after {} s: {short:?}", WHOLE_US_MAX / 1_000_000))?;
@@ -210,8 +210,8 @@ fn check_survivor(world: &mut World, gone: Side) -> Checked {
     }
     let own_reason = status.why_not.iter().any(|word| OWN_REASONS.contains(&word.as_str()));
     let allowed = may_lead(world, side) && !own_reason;
-    let says = !status.link_reason.is_empty() && !status.why_not.is_empty();
-    let short = (status.role, status.link, &status.link_reason, &status.why_not, world.witness.record());
+    let says = !status.link.reason.is_empty() && !status.why_not.is_empty();
+    let short = (status.role, status.link.state, &status.link.reason, &status.why_not, world.witness.record());
     Invariant::WholeAgain.check(!allowed, || format!("{side:?} is alone and may lead, and does not: {short:?}"))?;
     Invariant::WholeAgain
         .check(says, || format!("{side:?} is alone, does not lead and does not say why: {short:?}"))?;

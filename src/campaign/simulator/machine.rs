@@ -11,7 +11,7 @@ use super::store::{Change, Disk, Export, Job, Payload, Record};
 use super::violation::{Checked, Invariant, Violation};
 use crate::model::WitnessRecord;
 use crate::protocol::engine::{
-    Action, BatchId, BulkId, Engine, LinkId, Moment, Now, Options, Replication, Ticket, Work,
+    Action, BatchId, BulkId, Engine, LinkId, Moment, Now, Options, Replication, Ticket, Timeouts, Work,
 };
 
 /// Who waits for an answer.
@@ -222,12 +222,15 @@ impl Machine {
         Options {
             heartbeat: Duration::from_millis(100),
             takeover_delay: Duration::from_millis(500),
-            connect_timeout: Duration::from_millis(300),
             failover: plan.failover,
             hold_down: Duration::from_secs(plan.hold_down_s),
             replication: if plan.witnessed { plan.replication } else { Replication::Asynchronous },
-            sync_timeout: Duration::from_millis(plan.sync_timeout_ms),
-            drain_timeout: Duration::from_millis(200),
+            timeouts: Timeouts {
+                connect: Duration::from_millis(300),
+                sync: Duration::from_millis(plan.sync_timeout_ms),
+                drain: Duration::from_millis(200),
+                ..Timeouts::default()
+            },
             lease: plan.lease_ms[side.index()].map(Duration::from_millis),
             ..Options::default()
         }

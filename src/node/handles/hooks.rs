@@ -1,6 +1,6 @@
 use crate::store::Snapshot;
 
-/// Decisions that the host shares in. A panic and a time-out ([`Options::hook_timeout`](crate::Options::hook_timeout)) are
+/// Decisions that the host shares in. A panic and a time-out ([`Timeouts::hook`](crate::Timeouts::hook)) are
 /// a refusal.
 ///
 /// The methods may block: they run on threads of a pool. Each runs on one thread at a time, so that a hook that hangs holds

@@ -2,7 +2,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::model::WitnessRecord;
-use crate::protocol::engine::{EngineStatus, Moment, WitnessStatus};
+use crate::protocol::engine::{EngineStatus, LinkStatus, Moment, WitnessStatus};
 use crate::witness::Witness;
 
 /// What a node tells of itself, as plain data.
@@ -20,7 +20,7 @@ pub struct Status {
     /// The kind of its witness ([`Witness::kind`](crate::Witness::kind)), where there is one. `engine.witness` is what the
     /// node knows of it.
     pub witness: Option<&'static str>,
-    /// When this was written, in microseconds of the suspend-aware clock. `engine.last_seen_us` counts from here.
+    /// When this was written, in microseconds of the suspend-aware clock. `engine.link.last_seen_us` counts from here.
     pub written_us: u64,
 }
 
@@ -30,8 +30,7 @@ impl Status {
         let settled = |record: &WitnessRecord| WitnessRecord { counter: 0, ..record.clone() };
         let witness = |seen: &WitnessStatus| WitnessStatus { record: seen.record.as_ref().map(settled), ..*seen };
         let still = |status: &EngineStatus| EngineStatus {
-            last_seen_us: None,
-            round_trip_us: None,
+            link: LinkStatus { last_seen_us: None, round_trip_us: None, ..status.link.clone() },
             witness: status.witness.as_ref().map(witness),
             ..status.clone()
         };

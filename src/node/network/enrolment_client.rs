@@ -73,7 +73,7 @@ impl EnrolmentClient {
             master: master.to_owned(),
             token: token.clone(),
             request,
-            connect_timeout: options.connect_timeout,
+            connect_timeout: options.timeouts.connect,
             until: environment.after(ENROL_TIMEOUT),
         }
     }

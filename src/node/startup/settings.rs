@@ -67,6 +67,6 @@ impl Settings {
 
     /// The store's part of the options.
     pub fn store_options(&self) -> StoreOptions {
-        StoreOptions { log_changes: self.options.log_changes, log_bytes: self.options.log_bytes }
+        StoreOptions { log_changes: self.options.log.changes, log_bytes: self.options.log.bytes }
     }
 }

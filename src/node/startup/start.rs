@@ -103,7 +103,7 @@ fn assemble(
     let store = StoreExecutor::new(environment.clone(), store, reader.clone(), reports);
     let notifier = Notifier::new(info.status(engine.status(now.at, now.wall_ms), now.at));
     let policy = Arc::new(AcceptPolicy::new(pins));
-    let hooks = HookRunner::new(hooks, environment.clone(), options.hook_timeout);
+    let hooks = HookRunner::new(hooks, environment.clone(), options.timeouts.hook);
     let shared = Arc::new(Shared {
         environment: environment.clone(),
         node: identity.node(),
@@ -142,7 +142,7 @@ fn assemble(
         hooks,
         witness: WitnessClient::new(witness, environment.clone(), options.witness_timeout()),
         policy,
-        links: LinkContext { environment: environment.clone(), pusher, inputs, drain: options.drain_timeout, alive },
+        links: LinkContext { environment: environment.clone(), pusher, inputs, drain: options.timeouts.drain, alive },
         links_over,
         master_address,
         certificate_ends: identity.expires(),

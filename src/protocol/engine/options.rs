@@ -20,31 +20,47 @@ pub struct Options {
     pub hold_down: Duration,
     /// Whether a commit waits for the shadow. Default asynchronous.
     pub replication: Replication,
-    /// How long a synchronous commit waits for the shadow. Default 2 s.
-    pub sync_timeout: Duration,
     /// How long a mastership lasts that neither peer nor witness renews, where there is a witness. Default: seven tenths of the
     /// takeover delay. At least the heartbeat interval, and with its margin for clock rates ([`crate::limits`]) at most the
     /// takeover delay.
     pub lease: Option<Duration>,
-    /// Bound on an answer of the witness; afterwards its outcome counts as unknown. Default: half the lease, which is the
-    /// most it may be.
-    pub witness_timeout: Option<Duration>,
-    /// Bound on a dial: name, TCP and TLS. Default 3 s.
-    pub connect_timeout: Duration,
-    /// Bound on an answer of the host's hooks. Default 10 s.
-    pub hook_timeout: Duration,
-    /// Bound on what a shutdown waits for. Default 5 s.
-    pub drain_timeout: Duration,
+    /// How long this node waits for others.
+    pub timeouts: Timeouts,
     /// Difference of wall clocks at which an alert is raised. Default 30 s.
     pub clock_skew_warn: Duration,
-    /// Bound of the incremental log in change sets. Default 100,000; at least 1.
-    pub log_changes: u64,
-    /// Bound of the incremental log in bytes. Default 256 MiB.
-    pub log_bytes: u64,
+    /// How much of the log is kept for incremental repair.
+    pub log: LogBounds,
     /// Version of the host's data. A shadow with an older one is refused by its master. Default 0.
     pub schema: u32,
     /// Shown in status. Default empty; at most 128 bytes.
     pub name: String,
+}
+
+/// How long a node waits for others. Each is above zero and at most an hour.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Timeouts {
+    /// Bound on a dial: name, TCP and TLS. Default 3 s.
+    pub connect: Duration,
+    /// How long a synchronous commit waits for the shadow. Default 2 s.
+    pub sync: Duration,
+    /// Bound on an answer of the witness; afterwards its outcome counts as unknown. Default: half the lease, which is the
+    /// most it may be.
+    pub witness: Option<Duration>,
+    /// Bound on an answer of the host's hooks. Default 10 s.
+    pub hook: Duration,
+    /// Bound on what a shutdown waits for. Default 5 s.
+    pub drain: Duration,
+}
+
+/// How much of the log is kept for incremental repair. A shadow that lacks more gets a full push.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LogBounds {
+    /// In change sets. Default 100,000; at least 1.
+    pub changes: u64,
+    /// In bytes. Default 256 MiB; at least 1.
+    pub bytes: u64,
 }
 
 /// Who decides on a takeover.
@@ -104,17 +120,24 @@ impl Default for Options {
             failover: Failover::Automatic,
             hold_down: Duration::from_secs(600),
             replication: Replication::Asynchronous,
-            sync_timeout: Duration::from_secs(2),
             lease: None,
-            witness_timeout: None,
-            connect_timeout: Duration::from_secs(3),
-            hook_timeout: Duration::from_secs(10),
-            drain_timeout: Duration::from_secs(5),
+            timeouts: Timeouts::default(),
             clock_skew_warn: Duration::from_secs(30),
-            log_changes: LOG_CHANGES_DEFAULT,
-            log_bytes: LOG_BYTES_DEFAULT,
+            log: LogBounds { changes: LOG_CHANGES_DEFAULT, bytes: LOG_BYTES_DEFAULT },
             schema: 0,
             name: String::new(),
+        }
+    }
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(3),
+            sync: Duration::from_secs(2),
+            witness: None,
+            hook: Duration::from_secs(10),
+            drain: Duration::from_secs(5),
         }
     }
 }
@@ -133,15 +156,15 @@ impl Options {
             return Err(OptionsError::TakeoverDelay);
         }
         let timeouts = [
-            ("sync_timeout", self.sync_timeout),
-            ("connect_timeout", self.connect_timeout),
-            ("hook_timeout", self.hook_timeout),
-            ("drain_timeout", self.drain_timeout),
+            ("timeouts.sync", self.timeouts.sync),
+            ("timeouts.connect", self.timeouts.connect),
+            ("timeouts.hook", self.timeouts.hook),
+            ("timeouts.drain", self.timeouts.drain),
         ];
         if let Some((name, _)) = timeouts.into_iter().find(|(_, time)| time.is_zero() || *time > HOUR) {
             return Err(OptionsError::Timeout(name));
         }
-        if self.log_changes == 0 || self.log_bytes == 0 {
+        if self.log.changes == 0 || self.log.bytes == 0 {
             return Err(OptionsError::Log);
         }
         if self.name.len() > NAME_BYTES_MAX {
@@ -165,6 +188,6 @@ impl Options {
 
     /// The bound on an answer of the witness: the option, or its default.
     pub fn witness_timeout(&self) -> Duration {
-        self.witness_timeout.unwrap_or(self.lease() / 2)
+        self.timeouts.witness.unwrap_or(self.lease() / 2)
     }
 }

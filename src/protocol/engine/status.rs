@@ -27,6 +27,26 @@ pub enum LinkState {
     Held,
 }
 
+/// The link to the peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LinkStatus {
+    /// Its state.
+    pub state: LinkState,
+    /// Why it is so.
+    pub reason: String,
+    /// Where the peer is dialled.
+    pub peer: Option<String>,
+    /// The peer's position as last heard.
+    pub peer_revision: Option<Revision>,
+    /// Change sets the shadow lacks.
+    pub lag: Option<u64>,
+    /// Microseconds since the peer was last heard.
+    pub last_seen_us: Option<u64>,
+    /// Smoothed round trip, microseconds.
+    pub round_trip_us: Option<u64>,
+}
+
 /// What an engine says of itself, as plain data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EngineStatus {
@@ -44,20 +64,8 @@ pub struct EngineStatus {
     pub position: Position,
     /// Whether a shadow may be enrolled.
     pub enabled: bool,
-    /// The link.
-    pub link: LinkState,
-    /// Why it is so.
-    pub link_reason: String,
-    /// Where the peer is dialled.
-    pub peer: Option<String>,
-    /// The peer's position as last heard.
-    pub peer_revision: Option<Revision>,
-    /// Change sets the shadow lacks.
-    pub lag: Option<u64>,
-    /// Microseconds since the peer was last heard.
-    pub last_seen_us: Option<u64>,
-    /// Smoothed round trip, microseconds.
-    pub round_trip_us: Option<u64>,
+    /// The link to the peer.
+    pub link: LinkStatus,
     /// At the last heartbeat both had the same revision and digest.
     pub in_sync: bool,
     /// Why this node would not take over by itself now; empty when it would.

@@ -336,7 +336,8 @@ impl<C, R, P> Work<C, R, P> {
         matches!(self, Self::AppendRecords(_) | Self::BeginStaging(_) | Self::StagePieces(_) | Self::FinishStaging(_))
     }
 
-    /// It could not be done; what is left of it says the failure.
+    /// It could not be done; what is left of it says the failure. For shells of tests, whose stores are models.
+    #[cfg(test)]
     pub fn fail(self, failure: DiskFailure) -> Completed {
         match self {
             Self::StoreState(order) => order.fail(failure),

@@ -41,7 +41,7 @@ impl Engine {
             Command::TakeOverAcceptingLoss => self.take_over(now, ticket, true),
             Command::Replicate(mode) => self.replicate(now, ticket, mode),
             Command::Shutdown => {
-                self.shutdown.begin(ticket, Moment(now.at.0 + micros(self.setup.options.drain_timeout)));
+                self.shutdown.begin(ticket, Moment(now.at.0 + micros(self.setup.options.timeouts.drain)));
             }
         }
     }

@@ -28,7 +28,7 @@ impl Engine {
     }
 
     fn uncovered_deadline(&self) -> Option<Moment> {
-        let timeout_us = micros(self.setup.options.sync_timeout);
+        let timeout_us = micros(self.setup.options.timeouts.sync);
         let since = self.authority.role.since();
         let bound = if self.is_bound() { Moment(since.0 + timeout_us) } else { self.stall_deadline() };
         (self.authority.state() == NodeState::Stalled).then_some(bound)
@@ -39,7 +39,7 @@ impl Engine {
     fn doubt_deadline(&self) -> Option<Moment> {
         let oldest = self.commits.oldest_since()?;
         let options = &self.setup.options;
-        let doubt_us = micros(options.sync_timeout) + 2 * micros(options.witness_timeout());
+        let doubt_us = micros(options.timeouts.sync) + 2 * micros(options.witness_timeout());
         if self.is_bound() { Some(Moment(oldest.0 + doubt_us)) } else { self.uncovered_deadline() }
     }
 
@@ -141,7 +141,7 @@ impl Engine {
             let refusal = self.not_master();
             self.refuse_queue(&refusal);
         }
-        let timeout_us = micros(self.setup.options.sync_timeout);
+        let timeout_us = micros(self.setup.options.timeouts.sync);
         let late = self.commits.oldest_since().is_some_and(|oldest| now.at.0 >= oldest.0 + timeout_us);
         let overdue = self.commits.is_frozen() || late;
         if self.commits.is_synchronous() && self.commits.waits() && overdue {
@@ -177,7 +177,7 @@ impl Engine {
     /// When something waits for too long.
     pub(super) fn commits_deadlines(&self) -> [Option<Moment>; 4] {
         let uncovered = self.uncovered_deadline().filter(|_| self.commits.has_queue());
-        let timeout_us = micros(self.setup.options.sync_timeout);
+        let timeout_us = micros(self.setup.options.timeouts.sync);
         let oldest = self.commits.oldest_since().filter(|_| self.commits.waits());
         let given_up = oldest.map(|since| Moment(since.0 + timeout_us));
         [uncovered, given_up, self.doubt_deadline(), self.switch_deadline()]

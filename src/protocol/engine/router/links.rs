@@ -169,7 +169,7 @@ impl Engine {
             return;
         }
         let lost_us = self.setup.timing.lost_after_us;
-        let hello_us = lost_us.max(micros(self.setup.options.connect_timeout));
+        let hello_us = lost_us.max(micros(self.setup.options.timeouts.connect));
         for link in self.links.silent(now.at, lost_us, hello_us) {
             self.close(link, None);
             self.drop_connection(now, link, "the peer is silent");
@@ -197,7 +197,7 @@ impl Engine {
             }),
             _ => u64::MAX,
         };
-        let within = self.setup.options.connect_timeout.min(Duration::from_micros(left_us));
+        let within = self.setup.options.timeouts.connect.min(Duration::from_micros(left_us));
         self.out.push(Action::Dial { address: peer.address.clone(), within });
         self.links.dialled(now.at);
     }

@@ -1,6 +1,6 @@
 //! What an engine says of itself.
 
-use crate::protocol::engine::{Engine, EngineStatus, Moment};
+use crate::protocol::engine::{Engine, EngineStatus, LinkStatus, Moment};
 #[cfg(test)]
 use crate::protocol::failover::NodeState;
 
@@ -13,11 +13,7 @@ impl Engine {
 
     /// What the engine says of itself at this moment; `wall_ms` is for the hold-down.
     pub fn status(&self, at: Moment, wall_ms: u64) -> EngineStatus {
-        let (link, link_reason) = self.link_state();
-        let durable = &self.durable;
-        let peer_position = self.links.peer_position().filter(|_| durable.peer.is_some());
-        let peer_revision = peer_position.map(|position| position.revision);
-        let authority = self.authority();
+        let (durable, authority) = (&self.durable, self.authority());
         EngineStatus {
             node: durable.node,
             pair: durable.pair,
@@ -26,18 +22,27 @@ impl Engine {
             epoch: self.epoch(),
             position: self.log.head(),
             enabled: durable.enabled,
-            link,
-            link_reason,
-            peer: durable.peer.as_ref().map(|peer| peer.address.clone()),
-            peer_revision,
-            lag: peer_revision.map(|peer| self.log.revision().seq.abs_diff(peer.seq)),
-            last_seen_us: self.links.silence_us(at),
-            round_trip_us: self.links.round_trip_us(),
+            link: self.link_status(at),
             in_sync: self.in_sync(),
             why_not: self.takeover_conditions(at, wall_ms).blockers(),
             replication: self.commits.mode(),
             witness: self.witness_status(),
             alerts: self.alerts.log().alerts().to_vec(),
+        }
+    }
+
+    fn link_status(&self, at: Moment) -> LinkStatus {
+        let (state, reason) = self.link_state();
+        let peer = self.durable.peer.as_ref();
+        let peer_revision = self.links.peer_position().filter(|_| peer.is_some()).map(|position| position.revision);
+        LinkStatus {
+            state,
+            reason,
+            peer: peer.map(|peer| peer.address.clone()),
+            peer_revision,
+            lag: peer_revision.map(|peer| self.log.revision().seq.abs_diff(peer.seq)),
+            last_seen_us: self.links.silence_us(at),
+            round_trip_us: self.links.round_trip_us(),
         }
     }
 }

@@ -155,7 +155,7 @@ impl Engine {
     }
 
     pub(super) fn stall_deadline(&self) -> Moment {
-        let bound_us = self.setup.timing.delay_us + micros(self.setup.options.connect_timeout);
+        let bound_us = self.setup.timing.delay_us + micros(self.setup.options.timeouts.connect);
         Moment(self.authority.role.since().0 + bound_us)
     }
 

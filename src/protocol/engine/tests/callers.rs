@@ -139,7 +139,7 @@ fn a_shutdown_does_not_wait_for_a_shadow_for_ever_and_denies_nothing_that_is_dur
     let _ = stored(&mut engine, 110 * MS, 1, epoch, 6);
     let actions = command(&mut engine, 120 * MS, 2, Command::Shutdown);
     assert_eq!(answers(&actions), [], "{actions:#?}");
-    let late = 120 * MS + micros(Options::default().drain_timeout);
+    let late = 120 * MS + micros(Options::default().timeouts.drain);
     let mut actions = engine.handle(now(late), Event::Timer);
     actions.extend(settle_facts(&mut engine, late + 1));
     let doubt = CommitRefusal::InDoubt { revision: at(epoch, 6) };

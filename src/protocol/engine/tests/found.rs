@@ -87,7 +87,7 @@ fn a_hello_that_comes_before_this_nodes_own_is_judged_when_that_is_said() {
     let hello = hello_of(Role::Master, MASTER, position(epoch, 6), history(&[(epoch, 1)]));
     let greet = Event::Message { link: LinkId(2), message: Message::Hello(Box::new(hello)) };
     let actions = engine.handle(now(430), greet);
-    assert_eq!(engine.status(Moment(431), 0).link, LinkState::Handshake, "{actions:#?}");
+    assert_eq!(engine.status(Moment(431), 0).link.state, LinkState::Handshake, "{actions:#?}");
     let head = position(epoch, 6);
     let receipt = RecordsReceipt::Appended { head, log_floor: Revision::NONE, eras: vec![] };
     let actions = done(&mut engine, 440, append, Receipt::Records(receipt));
@@ -95,7 +95,7 @@ fn a_hello_that_comes_before_this_nodes_own_is_judged_when_that_is_said() {
         Message::Hello(hello) => Some(hello.position),
         _ => None,
     });
-    assert_eq!((said, engine.status(Moment(441), 0).link), (Some(head), LinkState::Syncing), "{actions:#?}");
+    assert_eq!((said, engine.status(Moment(441), 0).link.state), (Some(head), LinkState::Syncing), "{actions:#?}");
 }
 
 /// The simulator found a shadow that led because its position was later than the recorded one, in another history.
@@ -140,7 +140,7 @@ fn an_era_without_change_sets_is_no_reason_to_refuse_a_master() {
     let _ = engine.handle(now(100), Event::LinkUp { link: LINK, dialled: true });
     let hello = hello_of(Role::Master, MASTER, position(Epoch::FIRST, 5), history(&[(Epoch::FIRST, 1)]));
     let _ = tell(&mut engine, 200, Message::Hello(Box::new(hello)));
-    assert_eq!(engine.status(Moment(201), 0).link, LinkState::Syncing);
+    assert_eq!(engine.status(Moment(201), 0).link.state, LinkState::Syncing);
     settle(&mut engine, 210);
     let header = crate::protocol::wire::SnapshotHeader {
         transfer: 3,

@@ -251,7 +251,7 @@ fn a_refused_enrolment_leaves_the_token_good_and_nobody_pinned() {
     let actions = fail(&mut engine, 110, true);
     assert_eq!(answers(&actions), [verdict(1, EnrolVerdict::Refused { kind: "disk" })]);
     assert_eq!(engine.durable_state(), &before);
-    assert_eq!(engine.status(Moment(120), 0).link, LinkState::None);
+    assert_eq!(engine.status(Moment(120), 0).link.state, LinkState::None);
 
     let _ = engine.handle(now(2 * SECOND), Event::Timer);
     settle(&mut engine, 2 * SECOND + 1);
