@@ -246,7 +246,7 @@ impl Commits {
         Some(ticket)
     }
 
-    /// The wish is over. Returns whose it was.
+    /// The change of mode is not wanted any more. Returns who asked.
     pub(super) fn cancel_switch(&mut self) -> Option<Ticket> {
         self.to_asynchronous.take().map(|(ticket, _)| ticket)
     }

@@ -1,11 +1,11 @@
 //! Whole lists of actions: an extra action shows as well as a missing one.
 
 mod callers;
-mod found;
 mod links_table;
 mod machines;
-mod odd_moments;
-mod refused_words;
+mod pending_updates;
+mod regressions;
+mod simulator_regressions;
 mod witnessed;
 
 use std::time::Duration;
@@ -405,8 +405,8 @@ fn leading_master() -> (Engine, Epoch) {
     assert!(!engine.authority().serving, "it asks first: {actions:#?}");
     let _ = engine.handle(now(100), Event::LinkUp { link: LINK, dialled: true });
     let hello = hello_of(Role::Shadow, SHADOW, position(Epoch::FIRST, 5), history(&[(Epoch::FIRST, 1)]));
-    let greet = Event::Message { link: LINK, message: Message::Hello(Box::new(hello)) };
-    let actions = engine.handle(now(200), greet);
+    let hello_event = Event::Message { link: LINK, message: Message::Hello(Box::new(hello)) };
+    let actions = engine.handle(now(200), hello_event);
     assert_eq!(batch_count(&actions), 0, "a hello may be old, only an answer counts: {actions:#?}");
     let (batch, work) = batch(&answer(&mut engine, 250, &actions, position(Epoch::FIRST, 5)));
     let Work::BeginEra(Order { job: BeginEra { era, .. }, .. }) = work else { panic!("{work:?}") };
@@ -471,8 +471,8 @@ fn a_stopped_master_whose_shadow_took_over_yields() {
     let promoted = epoch.promoted(5);
     let lineage = history(&[(Epoch::FIRST, 1), (epoch, 6), (promoted, 6)]);
     let hello = hello_of(Role::Master, SHADOW, position(promoted, 9), lineage);
-    let greet = Event::Message { link: LinkId(2), message: Message::Hello(Box::new(hello)) };
-    let actions = engine.handle(now(late + 3), greet);
+    let hello_event = Event::Message { link: LinkId(2), message: Message::Hello(Box::new(hello)) };
+    let actions = engine.handle(now(late + 3), hello_event);
     let doubt = CommitRefusal::InDoubt { revision: at(epoch, 6) };
     assert!(actions.contains(&refused_commit(1, doubt)), "{actions:#?}");
     // Durable state were being written when the winner came: quarantine waits for them.

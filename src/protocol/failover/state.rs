@@ -29,7 +29,7 @@ pub enum NodeState {
     Stopped,
 }
 
-/// What changes a standing.
+/// What changes a state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Transition {
     /// There is no peer to ask.
@@ -92,7 +92,7 @@ pub enum Transition {
 
 impl NodeState {
     #[cfg(test)]
-    /// Every standing, for tables.
+    /// Every state, for tables.
     pub const ALL: [Self; 12] = [
         Self::CheckingStartup,
         Self::TakingTail,
@@ -108,7 +108,7 @@ impl NodeState {
         Self::Stopped,
     ];
 
-    /// The standing after this turn; `None` where it changes nothing.
+    /// The state after this transition; `None` where it changes nothing.
     pub fn transition(self, turn: Transition) -> Option<Self> {
         use NodeState as S;
         use Transition as T;

@@ -25,7 +25,7 @@ pub(in super::super) struct Takeover {
     question: u64,
 }
 
-/// An attempt under way at the witness, or an operator's wish that waits for its time.
+/// An attempt under way at the witness, or one that an operator wants and that waits for its time.
 #[derive(Clone, Debug)]
 pub(in super::super) enum Attempt {
     /// An operator wants it; leases and promises must run out first.

@@ -138,7 +138,7 @@ impl Engine {
         self.refuse_peer(now, link, RefusalKind::Protest, format!("the peer broke the protocol: {what}"));
     }
 
-    /// Closes a link, with a word of farewell or without.
+    /// Closes a link, with a last message or without.
     pub(super) fn close(&mut self, link: LinkId, word: Option<Bye>) {
         if let Some(bye) = word {
             self.out.push(Action::Send { link, message: Message::Bye(bye) });

@@ -77,7 +77,7 @@ impl Engine {
             | NodeState::AskingHost
             | NodeState::Stalled
             | NodeState::AskingWitness
-            // The wish stands, until its time comes or is over.
+            // The takeover goes on, until its time comes or is over.
             | NodeState::TakingTail => return,
             NodeState::Broken => Err(CommandRefusal::Disk { reason: "the store is closed".to_owned() }),
             NodeState::SteppingDown => Err(CommandRefusal::NotMaster { master: self.master_elsewhere() }),

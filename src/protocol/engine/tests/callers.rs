@@ -1,4 +1,4 @@
-//! Whoever asks is answered, within a bound, and with what is so.
+//! Every caller is answered once, within a bound, and truthfully.
 
 use super::witnessed::*;
 use super::*;
@@ -98,8 +98,8 @@ fn a_takeover_past_a_record_that_is_gone_waits_for_the_lease_that_it_was() {
     let actions = engine.handle(now(20 * SECOND), refused_dial());
     let (ask, _) = question(&actions);
     let _ = tell_witness(&mut engine, 20 * SECOND, ask, WitnessAnswer::Holds(None));
-    let wish = Event::Command { ticket: Ticket(1), command: Command::TakeOverAcceptingLoss };
-    let mut actions = engine.handle(now(20 * SECOND + 1), wish);
+    let take_over = Event::Command { ticket: Ticket(1), command: Command::TakeOverAcceptingLoss };
+    let mut actions = engine.handle(now(20 * SECOND + 1), take_over);
     let mut time = 20 * SECOND;
     while engine.node_state() == NodeState::Following {
         for action in std::mem::take(&mut actions) {
@@ -169,28 +169,28 @@ fn what_a_hung_disk_holds_when_the_node_stops_is_in_doubt() {
 #[test]
 fn an_operators_word_counts_while_the_host_is_asked() {
     let (mut engine, time) = asking_shadow();
-    let wish = Event::Command { ticket: Ticket(1), command: Command::TakeOver };
-    let actions = engine.handle(now(time + 10), wish);
-    let mut claimed = engine.node_state();
+    let take_over = Event::Command { ticket: Ticket(1), command: Command::TakeOver };
+    let actions = engine.handle(now(time + 10), take_over);
+    let mut attempted = engine.node_state();
     let mut all = actions;
     all.extend(settle_facts(&mut engine, time + 11));
-    if claimed == NodeState::AskingHost {
+    if attempted == NodeState::AskingHost {
         all.extend(engine.handle(now(time + 12), Event::Timer));
-        claimed = engine.node_state();
+        attempted = engine.node_state();
     }
-    assert_eq!((claimed, answers(&all)), (NodeState::AskingWitness, vec![]), "{all:#?}");
+    assert_eq!((attempted, answers(&all)), (NodeState::AskingWitness, vec![]), "{all:#?}");
 }
 
 #[test]
 fn a_host_that_refuses_does_not_refuse_an_operator() {
     let (mut engine, time) = asking_shadow();
     engine.setup.options.heartbeat = Duration::from_secs(1);
-    // The record is looked at again, and the wish waits for that.
-    let wish = Event::Command { ticket: Ticket(1), command: Command::TakeOver };
+    // The record is looked at again, and the take_over waits for that.
+    let take_over = Event::Command { ticket: Ticket(1), command: Command::TakeOver };
     if let Some(witnessed) = &mut engine.authority.witnessed {
         witnessed.client.register_mut().outdated();
     }
-    let mut actions = engine.handle(now(time + 10), wish);
+    let mut actions = engine.handle(now(time + 10), take_over);
     let refused = Event::HostAnswered { question: 1, allowed: false, reason: "no uplink".into() };
     actions.extend(engine.handle(now(time + 20), refused));
     assert_eq!((engine.node_state(), answers(&actions)), (NodeState::Following, vec![]), "{actions:#?}");

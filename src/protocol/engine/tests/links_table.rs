@@ -9,7 +9,7 @@ const OTHER: LinkId = LinkId(9);
 /// All states are this old when something happens.
 const LATER: u64 = 2 * SECOND + SECOND / 10;
 
-fn greet(engine: &mut Engine, at_us: u64, link: LinkId, hello: Hello) -> Vec<Action> {
+fn hello_event(engine: &mut Engine, at_us: u64, link: LinkId, hello: Hello) -> Vec<Action> {
     engine.handle(now(at_us), Event::Message { link, message: Message::Hello(Box::new(hello)) })
 }
 
@@ -57,7 +57,7 @@ fn handshake() -> Engine {
 fn syncing() -> Engine {
     let mut engine = handshake();
     let hello = hello_of(Role::Master, MASTER, position(Epoch::FIRST, 9), history(&[(Epoch::FIRST, 1)]));
-    let _ = greet(&mut engine, LATER, LINK, hello);
+    let _ = hello_event(&mut engine, LATER, LINK, hello);
     let push = Message::Repair(Repair::Incremental { to: at(Epoch::FIRST, 9) });
     let _ = engine.handle(now(LATER), Event::Message { link: LINK, message: push });
     engine

@@ -1,4 +1,4 @@
-//! What can happen at an odd moment: each of these once left a node stuck, or let it do what it must not.
+//! Regressions: each of these situations once left a node stuck, or let it do what it must not.
 
 use super::witnessed::refused_dial;
 use super::*;
@@ -590,8 +590,8 @@ fn a_full_push_that_an_operator_asked_for_outlives_its_link() {
     let _ = engine.handle(now(1_000), Event::LinkUp { link: again, dialled: true });
     let head = engine.log.head();
     let hello = Hello { hello_no: 2, ..hello_of(Role::Shadow, SHADOW, head, engine.log.history().clone()) };
-    let greet = Event::Message { link: again, message: Message::Hello(Box::new(hello)) };
-    let actions = engine.handle(now(1_100), greet);
+    let hello_event = Event::Message { link: again, message: Message::Hello(Box::new(hello)) };
+    let actions = engine.handle(now(1_100), hello_event);
     assert!(actions.contains(&Action::OpenSnapshot { transfer: 1 }), "{actions:#?}");
 }
 

@@ -1,4 +1,4 @@
-//! What histories of the simulator showed, one moment each.
+//! Regressions that the simulator found, reduced to the events that show them.
 
 use super::callers::{answers, commit, stored};
 use super::witnessed::*;
@@ -39,15 +39,15 @@ fn what_a_yielding_master_has_alone_is_saved_after_the_link_is_gone_too() {
     let promoted = epoch.promoted(5);
     let lineage = history(&[(Epoch::FIRST, 1), (epoch, 6), (promoted, 6)]);
     let hello = hello_of(Role::Master, SHADOW, position(promoted, 9), lineage);
-    let greet = |link, hello: &Hello| Event::Message { link, message: Message::Hello(Box::new(hello.clone())) };
-    let _ = engine.handle(now(8 * SECOND + 64 * MS), greet(LinkId(2), &hello));
+    let hello_event = |link, hello: &Hello| Event::Message { link, message: Message::Hello(Box::new(hello.clone())) };
+    let _ = engine.handle(now(8 * SECOND + 64 * MS), hello_event(LinkId(2), &hello));
     refuse_all(&mut engine, 8 * SECOND + 65 * MS, &DiskFailure { full: true, reason: "no space".to_owned() });
     assert_eq!(engine.node_state(), NodeState::SteppingDown);
     let _ = engine.handle(now(8 * SECOND + 66 * MS), Event::LinkDown { link: LinkId(2), reason: "reset".to_owned() });
     // It has started again, and asks as a master that is none yet.
     let _ = engine.handle(now(8 * SECOND + 67 * MS), Event::LinkUp { link: LinkId(3), dialled: true });
-    let _ =
-        engine.handle(now(8 * SECOND + 68 * MS), greet(LinkId(3), &Hello { serving: false, run: RunId(4), ..hello }));
+    let _ = engine
+        .handle(now(8 * SECOND + 68 * MS), hello_event(LinkId(3), &Hello { serving: false, run: RunId(4), ..hello }));
     let mut actions = Vec::new();
     for beat in 9..12 {
         actions.extend(engine.handle(now(beat * SECOND), Event::Timer));
@@ -85,8 +85,8 @@ fn a_hello_that_comes_before_this_nodes_own_is_judged_when_that_is_said() {
     let actions = engine.handle(now(420), Event::LinkUp { link: LinkId(2), dialled: true });
     assert_eq!(sent(&actions), [], "the append comes first");
     let hello = hello_of(Role::Master, MASTER, position(epoch, 6), history(&[(epoch, 1)]));
-    let greet = Event::Message { link: LinkId(2), message: Message::Hello(Box::new(hello)) };
-    let actions = engine.handle(now(430), greet);
+    let hello_event = Event::Message { link: LinkId(2), message: Message::Hello(Box::new(hello)) };
+    let actions = engine.handle(now(430), hello_event);
     assert_eq!(engine.status(Moment(431), 0).link.state, LinkState::Handshake, "{actions:#?}");
     let head = position(epoch, 6);
     let receipt = RecordsReceipt::Appended { head, log_floor: Revision::NONE, eras: vec![] };

@@ -1,4 +1,4 @@
-//! What an operator or a guest asked for and could not be stored is as if it had never been said.
+//! Updates of the durable state that could not be stored: nothing of them is in force.
 
 use super::*;
 use crate::protocol::alerts::Alert;
