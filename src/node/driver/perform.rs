@@ -98,7 +98,7 @@ impl Driver {
             Some(bytes)
         };
         let callers = &mut self.callers;
-        let work = work.resolve(|ticket| callers.take_changes(ticket), take_bulk, take_bulk).map_err(Box::new)?;
+        let work = work.resolve(|ticket| callers.take_changes(ticket), take_bulk, take_bulk)?;
         Ok((work, permits))
     }
 

@@ -378,7 +378,7 @@ impl Work {
         mut change_set: impl FnMut(Ticket) -> Option<C>,
         mut records: impl FnMut(BulkId) -> Option<R>,
         mut piece: impl FnMut(BulkId) -> Option<P>,
-    ) -> Result<Work<C, R, P>, Completed> {
+    ) -> Result<Work<C, R, P>, Box<Completed>> {
         let lost = |what: &str| DiskFailure { full: false, reason: format!("{what} is not here") };
         Ok(match self {
             Self::AppendGroup(order) => {
@@ -387,16 +387,16 @@ impl Work {
                     Some(change_sets) => {
                         Work::AppendGroup(order.map(|job| AppendGroup { change_sets, epoch: job.epoch }))
                     }
-                    None => return Err(order.fail(lost("a change set that the engine names"))),
+                    None => return Err(Box::new(order.fail(lost("a change set that the engine names")))),
                 }
             }
             Self::AppendRecords(order) => match order.job.frames.iter().map(|bulk| records(*bulk)).collect() {
                 Some(frames) => Work::AppendRecords(order.map(|_| AppendRecords { frames })),
-                None => return Err(order.fail(lost("a frame of records that the engine names"))),
+                None => return Err(Box::new(order.fail(lost("a frame of records that the engine names")))),
             },
             Self::StagePieces(order) => match order.job.pieces.iter().map(|bulk| piece(*bulk)).collect() {
                 Some(pieces) => Work::StagePieces(order.map(|_| StagePieces { pieces })),
-                None => return Err(order.fail(lost("a piece of a snapshot that the engine names"))),
+                None => return Err(Box::new(order.fail(lost("a piece of a snapshot that the engine names")))),
             },
             Self::StoreState(order) => Work::StoreState(order),
             Self::BeginEra(order) => Work::BeginEra(order),
