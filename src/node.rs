@@ -12,6 +12,7 @@
 mod driver;
 pub(crate) mod environment;
 mod handles;
+pub(crate) mod mutants;
 mod network;
 mod offload;
 mod startup;

@@ -19,6 +19,7 @@ use crate::model::limits::{CERTIFICATE_CHECK, CERTIFICATE_WARN_DAYS, LINGER, WAK
 use crate::node::environment::later;
 use crate::node::handles::admission::AdmissionPermit;
 use crate::node::handles::shared::Request;
+use crate::node::mutants::{Mutant, made};
 use crate::node::network::connection::{Connection, Pin};
 use crate::node::network::dial::DialFailure;
 use crate::node::network::link::Link;
@@ -210,6 +211,9 @@ impl Driver {
 
     fn on_bulk(&mut self, link: LinkId, what: Bulk, bytes: Bytes, permit: ReceivePermit) {
         let (bulk, length) = (BulkId(self.number()), bytes.len());
+        if made(Mutant::LoseBulk) && bulk.0.is_multiple_of(3) {
+            return;
+        }
         self.received.insert(bulk, bytes, permit);
         self.handle(Event::Bulk { link, bulk, what, bytes: length });
     }

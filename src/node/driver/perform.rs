@@ -7,6 +7,7 @@ use super::alarms::Alarm;
 use super::event_loop::{Driver, Lifecycle};
 use super::input::Input;
 use crate::model::Revision;
+use crate::node::mutants::{Mutant, made};
 use crate::node::network::dial::dial;
 use crate::node::network::link::{Link, LinkError};
 use crate::node::network::receive_budget::ReceivePermit;
@@ -97,8 +98,19 @@ impl Driver {
             permits.push(permit);
             Some(bytes)
         };
-        let callers = &mut self.callers;
-        let work = work.resolve(|ticket| callers.take_changes(ticket), take_bulk, take_bulk)?;
+        let (callers, reader) = (&mut self.callers, &self.context.reader);
+        let mut early = 0;
+        let take_changes = |ticket| {
+            let changes = callers.take_changes(ticket);
+            if made(Mutant::AnswerBeforeCompletion) {
+                early += 1;
+                let head = reader.snapshot().revision();
+                let revision = Revision::new(head.epoch, head.seq + early);
+                callers.answer_commit(ticket, Ok(Committed { revision, replicated: false }));
+            }
+            changes
+        };
+        let work = work.resolve(take_changes, take_bulk, take_bulk)?;
         Ok((work, permits))
     }
 
@@ -171,6 +183,7 @@ impl Driver {
 /// the process may have been stopped, or a later event of the same turn may have ended the mastership.
 fn if_authorised(authority: Authority, now: Moment, answer: CommitAnswer) -> CommitAnswer {
     match answer {
+        _ if made(Mutant::AnswerWithoutAuthority) => answer,
         Ok(Committed { revision, .. }) if !authority.serving || now > authority.until => {
             Err(CommitRefusal::InDoubt { revision })
         }

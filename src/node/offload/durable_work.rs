@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::store_access::{StoreAccess, on_store};
 use crate::model::{ChangeSet, Era, Position, Revision};
+use crate::node::mutants::{Mutant, made};
 use crate::protocol::engine::{
     AppendGroup, AppendRecords, BeginEra, Completed, DiskFailure, EraReceipt, FinishStaging, GroupReceipt, Job, Order,
     Outcome, Quarantine, QuarantineReceipt, RecordsReceipt, Reopen, ReopenReceipt, StagePieces, StagingReceipt, Work,
@@ -16,7 +17,10 @@ pub type StoreWork = Work<ChangeSet, Bytes, Bytes>;
 /// Executes work in one step, without asking the host.
 pub fn execute(access: StoreAccess<'_>, work: StoreWork) -> Completed {
     match work {
-        Work::StoreState(order) => complete(access, order, |store, job| store.write_durable_state(&job.state)),
+        Work::StoreState(order) => complete(access, order, |store, job| match store.write_durable_state(&job.state) {
+            Err(_) if made(Mutant::IgnoreFailedState) => Ok(()),
+            written => written,
+        }),
         Work::AppendGroup(order) => complete(access, order, append_group),
         Work::BeginEra(order) => complete(access, order, begin_era),
         Work::AppendRecords(order) => complete(access, order, append_records),
@@ -38,7 +42,10 @@ fn complete<J: Job>(
 }
 
 fn append_group(store: &mut Store, job: AppendGroup<ChangeSet>) -> Outcome<AppendGroup<ChangeSet>> {
-    let (tickets, change_sets): (Vec<_>, Vec<_>) = job.change_sets.into_iter().unzip();
+    let (tickets, mut change_sets): (Vec<_>, Vec<_>) = job.change_sets.into_iter().unzip();
+    if made(Mutant::ReverseGroup) {
+        change_sets.reverse();
+    }
     let verdicts = store.commit(job.epoch, &change_sets)?;
     let (head, log_floor) = ends(store);
     Ok(GroupReceipt { verdicts: tickets.into_iter().zip(verdicts).collect(), head, log_floor })

@@ -120,10 +120,15 @@ impl Builder {
 
     /// Other surroundings than this machine: a clock, a network, a disk, tasks and randomness that a test controls.
     #[cfg(any(test, feature = "testing"))]
-    #[doc(hidden)]
-    #[allow(dead_code, reason = "the testing module of this crate calls it")]
     pub(crate) fn environment(mut self, environment: Environment) -> Self {
         self.settings.environment = environment;
+        self
+    }
+
+    /// Key and certificate of a new node, as PEM. A simulation is replayed with the same ones.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn identity(mut self, pem: String) -> Self {
+        self.settings.identity = Some(pem);
         self
     }
 

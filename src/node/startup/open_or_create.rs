@@ -43,7 +43,10 @@ pub async fn open_or_create(
     if exists {
         return open(settings, lock).await;
     }
-    let identity = Identity::generate()?;
+    let identity = match &settings.identity {
+        Some(pem) => Identity::from_pem(pem)?,
+        None => Identity::generate()?,
+    };
     let pins = Pins::new(None);
     let tls = Tls::new(&identity, pins.clone(), settings.provider())?;
     let (opened, unconfirmed) = match &settings.first_start {

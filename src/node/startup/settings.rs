@@ -25,6 +25,8 @@ pub struct Settings {
     pub witness: Option<Arc<dyn Witness>>,
     pub provider: Option<Arc<CryptoProvider>>,
     pub environment: Environment,
+    /// Key and certificate of a new node, as PEM. They are made where there are none.
+    pub identity: Option<String>,
 }
 
 /// What an empty data directory becomes. A directory that holds a node remembers, and this is ignored.
@@ -57,6 +59,7 @@ impl Settings {
             witness: None,
             provider: None,
             environment: Environment::real(),
+            identity: None,
         }
     }
 

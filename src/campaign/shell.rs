@@ -1,0 +1,19 @@
+//! Random histories of the shell: two real nodes in a simulated world, with real TLS and real stores.
+//!
+//! A seed stands for one history. [`plan`] draws the options and the steps, [`history`] carries them out and asks [`judge`]
+//! at every moment, from outside, what must hold. When the faults have ended the pair must become whole. The same seed gives
+//! the same schedule; a violation is shrunk to fewer steps and printed with a trace and the command that replays it.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | [`plan`] | what can be done to a pair, and how a seed draws it |
+//! | [`host`] | the hosts of both nodes: hooks, callers that commit, operators |
+//! | [`history`] | carries out a plan, ends the faults, waits until the pair is whole |
+//! | [`judge`] | the invariants, as somebody sees them who holds handles of both nodes |
+
+mod history;
+mod host;
+mod judge;
+mod plan;
+
+mod tests;

@@ -1,0 +1,366 @@
+//! One history: a whole pair, the steps of a plan, the end of the faults, and the wait until the pair is whole again.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::time::Duration;
+
+use super::host::{Callers, Host, say};
+use super::judge::{Judge, read};
+use super::plan::{Plan, Step, Word};
+use crate::campaign::simulator::violation::{Checked, Invariant, Violation, catch_panic};
+use crate::testing::{Pair, Side};
+
+/// Time within which a pair must be whole after the faults have ended: the hold-down, and many takeover delays.
+const SETTLE: Duration = Duration::from_secs(30);
+/// Time within which a commit must be answered when there are no faults.
+const ANSWER: Duration = Duration::from_secs(5);
+/// Lines of a trace that are shown.
+const LINES: usize = 400;
+
+/// What a history contained.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Steps.
+    pub steps: u64,
+    /// Change sets acknowledged.
+    pub acknowledged: u64,
+    /// Change sets acknowledged as durable on both nodes.
+    pub replicated: u64,
+    /// Times that the other node became master.
+    pub takeovers: u64,
+    /// Whether it was asserted to the end that nothing acknowledged is lost; 1 or 0.
+    pub lossless: u64,
+    /// Simulated time, microseconds.
+    pub simulated_us: u64,
+    /// Connections that were made.
+    pub connections: u64,
+    /// A sum over every decision of the schedule.
+    pub fingerprint: u64,
+}
+
+/// Runs the history of this seed; a broken invariant becomes a story with fewer steps.
+pub fn run(seed: u64, plan: Plan) -> Result<Summary, String> {
+    let violation = match attempt(seed, &plan, &mut None) {
+        Ok(summary) => return Ok(summary),
+        Err(violation) => violation,
+    };
+    let plan = shrink(seed, plan, violation.invariant);
+    let mut trace = Some(Vec::new());
+    let violation = attempt(seed, &plan, &mut trace).err().unwrap_or(violation);
+    let trace = trace.unwrap_or_default();
+    let shown = trace[trace.len().saturating_sub(LINES)..].join("\n");
+    Err(format!(
+        "seed {seed}: {violation}\nreplay: SHADOWPAIR_SEED={seed} cargo test --lib shell::tests::replay -- --nocapture\n\
+         {plan:?}\n{shown}\n"
+    ))
+}
+
+/// Runs these steps; `trace` takes what happened, where somebody wants to read it.
+pub fn attempt(seed: u64, plan: &Plan, trace: &mut Option<Vec<String>>) -> Result<Summary, Violation> {
+    let told = trace.is_some();
+    // The trace must outlive a panic.
+    let mut history = None;
+    let result = catch_panic(|| {
+        let history = history.insert(History::new(seed, plan, told)?);
+        history.play()
+    });
+    if let (Some(lines), Some(history)) = (trace, &history) {
+        *lines = history.pair.scheduler().told();
+    }
+    result.and_then(|checked| checked)?;
+    Ok(history.map(|history| history.summary()).unwrap_or_default())
+}
+
+/// Drops steps as long as the same invariant breaks without them.
+fn shrink(seed: u64, mut plan: Plan, broken: Invariant) -> Plan {
+    let mut at = plan.steps.len();
+    while at > 0 {
+        at -= 1;
+        let mut fewer = plan.clone();
+        fewer.steps.remove(at);
+        if attempt(seed, &fewer, &mut None).is_err_and(|violation| violation.invariant == broken) {
+            plan = fewer;
+        }
+    }
+    plan
+}
+
+struct History {
+    pair: Pair,
+    plan: Plan,
+    hosts: [Arc<Host>; 2],
+    callers: Callers,
+    judge: Judge,
+    /// A clean shutdown has come to its end.
+    stopped: [Arc<AtomicBool>; 2],
+}
+
+impl History {
+    fn new(seed: u64, plan: &Plan, told: bool) -> Result<Self, Violation> {
+        let hosts = [Arc::new(Host::default()), Arc::new(Host::default())];
+        let pair = Pair::builder(seed)
+            .options(plan.options())
+            .witnessed(plan.witnessed)
+            .traced(told)
+            .hooks(Side::A, Arc::clone(&hosts[0]) as _)
+            .hooks(Side::B, Arc::clone(&hosts[1]) as _)
+            .start();
+        let pair = pair.map_err(|error| Violation { invariant: Invariant::WholeAgain, what: error.to_string() })?;
+        for side in Side::BOTH {
+            pair.node(side).clock().rate(plan.rate_ppm[side.index()]);
+        }
+        let judge = Judge::new(plan);
+        Ok(Self { pair, plan: plan.clone(), hosts, callers: Callers::default(), judge, stopped: Default::default() })
+    }
+
+    fn play(&mut self) -> Checked {
+        for (step, us) in self.plan.steps.clone() {
+            self.pair.scheduler().note(|| format!("-- {step:?}"));
+            self.apply(step);
+            self.run_for(Duration::from_micros(us))?;
+        }
+        self.settle()
+    }
+
+    fn summary(&self) -> Summary {
+        Summary {
+            steps: self.plan.steps.len() as u64,
+            acknowledged: self.judge.acknowledged.len() as u64,
+            replicated: self.judge.replicated,
+            takeovers: self.judge.takeovers,
+            lossless: u64::from(self.plan.is_lossless()),
+            simulated_us: self.pair.scheduler().now_us(),
+            connections: self.pair.connected(),
+            fingerprint: self.pair.fingerprint(),
+        }
+    }
+
+    /// Lets time pass; what must hold is looked at whenever something has happened.
+    fn run_for(&mut self, time: Duration) -> Checked {
+        self.run_until(time, |_| false).map(|_| ())
+    }
+
+    /// The same, until `done` says so; returns whether it did.
+    fn run_until(&mut self, time: Duration, mut done: impl FnMut(&Self) -> bool) -> Result<bool, Violation> {
+        let until_us = self.pair.scheduler().now_us() + time.as_micros() as u64;
+        loop {
+            self.pair.scheduler().run_ready();
+            let answers = self.callers.take_answers();
+            self.judge.check(&self.pair, self.callers.asked, answers)?;
+            if done(self) {
+                return Ok(true);
+            }
+            if !self.pair.scheduler().step(until_us) {
+                return Ok(false);
+            }
+        }
+    }
+
+    fn apply(&mut self, step: Step) {
+        match step {
+            Step::Wait => {}
+            Step::Commit { node, count, large } => self.commit(node, count, large),
+            Step::Operator { node, word } => self.say(node, word),
+            Step::Start { node } => self.start(node),
+            Step::Shutdown { node } => self.shutdown(node),
+            Step::Cut { from } => self.pair.link().cut_one_way(from),
+            Step::Heal => self.pair.link().heal(),
+            Step::Reset => self.pair.link().reset(),
+            Step::Latency { us } => self.pair.link().latency(Duration::from_micros(us / 4), Duration::from_micros(us)),
+            Step::Refuse { from, dials } => self.pair.link().refuse(from, dials),
+            Step::Witness { .. } | Step::WitnessLoses { .. } | Step::WitnessLate { .. } => self.apply_to_witness(step),
+            Step::MayTakeOver { node, allowed } => self.hosts[node as usize].may_take_over.store(allowed, SeqCst),
+            Step::Validates { node, accepts } => self.hosts[node as usize].accepts.store(accepts, SeqCst),
+            Step::Wall { node, ms } => {
+                let (clock, by) = (self.pair.node(node).clock(), Duration::from_millis(ms.unsigned_abs()));
+                if ms < 0 { clock.wall_back(by) } else { clock.wall_forward(by) }
+            }
+            Step::Crash { node, .. }
+            | Step::CrashAtWrite { node, .. }
+            | Step::Pause { node }
+            | Step::Resume { node }
+            | Step::Stall { node, .. }
+            | Step::DiskFull { node, .. }
+            | Step::FailSync { node, .. }
+            | Step::DiskHangs { node, .. }
+            | Step::DiskTakes { node, .. } => self.apply_to_machine(node, step),
+        }
+    }
+
+    fn apply_to_machine(&mut self, side: Side, step: Step) {
+        let (node, machine) = (self.pair.node(side), self.pair.machine(side));
+        match step {
+            Step::Crash { how, .. } if !machine.is_down() => machine.crash(how),
+            Step::CrashAtWrite { nth, how, .. } if !machine.is_down() => machine.crash_at_write(nth, how),
+            Step::Pause { .. } if !machine.is_down() => node.pause(),
+            Step::Resume { .. } => node.resume(),
+            Step::Stall { reads, us, .. } if !machine.is_down() => self.pair.scheduler().stall(side, Some((reads, us))),
+            Step::DiskFull { full: true, .. } => node.disk().fill(),
+            Step::DiskFull { full: false, .. } => node.disk().make_room(),
+            Step::FailSync { nth, .. } => machine.disk.sim.fail_sync(nth),
+            Step::DiskHangs { hangs: true, .. } => node.disk().freeze(),
+            Step::DiskHangs { hangs: false, .. } => node.disk().thaw(),
+            Step::DiskTakes { us, .. } => {
+                node.disk().latency(Duration::from_micros(us / 4), Duration::from_micros(us));
+            }
+            _ => {}
+        }
+    }
+
+    fn apply_to_witness(&mut self, step: Step) {
+        let witness = self.pair.witness();
+        match step {
+            Step::Witness { node, reachable: false } => witness.unreachable_from(node),
+            Step::Witness { node, reachable: true } => witness.reachable_from(node),
+            Step::WitnessLoses { node, count } => witness.lose_answers(node, count),
+            Step::WitnessLate { node, count, us } => witness.land_late(node, count, Duration::from_micros(us)),
+            _ => {}
+        }
+    }
+
+    fn commit(&mut self, side: Side, count: u8, large: bool) {
+        if let Some(node) = self.pair.machine(side).node() {
+            self.callers.commit(&self.pair, side, &node, count, large);
+        }
+    }
+
+    fn say(&mut self, side: Side, word: Word) {
+        if let Some(node) = self.pair.machine(side).node() {
+            say(&self.pair, side, &node, word);
+        }
+    }
+
+    fn start(&mut self, side: Side) {
+        let (machine, stopped) = (self.pair.machine(side), &mut self.stopped[side as usize]);
+        if stopped.load(SeqCst) {
+            machine.end();
+        }
+        if let Some(error) = machine.take_failure() {
+            self.pair.scheduler().note(|| format!("{side:?} had not started: {error}"));
+            machine.end();
+        }
+        if machine.is_down() {
+            *stopped = Arc::default();
+            machine.start(None);
+        }
+    }
+
+    fn shutdown(&mut self, side: Side) {
+        if let Some(node) = self.pair.machine(side).node() {
+            let stopped = Arc::clone(&self.stopped[side as usize]);
+            self.pair.node(side).spawn(async move {
+                node.shutdown().await;
+                stopped.store(true, SeqCst);
+            });
+        }
+    }
+
+    /// Ends the faults. 8: the pair becomes whole within a bound, and acknowledges.
+    fn settle(&mut self) -> Checked {
+        self.pair.scheduler().note(|| "-- the faults end".into());
+        self.end_faults();
+        let whole = self.until_whole()?;
+        if !whole {
+            // What a host refused is tried again only with a newer revision.
+            Side::BOTH.into_iter().for_each(|side| self.commit(side, 1, false));
+        }
+        let whole = whole || self.until_whole()?;
+        Invariant::WholeAgain.check(whole, || format!("not whole {SETTLE:?} after the faults: {}", self.short()))?;
+        self.acknowledges()?;
+        self.nothing_is_left()
+    }
+
+    fn end_faults(&mut self) {
+        let pair = &self.pair;
+        pair.link().latency(Duration::from_micros(100), Duration::from_millis(1));
+        pair.witness().up();
+        for side in Side::BOTH {
+            let (node, machine, host) = (pair.node(side), pair.machine(side), &self.hosts[side as usize]);
+            pair.link().refuse(side, 0);
+            host.accepts.store(true, SeqCst);
+            host.may_take_over.store(true, SeqCst);
+            machine.disk.sim.fail_sync(0);
+            machine.disk.sim.stop(0);
+            machine.disk.set_quick();
+            node.disk().make_room();
+            node.disk().thaw();
+            pair.scheduler().stall(side, None);
+            node.resume();
+        }
+        pair.link().heal();
+    }
+
+    fn until_whole(&mut self) -> Result<bool, Violation> {
+        let mut spent = Duration::ZERO;
+        while spent < SETTLE {
+            for side in Side::BOTH {
+                self.start(side);
+            }
+            // What an operator held, an operator lets go.
+            if spent.is_zero() {
+                Side::BOTH.into_iter().for_each(|side| self.say(side, Word::Reconnect));
+            }
+            let slice = Duration::from_millis(500);
+            if self.run_until(slice, |history| history.pair.is_whole())? {
+                return Ok(true);
+            }
+            spent += slice;
+        }
+        Ok(false)
+    }
+
+    /// A commit is acknowledged, and both nodes show it.
+    fn acknowledges(&mut self) -> Checked {
+        let Some(master) = self.pair.master() else {
+            return Invariant::WholeAgain.check(false, || "the pair is whole without a master".into());
+        };
+        let id = self.callers.asked;
+        self.commit(master, 1, false);
+        let shown = move |history: &Self| {
+            history.judge.is_answered(id) && Side::BOTH.into_iter().all(|side| history.shows(side, id))
+        };
+        let shown = self.run_until(ANSWER, shown)?;
+        Invariant::WholeAgain.check(shown, || {
+            let answered = self.judge.acknowledged.get(&id);
+            format!("the pair is whole, and a commit is not shown by both: {answered:?}; {}", self.short())
+        })
+    }
+
+    fn shows(&self, side: Side, id: u64) -> bool {
+        let snapshot = self.pair.machine(side).node().map(|node| node.config().snapshot());
+        snapshot.is_some_and(|snapshot| read(&snapshot).is_ok_and(|(marks, _)| marks.contains(&id)))
+    }
+
+    /// 2: nothing acknowledged is lost. 9: what was acknowledged and is not here is in quarantine. 7: nothing leaks.
+    fn nothing_is_left(&mut self) -> Checked {
+        self.run_for(Duration::from_secs(1))?;
+        for side in Side::BOTH {
+            let Some(node) = self.pair.machine(side).node() else { continue };
+            if self.plan.is_lossless() {
+                self.judge.has_all(side, &node.config().snapshot())?;
+            }
+        }
+        let load = self.pair.scheduler().load();
+        Invariant::Bounded.check(load.tasks <= 60 && self.pair.connections() <= 4, || {
+            format!("after the end {load:?}, {} connections", self.pair.connections())
+        })
+    }
+
+    fn short(&self) -> String {
+        let of = |side: Side| {
+            let status = self.pair.node(side).status()?;
+            let engine = &status.engine;
+            Some(format!(
+                "{side:?} {:?} serving {} {} {:?} {} in sync {} {:?}",
+                engine.role,
+                engine.serving,
+                engine.position.revision,
+                engine.link.state,
+                engine.link.reason,
+                engine.in_sync,
+                engine.why_not
+            ))
+        };
+        format!("{:?}", Side::BOTH.map(of))
+    }
+}

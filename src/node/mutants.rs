@@ -1,0 +1,42 @@
+//! Mistakes in the shell that its histories must find. In the program they are all switched off, at compile time.
+
+/// A mistake in the shell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(test), allow(dead_code, reason = "mistakes are made in tests only"))]
+pub enum Mutant {
+    /// A change set is acknowledged when it is handed to the store.
+    AnswerBeforeCompletion,
+    /// An acknowledgement is sent without a look at the authority.
+    AnswerWithoutAuthority,
+    /// Mastership is shown without a look at the authority.
+    ServeWithoutAuthority,
+    /// One in so many frames of received bulk is lost.
+    LoseBulk,
+    /// Durable state that could not be written is reported as written.
+    IgnoreFailedState,
+    /// The change sets of a group are written in the reverse order.
+    ReverseGroup,
+}
+
+/// Whether this mistake is made now.
+#[cfg(not(test))]
+pub(in crate::node) const fn made(_: Mutant) -> bool {
+    false
+}
+
+#[cfg(test)]
+thread_local! {
+    static MADE: std::cell::Cell<Option<Mutant>> = const { std::cell::Cell::new(None) };
+}
+
+/// Whether this mistake is made now.
+#[cfg(test)]
+pub(in crate::node) fn made(mutant: Mutant) -> bool {
+    MADE.get() == Some(mutant)
+}
+
+/// From now on, on this thread, this mistake is made.
+#[cfg(test)]
+pub fn make(mutant: Option<Mutant>) {
+    MADE.set(mutant);
+}

@@ -1,0 +1,211 @@
+//! What a test of a host breaks: the disk and the clocks of a machine, the link, the witness.
+
+use std::time::Duration;
+
+use super::disk::MachineDisk;
+use super::network::Network;
+use super::register::Register;
+use super::scheduler::Scheduler;
+use super::side::Side;
+use crate::model::WitnessRecord;
+
+/// Waits by the clock of one machine.
+#[derive(Clone, Debug)]
+pub struct Timer {
+    pub(crate) scheduler: Scheduler,
+    pub(crate) side: Side,
+}
+
+impl Timer {
+    /// Returns after this time.
+    pub async fn sleep(&self, time: Duration) {
+        let until_us = self.scheduler.local_us(self.side).saturating_add(micros(time));
+        self.scheduler.sleep_until(self.side, until_us).await;
+    }
+}
+
+/// The disk of one node.
+#[derive(Clone, Copy)]
+pub struct SimulatedDisk<'a> {
+    pub(crate) scheduler: &'a Scheduler,
+    pub(crate) disk: &'a MachineDisk,
+    pub(crate) side: Side,
+}
+
+impl SimulatedDisk<'_> {
+    /// There is no room for another byte.
+    pub fn fill(&self) {
+        let sim = &self.disk.sim;
+        sim.set_capacity(sim.used());
+        self.note("is full");
+    }
+
+    /// There is room again.
+    pub fn make_room(&self) {
+        self.disk.sim.set_capacity(u64::MAX);
+        self.note("has room again");
+    }
+
+    /// Every sync fails from now on, or none does.
+    pub fn fail_syncs(&self, fails: bool) {
+        self.disk.set_failing(fails);
+        self.note(if fails { "fails every sync" } else { "syncs again" });
+    }
+
+    /// Nothing that is asked of it is done any more, as on a network file system that hangs.
+    pub fn freeze(&self) {
+        self.disk.set_frozen(self.scheduler, true);
+        self.note("hangs");
+    }
+
+    /// What was asked meanwhile is done.
+    pub fn thaw(&self) {
+        self.disk.set_frozen(self.scheduler, false);
+        self.note("goes on");
+    }
+
+    /// Every job on it takes from `low` to `high`. What a host's hooks do counts as such a job.
+    pub fn latency(&self, low: Duration, high: Duration) {
+        self.disk.set_takes(micros(low), micros(high));
+        self.note("changes its speed");
+    }
+
+    fn note(&self, what: &str) {
+        self.scheduler.note(|| format!("{:?} its disk {what}", self.side));
+    }
+}
+
+/// The clocks of one node's machine.
+#[derive(Clone, Copy)]
+pub struct SimulatedClock<'a> {
+    pub(crate) scheduler: &'a Scheduler,
+    pub(crate) side: Side,
+}
+
+impl SimulatedClock<'_> {
+    /// Sets the wall clock forward.
+    pub fn wall_forward(&self, by: Duration) {
+        self.jump(i64::try_from(by.as_micros()).unwrap_or(i64::MAX));
+    }
+
+    /// Sets the wall clock back.
+    pub fn wall_back(&self, by: Duration) {
+        self.jump(-i64::try_from(by.as_micros()).unwrap_or(i64::MAX));
+    }
+
+    /// How much faster than true time the suspend-aware clock runs, in millionths. The crate's promises hold up to 1 %, that is
+    /// 10,000, between the two nodes.
+    pub fn rate(&self, ppm: i64) {
+        self.scheduler.note(|| format!("{:?} its clock runs at {ppm} ppm", self.side));
+        self.scheduler.with_clock(self.side, |clock, now_us| clock.set_rate(now_us, ppm));
+    }
+
+    fn jump(&self, us: i64) {
+        self.scheduler.note(|| format!("{:?} its wall clock jumps by {us} us", self.side));
+        self.scheduler.with_clock(self.side, |clock, _| clock.jump_wall(us));
+    }
+}
+
+/// The network between the nodes of a [`Pair`].
+#[derive(Clone, Copy)]
+pub struct Link<'a> {
+    pub(crate) network: &'a Network,
+    pub(crate) scheduler: &'a Scheduler,
+}
+
+impl Link<'_> {
+    /// Nothing arrives in either direction. What is sent meanwhile arrives after the heal, as TCP sends it again.
+    pub fn cut(&self) {
+        Side::BOTH.into_iter().for_each(|from| self.cut_one_way(from));
+    }
+
+    /// Nothing that this node sends arrives.
+    pub fn cut_one_way(&self, from: Side) {
+        self.scheduler.note(|| format!("what {from:?} sends does not arrive"));
+        self.network.cut(from);
+    }
+
+    /// Everything arrives again, in both directions.
+    pub fn heal(&self) {
+        self.scheduler.note(|| "everything arrives".into());
+        Side::BOTH.into_iter().for_each(|from| self.network.heal(from));
+    }
+
+    /// Breaks every connection.
+    pub fn reset(&self) {
+        self.scheduler.note(|| "every connection breaks".into());
+        self.network.reset();
+    }
+
+    /// One way takes from `low` to `high`, drawn for each write.
+    pub fn latency(&self, low: Duration, high: Duration) {
+        self.network.set_latency(micros(low), micros(high));
+    }
+
+    /// The next dials of this node are refused.
+    pub fn refuse(&self, from: Side, dials: u64) {
+        self.network.refuse(from, dials);
+    }
+}
+
+/// The witness of a [`Pair`].
+#[derive(Clone, Copy)]
+pub struct SimulatedWitness<'a> {
+    pub(crate) register: &'a Register,
+    pub(crate) scheduler: &'a Scheduler,
+}
+
+impl SimulatedWitness<'_> {
+    /// It answers nobody any more.
+    pub fn down(&self) {
+        self.note("is down");
+        Side::BOTH.into_iter().for_each(|side| self.register.set_reachable(side, false));
+    }
+
+    /// This node cannot reach it.
+    pub fn unreachable_from(&self, side: Side) {
+        self.scheduler.note(|| format!("{side:?} does not reach the witness"));
+        self.register.set_reachable(side, false);
+    }
+
+    /// This node can reach it again.
+    pub fn reachable_from(&self, side: Side) {
+        self.scheduler.note(|| format!("{side:?} reaches the witness"));
+        self.register.set_reachable(side, true);
+    }
+
+    /// It is well, for both nodes.
+    pub fn up(&self) {
+        self.note("is well");
+        self.register.set_well();
+    }
+
+    /// The next answers to this node are lost; what was asked is done.
+    pub fn lose_answers(&self, side: Side, count: u64) {
+        self.register.lose_answers(side, count);
+    }
+
+    /// The next questions of this node land so late, also where the node does not wait for them any more.
+    pub fn land_late(&self, side: Side, count: u64, late: Duration) {
+        self.register.land_late(side, count, micros(late));
+    }
+
+    /// Time of one way to it and back, drawn for each question.
+    pub fn latency(&self, low: Duration, high: Duration) {
+        self.register.set_way(micros(low), micros(high));
+    }
+
+    /// What it holds.
+    pub fn record(&self) -> Option<WitnessRecord> {
+        self.register.record()
+    }
+
+    fn note(&self, what: &str) {
+        self.scheduler.note(|| format!("the witness {what}"));
+    }
+}
+
+/// A time in microseconds.
+pub(crate) fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,176 @@
+//! The disk of one machine: the simulated one of the store, whose syncs fail on demand, and which can be slow or hang.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::scheduler::{Act, Owner, Scheduler};
+use crate::store::disk::sim::SimDisk;
+use crate::store::disk::{Disk, File};
+
+/// Bounds of what a job on the disk takes, microseconds.
+const JOB_US: (u64, u64) = (30, 300);
+
+/// A disk. Clones share it.
+#[derive(Clone, Debug)]
+pub(crate) struct MachineDisk {
+    pub(crate) sim: SimDisk,
+    /// Every sync fails.
+    failing: Arc<AtomicBool>,
+    jobs: Arc<Mutex<Jobs>>,
+}
+
+struct Jobs {
+    takes_us: (u64, u64),
+    frozen: bool,
+    /// Jobs that wait for a disk that hangs.
+    held: Vec<(Owner, Act)>,
+}
+
+impl std::fmt::Debug for Jobs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Jobs").field("frozen", &self.frozen).field("held", &self.held.len()).finish_non_exhaustive()
+    }
+}
+
+impl MachineDisk {
+    /// An empty disk.
+    pub(crate) fn new(seed: u64) -> Self {
+        let jobs = Jobs { takes_us: JOB_US, frozen: false, held: Vec::new() };
+        Self { sim: SimDisk::new(seed), failing: Arc::default(), jobs: Arc::new(Mutex::new(jobs)) }
+    }
+
+    /// Runs what blocks a thread, after the time that it takes; `done` is called when it has run.
+    pub(crate) fn run(&self, scheduler: &Scheduler, owner: Owner, job: Act, done: impl FnOnce() + Send + 'static) {
+        let takes_us = scheduler.draw(self.jobs().takes_us);
+        let disk = self.clone();
+        scheduler.after(takes_us, owner, move || {
+            let whole = Box::new(move || {
+                job();
+                done();
+            });
+            disk.run_unless_frozen(owner, whole);
+        });
+    }
+
+    fn run_unless_frozen(&self, owner: Owner, job: Act) {
+        let mut jobs = self.jobs();
+        if jobs.frozen {
+            return jobs.held.push((owner, job));
+        }
+        drop(jobs);
+        job();
+    }
+
+    /// Whether it hangs from now on: nothing that is asked of it is done.
+    pub(crate) fn set_frozen(&self, scheduler: &Scheduler, frozen: bool) {
+        let mut jobs = self.jobs();
+        jobs.frozen = frozen;
+        let held = if frozen { Vec::new() } else { std::mem::take(&mut jobs.held) };
+        drop(jobs);
+        for (owner, job) in held {
+            let disk = self.clone();
+            scheduler.after(0, owner, move || disk.run_unless_frozen(owner, job));
+        }
+    }
+
+    /// What a job takes from now on, microseconds.
+    pub(crate) fn set_takes(&self, low_us: u64, high_us: u64) {
+        self.jobs().takes_us = (low_us, high_us.max(low_us));
+    }
+
+    /// What a job takes on a disk that is well.
+    #[cfg(test)]
+    pub(crate) fn set_quick(&self) {
+        self.jobs().takes_us = JOB_US;
+    }
+
+    /// Whether every sync fails.
+    pub(crate) fn set_failing(&self, failing: bool) {
+        self.failing.store(failing, SeqCst);
+    }
+
+    fn jobs(&self) -> MutexGuard<'_, Jobs> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// `EIO`, as a system says when a disk did not take what was written. It is not the word for damage.
+fn failed() -> io::Error {
+    io::Error::from_raw_os_error(5)
+}
+
+/// A file of it.
+#[derive(Debug)]
+struct MachineFile {
+    file: Arc<dyn File>,
+    failing: Arc<AtomicBool>,
+}
+
+impl File for MachineFile {
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.file.read_at(offset, buffer)
+    }
+
+    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.file.write_at(offset, data)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)
+    }
+
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        self.file.allocate(len)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        match self.failing.load(SeqCst) {
+            true => Err(failed()),
+            false => self.file.sync().map_err(|_| failed()),
+        }
+    }
+}
+
+impl Disk for MachineDisk {
+    fn open(&self, path: &Path, create: bool) -> io::Result<Arc<dyn File>> {
+        let file = self.sim.open(path, create)?;
+        Ok(Arc::new(MachineFile { file, failing: Arc::clone(&self.failing) }))
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        self.sim.create_dir(path)
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
+        self.sim.list(path)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.sim.remove(path)
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        self.sim.remove_dir(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.sim.rename(from, to)
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        match self.failing.load(SeqCst) {
+            true => Err(failed()),
+            false => self.sim.sync_dir(path),
+        }
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>> {
+        self.sim.lock(path)
+    }
+}

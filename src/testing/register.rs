@@ -1,0 +1,162 @@
+//! The witness of a simulated pair: a register in memory behind a network that is slow, cut or loses answers.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use tokio::sync::oneshot;
+
+use super::scheduler::{Owner, Scheduler};
+use super::side::Side;
+use super::witness::MemoryWitness;
+use crate::model::{WitnessRecord, WitnessVersion};
+use crate::witness::{BoxFuture, Swap, Witness, WitnessError};
+
+/// Bounds of one way to the witness or back, microseconds.
+const WAY_US: (u64, u64) = (200, 2_000);
+
+/// The register. Clones share it.
+#[derive(Clone)]
+pub(crate) struct Register {
+    scheduler: Scheduler,
+    held: MemoryWitness,
+    faults: Arc<Mutex<Faults>>,
+}
+
+#[derive(Debug)]
+struct Faults {
+    /// Questions of this machine do not arrive.
+    unreachable: [bool; 2],
+    /// Answers to this machine to lose, from now on.
+    lose_answers: [u64; 2],
+    /// Questions of this machine that land late from now on, and how late.
+    late: [(u64, u64); 2],
+    way_us: (u64, u64),
+}
+
+impl Register {
+    /// One that holds nothing.
+    pub(crate) fn new(scheduler: &Scheduler) -> Self {
+        let faults = Faults { unreachable: [false; 2], lose_answers: [0; 2], late: [(0, 0); 2], way_us: WAY_US };
+        Self { scheduler: scheduler.clone(), held: MemoryWitness::new(), faults: Arc::new(Mutex::new(faults)) }
+    }
+
+    /// The witness as this machine sees it.
+    pub(crate) fn of(&self, side: Side) -> Arc<dyn Witness> {
+        Arc::new(MachineWitness { register: self.clone(), side })
+    }
+
+    /// What it holds.
+    pub(crate) fn record(&self) -> Option<WitnessRecord> {
+        at_once(self.held.read()).and_then(Result::ok).flatten().map(|(record, _)| record)
+    }
+
+    /// Whether questions of this machine arrive.
+    pub(crate) fn set_reachable(&self, side: Side, reachable: bool) {
+        self.faults().unreachable[side.index()] = !reachable;
+    }
+
+    /// The next answers to this machine are lost; what was asked is done.
+    pub(crate) fn lose_answers(&self, side: Side, count: u64) {
+        self.faults().lose_answers[side.index()] = count;
+    }
+
+    /// The next questions of this machine land so late.
+    pub(crate) fn land_late(&self, side: Side, count: u64, us: u64) {
+        self.faults().late[side.index()] = (count, us);
+    }
+
+    /// Time of one way from now on, microseconds.
+    pub(crate) fn set_way(&self, low_us: u64, high_us: u64) {
+        self.faults().way_us = (low_us, high_us.max(low_us));
+    }
+
+    /// It is well.
+    pub(crate) fn set_well(&self) {
+        *self.faults() = Faults { unreachable: [false; 2], lose_answers: [0; 2], late: [(0, 0); 2], way_us: WAY_US };
+    }
+
+    fn faults(&self) -> MutexGuard<'_, Faults> {
+        self.faults.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks after the time of one way; the answer takes as long. What was sent lands, whoever waits for it. `None`: no
+    /// answer ever comes.
+    fn ask<T: Send + 'static>(
+        &self,
+        side: Side,
+        act: impl FnOnce(&MemoryWitness) -> Option<T> + Send + 'static,
+    ) -> Option<oneshot::Receiver<T>> {
+        let mut faults = self.faults();
+        if faults.unreachable[side.index()] {
+            return None;
+        }
+        let way_us = faults.way_us;
+        let (late, late_us) = &mut faults.late[side.index()];
+        let extra_us = if *late > 0 { *late_us } else { 0 };
+        *late = late.saturating_sub(1);
+        let lose = &mut faults.lose_answers[side.index()];
+        let lost = *lose > 0;
+        *lose = lose.saturating_sub(1);
+        drop(faults);
+        let (answer, answered) = oneshot::channel();
+        let (there_us, back_us) = (self.scheduler.draw(way_us) + extra_us, self.scheduler.draw(way_us));
+        let (held, scheduler) = (self.held.clone(), self.scheduler.clone());
+        self.scheduler.after(there_us, Owner::World, move || {
+            if let Some(outcome) = act(&held) {
+                // An error means that nobody waits for it any more.
+                scheduler.after(back_us, Owner::World, move || drop(answer.send(outcome)));
+            }
+        });
+        (!lost).then_some(answered)
+    }
+}
+
+/// Waits for an answer, for ever where none comes: the node gives it up.
+async fn wait<T>(answered: Option<oneshot::Receiver<T>>) -> T {
+    if let Some(Ok(answer)) = match answered {
+        Some(answered) => Some(answered.await),
+        None => None,
+    } {
+        return answer;
+    }
+    std::future::pending().await
+}
+
+/// The output of a future that is ready at once.
+fn at_once<T>(future: impl Future<Output = T>) -> Option<T> {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => Some(output),
+        Poll::Pending => None,
+    }
+}
+
+/// The witness as one machine sees it.
+struct MachineWitness {
+    register: Register,
+    side: Side,
+}
+
+impl fmt::Debug for MachineWitness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MachineWitness({:?})", self.side)
+    }
+}
+
+impl Witness for MachineWitness {
+    fn kind(&self) -> &'static str {
+        "simulated"
+    }
+
+    fn read(&self) -> BoxFuture<'_, Result<Option<(WitnessRecord, WitnessVersion)>, WitnessError>> {
+        let answered = self.register.ask(self.side, |held| at_once(held.read()));
+        Box::pin(wait(answered))
+    }
+
+    fn swap(&self, expected: Option<WitnessVersion>, record: WitnessRecord) -> BoxFuture<'_, Swap> {
+        let answered = self.register.ask(self.side, move |held| at_once(held.swap(expected, record)));
+        Box::pin(wait(answered))
+    }
+}
