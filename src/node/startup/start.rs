@@ -7,8 +7,8 @@ use tokio::sync::{mpsc, watch};
 use super::error::StartError;
 use super::open_or_create::{OpenedNode, lock, open_or_create};
 use super::settings::{FirstStart, Settings};
-use crate::model::RunId;
 use crate::model::limits::{ADDRESS_BYTES_MAX, COMMAND_QUEUE_MAX, COMMIT_QUEUE_MAX, INPUTS_MAX};
+use crate::model::{NodeId, RunId};
 use crate::node::driver::context::DriverContext;
 use crate::node::driver::event_loop::Driver;
 use crate::node::driver::inbox::Inbox;
@@ -16,7 +16,7 @@ use crate::node::driver::notifier::Notifier;
 use crate::node::environment::{Environment, Listener, TaskScope};
 use crate::node::handles::admission::Admission;
 use crate::node::handles::node::Node;
-use crate::node::handles::shared::Shared;
+use crate::node::handles::shared::{Request, Shared};
 use crate::node::handles::status::NodeInfo;
 use crate::node::network::accept_policy::AcceptPolicy;
 use crate::node::network::acceptor::Acceptor;
@@ -28,8 +28,8 @@ use crate::node::offload::hook_runner::HookRunner;
 use crate::node::offload::pusher::Pusher;
 use crate::node::offload::store_executor::{STORE_REPORTS_MAX, StoreExecutor};
 use crate::node::offload::witness_client::WitnessClient;
-use crate::protocol::engine::{Engine, Now, Start};
-use crate::store::Opened;
+use crate::protocol::engine::{Engine, Now, Options, Start};
+use crate::store::{Opened, Reader, Store};
 
 /// Starts a node.
 pub async fn start(settings: Settings) -> Result<Node, StartError> {
@@ -89,10 +89,7 @@ fn assemble(
 
     let now = now(&environment)?;
     let run = RunId(environment.random_u64().map_err(StartError::System)?);
-    let Opened { store, reader, durable_state, head, log_floor, history, damage } = opened;
-    let (address, witnessed) = (advertise.clone(), witness.is_some());
-    let start =
-        Start { durable_state, head, log_floor, history, options: options.clone(), run, address, witnessed, damage };
+    let (store, reader, start) = engine_start(opened, run, &options, &advertise, witness.is_some());
     let (engine, first) = Engine::start(now, start);
 
     let (inputs, inputs_received) = mpsc::channel(INPUTS_MAX);
@@ -104,32 +101,21 @@ fn assemble(
     let notifier = Notifier::new(info.status(engine.status(now.at, now.wall_ms), now.at));
     let policy = Arc::new(AcceptPolicy::new(pins));
     let hooks = HookRunner::new(hooks, environment.clone(), options.timeouts.hook);
-    let shared = Arc::new(Shared {
+    let shared = shared(&environment, identity.node(), &reader, &store, callers, &notifier);
+    let enrolment = EnrolmentServer {
         environment: environment.clone(),
-        node: identity.node(),
-        reader: reader.clone(),
-        store: store.clone(),
-        callers,
-        admission: Arc::new(Admission::default()),
-        mastership: Arc::clone(&notifier.mastership),
-        status: notifier.status.subscribe(),
-        events: notifier.events.clone(),
-        watches: notifier.watches.clone(),
-        stopped: notifier.stopped.subscribe(),
-    });
+        policy: Arc::clone(&policy),
+        inputs: inputs.clone(),
+        name: options.name.clone(),
+        advertise: advertise.clone(),
+    };
     let acceptor = Acceptor {
         environment: environment.clone(),
         tls: tls.clone(),
         policy: Arc::clone(&policy),
         sources: PermittedSources::new(sources, environment.clone()),
         inputs: inputs.clone(),
-        enrolment: EnrolmentServer {
-            environment: environment.clone(),
-            policy: Arc::clone(&policy),
-            inputs: inputs.clone(),
-            name: options.name.clone(),
-            advertise: advertise.clone(),
-        },
+        enrolment,
     };
     let unconfirmed = unconfirmed
         .map(|(master, token)| EnrolmentClient::new(&environment, &tls, &options, &advertise, &master, &token));
@@ -160,6 +146,43 @@ fn assemble(
     context.spawn(acceptor.run(listener));
     tasks.spawn(Box::pin(Driver::new(engine, inbox, notifier, context).run(first)));
     Ok(Node::new(shared, handles))
+}
+
+/// What the engine starts from, and the store that it is about.
+fn engine_start(
+    opened: Opened,
+    run: RunId,
+    options: &Options,
+    advertise: &str,
+    witnessed: bool,
+) -> (Store, Reader, Start) {
+    let Opened { store, reader, durable_state, head, log_floor, history, damage } = opened;
+    let (options, address) = (options.clone(), advertise.to_owned());
+    (store, reader, Start { durable_state, head, log_floor, history, options, run, address, witnessed, damage })
+}
+
+/// What the handles of the node share.
+fn shared(
+    environment: &Environment,
+    node: NodeId,
+    reader: &Reader,
+    store: &StoreExecutor,
+    callers: mpsc::Sender<Request>,
+    notifier: &Notifier,
+) -> Arc<Shared> {
+    Arc::new(Shared {
+        environment: environment.clone(),
+        node,
+        reader: reader.clone(),
+        store: store.clone(),
+        callers,
+        admission: Arc::new(Admission::default()),
+        mastership: Arc::clone(&notifier.mastership),
+        status: notifier.status.subscribe(),
+        events: notifier.events.clone(),
+        watches: notifier.watches.clone(),
+        stopped: notifier.stopped.subscribe(),
+    })
 }
 
 fn now(environment: &Environment) -> Result<Now, StartError> {
