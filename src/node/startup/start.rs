@@ -88,10 +88,8 @@ fn assemble(
     tracing::info!(node = %identity.node(), listen = %info.listen, advertise, "started");
 
     let now = now(&environment)?;
-    let run = RunId(environment.random_u64().map_err(StartError::System)?);
-    let (store, reader, start) = engine_start(opened, run, &options, &advertise, witness.is_some());
+    let (store, reader, start) = engine_start(&environment, opened, &options, &advertise, witness.is_some())?;
     let (engine, first) = Engine::start(now, start);
-
     let (inputs, inputs_received) = mpsc::channel(INPUTS_MAX);
     let (callers, callers_received) = mpsc::channel(COMMIT_QUEUE_MAX + COMMAND_QUEUE_MAX);
     let (alive, links_over) = mpsc::channel(1);
@@ -150,15 +148,16 @@ fn assemble(
 
 /// What the engine starts from, and the store that it is about.
 fn engine_start(
+    environment: &Environment,
     opened: Opened,
-    run: RunId,
     options: &Options,
     advertise: &str,
     witnessed: bool,
-) -> (Store, Reader, Start) {
+) -> Result<(Store, Reader, Start), StartError> {
+    let run = RunId(environment.random_u64().map_err(StartError::System)?);
     let Opened { store, reader, durable_state, head, log_floor, history, damage } = opened;
     let (options, address) = (options.clone(), advertise.to_owned());
-    (store, reader, Start { durable_state, head, log_floor, history, options, run, address, witnessed, damage })
+    Ok((store, reader, Start { durable_state, head, log_floor, history, options, run, address, witnessed, damage }))
 }
 
 /// What the handles of the node share.
