@@ -10,9 +10,9 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::frame::{FrameKind, HEADER_BYTES};
+use super::frame::{HEADER_BYTES, frame_header};
 use super::v1::{EnrolV1, MessageV1, RequestV1};
-use super::{Bulk, EnrolMessage, Frame, Message, WireError};
+use super::{Bulk, EnrolMessage, Frame, FrameKind, Message, WireError};
 use crate::model::limits::{CONTROL_FRAME_BYTES_MAX, ENROL_FRAME_BYTES_MAX};
 use crate::model::{Epoch, Revision};
 
@@ -88,7 +88,7 @@ pub fn encode_bulk(bulk: &Bulk, bytes: usize) -> Result<BulkPrefix, WireError> {
     };
     let mut prefix = BulkPrefix { bytes: [0; _], len: HEADER_BYTES + header_bytes };
     let mut out = &mut prefix.bytes[..];
-    out.put_slice(&kind.header(bytes.saturating_add(header_bytes))?);
+    out.put_slice(&frame_header(kind, bytes.saturating_add(header_bytes))?);
     match *bulk {
         Bulk::Records { after, last, durable } => {
             for revision in [after, last, durable] {
@@ -183,7 +183,7 @@ impl AsRef<[u8]> for BulkPrefix {
 fn whole_frame<T: Serialize>(kind: FrameKind, message: &T) -> Result<Bytes, WireError> {
     let payload = to_vec("a message", message)?;
     let mut frame = BytesMut::with_capacity(HEADER_BYTES + payload.len());
-    frame.put_slice(&kind.header(payload.len())?);
+    frame.put_slice(&frame_header(kind, payload.len())?);
     frame.put_slice(&payload);
     Ok(frame.freeze())
 }
