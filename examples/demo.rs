@@ -18,7 +18,8 @@ use std::time::{Duration, Instant};
 
 use network::Network;
 use shadowpair::{
-    AlertKind, ChangeSet, Config, Events, FirstStart, How, LinkState, Node, NodeEvent, Options, Role, Severity, Status,
+    AlertKind, ChangeSet, Config, Events, FirstStart, LinkState, Node, NodeEvent, Options, RepairKind, Role, Severity,
+    Status,
 };
 
 /// Longest wait of a step.
@@ -75,7 +76,7 @@ async fn enrol(a: &Path, b: &Path, network: &Network) -> Step<(Node, Node)> {
     report(took, "enrolled".into());
     let mut events = shadow.events();
     if !shadow.status().engine.in_sync {
-        let full = |event: &NodeEvent| matches!(event, NodeEvent::Synced { how: How::Full, .. });
+        let full = |event: &NodeEvent| matches!(event, NodeEvent::Synced { how: RepairKind::Full, .. });
         if let NodeEvent::Synced { entries, bytes, took, .. } = happens(&mut events, "a full push", full).await? {
             report(took, format!("full push: {entries} entries, {:.1} MB", bytes as f64 / 1e6));
         }
@@ -144,7 +145,7 @@ async fn outage(master: &Node, shadow: &Node, network: &Network) -> Step {
     network.heal();
     let mut healed = shadow.events();
     shadow.operator().reconnect().await.map_err(because("reconnect"))?;
-    let by_log = |event: &NodeEvent| matches!(event, NodeEvent::Synced { how: How::Incremental, .. });
+    let by_log = |event: &NodeEvent| matches!(event, NodeEvent::Synced { how: RepairKind::Incremental, .. });
     if let NodeEvent::Synced { entries, bytes, took, .. } =
         happens(&mut healed, "an incremental repair", by_log).await?
     {

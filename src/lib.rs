@@ -100,7 +100,7 @@ pub use node::{
 };
 pub use protocol::alerts::{Alert, AlertKind, Severity};
 pub use protocol::engine::{
-    AlertChange, EngineStatus, Failover, How, LinkState, LinkStatus, LogBounds, Options, OptionsError, Replication,
+    AlertChange, EngineStatus, Failover, LinkState, LinkStatus, LogBounds, Options, OptionsError, RepairKind, Replication,
     RoleReason, TakeoverBlocker, Timeouts, WitnessStatus,
 };
 pub use protocol::wire::Role;

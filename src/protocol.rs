@@ -1,5 +1,5 @@
-//! Pure decisions: no clock, no socket, no disk, no randomness, no async. What happens comes in as an
-//! [`engine::Event`] with its time, what to do goes out as [`engine::Action`]s, in order.
+//! Pure decisions: no clock, no socket, no disk, no randomness, no async. The engine takes one [`engine::Event`] with its time
+//! and returns the ordered list of [`engine::Action`]s.
 
 pub mod alerts;
 pub mod engine;

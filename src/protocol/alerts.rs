@@ -1,114 +1,114 @@
-//! The alert log: what is wrong now, each trouble once, counted.
+//! The alert log: the problems of now, each one once, with a count.
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::Revision;
 use crate::model::limits::{ALERTS_MAX, TEXT_BYTES_MAX};
 
-/// What kind of trouble it is.
+/// The kind of an alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum AlertKind {
     /// Change sets could not be pushed.
     PushFailed,
-    /// The shadow's host refused what was pushed.
+    /// The shadow's host refused pushed changes.
     PushRejected,
     /// The peer does not answer.
     ShadowLost,
-    /// Somebody who is not the permitted peer tried to connect or enrol.
+    /// A node other than the permitted peer tried to connect or to enrol.
     UnpermittedPeer,
-    /// The peer speaks no common version.
+    /// The nodes have no common protocol or schema version.
     VersionMismatch,
     /// The data keys differ.
     KeyMismatch,
-    /// The clocks differ.
+    /// The wall clocks of the two nodes differ by more than the bound.
     ClockSkew,
-    /// Same position, different content.
+    /// Both nodes have the same position and different content.
     DigestMismatch,
-    /// A certificate is about to expire.
+    /// A certificate expires soon.
     CertificateExpiring,
-    /// This node took over.
+    /// This node took over as master.
     Takeover,
-    /// Two masters met.
+    /// This node, a master, met another master.
     TwoMasters,
     /// Changes of a former master are in quarantine.
     Diverged,
     /// The witness does not answer.
     WitnessUnreachable,
-    /// The disk is full or failed, here or on the peer.
+    /// A disk is full or failed, here or on the peer.
     DiskTrouble,
-    /// Pushes succeed again: what the trouble was.
+    /// A problem is over. The message describes what it was.
     Recovered,
-    /// The round trip to the peer takes longer than the timings allow.
+    /// The round trip to the peer is longer than the timings allow.
     SlowLink,
 }
 
-/// How bad it is.
+/// How serious an alert is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Severity {
-    /// Good to know.
+    /// For information; nothing needs to be done.
     Info,
-    /// Look at it today.
+    /// An operator should look at it within a day.
     Warning,
-    /// The pair does not protect now, or needs an operator.
+    /// The pair does not protect the configuration now, or needs an operator.
     Error,
 }
 
-/// One trouble that stands.
+/// One active alert.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Alert {
-    /// By which it is acknowledged.
+    /// Its number, by which an operator acknowledges it.
     pub id: u64,
-    /// What it is.
+    /// Its kind.
     pub kind: AlertKind,
-    /// How bad it is.
+    /// How serious it is.
     pub severity: Severity,
-    /// What it is about: a peer, a disk, an address. One alert stands per kind and subject.
+    /// What it is about: a peer, a disk, an address. At most one alert is active per kind and subject.
     pub subject: String,
     /// What happened and what to do.
     pub message: String,
-    /// Occurrences of the same trouble.
+    /// How often it occurred.
     pub count: u64,
-    /// First time, wall clock, milliseconds since 1970.
+    /// First occurrence, wall clock, milliseconds since 1970.
     pub first_ms: u64,
-    /// Last time.
+    /// Last occurrence, wall clock, milliseconds since 1970.
     pub last_ms: u64,
-    /// Change sets it concerns, first and last.
+    /// First and last change set that it concerns.
     pub revisions: Option<(Revision, Revision)>,
-    /// An operator has seen it.
+    /// Whether an operator has acknowledged it.
     pub acknowledged: bool,
 }
 
 /// How an alert changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AlertChange {
-    /// It is new.
+    /// It is a new alert.
     Raised,
-    /// It happened again.
+    /// It occurred again, or was acknowledged.
     Updated,
-    /// It is gone.
+    /// It was removed.
     Cleared,
 }
 
-/// What stands, each trouble once. Bounded: beyond [`ALERTS_MAX`] the oldest acknowledged, then the oldest, goes.
+/// The active alerts. At most [`ALERTS_MAX`]: a further one replaces the oldest acknowledged alert, or else the oldest.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AlertLog {
     alerts: Vec<Alert>,
     next: u64,
 }
 
-/// A trouble to enter.
+/// An occurrence to add to the log.
 #[derive(Clone, Debug)]
 pub struct NewAlert {
-    /// What it is.
+    /// Its kind.
     pub kind: AlertKind,
     /// What it is about.
     pub subject: String,
     /// What happened and what to do.
     pub message: String,
-    /// How often it happened now.
+    /// How many occurrences this adds.
     pub times: u64,
-    /// Change sets it concerns.
+    /// First and last change set that it concerns.
     pub revisions: Option<(Revision, Revision)>,
 }
 
@@ -120,7 +120,7 @@ impl NewAlert {
 }
 
 impl AlertKind {
-    /// The stable word for it.
+    /// The stable word for this kind.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::PushFailed => "push_failed",
@@ -142,7 +142,7 @@ impl AlertKind {
         }
     }
 
-    /// How bad it is.
+    /// How serious this kind is.
     pub fn severity(self) -> Severity {
         match self {
             Self::UnpermittedPeer
@@ -155,7 +155,7 @@ impl AlertKind {
         }
     }
 
-    /// Whether it ends when the shadow is in sync again, and then counts as an outage in [`AlertKind::Recovered`].
+    /// Whether it ends when the shadow is in sync again. The end is reported as [`AlertKind::Recovered`].
     pub fn ends_in_sync(self) -> bool {
         matches!(
             self,
@@ -167,17 +167,15 @@ impl AlertKind {
                 | Self::KeyMismatch
         )
     }
-}
 
-impl AlertKind {
-    /// Whether it tells of something that is over: it stands until an operator has seen it, and goes with the next start.
+    /// Whether it reports a past event. Such an alert stays until an operator acknowledges it, and is removed at the next start.
     pub fn is_event(self) -> bool {
         matches!(self, Self::Takeover | Self::TwoMasters | Self::UnpermittedPeer | Self::Recovered)
     }
 }
 
 impl Severity {
-    /// The stable word for it.
+    /// The stable word for this severity.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Info => "info",
@@ -188,54 +186,54 @@ impl Severity {
 }
 
 impl AlertLog {
-    /// A book of what stood before a restart.
+    /// The log after a restart, from the alerts that were active before it.
     pub fn restore(mut alerts: Vec<Alert>, next: u64) -> Self {
         alerts.retain(|alert| !(alert.acknowledged && alert.kind.is_event()));
         Self { alerts, next: next.max(1) }
     }
 
-    /// What stands.
+    /// The active alerts.
     pub fn alerts(&self) -> &[Alert] {
         &self.alerts
     }
 
-    /// Number of the next alert.
+    /// The number of the next alert.
     pub fn next(&self) -> u64 {
         self.next
     }
 
-    /// The alert of this kind that stands, whatever its subject.
+    /// The first active alert of this kind, whatever its subject.
     pub fn find(&self, kind: AlertKind) -> Option<&Alert> {
         self.alerts.iter().find(|alert| alert.kind == kind)
     }
 
-    /// Enters a trouble: a new alert, or one more occurrence of the one that stands.
-    pub fn raise(&mut self, trouble: NewAlert, wall_ms: u64) -> (AlertChange, Alert) {
-        let subject = cut(trouble.subject);
-        let message = cut(trouble.message);
-        let standing = self.alerts.iter_mut().find(|alert| alert.kind == trouble.kind && alert.subject == subject);
-        if let Some(alert) = standing {
-            alert.count = alert.count.saturating_add(trouble.times);
+    /// Adds an occurrence: to the active alert of the same kind and subject, or else as a new alert.
+    pub fn raise(&mut self, new: NewAlert, wall_ms: u64) -> (AlertChange, Alert) {
+        let subject = cut(new.subject);
+        let message = cut(new.message);
+        let active = self.alerts.iter_mut().find(|alert| alert.kind == new.kind && alert.subject == subject);
+        if let Some(alert) = active {
+            alert.count = alert.count.saturating_add(new.times);
             alert.last_ms = wall_ms.max(alert.first_ms);
             alert.message = message;
             alert.acknowledged = false;
-            alert.revisions = match (alert.revisions, trouble.revisions) {
+            alert.revisions = match (alert.revisions, new.revisions) {
                 (Some((from, _)), Some((_, to))) => Some((from, to)),
-                (before, now) => now.or(before),
+                (before, added) => added.or(before),
             };
             return (AlertChange::Updated, alert.clone());
         }
         self.make_room();
         let alert = Alert {
             id: self.next,
-            kind: trouble.kind,
-            severity: trouble.kind.severity(),
+            kind: new.kind,
+            severity: new.kind.severity(),
             subject,
             message,
-            count: trouble.times,
+            count: new.times,
             first_ms: wall_ms,
             last_ms: wall_ms,
-            revisions: trouble.revisions,
+            revisions: new.revisions,
             acknowledged: false,
         };
         self.next += 1;
@@ -243,14 +241,14 @@ impl AlertLog {
         (AlertChange::Raised, alert)
     }
 
-    /// Removes what stands and fits, and returns it.
-    pub fn clear(&mut self, fits: impl Fn(&Alert) -> bool) -> Vec<Alert> {
-        let (gone, stay) = self.alerts.drain(..).partition(|alert| fits(alert));
-        self.alerts = stay;
-        gone
+    /// Removes the alerts that match, and returns them.
+    pub fn clear(&mut self, matches: impl Fn(&Alert) -> bool) -> Vec<Alert> {
+        let (removed, kept) = self.alerts.drain(..).partition(|alert| matches(alert));
+        self.alerts = kept;
+        removed
     }
 
-    /// Marks an alert as seen; a [`AlertKind::Recovered`] one goes. `None`: there is none of this number.
+    /// Acknowledges an alert. An [`AlertKind::Recovered`] alert is removed. `None`: no alert has this number.
     pub fn acknowledge(&mut self, id: u64) -> Option<(AlertChange, Alert)> {
         let at = self.alerts.iter().position(|alert| alert.id == id)?;
         self.alerts[at].acknowledged = true;
@@ -262,16 +260,16 @@ impl AlertLog {
         Some((AlertChange::Updated, alert))
     }
 
-    /// Forgets everything.
+    /// Removes all alerts, and returns them.
     pub fn forget(&mut self) -> Vec<Alert> {
         std::mem::take(&mut self.alerts)
     }
 
     fn make_room(&mut self) {
         while self.alerts.len() >= ALERTS_MAX {
-            let oldest = |seen: bool| {
-                let fit = self.alerts.iter().enumerate().filter(|(_, alert)| alert.acknowledged == seen);
-                fit.min_by_key(|(_, alert)| alert.last_ms).map(|(at, _)| at)
+            let oldest = |acknowledged: bool| {
+                let alerts = self.alerts.iter().enumerate().filter(|(_, alert)| alert.acknowledged == acknowledged);
+                alerts.min_by_key(|(_, alert)| alert.last_ms).map(|(at, _)| at)
             };
             let Some(at) = oldest(true).or_else(|| oldest(false)) else { return };
             self.alerts.remove(at);
@@ -279,8 +277,8 @@ impl AlertLog {
     }
 }
 
-/// Cuts a text to its bound, at a character.
-pub fn cut(mut text: String) -> String {
+/// Cuts a text to its bound, at a character boundary.
+fn cut(mut text: String) -> String {
     if text.len() > TEXT_BYTES_MAX {
         let mut end = TEXT_BYTES_MAX;
         while !text.is_char_boundary(end) {
@@ -297,12 +295,12 @@ mod tests {
 
     fn failed(times: u64) -> NewAlert {
         let revision = |seq| Revision::new(crate::model::Epoch::FIRST, seq);
-        let trouble = NewAlert::new(AlertKind::PushFailed, "peer", "no link");
-        NewAlert { times, revisions: Some((revision(5), revision(5 + times))), ..trouble }
+        let alert = NewAlert::new(AlertKind::PushFailed, "peer", "no link");
+        NewAlert { times, revisions: Some((revision(5), revision(5 + times))), ..alert }
     }
 
     #[test]
-    fn the_same_trouble_counts_and_does_not_grow() {
+    fn another_occurrence_is_counted_and_adds_no_alert() {
         let mut alert_log = AlertLog::default();
         assert_eq!(alert_log.raise(failed(1), 10).0, AlertChange::Raised);
         let (change, alert) = alert_log.raise(failed(3), 20);
@@ -313,28 +311,28 @@ mod tests {
     }
 
     #[test]
-    fn an_acknowledged_recovery_goes_and_a_trouble_stays() {
+    fn acknowledging_removes_a_recovery_and_keeps_a_problem() {
         let mut alert_log = AlertLog::restore(Vec::new(), 7);
-        let (_, trouble) = alert_log.raise(failed(1), 1);
-        let (_, story) = alert_log.raise(NewAlert::new(AlertKind::Recovered, "peer", "it was away"), 2);
-        assert_eq!((trouble.id, story.id), (7, 8));
+        let (_, problem) = alert_log.raise(failed(1), 1);
+        let (_, recovery) = alert_log.raise(NewAlert::new(AlertKind::Recovered, "peer", "it was away"), 2);
+        assert_eq!((problem.id, recovery.id), (7, 8));
         assert_eq!(alert_log.acknowledge(7).map(|(change, _)| change), Some(AlertChange::Updated));
         assert_eq!(alert_log.acknowledge(8).map(|(change, _)| change), Some(AlertChange::Cleared));
         assert_eq!(alert_log.acknowledge(8), None);
         assert!(alert_log.alerts()[0].acknowledged && alert_log.alerts().len() == 1);
         alert_log.raise(failed(1), 3);
-        assert!(!alert_log.alerts()[0].acknowledged, "it happened again after it was seen");
+        assert!(!alert_log.alerts()[0].acknowledged, "it occurred again after it was acknowledged");
     }
 
-    fn trouble(kind: AlertKind) -> NewAlert {
+    fn occurrence(kind: AlertKind) -> NewAlert {
         NewAlert::new(kind, "peer", "what happened")
     }
 
-    /// A book with one alert of this kind, or with none.
+    /// A log with one alert of this kind, or with none.
     fn alert_log(kind: AlertKind, state: &str) -> AlertLog {
         let mut alert_log = AlertLog::restore(Vec::new(), 1);
         if state != "absent" {
-            alert_log.raise(trouble(kind), 10);
+            alert_log.raise(occurrence(kind), 10);
         }
         if state == "acknowledged" {
             alert_log.acknowledge(1);
@@ -343,19 +341,19 @@ mod tests {
     }
 
     fn happens(alert_log: &mut AlertLog, kind: AlertKind, event: &str) -> String {
-        let told =
+        let outcome =
             |change: Option<(AlertChange, Alert)>| change.map_or("none".into(), |(change, _)| format!("{change:?}"));
         match event {
-            "raise" => told(Some(alert_log.raise(trouble(kind), 20))),
-            "raise three at once" => told(Some(alert_log.raise(NewAlert { times: 3, ..trouble(kind) }, 20))),
-            "raise, clock set back" => told(Some(alert_log.raise(trouble(kind), 5))),
+            "raise" => outcome(Some(alert_log.raise(occurrence(kind), 20))),
+            "raise three at once" => outcome(Some(alert_log.raise(NewAlert { times: 3, ..occurrence(kind) }, 20))),
+            "raise, clock set back" => outcome(Some(alert_log.raise(occurrence(kind), 5))),
             "raise of another subject" => {
-                told(Some(alert_log.raise(NewAlert { subject: "other".into(), ..trouble(kind) }, 20)))
+                outcome(Some(alert_log.raise(NewAlert { subject: "other".into(), ..occurrence(kind) }, 20)))
             }
             "clear" => format!("{} gone", alert_log.clear(|alert| alert.kind == kind).len()),
             "clear of another kind" => format!("{} gone", alert_log.clear(|alert| alert.kind != kind).len()),
-            "acknowledge" => told(alert_log.acknowledge(1)),
-            "acknowledge another" => told(alert_log.acknowledge(9)),
+            "acknowledge" => outcome(alert_log.acknowledge(1)),
+            "acknowledge another" => outcome(alert_log.acknowledge(9)),
             "forget" => format!("{} gone", alert_log.forget().len()),
             "restart" => {
                 *alert_log = AlertLog::restore(alert_log.alerts().to_vec(), alert_log.next());
@@ -365,8 +363,8 @@ mod tests {
         }
     }
 
-    /// Every state of an alert with everything that can happen to it, as a reviewed table. A trouble stands until it ends; what
-    /// tells of something that is over stands until it was seen; the story of a recovery goes when it is seen.
+    /// Every state of an alert with every event, as a reviewed table. A problem stays until it ends. A past event stays until
+    /// the first start after it was acknowledged. A recovery goes when it is acknowledged.
     #[test]
     fn every_state_of_an_alert_and_every_event() {
         const EVENTS: [&str; 10] = [
@@ -387,14 +385,18 @@ mod tests {
                 table.push_str(&format!("{} {state}\n", kind.as_str()));
                 for event in EVENTS {
                     let mut alert_log = alert_log(kind, state);
-                    let told = happens(&mut alert_log, kind, event);
+                    let outcome = happens(&mut alert_log, kind, event);
                     let left = |alert: &Alert| {
                         let seen = if alert.acknowledged { ", seen" } else { "" };
                         let Alert { id, count, first_ms, last_ms, .. } = alert;
                         format!("{id}: x{count} {first_ms}..{last_ms}{seen}")
                     };
                     let left: Vec<String> = alert_log.alerts().iter().map(left).collect();
-                    table.push_str(&format!("    {event}: {told} [{}], next {}\n", left.join("; "), alert_log.next()));
+                    table.push_str(&format!(
+                        "    {event}: {outcome} [{}], next {}\n",
+                        left.join("; "),
+                        alert_log.next()
+                    ));
                 }
             }
         }
@@ -402,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn the_book_and_its_texts_are_bounded() {
+    fn the_log_and_its_texts_are_bounded() {
         let mut alert_log = AlertLog::default();
         for subject in 0..2 * ALERTS_MAX {
             let long = "é".repeat(TEXT_BYTES_MAX);

@@ -74,7 +74,7 @@ pub use work::*;
 pub use crate::model::Moment;
 pub use crate::protocol::alerts::{Alert, AlertChange, AlertKind};
 pub use crate::protocol::failover::{TakeoverBlocker, Transition};
-pub use crate::protocol::replication::{How, RecordsReceipt};
+pub use crate::protocol::replication::{RecordsReceipt, RepairKind};
 pub use crate::protocol::wire::BulkId;
 
 /// What an engine starts from.

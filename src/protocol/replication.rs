@@ -1,11 +1,11 @@
-//! Bringing a sink to its source's position, by the cheapest repair that suffices.
+//! Brings a sink to its source's position by the cheapest sufficient repair.
 //!
-//! The master is the source and the shadow the sink; when a restarted master finds its shadow ahead, they change places
-//! until the tail is over. Two machines, one session each: [`Source`] and [`Sink`]. Neither knows of roles, links or
-//! clocks; the engine passes in where its own history stands ([`Ground`]) and carries out what comes back.
+//! The master is the source and the shadow is the sink. When a restarted master finds its shadow ahead, they change places
+//! until the master has what its disk lost. Each session has one [`Source`] and one [`Sink`]. Neither knows roles, links or
+//! clocks: the engine passes in the state of its own log ([`LogView`]) and executes the outputs.
 //!
-//! Absent on purpose: retries. A session that cannot go on waits for the event that changes its ground (a newer head, an
-//! acknowledgement, a new link), so that a refused update is never resent in a loop.
+//! Absent on purpose: retries. A session that cannot continue waits for an event that changes the situation (a newer head, an
+//! acknowledgement, a new link), so a refused update is never resent in a loop.
 
 mod sink;
 mod source;
@@ -16,21 +16,32 @@ pub use source::{Source, SourceOut};
 
 use crate::model::{Era, History, Position, Relation, Revision};
 
-/// Where this node's own history stands.
+/// The state of this node's own log.
 #[derive(Clone, Copy, Debug)]
 pub struct LogView<'a> {
     /// Durable head.
     pub head: Position,
-    /// The log holds everything after this.
+    /// The log holds every record after this revision.
     pub log_floor: Revision,
     /// Lineage up to the head.
     pub history: &'a History,
 }
 
-/// What would bring a sink at some position up to date.
+/// What a sink held when the session began.
+#[derive(Clone, Copy, Debug)]
+pub struct SinkCopy<'a> {
+    /// Its durable head.
+    pub position: Position,
+    /// Its lineage.
+    pub history: &'a History,
+    /// Whether it is a complete, verified copy.
+    pub complete: bool,
+}
+
+/// What brings a sink up to date.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Need {
-    /// Nothing.
+pub enum RepairPlan {
+    /// Nothing: it is up to date.
     Nothing,
     /// The log after its head.
     Log,
@@ -39,17 +50,18 @@ pub enum Need {
 }
 
 impl LogView<'_> {
-    /// The cheapest sufficient repair of a sink at `position` with `history`. An incomplete copy needs all of it,
-    /// unless it turns out to be the very same.
-    pub fn need(&self, position: Position, history: &History, complete: bool) -> Need {
+    /// The cheapest sufficient repair of a sink's copy. An incomplete copy needs a snapshot, unless its position and digest
+    /// are this node's.
+    pub fn cheapest_repair(&self, copy: SinkCopy<'_>) -> RepairPlan {
+        let SinkCopy { position, history, complete } = copy;
         match self.history.relate(self.head.revision, history, position.revision) {
-            Relation::Same if position.digest == self.head.digest => Need::Nothing,
-            Relation::Behind if complete && self.reaches(position.revision) => Need::Log,
-            _ => Need::Snapshot,
+            Relation::Same if position.digest == self.head.digest => RepairPlan::Nothing,
+            Relation::Behind if complete && self.reaches(position.revision) => RepairPlan::Log,
+            _ => RepairPlan::Snapshot,
         }
     }
 
-    /// Whether the log holds everything after this position of the lineage.
+    /// Whether `position` belongs to this node's history and the log holds every record after it.
     pub fn reaches(&self, position: Revision) -> bool {
         position != Revision::NONE && position >= self.log_floor && self.history.contains(self.head.revision, position)
     }
@@ -58,19 +70,19 @@ impl LogView<'_> {
 /// How a sink was brought up to date.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum How {
-    /// It was.
+pub enum RepairKind {
+    /// It was up to date already.
     None,
-    /// By the log.
+    /// By the log records that it lacked.
     Incremental,
-    /// By what differs.
+    /// By the entries that differed.
     Differential,
     /// By a full push.
     Full,
 }
 
-impl How {
-    /// The stable word for it.
+impl RepairKind {
+    /// The stable word for this kind.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::None => "none",
@@ -81,28 +93,28 @@ impl How {
     }
 }
 
-/// What became of records of the peer.
+/// The outcome of storing the peer's records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RecordsReceipt {
     /// They are durable.
     Appended {
         /// Durable head after them.
         head: Position,
-        /// Where the log begins now.
+        /// The log holds every record after this revision now.
         log_floor: Revision,
         /// Eras that began in these records, oldest first.
         eras: Vec<Era>,
     },
-    /// The host's validation refused them; nothing is left of them.
+    /// The host's validation refused them. Nothing of them is stored.
     Rejected {
-        /// Up to here.
+        /// The newest revision that was refused.
         at: Revision,
-        /// Why.
+        /// The host's reason.
         reason: String,
     },
-    /// They do not follow the head, or their content is not what they say; nothing is left of them.
+    /// They do not follow the head, or their content does not match their digest. Nothing of them is stored.
     Mismatch {
-        /// Durable head, as before.
+        /// Durable head, unchanged.
         head: Position,
     },
 }

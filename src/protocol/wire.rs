@@ -1,15 +1,15 @@
-//! Frames and versioned messages: the one place that knows how they look as bytes (`docs/PROTOCOL.md` says it byte by
-//! byte).
+//! Frames and versioned messages, and their bytes. `docs/PROTOCOL.md` specifies the bytes; no other room encodes them.
 //!
-//! Reading order: [`Message`] is what the engine says and hears; [`Frame`]s cut a byte stream into bounded pieces;
-//! [`encode`] and [`decode`] turn one into the other by way of the frozen structs of version 1, so that the types of the
-//! engine may move while the bytes stay. Nothing here does I/O, and nothing here trusts a length before it was
-//! compared with its bound.
+//! Reading order: [`Message`] is what the engine sends and receives. [`Frame`]s divide a byte stream into bounded pieces.
+//! [`encode`] and [`decode`] convert between the two by way of the frozen structs of version 1, so that the engine's types
+//! may change while the bytes stay the same. Nothing here does I/O. No length is used before it was compared with its
+//! bound.
 
 mod codec;
 mod enrol;
 mod error;
 mod frame;
+mod frame_kind;
 #[cfg(test)]
 pub(crate) mod golden;
 mod message;
@@ -26,7 +26,8 @@ pub use enrol::EnrolMessage;
 pub use error::WireError;
 #[cfg(any(fuzzing, test))]
 pub use frame::HEADER_BYTES;
-pub use frame::{Frame, FrameDecoder, FrameKind};
+pub use frame::{Frame, FrameDecoder};
+pub use frame_kind::FrameKind;
 pub use message::*;
 pub use misbehaviour::Misbehaviour;
 pub use witness::{decode_witness, encode_witness};

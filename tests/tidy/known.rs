@@ -1,11 +1,7 @@
 //! What still breaks a rule. These lists only shrink: an entry that no longer breaks its rule fails the test.
 
 /// Circles of files, each in alphabetical order.
-pub const CIRCLES: &[&[&str]] = &[
-    &["src/protocol/wire/error.rs", "src/protocol/wire/frame.rs"],
-    &["src/protocol/wire/record/input.rs", "src/protocol/wire/record.rs"],
-];
+pub const CIRCLES: &[&[&str]] = &[];
 
 /// Functions, types and files that are too large: the file, and the beginning of what the rule says.
-pub const SIZES: &[(&str, &str)] =
-    &[("src/protocol/wire/message.rs", "`Hello` has"), ("src/protocol/wire/v1/message.rs", "`HelloV1` has")];
+pub const SIZES: &[(&str, &str)] = &[];

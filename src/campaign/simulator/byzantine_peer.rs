@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::random::Random;
 use crate::model::{Digest, Epoch, Era, History, NodeId, PairId, Position, Revision, RunId};
 use crate::protocol::wire::{
-    Bulk, Bye, Heartbeat, HeartbeatAck, Hello, Message, Refusal, RefusalKind, Repair, Role, SnapshotHeader, Versions,
+    Bulk, Bye, Heartbeat, HeartbeatAck, Hello, HelloLog, HelloOptions, HelloSender, Message, Refusal, RefusalKind,
+    Repair, Role, SnapshotHeader, Versions,
 };
 
 /// What the byzantine peer knows of its victim, so that some of its messages are close to the truth.
@@ -68,7 +69,7 @@ pub fn bulk(random: &mut Random, victim: &VictimView) -> Bulk {
 
 const REFUSALS: [RefusalKind; 11] = [
     RefusalKind::WrongPair,
-    RefusalKind::Protocol,
+    RefusalKind::VersionMismatch,
     RefusalKind::Schema,
     RefusalKind::DataKey,
     RefusalKind::ClockSkew,
@@ -77,31 +78,36 @@ const REFUSALS: [RefusalKind; 11] = [
     RefusalKind::Blank,
     RefusalKind::NoMaster,
     RefusalKind::Held,
-    RefusalKind::Protest,
+    RefusalKind::ProtocolError,
 ];
 
 fn hello(random: &mut Random, victim: &VictimView) -> Hello {
+    let versions = Versions { min: number(random) as u16 % 3, max: number(random) as u16 };
+    // The order of draws is part of every kept seed.
+    let pair = if random.percent(90) { victim.pair } else { PairId([9; 16]) };
+    let node = if random.percent(90) { victim.sender } else { NodeId([9; 32]) };
+    let (run, hello_no, linked) = (RunId(number(random)), number(random), random.percent(30));
     Hello {
-        versions: Versions { min: number(random) as u16 % 3, max: number(random) as u16 },
-        pair: if random.percent(90) { victim.pair } else { PairId([9; 16]) },
-        node: if random.percent(90) { victim.sender } else { NodeId([9; 32]) },
-        run: RunId(number(random)),
-        hello_no: number(random),
-        linked: random.percent(30),
-        name: text(random),
-        address: text(random),
+        versions,
+        sender: HelloSender { pair, node, run, name: text(random), address: text(random) },
+        hello_no,
+        linked,
         role: role(random),
         serving: random.percent(50),
         epoch: epoch(random, victim),
-        position: position(random, victim),
-        log_floor: position(random, victim).revision,
-        shown: position(random, victim).revision,
-        complete: random.percent(70),
-        history: history(random, victim),
-        heartbeat: duration(random),
-        takeover_delay: duration(random),
-        schema: number(random) as u32,
-        data_key: random.percent(20).then_some([3; 32]),
+        log: HelloLog {
+            position: position(random, victim),
+            floor: position(random, victim).revision,
+            shown: position(random, victim).revision,
+            complete: random.percent(70),
+            history: history(random, victim),
+        },
+        options: HelloOptions {
+            heartbeat: duration(random),
+            takeover_delay: duration(random),
+            schema: number(random) as u32,
+            data_key: random.percent(20).then_some([3; 32]),
+        },
         wall_ms: number(random),
     }
 }

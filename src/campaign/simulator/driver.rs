@@ -11,7 +11,8 @@ use super::world::World;
 use crate::model::Revision;
 use crate::protocol::engine::{
     Action, BatchId, Command, CommandAnswer, CommandRefusal, CommitAnswer, CommitRefusal, Committed, Completed,
-    Completion, DialFailureKind, Event, How, LinkId, Moment, Notice, Ticket, WitnessAnswer, WitnessQuestion, Work,
+    Completion, DialFailureKind, Event, LinkId, Moment, Notice, RepairKind, Ticket, WitnessAnswer, WitnessQuestion,
+    Work,
 };
 use crate::protocol::wire::{Bulk, SnapshotHeader};
 
@@ -156,7 +157,7 @@ impl World {
     }
 
     fn notified(&mut self, notice: &Notice) {
-        if let Notice::Synced { how: How::Full, .. } = notice {
+        if let Notice::Synced { how: RepairKind::Full, .. } = notice {
             self.journal.summary.full_pushes += 1;
         }
     }

@@ -82,7 +82,7 @@ impl Oracle {
     /// 4: what a message claims is durable at its sender.
     pub fn check_message(&self, disk: &Disk, message: &Message) -> Checked {
         let claimed = match message {
-            Message::Hello(hello) => hello.position,
+            Message::Hello(hello) => hello.log.position,
             Message::Heartbeat(heartbeat) => heartbeat.position,
             Message::HeartbeatAck(ack) => ack.position,
             Message::Ack { position, .. } => *position,

@@ -5,7 +5,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use crate::model::{Epoch, Revision};
 use crate::protocol::alerts::Alert;
-use crate::protocol::engine::{AlertChange, How, LinkState, RoleReason};
+use crate::protocol::engine::{AlertChange, LinkState, RepairKind, RoleReason};
 use crate::protocol::wire::Role;
 
 /// A bounded stream of events. The node never waits for a reader: one that falls more than
@@ -59,7 +59,7 @@ pub enum NodeEvent {
     /// Both nodes are at the same position.
     Synced {
         /// By which kind of push.
-        how: How,
+        how: RepairKind,
         /// At this revision.
         revision: Revision,
         /// Entries transferred.

@@ -7,7 +7,7 @@ use crate::model::{Epoch, Position, Revision, WitnessRecord, WitnessVersion};
 pub use crate::protocol::alerts::AlertChange;
 
 use crate::protocol::alerts::Alert;
-use crate::protocol::replication::How;
+use crate::protocol::replication::RepairKind;
 use crate::protocol::wire::{Message, RefusalKind, Role};
 
 /// What the shell must do, in this order.
@@ -181,7 +181,7 @@ pub enum Notice {
     /// The nodes are at the same position.
     Synced {
         /// How that was reached.
-        how: How,
+        how: RepairKind,
         /// Where.
         position: Position,
         /// Entries or change sets that were transferred.

@@ -7,7 +7,7 @@
 
 pub(super) mod texts;
 
-use super::{Alert, AlertChange, AlertKind, How, Now};
+use super::{Alert, AlertChange, AlertKind, Now, RepairKind};
 use crate::model::{Epoch, Position, Revision, RunId};
 use crate::protocol::alerts::{AlertLog, NewAlert};
 
@@ -143,7 +143,7 @@ fn ends_in_sync(alert: &Alert) -> bool {
 }
 
 /// The warning that is left of alerts that ended in this repair.
-pub(super) fn recovered(now: Now, how: How, ended: &[Alert]) -> Option<NewAlert> {
+pub(super) fn recovered(now: Now, how: RepairKind, ended: &[Alert]) -> Option<NewAlert> {
     let first_ms = ended.iter().map(|alert| alert.first_ms).min()?;
     let seconds = now.wall_ms.saturating_sub(first_ms) / 1_000;
     Some(NewAlert::new(AlertKind::Recovered, PEER, texts::recovered(how, seconds, ended)))

@@ -126,9 +126,9 @@ impl Durable {
     pub(super) fn learn_peer(&mut self, hello: &Hello) {
         let Some(peer) = &mut self.state.peer else { return };
         let before = (peer.name.clone(), peer.address.clone(), peer.takeover_delay_ms);
-        peer.name = hello.name.clone();
-        peer.address = hello.address.clone();
-        peer.takeover_delay_ms = micros(hello.takeover_delay) / 1_000;
+        peer.name = hello.sender.name.clone();
+        peer.address = hello.sender.address.clone();
+        peer.takeover_delay_ms = micros(hello.options.takeover_delay) / 1_000;
         if before != (peer.name.clone(), peer.address.clone(), peer.takeover_delay_ms) {
             self.changed();
         }

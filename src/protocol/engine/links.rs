@@ -263,7 +263,7 @@ impl Links {
 
     /// Whether the peer itself refuses, or is refused, for another reason than a broken protocol.
     pub(super) fn is_refused(&self) -> bool {
-        self.refusal().is_some_and(|refusal| refusal.alive && refusal.kind != Some(RefusalKind::Protest))
+        self.refusal().is_some_and(|refusal| refusal.alive && refusal.kind != Some(RefusalKind::ProtocolError))
     }
 
     /// One side refuses the other. Returns whether that is news.
@@ -411,7 +411,9 @@ impl Links {
         let Some(active) = self.active() else { return true };
         let Some(before) = active.hello() else { return true };
         let Some(new) = self.connection(link) else { return false };
-        if before.run != hello.run || (active.is_confirmed() && hello.hello_no > before.hello_no && !hello.linked) {
+        if before.sender.run != hello.sender.run
+            || (active.is_confirmed() && hello.hello_no > before.hello_no && !hello.linked)
+        {
             return true;
         }
         if active.is_dialled() == new.is_dialled() {

@@ -52,12 +52,12 @@ impl OwnSide<'_> {
     /// Why this hello is refused whatever the roles are.
     pub(super) fn refuse_hello(&self, hello: &Hello) -> Option<(RefusalKind, String)> {
         let permitted = self.durable.peer.as_ref().map(|peer| peer.node);
-        if hello.pair != self.durable.pair || permitted != Some(hello.node) {
-            return Some((RefusalKind::WrongPair, format!("the peer belongs to pair {}", hello.pair)));
+        if hello.sender.pair != self.durable.pair || permitted != Some(hello.sender.node) {
+            return Some((RefusalKind::WrongPair, format!("the peer belongs to pair {}", hello.sender.pair)));
         }
-        let unreachable_era = hello.history.eras().iter().any(|era| self.is_out_of_reach(era.epoch));
+        let unreachable_era = hello.log.history.eras().iter().any(|era| self.is_out_of_reach(era.epoch));
         if self.is_out_of_reach(hello.epoch) || unreachable_era {
-            return Some((RefusalKind::Protocol, format!("the peer claims the epoch {}", hello.epoch)));
+            return Some((RefusalKind::VersionMismatch, format!("the peer claims the epoch {}", hello.epoch)));
         }
         if Versions::OURS.common(hello.versions).is_none() {
             let (ours, theirs) = (Versions::OURS, hello.versions);
@@ -65,12 +65,12 @@ impl OwnSide<'_> {
                 "the peer speaks protocol versions {} to {}, this node {} to {}: upgrade the older one",
                 theirs.min, theirs.max, ours.min, ours.max
             );
-            return Some((RefusalKind::Protocol, reason));
+            return Some((RefusalKind::VersionMismatch, reason));
         }
         let ours = self.setup.options.schema;
         let (master, shadow) = match hello.role {
-            Role::Master => (hello.schema, ours),
-            Role::Shadow => (ours, hello.schema),
+            Role::Master => (hello.options.schema, ours),
+            Role::Shadow => (ours, hello.options.schema),
         };
         (hello.role != self.durable.role && master > shadow).then(|| {
             let reason = format!(
@@ -92,7 +92,7 @@ impl OwnSide<'_> {
             }
             (Role::Master, Role::Shadow) => {
                 let may_take = matches!(self.state, NodeState::CheckingStartup | NodeState::TakingTail);
-                if may_take && hello.complete && (relation == Relation::Ahead || !self.durable.complete) {
+                if may_take && hello.log.complete && (relation == Relation::Ahead || !self.durable.complete) {
                     Negotiation::TakeTail
                 } else {
                     Negotiation::Lead
@@ -110,14 +110,14 @@ impl OwnSide<'_> {
                 let served = hello.serving && self.state != NodeState::Serving;
                 deposed != Some(Deposed::NotNamed) && !served
             }
-            None => outranks(self.epoch, self.durable.node, (hello.epoch, hello.node)),
+            None => outranks(self.epoch, self.durable.node, (hello.epoch, hello.sender.node)),
         }
     }
 
     fn negotiate_with_master(&self, hello: &Hello, relation: Relation) -> Negotiation {
         let (shown, complete) = (self.log.shown(), self.durable.complete);
         let starting = !hello.serving && complete;
-        if starting && (relation == Relation::Behind || !hello.complete) {
+        if starting && (relation == Relation::Behind || !hello.log.complete) {
             return Negotiation::GiveTail;
         }
         match relation {
@@ -126,8 +126,8 @@ impl OwnSide<'_> {
             _ if !complete || self.setup.makes(Mutant::BlankWipes) => Negotiation::Follow,
             Relation::Diverged { common } if shown.seq <= common.seq => Negotiation::Follow,
             // Eras without change sets are nothing that could be lost.
-            Relation::Behind if shown.seq <= hello.position.revision.seq => Negotiation::Follow,
-            _ if hello.position.revision.seq == 0 => {
+            Relation::Behind if shown.seq <= hello.log.position.revision.seq => Negotiation::Follow,
+            _ if hello.log.position.revision.seq == 0 => {
                 let reason = "the master is blank, and this shadow holds a configuration; \
                               resync here to accept it, or take-over here to serve what this node holds";
                 Negotiation::Refuse(RefusalKind::Blank, reason.to_owned())
@@ -136,7 +136,7 @@ impl OwnSide<'_> {
                 let reason = format!(
                     "the master at {} does not have what this shadow has shown ({shown}); resync on the shadow to accept \
                      that (its own changes go to quarantine), or take-over on it to serve what it holds",
-                    hello.position.revision
+                    hello.log.position.revision
                 );
                 Negotiation::Refuse(RefusalKind::ForeignHistory, reason)
             }

@@ -56,7 +56,7 @@ impl OwnLog {
 
     /// How the peer's history stands to this one.
     pub(super) fn relation(&self, hello: &Hello) -> Relation {
-        self.relate(&hello.history, hello.position.revision)
+        self.relate(&hello.log.history, hello.log.position.revision)
     }
 
     /// How another history stands to this one.

@@ -271,7 +271,7 @@ impl Session {
 
     /// What the sink of this source durably holds.
     pub(super) fn confirmed(&self) -> Option<Position> {
-        self.source().map(Source::peer)
+        self.source().map(Source::confirmed)
     }
 
     /// Whether this node is being brought up to date.

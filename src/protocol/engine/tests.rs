@@ -13,7 +13,9 @@ use std::time::Duration;
 use super::*;
 use crate::model::{Conflict, Digest, Era, NodeId, PairId};
 use crate::protocol::alerts::AlertKind;
-use crate::protocol::wire::{Bulk, Heartbeat, HeartbeatAck, Hello, Message, Repair, Versions};
+use crate::protocol::wire::{
+    Bulk, Heartbeat, HeartbeatAck, Hello, HelloLog, HelloOptions, HelloSender, Message, Repair, Versions,
+};
 
 const PAIR: PairId = PairId([9; 16]);
 const MASTER: NodeId = NodeId([1; 32]);
@@ -205,25 +207,25 @@ fn lone_master() -> Engine {
 fn hello_of(role: Role, node: NodeId, position: Position, history: History) -> Hello {
     Hello {
         versions: Versions::OURS,
-        pair: PAIR,
-        node,
-        run: RunId(3),
+        sender: HelloSender { pair: PAIR, node, run: RunId(3), name: String::new(), address: "there:1".to_owned() },
         hello_no: 1,
         linked: false,
-        name: String::new(),
-        address: "there:1".to_owned(),
         role,
         serving: role == Role::Master,
         epoch: position.revision.epoch,
-        position,
-        log_floor: Revision::NONE,
-        shown: position.revision,
-        complete: position != Position::NONE,
-        history,
-        heartbeat: Duration::from_secs(1),
-        takeover_delay: Duration::from_secs(5),
-        schema: 0,
-        data_key: None,
+        log: HelloLog {
+            position,
+            floor: Revision::NONE,
+            shown: position.revision,
+            complete: position != Position::NONE,
+            history,
+        },
+        options: HelloOptions {
+            heartbeat: Duration::from_secs(1),
+            takeover_delay: Duration::from_secs(5),
+            schema: 0,
+            data_key: None,
+        },
         wall_ms: 1_700_000_000_000,
     }
 }

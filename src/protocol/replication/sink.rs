@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::{How, RecordsReceipt};
+use super::{RecordsReceipt, RepairKind};
 use crate::model::{Moment, Position, Revision};
 use crate::protocol::wire::{Bulk, BulkId, Message, Misbehaviour, Repair, SnapshotHeader};
 
@@ -8,83 +8,93 @@ use crate::protocol::wire::{Bulk, BulkId, Message, Misbehaviour, Repair, Snapsho
 ///
 /// | state | what it does with bulk |
 /// |---|---|
-/// | `Waiting` | drops it: the source has not said how it will repair |
+/// | `AwaitingRepair` | drops it: the source has not announced its repair yet |
 /// | `Following` | appends records |
 /// | `Staging` | stages pieces of a snapshot |
-/// | `Finishing` | drops it: the snapshot is being verified |
-/// | `Skipping` | drops it: something was refused, and what is still under way builds on that |
+/// | `Verifying` | drops it: the snapshot is being verified |
+/// | `Discarding` | drops it: something was refused, and the bulk still in flight depends on that |
 ///
-/// Everything dropped is acknowledged as received, so that the source knows when nothing old is in flight.
+/// Dropped bulk is acknowledged as received, so that the source knows when nothing is in flight.
 #[derive(Clone, Debug)]
 pub struct Sink {
     state: State,
     /// Bulk that waits for the batch in flight.
     queue: Vec<(BulkId, usize)>,
     /// Bytes of the batch in flight.
-    busy: Option<usize>,
+    in_flight: Option<usize>,
+    /// Bytes of bulk stored or dropped on this link.
     received: u64,
     /// How far the source's own log is durable.
-    mark: Revision,
-    since: Moment,
-    from_seq: u64,
-    bytes: u64,
+    source_durable: Revision,
+    repair_began: Moment,
+    repair_from_seq: u64,
+    repair_bytes: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum State {
-    Waiting,
-    Following { to: Option<Revision> },
-    Staging { header: Box<SnapshotHeader>, begun: bool },
-    Finishing { header: Box<SnapshotHeader> },
-    Skipping,
+    AwaitingRepair,
+    /// `to`: the source's head when the repair began, until it is reached.
+    Following {
+        to: Option<Revision>,
+    },
+    /// `open`: the staging file is open.
+    Staging {
+        header: Box<SnapshotHeader>,
+        open: bool,
+    },
+    Verifying {
+        header: Box<SnapshotHeader>,
+    },
+    Discarding,
 }
 
-/// What a [`Sink`] wants done.
+/// An output of a [`Sink`], which the engine executes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SinkOut {
-    /// Say this.
+    /// Send this message to the source.
     Send(Message),
-    /// Append these records as they came, durably.
-    Append(Vec<BulkId>),
+    /// Append these records durably, byte for byte.
+    AppendRecords(Vec<BulkId>),
     /// Open a new staging file for this snapshot.
-    StageBegin(Box<SnapshotHeader>),
-    /// Write these pieces to it.
-    Stage(Vec<BulkId>),
+    BeginStaging(Box<SnapshotHeader>),
+    /// Write these pieces to the staging file.
+    StagePieces(Vec<BulkId>),
     /// Verify the staged snapshot and switch to it.
-    StageFinish,
-    /// Forget these bytes.
-    Drop(BulkId),
-    /// Make visible up to here.
+    FinishStaging,
+    /// Drop these bytes.
+    DropBulk(BulkId),
+    /// Make the configuration visible up to this revision.
     Publish(Revision),
-    /// The repair is over; the copy is complete and verified.
+    /// The repair is complete: the copy is complete and verified.
     Synced {
-        /// How.
-        how: How,
-        /// Where.
+        /// How it was repaired.
+        how: RepairKind,
+        /// What it holds.
         position: Position,
         /// Entries or change sets transferred.
         entries: u64,
         /// Bytes transferred.
         bytes: u64,
-        /// Time it took.
+        /// Duration of the repair.
         took: Duration,
     },
-    /// The source broke the protocol; close the link.
-    Protest(Misbehaviour),
+    /// The source violated the protocol: close the link.
+    Misbehaved(Misbehaviour),
 }
 
 impl Sink {
     /// Begins a session.
     pub fn begin(at: Moment) -> Self {
         Self {
-            state: State::Waiting,
+            state: State::AwaitingRepair,
             queue: Vec::new(),
-            busy: None,
+            in_flight: None,
             received: 0,
-            mark: Revision::NONE,
-            since: at,
-            from_seq: 0,
-            bytes: 0,
+            source_durable: Revision::NONE,
+            repair_began: at,
+            repair_from_seq: 0,
+            repair_bytes: 0,
         }
     }
 
@@ -93,26 +103,26 @@ impl Sink {
         !matches!(self.state, State::Following { to: None })
     }
 
-    /// The source says how it will repair.
+    /// The source announces its repair.
     pub fn repair(&mut self, repair: Repair, head: Position, at: Moment, out: &mut Vec<SinkOut>) {
         self.drop_queue(out);
-        self.since = at;
-        self.from_seq = head.revision.seq;
-        self.bytes = 0;
+        self.repair_began = at;
+        self.repair_from_seq = head.revision.seq;
+        self.repair_bytes = 0;
         match repair {
             Repair::None => {
                 self.state = State::Following { to: None };
-                self.report(How::None, head, 0, at, out);
+                self.report_synced(RepairKind::None, head, 0, at, out);
             }
             Repair::Incremental { to } if to <= head.revision => {
                 self.state = State::Following { to: None };
                 self.acknowledge(head, out);
-                self.report(How::Incremental, head, 0, at, out);
+                self.report_synced(RepairKind::Incremental, head, 0, at, out);
             }
             Repair::Incremental { to } => self.state = State::Following { to: Some(to) },
             Repair::Full(header) => {
-                out.push(SinkOut::StageBegin(Box::new(header.clone())));
-                self.state = State::Staging { header: Box::new(header), begun: false };
+                out.push(SinkOut::BeginStaging(Box::new(header.clone())));
+                self.state = State::Staging { header: Box::new(header), open: false };
             }
         }
     }
@@ -121,172 +131,173 @@ impl Sink {
     pub fn bulk(&mut self, bulk: BulkId, what: Bulk, bytes: usize, out: &mut Vec<SinkOut>) {
         match (&self.state, what) {
             (State::Following { .. }, Bulk::Records { durable, .. }) => {
-                self.mark = self.mark.max(durable);
+                self.source_durable = self.source_durable.max(durable);
                 self.queue.push((bulk, bytes));
             }
-            (State::Staging { header, begun: true }, Bulk::Snapshot { transfer }) if transfer == header.transfer => {
+            (State::Staging { header, open: true }, Bulk::Snapshot { transfer }) if transfer == header.transfer => {
                 self.queue.push((bulk, bytes));
             }
             _ => {
-                out.push(SinkOut::Drop(bulk));
+                out.push(SinkOut::DropBulk(bulk));
                 self.received += bytes as u64;
                 return out.push(SinkOut::Send(Message::Received { sum: self.received }));
             }
         }
-        self.start(out);
+        self.start_batch(out);
     }
 
-    /// The source says that all pieces were sent and acknowledged.
+    /// The source reports that all pieces were sent and acknowledged.
     pub fn snapshot_end(&mut self, transfer: u64, out: &mut Vec<SinkOut>) {
         match &self.state {
             State::Staging { header, .. } if header.transfer == transfer => {
-                if self.busy.is_some() || !self.queue.is_empty() {
-                    return out.push(SinkOut::Protest(Misbehaviour::SnapshotEndedEarly));
+                if self.in_flight.is_some() || !self.queue.is_empty() {
+                    return out.push(SinkOut::Misbehaved(Misbehaviour::SnapshotEndedEarly));
                 }
                 let header = header.clone();
-                out.push(SinkOut::StageFinish);
-                self.state = State::Finishing { header };
+                out.push(SinkOut::FinishStaging);
+                self.state = State::Verifying { header };
             }
-            // The end of a snapshot that was given up here.
-            State::Skipping | State::Waiting => {}
-            _ => out.push(SinkOut::Protest(Misbehaviour::SnapshotNeverBegan)),
+            // The end of a snapshot that this sink gave up.
+            State::Discarding | State::AwaitingRepair => {}
+            _ => out.push(SinkOut::Misbehaved(Misbehaviour::SnapshotNeverBegan)),
         }
     }
 
-    /// What became of a batch of records.
+    /// A batch of records was stored or refused.
     pub fn records_done(&mut self, receipt: &RecordsReceipt, at: Moment, out: &mut Vec<SinkOut>) {
-        let bytes = self.settle();
+        let bytes = self.batch_done();
         match receipt {
             RecordsReceipt::Appended { head, .. } => {
-                self.bytes += bytes;
-                out.push(SinkOut::Publish(head.revision.min(self.mark)));
+                self.repair_bytes += bytes;
+                out.push(SinkOut::Publish(head.revision.min(self.source_durable)));
                 self.acknowledge(*head, out);
                 if let State::Following { to: Some(to) } = self.state
                     && head.revision >= to
                 {
                     self.state = State::Following { to: None };
-                    let change_sets = head.revision.seq.saturating_sub(self.from_seq);
-                    self.report(How::Incremental, *head, change_sets, at, out);
+                    let change_sets = head.revision.seq.saturating_sub(self.repair_from_seq);
+                    self.report_synced(RepairKind::Incremental, *head, change_sets, at, out);
                 }
-                self.start(out);
+                self.start_batch(out);
             }
             RecordsReceipt::Rejected { at: refused, reason } => {
                 out.push(SinkOut::Send(Message::Rejected { at: *refused, reason: reason.clone() }));
-                self.skip(out);
+                self.discard(out);
             }
             RecordsReceipt::Mismatch { head } => {
-                self.skip(out);
+                self.discard(out);
                 out.push(SinkOut::Send(Message::Mismatch { at: *head }));
             }
         }
     }
 
-    /// Staging is open.
-    pub fn stage_begun(&mut self, out: &mut Vec<SinkOut>) {
-        if let State::Staging { header, begun } = &mut self.state {
-            *begun = true;
+    /// The staging file is open.
+    pub fn staging_begun(&mut self, out: &mut Vec<SinkOut>) {
+        if let State::Staging { header, open } = &mut self.state {
+            *open = true;
             out.push(SinkOut::Send(Message::SnapshotReady { transfer: header.transfer }));
         }
     }
 
-    /// Pieces are staged.
-    pub fn staged(&mut self, out: &mut Vec<SinkOut>) {
-        self.bytes += self.settle();
+    /// A batch of pieces was staged.
+    pub fn pieces_staged(&mut self, out: &mut Vec<SinkOut>) {
+        self.repair_bytes += self.batch_done();
         out.push(SinkOut::Send(Message::Received { sum: self.received }));
-        self.start(out);
+        self.start_batch(out);
     }
 
-    /// The snapshot was verified and switched to.
-    pub fn stage_finished(&mut self, head: Position, at: Moment, out: &mut Vec<SinkOut>) {
-        if let State::Finishing { header } = &self.state {
+    /// The snapshot was verified and is this node's configuration now.
+    pub fn staging_finished(&mut self, head: Position, at: Moment, out: &mut Vec<SinkOut>) {
+        if let State::Verifying { header } = &self.state {
             let entries = header.entries;
-            self.mark = self.mark.max(head.revision);
+            self.source_durable = self.source_durable.max(head.revision);
             self.state = State::Following { to: None };
             self.acknowledge(head, out);
-            self.report(How::Full, head, entries, at, out);
+            self.report_synced(RepairKind::Full, head, entries, at, out);
         }
     }
 
-    /// The snapshot was not what its header said.
-    pub fn stage_mismatch(&mut self, found: Position, out: &mut Vec<SinkOut>) {
-        self.skip(out);
+    /// The snapshot did not match its header.
+    pub fn staging_mismatch(&mut self, found: Position, out: &mut Vec<SinkOut>) {
+        self.discard(out);
         out.push(SinkOut::Send(Message::Mismatch { at: found }));
     }
 
     /// The host refused the snapshot.
-    pub fn stage_rejected(&mut self, reason: &str, out: &mut Vec<SinkOut>) {
-        if let State::Finishing { header } = &self.state {
+    pub fn staging_rejected(&mut self, reason: &str, out: &mut Vec<SinkOut>) {
+        if let State::Verifying { header } = &self.state {
             let at = header.position.revision;
             out.push(SinkOut::Send(Message::Rejected { at, reason: reason.to_owned() }));
         }
-        self.skip(out);
+        self.discard(out);
     }
 
-    /// A batch failed. The engine tells the source when the disk works again, with an acknowledgement.
-    pub fn failed(&mut self, full: bool, reason: &str, out: &mut Vec<SinkOut>) {
-        self.settle();
-        self.skip(out);
+    /// The disk failed under a batch. Once it works again, the engine calls [`Sink::acknowledge`].
+    pub fn batch_failed(&mut self, full: bool, reason: &str, out: &mut Vec<SinkOut>) {
+        self.batch_done();
+        self.discard(out);
         out.push(SinkOut::Send(Message::DiskTrouble { full, reason: reason.to_owned() }));
     }
 
-    /// Says where the copy stands.
+    /// Reports the copy's durable position to the source.
     pub fn acknowledge(&self, position: Position, out: &mut Vec<SinkOut>) {
         out.push(SinkOut::Send(Message::Ack { position, received: self.received }));
     }
 
-    /// What is here turned out not to be what the source has.
+    /// This node's copy was found to differ from the source's.
     pub fn mismatch(&mut self, head: Position, out: &mut Vec<SinkOut>) {
-        if !matches!(self.state, State::Skipping) {
-            self.skip(out);
+        if !matches!(self.state, State::Discarding) {
+            self.discard(out);
             out.push(SinkOut::Send(Message::Mismatch { at: head }));
         }
     }
 
-    /// The link is gone: bulk that waits is forgotten.
-    pub fn end(&mut self, out: &mut Vec<SinkOut>) {
+    /// The link is gone: waiting bulk is dropped.
+    pub fn link_lost(&mut self, out: &mut Vec<SinkOut>) {
         self.drop_queue(out);
     }
 
-    /// Starts the next batch with all that waits.
-    fn start(&mut self, out: &mut Vec<SinkOut>) {
-        if self.busy.is_some() || self.queue.is_empty() {
+    /// Starts the next batch with all waiting bulk.
+    fn start_batch(&mut self, out: &mut Vec<SinkOut>) {
+        if self.in_flight.is_some() || self.queue.is_empty() {
             return;
         }
-        self.busy = Some(self.queue.iter().map(|(_, bytes)| bytes).sum());
+        self.in_flight = Some(self.queue.iter().map(|(_, bytes)| bytes).sum());
         let bulk = self.queue.drain(..).map(|(bulk, _)| bulk).collect();
         let staging = matches!(self.state, State::Staging { .. });
-        out.push(if staging { SinkOut::Stage(bulk) } else { SinkOut::Append(bulk) });
+        out.push(if staging { SinkOut::StagePieces(bulk) } else { SinkOut::AppendRecords(bulk) });
     }
 
-    /// The batch in flight is over; its bytes count as received.
-    fn settle(&mut self) -> u64 {
-        let bytes = self.busy.take().unwrap_or(0) as u64;
+    /// The batch in flight has ended. Its bytes count as received.
+    fn batch_done(&mut self) -> u64 {
+        let bytes = self.in_flight.take().unwrap_or(0) as u64;
         self.received += bytes;
         bytes
     }
 
-    fn skip(&mut self, out: &mut Vec<SinkOut>) {
+    /// Drops all bulk from now on, until the source begins another repair.
+    fn discard(&mut self, out: &mut Vec<SinkOut>) {
         self.drop_queue(out);
-        self.state = State::Skipping;
+        self.state = State::Discarding;
         out.push(SinkOut::Send(Message::Received { sum: self.received }));
     }
 
     fn drop_queue(&mut self, out: &mut Vec<SinkOut>) {
         for (bulk, bytes) in self.queue.drain(..) {
             self.received += bytes as u64;
-            out.push(SinkOut::Drop(bulk));
+            out.push(SinkOut::DropBulk(bulk));
         }
     }
 
-    fn report(&self, how: How, position: Position, entries: u64, at: Moment, out: &mut Vec<SinkOut>) {
-        let took = Duration::from_micros(at.0.saturating_sub(self.since.0));
-        out.push(SinkOut::Synced { how, position, entries, bytes: self.bytes, took });
+    fn report_synced(&self, kind: RepairKind, position: Position, entries: u64, at: Moment, out: &mut Vec<SinkOut>) {
+        let took = Duration::from_micros(at.0.saturating_sub(self.repair_began.0));
+        out.push(SinkOut::Synced { how: kind, position, entries, bytes: self.repair_bytes, took });
     }
 }
 
 #[cfg(test)]
 impl Sink {
-    /// The state, for tables.
+    /// The state, for the reviewed tables.
     pub(super) fn state(&self) -> &impl std::fmt::Debug {
         &self.state
     }

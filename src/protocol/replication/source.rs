@@ -1,154 +1,157 @@
 use std::time::Duration;
 
 use super::window::Window;
-use super::{How, LogView, Need};
+use super::{LogView, RepairKind, RepairPlan, SinkCopy};
 use crate::model::limits::PUSH_STEP_BYTES;
-use crate::model::{History, Moment, Position, Revision};
+use crate::model::{Moment, Position, Revision};
 use crate::protocol::wire::{Message, Misbehaviour, Repair, SnapshotHeader};
 
-/// Full pushes in one session that may turn out wrong at the other end before the link is given up.
+/// Mismatches that a session tolerates. After one more the link is closed.
 const MISMATCHES_MAX: u32 = 3;
 
 /// The pushing end of one session.
 ///
 /// | state | what it waits for |
 /// |---|---|
-/// | `Draining` | that all in flight is acknowledged, so that nothing old is taken for new; then it begins again |
-/// | `Live` | a newer head, room in the window |
+/// | `Draining` | the acknowledgement of everything in flight, so that no old one counts for the next repair |
+/// | `Live` | a newer head, and room in the window |
 /// | `Opening` | the shell to open a snapshot |
-/// | `Offered` | the sink to be ready for it |
-/// | `Sending` | room in the window, the last acknowledgement |
-/// | `Ending` | the sink's verdict on the whole |
-/// | `Rejected` | a head newer than the one that the host refused |
-/// | `Troubled` | the sink's disk |
+/// | `Offered` | the sink to be ready for the snapshot |
+/// | `Sending` | room in the window, and the last acknowledgement |
+/// | `Verifying` | the sink to verify the snapshot |
+/// | `Rejected` | a head newer than the one that the sink's host refused |
+/// | `DiskFailed` | the sink's disk to work again |
 #[derive(Clone, Debug)]
 pub struct Source {
     state: State,
     window: Window,
-    /// The shell reads for a push; its answer is still to come.
+    /// The shell was asked to read for a push and has not answered yet.
     reading: bool,
-    /// What the sink durably holds, by its last word.
-    peer: Position,
-    /// What was pushed.
+    /// What the sink durably holds, as it last reported.
+    confirmed: Position,
+    /// The newest revision that was pushed.
     sent: Revision,
-    /// A full push was asked for while another one was ending.
-    again: bool,
+    /// A full push was asked for while the sink verified another one.
+    full_push_queued: bool,
+    /// The lowest transfer number of this session. Lower numbers belong to earlier sessions.
     first_transfer: u64,
     next_transfer: u64,
     mismatches: u32,
-    repair: Progress,
+    repair: RepairProgress,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum State {
-    Draining { then: Need },
+    Draining { then: RepairPlan },
     Live,
     Opening { transfer: u64 },
     Offered { header: Box<SnapshotHeader> },
     Sending { header: Box<SnapshotHeader>, done: bool },
-    Ending { header: Box<SnapshotHeader> },
+    Verifying { header: Box<SnapshotHeader> },
     Rejected { at: Revision },
-    Troubled,
+    DiskFailed,
 }
 
-/// How far the repair that opened the session has come.
+/// The repair that is under way, or the last one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Progress {
-    how: How,
-    since: Moment,
+struct RepairProgress {
+    kind: RepairKind,
+    began: Moment,
     from_seq: u64,
+    /// The source's head when the repair began. The repair is complete once the sink holds it.
     target: Revision,
     entries: u64,
     bytes: u64,
+    /// Its completion was reported.
     reported: bool,
 }
 
-/// What a [`Source`] wants done.
+/// An output of a [`Source`], which the engine executes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SourceOut {
-    /// Say this.
+    /// Send this message to the sink.
     Send(Message),
-    /// Push records after this position.
+    /// Push log records.
     PushRecords {
-        /// After here.
+        /// The revision before the first of them.
         after: Revision,
-        /// At most so many bytes.
+        /// Most bytes to push.
         max_bytes: usize,
     },
     /// Open a snapshot.
     OpenSnapshot {
-        /// Under this number.
+        /// Its transfer number.
         transfer: u64,
     },
-    /// Push its next piece.
+    /// Push the next piece of the open snapshot.
     PushSnapshot {
-        /// Of this number.
+        /// Its transfer number.
         transfer: u64,
-        /// At most so many bytes.
+        /// Most bytes to push.
         max_bytes: usize,
     },
-    /// It is no longer needed.
+    /// Close the snapshot: it is no longer needed.
     CloseSnapshot {
-        /// Of this number.
+        /// Its transfer number.
         transfer: u64,
     },
-    /// The sink is where the source was when the repair began.
+    /// The repair is complete: the sink holds the head that the source had when the repair began.
     Synced {
-        /// How.
-        how: How,
-        /// Where.
+        /// How it was repaired.
+        how: RepairKind,
+        /// What it holds.
         position: Position,
         /// Entries or change sets transferred.
         entries: u64,
         /// Bytes transferred.
         bytes: u64,
-        /// Time it took.
+        /// Duration of the repair.
         took: Duration,
     },
-    /// The sink broke the protocol; close the link.
-    Protest(Misbehaviour),
+    /// The sink violated the protocol: close the link.
+    Misbehaved(Misbehaviour),
 }
 
 impl Source {
-    /// Begins a session with a sink at `position`. `transfer` numbers its first snapshot.
+    /// Begins a session. `full`: a full push, whatever the sink holds. `transfer`: the number of the first snapshot.
     pub fn begin(
         log_view: LogView<'_>,
-        peer: (Position, &History, bool),
+        copy: SinkCopy<'_>,
         full: bool,
         heartbeat: Duration,
         transfer: u64,
         at: Moment,
     ) -> (Self, Vec<SourceOut>) {
-        let (position, history, complete) = peer;
-        let need = if full { Need::Snapshot } else { log_view.need(position, history, complete) };
+        let position = copy.position;
+        let plan = if full { RepairPlan::Snapshot } else { log_view.cheapest_repair(copy) };
         let mut source = Self {
-            state: State::Troubled,
+            state: State::DiskFailed,
             window: Window::new(heartbeat),
             reading: false,
-            peer: position,
+            confirmed: position,
             sent: position.revision,
-            again: false,
+            full_push_queued: false,
             first_transfer: transfer,
             next_transfer: transfer,
             mismatches: 0,
-            repair: Progress::new(How::None, at, position.revision.seq, log_view.head.revision),
+            repair: RepairProgress::new(RepairKind::None, at, position.revision.seq, log_view.head.revision),
         };
         let mut out = Vec::new();
-        source.repair(log_view, need, at, &mut out);
+        source.begin_repair(log_view, plan, at, &mut out);
         (source, out)
     }
 
-    /// What the sink durably holds, by its last word.
-    pub fn peer(&self) -> Position {
-        self.peer
+    /// What the sink durably holds, as it last reported.
+    pub fn confirmed(&self) -> Position {
+        self.confirmed
     }
 
-    /// Whether the repair that opened the session is over.
+    /// Whether no repair is under way.
     pub fn synced(&self) -> bool {
-        self.repair.reported && matches!(self.state, State::Live | State::Rejected { .. } | State::Troubled)
+        self.repair.reported && matches!(self.state, State::Live | State::Rejected { .. } | State::DiskFailed)
     }
 
-    /// Whether pushes are refused by the sink's host, and up to where.
+    /// The revision that the sink's host refused, while no newer one was pushed.
     pub fn rejected(&self) -> Option<Revision> {
         match self.state {
             State::Rejected { at } => Some(at),
@@ -159,43 +162,44 @@ impl Source {
     /// Whether a snapshot is about to replace what the sink holds.
     fn is_replacing(&self) -> bool {
         match self.state {
-            State::Opening { .. } | State::Offered { .. } | State::Sending { .. } | State::Ending { .. } => true,
-            State::Draining { .. } | State::Live | State::Rejected { .. } | State::Troubled => false,
+            State::Opening { .. } | State::Offered { .. } | State::Sending { .. } | State::Verifying { .. } => true,
+            State::Draining { .. } | State::Live | State::Rejected { .. } | State::DiskFailed => false,
         }
     }
 
-    /// The next snapshot's number, for the session after this one.
+    /// The number of the next snapshot, for the session after this one.
     pub fn next_transfer(&self) -> u64 {
         self.next_transfer
     }
 
-    /// The snapshot that is open in the shell, if one is.
+    /// The number of the snapshot that the shell opens or has open.
     pub fn open_transfer(&self) -> Option<u64> {
         match &self.state {
             State::Opening { transfer } => Some(*transfer),
-            State::Offered { header } | State::Sending { header, .. } | State::Ending { header } => {
+            State::Offered { header } | State::Sending { header, .. } | State::Verifying { header } => {
                 Some(header.transfer)
             }
             _ => None,
         }
     }
 
-    /// Goes on as far as it can: called when the head moved, and after every event below.
+    /// Does what the state allows now. Call it when the head has moved and after every event below.
     pub fn advance(&mut self, log_view: LogView<'_>, at: Moment, out: &mut Vec<SourceOut>) {
         match &mut self.state {
             State::Draining { then } if !self.reading && self.window.is_empty() => {
                 let then = *then;
-                self.repair(log_view, then, at, out);
+                self.begin_repair(log_view, then, at, out);
             }
-            // What was refused is what the sink has already: there is nothing left to push.
-            State::Rejected { .. } if self.peer == log_view.head && !self.reading && self.window.is_empty() => {
-                self.repair(log_view, Need::Nothing, at, out);
+            // The sink already holds what its host refused: nothing is left to push.
+            State::Rejected { .. } if self.confirmed == log_view.head && !self.reading && self.window.is_empty() => {
+                self.begin_repair(log_view, RepairPlan::Nothing, at, out);
             }
             State::Rejected { at: refused }
                 if log_view.head.revision > *refused && !self.reading && self.window.is_empty() =>
             {
-                let need = if log_view.reaches(self.peer.revision) { Need::Log } else { Need::Snapshot };
-                self.repair(log_view, need, at, out);
+                let plan =
+                    if log_view.reaches(self.confirmed.revision) { RepairPlan::Log } else { RepairPlan::Snapshot };
+                self.begin_repair(log_view, plan, at, out);
             }
             State::Live if !self.reading && self.sent < log_view.head.revision && self.window.room() > 0 => {
                 self.reading = true;
@@ -211,21 +215,21 @@ impl Source {
                 let header = header.clone();
                 out.push(SourceOut::Send(Message::SnapshotEnd { transfer: header.transfer }));
                 out.push(SourceOut::CloseSnapshot { transfer: header.transfer });
-                self.state = State::Ending { header };
+                self.state = State::Verifying { header };
             }
             _ => {}
         }
     }
 
-    /// The shell pushed records.
+    /// The shell pushed records up to `last`, or the log no longer reaches back far enough (`gone`).
     pub fn records_pushed(&mut self, last: Revision, bytes: usize, gone: bool, at: Moment) {
         self.window.pushed(bytes, at.0);
         self.repair.bytes += bytes as u64;
         self.reading = false;
         if self.state == State::Live {
-            // A log that reaches there and holds nothing newer contradicts its own head: not to be asked in a loop.
+            // An empty push although the head is newer: the log contradicts its head. A snapshot avoids asking again forever.
             if gone || (bytes == 0 && last <= self.sent) {
-                self.state = State::Draining { then: Need::Snapshot };
+                self.state = State::Draining { then: RepairPlan::Snapshot };
             } else {
                 self.sent = last.max(self.sent);
             }
@@ -240,9 +244,9 @@ impl Source {
         match self.state {
             State::Opening { transfer } if transfer == header.transfer => {
                 self.repair.target = header.position.revision;
-                // Where it had more, the push takes that away: it does not count until it is sent again.
-                if self.peer.revision > header.position.revision {
-                    self.peer = header.position;
+                // Where the sink held more, the snapshot replaces it: the rest no longer counts as confirmed.
+                if self.confirmed.revision > header.position.revision {
+                    self.confirmed = header.position;
                 }
                 self.repair.entries = header.entries;
                 out.push(SourceOut::Send(Message::Repair(Repair::Full(header.clone()))));
@@ -255,7 +259,7 @@ impl Source {
     /// The shell pushed a piece of the snapshot.
     pub fn snapshot_pushed(&mut self, transfer: u64, bytes: usize, last: bool, at: Moment) {
         if transfer < self.first_transfer {
-            // Of a session on a link that is gone.
+            // It belongs to a session of an earlier link.
             return;
         }
         self.window.pushed(bytes, at.0);
@@ -268,13 +272,13 @@ impl Source {
         }
     }
 
-    /// A control message of the sink. Others are the engine's.
+    /// A control message of the sink. The engine handles hellos, heartbeats and farewells itself.
     pub fn message(&mut self, log_view: LogView<'_>, message: &Message, at: Moment, out: &mut Vec<SourceOut>) {
         match message {
             Message::SnapshotReady { transfer } => self.sink_ready(*transfer, out),
             Message::Received { sum } => {
                 if !self.window.acknowledged(*sum, at.0) {
-                    out.push(SourceOut::Protest(Misbehaviour::ImpossibleAck));
+                    out.push(SourceOut::Misbehaved(Misbehaviour::ImpossibleAck));
                 }
             }
             Message::Ack { position, received } => self.acknowledged(log_view, *position, *received, at, out),
@@ -286,57 +290,57 @@ impl Source {
             Message::Resync => self.restart_full(out),
             Message::DiskTrouble { .. } => {
                 self.close_snapshot(out);
-                self.state = State::Troubled;
+                self.state = State::DiskFailed;
             }
-            _ => out.push(SourceOut::Protest(Misbehaviour::NotOfASink)),
+            _ => out.push(SourceOut::Misbehaved(Misbehaviour::NotOfASink)),
         }
         self.advance(log_view, at, out);
     }
 
-    /// Starts over with a full push, once nothing old is in flight.
+    /// Begins a full push once nothing is in flight.
     pub fn restart_full(&mut self, out: &mut Vec<SourceOut>) {
-        if matches!(self.state, State::Ending { .. }) {
-            // The sink's verdict on this one is under way, and must not be taken for one on the next.
-            self.again = true;
+        if matches!(self.state, State::Verifying { .. }) {
+            // The sink's answer to this snapshot is still to come, and must not count as an answer to the next one.
+            self.full_push_queued = true;
             return;
         }
         self.close_snapshot(out);
         self.repair.reported = false;
-        self.state = State::Draining { then: Need::Snapshot };
+        self.state = State::Draining { then: RepairPlan::Snapshot };
     }
 
-    /// What was pushed is not what arrived. A full push mends it; where even that does not, the link is given up, and
-    /// the next one comes only after a while.
+    /// The sink's copy does not match. A full push repairs it. After repeated mismatches the link is closed; the next one
+    /// comes after a pause.
     fn mismatch(&mut self, out: &mut Vec<SourceOut>) {
         self.mismatches += 1;
         if self.mismatches > MISMATCHES_MAX {
-            return out.push(SourceOut::Protest(Misbehaviour::CopyNeverMatches));
+            return out.push(SourceOut::Misbehaved(Misbehaviour::CopyNeverMatches));
         }
         self.close_snapshot(out);
         self.restart_full(out);
     }
 
-    fn repair(&mut self, log_view: LogView<'_>, need: Need, at: Moment, out: &mut Vec<SourceOut>) {
+    fn begin_repair(&mut self, log_view: LogView<'_>, plan: RepairPlan, at: Moment, out: &mut Vec<SourceOut>) {
         let target = log_view.head.revision;
-        self.sent = self.peer.revision;
-        match need {
-            Need::Nothing => {
-                self.repair = Progress::new(How::None, at, target.seq, target);
+        self.sent = self.confirmed.revision;
+        match plan {
+            RepairPlan::Nothing => {
+                self.repair = RepairProgress::new(RepairKind::None, at, target.seq, target);
                 self.sent = target;
-                self.peer = log_view.head;
+                self.confirmed = log_view.head;
                 out.push(SourceOut::Send(Message::Repair(Repair::None)));
                 self.state = State::Live;
-                self.report(at, out);
+                self.report_synced(at, out);
             }
-            Need::Log => {
-                self.repair = Progress::new(How::Incremental, at, self.peer.revision.seq, target);
+            RepairPlan::Log => {
+                self.repair = RepairProgress::new(RepairKind::Incremental, at, self.confirmed.revision.seq, target);
                 out.push(SourceOut::Send(Message::Repair(Repair::Incremental { to: target })));
                 self.state = State::Live;
             }
-            Need::Snapshot => {
+            RepairPlan::Snapshot => {
                 let transfer = self.next_transfer;
                 self.next_transfer += 1;
-                self.repair = Progress::new(How::Full, at, 0, target);
+                self.repair = RepairProgress::new(RepairKind::Full, at, 0, target);
                 self.reading = true;
                 out.push(SourceOut::OpenSnapshot { transfer });
                 self.state = State::Opening { transfer };
@@ -351,9 +355,9 @@ impl Source {
                 let header = header.clone();
                 self.state = State::Sending { header, done: false };
             }
-            // An answer to an offer that was given up since.
+            // It answers an offer that was withdrawn since.
             _ if ready < self.next_transfer => {}
-            _ => out.push(SourceOut::Protest(Misbehaviour::SnapshotNeverOffered)),
+            _ => out.push(SourceOut::Misbehaved(Misbehaviour::SnapshotNeverOffered)),
         }
     }
 
@@ -366,90 +370,93 @@ impl Source {
         out: &mut Vec<SourceOut>,
     ) {
         if !self.window.acknowledged(received, at.0) {
-            return out.push(SourceOut::Protest(Misbehaviour::ImpossibleAck));
+            return out.push(SourceOut::Misbehaved(Misbehaviour::ImpossibleAck));
         }
-        if let State::Ending { header } = &self.state {
+        if let State::Verifying { header } = &self.state {
             if position == header.position {
-                self.peer = position;
+                self.confirmed = position;
                 self.sent = position.revision;
                 self.state = State::Live;
-                self.report(at, out);
-                if std::mem::take(&mut self.again) {
+                self.report_synced(at, out);
+                if std::mem::take(&mut self.full_push_queued) {
                     self.restart_full(out);
                 }
             }
             return;
         }
         if !log_view.history.contains(log_view.head.revision, position.revision) {
-            // An old tail of the sink's, or nothing at all: the repair under way replaces it, or is begun again where
-            // the sink's disk had stopped it.
-            if self.state == State::Troubled {
-                self.state = State::Draining { then: Need::Snapshot };
+            // The sink holds records outside this history, or nothing. The repair under way replaces them. Where the sink's
+            // disk had stopped the repair, it begins again.
+            if self.state == State::DiskFailed {
+                self.state = State::Draining { then: RepairPlan::Snapshot };
             }
             return;
         }
         if let State::Offered { header } = &self.state
             && position.revision > header.position.revision
         {
-            // It holds more than what was offered, and keeps it: offered again once this side shows as much.
-            self.peer = position;
+            // The sink holds more than the offered snapshot and keeps it. A snapshot is offered again once this node shows as
+            // much.
+            self.confirmed = position;
             return self.restart_full(out);
         }
         if self.is_replacing() {
-            // What it holds is about to be replaced.
+            // The snapshot is about to replace what the sink holds.
             return;
         }
-        self.peer = position;
-        if self.state == State::Troubled {
-            let need = if log_view.reaches(position.revision) { Need::Log } else { Need::Snapshot };
-            self.state = State::Draining { then: need };
+        self.confirmed = position;
+        if self.state == State::DiskFailed {
+            let plan = if log_view.reaches(position.revision) { RepairPlan::Log } else { RepairPlan::Snapshot };
+            self.state = State::Draining { then: plan };
         }
         if position.revision == log_view.head.revision && position.digest != log_view.head.digest {
             return self.mismatch(out);
         }
         if matches!(self.state, State::Live) && position.revision >= self.repair.target {
-            self.report(at, out);
+            self.report_synced(at, out);
         }
     }
 
-    fn report(&mut self, at: Moment, out: &mut Vec<SourceOut>) {
+    /// Reports that the repair is complete, once.
+    fn report_synced(&mut self, at: Moment, out: &mut Vec<SourceOut>) {
         if self.repair.reported {
             return;
         }
         self.repair.reported = true;
         let repair = &self.repair;
-        let entries = match repair.how {
-            How::Full => repair.entries,
-            _ => self.peer.revision.seq.saturating_sub(repair.from_seq),
+        let entries = match repair.kind {
+            RepairKind::Full => repair.entries,
+            _ => self.confirmed.revision.seq.saturating_sub(repair.from_seq),
         };
         out.push(SourceOut::Synced {
-            how: repair.how,
-            position: self.peer,
+            how: repair.kind,
+            position: self.confirmed,
             entries,
             bytes: repair.bytes,
-            took: Duration::from_micros(at.0.saturating_sub(repair.since.0)),
+            took: Duration::from_micros(at.0.saturating_sub(repair.began.0)),
         });
     }
 
+    /// Closes the snapshot, if one is open. The caller sets the next state.
     fn close_snapshot(&mut self, out: &mut Vec<SourceOut>) {
         if let Some(transfer) = self.open_transfer() {
-            if !matches!(self.state, State::Ending { .. } | State::Opening { .. }) {
+            if !matches!(self.state, State::Verifying { .. } | State::Opening { .. }) {
                 out.push(SourceOut::CloseSnapshot { transfer });
             }
-            self.state = State::Troubled;
+            self.state = State::DiskFailed;
         }
     }
 }
 
-impl Progress {
-    fn new(how: How, since: Moment, from_seq: u64, target: Revision) -> Self {
-        Self { how, since, from_seq, target, entries: 0, bytes: 0, reported: false }
+impl RepairProgress {
+    fn new(kind: RepairKind, began: Moment, from_seq: u64, target: Revision) -> Self {
+        Self { kind, began, from_seq, target, entries: 0, bytes: 0, reported: false }
     }
 }
 
 #[cfg(test)]
 impl Source {
-    /// The state, for tables.
+    /// The state, for the reviewed tables.
     pub(super) fn state(&self) -> &impl std::fmt::Debug {
         &self.state
     }

@@ -1,4 +1,4 @@
-//! Every state with every event, as reviewed tables: a change of any cell shows, and so does an extra step.
+//! Every state with every event, as reviewed tables. A changed cell or an extra output fails the test.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ fn history() -> History {
     History::from_eras(vec![Era { epoch: Epoch::FIRST, first_seq: 1, node: NodeId([1; 32]) }]).unwrap()
 }
 
-/// Without the inside of a snapshot's header.
+/// The debug text without the fields of a snapshot's header.
 fn short(what: &impl std::fmt::Debug) -> String {
     let text = format!("{what:?}");
     match text.split_once("SnapshotHeader {") {
@@ -31,7 +31,7 @@ fn header(transfer: u64, seq: u64) -> SnapshotHeader {
     SnapshotHeader { transfer, position: position(seq), history: history(), chain: 7, entries: 3, bytes: 300 }
 }
 
-/// A source at 1.0/9 whose log begins at 1.0/2, and a sink of it.
+/// A source at 1.0/9 whose log begins after 1.0/2, and what it put out.
 struct Bench {
     history: History,
     head: Position,
@@ -43,8 +43,8 @@ impl Bench {
     fn new(sink: u64) -> Self {
         let (history, head) = (history(), position(9));
         let log_view = LogView { head, log_floor: at(2), history: &history };
-        let peer = (position(sink), &history, true);
-        let (source, out) = Source::begin(log_view, peer, false, Duration::from_secs(1), 1, Moment(0));
+        let copy = SinkCopy { position: position(sink), history: &history, complete: true };
+        let (source, out) = Source::begin(log_view, copy, false, Duration::from_secs(1), 1, Moment(0));
         Self { history, head, source, out }
     }
 
@@ -52,8 +52,8 @@ impl Bench {
         let (history, head) = (history(), position(9));
         let log_view = LogView { head, log_floor: at(2), history: &history };
         let nothing = History::default();
-        let peer = (Position::NONE, &nothing, false);
-        let (source, out) = Source::begin(log_view, peer, false, Duration::from_secs(1), 1, Moment(0));
+        let copy = SinkCopy { position: Position::NONE, history: &nothing, complete: false };
+        let (source, out) = Source::begin(log_view, copy, false, Duration::from_secs(1), 1, Moment(0));
         Self { history, head, source, out }
     }
 
@@ -123,9 +123,9 @@ fn every_state_of_a_source_and_every_event() {
         ("opening", || Bench::blank().after(&[])),
         ("offered", || Bench::blank().after(&["opened"])),
         ("sending", || Bench::blank().after(&["opened", "ready"])),
-        ("ending", || Bench::blank().after(&["opened", "ready", "last piece", "received all"])),
+        ("verifying", || Bench::blank().after(&["opened", "ready", "last piece", "received all"])),
         ("rejected", || Bench::new(5).after(&["pushed to the head", "rejected", "received all"])),
-        ("troubled", || Bench::new(5).after(&["pushed to the head", "disk trouble", "received all"])),
+        ("disk failed", || Bench::new(5).after(&["pushed to the head", "disk trouble", "received all"])),
     ];
     let mut table = String::new();
     for (name, state) in states {
@@ -179,14 +179,14 @@ fn sink_event(sink: &mut Sink, name: &str, out: &mut Vec<SinkOut>) {
             sink.records_done(&receipt, time, out);
         }
         "mismatch" => sink.records_done(&RecordsReceipt::Mismatch { head }, time, out),
-        "begun" => sink.stage_begun(out),
-        "staged" => sink.staged(out),
+        "begun" => sink.staging_begun(out),
+        "staged" => sink.pieces_staged(out),
         "snapshot end" => sink.snapshot_end(4, out),
-        "finished" => sink.stage_finished(position(9), time, out),
-        "stage mismatch" => sink.stage_mismatch(position(8), out),
-        "stage rejected" => sink.stage_rejected("no", out),
-        "failed" => sink.failed(true, "full", out),
-        "link gone" => sink.end(out),
+        "finished" => sink.staging_finished(position(9), time, out),
+        "stage mismatch" => sink.staging_mismatch(position(8), out),
+        "stage rejected" => sink.staging_rejected("no", out),
+        "failed" => sink.batch_failed(true, "full", out),
+        "link gone" => sink.link_lost(out),
         other => panic!("no event {other}"),
     }
 }
@@ -194,14 +194,14 @@ fn sink_event(sink: &mut Sink, name: &str, out: &mut Vec<SinkOut>) {
 #[test]
 fn every_state_of_a_sink_and_every_event() {
     let states: [(&str, &[&str]); 8] = [
-        ("waiting", &[]),
+        ("awaiting repair", &[]),
         ("following", &["repair none"]),
         ("catching up", &["repair incremental"]),
         ("appending, more waits", &["repair incremental", "records", "records"]),
-        ("staging, not begun", &["repair full"]),
+        ("staging, not open", &["repair full"]),
         ("staging", &["repair full", "begun"]),
-        ("finishing", &["repair full", "begun", "pieces", "staged", "snapshot end"]),
-        ("skipping", &["repair incremental", "records", "rejected"]),
+        ("verifying", &["repair full", "begun", "pieces", "staged", "snapshot end"]),
+        ("discarding", &["repair incremental", "records", "rejected"]),
     ];
     let mut table = String::new();
     for (name, path) in states {
@@ -254,20 +254,22 @@ fn a_copy_that_never_matches_ends_the_link_and_no_loop() {
         bench.event("mismatch");
         bench.event("opened");
     }
-    assert!(!bench.out.iter().any(|step| matches!(step, SourceOut::Protest(_))));
+    assert!(!bench.out.iter().any(|step| matches!(step, SourceOut::Misbehaved(_))));
     bench.event("mismatch");
-    assert!(bench.out.iter().any(|step| matches!(step, SourceOut::Protest(_))), "{:#?}", bench.out);
+    assert!(bench.out.iter().any(|step| matches!(step, SourceOut::Misbehaved(_))), "{:#?}", bench.out);
 }
 
 #[test]
 fn the_cheapest_repair_that_suffices() {
     let own = history();
     let log_view = LogView { head: position(9), log_floor: at(4), history: &own };
-    assert_eq!(log_view.need(position(9), &own, true), Need::Nothing);
-    assert_eq!(log_view.need(Position { digest: Digest::ZERO, ..position(9) }, &own, true), Need::Snapshot);
-    assert_eq!(log_view.need(position(6), &own, true), Need::Log);
-    assert_eq!(log_view.need(position(6), &own, false), Need::Snapshot);
-    assert_eq!(log_view.need(position(3), &own, true), Need::Snapshot);
-    assert_eq!(log_view.need(Position::NONE, &History::default(), false), Need::Snapshot);
-    assert_eq!(log_view.need(position(12), &own, true), Need::Snapshot);
+    let repair = |position, complete| log_view.cheapest_repair(SinkCopy { position, history: &own, complete });
+    assert_eq!(repair(position(9), true), RepairPlan::Nothing);
+    assert_eq!(repair(Position { digest: Digest::ZERO, ..position(9) }, true), RepairPlan::Snapshot);
+    assert_eq!(repair(position(6), true), RepairPlan::Log);
+    assert_eq!(repair(position(6), false), RepairPlan::Snapshot);
+    assert_eq!(repair(position(3), true), RepairPlan::Snapshot);
+    assert_eq!(repair(position(12), true), RepairPlan::Snapshot);
+    let blank = SinkCopy { position: Position::NONE, history: &History::default(), complete: false };
+    assert_eq!(log_view.cheapest_repair(blank), RepairPlan::Snapshot);
 }

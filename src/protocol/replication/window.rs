@@ -2,35 +2,46 @@ use std::time::Duration;
 
 use crate::model::limits::{WINDOW_BYTES_MAX, WINDOW_BYTES_MIN};
 
-/// How much bulk may be in flight: so much that its acknowledgement comes back within a fraction of the heartbeat
-/// interval. It grows while acknowledgements come early and shrinks when they come late, by the measured time from push
-/// to acknowledgement (the idea of delay-based congestion control: TCP Vegas, Brakmo 1994).
+/// Bounds the bulk in flight, so that it is acknowledged within a fraction of the heartbeat interval. The window doubles
+/// when an acknowledgement comes early and halves when it comes late, measured from push to acknowledgement (delay-based
+/// congestion control, as in TCP Vegas, Brakmo 1994).
 #[derive(Clone, Debug)]
 pub struct Window {
+    /// Size of the window.
     bytes: usize,
     in_flight: u64,
-    /// Times at which the bytes up to this sum were pushed, for the measurement. One at a time is enough.
-    probe: Option<(u64, u64)>,
+    /// The push whose acknowledgement is being timed. One at a time is enough.
+    timed: Option<TimedPush>,
+    /// Sum of all bytes pushed.
     pushed: u64,
+    /// An acknowledgement within this time is early.
     early_us: u64,
+    /// An acknowledgement after this time is late.
     late_us: u64,
 }
 
+#[derive(Clone, Copy, Debug)]
+struct TimedPush {
+    /// Sum of all bytes pushed, this push included.
+    sum: u64,
+    at_us: u64,
+}
+
 impl Window {
-    /// For this heartbeat interval.
+    /// A window for this heartbeat interval.
     pub fn new(heartbeat: Duration) -> Self {
         let heartbeat_us = u64::try_from(heartbeat.as_micros()).unwrap_or(u64::MAX);
         Self {
             bytes: 8 * WINDOW_BYTES_MIN,
             in_flight: 0,
-            probe: None,
+            timed: None,
             pushed: 0,
             early_us: heartbeat_us / 8,
             late_us: heartbeat_us / 3,
         }
     }
 
-    /// How many bytes may be pushed now.
+    /// Bytes that may be pushed now.
     pub fn room(&self) -> usize {
         self.bytes.saturating_sub(usize::try_from(self.in_flight).unwrap_or(usize::MAX))
     }
@@ -40,27 +51,24 @@ impl Window {
         self.in_flight == 0
     }
 
-    /// These bytes are on their way.
+    /// So many bytes were pushed.
     pub fn pushed(&mut self, bytes: usize, at_us: u64) {
         self.in_flight += bytes as u64;
         self.pushed += bytes as u64;
-        if self.probe.is_none() && bytes > 0 {
-            self.probe = Some((self.pushed, at_us));
+        if self.timed.is_none() && bytes > 0 {
+            self.timed = Some(TimedPush { sum: self.pushed, at_us });
         }
     }
 
-    /// Of all bytes pushed, this sum is acknowledged. Returns `false` where it is more than was ever pushed.
+    /// The peer acknowledged this sum of all bytes pushed. Returns `false` if that is more than was pushed.
     #[must_use]
     pub fn acknowledged(&mut self, sum: u64, at_us: u64) -> bool {
         if sum > self.pushed {
             return false;
         }
         self.in_flight = self.in_flight.min(self.pushed - sum);
-        if let Some((mark, since_us)) = self.probe
-            && sum >= mark
-        {
-            self.probe = None;
-            let took_us = at_us.saturating_sub(since_us);
+        if let Some(push) = self.timed.take_if(|push| sum >= push.sum) {
+            let took_us = at_us.saturating_sub(push.at_us);
             if took_us > self.late_us {
                 self.bytes = (self.bytes / 2).max(WINDOW_BYTES_MIN);
             } else if took_us < self.early_us {

@@ -1,18 +1,21 @@
-//! The one file that knows bincode.
+//! Encodes and decodes with bincode. No other file uses it.
 //!
-//! Its rules, each for something that bincode 2.0.1 does not do by itself: the length is capped before it is called;
-//! every decode runs under `with_limit`, so that a length inside cannot allocate more than the cap; what is left over
-//! is an error; and what was decoded must encode to the very bytes it came from, because longer forms of the same
-//! number are read without complaint. The structs it is given hold no recursive type, no element of size zero and no
-//! hash map, and byte strings of fixed length only. The format number stands outside of what it encodes.
+//! Each rule covers something that bincode 2.0.1 does not do itself:
+//!
+//! - The length of the input is bounded before the decoder runs.
+//! - Every decode runs under `with_limit`, so that no length inside the input allocates more than that bound.
+//! - Left-over bytes are an error.
+//! - A decoded value must encode to the same bytes, because the decoder also accepts longer forms of a number.
+//! - The encoded structs have no recursive type, no element of size zero, no hash map, and byte strings of fixed length only.
+//! - The format number is not part of what bincode encodes.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::frame::{FrameKind, HEADER_BYTES};
+use super::frame::{HEADER_BYTES, frame_header};
 use super::v1::{EnrolV1, MessageV1, RequestV1};
-use super::{Bulk, EnrolMessage, Frame, Message, WireError};
+use super::{Bulk, EnrolMessage, Frame, FrameKind, Message, WireError};
 use crate::model::limits::{CONTROL_FRAME_BYTES_MAX, ENROL_FRAME_BYTES_MAX};
 use crate::model::{Epoch, Revision};
 
@@ -23,33 +26,33 @@ const SNAPSHOT_HEADER_BYTES: usize = 8;
 /// Bytes of the format number before a durable value.
 const DURABLE_HEADER_BYTES: usize = 2;
 
-/// What goes before the raw bytes of a bulk frame: frame header and bulk header.
+/// The bytes of a bulk frame before its raw bytes: frame header and bulk header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BulkPrefix {
     bytes: [u8; HEADER_BYTES + RECORDS_HEADER_BYTES],
     len: usize,
 }
 
-/// A control message as one whole frame.
+/// Encodes a control message as one complete frame.
 ///
-/// Free text (names, reasons) is cut to its bound and freed of control characters on the way, so that no message of
-/// the system's makes a link unusable.
+/// Free text (names, reasons) is cut to its bound and its control characters are replaced, so that no system's error text
+/// makes a link unusable.
 ///
 /// # Errors
-/// [`WireError::Bound`] where an address or a duration is out of bounds, [`WireError::TooLong`] where all is too long.
+/// [`WireError::Bound`] where an address or a duration is out of bounds, [`WireError::TooLong`] where the message is too long.
 pub fn encode(message: &Message) -> Result<Bytes, WireError> {
     whole_frame(FrameKind::Control, &MessageV1::try_from(message)?)
 }
 
-/// Reads the payload of a [`FrameKind::Control`] frame.
+/// Decodes the payload of a [`FrameKind::Control`] frame.
 ///
 /// # Errors
-/// [`WireError::Malformed`] and [`WireError::Bound`]; nothing was taken over.
+/// [`WireError::Malformed`] and [`WireError::Bound`].
 pub fn decode(payload: &[u8]) -> Result<Message, WireError> {
     canonical::<MessageV1, CONTROL_FRAME_BYTES_MAX>("a message", payload)?.try_into()
 }
 
-/// An enrolment message as one whole frame.
+/// Encodes an enrolment message as one complete frame.
 ///
 /// # Errors
 /// As [`encode`].
@@ -57,7 +60,7 @@ pub fn encode_enrol(message: &EnrolMessage) -> Result<Bytes, WireError> {
     whole_frame(FrameKind::Enrolment, &EnrolV1::try_from(message)?)
 }
 
-/// Reads the payload of a [`FrameKind::Enrolment`] frame.
+/// Decodes the payload of a [`FrameKind::Enrolment`] frame.
 ///
 /// # Errors
 /// As [`decode`].
@@ -65,7 +68,7 @@ pub fn decode_enrol(payload: &[u8]) -> Result<EnrolMessage, WireError> {
     canonical::<EnrolV1, ENROL_FRAME_BYTES_MAX>("an enrolment message", payload)?.try_into()
 }
 
-/// The fields of an enrolment request as its proof covers them.
+/// Encodes the fields of an enrolment request that its proof covers.
 ///
 /// # Errors
 /// As [`encode`].
@@ -73,11 +76,10 @@ pub fn enrol_proof_input(name: &str, address: &str, takeover_delay_ms: u64) -> R
     to_vec("an enrolment request", &RequestV1::new(name, address, takeover_delay_ms)?)
 }
 
-/// What is to be written before `bytes` raw bytes, which are never copied: frame header and bulk header.
+/// Encodes what is written before `bytes` raw bytes: frame header and bulk header. The raw bytes are not copied.
 ///
 /// # Errors
-/// [`WireError::TooLong`] where they do not fit into one frame, [`WireError::Bound`] where there are none: a frame
-/// that says nothing is never sent.
+/// [`WireError::TooLong`] where the raw bytes do not fit into one frame, [`WireError::Bound`] where there are none.
 pub fn encode_bulk(bulk: &Bulk, bytes: usize) -> Result<BulkPrefix, WireError> {
     if bytes == 0 {
         return Err(WireError::Bound { field: "bulk bytes" });
@@ -88,7 +90,7 @@ pub fn encode_bulk(bulk: &Bulk, bytes: usize) -> Result<BulkPrefix, WireError> {
     };
     let mut prefix = BulkPrefix { bytes: [0; _], len: HEADER_BYTES + header_bytes };
     let mut out = &mut prefix.bytes[..];
-    out.put_slice(&kind.header(bytes.saturating_add(header_bytes))?);
+    out.put_slice(&frame_header(kind, bytes.saturating_add(header_bytes))?);
     match *bulk {
         Bulk::Records { after, last, durable } => {
             for revision in [after, last, durable] {
@@ -101,12 +103,12 @@ pub fn encode_bulk(bulk: &Bulk, bytes: usize) -> Result<BulkPrefix, WireError> {
     Ok(prefix)
 }
 
-/// Splits a [`FrameKind::Records`] or [`FrameKind::Snapshot`] frame into what it is and its raw bytes, which share the
+/// Splits a [`FrameKind::Records`] or [`FrameKind::Snapshot`] frame into its header and its raw bytes, which share the
 /// frame's buffer.
 ///
 /// # Errors
-/// [`WireError::Malformed`] where it is shorter than its header or has no bytes after it, [`WireError::UnknownKind`]
-/// for a frame of another kind.
+/// [`WireError::Malformed`] where the frame has no raw bytes or is shorter than its header, [`WireError::UnknownKind`] for a
+/// frame of another kind.
 pub fn decode_bulk(frame: Frame) -> Result<(Bulk, Bytes), WireError> {
     let mut payload = frame.payload;
     let header_bytes = match frame.kind {
@@ -131,12 +133,12 @@ pub fn decode_bulk(frame: Frame) -> Result<(Bulk, Bytes), WireError> {
     Ok((bulk, payload))
 }
 
-/// A value that lasts, with its format number before it.
+/// Encodes a value for storage, with its format number before it.
 ///
-/// It is read back before it is handed out: what could not be read again must not replace what can.
+/// The result is decoded once before it is returned, so that an unreadable value never replaces a readable one.
 ///
 /// # Errors
-/// [`WireError::Bound`] where it is longer than `MAX` bytes or exceeds what a reader allows.
+/// [`WireError::Bound`] where the encoding is longer than `MAX` bytes or a reader would refuse it.
 pub fn seal_durable<T, const MAX: usize>(what: &'static str, format: u16, value: &T) -> Result<Vec<u8>, WireError>
 where
     T: Serialize + DeserializeOwned,
@@ -149,15 +151,15 @@ where
     }
 }
 
-/// The format number of what [`seal_durable`] wrote; `None` where there is none.
+/// The format number of a value that [`seal_durable`] encoded. `None` if the bytes are too few.
 pub fn durable_format(sealed: &[u8]) -> Option<u16> {
     sealed.first_chunk::<DURABLE_HEADER_BYTES>().map(|found| u16::from_le_bytes(*found))
 }
 
-/// Reads what [`seal_durable`] wrote.
+/// Decodes a value that [`seal_durable`] encoded.
 ///
 /// # Errors
-/// [`WireError::Newer`] where its format is not `format`, [`WireError::Malformed`] where it is damaged.
+/// [`WireError::Newer`] where its format is newer than `format`, [`WireError::Malformed`] where it is older or damaged.
 pub fn open_durable<T, const MAX: usize>(what: &'static str, format: u16, sealed: &[u8]) -> Result<T, WireError>
 where
     T: Serialize + DeserializeOwned,
@@ -179,11 +181,11 @@ impl AsRef<[u8]> for BulkPrefix {
     }
 }
 
-/// Header and payload in one buffer, made once.
+/// Encodes a frame, header and payload in one buffer.
 fn whole_frame<T: Serialize>(kind: FrameKind, message: &T) -> Result<Bytes, WireError> {
     let payload = to_vec("a message", message)?;
     let mut frame = BytesMut::with_capacity(HEADER_BYTES + payload.len());
-    frame.put_slice(&kind.header(payload.len())?);
+    frame.put_slice(&frame_header(kind, payload.len())?);
     frame.put_slice(&payload);
     Ok(frame.freeze())
 }
@@ -193,7 +195,7 @@ fn to_vec<T: Serialize>(what: &'static str, value: &T) -> Result<Vec<u8>, WireEr
         .map_err(|_| WireError::Malformed { what, reason: "it could not be encoded" })
 }
 
-/// Decodes all of `bytes`, at most `MAX` of them, and only if there is no other way to write the same value.
+/// Decodes a value from all of `bytes`, at most `MAX`. Refuses every encoding except the one that [`to_vec`] gives.
 fn canonical<T, const MAX: usize>(what: &'static str, bytes: &[u8]) -> Result<T, WireError>
 where
     T: Serialize + DeserializeOwned,

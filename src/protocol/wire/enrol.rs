@@ -1,36 +1,36 @@
 use crate::model::PairId;
 
-/// What is said on an enrolment connection, in this order: request, accepted, confirm, stored. Refused may stand in
-/// the place of either answer and ends it.
+/// A message of the enrolment protocol. The order is request, accepted, confirm, stored. The master may answer a request or a
+/// confirm with refused, which ends the connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EnrolMessage {
-    /// The enrolee asks.
+    /// The enrolling node asks to join.
     Request {
         /// Its name.
         name: String,
-        /// Where it can be dialled.
+        /// The address where it accepts connections.
         address: String,
         /// Its takeover delay, milliseconds.
         takeover_delay_ms: u64,
-        /// Shows that it knows a token's secret, bound to this very connection.
+        /// Proves that it knows a token's secret. The proof is bound to this connection.
         proof: [u8; 32],
     },
-    /// The master would take it, and tells what the enrolee must store.
+    /// The master accepts, and sends what the enrolling node must store.
     Accepted {
         /// The pair.
         pair: PairId,
         /// The master's name.
         name: String,
-        /// Where the master can be dialled.
+        /// The address where the master accepts connections.
         address: String,
     },
-    /// The master will not, in a word.
+    /// The master refuses.
     Refused {
-        /// Says nothing of which part was wrong.
+        /// The reason, a stable word. It does not reveal which part of the proof was wrong.
         word: String,
     },
-    /// The enrolee has stored it.
+    /// The enrolling node has stored the pairing.
     Confirm,
-    /// The master has stored it too.
+    /// The master has stored the pairing.
     Stored,
 }

@@ -1,32 +1,32 @@
 use super::FrameKind;
 
-/// Bytes that are not a frame or message of ours, or a message that does not fit into one.
+/// Received bytes are not a valid frame or message, or a message does not fit into a frame.
 ///
-/// Of received bytes nothing was taken over; the only thing to do with the connection is to close it.
+/// Nothing of the received bytes was used. A connection that delivered them must be closed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WireError {
-    /// Written by a newer program.
-    #[error("{what} has format {found}, newer than {known} which this program knows; nothing was read")]
+    /// A newer program wrote it.
+    #[error("{what} has format {found}, this program reads up to {known}; nothing was read: upgrade this program")]
     Newer {
         /// What was read.
         what: &'static str,
         /// Its format.
         found: u32,
-        /// Newest format known.
+        /// Newest format that this program reads.
         known: u32,
     },
     /// A frame of a kind that does not belong on this connection.
-    #[error("a frame of kind {found} does not belong here")]
+    #[error("a frame of kind {found} does not belong on this connection")]
     UnknownKind {
-        /// The kind found.
+        /// Number of the kind.
         found: u8,
     },
     /// The reserved bytes of a frame header are not zero.
     #[error("reserved bytes of a frame header are not zero")]
     Reserved,
-    /// A frame is longer than its kind may be. Nothing was allocated for it.
-    #[error("a {kind} frame of {bytes} bytes exceeds the bound of {max}")]
+    /// A frame is longer than its kind allows. No memory was allocated for it.
+    #[error("a {kind} frame of {bytes} bytes exceeds the bound of {max} bytes")]
     TooLong {
         /// Its kind.
         kind: FrameKind,
@@ -35,18 +35,18 @@ pub enum WireError {
         /// The bound of that kind.
         max: usize,
     },
-    /// The bytes are not a message: cut, extended, not canonical, or something else altogether.
+    /// The bytes do not decode, are too many or too few, or are not the one valid encoding of their value.
     #[error("{what} is malformed: {reason}")]
     Malformed {
         /// What was read.
         what: &'static str,
-        /// How.
+        /// What is wrong with it.
         reason: &'static str,
     },
-    /// The bytes are a message, but a field is out of its bounds.
+    /// A field is out of its bounds.
     #[error("the field {field} is out of bounds")]
     Bound {
-        /// Which one.
+        /// Name of the field.
         field: &'static str,
     },
 }

@@ -1,7 +1,7 @@
-//! Golden copies of everything whose bytes are frozen, as hexadecimal text in `tests/golden`.
+//! Golden copies of all frozen bytes, as hexadecimal text in `tests/golden`.
 //!
-//! A test that finds a difference has found a broken promise. Where a *new* copy is wanted, run the tests once with
-//! `SHADOWPAIR_BLESS=1`: missing copies are written, present ones are never touched (delete one to replace it).
+//! A difference means that a frozen format has changed. To add a copy, run the tests once with `SHADOWPAIR_BLESS=1`. That writes
+//! missing copies and never changes existing ones (delete one to replace it).
 
 use std::path::PathBuf;
 
@@ -19,7 +19,7 @@ pub fn compare(name: &str, bytes: &[u8]) {
         let line = |line: &[u8]| HEXLOWER.encode(line) + "\n";
         std::fs::write(path(name), bytes.chunks(32).map(line).collect::<String>()).unwrap();
     }
-    assert_eq!(bytes, read(name), "{name} is not what was promised");
+    assert_eq!(bytes, read(name), "{name}: the frozen bytes have changed");
 }
 
 fn path(name: &str) -> PathBuf {

@@ -1,5 +1,5 @@
-//! What two enrolled nodes say to each other, as the engine knows it. The bytes are frozen elsewhere in this folder;
-//! these types may move.
+//! The messages between two enrolled nodes, as the engine uses them. These types may change: the frozen bytes are those of
+//! `v1`.
 
 use std::time::Duration;
 
@@ -12,11 +12,11 @@ use crate::model::{Epoch, History, NodeId, PairId, Position, Revision, RunId};
 pub enum Role {
     /// Owns the configuration.
     Master,
-    /// Keeps a read-only copy, and takes over when the master falls silent.
+    /// Keeps a read-only copy, and takes over when the master is silent for too long.
     Shadow,
 }
 
-/// A range of versions that one side can speak.
+/// The protocol versions that one node supports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Versions {
     /// The oldest.
@@ -26,168 +26,187 @@ pub struct Versions {
 }
 
 impl Versions {
-    /// What this build speaks.
+    /// The versions that this build supports.
     pub const OURS: Self = Self { min: 1, max: 1 };
 
-    /// The newest version that both speak.
+    /// The newest version that both support.
     pub fn common(self, other: Self) -> Option<u16> {
         let newest = self.max.min(other.max);
         (newest >= self.min.max(other.min)).then_some(newest)
     }
 }
 
-/// A control message. Bulk (log records and snapshot pieces) travels in frames of its own, see [`Bulk`].
+/// A control message. Bulk (log records and snapshot pieces) has frames of its own, see [`Bulk`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
-    /// First from both sides, once.
+    /// The first message from both sides, sent once.
     Hello(Box<Hello>),
-    /// The hello, or what followed, is not acceptable; the link is closed after it.
+    /// The sender refuses the link, and closes it after this message.
     Refuse(Refusal),
-    /// The link is closed on purpose.
+    /// The sender closes the link on purpose.
     Bye(Bye),
-    /// At every interval from both sides.
+    /// Sent by both sides at every heartbeat interval.
     Heartbeat(Heartbeat),
-    /// The answer to one.
+    /// The answer to a heartbeat.
     HeartbeatAck(HeartbeatAck),
-    /// Source to sink: how the sink will be brought up to date. First word of a session.
+    /// Source to sink: how the source brings the sink up to date. It begins a session.
     Repair(Repair),
     /// Sink to source: ready for the pieces of this snapshot.
     SnapshotReady {
-        /// Which one.
+        /// Its transfer number.
         transfer: u64,
     },
-    /// Sink to source: so much bulk was dealt with on this link, without a word on where the copy stands: pieces of a
-    /// snapshot were staged, or bulk was dropped.
+    /// Sink to source: pieces of a snapshot were staged, or bulk was dropped. It says nothing about the sink's position.
     Received {
-        /// Bytes (frame headers excluded), summed up over the link.
+        /// Bytes of bulk (frame headers excluded) staged, stored or dropped on this link.
         sum: u64,
     },
-    /// Source to sink: all pieces were sent and acknowledged; verify and switch.
+    /// Source to sink: all pieces were sent and acknowledged. The sink verifies the snapshot and switches to it.
     SnapshotEnd {
-        /// Which one.
+        /// Its transfer number.
         transfer: u64,
     },
-    /// Sink to source: this much of the history is durable here.
+    /// Sink to source: the sink durably holds this much.
     Ack {
-        /// Durable head.
+        /// Its durable head.
         position: Position,
-        /// Bytes of bulk (frame headers excluded) dealt with on this link, summed up, dropped ones too. The source
-        /// counts its window by it.
+        /// Bytes of bulk (frame headers excluded) staged, stored or dropped on this link. The source's window counts by it.
         received: u64,
     },
-    /// Sink to source: records or a snapshot up to `at` were refused by the host's validation.
+    /// Sink to source: the sink's host refused records or a snapshot.
     Rejected {
-        /// The head that was refused.
+        /// The newest revision that was refused.
         at: Revision,
-        /// Why.
+        /// The host's reason.
         reason: String,
     },
-    /// Sink to source: what is here does not follow, or is not what the source says it is. Repair with a full push.
+    /// Sink to source: bulk does not follow the sink's head, or does not match its announced content. It needs a full push.
     Mismatch {
-        /// Where it was found.
+        /// The sink's position, or the position that the snapshot turned out to have.
         at: Position,
     },
-    /// Sink to source: the disk failed or is full; pushes are of no use until the next `Ack`.
+    /// Sink to source: the sink's disk failed or is full. The source stops pushing until the next `Ack`.
     DiskTrouble {
-        /// Whether it is full.
+        /// Whether the disk is full.
         full: bool,
-        /// What the system says.
+        /// The system's error message.
         reason: String,
     },
-    /// Either side's operator asks for a full push.
+    /// An operator of the sender asks for a full push.
     Resync,
 }
 
-/// The first word on a link, from both sides.
+/// The first message on a link, from both sides: who the sender is and what it holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello {
-    /// What this side can speak.
+    /// Protocol versions that the sender supports.
     pub versions: Versions,
-    /// The pair.
-    pub pair: PairId,
-    /// This side.
-    pub node: NodeId,
-    /// This run of it.
-    pub run: RunId,
-    /// Grows by one with every hello of this run, so that the peer knows which of two links is younger.
+    /// Who it is.
+    pub sender: HelloSender,
+    /// Number of this hello in the sender's run. Of two links, the one with the greater number is younger.
     pub hello_no: u64,
-    /// Whether this side held another link, hellos exchanged, when it wrote this.
+    /// Whether the sender had another link, with hellos exchanged, when it sent this.
     pub linked: bool,
-    /// Its name, for status.
-    pub name: String,
-    /// Where it can be dialled.
-    pub address: String,
-    /// Role by its data directory.
+    /// Its role, from its data directory.
     pub role: Role,
     /// Whether it holds mastership now.
     pub serving: bool,
-    /// Its epoch: the highest it has had, tried or heard of and stored.
+    /// The highest epoch that it has had, tried, or heard of and stored.
     pub epoch: Epoch,
-    /// Its durable head.
-    pub position: Position,
-    /// Where its log begins: everything after this can be sent as records.
-    pub log_floor: Revision,
-    /// The newest revision that it has shown to its host.
-    pub shown: Revision,
-    /// Whether what it holds is a complete, verified copy.
-    pub complete: bool,
-    /// Its lineage.
-    pub history: History,
-    /// Its heartbeat interval.
-    pub heartbeat: Duration,
-    /// Its takeover delay.
-    pub takeover_delay: Duration,
-    /// Version of the host's data.
-    pub schema: u32,
-    /// Fingerprint of the pair's data key, where it has one.
-    pub data_key: Option<[u8; 32]>,
+    /// What it holds of the configuration.
+    pub log: HelloLog,
+    /// Its options, as far as the peer must know them.
+    pub options: HelloOptions,
     /// Its wall clock, milliseconds since 1970.
     pub wall_ms: u64,
 }
 
-/// Why a link is refused. The text says the same to a person.
+/// The node that sends a hello.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HelloSender {
+    /// Its pair.
+    pub pair: PairId,
+    /// Its id.
+    pub node: NodeId,
+    /// Its run: a restart begins a new one.
+    pub run: RunId,
+    /// Its name, for status.
+    pub name: String,
+    /// The address where it accepts connections.
+    pub address: String,
+}
+
+/// What the sender of a hello holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HelloLog {
+    /// Its durable head.
+    pub position: Position,
+    /// Its log holds every record after this revision.
+    pub floor: Revision,
+    /// The newest revision that was visible to its host.
+    pub shown: Revision,
+    /// Whether it holds a complete, verified copy.
+    pub complete: bool,
+    /// Its lineage.
+    pub history: History,
+}
+
+/// The options of a hello's sender.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HelloOptions {
+    /// Its heartbeat interval.
+    pub heartbeat: Duration,
+    /// Its takeover delay.
+    pub takeover_delay: Duration,
+    /// Schema version of the host's data.
+    pub schema: u32,
+    /// Fingerprint of the pair's data key, if it has one.
+    pub data_key: Option<[u8; 32]>,
+}
+
+/// Why the sender refuses a link, for the program and for a person.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// In a word.
+    /// The kind of reason.
     pub kind: RefusalKind,
-    /// In a sentence.
+    /// The reason in a sentence.
     pub reason: String,
 }
 
-/// Why a link is refused, in a word.
+/// Why a link is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum RefusalKind {
-    /// Of another pair.
+    /// The peer belongs to another pair.
     WrongPair,
-    /// No common protocol version.
-    Protocol,
-    /// The host's data has a newer version on the master than the shadow knows.
+    /// The nodes have no common protocol version, or the peer names an epoch that no history leads to.
+    VersionMismatch,
+    /// The master's host data has a newer schema version than the shadow's host knows.
     Schema,
     /// The data keys differ.
     DataKey,
-    /// The clocks differ beyond the bound.
+    /// The wall clocks differ by more than the bound.
     ClockSkew,
     /// High availability is not enabled.
     Disabled,
-    /// The master's history is foreign to what the shadow has shown.
+    /// The master's history does not contain what the shadow has shown.
     ForeignHistory,
-    /// The master has no configuration but the shadow has.
+    /// The master has no configuration, and the shadow has one.
     Blank,
     /// Both sides are shadows.
     NoMaster,
     /// An operator holds the link.
     Held,
-    /// The sender lacks what it would need (an older epoch, a protocol error).
-    Protest,
+    /// The peer broke the protocol, the sender cannot read its own store, or the kind is newer than this program.
+    ProtocolError,
 }
 
 impl RefusalKind {
-    /// The stable word for it.
+    /// The stable word for this kind.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::WrongPair => "wrong_pair",
-            Self::Protocol => "version_mismatch",
+            Self::VersionMismatch => "version_mismatch",
             Self::Schema => "schema_mismatch",
             Self::DataKey => "key_mismatch",
             Self::ClockSkew => "clock_skew",
@@ -196,12 +215,12 @@ impl RefusalKind {
             Self::Blank => "blank_master",
             Self::NoMaster => "no_master",
             Self::Held => "held",
-            Self::Protest => "protocol_error",
+            Self::ProtocolError => "protocol_error",
         }
     }
 }
 
-/// Why a link is closed on purpose.
+/// Why the sender closes a link on purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Bye {
@@ -209,18 +228,18 @@ pub enum Bye {
     Held,
     /// The node stops.
     Shutdown,
-    /// Another link between the two stays.
+    /// Another link between the two nodes is kept.
     Duplicate,
-    /// The pairing was forgotten.
+    /// The sender's pairing was reset.
     Reset,
 }
 
-/// At every interval from both sides.
+/// Sent by both sides at every heartbeat interval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Heartbeat {
-    /// Number of the heartbeat on this link; the answer carries it back.
+    /// Number of the heartbeat on this link. The answer repeats it.
     pub nonce: u64,
-    /// Sender's role.
+    /// Role of the sender.
     pub role: Role,
     /// Whether it holds mastership.
     pub serving: bool,
@@ -228,7 +247,7 @@ pub struct Heartbeat {
     pub epoch: Epoch,
     /// Its durable head.
     pub position: Position,
-    /// The sender was stopped, or started again: the answer decides whether it may serve.
+    /// Whether the sender needs the answer to decide if it may serve, after a stop or a restart.
     pub asks: bool,
     /// Its wall clock, milliseconds since 1970.
     pub wall_ms: u64,
@@ -237,68 +256,69 @@ pub struct Heartbeat {
 /// The answer to a heartbeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeartbeatAck {
-    /// Which one.
+    /// Number of the heartbeat.
     pub nonce: u64,
-    /// Answerer's role.
+    /// Role of the node that answers.
     pub role: Role,
     /// Its epoch.
     pub epoch: Epoch,
     /// Its durable head.
     pub position: Position,
-    /// "I will not try to take over for this long from when you sent this"; zero is no promise.
+    /// For this long, from the moment when the heartbeat was sent, the answering node does not try to take over. Zero is no
+    /// promise.
     pub promise: Duration,
 }
 
-/// How the sink will be brought up to date.
+/// How the source brings the sink up to date.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Repair {
-    /// It is.
+    /// The sink is up to date.
     None,
-    /// By the log after its head.
+    /// By the log records after the sink's head.
     Incremental {
-        /// The source's head now.
+        /// The source's head when the repair begins.
         to: Revision,
     },
-    /// By a snapshot, staged.
+    /// By a snapshot.
     Full(SnapshotHeader),
 }
 
-/// What a snapshot is, before its pieces.
+/// Describes a snapshot. It is sent before the pieces.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SnapshotHeader {
-    /// Chosen by the source, unique in its run.
+    /// Number of the transfer. The source chooses it, unique in its run.
     pub transfer: u64,
-    /// What will be there.
+    /// Revision and digest of the snapshot.
     pub position: Position,
-    /// Lineage up to there.
+    /// Lineage up to that revision.
     pub history: History,
-    /// Checksum of the log record at `position`, which the next record chains to.
+    /// Checksum of the log record at `position`. The next record refers to it.
     pub chain: u32,
-    /// Entries that will come.
+    /// Number of entries.
     pub entries: u64,
-    /// Bytes of keys and values that will come.
+    /// Bytes of keys and values.
     pub bytes: u64,
 }
 
-/// Received bulk bytes that the shell keeps. Chosen by the shell, unique in its run.
+/// Names received bulk that the shell holds. The shell chooses it, unique in its run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BulkId(pub u64);
 
-/// A frame of bulk, without its bytes: those stay in the shell.
+/// The header of a bulk frame. The bytes after it stay in the shell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bulk {
-    /// Whole log records, in order.
+    /// Complete log records, in order.
     Records {
-        /// Position before the first of them.
+        /// Revision before the first of them.
         after: Revision,
-        /// Position after the last whole change set or era in them.
+        /// Revision after the last complete change set or era in them.
         last: Revision,
         /// How far the source's own log is durable.
         durable: Revision,
     },
     /// A piece of a snapshot.
     Snapshot {
-        /// Of which transfer.
+        /// Number of the transfer.
         transfer: u64,
     },
 }

@@ -1,46 +1,47 @@
-//! How a peer breaks the protocol.
+//! The ways in which a peer can break the protocol.
 
-/// What an authenticated peer did that its role and state do not allow. The link is dropped; nothing of this node's state changes.
+/// What an authenticated peer did that the protocol does not allow. The link is closed; this node's durable state does not
+/// change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum Misbehaviour {
-    /// Something other than a hello came first.
+    /// The first message was not a hello.
     #[error("a message before the hello")]
     MessageBeforeHello,
-    /// A hello came after the first.
+    /// It sent a second hello.
     #[error("a second hello")]
     SecondHello,
-    /// A heartbeat names an epoch that no history leads to.
+    /// A heartbeat names an epoch that is too far ahead for any history.
     #[error("an epoch that no history leads to")]
     EpochOutOfReach,
-    /// A repair came to a node that is no sink.
-    #[error("a repair of one who is no sink")]
+    /// It sent a repair to a node that is not the sink.
+    #[error("a repair for a node that is not the sink")]
     RepairWithoutSink,
-    /// A repair calls an empty copy complete.
-    #[error("nothing is no copy")]
+    /// A repair says that an empty copy is up to date.
+    #[error("a repair that calls an empty copy complete")]
     RepairOfNothing,
-    /// A snapshot's position is not in its own history.
-    #[error("a snapshot outside its own history")]
+    /// The position of a snapshot is not in the snapshot's history.
+    #[error("a snapshot whose position is not in its history")]
     SnapshotOutsideHistory,
-    /// More bulk came than the window allows.
-    #[error("more bulk than was acknowledged")]
+    /// It sent more bulk than the window allows.
+    #[error("more unacknowledged bulk than allowed")]
     WindowExceeded,
-    /// The end of a snapshot came before its pieces were acknowledged.
-    #[error("the end of a snapshot before its last acknowledgement")]
+    /// It ended a snapshot before all its pieces were acknowledged.
+    #[error("the end of a snapshot before its last piece was acknowledged")]
     SnapshotEndedEarly,
-    /// The end of a snapshot came that never began.
+    /// It ended a snapshot that never began.
     #[error("the end of a snapshot that never began")]
     SnapshotNeverBegan,
-    /// A message came that no sink sends.
-    #[error("a message that no sink says")]
+    /// It sent a message that a sink never sends.
+    #[error("a message that a sink never sends")]
     NotOfASink,
-    /// The peer is ready for a snapshot that was never offered.
+    /// It is ready for a snapshot that was never offered.
     #[error("ready for a snapshot that was never offered")]
     SnapshotNeverOffered,
-    /// The peer's copy differs after every full push.
+    /// Its copy did not match after repeated full pushes.
     #[error("the copy does not match after repeated full pushes")]
     CopyNeverMatches,
-    /// The peer acknowledges what it was not sent.
-    #[error("an acknowledgement of what was never sent")]
+    /// It acknowledged more bulk than was sent.
+    #[error("an acknowledgement of more bulk than was sent")]
     ImpossibleAck,
 }

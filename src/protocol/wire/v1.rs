@@ -1,8 +1,10 @@
-//! The frozen structs of version 1. Their fields, order and types are the format: nothing here may change once it has
-//! been released; what changes becomes `v2`, beside it. Golden copies of each message stand in `tests/golden`.
+//! The frozen structs of version 1. The types and the order of their fields are the format, so neither may change after a
+//! release; a change becomes `v2`, beside this. `tests/golden` has the bytes of each message.
 //!
-//! Numbers that stand for words (roles, refusals) are not Rust enums here: a refusal must be readable to an older
-//! program even if its kind is newer. Where that is not so, an unknown number is an error.
+//! Contiguous fields may be grouped into a struct of their own: a struct is encoded as its fields, in order.
+//!
+//! Roles and kinds of refusal are numbers here, not enums, because an older program must be able to read a refusal of a newer
+//! kind. Elsewhere an unknown number is an error.
 
 mod enrol;
 mod message;

@@ -1,4 +1,4 @@
-//! The record at the witness as bytes: the same ones in every back end.
+//! The bytes of the record at the witness, the same in every back end.
 
 use super::v1::WitnessV1;
 use super::{WireError, open_durable, seal_durable};
@@ -8,12 +8,13 @@ use crate::model::limits::WITNESS_BYTES_MAX;
 /// The format that this build writes.
 const FORMAT: u16 = 1;
 const WHAT: &str = "the witness's record";
-/// What it begins with, in every format.
+/// First bytes of the record, in every format.
 const MAGIC: [u8; 4] = *b"SPLW";
 /// Magic and checksum, in every format.
 const HEADER_BYTES: usize = 4 + 4;
 
-/// The record as bytes: a magic, a checksum of the rest, the format, the frozen struct. Its lease is cut to the microsecond.
+/// Encodes a record: magic, checksum of what follows, format number, frozen struct. The lease is rounded down to a
+/// microsecond.
 ///
 /// # Errors
 /// [`WireError::Bound`] where the lease is longer than a day.
@@ -25,11 +26,11 @@ pub fn encode_witness(record: &WitnessRecord) -> Result<Vec<u8>, WireError> {
     Ok(bytes)
 }
 
-/// Reads what [`encode_witness`] wrote.
+/// Decodes a record that [`encode_witness`] encoded.
 ///
 /// # Errors
 /// [`WireError::Newer`] where a newer program wrote it, [`WireError::Malformed`] and [`WireError::Bound`] where it is damaged
-/// or something else altogether.
+/// or not a record.
 pub fn decode_witness(bytes: &[u8]) -> Result<WitnessRecord, WireError> {
     let malformed = |reason| WireError::Malformed { what: WHAT, reason };
     if bytes.len() > WITNESS_BYTES_MAX {
@@ -40,7 +41,7 @@ pub fn decode_witness(bytes: &[u8]) -> Result<WitnessRecord, WireError> {
     };
     let [magic @ .., a, b, c, d] = header;
     if magic != &MAGIC {
-        return Err(malformed("it is no record of a witness"));
+        return Err(malformed("it does not begin like a witness record"));
     }
     if crc32c::crc32c(sealed) != u32::from_le_bytes([*a, *b, *c, *d]) {
         return Err(malformed("its checksum is wrong"));
@@ -94,7 +95,7 @@ mod tests {
         assert_eq!(encode_witness(&long), Err(WireError::Bound { field: "lease" }));
     }
 
-    /// Even a much longer one is told from a damaged one: magic, checksum and the place of the format stay for ever.
+    /// Magic, checksum and the place of the format number never change, so a newer record is never taken for a damaged one.
     #[test]
     fn a_record_of_a_newer_program_is_refused_as_such() {
         let sealed = [&[2, 0][..], &[7; 900]].concat();

@@ -1,6 +1,6 @@
 //! What alerts say: what happened, what follows, and what to do.
 
-use super::{Alert, AlertKind, How};
+use super::{Alert, AlertKind, RepairKind};
 use crate::model::{Epoch, Revision};
 use crate::protocol::engine::{LinkState, TakeoverBlocker};
 
@@ -52,7 +52,7 @@ pub(in super::super) fn not_pushed(state: LinkState, why: &str) -> String {
     message.trim_end_matches([':', ' ']).to_owned()
 }
 
-pub(in super::super) fn recovered(how: How, seconds: u64, ended: &[Alert]) -> String {
+pub(in super::super) fn recovered(how: RepairKind, seconds: u64, ended: &[Alert]) -> String {
     let parts: Vec<String> = ended.iter().map(summary).collect();
     format!("the shadow is in sync again ({} repair) after {seconds} s of: {}", how.as_str(), parts.join("; "))
 }

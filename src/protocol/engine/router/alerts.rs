@@ -3,7 +3,9 @@
 use crate::model::Position;
 use crate::protocol::alerts::{AlertKind, NewAlert};
 use crate::protocol::engine::alerts::{self, DISK, PEER, THIS_NODE, texts};
-use crate::protocol::engine::{Action, Alert, AlertChange, DiskFailure, Engine, How, Moment, Mutant, Notice, Now};
+use crate::protocol::engine::{
+    Action, Alert, AlertChange, DiskFailure, Engine, Moment, Mutant, Notice, Now, RepairKind,
+};
 use crate::protocol::failover::{NodeState, micros};
 use crate::protocol::wire::RefusalKind;
 
@@ -152,7 +154,7 @@ impl Engine {
     }
 
     /// The shadow is in sync again: the failures end, and one warning tells what they were.
-    pub(super) fn recovered(&mut self, now: Now, how: How) {
+    pub(super) fn recovered(&mut self, now: Now, how: RepairKind) {
         self.alerts.count_up_to(self.log.revision().seq);
         if self.setup.makes(Mutant::KeepsFailures) {
             return self.alerts.peer_answers();
@@ -174,7 +176,7 @@ impl Engine {
 
     pub(super) fn refusal_alert(&mut self, now: Now, kind: RefusalKind, reason: &str) {
         let alert = match kind {
-            RefusalKind::Protocol | RefusalKind::Schema => AlertKind::VersionMismatch,
+            RefusalKind::VersionMismatch | RefusalKind::Schema => AlertKind::VersionMismatch,
             RefusalKind::DataKey => AlertKind::KeyMismatch,
             RefusalKind::WrongPair | RefusalKind::Blank => AlertKind::UnpermittedPeer,
             RefusalKind::ForeignHistory => AlertKind::Diverged,

@@ -4,8 +4,8 @@ use crate::model::{Conflict, Revision};
 use crate::protocol::alerts::{AlertKind, NewAlert};
 use crate::protocol::engine::alerts::{PEER, texts};
 use crate::protocol::engine::{
-    Action, CommandRefusal, CommitRefusal, Committed, DiskFailure, Engine, How, Moment, Mutant, Now, Replication,
-    Ticket,
+    Action, CommandRefusal, CommitRefusal, Committed, DiskFailure, Engine, Moment, Mutant, Now, RepairKind,
+    Replication, Ticket,
 };
 use crate::protocol::failover::{NodeState, micros};
 
@@ -126,7 +126,7 @@ impl Engine {
         }
         let holds_all = self.confirmed() == self.log.revision();
         if holds_all && self.alerts.stands(AlertKind::PushFailed) {
-            self.recovered(now, How::Incremental);
+            self.recovered(now, RepairKind::Incremental);
         }
         self.commits.shadow_synced(holds_all || self.setup.makes(Mutant::FlagsEarly));
     }

@@ -30,7 +30,7 @@ impl Engine {
 
     pub(super) fn heartbeat(&mut self, now: Now, link: LinkId, beat: Heartbeat) {
         if self.is_out_of_reach(beat.epoch) {
-            return self.protest(now, link, Misbehaviour::EpochOutOfReach);
+            return self.refuse_misbehaviour(now, link, Misbehaviour::EpochOutOfReach);
         }
         self.links.peer_is(beat.epoch, beat.serving);
         if self.authority.won_epoch().is_some() && !self.setup.makes(Mutant::AnswersBeforeEpoch) {

@@ -6,7 +6,7 @@ use crate::protocol::engine::alerts::{PEER, texts};
 use crate::protocol::engine::negotiation::{Negotiation, OwnSide};
 use crate::protocol::engine::{Action, Engine, LinkId, Moment, Mutant, Now, RoleReason, Transition};
 use crate::protocol::failover::outranks;
-use crate::protocol::wire::{Bye, Hello, Message, Versions};
+use crate::protocol::wire::{Bye, Hello, HelloLog, HelloOptions, HelloSender, Message, Versions};
 
 impl Engine {
     /// Says hello on every connection without one. What a link before it left in the store must be settled first: the position in
@@ -30,25 +30,31 @@ impl Engine {
         let (durable, options) = (&self.durable, &self.setup.options);
         Hello {
             versions: Versions::OURS,
-            pair: durable.pair,
-            node: durable.node,
-            run: self.setup.run,
+            sender: HelloSender {
+                pair: durable.pair,
+                node: durable.node,
+                run: self.setup.run,
+                name: options.name.clone(),
+                address: self.setup.address.clone(),
+            },
             hello_no,
             linked: self.links.active_id().is_some(),
-            name: options.name.clone(),
-            address: self.setup.address.clone(),
             role: durable.role,
             serving: self.authority.is_serving(),
             epoch: self.epoch(),
-            position: self.log.head(),
-            log_floor: self.log.floor(),
-            shown: self.log.shown(),
-            complete: durable.complete,
-            history: self.log.history().clone(),
-            heartbeat: options.heartbeat,
-            takeover_delay: options.takeover_delay,
-            schema: options.schema,
-            data_key: None,
+            log: HelloLog {
+                position: self.log.head(),
+                floor: self.log.floor(),
+                shown: self.log.shown(),
+                complete: durable.complete,
+                history: self.log.history().clone(),
+            },
+            options: HelloOptions {
+                heartbeat: options.heartbeat,
+                takeover_delay: options.takeover_delay,
+                schema: options.schema,
+                data_key: None,
+            },
             wall_ms: now.wall_ms,
         }
     }
@@ -74,7 +80,7 @@ impl Engine {
         if let Some((kind, reason)) = self.own_side().refuse_hello(&hello) {
             return self.refuse_peer(now, link, kind, reason);
         }
-        if !self.links.stays(link, &hello, self.durable.node < hello.node) {
+        if !self.links.stays(link, &hello, self.durable.node < hello.sender.node) {
             self.close(link, Some(Bye::Duplicate));
             return self.drop_connection(now, link, "another link stays");
         }
@@ -91,7 +97,7 @@ impl Engine {
                 self.links.hello_accepted(link, hello.clone());
                 self.activate(now, link);
                 self.durable.learn_peer(&hello);
-                self.links.peer_is_at(hello.position);
+                self.links.peer_is_at(hello.log.position);
                 self.negotiated(now, outcome, hello);
             }
         }
@@ -149,7 +155,7 @@ impl Engine {
     fn outdate_register(&mut self, hello: &Hello) {
         let Some(witnessed) = self.authority.witnessed.as_mut().filter(|_| hello.serving) else { return };
         let record = witnessed.client.register().record();
-        if record.is_some_and(|record| record.epoch < hello.position.revision.epoch) {
+        if record.is_some_and(|record| record.epoch < hello.log.position.revision.epoch) {
             witnessed.client.register_mut().outdated();
             witnessed.client.ask_soon();
         }
@@ -159,7 +165,7 @@ impl Engine {
     /// have not been given the same witness, and it decides nothing between them. So they part by epoch, as without one.
     pub(super) fn part_from_rival(&mut self, now: Now, agreed: Moment) {
         let Some(rival) = self.session.rival(agreed).filter(|_| self.links.active_id().is_some()) else { return };
-        let stays = outranks(self.epoch(), self.durable.node, (rival.epoch, rival.node));
+        let stays = outranks(self.epoch(), self.durable.node, (rival.epoch, rival.sender.node));
         if stays || !self.authority.is_serving() {
             return;
         }
@@ -172,7 +178,7 @@ impl Engine {
 
     fn two_masters(&mut self, now: Now, hello: &Hello, stays: bool) {
         // Two connections may cross: one meeting all the same.
-        if !self.alerts.is_known_rival(hello.run, hello.epoch) {
+        if !self.alerts.is_known_rival(hello.sender.run, hello.epoch) {
             let message = texts::two_masters(self.epoch(), hello.epoch, stays);
             self.raise(now, NewAlert::new(AlertKind::TwoMasters, PEER, message));
         }

@@ -89,8 +89,8 @@ impl Engine {
             Message::Hello(hello) if !accepted && said => self.hello(now, link, hello),
             Message::Bye(bye) => self.bye(now, link, bye),
             Message::Refuse(refusal) => self.refused_by_peer(now, link, refusal),
-            _ if !accepted => self.protest(now, link, Misbehaviour::MessageBeforeHello),
-            Message::Hello(_) => self.protest(now, link, Misbehaviour::SecondHello),
+            _ if !accepted => self.refuse_misbehaviour(now, link, Misbehaviour::MessageBeforeHello),
+            Message::Hello(_) => self.refuse_misbehaviour(now, link, Misbehaviour::SecondHello),
             // A link that lost against another one is closed already, or about to be.
             _ if !self.links.is_active(link) => {}
             Message::Heartbeat(beat) => self.heartbeat(now, link, beat),
@@ -133,9 +133,9 @@ impl Engine {
         self.links.dial_later(now.at, self.setup.timing.heartbeat_us, true, now.random);
     }
 
-    /// The peer broke the protocol. The link is dropped; the next one comes after a pause.
-    pub(super) fn protest(&mut self, now: Now, link: LinkId, what: Misbehaviour) {
-        self.refuse_peer(now, link, RefusalKind::Protest, format!("the peer broke the protocol: {what}"));
+    /// The peer broke the protocol: closes the link. The next one comes after a pause.
+    pub(super) fn refuse_misbehaviour(&mut self, now: Now, link: LinkId, what: Misbehaviour) {
+        self.refuse_peer(now, link, RefusalKind::ProtocolError, format!("the peer broke the protocol: {what}"));
     }
 
     /// Closes a link, with a last message or without.

@@ -5,12 +5,12 @@ use crate::protocol::alerts::{AlertKind, NewAlert};
 use crate::protocol::engine::alerts::{self, PEER, texts};
 use crate::protocol::engine::negotiation::Negotiation;
 use crate::protocol::engine::{
-    Action, AppendRecords, BeginStaging, BulkId, DiskFailure, Engine, FinishStaging, How, LinkId, Moment, Mutant,
-    Notice, Now, Quarantine, RecordsReceipt, StagePieces, StagingReceipt, Work,
+    Action, AppendRecords, BeginStaging, BulkId, DiskFailure, Engine, FinishStaging, LinkId, Moment, Mutant, Notice,
+    Now, Quarantine, RecordsReceipt, RepairKind, StagePieces, StagingReceipt, Work,
 };
 use crate::protocol::failover::{NodeState, micros};
-use crate::protocol::replication::{LogView, Sink, SinkOut, Source, SourceOut};
-use crate::protocol::wire::{Bulk, Hello, Message, Misbehaviour, RefusalKind, Repair, Role, SnapshotHeader};
+use crate::protocol::replication::{LogView, Sink, SinkCopy, SinkOut, Source, SourceOut};
+use crate::protocol::wire::{Bulk, Hello, HelloLog, Message, Misbehaviour, RefusalKind, Repair, Role, SnapshotHeader};
 
 /// Time after which a sink whose disk failed reports that it is ready again.
 const DISK_RETRY_US: u64 = 1_000_000;
@@ -53,7 +53,7 @@ impl Engine {
             Negotiation::Lead if idle && serving => self.begin_source(now),
             Negotiation::GiveTail if idle => self.begin_source(now),
             Negotiation::Follow | Negotiation::TakeTail if idle => {
-                if *outcome == Negotiation::Follow && hello.position != self.log.head() {
+                if *outcome == Negotiation::Follow && hello.log.position != self.log.head() {
                     self.session.fell_behind();
                 }
                 self.session.begin_sink(now.at);
@@ -63,7 +63,8 @@ impl Engine {
                 let hello = hello.clone();
                 self.end_session(now);
                 let (position, history) = (self.log.end_of_previous_era(), self.log.history().clone());
-                self.session.agree(now.at, Negotiation::Lead, Box::new(Hello { position, history, ..hello }));
+                let log = HelloLog { position, history, ..hello.log };
+                self.session.agree(now.at, Negotiation::Lead, Box::new(Hello { log, ..hello }));
                 self.begin_source(now);
             }
             _ => {}
@@ -72,19 +73,20 @@ impl Engine {
 
     fn begin_source(&mut self, now: Now) {
         let Some((_, hello)) = self.session.agreement() else { return };
-        let (position, peer_history, complete) = (hello.position, hello.history.clone(), hello.complete);
+        let held = hello.log.clone();
+        let position = held.position;
         let full = self.session.wants_full_push();
         if full {
             self.session.full_push_begins();
         }
         let log = self.log.view();
-        let mismatch = log.head.revision == position.revision && log.head.digest != position.digest && complete;
-        let peer = match self.setup.makes(Mutant::SkipsRepair) {
-            true => (log.head, log.history, true),
-            false => (position, &peer_history, complete),
+        let mismatch = log.head.revision == position.revision && log.head.digest != position.digest && held.complete;
+        let copy = match self.setup.makes(Mutant::SkipsRepair) {
+            true => SinkCopy { position: log.head, history: log.history, complete: true },
+            false => SinkCopy { position, history: &held.history, complete: held.complete },
         };
         let (heartbeat, transfer) = (self.setup.options.heartbeat, self.session.next_transfer());
-        let (source, out) = Source::begin(log, peer, full, heartbeat, transfer, now.at);
+        let (source, out) = Source::begin(log, copy, full, heartbeat, transfer, now.at);
         self.session.begin_source(source);
         if mismatch {
             self.digest_mismatch(now, position);
@@ -146,15 +148,15 @@ impl Engine {
             self.session.begin_sink(now.at);
         }
         if !self.session.is_sink() {
-            return self.protest(now, link, Misbehaviour::RepairWithoutSink);
+            return self.refuse_misbehaviour(now, link, Misbehaviour::RepairWithoutSink);
         }
         if repair == Repair::None && self.log.revision() == Revision::NONE {
-            return self.protest(now, link, Misbehaviour::RepairOfNothing);
+            return self.refuse_misbehaviour(now, link, Misbehaviour::RepairOfNothing);
         }
         if let Repair::Full(header) = &repair {
             let position = header.position.revision;
             if !header.history.contains(position, position) {
-                return self.protest(now, link, Misbehaviour::SnapshotOutsideHistory);
+                return self.refuse_misbehaviour(now, link, Misbehaviour::SnapshotOutsideHistory);
             }
             if self.saves_first(header) {
                 return;
@@ -197,7 +199,7 @@ impl Engine {
         }
         if !self.session.bulk_waits(bytes) {
             self.out.push(Action::DropBulk { bulk });
-            return self.protest(now, link, Misbehaviour::WindowExceeded);
+            return self.refuse_misbehaviour(now, link, Misbehaviour::WindowExceeded);
         }
         if let Bulk::Records { durable, .. } = what {
             self.session.source_is_durable(durable);
@@ -240,7 +242,7 @@ impl Engine {
         self.disk_trouble(now, &DiskFailure { full: false, reason });
         if let Some(link) = self.links.active_id() {
             let reason = "this node cannot read its own store".to_owned();
-            self.refuse_peer(now, link, RefusalKind::Protest, reason);
+            self.refuse_peer(now, link, RefusalKind::ProtocolError, reason);
         }
     }
 
@@ -253,7 +255,7 @@ impl Engine {
             self.disk_works(now);
             if !self.session.is_sink() {
                 // The link is gone; what it brought counts all the same.
-                let upto = self.session.source_durable().map(|mark| head.revision.min(mark));
+                let upto = self.session.source_durable().map(|durable| head.revision.min(durable));
                 self.sink_out(now, upto.map(SinkOut::Publish).into_iter().collect());
             }
         }
@@ -273,14 +275,14 @@ impl Engine {
                 }
                 self.session.caught_up();
                 self.disk_works(now);
-                self.with_sink(now, |sink, _, at, out| sink.stage_finished(head, at, out));
+                self.with_sink(now, |sink, _, at, out| sink.staging_finished(head, at, out));
             }
             StagingReceipt::Mismatch { found } => {
-                self.with_sink(now, |sink, _, _, out| sink.stage_mismatch(found, out));
+                self.with_sink(now, |sink, _, _, out| sink.staging_mismatch(found, out));
                 self.digest_mismatch(now, found);
             }
             StagingReceipt::Rejected { reason } => {
-                self.with_sink(now, |sink, _, _, out| sink.stage_rejected(&reason, out));
+                self.with_sink(now, |sink, _, _, out| sink.staging_rejected(&reason, out));
                 self.tail_refused(now);
             }
         }
@@ -305,7 +307,7 @@ impl Engine {
 
     pub(super) fn sink_failed(&mut self, now: Now, failure: &DiskFailure) {
         self.session.retry_disk_at(Some(Moment(now.at.0 + DISK_RETRY_US)));
-        self.with_sink(now, |sink, _, _, out| sink.failed(failure.full, &failure.reason, out));
+        self.with_sink(now, |sink, _, _, out| sink.batch_failed(failure.full, &failure.reason, out));
     }
 
     // The end.
@@ -322,11 +324,11 @@ impl Engine {
             if let Some(transfer) = source.open_transfer() {
                 self.out.push(Action::CloseSnapshot { transfer });
             }
-            self.push_interrupted(source.peer());
+            self.push_interrupted(source.confirmed());
         }
         if let Some(mut sink) = self.session.end_sink() {
             let mut out = Vec::new();
-            sink.end(&mut out);
+            sink.link_lost(&mut out);
             self.sink_out(now, out);
             self.drop_sink_work();
         }
@@ -413,7 +415,7 @@ impl Engine {
                 }
                 SourceOut::CloseSnapshot { transfer } => self.out.push(Action::CloseSnapshot { transfer }),
                 SourceOut::Synced { how, position, entries, bytes, took } => {
-                    if how == How::Full {
+                    if how == RepairKind::Full {
                         self.session.full_push_ended();
                     }
                     self.peer_confirmed(now);
@@ -424,7 +426,7 @@ impl Engine {
                         self.recovered(now, how);
                     }
                 }
-                SourceOut::Protest(what) => return self.protest(now, link, what),
+                SourceOut::Misbehaved(what) => return self.refuse_misbehaviour(now, link, what),
             }
         }
     }
@@ -433,16 +435,16 @@ impl Engine {
         for step in out {
             let link = self.links.active_id();
             match step {
-                SinkOut::Drop(bulk) => {
+                SinkOut::DropBulk(bulk) => {
                     self.session.bulk_dropped();
                     self.out.push(Action::DropBulk { bulk });
                 }
-                SinkOut::Append(frames) => self.queue_bulk(AppendRecords { frames }),
-                SinkOut::Stage(pieces) => self.queue_bulk(StagePieces { pieces }),
-                SinkOut::StageBegin(header) => self.work.queue(BeginStaging { header }),
-                SinkOut::StageFinish => self.work.queue(FinishStaging),
+                SinkOut::AppendRecords(frames) => self.queue_bulk(AppendRecords { frames }),
+                SinkOut::StagePieces(pieces) => self.queue_bulk(StagePieces { pieces }),
+                SinkOut::BeginStaging(header) => self.work.queue(BeginStaging { header }),
+                SinkOut::FinishStaging => self.work.queue(FinishStaging),
                 SinkOut::Publish(upto) => {
-                    // A mark that is no position of this history is none to go by.
+                    // A revision outside this history must not become visible.
                     if upto > self.log.shown() && self.log.contains(upto) {
                         self.log.show(upto);
                         self.out.push(Action::Publish { upto });
@@ -458,9 +460,9 @@ impl Engine {
                     let notice = Notice::Synced { how, position, entries, bytes, took_us };
                     self.sink_synced(now, how, position, notice);
                 }
-                SinkOut::Protest(what) => {
+                SinkOut::Misbehaved(what) => {
                     if let Some(link) = link {
-                        return self.protest(now, link, what);
+                        return self.refuse_misbehaviour(now, link, what);
                     }
                 }
             }
@@ -473,9 +475,9 @@ impl Engine {
         self.work.queue(work);
     }
 
-    fn sink_synced(&mut self, now: Now, how: How, position: Position, notice: Notice) {
+    fn sink_synced(&mut self, now: Now, how: RepairKind, position: Position, notice: Notice) {
         self.session.caught_up();
-        if how == How::Full {
+        if how == RepairKind::Full {
             self.session.full_push_ended();
         }
         self.links.peer_is_at(position);

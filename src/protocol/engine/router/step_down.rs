@@ -32,7 +32,7 @@ impl Engine {
         }
         let head = self.log.revision();
         let master = self.session.steps_down_for();
-        let common = master.and_then(|master| last_common(self.log.relation(master), master.position.revision));
+        let common = master.and_then(|master| last_common(self.log.relation(master), master.log.position.revision));
         match common {
             None => self.store_role(),
             // An era without change sets is no loss.

@@ -156,7 +156,11 @@ fn happens(engine: &mut Engine, event: &str) -> Vec<Action> {
         "a dialled link" => Event::LinkUp { link: OTHER, dialled: true },
         "an accepted link" => Event::LinkUp { link: OTHER, dialled: false },
         "hello" => says(Message::Hello(Box::new(hello_for(engine)))),
-        "hello of another pair" => says(Message::Hello(Box::new(Hello { pair: PairId([8; 16]), ..hello_for(engine) }))),
+        "hello of another pair" => {
+            let mut hello = hello_for(engine);
+            hello.sender.pair = PairId([8; 16]);
+            says(Message::Hello(Box::new(hello)))
+        }
         "hello on another link" => {
             let _ = engine.handle(now(time), Event::LinkUp { link: OTHER, dialled: false });
             Event::Message { link: OTHER, message: Message::Hello(Box::new(hello_for(engine))) }

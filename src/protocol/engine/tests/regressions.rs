@@ -176,10 +176,10 @@ fn a_host_that_refuses_is_told() {
 }
 
 #[test]
-fn a_protest_does_not_forbid_a_takeover() {
+fn a_protocol_error_does_not_forbid_a_takeover() {
     let mut engine = following_shadow();
     settle(&mut engine, 350);
-    let refusal = Refusal { kind: RefusalKind::Protest, reason: "cannot read its own store".into() };
+    let refusal = Refusal { kind: RefusalKind::ProtocolError, reason: "cannot read its own store".into() };
     let _ = tell(&mut engine, SECOND, Message::Refuse(refusal));
     let mut time = SECOND;
     let mut asked = false;

@@ -46,8 +46,8 @@ fn what_a_yielding_master_has_alone_is_saved_after_the_link_is_gone_too() {
     let _ = engine.handle(now(8 * SECOND + 66 * MS), Event::LinkDown { link: LinkId(2), reason: "reset".to_owned() });
     // It has started again, and asks as a master that is none yet.
     let _ = engine.handle(now(8 * SECOND + 67 * MS), Event::LinkUp { link: LinkId(3), dialled: true });
-    let _ = engine
-        .handle(now(8 * SECOND + 68 * MS), hello_event(LinkId(3), &Hello { serving: false, run: RunId(4), ..hello }));
+    let sender = HelloSender { run: RunId(4), ..hello.sender.clone() };
+    let _ = engine.handle(now(8 * SECOND + 68 * MS), hello_event(LinkId(3), &Hello { serving: false, sender, ..hello }));
     let mut actions = Vec::new();
     for beat in 9..12 {
         actions.extend(engine.handle(now(beat * SECOND), Event::Timer));
@@ -92,7 +92,7 @@ fn a_hello_that_comes_before_this_nodes_own_is_judged_when_that_is_said() {
     let receipt = RecordsReceipt::Appended { head, log_floor: Revision::NONE, eras: vec![] };
     let actions = done(&mut engine, 440, append, Receipt::Records(receipt));
     let said = sent(&actions).into_iter().find_map(|message| match message {
-        Message::Hello(hello) => Some(hello.position),
+        Message::Hello(hello) => Some(hello.log.position),
         _ => None,
     });
     assert_eq!((said, engine.status(Moment(441), 0).link.state), (Some(head), LinkState::Syncing), "{actions:#?}");

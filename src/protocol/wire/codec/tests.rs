@@ -9,8 +9,8 @@ use crate::model::limits::{
 };
 use crate::model::{Digest, Era, History, NodeId, PairId, Position, RunId};
 use crate::protocol::wire::{
-    Bye, FrameDecoder, Heartbeat, HeartbeatAck, Hello, Refusal, RefusalKind, Repair, Role, SnapshotHeader, Versions,
-    golden,
+    Bye, FrameDecoder, Heartbeat, HeartbeatAck, Hello, HelloLog, HelloOptions, HelloSender, Refusal, RefusalKind,
+    Repair, Role, SnapshotHeader, Versions, golden,
 };
 
 fn revision(n: u64) -> Revision {
@@ -29,27 +29,48 @@ fn history() -> History {
 fn hello() -> Hello {
     Hello {
         versions: Versions { min: 1, max: 2 },
-        pair: PairId([0x11; 16]),
-        node: NodeId([0x22; 32]),
-        run: RunId(0x3333_3333_3333_3333),
+        sender: HelloSender {
+            pair: PairId([0x11; 16]),
+            node: NodeId([0x22; 32]),
+            run: RunId(0x3333_3333_3333_3333),
+            name: "left".into(),
+            address: "left.example:7443".into(),
+        },
         hello_no: 4,
         linked: true,
-        name: "left".into(),
-        address: "left.example:7443".into(),
         role: Role::Master,
         serving: true,
         epoch: Epoch::new(3, 5),
-        position: position(6),
-        log_floor: revision(2),
-        shown: revision(5),
-        complete: true,
-        history: history(),
-        heartbeat: Duration::from_secs(1),
-        takeover_delay: Duration::from_millis(5_500),
-        schema: 7,
-        data_key: Some([0x88; 32]),
+        log: HelloLog {
+            position: position(6),
+            floor: revision(2),
+            shown: revision(5),
+            complete: true,
+            history: history(),
+        },
+        options: HelloOptions {
+            heartbeat: Duration::from_secs(1),
+            takeover_delay: Duration::from_millis(5_500),
+            schema: 7,
+            data_key: Some([0x88; 32]),
+        },
         wall_ms: 1_790_000_000_000,
     }
+}
+
+/// The sample hello with something changed.
+fn hello_with(change: impl FnOnce(&mut Hello)) -> Hello {
+    let mut hello = hello();
+    change(&mut hello);
+    hello
+}
+
+/// The sample hello without its optional parts.
+fn plain_hello() -> Hello {
+    hello_with(|hello| {
+        hello.log.history = History::default();
+        hello.options.data_key = None;
+    })
 }
 
 fn snapshot_header() -> SnapshotHeader {
@@ -66,10 +87,7 @@ fn samples() -> Vec<(&'static str, Message)> {
     let refusal = Refusal { kind: RefusalKind::Schema, reason: "the shadow is older".into() };
     vec![
         ("message-hello", Message::Hello(Box::new(hello()))),
-        (
-            "message-hello-plain",
-            Message::Hello(Box::new(Hello { data_key: None, history: History::default(), ..hello() })),
-        ),
+        ("message-hello-plain", Message::Hello(Box::new(plain_hello()))),
         ("message-refuse", Message::Refuse(refusal)),
         ("message-bye", Message::Bye(Bye::Duplicate)),
         ("message-heartbeat", Message::Heartbeat(heartbeat)),
@@ -195,7 +213,7 @@ fn longer_forms_of_a_number_are_refused() {
     }
 }
 
-/// Lengths inside a message that promise far more than there is: refused without making room for it.
+/// Lengths inside a message far beyond its end are refused without allocating for them.
 #[test]
 fn huge_lengths_inside_are_refused() {
     let mut text = vec![10, 1, 253];
@@ -204,10 +222,11 @@ fn huge_lengths_inside_are_refused() {
     let mut text = vec![12, 1, 252];
     text.extend(0x4000_0000u32.to_le_bytes());
     assert!(decode(&text).is_err());
-    let frame = encode(&Message::Hello(Box::new(Hello { history: History::default(), ..hello() }))).unwrap();
+    let without_history = hello_with(|hello| hello.log.history = History::default());
+    let frame = encode(&Message::Hello(Box::new(without_history))).unwrap();
     let plain = payload(&frame);
-    let without = Message::Hello(Box::new(Hello { history: history(), ..hello() }));
-    let at = plain.iter().zip(payload(&encode(&without).unwrap())).position(|(one, two)| one != two).unwrap();
+    let with_history = encode(&Message::Hello(Box::new(hello()))).unwrap();
+    let at = plain.iter().zip(payload(&with_history)).position(|(one, two)| one != two).unwrap();
     for length in [u64::MAX, 1 << 40, 1 << 20] {
         let mut bytes = plain[..at].to_vec();
         bytes.push(253);
@@ -223,7 +242,10 @@ fn the_largest_hello_fits() {
         |n: u64| Era { epoch: Epoch::from_u64(u64::MAX - 2_000 + n), first_seq: 1 << 60, node: NodeId([255; 32]) };
     let history = History::from_eras((0..HISTORY_ERAS_MAX as u64).map(era).collect()).unwrap();
     let (name, address) = ("n".repeat(NAME_BYTES_MAX), "a".repeat(ADDRESS_BYTES_MAX));
-    let hello = Hello { history: history.clone(), name, address, ..hello() };
+    let hello = hello_with(|hello| {
+        hello.log.history = history.clone();
+        (hello.sender.name, hello.sender.address) = (name, address);
+    });
     let message = Message::Hello(Box::new(hello));
     assert_eq!(decode(payload(&encode(&message).unwrap())), Ok(message));
     let message = Message::Repair(Repair::Full(SnapshotHeader { history, ..snapshot_header() }));
@@ -232,13 +254,13 @@ fn the_largest_hello_fits() {
 
 #[test]
 fn fields_out_of_bounds_are_refused() {
-    let refused = |hello: Hello| encode(&Message::Hello(Box::new(hello))).unwrap_err();
+    let refused = |change: fn(&mut Hello)| encode(&Message::Hello(Box::new(hello_with(change)))).unwrap_err();
     let bound = |field| WireError::Bound { field };
-    assert_eq!(refused(Hello { address: "a".repeat(ADDRESS_BYTES_MAX + 1), ..hello() }), bound("address"));
-    assert_eq!(refused(Hello { address: "a\nb".into(), ..hello() }), bound("address"));
-    let long = PEER_DURATION_MAX + Duration::from_micros(1);
-    assert_eq!(refused(Hello { heartbeat: long, ..hello() }), bound("heartbeat"));
-    assert_eq!(refused(Hello { takeover_delay: Duration::MAX, ..hello() }), bound("takeover_delay"));
+    assert_eq!(refused(|hello| hello.sender.address = "a".repeat(ADDRESS_BYTES_MAX + 1)), bound("address"));
+    assert_eq!(refused(|hello| hello.sender.address = "a\nb".into()), bound("address"));
+    const TOO_LONG: Duration = PEER_DURATION_MAX.saturating_add(Duration::from_micros(1));
+    assert_eq!(refused(|hello| hello.options.heartbeat = TOO_LONG), bound("heartbeat"));
+    assert_eq!(refused(|hello| hello.options.takeover_delay = Duration::MAX), bound("takeover_delay"));
     for versions in [Versions { min: 0, max: 1 }, Versions { min: 2, max: 1 }] {
         let frame = encode(&Message::Hello(Box::new(Hello { versions, ..hello() }))).unwrap();
         assert_eq!(decode(payload(&frame)), Err(bound("versions")));
@@ -263,12 +285,12 @@ fn a_refusal_of_a_newer_program_is_still_a_refusal() {
     let mut bytes = payload(&frame).to_vec();
     assert_eq!(bytes, [1, 10, 1, b'r']);
     bytes[1] = 200;
-    assert_eq!(decode(&bytes), Ok(Message::Refuse(Refusal { kind: RefusalKind::Protest, reason: "r".into() })));
+    assert_eq!(decode(&bytes), Ok(Message::Refuse(Refusal { kind: RefusalKind::ProtocolError, reason: "r".into() })));
     assert_eq!(decode(&[2, 200]), Ok(Message::Bye(Bye::Shutdown)));
 }
 
 #[test]
-fn refused_words_are_words() {
+fn a_refused_word_must_be_a_word() {
     for word in ["", "two words", "UPPER", &"w".repeat(65)] {
         let refused = encode_enrol(&EnrolMessage::Refused { word: word.into() });
         assert_eq!(refused, Err(WireError::Bound { field: "word" }));
@@ -336,29 +358,24 @@ fn any_hello() -> impl Strategy<Value = Hello> {
         text(NAME_BYTES_MAX),
         text(ADDRESS_BYTES_MAX),
     );
-    let place = (any_role(), any::<(bool, u64, bool)>(), any_position(), any_revision(), any_revision(), any_history());
+    let log = (any_role(), any::<(bool, u64, bool)>(), any_position(), any_revision(), any_revision(), any_history());
     let rest = (1..9u16, 0..9u16, any_duration(), any_duration(), any::<(u32, Option<[u8; 32]>, u64)>());
-    (who, place, rest).prop_map(|(who, place, rest)| Hello {
+    (who, log, rest).prop_map(|(who, log, rest)| Hello {
         versions: Versions { min: rest.0, max: rest.0 + rest.1 },
-        pair: PairId(who.0),
-        node: NodeId(who.1),
-        run: RunId(who.2.0),
+        sender: HelloSender {
+            pair: PairId(who.0),
+            node: NodeId(who.1),
+            run: RunId(who.2.0),
+            name: who.3,
+            address: who.4,
+        },
         hello_no: who.2.1,
         linked: who.2.2,
-        name: who.3,
-        address: who.4,
-        role: place.0,
-        serving: place.1.0,
-        epoch: Epoch::from_u64(place.1.1),
-        complete: place.1.2,
-        position: place.2,
-        log_floor: place.3,
-        shown: place.4,
-        history: place.5,
-        heartbeat: rest.2,
-        takeover_delay: rest.3,
-        schema: rest.4.0,
-        data_key: rest.4.1,
+        role: log.0,
+        serving: log.1.0,
+        epoch: Epoch::from_u64(log.1.1),
+        log: HelloLog { position: log.2, floor: log.3, shown: log.4, complete: log.1.2, history: log.5 },
+        options: HelloOptions { heartbeat: rest.2, takeover_delay: rest.3, schema: rest.4.0, data_key: rest.4.1 },
         wall_ms: rest.4.2,
     })
 }
@@ -391,7 +408,7 @@ fn any_message() -> impl Strategy<Value = Message> {
             Message::HeartbeatAck(HeartbeatAck { nonce, role, epoch: Epoch::from_u64(epoch), position, promise })
         },
     );
-    let kinds = vec![RefusalKind::WrongPair, RefusalKind::ClockSkew, RefusalKind::Protest];
+    let kinds = vec![RefusalKind::WrongPair, RefusalKind::ClockSkew, RefusalKind::ProtocolError];
     prop_oneof![
         any_hello().prop_map(|hello| Message::Hello(Box::new(hello))),
         (prop::sample::select(kinds), text(TEXT_BYTES_MAX))
@@ -444,7 +461,7 @@ proptest! {
         }
     }
 
-    /// What decodes has exactly one form: the bytes it came from. The exceptions are words of newer programs.
+    /// A value has exactly one encoding. The exceptions are refusals and byes of newer programs.
     #[test]
     fn arbitrary_bytes_never_panic_and_what_decodes_is_canonical(kind in 0..16u8, rest in prop::collection::vec(any::<u8>(), 0..300)) {
         let bytes = [&[kind][..], &rest].concat();
@@ -460,7 +477,7 @@ proptest! {
         }
     }
 
-    /// One flipped byte of a real message: refused or another canonical message.
+    /// A message with one flipped byte is refused or decodes to another canonical message.
     #[test]
     fn damaged_messages_never_panic(message in any_message(), at in any::<prop::sample::Index>(), flip in 1..=255u8) {
         let mut bytes = payload(&encode(&message).unwrap()).to_vec();

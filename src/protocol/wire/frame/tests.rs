@@ -1,9 +1,10 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::model::limits::BULK_FRAME_BYTES_MAX;
 
 fn frame(kind: FrameKind, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = kind.header(payload.len()).unwrap().to_vec();
+    let mut bytes = frame_header(kind, payload.len()).unwrap().to_vec();
     bytes.extend_from_slice(payload);
     bytes
 }
@@ -43,7 +44,7 @@ proptest! {
     ) {
         let mut decoder = FrameDecoder::link();
         if good_header {
-            decoder.push(&FrameKind::Records.header(BULK_FRAME_BYTES_MAX).unwrap());
+            decoder.push(&frame_header(FrameKind::Records, BULK_FRAME_BYTES_MAX).unwrap());
         }
         for piece in stream.chunks(50) {
             decoder.push(piece);
@@ -59,11 +60,11 @@ proptest! {
 fn each_kind_has_its_bound_and_nothing_is_allocated_beyond_it() {
     for kind in [FrameKind::Control, FrameKind::Records, FrameKind::Snapshot, FrameKind::Enrolment] {
         let max = kind.payload_max();
-        assert!(kind.header(max).is_ok());
+        assert!(frame_header(kind, max).is_ok());
         let too_long = WireError::TooLong { kind, bytes: max as u64 + 1, max };
-        assert_eq!(kind.header(max + 1), Err(too_long.clone()));
+        assert_eq!(frame_header(kind, max + 1), Err(too_long.clone()));
         let mut decoder = if kind == FrameKind::Enrolment { FrameDecoder::enrolment() } else { FrameDecoder::link() };
-        let mut header = kind.header(max).unwrap();
+        let mut header = frame_header(kind, max).unwrap();
         header[..4].copy_from_slice(&(max as u32 + 1).to_le_bytes());
         decoder.push(&header);
         assert_eq!(decoder.next(), Err(too_long.clone()));
@@ -108,7 +109,7 @@ fn a_stream_may_end_between_frames_only() {
 #[test]
 fn the_buffer_has_room_for_the_rest_of_the_frame() {
     let mut decoder = FrameDecoder::link();
-    decoder.push(&FrameKind::Snapshot.header(BULK_FRAME_BYTES_MAX).unwrap());
+    decoder.push(&frame_header(FrameKind::Snapshot, BULK_FRAME_BYTES_MAX).unwrap());
     assert_eq!(decoder.next(), Ok(None));
     let buffer = decoder.buffer();
     assert!(buffer.capacity() - buffer.len() >= BULK_FRAME_BYTES_MAX);

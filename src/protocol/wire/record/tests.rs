@@ -1,6 +1,8 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::model::EntryHash;
+use crate::model::limits::VALUE_INLINE_BYTES_MAX;
 use crate::protocol::wire::golden;
 
 fn key(text: &str) -> Key {

@@ -15,7 +15,7 @@ pub enum EnrolV1 {
     Stored,
 }
 
-/// What a request says, as its proof covers it.
+/// The fields of a request that its proof covers.
 #[derive(Serialize, Deserialize)]
 pub struct RequestV1 {
     name: String,
@@ -42,7 +42,7 @@ impl TryFrom<&EnrolMessage> for EnrolV1 {
             EnrolMessage::Accepted { pair, name, address } => {
                 Self::Accepted { pair: pair.0, name: text::send_name(name), address: text::address(address)? }
             }
-            EnrolMessage::Refused { word } => Self::Refused { word: word_of(word)? },
+            EnrolMessage::Refused { word } => Self::Refused { word: stable_word(word)? },
             EnrolMessage::Confirm => Self::Confirm,
             EnrolMessage::Stored => Self::Stored,
         })
@@ -63,15 +63,15 @@ impl TryFrom<EnrolV1> for EnrolMessage {
             EnrolV1::Accepted { pair, name, address } => {
                 Self::Accepted { pair: PairId(pair), name: text::name(&name)?, address: text::address(&address)? }
             }
-            EnrolV1::Refused { word } => Self::Refused { word: word_of(&word)? },
+            EnrolV1::Refused { word } => Self::Refused { word: stable_word(&word)? },
             EnrolV1::Confirm => Self::Confirm,
             EnrolV1::Stored => Self::Stored,
         })
     }
 }
 
-/// A stable word: lower-case letters, digits and underscores.
-fn word_of(word: &str) -> Result<String, WireError> {
+/// Checks a stable word: lower-case letters, digits and underscores.
+fn stable_word(word: &str) -> Result<String, WireError> {
     let good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
     match (1..=WORD_BYTES_MAX).contains(&word.len()) && word.bytes().all(good) {
         true => Ok(word.to_owned()),

@@ -3,8 +3,8 @@ use serde::{Deserialize, Serialize};
 use super::text;
 use crate::model::{Digest, Epoch, Era, History, NodeId, PairId, Position, Revision, RunId};
 use crate::protocol::wire::{
-    Bye, Heartbeat, HeartbeatAck, Hello, Message, Refusal, RefusalKind, Repair, Role, SnapshotHeader, Versions,
-    WireError,
+    Bye, Heartbeat, HeartbeatAck, Hello, HelloLog, HelloOptions, HelloSender, Message, Refusal, RefusalKind, Repair,
+    Role, SnapshotHeader, Versions, WireError,
 };
 
 /// [`Message`], frozen.
@@ -30,6 +30,17 @@ pub enum MessageV1 {
 pub struct HelloV1 {
     versions_min: u16,
     versions_max: u16,
+    sender: HelloSenderV1,
+    role: u8,
+    serving: bool,
+    epoch: u64,
+    log: HelloLogV1,
+    options: HelloOptionsV1,
+    wall_ms: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+pub struct HelloSenderV1 {
     pair: [u8; 16],
     node: [u8; 32],
     run: u64,
@@ -37,19 +48,23 @@ pub struct HelloV1 {
     linked: bool,
     name: String,
     address: String,
-    role: u8,
-    serving: bool,
-    epoch: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+pub struct HelloLogV1 {
     position: PositionV1,
-    log_floor: RevisionV1,
+    floor: RevisionV1,
     shown: RevisionV1,
     complete: bool,
     history: Vec<EraV1>,
+}
+
+#[derive(Serialize, Deserialize)]
+pub struct HelloOptionsV1 {
     heartbeat_us: u64,
     takeover_delay_us: u64,
     schema: u32,
     data_key: Option<[u8; 32]>,
-    wall_ms: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -164,28 +179,35 @@ impl TryFrom<&Hello> for HelloV1 {
     type Error = WireError;
 
     fn try_from(hello: &Hello) -> Result<Self, WireError> {
+        let Hello { sender, log, options, .. } = hello;
         Ok(Self {
             versions_min: hello.versions.min,
             versions_max: hello.versions.max,
-            pair: hello.pair.0,
-            node: hello.node.0,
-            run: hello.run.0,
-            hello_no: hello.hello_no,
-            linked: hello.linked,
-            name: text::send_name(&hello.name),
-            address: text::address(&hello.address)?,
+            sender: HelloSenderV1 {
+                pair: sender.pair.0,
+                node: sender.node.0,
+                run: sender.run.0,
+                hello_no: hello.hello_no,
+                linked: hello.linked,
+                name: text::send_name(&sender.name),
+                address: text::address(&sender.address)?,
+            },
             role: role_code(hello.role),
             serving: hello.serving,
             epoch: hello.epoch.as_u64(),
-            position: hello.position.into(),
-            log_floor: hello.log_floor.into(),
-            shown: hello.shown.into(),
-            complete: hello.complete,
-            history: eras(&hello.history),
-            heartbeat_us: text::micros(hello.heartbeat, "heartbeat")?,
-            takeover_delay_us: text::micros(hello.takeover_delay, "takeover_delay")?,
-            schema: hello.schema,
-            data_key: hello.data_key,
+            log: HelloLogV1 {
+                position: log.position.into(),
+                floor: log.floor.into(),
+                shown: log.shown.into(),
+                complete: log.complete,
+                history: eras(&log.history),
+            },
+            options: HelloOptionsV1 {
+                heartbeat_us: text::micros(options.heartbeat, "heartbeat")?,
+                takeover_delay_us: text::micros(options.takeover_delay, "takeover_delay")?,
+                schema: options.schema,
+                data_key: options.data_key,
+            },
             wall_ms: hello.wall_ms,
         })
     }
@@ -199,27 +221,34 @@ impl TryFrom<HelloV1> for Hello {
         if versions.min == 0 || versions.min > versions.max {
             return Err(WireError::Bound { field: "versions" });
         }
+        let HelloV1 { sender, log, options, .. } = hello;
         Ok(Self {
             versions,
-            pair: PairId(hello.pair),
-            node: NodeId(hello.node),
-            run: RunId(hello.run),
-            hello_no: hello.hello_no,
-            linked: hello.linked,
-            name: text::name(&hello.name)?,
-            address: text::address(&hello.address)?,
+            sender: HelloSender {
+                pair: PairId(sender.pair),
+                node: NodeId(sender.node),
+                run: RunId(sender.run),
+                name: text::name(&sender.name)?,
+                address: text::address(&sender.address)?,
+            },
+            hello_no: sender.hello_no,
+            linked: sender.linked,
             role: role(hello.role)?,
             serving: hello.serving,
             epoch: Epoch::from_u64(hello.epoch),
-            position: hello.position.into(),
-            log_floor: hello.log_floor.into(),
-            shown: hello.shown.into(),
-            complete: hello.complete,
-            history: history(hello.history)?,
-            heartbeat: text::duration(hello.heartbeat_us, "heartbeat")?,
-            takeover_delay: text::duration(hello.takeover_delay_us, "takeover_delay")?,
-            schema: hello.schema,
-            data_key: hello.data_key,
+            log: HelloLog {
+                position: log.position.into(),
+                floor: log.floor.into(),
+                shown: log.shown.into(),
+                complete: log.complete,
+                history: history(log.history)?,
+            },
+            options: HelloOptions {
+                heartbeat: text::duration(options.heartbeat_us, "heartbeat")?,
+                takeover_delay: text::duration(options.takeover_delay_us, "takeover_delay")?,
+                schema: options.schema,
+                data_key: options.data_key,
+            },
             wall_ms: hello.wall_ms,
         })
     }
@@ -347,10 +376,10 @@ fn role(code: u8) -> Result<Role, WireError> {
         .ok_or(WireError::Bound { field: "role" })
 }
 
-/// Every kind of refusal. A kind that is missing here would arrive as [`RefusalKind::Protest`]; a test holds that none is.
+/// Every kind of refusal. A kind missing here would be read as [`RefusalKind::ProtocolError`]; a test checks that none is.
 const REFUSALS: [RefusalKind; 11] = [
     RefusalKind::WrongPair,
-    RefusalKind::Protocol,
+    RefusalKind::VersionMismatch,
     RefusalKind::Schema,
     RefusalKind::DataKey,
     RefusalKind::ClockSkew,
@@ -359,13 +388,13 @@ const REFUSALS: [RefusalKind; 11] = [
     RefusalKind::Blank,
     RefusalKind::NoMaster,
     RefusalKind::Held,
-    RefusalKind::Protest,
+    RefusalKind::ProtocolError,
 ];
 
 fn refusal_code(kind: RefusalKind) -> u8 {
     match kind {
         RefusalKind::WrongPair => 1,
-        RefusalKind::Protocol => 2,
+        RefusalKind::VersionMismatch => 2,
         RefusalKind::Schema => 3,
         RefusalKind::DataKey => 4,
         RefusalKind::ClockSkew => 5,
@@ -374,14 +403,14 @@ fn refusal_code(kind: RefusalKind) -> u8 {
         RefusalKind::Blank => 8,
         RefusalKind::NoMaster => 9,
         RefusalKind::Held => 10,
-        RefusalKind::Protest => 11,
+        RefusalKind::ProtocolError => 11,
     }
 }
 
-/// A refusal may come from a newer program, before versions were compared: an unknown kind is still a refusal, and its
-/// text says why.
+/// A refusal may come from a newer program, before versions are compared. So an unknown kind is still read as a refusal; its
+/// text gives the reason.
 fn refusal_kind(code: u8) -> RefusalKind {
-    REFUSALS.into_iter().find(|kind| refusal_code(*kind) == code).unwrap_or(RefusalKind::Protest)
+    REFUSALS.into_iter().find(|kind| refusal_code(*kind) == code).unwrap_or(RefusalKind::ProtocolError)
 }
 
 const BYES: [Bye; 4] = [Bye::Held, Bye::Shutdown, Bye::Duplicate, Bye::Reset];
@@ -395,7 +424,7 @@ fn bye_code(bye: Bye) -> u8 {
     }
 }
 
-/// As for refusals: the link is closed on purpose, whatever the purpose.
+/// As for refusals: an unknown kind of bye is read as a bye.
 fn bye_kind(code: u8) -> Bye {
     BYES.into_iter().find(|bye| bye_code(*bye) == code).unwrap_or(Bye::Shutdown)
 }
@@ -405,14 +434,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_word_has_a_number_of_its_own() {
+    fn every_kind_has_a_number_of_its_own() {
         for code in 1..=REFUSALS.len() as u8 {
             assert_eq!(refusal_code(refusal_kind(code)), code);
         }
         for code in 1..=BYES.len() as u8 {
             assert_eq!(bye_code(bye_kind(code)), code);
         }
-        assert_eq!((refusal_kind(99), bye_kind(99)), (RefusalKind::Protest, Bye::Shutdown));
+        assert_eq!((refusal_kind(99), bye_kind(99)), (RefusalKind::ProtocolError, Bye::Shutdown));
         assert_eq!((role(1), role(2)), (Ok(Role::Master), Ok(Role::Shadow)));
         assert_eq!(role(3), Err(WireError::Bound { field: "role" }));
     }

@@ -1,0 +1,91 @@
+//! The items of a snapshot piece.
+
+use super::BadRecord;
+use super::change::{RecordChange, encode_change};
+use super::payload::{PayloadReader, put_key};
+use crate::model::Key;
+use crate::model::limits::CHUNK_BYTES;
+
+/// One item of a snapshot piece.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Item<'a> {
+    /// An entry with its value.
+    Entry {
+        /// Name of the entry.
+        key: Key,
+        /// Its value, at most [`VALUE_INLINE_BYTES_MAX`](crate::model::limits::VALUE_INLINE_BYTES_MAX) bytes.
+        value: &'a [u8],
+        /// Whether the value must not be shown.
+        secret: bool,
+    },
+    /// An entry whose value follows in chunk items.
+    Large {
+        /// Name of the entry.
+        key: Key,
+        /// Length of the value.
+        bytes: u64,
+        /// Whether the value must not be shown.
+        secret: bool,
+    },
+    /// The next chunk of that value: [`CHUNK_BYTES`], or what is left.
+    Chunk(&'a [u8]),
+}
+
+/// The items of one snapshot piece. Ends after the first error.
+pub struct Items<'a> {
+    reader: PayloadReader<'a>,
+    failed: bool,
+}
+
+/// Appends one item to a snapshot piece.
+pub fn encode_item(out: &mut Vec<u8>, item: &Item<'_>) {
+    match item {
+        Item::Entry { key, value, secret } => {
+            encode_change(out, &RecordChange::Put { key: key.clone(), value, secret: *secret });
+        }
+        Item::Large { key, bytes, secret } => {
+            out.push(3 + u8::from(*secret));
+            put_key(out, key);
+            out.extend_from_slice(&bytes.to_le_bytes());
+        }
+        Item::Chunk(bytes) => {
+            out.push(5);
+            out.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
+            out.extend_from_slice(bytes);
+        }
+    }
+}
+
+/// Reads the items of a snapshot piece, one after the other.
+pub fn decode_items(piece: &[u8]) -> Items<'_> {
+    Items { reader: PayloadReader(piece), failed: false }
+}
+
+impl<'a> Iterator for Items<'a> {
+    type Item = Result<Item<'a>, BadRecord>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.failed || self.reader.0.is_empty() {
+            return None;
+        }
+        let item = decode_item(&mut self.reader);
+        self.failed = item.is_err();
+        Some(item)
+    }
+}
+
+fn decode_item<'a>(reader: &mut PayloadReader<'a>) -> Result<Item<'a>, BadRecord> {
+    let kind = reader.u8()?;
+    match kind {
+        1 | 2 => Ok(Item::Entry { key: reader.key()?, value: reader.inline_value()?, secret: kind == 2 }),
+        3 | 4 => Ok(Item::Large { key: reader.key()?, bytes: reader.large_length()?, secret: kind == 4 }),
+        5 => {
+            let bytes = reader.inline_value()?;
+            if bytes.is_empty() || bytes.len() > CHUNK_BYTES {
+                return Err(BadRecord::Payload);
+            }
+            Ok(Item::Chunk(bytes))
+        }
+        _ => Err(BadRecord::Payload),
+    }
+}
