@@ -1,4 +1,4 @@
-//! Joins the machines: one event in, ordered actions out.
+//! The decisions of one node: each event leads to an ordered list of actions.
 //!
 //! [`Engine`] states the contract. Every machine owns its state in private fields and has a table at the top of its file:
 //!
@@ -13,11 +13,11 @@
 //! | `work_queue.rs`, `work.rs` | durable work, one batch at a time, each kind with its receipt |
 //! | `alerts.rs` | the alert log, and what was entered already |
 //!
-//! `router/` takes events to the machines and carries what follows from one to the others. Every event ends in
-//! [`Engine::advance`], which does whatever has become due: so a deadline is looked at in one place.
+//! `router/` passes each event to the machines, and passes the consequences from one machine to another. Every event ends in
+//! [`Engine::advance`], which does whatever has become due. So only one place checks deadlines.
 //!
-//! Absent on purpose: clocks, sockets, disks, randomness (it arrives in [`Now`]), bulk bytes (they have ids), and any
-//! loop of its own.
+//! Absent on purpose: clocks, sockets, disks, randomness (it arrives in [`Now`]), bulk bytes (the engine knows their ids only),
+//! and a loop of its own.
 
 mod action;
 mod alerts;
@@ -77,61 +77,64 @@ pub use crate::protocol::failover::{TakeoverBlocker, Transition};
 pub use crate::protocol::replication::{RecordsReceipt, RepairKind};
 pub use crate::protocol::wire::BulkId;
 
-/// What an engine starts from.
+/// The inputs of [`Engine::start`].
 #[derive(Clone, Debug)]
 pub struct Start {
-    /// The durable durable state.
+    /// The durable state.
     pub durable_state: DurableState,
     /// Durable head of the store.
     pub head: Position,
-    /// The log holds everything after this.
+    /// The log holds every record after this revision.
     pub log_floor: Revision,
     /// Lineage up to the head.
     pub history: History,
-    /// The knobs, validated.
+    /// The options, validated.
     pub options: Options,
-    /// This run: random.
+    /// Random id of this run.
     pub run: RunId,
-    /// Where the peer dials this node.
+    /// Address at which the peer dials this node.
     pub address: String,
     /// Whether there is a witness.
     pub witnessed: bool,
-    /// Damage that recovery found: the copy must be repaired from the peer before it counts.
+    /// Damage that recovery found. The copy counts as incomplete until the peer repairs it.
     pub damage: Option<String>,
 }
 
-/// Until when what the engine said last may be relied upon.
+/// Whether the node serves, and until when a caller may rely on that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Authority {
     /// Whether this node holds mastership.
     pub serving: bool,
-    /// A master whose clock shows more than this was stopped, and is not serving until it has asked.
+    /// Last moment at which `serving` is valid. A caller whose clock shows a later moment must ask the engine again: the node was
+    /// stopped in between.
     pub until: Moment,
 }
 
-/// One node's decisions: master session, shadow session, failover and alerts behind one door.
+/// The decisions of one node: replication in both roles, failover and alerts.
 ///
 /// # The contract
-/// A driver calls [`Engine::start`] once, then [`Engine::handle`] with every event in the order in which they happened, and carries out
-/// the returned actions in their order before the next event.
+/// A driver calls [`Engine::start`] once. Then it calls [`Engine::handle`] with every event, in the order in which they happened.
+/// It executes the returned actions in their order before the next event.
 ///
 /// 1. [`Action::Publish`], [`Action::Confirm`], the answers, [`Action::Notify`] and [`Action::SetTimer`] take effect at once.
 /// 2. Every [`Action::Persist`] is answered by one [`Event::Persisted`]. The engine asks for one batch at a time.
-/// 3. Every [`Action::Dial`] is answered by one [`Event::LinkUp`] or [`Event::DialFailed`], one dial at a time. Every connection that
-///    the pinned peer dialled is told by [`Event::LinkUp`] too.
-/// 4. Every link that ends is told by [`Event::LinkDown`], but for those that [`Action::Close`] closed. Nothing names a link afterwards,
-///    and what the engine still sends there is dropped.
-/// 5. Received bulk is kept until a batch or [`Action::DropBulk`] names it, or until its link is gone and it was not named.
-/// 6. [`Action::OpenSnapshot`], [`Action::PushSnapshot`] and [`Action::PushRecords`] are answered once each, or by [`Event::ReadFailed`];
-///    those for a link that closed meanwhile may go unanswered.
-/// 7. [`Event::Timer`] comes no earlier than the last [`Action::SetTimer`] asked for.
-/// 8. [`Action::AskMayTakeOver`] and [`Action::AskWitness`] are answered once, within their time.
-/// 9. Times never go back. An event that comes much later than the timer tells the engine that its node was stopped.
-/// 10. [`Event::Abandoned`] may come after a shutdown whose batch does not return: everybody is answered, and [`Action::Stop`] follows.
+/// 3. Every [`Action::Dial`] is answered by one [`Event::LinkUp`] or [`Event::DialFailed`], one dial at a time. [`Event::LinkUp`]
+///    also reports every connection that the pinned peer dialled.
+/// 4. [`Event::LinkDown`] reports every link that ends, except a link that [`Action::Close`] closed. No event names a link after
+///    its end. The driver drops what the engine still sends on it.
+/// 5. The driver keeps received bulk until a batch or [`Action::DropBulk`] names it, or until its link is gone and nothing has
+///    named it.
+/// 6. [`Action::OpenSnapshot`], [`Action::PushSnapshot`] and [`Action::PushRecords`] are answered once each, or by
+///    [`Event::ReadFailed`]. If their link closed meanwhile, they may stay unanswered.
+/// 7. [`Event::Timer`] comes no earlier than the moment in the last [`Action::SetTimer`].
+/// 8. [`Action::AskMayTakeOver`] and [`Action::AskWitness`] are answered once each, within their timeouts.
+/// 9. Times never go back. An event much later than the timer means that the node was stopped in between.
+/// 10. [`Event::Abandoned`] may follow a shutdown whose batch does not return. The engine then answers every caller and ends with
+///    [`Action::Stop`].
 ///
-/// The engine promises in return: it never panics, whatever the message; its queues are bounded ([`crate::limits`]); a message that
-/// promises durability follows the receipt of the batch that it speaks of; every [`Ticket`] is answered exactly once; there is always a
-/// timer while it waits for something that only time brings.
+/// The engine promises in return: it never panics, whatever the message. Its queues are bounded ([`crate::limits`]). It sends a
+/// message that states durability only after the receipt of that batch. It answers every [`Ticket`] exactly once. It always has a
+/// timer set while it waits for time to pass.
 #[derive(Clone, Debug)]
 pub struct Engine {
     setup: Setup,
@@ -146,13 +149,13 @@ pub struct Engine {
     enrolments: Enrolments,
     shutdown: Shutdown,
     notifier: Notifier,
-    /// The damage that recovery found: what was here before may not be known any more.
+    /// The damage that recovery found: changes of this node may be lost.
     damage: Option<String>,
     out: Vec<Action>,
 }
 
 impl Engine {
-    /// An engine for what the data directory holds, and its first actions.
+    /// Creates the engine from what the data directory holds, and returns its first actions.
     pub fn start(now: Now, start: Start) -> (Self, Vec<Action>) {
         let state = match start.durable_state.role {
             Role::Master => NodeState::CheckingStartup,
@@ -185,7 +188,7 @@ impl Engine {
         (engine, actions)
     }
 
-    /// One event in, ordered actions out.
+    /// Handles one event, and returns the actions that follow, in order.
     #[must_use]
     pub fn handle(&mut self, now: Now, event: Event) -> Vec<Action> {
         self.notice_lateness(now);
@@ -217,7 +220,7 @@ impl Engine {
         std::mem::take(&mut self.out)
     }
 
-    /// The durable state in force. Some of it may not be written yet.
+    /// The durable state in memory. The last changes may not be on disk yet.
     pub fn durable_state(&self) -> &DurableState {
         self.durable.state()
     }
@@ -236,7 +239,7 @@ impl Engine {
         self.set_timer(now);
     }
 
-    /// Makes this mistake from now on.
+    /// Injects this mistake.
     #[cfg(test)]
     pub(crate) fn mutate(&mut self, mutant: Mutant) {
         self.setup.mutate(mutant);

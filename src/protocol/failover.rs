@@ -1,10 +1,9 @@
-//! Roles and who may act as master: a node's state, and what changes it.
+//! Failover: the states of a node, their transitions, the times, and the conditions of a takeover.
 //!
-//! [`NodeState::transition`] is the whole machine, one table. The engine watches for what the table calls a [`Transition`], and does
-//! what entering a state asks for. Times are derived in one place ([`Timing`]) from the validated options. What a node knows of the
-//! witness is a [`Register`].
+//! [`NodeState::transition`] is the state machine, as one table. The engine detects each [`Transition`] and does what the new
+//! state requires. [`Timing`] derives all times from the validated options. [`Register`] holds what a node knows of the witness.
 //!
-//! Absent on purpose: fail-back. A master that comes back stays shadow until an operator or the next failure makes it master.
+//! Absent on purpose: automatic fail-back. A former master stays shadow until an operator or the next failure makes it master.
 
 mod register;
 mod state;

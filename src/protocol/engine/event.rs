@@ -119,7 +119,7 @@ pub enum Event {
         ask: u64,
         /// Who.
         peer: Peer,
-        /// Index of the token it proved, in [`super::Facts::tokens`].
+        /// Index of the token that it proved, in [`super::DurableState::tokens`].
         token: Option<usize>,
         /// Where it comes from, for the alert.
         from: String,

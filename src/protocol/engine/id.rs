@@ -1,26 +1,27 @@
-//! When an event happened, and the numbers by which events and actions name things.
+//! The time of an event, and the ids that events and actions use.
 
 use crate::model::Moment;
 
-/// When an event happened, and the randomness that it may use.
+/// The time of an event, and random bits for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Now {
-    /// By the suspend-aware clock.
+    /// Suspend-aware clock.
     pub at: Moment,
-    /// By the wall clock, milliseconds since 1970. For people; nothing is decided by it but the life of a token.
+    /// Wall clock, milliseconds since 1970. It is for people; the engine uses it only for the expiry of tokens and for the
+    /// hold-down.
     pub wall_ms: u64,
     /// Fresh random bits: jitter, ids, incarnations.
     pub random: u64,
 }
 
-/// One TLS connection, authenticated. Chosen by the shell, unique in its run.
+/// One authenticated TLS connection. The shell chooses the id, unique in its run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LinkId(pub u64);
 
-/// One batch of durable work. Chosen by the engine.
+/// One batch of durable work. The engine chooses the id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BatchId(pub u64);
 
-/// A caller that waits: a commit, an operator. Chosen by the shell, unique in its run.
+/// A caller that waits: of a commit, or an operator. The shell chooses the id, unique in its run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub u64);

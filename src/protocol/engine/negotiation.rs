@@ -1,5 +1,5 @@
-//! Two nodes meet: which hello is refused, and who leads, follows, steps down or refuses. Pure decisions on two hellos; both sides
-//! come to answers that fit.
+//! The negotiation: which hello is refused, and which node leads, follows or steps down. A pure function of two hellos. The
+//! answers of the two sides fit each other.
 
 use super::authority::Deposed;
 use super::durable::Durable;
@@ -11,26 +11,26 @@ use crate::model::limits::TERMS_AHEAD_MAX;
 use crate::protocol::failover::{NodeState, outranks};
 use crate::protocol::wire::{Hello, RefusalKind, Role, Versions};
 
-/// What two hellos come to, from this side.
+/// The outcome of a negotiation, for this side.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Negotiation {
-    /// This node is the master and brings its shadow up to date.
+    /// This node is the master and repairs its shadow.
     Lead,
-    /// This node is the shadow and is brought up to date.
+    /// This node is the shadow and is repaired.
     Follow,
-    /// This node is the master and its disk lost what the shadow holds: it takes that over before it serves.
+    /// This node is the master, and its disk lost change sets that the shadow holds. It copies them before it serves.
     TakeTail,
-    /// This node is the shadow and gives its master what that one's disk lost.
+    /// This node is the shadow, and sends its master the change sets that the master's disk lost.
     GiveTail,
     /// Both are masters, and the peer outranks this node.
     StepDown,
     /// Both are masters, and this node outranks the peer.
     PeerStepsDown,
-    /// There is nothing to be done together.
+    /// The nodes cannot work together.
     Refuse(RefusalKind, String),
 }
 
-/// What decides, on this side.
+/// This side's inputs of the negotiation.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct OwnSide<'a> {
     pub(super) setup: &'a Setup,
@@ -39,17 +39,17 @@ pub(super) struct OwnSide<'a> {
     pub(super) state: NodeState,
     /// The highest epoch that this node has had, tried or followed.
     pub(super) epoch: Epoch,
-    /// Where there is a witness: why a master must not serve, if it must not.
+    /// The outer `None`: there is no witness. The inner value: why this master must not serve, if it must not.
     pub(super) witness: Option<Option<Deposed>>,
 }
 
 impl OwnSide<'_> {
-    /// Whether no history leads to this epoch.
+    /// Whether this epoch is too far ahead to be genuine.
     pub(super) fn is_out_of_reach(&self, epoch: Epoch) -> bool {
         epoch.term() > self.epoch.term().saturating_add(TERMS_AHEAD_MAX)
     }
 
-    /// Why this hello is refused whatever the roles are.
+    /// Why this hello is refused, independent of the roles.
     pub(super) fn refuse_hello(&self, hello: &Hello) -> Option<(RefusalKind, String)> {
         let permitted = self.durable.peer.as_ref().map(|peer| peer.node);
         if hello.sender.pair != self.durable.pair || permitted != Some(hello.sender.node) {
@@ -80,7 +80,7 @@ impl OwnSide<'_> {
         })
     }
 
-    /// Who is who.
+    /// Decides the roles of the two nodes.
     pub(super) fn negotiate(&self, hello: &Hello) -> Negotiation {
         let relation = self.log.relation(hello);
         match (self.durable.role, hello.role) {
@@ -102,8 +102,9 @@ impl OwnSide<'_> {
         }
     }
 
-    /// Whether this master stays one when it meets another. With a witness its record decides; where that is not known here,
-    /// only one who serves makes this node step down: what it tells of its epoch may be a term that it tried in vain.
+    /// Whether this master stays master when it meets another. With a witness the record decides. If this node does not know the
+    /// record, it steps down only for a master that serves: the epoch of one that does not serve may be a term that it tried and
+    /// did not win.
     fn stays_master(&self, hello: &Hello) -> bool {
         match self.witness {
             Some(deposed) => {
@@ -122,10 +123,10 @@ impl OwnSide<'_> {
         }
         match relation {
             Relation::Same | Relation::Ahead => Negotiation::Follow,
-            // Nothing that was shown as a verified copy may be replaced by something that does not contain it.
+            // A copy that readers have seen as complete must not be replaced by one that lacks part of it.
             _ if !complete || self.setup.makes(Mutant::BlankWipes) => Negotiation::Follow,
             Relation::Diverged { common } if shown.seq <= common.seq => Negotiation::Follow,
-            // Eras without change sets are nothing that could be lost.
+            // An era without change sets holds nothing that could be lost.
             Relation::Behind if shown.seq <= hello.log.position.revision.seq => Negotiation::Follow,
             _ if hello.log.position.revision.seq == 0 => {
                 let reason = "the master is blank, and this shadow holds a configuration; \

@@ -1,4 +1,4 @@
-//! What the host was told last, and the timer that was set: only changes are told.
+//! What the host was told last, and the timer that was set last. Only changes are reported.
 
 use super::{LinkState, Moment};
 use crate::model::Epoch;
@@ -13,7 +13,8 @@ pub(super) struct Notifier {
 }
 
 impl Notifier {
-    /// Whether the host must hear of this role. A shadow's epoch moves with its master's; that is no change of role.
+    /// Records the role, and returns whether the host must be told. A shadow's epoch changes with its master's. That is no change
+    /// of role.
     pub(super) fn role(&mut self, role: Role, serving: bool, epoch: Epoch) -> bool {
         let told = self.role.replace((role, serving, epoch));
         match told {
@@ -22,13 +23,13 @@ impl Notifier {
         }
     }
 
-    /// Whether the host must hear of this link. One failed dial after the other for reasons that differ in their wording is no
-    /// news.
+    /// Records the state of the link, and returns whether the host must be told. Failed dials whose reasons differ only in
+    /// wording are not reported again.
     pub(super) fn link(&mut self, state: LinkState, refusal: Option<RefusalKind>) -> bool {
         self.link.replace((state, refusal)) != Some((state, refusal))
     }
 
-    /// Whether the timer must be set anew.
+    /// Records the timer, and returns whether it must be set.
     pub(super) fn timer(&mut self, at: Moment) -> bool {
         self.timer.replace(at) != Some(at)
     }

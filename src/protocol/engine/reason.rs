@@ -1,6 +1,6 @@
-//! Why a node is in the role that it is in, as words that do not change.
+//! Why a node has its role, as stable words.
 
-/// Why role or serving changed last.
+/// Why the role, or whether the node serves, changed last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RoleReason {
@@ -8,15 +8,15 @@ pub enum RoleReason {
     Started,
     /// The first master of a new pair.
     FirstStart,
-    /// There is no peer to ask.
+    /// No peer is enrolled.
     NoPeer,
     /// The peer answered as a shadow.
     PeerAnswered,
-    /// The peer did not answer for its own takeover delay.
+    /// The peer did not answer within its own takeover delay.
     PeerSilent,
-    /// The peer cannot be reached, so it does not act as master.
+    /// The peer cannot be reached, so it is not acting as master.
     PeerUnreachable,
-    /// The peer holds what this master's disk lost.
+    /// The peer holds change sets that this master's disk lost.
     PeerAhead,
     /// The link was lost.
     LinkLost,
@@ -24,15 +24,15 @@ pub enum RoleReason {
     Takeover,
     /// An operator made this node master.
     Operator,
-    /// The witness names this node.
+    /// The witness' record names this node.
     Witness,
-    /// The witness names the other node.
+    /// The witness' record names the other node.
     NotNamed,
-    /// The witness records more than this node's disk holds.
+    /// The witness records a revision that this node's disk lacks.
     RolledBack,
-    /// Neither the peer's promise nor the lease at the witness covers now.
+    /// The peer's promise and the lease at the witness have both run out.
     Uncovered,
-    /// The node was stopped or starved for too long.
+    /// The node was stopped, or did not run, for too long.
     Stalled,
     /// Mastership was confirmed.
     Confirmed,
@@ -40,7 +40,7 @@ pub enum RoleReason {
     MasterHeard,
     /// The host did not allow a takeover.
     HostRefused,
-    /// A takeover was not won at the witness.
+    /// The swap of a takeover did not succeed.
     TakeoverLost,
     /// Another master outranks this one.
     SteppedDown,

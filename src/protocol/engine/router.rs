@@ -1,17 +1,17 @@
-//! Takes events to the machines, and what follows from one to the others.
+//! Passes events to the machines, and the consequences from one machine to another.
 //!
 //! | file | routes |
 //! |---|---|
-//! | `transitions.rs` | a change of the node's state, and what entering a state asks for |
+//! | `transitions.rs` | changes of the node's state, and what each new state requires |
 //! | `links.rs`, `hello.rs`, `heartbeat.rs` | connections, hellos, heartbeats and their answers |
 //! | `session.rs` | repairs, bulk, and the outputs of the session's ends |
-//! | `completions.rs` | what is written next, and what follows from its receipt |
+//! | `completions.rs` | the next batch of durable work, and the consequences of its receipt |
 //! | `commits.rs` | callers that commit |
 //! | `commands.rs` | operators, enrolment, shutdown |
 //! | `startup_check.rs`, `step_down.rs`, `takeover.rs` | a master that starts, one that steps down, a shadow that takes over |
 //! | `authority.rs`, `witness.rs` | covers, promises, and answers of the witness |
-//! | `alerts.rs` | what enters the alert log and what ends it |
-//! | `deadlines.rs`, `status.rs` | what the host is told, when the engine wakes, what it says of itself |
+//! | `alerts.rs` | when alerts are raised and when they end |
+//! | `deadlines.rs`, `status.rs` | notices to the host, the timer, and the status of the engine |
 
 mod alerts;
 mod authority;

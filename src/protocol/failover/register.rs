@@ -1,35 +1,35 @@
-//! What a node knows of the witness' register, and what follows from it.
+//! What a node knows of the witness' register, and what follows for leases.
 //!
-//! Every age here counts by this node's own clock, from when it first *received* the value that is still there: never
-//! from a time in the record and never from before its last start (`FAILOVER.md`, rule 2). Leases: Gray and Cheriton 1989;
-//! judged by the observer's clock from an unchanged counter: as in etcd's and Kubernetes' leader election.
+//! Every age counts by this node's own clock, from when it first *received* the current value. It never counts from a time in the
+//! record, and never from before this node's last start (`FAILOVER.md`, rule 2). The lease is that of Gray and Cheriton 1989. An
+//! observer judges it by its own clock, from an unchanged counter, as in the leader election of etcd and Kubernetes.
 
 use std::time::Duration;
 
 use super::timing::{micros, waited};
 use crate::model::{Epoch, Moment, NodeId, PairId, Revision, WitnessRecord, WitnessVersion};
 
-/// The register as this node knows it.
+/// The witness' register, as this node knows it.
 #[derive(Clone, Debug, Default)]
 pub struct Register {
     value: Option<Value>,
-    /// Reads that were answered have found no value since then.
+    /// Since this moment every answered read has found no value.
     missing_since: Option<Moment>,
-    /// The lease in the last value that was seen.
+    /// Length of the lease in the last value that was seen.
     last_lease: Duration,
-    /// The counter in the last value that this node asked for.
+    /// Counter of the last value that this node asked to swap in.
     tried: u64,
-    /// The last question was answered.
+    /// Whether the last question was answered.
     reachable: bool,
-    /// Since when no question was answered, where the last was not.
+    /// Since when questions stay unanswered. `None` if the last one was answered.
     silent_since: Option<Moment>,
-    /// Since when no swap was, whatever reads say.
+    /// Since when swaps stay unanswered. Answered reads do not end it.
     unwritten_since: Option<Moment>,
-    /// What was read last may have been replaced by a swap whose outcome is unknown.
+    /// A swap with an unknown outcome may have replaced the known value.
     stale: bool,
 }
 
-/// A value, and since when it is known.
+/// A value, and when it was first received.
 #[derive(Clone, Debug)]
 struct Value {
     record: WitnessRecord,
@@ -37,19 +37,19 @@ struct Value {
     since: Moment,
 }
 
-/// What is wrong with the register itself. No node mends that by itself after enrolment: an operator decides.
+/// A register that holds no usable value. After enrolment no node repairs that by itself: an operator decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flaw {
-    /// It has no value, although this node has seen one.
+    /// It has no value, but this node has seen one.
     Missing,
-    /// Its value is older than one that this node has seen.
+    /// Its value is older than a value that this node has seen.
     Older,
     /// It belongs to another pair.
     Foreign,
 }
 
 impl Register {
-    /// A read was answered.
+    /// Records an answered read.
     pub fn read(&mut self, found: Option<(WitnessRecord, WitnessVersion)>, at: Moment) {
         self.answered();
         self.stale = false;
@@ -65,7 +65,7 @@ impl Register {
         }
     }
 
-    /// A swap of this node's own was done.
+    /// Records that a swap by this node succeeded.
     pub fn swapped(&mut self, record: WitnessRecord, version: WitnessVersion, at: Moment) {
         self.answered();
         (self.stale, self.unwritten_since) = (false, None);
@@ -78,18 +78,18 @@ impl Register {
         self.value = Some(value);
     }
 
-    /// A swap met another value: what is known is no longer true.
+    /// Records that a swap failed because the register holds another value. The known value is outdated.
     pub fn conflicted(&mut self) {
         self.answered();
         (self.stale, self.unwritten_since) = (true, None);
     }
 
-    /// Somebody else is known to have replaced the value.
+    /// Marks the known value as outdated: the other node has replaced it.
     pub fn outdated(&mut self) {
         self.stale = true;
     }
 
-    /// A question was not answered. What is known stays known, but a swap may have landed.
+    /// Records an unanswered question. The known value stays, but an unanswered swap may have replaced it.
     pub fn unanswered(&mut self, swap: bool, at: Moment) {
         if swap {
             self.unwritten_since.get_or_insert(at);
@@ -109,27 +109,27 @@ impl Register {
         self.reachable
     }
 
-    /// Since when nothing was answered.
+    /// Since when questions stay unanswered.
     pub fn silent_since(&self) -> Option<Moment> {
         self.silent_since
     }
 
-    /// Since when no swap was answered.
+    /// Since when swaps stay unanswered.
     pub fn unwritten_since(&self) -> Option<Moment> {
         self.unwritten_since
     }
 
-    /// Whether it must be read before it can be swapped.
+    /// Whether the register must be read before a swap.
     pub fn is_stale(&self) -> bool {
         self.stale || (self.value.is_none() && self.missing_since.is_none())
     }
 
-    /// The last read found no value.
+    /// Whether the last read found no value.
     pub fn is_missing(&self) -> bool {
         self.missing_since.is_some()
     }
 
-    /// Its value as last seen.
+    /// The value as last seen.
     pub fn record(&self) -> Option<&WitnessRecord> {
         self.value.as_ref().map(|value| &value.record)
     }
@@ -139,7 +139,7 @@ impl Register {
         self.value.as_ref().map(|value| &value.version)
     }
 
-    /// What is wrong with it, for a node of this pair that has seen a value of the epoch `seen`.
+    /// The flaw of the register, for a node of this pair that has seen a value of the epoch `seen`.
     pub fn flaw(&self, pair: PairId, seen: Epoch) -> Option<Flaw> {
         match self.record() {
             Some(record) if record.pair != pair => Some(Flaw::Foreign),
@@ -149,13 +149,13 @@ impl Register {
         }
     }
 
-    /// Whether it names this node as the holder.
+    /// Whether the record names this node as the holder.
     pub fn names(&self, node: NodeId) -> bool {
         self.record().is_some_and(|record| record.holder == node)
     }
 
-    /// When whatever lease stands in the register is over for this observer, if nothing renews it. A record that is gone may
-    /// have been somebody's until it went: it counts with the lease that was seen in it last, and at least with `usual`.
+    /// When the lease in the register ends for this observer, if no renewal comes. A record that is gone may have held a lease
+    /// until it disappeared. So a missing record counts with the lease that was last seen in it, and at least with `usual`.
     pub fn lease_over(&self, usual: Duration) -> Option<Moment> {
         let (since, lease) = match (&self.value, self.missing_since) {
             (Some(value), _) => (value.since, value.record.lease),
@@ -165,7 +165,7 @@ impl Register {
         Some(Moment(since.0.saturating_add(micros(waited(lease)))))
     }
 
-    /// The value that replaces the known one: this, but for what no value lowers (rule 10), and with a counter of its own.
+    /// The value to swap in: `wanted` with a new counter, and with a revision no lower than the recorded one (rule 10).
     pub fn next(&self, wanted: WitnessRecord) -> WitnessRecord {
         let known = self.record();
         WitnessRecord {
@@ -175,8 +175,8 @@ impl Register {
         }
     }
 
-    /// A swap to this value is asked for. Whatever becomes of it, no other of this node's is the same: an observer takes two
-    /// that are the same for one, and its age for that of the first.
+    /// Records that a swap to this value is sent. Whatever its outcome, this node never sends the same counter again: an observer
+    /// would take two equal values for one, and measure the age from the first.
     pub fn tries(&mut self, record: &WitnessRecord) {
         self.tried = record.counter;
     }

@@ -1,46 +1,46 @@
-//! A node's state and what changes it: one table.
+//! The states of a node and their transitions, as one table.
 
-/// Where a node stands. The first six belong to the role of master, the next four to that of shadow.
+/// The state of a node. The first six states belong to the role of master, the next four to the role of shadow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum NodeState {
-    /// Master by its directory; asks its peer whether that is still so.
+    /// Its durable state says master. It asks its peer and the witness whether that is still so.
     CheckingStartup,
-    /// The shadow holds what this master's disk lost; takes it over.
+    /// The shadow holds change sets that this master's disk lost. This master copies them.
     TakingTail,
-    /// Its new era is being made durable.
+    /// The era that this master begins is being made durable.
     OpeningEra,
-    /// Acts as master.
+    /// Serves as master.
     Serving,
-    /// Was stopped for too long, or has lost its cover; acknowledges nothing until its mastership is confirmed.
+    /// It was stopped for too long, or has lost its cover. It acknowledges nothing until its mastership is confirmed.
     Stalled,
-    /// Another outranks it; its own changes go to quarantine, then it is shadow.
+    /// Another master outranks it. It quarantines the changes that only it has, then becomes shadow.
     SteppingDown,
-    /// Follows the master, and watches it.
+    /// Follows the master, and watches for its silence.
     Following,
-    /// The master was silent for the takeover delay; the host is asked.
+    /// The master was silent for the takeover delay. The host is asked whether a takeover is allowed.
     AskingHost,
-    /// Notes the term that it tries, then swaps the witness' record to itself.
+    /// It stores the term that it tries, then swaps itself into the witness' record.
     AskingWitness,
-    /// Its era as the new master is being made durable.
+    /// The era that it begins as the new master is being made durable.
     Promoting,
-    /// The store failed and is being opened again; either role.
+    /// The store failed and is being reopened. The role may be either.
     Broken,
-    /// The node is stopped; either role. No transition leads on.
+    /// The node is stopped. The role may be either. No transition leaves this state.
     Stopped,
 }
 
-/// What changes a state.
+/// An input of the state machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Transition {
-    /// There is no peer to ask.
+    /// No peer is enrolled.
     NoPeer,
-    /// The peer answered as a shadow that has nothing this node lacks.
+    /// The peer answered as a shadow, and holds nothing that this node lacks.
     PeerFollows,
-    /// The peer answered as a shadow that has what this node lacks.
+    /// The peer answered as a shadow, and holds change sets that this node lacks.
     PeerAhead,
     /// The peer answered as a master that outranks this one.
     Outranked,
-    /// The peer did not answer for its own takeover delay.
+    /// The peer did not answer within its own takeover delay.
     PeerSilent,
     /// The link was lost.
     LinkLost,
@@ -48,43 +48,44 @@ pub enum Transition {
     OperatorTakesOver,
     /// The era is durable.
     EraDurable,
-    /// The era is durable, but no cover is there any more, or yet.
+    /// The era is durable, but this node has no cover.
     EraDurableUncovered,
-    /// The era could not be made durable; the store works.
+    /// The era could not be made durable. The store still works.
     EraFailed,
     /// This node's own clock loop was late.
     Late,
-    /// Neither the peer's promise nor the lease covers now.
+    /// The peer's promise and the lease have both run out.
     Uncovered,
-    /// Mastership is confirmed: without a witness the peer answered as a shadow, or a dial failed; with one, a cover is there.
+    /// Mastership is confirmed. Without a witness: the peer answered as a shadow, or a dial failed. With a witness: a cover is in
+    /// force.
     Confirmed,
-    /// The witness names the other node, or records more than this one holds.
+    /// The witness' record names the other node, or a revision that this node lacks.
     Deposed,
-    /// The witness names this node, and the peer does not answer.
+    /// The witness' record names this node, and the peer does not answer.
     WitnessVouches,
-    /// Role and quarantine are durable.
+    /// The quarantine and the role of shadow are durable.
     SteppedDown,
-    /// The master was silent for the takeover delay, and nothing speaks against a takeover.
+    /// The master was silent for the takeover delay, and no condition prevents a takeover.
     Silence,
-    /// A takeover has to be won at the witness.
+    /// A takeover begins that must be decided at the witness.
     MustAskWitness,
-    /// It is won.
+    /// The swap at the witness succeeded.
     WitnessWon,
-    /// It is not; the role is that of shadow.
+    /// The swap did not succeed. The role is that of shadow.
     WitnessLost,
-    /// It is not; the role is that of master.
+    /// The swap did not succeed. The role is that of master.
     WitnessLostAsMaster,
-    /// The host allows it.
+    /// The host allows the takeover.
     HostAllows,
-    /// The host does not.
+    /// The host does not allow the takeover.
     HostRefuses,
     /// The master was heard again.
     MasterHeard,
     /// The store failed.
     StoreFailed,
-    /// The store is open again; the role is that of master.
+    /// The store is open again. The role is that of master.
     ReopenedAsMaster,
-    /// The store is open again; the role is that of shadow.
+    /// The store is open again. The role is that of shadow.
     ReopenedAsShadow,
     /// The node stops.
     Stopped,
@@ -108,7 +109,7 @@ impl NodeState {
         Self::Stopped,
     ];
 
-    /// The state after this transition; `None` where it changes nothing.
+    /// The state after this transition. `None` if the transition does not apply in this state.
     pub fn transition(self, turn: Transition) -> Option<Self> {
         use NodeState as S;
         use Transition as T;
@@ -152,7 +153,7 @@ impl NodeState {
         }
     }
 
-    /// Whether the role is that of master here, before and after it is durable.
+    /// Whether the role in this state is that of master. That includes a role that is not durable yet.
     pub fn is_master(self) -> bool {
         matches!(self, Self::CheckingStartup | Self::TakingTail | Self::OpeningEra | Self::Serving | Self::Stalled)
     }

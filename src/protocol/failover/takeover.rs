@@ -1,38 +1,38 @@
-//! What speaks against a takeover: the conditions, the hold-down, and which of two masters stays.
+//! The conditions of a takeover, the hold-down, and the rank of two masters.
 
 use std::time::Duration;
 
 use super::register::Flaw;
 use crate::model::{Epoch, NodeId};
 
-/// What speaks for and against a takeover by this node itself.
+/// The conditions of an automatic takeover by this node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TakeoverConditions {
     /// Its role is that of shadow.
     pub shadow: bool,
     /// It has an enrolled peer.
     pub enrolled: bool,
-    /// An operator decides.
+    /// Only an operator decides on a takeover.
     pub manual: bool,
     /// Its copy is complete and verified.
     pub complete: bool,
-    /// It is being brought up to date, or was when the link was lost.
+    /// A repair is under way, or was when the link was lost.
     pub syncing: bool,
     /// It had contact with its master since it started.
     pub contact: bool,
-    /// An operator holds the link, here or there.
+    /// An operator keeps the link closed, on this node or on the peer.
     pub held: bool,
-    /// Too many takeovers of late.
+    /// There were too many recent takeovers.
     pub hold_down: bool,
     /// The store does not work.
     pub broken: bool,
     /// One side refuses the other.
     pub refused: bool,
-    /// What the witness has against it, or against a master's serving.
+    /// What the witness' record holds against a takeover, or against a master that serves.
     pub witness: Option<TakeoverBlocker>,
 }
 
-/// Why a node would not take over by itself now.
+/// Why a node does not take over by itself, or why a master does not serve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TakeoverBlocker {
@@ -40,17 +40,17 @@ pub enum TakeoverBlocker {
     Master,
     /// It has no enrolled peer.
     NoPeer,
-    /// An operator decides.
+    /// Only an operator decides on a takeover.
     Manual,
     /// Its copy was never complete and verified.
     Incomplete,
-    /// It is being brought up to date, or was when the link was lost.
+    /// A repair is under way, or was when the link was lost.
     Syncing,
     /// It had no contact with its master since it started.
     NoContact,
-    /// An operator holds the link, here or there.
+    /// An operator keeps the link closed, on this node or on the peer.
     Held,
-    /// Too many takeovers of late.
+    /// There were too many recent takeovers.
     HoldDown,
     /// One side refuses the other.
     Refused,
@@ -60,19 +60,19 @@ pub enum TakeoverBlocker {
     WitnessUnreachable,
     /// The witness holds no record.
     RecordMissing,
-    /// The witness holds an older record than it did.
+    /// The witness holds a record older than one that this node has seen.
     RecordOlder,
     /// The witness holds the record of another pair.
     RecordForeign,
     /// The record does not say that this node is in sync.
     NotInSync,
-    /// The record names more than this node holds.
+    /// The record names a revision that this node lacks.
     BehindRecord,
-    /// Of a master: the record names the other node.
+    /// For a master: the record names the other node.
     NotNamed,
-    /// Of a master: the record names more than its disk holds.
+    /// For a master: the record names a revision that its disk lacks.
     RolledBack,
-    /// Of a master: neither a promise nor a lease covers now.
+    /// For a master: the peer's promise and the lease have both run out.
     Uncovered,
 }
 
@@ -114,7 +114,7 @@ impl From<Flaw> for TakeoverBlocker {
 }
 
 impl TakeoverConditions {
-    /// Why it would not take over by itself; empty when it would.
+    /// Why this node does not take over by itself. Empty if it would.
     pub fn blockers(&self) -> Vec<TakeoverBlocker> {
         use TakeoverBlocker as B;
         if !self.shadow {
@@ -135,7 +135,7 @@ impl TakeoverConditions {
     }
 }
 
-/// Takeovers within the hold-down time after which there is none for that time.
+/// Number of takeovers within the hold-down time that blocks the next one.
 pub const HOLD_DOWN_TAKEOVERS: usize = 3;
 
 /// Whether takeovers at these wall-clock times forbid another one now.
@@ -145,7 +145,8 @@ pub fn held_down(takeovers_ms: &[u64], hold_down: Duration, wall_ms: u64) -> boo
     window_ms > 0 && recent >= HOLD_DOWN_TAKEOVERS
 }
 
-/// Of two masters without a witness, the one with the higher epoch stays, and of equals the higher id.
+/// Which of two masters without a witness stays: the one with the higher epoch. If the epochs are equal, the one with the higher
+/// id.
 pub fn outranks(epoch: Epoch, node: NodeId, other: (Epoch, NodeId)) -> bool {
     (epoch, node) > other
 }

@@ -38,7 +38,7 @@ pub(in super::super) enum Attempt {
     Won { epoch: Epoch },
 }
 
-/// What speaks against an attempt now, as far as the witness goes; the gravest first.
+/// The obstacle to a takeover at the witness, the gravest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) enum WitnessObstacle {
     /// The register is not known: no answer, or what is known may be outdated.

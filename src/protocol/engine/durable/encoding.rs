@@ -24,7 +24,7 @@ pub fn encode_durable_state(durable_state: &DurableState) -> Result<Vec<u8>, Wir
     seal_durable::<FactsV2, DURABLE_STATE_BYTES_MAX>(WHAT, FORMAT, &all)
 }
 
-/// Reads what [`encode_facts`] wrote.
+/// Reads what [`encode_durable_state`] wrote.
 ///
 /// # Errors
 /// [`WireError::Newer`] where a newer program wrote them, [`WireError::Malformed`] and [`WireError::Bound`] where they

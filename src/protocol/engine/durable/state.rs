@@ -6,7 +6,7 @@ use crate::model::{Epoch, NodeId, PairId, Revision};
 use crate::protocol::alerts::Alert;
 use crate::protocol::wire::Role;
 
-/// The durable durable state of a node, beside its configuration. Small; written whole.
+/// The durable state of a node, beside its configuration. Small; always written whole.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DurableState {
     /// This node.

@@ -198,7 +198,7 @@ impl Engine {
     pub(in super::super) fn takeover_conditions(&self, at: Moment, wall_ms: u64) -> TakeoverConditions {
         let (state, durable, options) = (self.authority.state(), &self.durable, &self.setup.options);
         let witness = self.witness_blocker(at);
-        // The witness vouches for a shadow that has not heard its master since it started.
+        // With a witness the record proves that the shadow is in sync, so contact since the start is not required.
         let vouched = self.authority.witnessed.is_some() && witness.is_none();
         let careless = self.setup.makes(Mutant::IncompleteTakesOver);
         TakeoverConditions {
