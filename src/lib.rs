@@ -2,7 +2,7 @@
 //!
 //! Two instances of your program form a **pair**. The **master** owns the configuration and pushes it, whole or change by
 //! change, over mutual TLS to the one permitted **shadow**. The shadow keeps a read-only copy, watches the master's
-//! heartbeats, and takes over when they stop. What could not be pushed shows as alerts.
+//! heartbeats, and takes over when they stop. Alerts show what could not be pushed.
 //!
 //! ```no_run
 //! use shadowpair::{ChangeSet, FirstStart, Node, Watched};
@@ -14,9 +14,8 @@
 //!     .start()
 //!     .await?;
 //!
-//! // Both roles read, and hear of every change.
-//! let mut watch = node.config().watch("routes/");
-//! let route = node.config().snapshot().get("routes/api")?;
+//! // Both roles can read and watch. let mut watch = node.config().watch("routes/"); let route =
+//! node.config().snapshot().get("routes/api")?;
 //!
 //! // The master writes; on a shadow this waits until it has taken over.
 //! let mastership = node.mastership().await?;
@@ -34,36 +33,38 @@
 //! # }
 //! ```
 //!
-//! The other instance says [`FirstStart::Join`] with a [`JoinToken`] that the master's [`Operator::token`] made. After their
-//! first start both keep their command lines: the data directory knows who is what.
+//! Start the other instance with [`FirstStart::Join`] and a [`JoinToken`] from the master's [`Operator::token`]. Later starts
+//! ignore both settings, because the data directory stores role, key and peer.
 //!
 //! # How to read it
 //!
 //! | you want to | look at |
 //! |---|---|
 //! | start and stop a node | [`Node`], [`Builder`], [`Options`] |
-//! | read, write and watch the configuration | [`Config`], [`ChangeSet`], [`Snapshot`], [`Watch`]; [`Local`] for entries of one node's own |
-//! | act only while you are master | [`Node::mastership`], [`Mastership`] and its [`epoch`](Mastership::epoch), the fencing token for what you write elsewhere |
-//! | rule out two masters | [`Builder::witness`], [`FileWitness`]; [`Witness`] for one of your own |
-//! | have a say | [`Hooks`]: refuse what is pushed, or a takeover |
-//! | show what is going on | [`Node::status`], [`Node::events`], [`Alert`] |
+//! | read, write and watch the configuration | [`Config`], [`ChangeSet`], [`Snapshot`], [`Watch`]; [`Local`] for unreplicated entries |
+//! | act only while you are master | [`Node::mastership`], [`Mastership`]; its [`epoch`](Mastership::epoch) is the fencing token |
+//! | rule out two masters | [`Builder::witness`], [`FileWitness`]; [`Witness`] to write your own |
+//! | veto a push or a takeover | [`Hooks`] |
+//! | observe a node | [`Node::status`], [`Node::events`], [`Alert`] |
 //! | operate | [`Operator`]: tokens, hold, resync, takeover, quarantine |
-//! | know a bound | [`limits`] |
+//! | look up a bound | [`limits`] |
 //!
-//! What holds and what does not (above all: without a witness, a partition can make two masters) stands in the
-//! repository's `README.md`, every situation in `docs/FAILOVER.md`, the layout of the sources in `docs/ARCHITECTURE.md`.
+//! The repository's `README.md` lists the guarantees and their limits. The most important limit: without a witness, a
+//! partition can make two masters. `docs/FAILOVER.md` describes every situation, `docs/ARCHITECTURE.md` the layout of the
+//! sources.
 //!
 //! # Errors
 //!
-//! Every error says what happened to the state: nothing remains of what was *refused*; only
-//! [`CommitError::InDoubt`] leaves an end open, and names the revision to look for. Errors, events and options are
-//! `#[non_exhaustive]`: match with a wildcard, and set [`Options`] field by field.
+//! Every error says what happened to the state. A *refused* change leaves nothing behind. [`CommitError::InDoubt`] and
+//! [`OperatorError::InDoubt`] mean that the outcome is not known yet; the former names the revision to look for. Errors,
+//! events and options are `#[non_exhaustive]`: match with a wildcard, and set [`Options`] field by field.
 //!
 //! # Features
 //!
 //! - `aws-lc-rs` (default) and `ring`: the cryptography of rustls. At least one; with both, the host chooses with
 //!   [`Builder::crypto_provider`]. No process-wide default is installed.
-//! - `testing`: the module `testing`, a witness in memory, and the test that any [`Witness`] must pass.
+//! - `testing`: the module `testing`, for the tests of a host. It runs a pair of real nodes in one process on simulated time,
+//!   network, disks and witness. It also has an in-memory witness, and the conformance test for any [`Witness`].
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 #![deny(
@@ -107,7 +108,7 @@ pub use protocol::wire::Role;
 pub use store::{Diverged, DivergedChange, Entry, ReadError, Scan, Snapshot, StoreError, ValueReader};
 pub use witness::{BoxFuture, FileWitness, Swap, Witness, WitnessError};
 
-/// The example of the README compiles.
+/// Compiles the examples of the README.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 pub struct Readme;

@@ -1,8 +1,9 @@
-//! The shell: [`Node`] and what it is made of. It owns sockets, timers and tasks, and drives the engine.
+//! The shell: [`Node`] and its parts. It owns sockets, timers and tasks, and drives the engine.
 //!
-//! Reading order: `startup` makes a node; `handles` are what the host holds of it; `driver` is its one task, `driver/input`
-//! all that wakes it; `network` holds the links, the acceptor and enrolment; `offload` runs what the driver must not wait
-//! for: the store, reads for pushes, the witness, the host's hooks. All of it reaches the world through `environment`.
+//! Reading order: `startup` makes a node. `handles` are the objects that the host holds. `driver` is the node's main task;
+//! `driver/input` defines the messages from the node's other tasks to it. `network` has the links, the acceptor and enrolment.
+//! `offload` runs work that the driver must not wait for: the store, reads for pushes, the witness, the host's hooks. All of
+//! them reach clocks, sockets, files and threads through `environment`.
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,

@@ -1,9 +1,9 @@
-//! What tests of a host need: a pair of real nodes in one process, in a simulated world that the test controls.
+//! Test support for hosts: a pair of real nodes in one process, in a simulated world that the test controls.
 //!
 //! A [`Pair`] runs two real [`Node`](crate::Node)s, with real TLS and a real store, on simulated time, network, disks and
-//! witness. Its test cuts links, crashes and pauses nodes, fills disks and silences the witness; then it lets time pass and
-//! looks at what the host did. A minute of failover takes milliseconds: nothing sleeps, and no port is opened. The seed
-//! decides every latency and the order in which tasks run, so a failure is replayed with the same seed.
+//! witness. A test cuts links, crashes and pauses nodes, fills disks and stops the witness. Then it lets simulated time pass
+//! and checks what the host did. A simulated minute takes milliseconds, because nothing sleeps. No port is opened. The seed
+//! decides every latency and the order in which tasks run, so the same seed replays a failure.
 //!
 //! # A host's forwarder never works on both nodes
 //!
@@ -14,8 +14,7 @@
 //! use shadowpair::testing::{Pair, Side, Timer};
 //! use shadowpair::{ChangeSet, Epoch, Node};
 //!
-//! /// What the forwarders of both nodes did, in true order.
-//! type Log = Arc<Mutex<Vec<(Epoch, Side)>>>;
+//! /// What the forwarders of both nodes did, in order of true time. type Log = Arc<Mutex<Vec<(Epoch, Side)>>>;
 //!
 //! /// The host under test: forwards a packet every 50 ms, as long as its node is master.
 //! async fn forward(node: Node, side: Side, timer: Timer, log: Log) {
@@ -37,14 +36,14 @@
 //!     let master = pair.node(Side::A).handle();
 //!     pair.block_on(async { master.config().commit(ChangeSet::new().put("route", "10.0.0.7")).await })?;
 //!
-//!     // The master stands still for half a minute, and its shadow takes over.
+//!     // The master is paused for 30 seconds, and its shadow takes over.
 //!     pair.node(Side::A).pause();
 //!     pair.run_for(Duration::from_secs(30));
 //!     assert_eq!(pair.masters(), [Side::B]);
 //!     pair.node(Side::A).resume();
 //!     pair.run_until(Duration::from_secs(60), Pair::is_whole)?;
 //!
-//!     // Each forwarder worked under its own epoch, and the older one never again once the newer one had begun.
+//!     // Each forwarder worked under its own epoch. The older one did nothing after the newer one began.
 //!     let log = log.lock().unwrap();
 //!     assert!(log.windows(2).all(|pair| pair[0].0 <= pair[1].0), "{}", pair.trace());
 //!     assert!(log.iter().any(|(_, side)| *side == Side::A) && log.iter().any(|(_, side)| *side == Side::B));
@@ -57,18 +56,18 @@
 //! | part | in a [`Pair`] |
 //! |---|---|
 //! | engine, shell, store, TLS, wire | real |
-//! | time | [`SimulatedClock`]: each machine has an offset of its own, a rate and a wall clock that can be set |
+//! | time | [`SimulatedClock`]: each machine has its own offset, rate and wall clock |
 //! | network | [`Link`]: latency for each write; cut in one direction or both, reset, refused |
 //! | disks | [`SimulatedDisk`]: full, failing, slow, hanging; a [`Crash`] loses or tears what was not synced |
-//! | witness | [`SimulatedWitness`]: slow, down, answers lost, questions that land late |
+//! | witness | [`SimulatedWitness`]: slow, down, answers lost, questions delayed |
 //! | processes | [`SimulatedNode`]: crashed, paused, restarted |
 //!
-//! The bytes of TLS are not drawn from the seed. Nothing in the schedule depends on them.
+//! The seed does not decide the bytes of TLS. The schedule does not depend on them.
 //!
 //! # A witness of your own
 //!
-//! [`MemoryWitness`] lets two nodes of one process be a witnessed pair on real sockets. [`witness_conformance`] is what any
-//! back end of a [`Witness`](crate::Witness) must pass.
+//! With a [`MemoryWitness`], two nodes of one process can be a witnessed pair on real sockets. Every back end of a
+//! [`Witness`](crate::Witness) must pass [`witness_conformance`].
 #![allow(clippy::disallowed_methods, reason = "the test bed is a shell of its own: it spawns, and it has a clock")]
 #![allow(clippy::panic, reason = "a test that waits in vain ends by panicking")]
 

@@ -1,8 +1,8 @@
-//! The driver: the one task that owns the engine. It waits, tells the engine what happened and when, and performs the
-//! engine's actions.
+//! The driver: the task that owns the engine. It waits for events, passes them to the engine with the current time, and
+//! performs the engine's actions.
 //!
-//! `input` is everything that the node's other tasks tell it, `inbox` where it waits, `event_loop` its loop, `perform` the
-//! execution of actions, `notifier` what the host is told.
+//! `input` defines the messages from the node's other tasks. `inbox` is the driver's wait. `event_loop` is its loop. `perform`
+//! performs the actions. `notifier` notifies the host.
 
 pub mod alarms;
 pub mod callers;

@@ -1,4 +1,4 @@
-//! What the host holds of a node: [`node::Node`] and the handles made from it.
+//! The objects through which the host uses a node: [`node::Node`] and the handles made from it.
 
 pub mod admission;
 pub mod config;

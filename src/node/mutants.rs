@@ -1,4 +1,5 @@
-//! Mistakes in the shell that its histories must find. In the program they are all switched off, at compile time.
+//! Deliberate mistakes in the shell, for mutation tests: the random histories must find each. Outside of tests they are
+//! compiled out.
 
 /// A mistake in the shell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +36,7 @@ pub(in crate::node) fn made(mutant: Mutant) -> bool {
     MADE.get() == Some(mutant)
 }
 
-/// From now on, on this thread, this mistake is made.
+/// Makes this mistake on this thread from now on; `None` makes none.
 #[cfg(test)]
 pub fn make(mutant: Option<Mutant>) {
     MADE.set(mutant);

@@ -1,4 +1,4 @@
-//! From a data directory to a running node.
+//! Starts a node from its data directory.
 
 pub mod builder;
 pub mod error;

@@ -33,7 +33,7 @@ pub struct SimulatedDisk<'a> {
 }
 
 impl SimulatedDisk<'_> {
-    /// There is no room for another byte.
+    /// Makes the disk full: every write that needs more room fails.
     pub fn fill(&self) {
         let sim = &self.disk.sim;
         sim.set_capacity(sim.used());
@@ -52,13 +52,13 @@ impl SimulatedDisk<'_> {
         self.note(if fails { "fails every sync" } else { "syncs again" });
     }
 
-    /// Nothing that is asked of it is done any more, as on a network file system that hangs.
+    /// Every job hangs from now on, as on a hung network file system.
     pub fn freeze(&self) {
         self.disk.set_frozen(self.scheduler, true);
         self.note("hangs");
     }
 
-    /// What was asked meanwhile is done.
+    /// Jobs run again. Those that waited run now.
     pub fn thaw(&self) {
         self.disk.set_frozen(self.scheduler, false);
         self.note("goes on");
@@ -174,7 +174,7 @@ impl SimulatedWitness<'_> {
         self.register.set_reachable(side, true);
     }
 
-    /// It is well, for both nodes.
+    /// Ends all faults of the witness, for both nodes.
     pub fn up(&self) {
         self.note("is well");
         self.register.set_well();

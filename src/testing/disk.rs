@@ -96,7 +96,7 @@ impl MachineDisk {
     }
 }
 
-/// `EIO`, as a system says when a disk did not take what was written. It is not the word for damage.
+/// `EIO`: the error of a failed write. The store does not treat it as damage.
 fn failed() -> io::Error {
     io::Error::from_raw_os_error(5)
 }

@@ -73,7 +73,7 @@ impl Register {
         self.faults().way_us = (low_us, high_us.max(low_us));
     }
 
-    /// It is well.
+    /// Ends all faults and restores the default latency.
     pub(crate) fn set_well(&self) {
         *self.faults() = Faults { unreachable: [false; 2], lose_answers: [0; 2], late: [(0, 0); 2], way_us: WAY_US };
     }

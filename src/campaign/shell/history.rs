@@ -296,7 +296,7 @@ impl History {
             for side in Side::BOTH {
                 self.start(side);
             }
-            // What an operator held, an operator lets go.
+            // An operator's `disconnect` ends only with `reconnect`.
             if spent.is_zero() {
                 Side::BOTH.into_iter().for_each(|side| self.say(side, Word::Reconnect));
             }

@@ -19,7 +19,7 @@ struct Commit {
     answer: oneshot::Sender<CommitAnswer>,
     /// The change set, until a batch takes it.
     changes: Option<ChangeSet>,
-    /// Counts the change set until it is answered.
+    /// Counts against the admission bounds until the commit is answered.
     _permit: AdmissionPermit,
 }
 

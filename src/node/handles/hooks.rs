@@ -1,7 +1,7 @@
 use crate::store::Snapshot;
 
-/// Decisions that the host shares in. A panic and a time-out ([`Timeouts::hook`](crate::Timeouts::hook)) are
-/// a refusal.
+/// The host's vetoes of pushes and takeovers. A panic or a time-out ([`Timeouts::hook`](crate::Timeouts::hook)) counts as a
+/// refusal.
 ///
 /// The methods may block: they run on threads of a pool. Each runs on one thread at a time, so that a hook that hangs holds
 /// one thread and no more.

@@ -30,7 +30,8 @@ pub struct Mastership {
     term: MastershipTerm,
     state: Arc<MastershipState>,
     clock: Arc<dyn Clock>,
-    /// This guard found the clock past its authority: it has ended, whatever the node finds out later.
+    /// Set when this guard saw the clock pass the end of its authority. It stays set, even if the node renews the authority
+    /// later.
     lapsed: Arc<watch::Sender<bool>>,
 }
 

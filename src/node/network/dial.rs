@@ -86,8 +86,7 @@ async fn attempt(environment: &Environment, tls: &Tls, address: String) -> Resul
 }
 
 impl DialFailure {
-    /// Joins two failures. The kind that tells more of the peer counts: it refuses this node; somebody else answers; nobody
-    /// answers.
+    /// Joins two failures. The more specific kind wins: refused by the peer, then wrong key, then unreachable.
     fn and(self, other: Self) -> Self {
         let weight = |how| match how {
             DialFailureKind::Unreachable => 0,

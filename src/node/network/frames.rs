@@ -31,7 +31,7 @@ pub enum FrameError {
     /// The connection broke.
     #[error("the connection broke: {0}")]
     Broken(#[source] io::Error),
-    /// The peer sent what is no valid frame.
+    /// The peer sent an invalid frame.
     #[error("the peer breaks the protocol: {0}")]
     Protocol(#[from] WireError),
 }

@@ -229,7 +229,7 @@ impl StoreExecutor {
         for job in jobs {
             match job {
                 Job::Run(run) => run(Err(Unavailable::NoThread)),
-                // The one who waits sees that its channel is gone.
+                // The caller sees that its channel is closed.
                 Job::Lend(_) | Job::Close(_) => {}
             }
         }
@@ -245,7 +245,7 @@ impl StoreExecutor {
 
     /// Tells the driver.
     pub fn report(&self, report: StoreReport) {
-        // There is room for all there can be. An error means that the driver is gone.
+        // The channel has room for all possible reports. An error means that the driver has ended.
         let _ = self.shared.reports.try_send(report);
     }
 

@@ -30,14 +30,15 @@ pub struct Builder {
 }
 
 impl Node {
-    /// A node in this data directory, which is made where it is missing. One process at a time may use a directory.
+    /// Configures a node in this data directory. A missing directory is created. Only one process at a time may use it.
     pub fn builder(dir: impl Into<PathBuf>) -> Builder {
         Builder { settings: Settings::new(dir.into()) }
     }
 }
 
 impl Builder {
-    /// What an empty data directory becomes. The first start needs it; later ones ignore it. Default: none.
+    /// The role of a node that starts in an empty data directory. The first start needs it; later starts ignore it. Default:
+    /// none.
     ///
     /// ```
     /// use shadowpair::{FirstStart, JoinToken, Node};
@@ -66,13 +67,13 @@ impl Builder {
         self
     }
 
-    /// Where to listen, as `host:port`. Port 0 lets the system choose. Default: `127.0.0.1:0`.
+    /// Address to listen on, as `host:port`. Port 0 lets the system choose a port. Default: `127.0.0.1:0`.
     pub fn listen(mut self, address: impl Into<String>) -> Self {
         self.settings.listen = address.into();
         self
     }
 
-    /// Where the peer dials this node, as `host:port`. Default: where it listens.
+    /// Address at which the peer dials this node, as `host:port`. Default: the address on which it listens.
     pub fn advertise(mut self, address: impl Into<String>) -> Self {
         self.settings.advertise = Some(address.into());
         self
@@ -85,21 +86,23 @@ impl Builder {
         self
     }
 
-    /// An address of the peer, as `host:port`, which is dialled beside the one that the peer tells. Default: none.
+    /// A further address of the peer, as `host:port`. It is dialled in addition to the address that the peer advertises.
+    /// Default: none.
     pub fn master_address(mut self, address: impl Into<String>) -> Self {
         self.settings.master_address = Some(address.into());
         self
     }
 
-    /// The decisions that the host shares in. Default: none, which accepts everything.
+    /// The host's vetoes of pushes and takeovers. Default: none, which accepts everything.
     pub fn hooks(mut self, hooks: Arc<dyn Hooks>) -> Self {
         self.settings.hooks = Some(hooks);
         self
     }
 
-    /// The third vote. With it, a partition never makes two masters, and only a shadow that is known to be in sync takes
-    /// over. Both nodes need the same witness, and one that fails independently of both. Each question to it is bounded by
-    /// [`Options::witness_timeout`]. Default: none; then [`Options::failover`] decides what a silent master means.
+    /// The witness: a third vote beside the two nodes. With a witness, a partition never makes two masters, and only a shadow
+    /// that is known to be in sync takes over. Both nodes need the same witness. It must fail independently of both. Each
+    /// request to it takes [`Options::witness_timeout`] at most. Default: none; then [`Options::failover`] decides what the
+    /// shadow does when the master is silent.
     ///
     /// ```
     /// # use std::sync::Arc;
@@ -112,30 +115,30 @@ impl Builder {
         self
     }
 
-    /// The cryptography. Default: aws-lc-rs where it is built in, else ring. No process-wide default is installed.
+    /// The cryptography of rustls. Default: aws-lc-rs if it is built in, else ring. No process-wide default is installed.
     pub fn crypto_provider(mut self, provider: Arc<rustls::crypto::CryptoProvider>) -> Self {
         self.settings.provider = Some(provider);
         self
     }
 
-    /// Other surroundings than this machine: a clock, a network, a disk, tasks and randomness that a test controls.
+    /// Replaces clock, network, disk, tasks and randomness by those of a test. Default: those of this machine.
     #[cfg(any(test, feature = "testing"))]
     pub(crate) fn environment(mut self, environment: Environment) -> Self {
         self.settings.environment = environment;
         self
     }
 
-    /// Key and certificate of a new node, as PEM. A simulation is replayed with the same ones.
+    /// Key and certificate of a new node, as PEM, so that a replay has the same ones. Default: generated.
     #[cfg(any(test, feature = "testing"))]
     pub(crate) fn identity(mut self, pem: String) -> Self {
         self.settings.identity = Some(pem);
         self
     }
 
-    /// Starts the node, within a tokio runtime of either flavour that has time and network enabled.
+    /// Starts the node. It needs a tokio runtime, current-thread or multi-thread, with time and network enabled.
     ///
-    /// It returns once the node listens. A first start that joins a master returns once the node is enrolled, which takes
-    /// [`ENROL_TIMEOUT`](crate::limits::ENROL_TIMEOUT) (30 s) at most. It waits neither for the peer nor for mastership.
+    /// Returns when the node listens. A first start that joins a master returns when the node is enrolled, which takes
+    /// [`ENROL_TIMEOUT`](crate::limits::ENROL_TIMEOUT) (30 s) at most. It does not wait for the peer or for mastership.
     ///
     /// # Errors
     /// [`StartError`], which says what is left in the data directory.

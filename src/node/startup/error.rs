@@ -15,16 +15,16 @@ pub enum StartError {
     /// The directory is empty, and [`Builder::first_start`](crate::Builder::first_start) was not set. It stays empty.
     #[error("the data directory is empty: say whether this is the first master, or join a master with a token")]
     FirstStartMissing,
-    /// The master could not be reached within [`ENROL_TIMEOUT`](crate::limits::ENROL_TIMEOUT). The directory is as empty as
-    /// before. Start again.
+    /// The master could not be reached within [`ENROL_TIMEOUT`](crate::limits::ENROL_TIMEOUT). The directory is still empty.
+    /// Start again.
     #[error("the master at {master} could not be reached: {reason}")]
     MasterUnreachable {
-        /// Where it was dialled.
+        /// Address that was dialled.
         master: String,
-        /// Why.
+        /// Reason of the last failure.
         reason: String,
     },
-    /// The master refused the enrolment. The directory is as empty as before. Start again with a new token.
+    /// The master refused the enrolment. The directory is still empty. Start again with a new token.
     #[error(transparent)]
     Enrol(#[from] EnrolError),
     /// The data directory could not be opened or created. Its content was not changed.
@@ -33,22 +33,22 @@ pub enum StartError {
     /// The key or the certificate could not be made or read. Its file was not changed.
     #[error(transparent)]
     Identity(#[from] IdentityError),
-    /// The address could not be listened on. The directory is as before.
+    /// The node could not listen on the address. The directory was not changed.
     #[error("cannot listen on {address}: {source}")]
     Listen {
-        /// Which address.
+        /// The address.
         address: String,
-        /// What the system says.
+        /// Error of the operating system.
         source: io::Error,
     },
     /// A permit is neither a host name nor an address range. Nothing was touched. Correct it.
     #[error("{0} is neither a host name nor an address range")]
     Permit(String),
     /// An address is not of the form `host:port`, or is too long. Nothing was touched. Correct it.
-    #[error("{0} is no address of the form host:port")]
+    #[error("{0} is not an address of the form host:port")]
     Address(String),
-    /// The operating system has no randomness to give. A directory that was empty may hold a node by now; start again.
-    #[error("the system refuses what a node needs: {0}")]
+    /// The operating system returned no random bytes. A directory that was empty may hold a new node now. Start again.
+    #[error("the operating system returned no random bytes: {0}")]
     System(io::Error),
 }
 

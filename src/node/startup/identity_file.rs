@@ -1,4 +1,4 @@
-//! The file of the data directory that holds the identity. The store owns all others.
+//! The file of the data directory that holds key and certificate. All other files belong to the store.
 
 use std::io;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::store::disk::Disk;
 const IDENTITY: &str = "identity.pem";
 const IDENTITY_NEW: &str = "identity.pem.new";
 
-/// Writes the identity, atomically and durably, in a file of mode 0600 (as all that a [`Disk`] makes).
+/// Writes the identity atomically and durably. The file has mode 0600, as every file that a [`Disk`] creates.
 pub fn write_identity(disk: &dyn Disk, dir: &Path, pem: &str) -> Result<(), StoreError> {
     let (new, path) = (dir.join(IDENTITY_NEW), dir.join(IDENTITY));
     let write = || {
@@ -24,7 +24,7 @@ pub fn write_identity(disk: &dyn Disk, dir: &Path, pem: &str) -> Result<(), Stor
         disk.sync_dir(dir)
     };
     write().map_err(|error| {
-        // Leaves the directory as empty as before, if the disk allows it.
+        // The directory must count as empty at the next start. Errors are ignored, because the disk has failed already.
         let _ = disk.remove(&new);
         remove_identity(disk, dir);
         io_error("the identity could not be written", error)
@@ -46,7 +46,7 @@ pub fn read_identity(disk: &dyn Disk, dir: &Path) -> Result<Zeroizing<String>, S
     Ok(Zeroizing::new(text.to_owned()))
 }
 
-/// Removes the identity of a node that could not be made, if the disk allows it.
+/// Removes the identity of a node that could not be created. Errors of the disk are ignored.
 pub fn remove_identity(disk: &dyn Disk, dir: &Path) {
     let _ = disk.remove(&dir.join(IDENTITY));
     let _ = disk.sync_dir(dir);

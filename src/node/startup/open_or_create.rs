@@ -13,13 +13,13 @@ use crate::protocol::engine::DurableState;
 use crate::protocol::wire::Role;
 use crate::store::{DirLock, Opened, Store, StoreError};
 
-/// A data directory that holds a node, opened.
+/// An opened data directory.
 pub struct OpenedNode {
     pub identity: Identity,
     pub pins: Pins,
     pub tls: Tls,
     pub opened: Opened,
-    /// Master and token of an enrolment that is stored here and perhaps not on the master.
+    /// Master and token of an enrolment that this node has stored, and the master perhaps has not.
     pub unconfirmed: Option<(String, JoinToken)>,
 }
 
@@ -81,8 +81,8 @@ async fn open(settings: &Settings, lock: DirLock) -> Result<OpenedNode, StartErr
     }
     let pins = Pins::new(opened.durable_state.peer.as_ref().map(|peer| peer.node));
     let tls = Tls::new(&identity, pins.clone(), settings.provider())?;
-    // A start that was stopped after this side stored the enrolment, and before the master did, leaves a shadow whose master
-    // does not know it.
+    // The first start may have been interrupted after this node stored the enrolment and before the master did. Then the
+    // master does not know this shadow.
     let never_met = opened.durable_state.role == Role::Shadow && opened.head.revision == Revision::NONE;
     let unconfirmed = match &settings.first_start {
         Some(FirstStart::Join { master, token }) if never_met => Some((master.clone(), token.clone())),
@@ -91,7 +91,7 @@ async fn open(settings: &Settings, lock: DirLock) -> Result<OpenedNode, StartErr
     Ok(OpenedNode { identity, pins, tls, opened, unconfirmed })
 }
 
-/// Creates the node's files: the identity first, so that every directory that counts as a node's has one.
+/// Creates the node's files. The identity comes first, so that every directory with a store has one.
 async fn create(
     settings: &Settings,
     lock: DirLock,
@@ -118,7 +118,7 @@ async fn join(
     let enrolling = client.enrol().await?;
     let durable_state = client.durable_state(identity.node(), enrolling.enrolled());
     let opened = create(settings, lock, identity, durable_state).await?;
-    // From here on the pairing is stored on this side: a lost answer does not fail the start, a refusal does.
+    // The pairing is stored on this node now. A lost answer does not fail the start; a refusal does.
     match client.confirm(enrolling).await {
         Ok(stored) => Ok((opened, stored)),
         Err(refused) => {
@@ -128,7 +128,7 @@ async fn join(
     }
 }
 
-/// Leaves the directory as empty as it was.
+/// Removes the node's files, so that the directory is empty again.
 async fn remove(settings: &Settings, opened: Opened) -> Result<(), StartError> {
     let (disk, dir) = (Arc::clone(&settings.environment.disk), settings.dir.clone());
     let remove = move || {
@@ -139,7 +139,7 @@ async fn remove(settings: &Settings, opened: Opened) -> Result<(), StartError> {
     on_disk(&settings.environment, remove).await
 }
 
-/// Runs what touches the disk. A panic in it means that the directory is damaged.
+/// Runs blocking work on the disk. A panic in it is reported as a damaged directory.
 async fn on_disk<T: Send + 'static>(
     environment: &Environment,
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,

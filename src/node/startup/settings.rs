@@ -1,4 +1,4 @@
-//! What a node is started with.
+//! The settings with which a node starts.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::protocol::engine::Options;
 use crate::store::StoreOptions;
 use crate::witness::Witness;
 
-/// What a node is started with.
+/// The settings with which a node starts. [`Builder`](crate::Builder) documents them.
 pub struct Settings {
     pub dir: PathBuf,
     pub first_start: Option<FirstStart>,
@@ -25,21 +25,22 @@ pub struct Settings {
     pub witness: Option<Arc<dyn Witness>>,
     pub provider: Option<Arc<CryptoProvider>>,
     pub environment: Environment,
-    /// Key and certificate of a new node, as PEM. They are made where there are none.
+    /// Key and certificate of a new node, as PEM. `None` generates them.
     pub identity: Option<String>,
 }
 
-/// What an empty data directory becomes. A directory that holds a node remembers, and this is ignored.
+/// The role of a node that starts in an empty data directory. A directory that holds a node stores its role; then this is
+/// ignored.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum FirstStart {
     /// The first master of a new pair.
     Master,
-    /// The shadow of a master that runs.
+    /// The shadow of a running master.
     Join {
-        /// Where the master is dialled, as `host:port`.
+        /// Address of the master, as `host:port`.
         master: String,
-        /// Made by [`Operator::token`](crate::Operator::token) on the master.
+        /// A token from [`Operator::token`](crate::Operator::token) on the master.
         token: JoinToken,
     },
 }

@@ -146,7 +146,7 @@ fn assemble(
     Ok(Node::new(shared, handles))
 }
 
-/// What the engine starts from, and the store that it is about.
+/// Splits the opened store into the store, its reader, and the input of [`Engine::start`].
 fn engine_start(
     environment: &Environment,
     opened: Opened,
@@ -160,7 +160,7 @@ fn engine_start(
     Ok((store, reader, Start { durable_state, head, log_floor, history, options, run, address, witnessed, damage }))
 }
 
-/// What the handles of the node share.
+/// Makes the state that the handles of the node share.
 fn shared(
     environment: &Environment,
     node: NodeId,
