@@ -11,7 +11,7 @@ pub enum Mutant {
     AnswerWithoutAuthority,
     /// Mastership is shown without a look at the authority.
     ServeWithoutAuthority,
-    /// One in so many frames of received bulk is lost.
+    /// One in three numbers given to received bulk loses its frame.
     LoseBulk,
     /// Durable state that could not be written is reported as written.
     IgnoreFailedState,

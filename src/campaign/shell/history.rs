@@ -331,7 +331,7 @@ impl History {
         snapshot.is_some_and(|snapshot| read(&snapshot).is_ok_and(|(marks, _)| marks.contains(&id)))
     }
 
-    /// 2: nothing acknowledged is lost. 9: what was acknowledged and is not here is in quarantine. 7: nothing leaks.
+    /// 2: both nodes hold everything that was acknowledged, where that is promised. 7: no task and no connection leaks.
     fn nothing_is_left(&mut self) -> Checked {
         self.run_for(Duration::from_secs(1))?;
         for side in Side::BOTH {
