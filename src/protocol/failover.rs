@@ -5,14 +5,14 @@
 //!
 //! Absent on purpose: automatic fail-back. A former master stays shadow until an operator or the next failure makes it master.
 
+mod blockers;
 mod register;
 mod state;
-mod takeover;
 mod timing;
 
+pub use blockers::{TakeoverBlocker, TakeoverConditions, held_down, outranks};
 pub use register::{Flaw, Register};
 pub use state::{NodeState, Transition};
-pub use takeover::{TakeoverBlocker, TakeoverConditions, held_down, outranks};
 pub use timing::{Backoff, Timing, micros, waited};
 
 #[cfg(test)]

@@ -8,7 +8,7 @@
 //!
 //! The ends themselves are machines with tables of their own: [`Source`] and [`Sink`].
 
-use super::negotiation::Negotiation;
+use super::hello::Negotiation;
 use super::{Moment, Transition};
 use crate::model::limits::{LINK_BULK_WAITING_BYTES_MAX, LINK_BULK_WAITING_MAX};
 use crate::model::{History, Position, Revision};

@@ -32,6 +32,11 @@ impl Timing {
             shadow_lost_us: 3 * heartbeat_us,
         }
     }
+
+    /// The takeover delay's rule: a peer that was heard last at `since` counts as silent from the returned moment on.
+    pub fn silence_ends(&self, since: Moment) -> Moment {
+        Moment(since.0.saturating_add(self.delay_us))
+    }
 }
 
 /// How long to wait for the end of an interval that another node's clock measures. Both clocks may be off by 1 %, one fast and

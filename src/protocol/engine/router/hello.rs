@@ -3,7 +3,7 @@
 use crate::model::{Epoch, Relation, Revision};
 use crate::protocol::alerts::{AlertKind, NewAlert};
 use crate::protocol::engine::alerts::{PEER, texts};
-use crate::protocol::engine::negotiation::{Negotiation, OwnSide};
+use crate::protocol::engine::hello::{Negotiation, OwnSide};
 use crate::protocol::engine::{Action, Engine, LinkId, Moment, Mutant, Now, RoleReason, Transition};
 use crate::protocol::failover::outranks;
 use crate::protocol::wire::{Bye, Hello, HelloLog, HelloOptions, HelloSender, Message, Versions};

@@ -3,7 +3,7 @@
 use crate::model::{Position, Revision};
 use crate::protocol::alerts::{AlertKind, NewAlert};
 use crate::protocol::engine::alerts::{self, PEER, texts};
-use crate::protocol::engine::negotiation::Negotiation;
+use crate::protocol::engine::hello::Negotiation;
 use crate::protocol::engine::{
     Action, AppendRecords, BeginStaging, BulkId, DiskFailure, Engine, FinishStaging, LinkId, Moment, Mutant, Notice,
     Now, Quarantine, RecordsReceipt, RepairKind, StagePieces, StagingReceipt, Work,

@@ -18,7 +18,7 @@ impl Engine {
 
     /// Whether the peer has been silent for the takeover delay.
     fn is_silent(&self, at: Moment) -> bool {
-        at.0.saturating_sub(self.links.silent_since().0) >= self.setup.timing.delay_us
+        at >= self.setup.timing.silence_ends(self.links.silent_since())
     }
 
     /// Whether what led to a takeover still holds: much may have happened while the host or the disk was asked.

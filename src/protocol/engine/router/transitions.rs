@@ -187,7 +187,7 @@ impl Engine {
                 Some(Moment(role.since().0.saturating_add(wait_us)).max(role.retry_at()))
             }
             NodeState::Following => {
-                let silent = Moment(self.links.silent_since().0 + self.setup.timing.delay_us);
+                let silent = self.setup.timing.silence_ends(self.links.silent_since());
                 Some(silent.max(role.retry_at()))
             }
             _ => None,
