@@ -100,8 +100,8 @@ pub use node::{
 };
 pub use protocol::alerts::{Alert, AlertKind, Severity};
 pub use protocol::engine::{
-    AlertChange, EngineStatus, Failover, LinkState, LinkStatus, LogBounds, Options, OptionsError, RepairKind, Replication,
-    RoleReason, TakeoverBlocker, Timeouts, WitnessStatus,
+    AlertChange, EngineStatus, Failover, LinkState, LinkStatus, LogBounds, Options, OptionsError, RepairKind,
+    Replication, RoleReason, TakeoverBlocker, Timeouts, WitnessStatus,
 };
 pub use protocol::wire::Role;
 pub use store::{Diverged, DivergedChange, Entry, ReadError, Scan, Snapshot, StoreError, ValueReader};

@@ -47,7 +47,8 @@ fn what_a_yielding_master_has_alone_is_saved_after_the_link_is_gone_too() {
     // It has started again, and asks as a master that is none yet.
     let _ = engine.handle(now(8 * SECOND + 67 * MS), Event::LinkUp { link: LinkId(3), dialled: true });
     let sender = HelloSender { run: RunId(4), ..hello.sender.clone() };
-    let _ = engine.handle(now(8 * SECOND + 68 * MS), hello_event(LinkId(3), &Hello { serving: false, sender, ..hello }));
+    let _ =
+        engine.handle(now(8 * SECOND + 68 * MS), hello_event(LinkId(3), &Hello { serving: false, sender, ..hello }));
     let mut actions = Vec::new();
     for beat in 9..12 {
         actions.extend(engine.handle(now(beat * SECOND), Event::Timer));
