@@ -14,8 +14,9 @@
 //!     .start()
 //!     .await?;
 //!
-//! // Both roles can read and watch. let mut watch = node.config().watch("routes/"); let route =
-//! node.config().snapshot().get("routes/api")?;
+//! // Both roles can read and watch.
+//! let mut watch = node.config().watch("routes/");
+//! let route = node.config().snapshot().get("routes/api")?;
 //!
 //! // The master writes; on a shadow this waits until it has taken over.
 //! let mastership = node.mastership().await?;

@@ -14,7 +14,8 @@
 //! use shadowpair::testing::{Pair, Side, Timer};
 //! use shadowpair::{ChangeSet, Epoch, Node};
 //!
-//! /// What the forwarders of both nodes did, in order of true time. type Log = Arc<Mutex<Vec<(Epoch, Side)>>>;
+//! /// What the forwarders of both nodes did, in order of true time.
+//! type Log = Arc<Mutex<Vec<(Epoch, Side)>>>;
 //!
 //! /// The host under test: forwards a packet every 50 ms, as long as its node is master.
 //! async fn forward(node: Node, side: Side, timer: Timer, log: Log) {
