@@ -57,7 +57,7 @@ impl OwnSide<'_> {
         }
         let unreachable_era = hello.log.history.eras().iter().any(|era| self.is_out_of_reach(era.epoch));
         if self.is_out_of_reach(hello.epoch) || unreachable_era {
-            return Some((RefusalKind::VersionMismatch, format!("the peer claims the epoch {}", hello.epoch)));
+            return Some((RefusalKind::ProtocolError, format!("the peer claims the epoch {}", hello.epoch)));
         }
         if Versions::OURS.common(hello.versions).is_none() {
             let (ours, theirs) = (Versions::OURS, hello.versions);

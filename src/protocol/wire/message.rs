@@ -179,7 +179,7 @@ pub struct Refusal {
 pub enum RefusalKind {
     /// The peer belongs to another pair.
     WrongPair,
-    /// The nodes have no common protocol version, or the peer names an epoch that no history leads to.
+    /// The nodes have no common protocol version.
     VersionMismatch,
     /// The master's host data has a newer schema version than the shadow's host knows.
     Schema,

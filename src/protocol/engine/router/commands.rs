@@ -221,7 +221,7 @@ impl Engine {
 
     /// The shell waits no longer for a batch that is under way: what it holds is in doubt.
     pub(in super::super) fn abandon(&mut self, now: Now) {
-        if self.shutdown.is_under_way() {
+        if self.shutdown.deadline().is_some() {
             self.abandon_batch();
             self.stop(now);
         }

@@ -164,6 +164,9 @@ fn what_a_hung_disk_holds_when_the_node_stops_is_in_doubt() {
     ];
     assert_eq!(answers(&actions), told);
     assert!(actions.contains(&Action::Stop), "{actions:#?}");
+    // It stops once.
+    let actions = engine.handle(now(11 * SECOND), Event::Abandoned);
+    assert!(actions.iter().all(|action| matches!(action, Action::SetTimer { .. })), "{actions:#?}");
 }
 
 #[test]

@@ -107,11 +107,12 @@ const STATES: [(&str, Make); 11] = [
     ("refused by the peer", || told(connected(following_shadow()), Message::Refuse(refused()))),
 ];
 
-const EVENTS: [&str; 28] = [
+const EVENTS: [&str; 29] = [
     "a dialled link",
     "an accepted link",
     "hello",
     "hello of another pair",
+    "hello from a wild epoch",
     "hello on another link",
     "heartbeat",
     "heartbeat of another role",
@@ -159,6 +160,11 @@ fn happens(engine: &mut Engine, event: &str) -> Vec<Action> {
         "hello of another pair" => {
             let mut hello = hello_for(engine);
             hello.sender.pair = PairId([8; 16]);
+            says(Message::Hello(Box::new(hello)))
+        }
+        "hello from a wild epoch" => {
+            let mut hello = hello_for(engine);
+            hello.epoch = Epoch::new(1 << 23, 0);
             says(Message::Hello(Box::new(hello)))
         }
         "hello on another link" => {
