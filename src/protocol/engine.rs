@@ -130,7 +130,7 @@ pub struct Authority {
 /// 8. [`Action::AskMayTakeOver`] and [`Action::AskWitness`] are answered once each, within their timeouts.
 /// 9. Times never go back. An event much later than the timer means that the node was stopped in between.
 /// 10. [`Event::Abandoned`] may follow a shutdown whose batch does not return. The engine then answers every caller and ends with
-///    [`Action::Stop`].
+///     [`Action::Stop`].
 ///
 /// The engine promises in return: it never panics, whatever the message. Its queues are bounded ([`crate::limits`]). It sends a
 /// message that states durability only after the receipt of that batch. It answers every [`Ticket`] exactly once. It always has a

@@ -106,7 +106,7 @@ impl SimulatedClock<'_> {
     }
 }
 
-/// The network between the nodes of a [`Pair`].
+/// The network between the nodes of a [`Pair`](super::Pair).
 #[derive(Clone, Copy)]
 pub struct Link<'a> {
     pub(crate) network: &'a Network,
@@ -148,7 +148,7 @@ impl Link<'_> {
     }
 }
 
-/// The witness of a [`Pair`].
+/// The witness of a [`Pair`](super::Pair).
 #[derive(Clone, Copy)]
 pub struct SimulatedWitness<'a> {
     pub(crate) register: &'a Register,
