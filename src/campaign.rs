@@ -12,4 +12,6 @@
 
 mod model_checker;
 mod shell;
+mod shrink;
 mod simulator;
+mod violation;

@@ -92,4 +92,6 @@ pub use controls::{Link, SimulatedClock, SimulatedDisk, SimulatedWitness, Timer}
 pub use machine::Crash;
 pub use pair::{Pair, PairBuilder, SimulatedNode, TimedOut};
 pub use side::Side;
+#[cfg(test)]
+pub(crate) use witness::record as witness_record;
 pub use witness::{MemoryWitness, witness_conformance};

@@ -16,7 +16,7 @@ mod state;
 
 use stateright::{Model, Property};
 
-use super::simulator::violation::Invariant;
+use super::violation::Invariant;
 use bounds::Bounds;
 use choice::Choice;
 use state::PairState;

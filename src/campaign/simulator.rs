@@ -14,7 +14,6 @@
 //! | [`driver`], [`delivery`], [`witness_client`] | what stands between an engine and its disk, host and callers; the network; the witness |
 //! | [`store`] | the model of the store, and the real store beside it |
 //! | [`byzantine_peer`] | arbitrary well-formed messages |
-//! | [`violation`] | the invariants by name |
 //! | [`oracle`], [`expected_settings`] | everything that was written, shown, acknowledged and refused; what operators were told |
 //! | [`invariants`], [`safety`], [`liveness`] | what must hold after every event; what a witness promises; what must come about after the faults |
 //! | [`exemptions`] | what happened that takes a promise away |
@@ -48,7 +47,6 @@ mod schedule;
 pub(super) mod step;
 mod store;
 mod summary;
-pub(super) mod violation;
 mod witness;
 mod witness_client;
 pub(super) mod world;

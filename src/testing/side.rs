@@ -1,5 +1,7 @@
+use serde::{Deserialize, Serialize};
+
 /// One of the two machines of a simulated pair.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Side {
     /// The one that was master first.
     A,

@@ -211,7 +211,8 @@ fn rule(rule: &str, holds: bool, seen: &dyn std::fmt::Debug) -> Result<(), Strin
     if holds { Ok(()) } else { Err(format!("{rule}; seen: {seen:?}")) }
 }
 
-fn record(counter: u64) -> WitnessRecord {
+/// A record for tests. Another counter gives another record.
+pub(crate) fn record(counter: u64) -> WitnessRecord {
     let node = |byte| NodeId([byte; 32]);
     let holder = if counter.is_multiple_of(2) { node(1) } else { node(2) };
     WitnessRecord {

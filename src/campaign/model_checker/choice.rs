@@ -1,6 +1,7 @@
 //! What may happen next on a path of the check.
 
-use crate::campaign::simulator::step::{Fate, Side, Step, WitnessFault};
+use crate::campaign::simulator::step::{Fate, Step, WitnessFault};
+use crate::testing::Side;
 
 /// What may happen next on a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

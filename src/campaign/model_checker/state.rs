@@ -9,11 +9,12 @@ use crate::campaign::simulator::faults;
 use crate::campaign::simulator::liveness;
 use crate::campaign::simulator::plan::Plan;
 use crate::campaign::simulator::random::Random;
-use crate::campaign::simulator::step::{Fate, Side};
-use crate::campaign::simulator::violation::{Checked, Invariant, Violation};
+use crate::campaign::simulator::step::Fate;
 use crate::campaign::simulator::world::World;
+use crate::campaign::violation::{Checked, Invariant, Violation};
 use crate::protocol::engine::{Failover, LinkState};
 use crate::protocol::failover::NodeState;
+use crate::testing::Side;
 
 /// How much of a batch under way reaches the disk in a crash: nothing, half of it (durable state without its era), all of it.
 const KEPT: [u8; 3] = [0, 150, 255];

@@ -10,8 +10,9 @@ use stateright::{Checker, Expectation, Model};
 use super::bounds::Bounds;
 use super::choice::FaultKind;
 use super::*;
-use crate::campaign::simulator::step::{Side, Step};
+use crate::campaign::simulator::step::Step;
 use crate::protocol::engine::Replication;
+use crate::testing::Side;
 
 /// Both modes of a witnessed pair.
 const MODES: [Replication; 2] = [Replication::Synchronous, Replication::Asynchronous];

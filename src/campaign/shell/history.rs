@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::host::{Callers, Host, say};
 use super::judge::{Judge, read};
 use super::plan::{Plan, Step, Word};
-use crate::campaign::simulator::violation::{Checked, Invariant, Violation, catch_panic};
+use crate::campaign::shrink::shrink;
+use crate::campaign::violation::{Checked, Invariant, Violation, catch_panic};
 use crate::testing::{Pair, Side};
 
 /// Time within which a pair must be whole after the faults have ended: the hold-down, and many takeover delays.
@@ -44,7 +45,9 @@ pub fn run(seed: u64, plan: Plan) -> Result<Summary, String> {
         Ok(summary) => return Ok(summary),
         Err(violation) => violation,
     };
-    let plan = shrink(seed, plan, violation.invariant);
+    let with = |steps| Plan { steps, ..plan.clone() };
+    let steps = shrink(plan.steps.clone(), violation.invariant, |steps| attempt(seed, &with(steps), &mut None));
+    let plan = with(steps);
     let mut trace = Some(Vec::new());
     let violation = attempt(seed, &plan, &mut trace).err().unwrap_or(violation);
     let trace = trace.unwrap_or_default();
@@ -69,20 +72,6 @@ pub fn attempt(seed: u64, plan: &Plan, trace: &mut Option<Vec<String>>) -> Resul
     }
     result.and_then(|checked| checked)?;
     Ok(history.map(|history| history.summary()).unwrap_or_default())
-}
-
-/// Drops steps as long as the same invariant breaks without them.
-fn shrink(seed: u64, mut plan: Plan, broken: Invariant) -> Plan {
-    let mut at = plan.steps.len();
-    while at > 0 {
-        at -= 1;
-        let mut fewer = plan.clone();
-        fewer.steps.remove(at);
-        if attempt(seed, &fewer, &mut None).is_err_and(|violation| violation.invariant == broken) {
-            plan = fewer;
-        }
-    }
-    plan
 }
 
 struct History {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::host::{Answered, mark};
 use super::plan::Plan;
-use crate::campaign::simulator::violation::{Checked, Invariant};
+use crate::campaign::violation::{Checked, Invariant};
 use crate::model::limits::ALERTS_MAX;
 use crate::model::{Digest, Epoch, Revision};
 use crate::node::{CommitError, Node};

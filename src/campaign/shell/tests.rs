@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::history::{Summary, attempt, run};
 use super::plan::{Plan, Step};
-use crate::campaign::simulator::violation::{Invariant, Violation};
+use crate::campaign::violation::{Invariant, Violation};
 use crate::node::mutants::{self, Mutant};
 use crate::protocol::engine::Replication;
 use crate::testing::Side;

@@ -26,7 +26,7 @@ pub struct VictimView {
 pub fn message(random: &mut Random, victim: &VictimView) -> Message {
     match random.below(16) {
         0..=1 => Message::Hello(Box::new(hello(random, victim))),
-        2 => Message::Refuse(Refusal { kind: *random.pick(&REFUSALS), reason: text(random) }),
+        2 => Message::Refuse(Refusal { kind: *random.pick(&RefusalKind::ALL), reason: text(random) }),
         3 => Message::Bye(*random.pick(&[Bye::Held, Bye::Shutdown, Bye::Duplicate, Bye::Reset])),
         4 => Message::Heartbeat(Heartbeat {
             nonce: number(random),
@@ -66,20 +66,6 @@ pub fn bulk(random: &mut Random, victim: &VictimView) -> Bulk {
     let mut any = || position(random, victim).revision;
     Bulk::Records { after: any(), last: any(), durable: any() }
 }
-
-const REFUSALS: [RefusalKind; 11] = [
-    RefusalKind::WrongPair,
-    RefusalKind::VersionMismatch,
-    RefusalKind::Schema,
-    RefusalKind::DataKey,
-    RefusalKind::ClockSkew,
-    RefusalKind::Disabled,
-    RefusalKind::ForeignHistory,
-    RefusalKind::Blank,
-    RefusalKind::NoMaster,
-    RefusalKind::Held,
-    RefusalKind::ProtocolError,
-];
 
 fn hello(random: &mut Random, victim: &VictimView) -> Hello {
     let versions = Versions { min: number(random) as u16 % 3, max: number(random) as u16 };

@@ -2,13 +2,13 @@
 
 use super::network::Frame;
 use super::schedule::Scheduled;
-use super::step::Side;
 use super::store::{ITEM_BYTES, Payload, Record, Sent};
-use super::violation::Checked;
 use super::world::World;
+use crate::campaign::violation::Checked;
 use crate::model::limits::BULK_FRAME_BYTES_MAX;
 use crate::protocol::engine::{BulkId, Event, LinkId};
 use crate::protocol::wire::Bulk;
+use crate::testing::Side;
 
 impl World {
     /// The peer learns that this node has closed its ends of all connections.

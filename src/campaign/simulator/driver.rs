@@ -4,10 +4,10 @@ use super::injected_bug::InjectedBug;
 use super::machine::Caller;
 use super::network::Frame;
 use super::schedule::{Read, Scheduled};
-use super::step::{Side, Verb};
+use super::step::Verb;
 use super::store::{Export, ITEM_BYTES, Job, Payload, Sent};
-use super::violation::{Checked, Invariant, Violation, catch_panic};
 use super::world::World;
+use crate::campaign::violation::{Checked, Invariant, Violation, catch_panic};
 use crate::model::Revision;
 use crate::protocol::engine::{
     Action, BatchId, Command, CommandAnswer, CommandRefusal, CommitAnswer, CommitRefusal, Committed, Completed,
@@ -15,6 +15,7 @@ use crate::protocol::engine::{
     Work,
 };
 use crate::protocol::wire::{Bulk, SnapshotHeader};
+use crate::testing::Side;
 
 /// Most actions of one event: the answers to a full queue of callers, and a few more.
 const ACTIONS_MAX: usize = 6_000;

@@ -1,10 +1,10 @@
 //! Lets time pass: takes what is scheduled in its order and hands it to whom it concerns.
 
 use super::schedule::Scheduled;
-use super::step::Side;
-use super::violation::{Checked, Invariant};
 use super::world::World;
+use crate::campaign::violation::{Checked, Invariant};
 use crate::protocol::engine::Event;
+use crate::testing::Side;
 
 /// More events than this at one moment are an engine that spins.
 const SPIN_MAX: u64 = 2_000;

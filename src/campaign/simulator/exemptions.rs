@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::step::Side;
 use crate::protocol::engine::{Replication, Ticket};
+use crate::testing::Side;
 
 /// What happened in a history that takes away what is promised to others.
 #[derive(Clone, Debug, Default)]

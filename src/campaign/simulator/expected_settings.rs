@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::step::Verb;
-use super::violation::{Checked, Invariant};
+use crate::campaign::violation::{Checked, Invariant};
 use crate::protocol::alerts::Alert;
 use crate::protocol::engine::{CommandAnswer, CommandRefusal, DurableState};
 

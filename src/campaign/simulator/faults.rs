@@ -5,14 +5,15 @@ use super::expected_settings::{ExpectedSettings, token_secret};
 use super::machine::Caller;
 use super::random::Random;
 use super::schedule::Scheduled;
-use super::step::{Side, Step, Verb};
+use super::step::{Step, Verb};
 use super::store::{Change, Disk, ITEM_BYTES, Payload, Sent};
-use super::violation::{Checked, Invariant};
 use super::world::World;
+use crate::campaign::violation::{Checked, Invariant};
 use crate::model::Position;
 use crate::protocol::engine::{Command, Event, Replication, StoredToken, Ticket};
 use crate::protocol::failover::micros;
 use crate::protocol::wire::Bulk;
+use crate::testing::Side;
 
 /// Carries out one step. A step that makes no sense now is skipped.
 pub fn apply(world: &mut World, step: Step) -> Checked {

@@ -3,8 +3,9 @@
 use super::plan::Plan;
 use super::random::Random;
 use super::scenarios::Scenario;
-use super::step::{Fate, Side, Step, Verb, WitnessFault};
+use super::step::{Fate, Step, Verb, WitnessFault};
 use crate::protocol::engine::{Failover, Replication};
+use crate::testing::Side;
 
 /// Number of entries that callers use.
 const KEYS: u64 = 12;

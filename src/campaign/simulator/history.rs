@@ -4,10 +4,11 @@ use super::faults;
 use super::injected_bug::InjectedBug;
 use super::liveness;
 use super::plan::Plan;
-use super::step::Side;
 use super::summary::Summary;
-use super::violation::{Checked, Invariant, Violation};
 use super::world::World;
+use crate::campaign::shrink::shrink;
+use crate::campaign::violation::{Checked, Violation};
+use crate::testing::Side;
 
 /// Lines that a report shows of the trace before the end of the faults.
 const LINES_BEFORE: usize = 400;
@@ -21,7 +22,9 @@ pub fn run(seed: u64, plan: Plan) -> Result<Summary, String> {
         Ok(summary) => return Ok(summary),
         Err(violation) => violation,
     };
-    let plan = shrink(seed, plan, violation.invariant);
+    let with = |steps| Plan { steps, ..plan.clone() };
+    let steps = shrink(plan.steps.clone(), violation.invariant, |steps| attempt(seed, with(steps), None, &mut None));
+    let plan = with(steps);
     let mut trace = Some(Vec::new());
     let violation = attempt(seed, plan.clone(), None, &mut trace).err().unwrap_or(violation);
     let steps = serde_json::to_string(&plan.steps).unwrap_or_default();
@@ -80,18 +83,4 @@ fn run_steps(world: &mut World) -> Checked {
         faults::apply(world, step)?;
     }
     if world.plan.byzantine { Ok(()) } else { liveness::check_liveness(world) }
-}
-
-/// Removes steps as long as the same invariant breaks without them.
-fn shrink(seed: u64, mut plan: Plan, broken: Invariant) -> Plan {
-    let mut at = plan.steps.len();
-    while at > 0 {
-        at -= 1;
-        let mut fewer = plan.clone();
-        fewer.steps.remove(at);
-        if attempt(seed, fewer.clone(), None, &mut None).is_err_and(|violation| violation.invariant == broken) {
-            plan = fewer;
-        }
-    }
-    plan
 }

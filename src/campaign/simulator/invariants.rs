@@ -1,13 +1,13 @@
 //! What must hold after every event.
 
 use super::oracle;
-use super::step::Side;
-use super::violation::{Checked, Invariant};
 use super::world::World;
+use crate::campaign::violation::{Checked, Invariant};
 use crate::protocol::alerts::AlertKind;
 use crate::protocol::engine::{Failover, LinkState};
 use crate::protocol::failover::micros;
 use crate::protocol::wire::Role;
+use crate::testing::Side;
 
 /// Two masters that can hear each other for this long, microseconds, have found out: four takeover delays.
 const TOUCH_US_MAX: u64 = 2_000_000;

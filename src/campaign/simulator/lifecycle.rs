@@ -3,11 +3,11 @@
 use super::expected_settings::ExpectedSettings;
 use super::injected_bug::InjectedBug;
 use super::machine::Machine;
-use super::step::Side;
-use super::violation::{Checked, catch_panic};
 use super::world::World;
+use crate::campaign::violation::{Checked, catch_panic};
 use crate::model::RunId;
 use crate::protocol::engine::{Engine, Mutant, Start};
+use crate::testing::Side;
 
 impl World {
     /// Starts a node that does not run.

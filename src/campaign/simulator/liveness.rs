@@ -2,13 +2,14 @@
 
 use super::faults::{apply, resume};
 use super::oracle;
-use super::step::{Side, Step};
-use super::violation::{Checked, Invariant};
+use super::step::Step;
 use super::witness::WitnessRoute;
 use super::world::World;
+use crate::campaign::violation::{Checked, Invariant};
 use crate::model::Revision;
 use crate::protocol::engine::{Command, EngineStatus, Failover, TakeoverBlocker};
 use crate::protocol::wire::Role;
+use crate::testing::Side;
 
 /// The line of a trace after which nothing more is done to the pair.
 pub const FAULTS_END: &str = "-- the faults end";

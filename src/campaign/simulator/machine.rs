@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use super::expected_settings::{ExpectedSettings, OperatorCall};
 use super::plan::Plan;
-use super::step::Side;
 use super::store::{Change, Disk, Export, Job, Payload, Record};
-use super::violation::{Checked, Invariant, Violation};
+use crate::campaign::violation::{Checked, Invariant, Violation};
 use crate::model::WitnessRecord;
 use crate::protocol::engine::{
     Action, BatchId, BulkId, Engine, LinkId, Moment, Now, Options, Replication, Ticket, Timeouts, Work,
 };
+use crate::testing::Side;
 
 /// Who waits for an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

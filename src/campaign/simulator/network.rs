@@ -2,10 +2,10 @@
 
 use std::collections::VecDeque;
 
-use super::step::Side;
 use super::store::Payload;
 use crate::protocol::engine::LinkId;
 use crate::protocol::wire::{Bulk, Message};
+use crate::testing::Side;
 
 /// Delay of one way before a step changes it, microseconds.
 const LATENCY_US: u64 = 200;

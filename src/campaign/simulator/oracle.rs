@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::step::Side;
 use super::store::{Disk, Record, RecordBody};
-use super::violation::{Checked, Invariant, Violation};
+use crate::campaign::violation::{Checked, Invariant, Violation};
 use crate::model::limits::{ALERTS_MAX, TEXT_BYTES_MAX, TOKENS_MAX};
 use crate::model::{Epoch, NodeId, Position, Revision};
 use crate::protocol::alerts::AlertKind;
 use crate::protocol::engine::{DurableState, EngineStatus};
 use crate::protocol::wire::{Message, Role};
+use crate::testing::Side;
 
 /// Everything that was ever written, shown, acknowledged and refused.
 #[derive(Clone, Debug, Default)]

@@ -1,7 +1,8 @@
 //! What a seed stands for.
 
-use super::step::{Side, Step};
+use super::step::Step;
 use crate::protocol::engine::{Failover, Replication};
+use crate::testing::Side;
 
 /// One history before it runs: the surroundings of the pair, and the steps.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,12 +1,12 @@
 //! Invariants 1 and 2: what a witness and synchronous replication promise. One node holds mastership, and nothing acknowledged
 //! is lost.
 
-use super::step::Side;
 use super::store::Disk;
-use super::violation::{Checked, Invariant};
 use super::world::World;
+use crate::campaign::violation::{Checked, Invariant};
 use crate::model::{Epoch, Position, Revision, WitnessRecord};
 use crate::protocol::wire::Role;
+use crate::testing::Side;
 
 impl World {
     /// Whether a node holds mastership now, standing still or not.

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::machine::Machine;
-use super::step::{Fate, Side};
+use super::step::Fate;
 use crate::model::Revision;
 use crate::protocol::engine::{BatchId, LinkId, WitnessAnswer, WitnessQuestion};
+use crate::testing::Side;
 
 /// Something that will happen.
 #[derive(Clone, Debug)]

@@ -2,32 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// One of the two nodes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Side {
-    /// The first master.
-    A,
-    /// The first shadow.
-    B,
-}
-
-impl Side {
-    /// Both.
-    pub const BOTH: [Self; 2] = [Self::A, Self::B];
-
-    /// The other one.
-    pub fn other(self) -> Self {
-        match self {
-            Self::A => Self::B,
-            Self::B => Self::A,
-        }
-    }
-
-    /// As an index.
-    pub fn index(self) -> usize {
-        self as usize
-    }
-}
+use crate::testing::Side;
 
 /// Something that happens to the pair. A step that makes no sense when it comes (starting a running node) is skipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
-use super::violation::{Checked, Invariant, Violation};
+use crate::campaign::violation::{Checked, Invariant, Violation};
 use crate::model::Revision;
 use crate::protocol::engine::{Completed, DurableState};
 use crate::protocol::wire::SnapshotHeader;

@@ -11,9 +11,10 @@ use super::generator::{WITNESSED_PERCENT, draw_plan};
 use super::history::{attempt, run};
 use super::machine::Machine;
 use super::plan::Plan;
-use super::step::{Side, Step};
+use super::step::Step;
 use super::summary::Summary;
 use crate::protocol::failover::NodeState;
+use crate::testing::Side;
 
 /// Histories of the default run. `SHADOWPAIR_RUNS` asks for another number, `SHADOWPAIR_FIRST` begins elsewhere.
 const RUNS: u64 = 20_000;

@@ -120,19 +120,7 @@ impl WitnessRegister {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Epoch, NodeId, Revision};
-
-    fn record(counter: u64) -> WitnessRecord {
-        WitnessRecord {
-            pair: PairId([1; 16]),
-            holder: NodeId([1; 32]),
-            epoch: Epoch::FIRST,
-            lease: std::time::Duration::from_millis(350),
-            in_sync: None,
-            revision: Revision::NONE,
-            counter,
-        }
-    }
+    use crate::testing::witness_record as record;
 
     #[test]
     fn a_version_is_never_used_twice() {

@@ -2,11 +2,12 @@
 
 use super::injected_bug::InjectedBug;
 use super::schedule::Scheduled;
-use super::step::{Fate, Side};
-use super::violation::Checked;
+use super::step::Fate;
 use super::world::World;
+use crate::campaign::violation::Checked;
 use crate::protocol::engine::{Event, Moment, WitnessAnswer, WitnessQuestion};
 use crate::protocol::failover::micros;
+use crate::testing::Side;
 
 impl World {
     /// A node asks the witness. Whatever the fate of the question, the node gets exactly one answer.

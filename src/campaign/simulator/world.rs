@@ -15,13 +15,13 @@ use super::oracle::Oracle;
 use super::plan::Plan;
 use super::random::{Random, mix};
 use super::schedule::{Schedule, Scheduled};
-use super::step::Side;
 use super::store::{Disk, StoreContext};
 use super::summary::Summary;
-use super::violation::Checked;
 use super::witness::WitnessRegister;
+use crate::campaign::violation::Checked;
 use crate::model::{Epoch, NodeId, PairId, Revision, WitnessRecord};
 use crate::protocol::engine::{DurableState, Peer};
+use crate::testing::Side;
 
 /// The pair and everything around it.
 #[derive(Clone, Debug)]

@@ -76,24 +76,12 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
     use super::*;
-    use crate::model::{Epoch, NodeId, PairId, Revision, WitnessRecord, WitnessVersion};
-    use crate::testing::MemoryWitness;
+    use crate::model::{WitnessRecord, WitnessVersion};
+    use crate::testing::{MemoryWitness, witness_record};
     use crate::witness::WitnessError;
 
-    fn record() -> WitnessRecord {
-        WitnessRecord {
-            pair: PairId([1; 16]),
-            holder: NodeId([2; 32]),
-            epoch: Epoch::FIRST,
-            lease: Duration::from_secs(3),
-            in_sync: None,
-            revision: Revision::NONE,
-            counter: 1,
-        }
-    }
-
     fn swap() -> WitnessQuestion {
-        WitnessQuestion::Swap { expected: None, record: Box::new(record()) }
+        WitnessQuestion::Swap { expected: None, record: Box::new(witness_record(1)) }
     }
 
     fn client(witness: impl Witness, timeout: Duration) -> WitnessClient {
@@ -114,7 +102,10 @@ mod tests {
         let first = WitnessVersion::new(1);
         assert_eq!(client.ask(swap()).await, WitnessAnswer::Swapped(first.clone()));
         assert_eq!(client.ask(swap()).await, WitnessAnswer::Conflict);
-        assert_eq!(client.ask(WitnessQuestion::Read).await, WitnessAnswer::Holds(Some(Box::new((record(), first)))));
+        assert_eq!(
+            client.ask(WitnessQuestion::Read).await,
+            WitnessAnswer::Holds(Some(Box::new((witness_record(1), first))))
+        );
         let none = WitnessClient::new(None, Environment::real(), Duration::ZERO);
         assert_eq!(reason(none.ask(swap()).await), "there is no witness");
     }

@@ -339,16 +339,17 @@ fn a_failed_sync_ends_the_incarnation() {
     assert!(era.epoch > Epoch::FIRST && era.epoch.term() == 1 && era.first_seq == 2);
 }
 
+fn refused_dial() -> Event {
+    Event::DialFailed { how: DialFailureKind::Unreachable, reason: "refused".to_owned() }
+}
+
 #[test]
 fn a_silent_master_is_replaced_after_the_delay_and_not_before() {
     let mut engine = following_shadow();
     let _ = engine.handle(now(SECOND), Event::LinkDown { link: LINK, reason: "reset".to_owned() });
-    let trouble = |engine: &mut Engine, at_us| {
-        engine.handle(now(at_us), Event::DialFailed { how: DialFailureKind::Unreachable, reason: "refused".to_owned() })
-    };
     let mut time = SECOND;
     while time < 5 * SECOND {
-        let actions = trouble(&mut engine, time);
+        let actions = engine.handle(now(time), refused_dial());
         assert!(!actions.contains(&Action::AskMayTakeOver { question: 1 }), "at {time}");
         time += SECOND / 2;
         let _ = engine.handle(now(time), Event::Timer);
@@ -380,8 +381,7 @@ fn a_shadow_without_contact_does_not_take_over_and_says_why() {
     durable_state.complete = true;
     let (mut engine, _) = begin(durable_state, position(Epoch::FIRST, 5), history(&[(Epoch::FIRST, 1)]));
     for second in 1..20 {
-        let failed = Event::DialFailed { how: DialFailureKind::Unreachable, reason: "refused".to_owned() };
-        let _ = engine.handle(now(second * SECOND), failed);
+        let _ = engine.handle(now(second * SECOND), refused_dial());
         let actions = engine.handle(now(second * SECOND + 1), Event::Timer);
         assert!(!actions.iter().any(|action| matches!(action, Action::AskMayTakeOver { .. })));
     }

@@ -202,6 +202,21 @@ pub enum RefusalKind {
 }
 
 impl RefusalKind {
+    /// Every kind. A kind missing here would be read as [`Self::ProtocolError`].
+    pub(crate) const ALL: [Self; 11] = [
+        Self::WrongPair,
+        Self::VersionMismatch,
+        Self::Schema,
+        Self::DataKey,
+        Self::ClockSkew,
+        Self::Disabled,
+        Self::ForeignHistory,
+        Self::Blank,
+        Self::NoMaster,
+        Self::Held,
+        Self::ProtocolError,
+    ];
+
     /// The stable word for this kind.
     pub fn as_str(self) -> &'static str {
         match self {

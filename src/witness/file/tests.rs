@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use super::directory::Directory;
 use super::*;
 use crate::model::limits::{WITNESS_FILE_NAMES_MAX, WITNESS_FILE_TEMPORARY_AGE};
-use crate::model::{Epoch, NodeId, PairId, Revision};
+use crate::testing::witness_record as record;
 
 /// A directory whose operations fail as a test decides.
 #[derive(Debug)]
@@ -66,18 +66,6 @@ impl Directory for Odd {
     }
     fn sync(&self) -> io::Result<()> {
         self.ask("sync").and_then(|()| self.real.sync())
-    }
-}
-
-fn record(counter: u64) -> WitnessRecord {
-    WitnessRecord {
-        pair: PairId([1; 16]),
-        holder: NodeId([2; 32]),
-        epoch: Epoch::FIRST,
-        lease: Duration::from_secs(3),
-        in_sync: None,
-        revision: Revision::NONE,
-        counter,
     }
 }
 

@@ -2,8 +2,8 @@
 
 use crate::campaign::simulator::plan::Plan;
 use crate::campaign::simulator::random::Random;
-use crate::campaign::simulator::step::Side::{self, A, B};
 use crate::campaign::simulator::step::{Fate, Step, Verb, WitnessFault};
+use crate::testing::Side::{self, A, B};
 
 /// The longest lease that fits into the takeover delay, milliseconds. It leaves the most time for mistakes.
 pub(super) const LEASE_MS_MAX: u64 = 488;

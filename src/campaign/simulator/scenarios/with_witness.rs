@@ -1,9 +1,9 @@
 //! Scenarios of a pair with a witness: partitions, takeovers, lost and late swaps, restarts.
 
 use super::script::{LEASE_MS_MAX, Script};
-use crate::campaign::simulator::step::Side::{A, B};
 use crate::campaign::simulator::step::{Fate, Step, Verb, WitnessFault};
 use crate::protocol::engine::Replication;
+use crate::testing::Side::{A, B};
 
 impl Script<'_> {
     pub(super) fn one_way_partition(&mut self, slow: bool) {

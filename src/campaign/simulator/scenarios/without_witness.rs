@@ -1,8 +1,8 @@
 //! Scenarios of a pair without a witness.
 
 use super::script::Script;
-use crate::campaign::simulator::step::Side::{A, B};
 use crate::campaign::simulator::step::Step;
+use crate::testing::Side::{A, B};
 
 impl Script<'_> {
     pub(super) fn paused_during_handshake(&mut self) {

@@ -1,8 +1,8 @@
 //! Scenarios about the record at the witness: the length of the lease in it, its loss, and what it still binds.
 
 use super::script::{LEASE_MS_MAX, Script};
-use crate::campaign::simulator::step::Side::{A, B};
 use crate::campaign::simulator::step::{Step, Verb, WitnessFault};
+use crate::testing::Side::{A, B};
 
 impl Script<'_> {
     pub(super) fn unequal_leases(&mut self) {

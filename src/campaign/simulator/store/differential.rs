@@ -9,7 +9,7 @@ use super::job::{Job, has_change_sets};
 use super::model::ModelStore;
 use super::real::{RealStore, Recovered, UncertainJob, violation};
 use super::records::{Record, RecordBody, Sent, key_of, value_of};
-use crate::campaign::simulator::violation::{Checked, Invariant, Violation, catch_panic};
+use crate::campaign::violation::{Checked, Invariant, Violation, catch_panic};
 use crate::model::{Epoch, Revision};
 use crate::protocol::engine::{
     AppendRecords, Completed, Completion, RecordsReceipt, StagingReceipt, StatePurpose, StoreState,

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::job::{Job, has_change_sets};
 use super::records::{Change, DigestCache, ITEM_BYTES, Record, Sent, key_of, value_of};
 use crate::campaign::simulator::random::Random;
-use crate::campaign::simulator::violation::{Checked, Invariant, Violation, catch_panic};
+use crate::campaign::violation::{Checked, Invariant, Violation, catch_panic};
 use crate::model::{ChangeSet, Era, Expected, Guard, History, Key, PairId, Position, Revision};
 use crate::protocol::engine::{
     self, Completed, DiskFailure, DurableState, EraReceipt, GroupReceipt, Order, Outcome, QuarantineReceipt,

@@ -8,7 +8,7 @@ use super::*;
 use crate::campaign::simulator::generator::draw_scenario;
 use crate::campaign::simulator::injected_bug::InjectedBug;
 use crate::campaign::simulator::scenarios::Scenario;
-use crate::campaign::simulator::violation::Invariant;
+use crate::campaign::violation::Invariant;
 use crate::protocol::engine::{Mutant, Replication};
 
 /// The histories in which a bug is looked for.

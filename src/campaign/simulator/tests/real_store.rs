@@ -1,7 +1,7 @@
 //! The same histories and invariants, with the real store under both nodes, on disks that fail.
 
 use super::*;
-use crate::campaign::simulator::violation::Violation;
+use crate::campaign::violation::Violation;
 use crate::store::mutants::{Mutant, activate};
 
 /// Seeds of the default run. Seven of eight have a history. `SHADOWPAIR_STORED` asks for another number.

@@ -1,6 +1,5 @@
 //! Regressions: each of these situations once left a node stuck, or let it do what it must not.
 
-use super::witnessed::refused_dial;
 use super::*;
 use crate::protocol::wire::{Refusal, RefusalKind, SnapshotHeader};
 
@@ -119,6 +118,15 @@ fn an_operators_promotion_outranks_what_was_seen() {
     assert!(era.epoch > seen, "{} does not outrank {seen}", era.epoch);
 }
 
+/// A dial fails, and the timer follows.
+fn dial_in_vain(engine: &mut Engine, at_us: u64) -> Vec<Action> {
+    let mut actions = engine.handle(now(at_us), refused_dial());
+    settle(engine, at_us);
+    actions.extend(engine.handle(now(at_us + 1), Event::Timer));
+    settle(engine, at_us + 1);
+    actions
+}
+
 fn asking() -> (Engine, u64) {
     let mut engine = following_shadow();
     settle(&mut engine, 350);
@@ -126,11 +134,7 @@ fn asking() -> (Engine, u64) {
     let mut time = SECOND;
     for _ in 0..20 {
         time += SECOND / 2;
-        let failed = Event::DialFailed { how: DialFailureKind::Unreachable, reason: "refused".to_owned() };
-        let mut actions = engine.handle(now(time), failed);
-        settle(&mut engine, time);
-        actions.extend(engine.handle(now(time + 1), Event::Timer));
-        settle(&mut engine, time + 1);
+        let actions = dial_in_vain(&mut engine, time);
         if actions.contains(&Action::AskMayTakeOver { question: 1 }) {
             return (engine, time);
         }
@@ -185,11 +189,7 @@ fn a_protocol_error_does_not_forbid_a_takeover() {
     let mut asked = false;
     for _ in 0..60 {
         time += SECOND / 2;
-        let failed = Event::DialFailed { how: DialFailureKind::Unreachable, reason: "refused".to_owned() };
-        let mut actions = engine.handle(now(time), failed);
-        settle(&mut engine, time);
-        actions.extend(engine.handle(now(time + 1), Event::Timer));
-        settle(&mut engine, time + 1);
+        let actions = dial_in_vain(&mut engine, time);
         asked |= actions.contains(&Action::AskMayTakeOver { question: 1 });
     }
     assert!(asked, "{:?}", engine.status(Moment(time), 0).why_not);

@@ -114,10 +114,6 @@ pub(super) fn settle_one(engine: &mut Engine, at_us: u64) -> Vec<Action> {
     done(engine, at_us, batch, Receipt::DurableState)
 }
 
-pub(super) fn refused_dial() -> Event {
-    Event::DialFailed { how: DialFailureKind::Unreachable, reason: "refused".to_owned() }
-}
-
 /// A master that restarted, was vouched for by the witness because its peer is away, and serves under its lease.
 pub(super) fn vouched_master(replication: Replication) -> (Engine, Epoch) {
     let (mut engine, actions) = start_witnessed(master_facts(), position(Epoch::FIRST, 5), options(replication));

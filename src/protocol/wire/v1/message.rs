@@ -376,21 +376,6 @@ fn role(code: u8) -> Result<Role, WireError> {
         .ok_or(WireError::Bound { field: "role" })
 }
 
-/// Every kind of refusal. A kind missing here would be read as [`RefusalKind::ProtocolError`]; a test checks that none is.
-const REFUSALS: [RefusalKind; 11] = [
-    RefusalKind::WrongPair,
-    RefusalKind::VersionMismatch,
-    RefusalKind::Schema,
-    RefusalKind::DataKey,
-    RefusalKind::ClockSkew,
-    RefusalKind::Disabled,
-    RefusalKind::ForeignHistory,
-    RefusalKind::Blank,
-    RefusalKind::NoMaster,
-    RefusalKind::Held,
-    RefusalKind::ProtocolError,
-];
-
 fn refusal_code(kind: RefusalKind) -> u8 {
     match kind {
         RefusalKind::WrongPair => 1,
@@ -410,7 +395,7 @@ fn refusal_code(kind: RefusalKind) -> u8 {
 /// A refusal may come from a newer program, before versions are compared. So an unknown kind is still read as a refusal; its
 /// text gives the reason.
 fn refusal_kind(code: u8) -> RefusalKind {
-    REFUSALS.into_iter().find(|kind| refusal_code(*kind) == code).unwrap_or(RefusalKind::ProtocolError)
+    RefusalKind::ALL.into_iter().find(|kind| refusal_code(*kind) == code).unwrap_or(RefusalKind::ProtocolError)
 }
 
 const BYES: [Bye; 4] = [Bye::Held, Bye::Shutdown, Bye::Duplicate, Bye::Reset];
@@ -435,7 +420,7 @@ mod tests {
 
     #[test]
     fn every_kind_has_a_number_of_its_own() {
-        for code in 1..=REFUSALS.len() as u8 {
+        for code in 1..=RefusalKind::ALL.len() as u8 {
             assert_eq!(refusal_code(refusal_kind(code)), code);
         }
         for code in 1..=BYES.len() as u8 {
