@@ -131,8 +131,10 @@ pub struct Authority {
 /// 9. Times never go back. An event much later than the timer means that the node was stopped in between.
 /// 10. [`Event::Abandoned`] may follow a shutdown whose batch does not return. The engine then answers every caller and ends with
 ///     [`Action::Stop`].
+/// 11. The driver admits commits: at most [`COMMIT_QUEUE_MAX`](crate::limits::COMMIT_QUEUE_MAX) unanswered [`Event::Commit`] at a
+///     time. The engine does not count them again.
 ///
-/// The engine promises in return: it never panics, whatever the message. Its queues are bounded ([`crate::limits`]). It sends a
+/// The engine promises in return: it never panics, whatever the message. Its other queues are bounded ([`crate::limits`]). It sends a
 /// message that states durability only after the receipt of that batch. It answers every [`Ticket`] exactly once. It always has a
 /// timer set while it waits for time to pass.
 #[derive(Clone, Debug)]

@@ -188,7 +188,6 @@ impl From<CommitRefusal> for CommitError {
         match refusal {
             CommitRefusal::NotMaster { master } => Self::NotMaster { master },
             CommitRefusal::Guard(conflict) => Self::Guard(conflict),
-            CommitRefusal::Overloaded => Self::Overloaded,
             CommitRefusal::InDoubt { revision } => Self::InDoubt { revision },
             CommitRefusal::DiskFull => Self::DiskFull,
             CommitRefusal::Stopped => Self::Stopped,
