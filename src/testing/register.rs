@@ -82,8 +82,8 @@ impl Register {
         self.faults.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks the register after the time of one way; the answer takes another such time. A question that was sent reaches
-    /// register even if nobody waits for it. `None`: no answer ever comes.
+    /// Asks the register after the time of one way; the answer takes another such time. A question that was sent
+    /// reaches the register even if nobody waits for it. `None`: no answer ever comes.
     fn ask<T: Send + 'static>(
         &self,
         side: Side,

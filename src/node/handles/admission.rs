@@ -1,7 +1,7 @@
 //! How many change sets may wait to be committed.
 //!
-//! They are counted before the driver sees them: so a caller learns at once that it is refused, and what waits for the
-//! driver is bounded. The engine bounds its own queue as well.
+//! They are counted here and nowhere else. So a caller learns at once that it is refused, and what waits is bounded
+//! before the driver sees it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
