@@ -6,7 +6,7 @@
 //! |---|---|
 //! | `authority.rs` | who may act as master: the node's state, the covers, the witness, a takeover under way |
 //! | `links.rs` | the connections to the peer: which one counts, dialling, what was last heard |
-//! | `session.rs` | what was negotiated, and the end of the session that this node is |
+//! | `session.rs` | what was negotiated, and whether this node is source or sink |
 //! | `commits.rs` | callers that commit, and what an acknowledgement waits for |
 //! | `durable.rs` | the durable state and the updates that wait for it |
 //! | `own_log.rs` | where this node's own log stands |
