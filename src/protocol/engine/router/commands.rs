@@ -128,8 +128,17 @@ impl Engine {
 
     fn reset(&mut self, ticket: Ticket) {
         let state = self.authority.state();
-        let changing = matches!(state, NodeState::AskingHost | NodeState::Promoting | NodeState::SteppingDown);
-        if self.links.any() || changing {
+        // A takeover under way, at the host, at the witness or on the disk, would make a master of a node that forgot its peer.
+        let changing = matches!(
+            state,
+            NodeState::AskingHost
+                | NodeState::AskingWitness
+                | NodeState::Promoting
+                | NodeState::OpeningEra
+                | NodeState::SteppingDown
+        );
+        let wanted = self.authority.takeover.wanted().is_some();
+        if self.links.any() || changing || wanted {
             return self.refuse(ticket, CommandRefusal::PeerConnected);
         }
         self.update(Requester::Operator(ticket), Update::Forgotten);

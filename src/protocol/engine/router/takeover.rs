@@ -61,7 +61,8 @@ impl Engine {
 
     /// A shadow that the register names tries again, with a new term, without waiting for anybody's lease: rule 8.
     pub(super) fn advance_named(&mut self, now: Now) {
-        let free = self.durable.complete && self.work.is_idle() && now.at >= self.authority.role.retry_at();
+        let settled = self.durable.complete && !self.durable.is_being_reset();
+        let free = settled && self.work.is_idle() && now.at >= self.authority.role.retry_at();
         if free && self.is_named() && self.witness_obstacle(now.at).is_none() {
             self.begin_takeover(now, RoleReason::Takeover, false);
         }
