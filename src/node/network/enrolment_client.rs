@@ -144,7 +144,7 @@ impl EnrolmentClient {
         };
         match finished {
             Ok(stored) => tracing::info!(?stored, "the enrolment was asked for again"),
-            Err(error) => tracing::warn!(%error, "the enrolment was asked for again, and refused"),
+            Err(error) => tracing::warn!(%error, "a repeated enrolment did not succeed"),
         }
     }
 

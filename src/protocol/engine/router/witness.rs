@@ -200,7 +200,8 @@ impl Engine {
             Question::Read => {}
             Question::Renewal(_) => self.switch_failed(),
             Question::Takeover(_) => {
-                let reason = "the witness did not answer the swap: it may land, and this node be master by it";
+                let reason =
+                    "the witness did not answer the swap: if the witness still makes it, this node becomes master";
                 self.takeover_lost(now, &CommandRefusal::InDoubt { reason: reason.to_owned() });
             }
         }
