@@ -1,4 +1,4 @@
-//! The text of a join token. How long one is valid: `TOKEN_LIFE` in `model/limits.rs`; who decides: `Operator::token`.
+//! The text of a join token. How long one is valid: `TOKEN_LIFE_DEFAULT` and `TOKEN_LIFE_MAX` in `model/limits.rs`; who decides: `Operator::token`.
 
 use std::fmt;
 use std::str::FromStr;
