@@ -105,6 +105,7 @@ pub fn status(status: &Status, chosen: Chosen) -> Value {
             "reason": text(engine.link.reason.clone()),
         },
         "in_sync": engine.in_sync,
+        "in_sync_as_of": engine.in_sync_as_of_us.map(|us| (us + age_us(status)) / 1000),
         "takeover": { "able": engine.why_not.is_empty(), "why_not": why_not },
         "failover": chosen.failover,
         "two_masters_possible": chosen.failover == "automatic" && status.witness.is_none(),

@@ -6,6 +6,7 @@ mod machines;
 mod pending_updates;
 mod regressions;
 mod simulator_regressions;
+mod time;
 mod witnessed;
 
 use std::time::Duration;

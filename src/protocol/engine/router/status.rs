@@ -24,6 +24,7 @@ impl Engine {
             enabled: durable.enabled,
             link: self.link_status(at),
             in_sync: self.in_sync(),
+            in_sync_as_of_us: self.links.position_age_us(at).filter(|_| durable.peer.is_some()),
             why_not: self.takeover_conditions(at, wall_ms).blockers(),
             replication: self.commits.mode(),
             witness: self.witness_status(),
