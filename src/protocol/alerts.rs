@@ -168,6 +168,28 @@ impl AlertKind {
         )
     }
 
+    /// Whether an occurrence is news although an operator has seen the one before: it tells of something else. The occurrences of
+    /// other kinds are the same trouble, which stays acknowledged.
+    pub fn is_news_each_time(self) -> bool {
+        matches!(self, Self::Takeover | Self::TwoMasters | Self::Diverged | Self::Recovered)
+    }
+
+    /// Whether a network, a peer or a stranger can make it begin and end as often as they like.
+    pub fn is_driven_from_outside(self) -> bool {
+        matches!(
+            self,
+            Self::PushFailed
+                | Self::ShadowLost
+                | Self::UnpermittedPeer
+                | Self::VersionMismatch
+                | Self::KeyMismatch
+                | Self::ClockSkew
+                | Self::WitnessUnreachable
+                | Self::SlowLink
+                | Self::Recovered
+        )
+    }
+
     /// Whether it reports a past event. Such an alert stays until an operator acknowledges it, and is removed at the next start.
     pub fn is_event(self) -> bool {
         matches!(self, Self::Takeover | Self::TwoMasters | Self::UnpermittedPeer | Self::Recovered)
@@ -207,7 +229,8 @@ impl AlertLog {
         self.alerts.iter().find(|alert| alert.kind == kind)
     }
 
-    /// Adds an occurrence: to the active alert of the same kind and subject, or else as a new alert.
+    /// Adds an occurrence: to the active alert of the same kind and subject, or else as a new alert. An alert that was
+    /// acknowledged stays so, unless the occurrence is news ([`AlertKind::is_news_each_time`]).
     pub fn raise(&mut self, new: NewAlert, wall_ms: u64) -> (AlertChange, Alert) {
         let subject = cut(new.subject);
         let message = cut(new.message);
@@ -216,7 +239,7 @@ impl AlertLog {
             alert.count = alert.count.saturating_add(new.times);
             alert.last_ms = wall_ms.max(alert.first_ms);
             alert.message = message;
-            alert.acknowledged = false;
+            alert.acknowledged &= !alert.kind.is_news_each_time();
             alert.revisions = match (alert.revisions, new.revisions) {
                 (Some((from, _)), Some((_, to))) => Some((from, to)),
                 (before, added) => added.or(before),
@@ -321,7 +344,11 @@ mod tests {
         assert_eq!(alert_log.acknowledge(8), None);
         assert!(alert_log.alerts()[0].acknowledged && alert_log.alerts().len() == 1);
         alert_log.raise(failed(1), 3);
-        assert!(!alert_log.alerts()[0].acknowledged, "it occurred again after it was acknowledged");
+        assert!(alert_log.alerts()[0].acknowledged, "the same trouble stays acknowledged");
+        let (_, takeover) = alert_log.raise(NewAlert::new(AlertKind::Takeover, "this node", "once"), 4);
+        alert_log.acknowledge(takeover.id);
+        let (_, again) = alert_log.raise(NewAlert::new(AlertKind::Takeover, "this node", "twice"), 5);
+        assert!(!again.acknowledged, "another takeover is news");
     }
 
     fn occurrence(kind: AlertKind) -> NewAlert {

@@ -212,7 +212,7 @@ impl Engine {
             Event::Command { ticket, command } => self.command(now, ticket, command),
             Event::EnrolAsked { ask, peer, token, from } => self.enrol_asked(now, ask, peer, token, &from),
             Event::EnrolConfirmed { ask } => self.enrol_confirmed(ask),
-            Event::Unpermitted { from, reason } => self.unpermitted(now, &from, &reason),
+            Event::Unpermitted { from, reason, times } => self.unpermitted(now, from, &reason, times),
             Event::CertificateExpiring { subject, days } => self.certificate_expiring(now, subject, days),
             Event::StoreTrouble { reason, full } => self.store_trouble_aside(now, reason, full),
         }
@@ -233,6 +233,7 @@ impl Engine {
         self.advance_commits(now);
         self.advance_witness(now);
         self.count_failed_pushes(now);
+        self.advance_alerts(now);
         self.advance_work(now);
         self.advance_shutdown(now);
         self.notify_changes();

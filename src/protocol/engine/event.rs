@@ -135,6 +135,8 @@ pub enum Event {
         from: String,
         /// Why.
         reason: String,
+        /// How many connections this stands for.
+        times: u64,
     },
     /// The pinned peer's certificate or ours nears its end.
     CertificateExpiring {

@@ -1,5 +1,6 @@
 //! Whole lists of actions: an extra action shows as well as a missing one.
 
+mod alerting;
 mod callers;
 mod links_table;
 mod machines;

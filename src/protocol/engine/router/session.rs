@@ -487,7 +487,7 @@ impl Engine {
             self.durable.assume_complete(true);
             return self.links.ask_peer(now.at);
         }
-        self.shadow_recovered();
+        self.shadow_recovered(now);
         self.durable.set_complete();
     }
 

@@ -299,7 +299,7 @@ impl Engine {
             self.session.became_master();
             self.links.set_outranked(false);
             // What it did not hear from its master is no alert of its shadow's.
-            self.clear(|alert| alert.kind == AlertKind::ShadowLost);
+            self.clear(now, |alert| alert.kind == AlertKind::ShadowLost);
             self.alerts.start_counting(self.log.revision());
             // The link, if one is up, was agreed upon in other roles.
             self.close_all_links(now, None, "this node became master");

@@ -160,6 +160,7 @@ fn the_durable_state_and_its_updates() {
         &[
             ("it changes", |durable| done_with(durable, Durable::changed)),
             ("it counts", |durable| done_with(durable, |durable| durable.counted(Moment(3)))),
+            ("an alert counts", |durable| done_with(durable, |durable| durable.alert_counted(Moment(3)))),
             ("an update is asked for", |durable| {
                 format!("{}", durable.update(Requester::Enrolling(2), Update::Enabled(false)))
             }),
