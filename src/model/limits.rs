@@ -91,6 +91,9 @@ pub const TAKEOVERS_KEPT_MAX: usize = 16;
 
 /// Most entries of the alert log: 16 kinds, most of which have one subject.
 pub const ALERTS_MAX: usize = 64;
+/// Least step of the wall clock between two events, beside a 64th of the time between them, that counts as set and not as
+/// running: 10 s. A clock that is only corrected by its rate stays below (500 ppm are 1.8 s in an hour).
+pub const CLOCK_STEP: Duration = Duration::from_secs(10);
 /// Most alerts about strangers that are told apart by their addresses. Those of further addresses are one alert together.
 pub const UNPERMITTED_SOURCES_MAX: usize = 8;
 /// Time after the last stranger from an address at which the alert about it goes by itself: 1 h.

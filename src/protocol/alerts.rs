@@ -264,6 +264,11 @@ impl AlertLog {
         (AlertChange::Raised, alert)
     }
 
+    /// Changes every active alert.
+    pub fn for_each(&mut self, change: impl FnMut(&mut Alert)) {
+        self.alerts.iter_mut().for_each(change);
+    }
+
     /// Removes the alerts that match, and returns them.
     pub fn clear(&mut self, matches: impl Fn(&Alert) -> bool) -> Vec<Alert> {
         let (removed, kept) = self.alerts.drain(..).partition(|alert| matches(alert));

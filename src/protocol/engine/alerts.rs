@@ -9,6 +9,7 @@
 
 pub(super) mod texts;
 
+use super::durable::ClockStep;
 use super::{Alert, AlertChange, AlertKind, Moment, Now, RepairKind};
 use crate::model::limits::{ALERT_UPDATE_INTERVAL, UNPERMITTED_QUIET, UNPERMITTED_SOURCES_MAX};
 use crate::model::{Epoch, Position, Revision, RunId};
@@ -89,6 +90,20 @@ impl Alerts {
     /// Enters an alert.
     pub(super) fn raise(&mut self, now: Now, alert: NewAlert) -> (AlertChange, Alert) {
         self.log.raise(alert, now.wall_ms)
+    }
+
+    /// The wall clock was set: the times of what stands move with it.
+    pub(super) fn clock_set(&mut self, step: ClockStep) {
+        self.log.for_each(|alert| step.shift_alert(alert));
+    }
+
+    /// What stands, for people: no time of it lies ahead.
+    pub(super) fn shown(&self, wall_ms: u64) -> Vec<Alert> {
+        let shown = |alert: &Alert| {
+            let (first_ms, last_ms) = (alert.first_ms.min(wall_ms), alert.last_ms.min(wall_ms));
+            Alert { first_ms, last_ms, ..alert.clone() }
+        };
+        self.log.alerts().iter().map(shown).collect()
     }
 
     /// Ends what fits, and returns it.

@@ -14,10 +14,11 @@
 mod encoding;
 mod pending_updates;
 mod state;
+mod wall_clock;
 
 use std::ops::Deref;
 
-use super::Moment;
+use super::{Moment, Now};
 use crate::model::limits::{ALERT_WRITE_INTERVAL, ALERT_WRITES_MAX, TAKEOVERS_KEPT_MAX};
 use crate::model::{Epoch, Revision};
 use crate::protocol::alerts::AlertLog;
@@ -27,8 +28,10 @@ use crate::protocol::wire::{Hello, Role};
 pub use encoding::{decode_durable_state, encode_durable_state};
 pub(super) use pending_updates::{Adopted, Requester, Update};
 pub use state::*;
+pub(super) use wall_clock::{ClockStep, bound_times};
 
 use pending_updates::PendingUpdates;
+use wall_clock::WallClock;
 
 /// Longest time for which what the peer confirmed stays unsaved.
 const COUNTED_US: u64 = 1_000_000;
@@ -40,6 +43,7 @@ pub(super) struct Durable {
     unsaved: Unsaved,
     updates: PendingUpdates,
     alert_writes: AlertWrites,
+    wall_clock: WallClock,
 }
 
 /// Alerts that a network or a peer changed, and that were written at once.
@@ -84,6 +88,7 @@ impl Durable {
             unsaved: Unsaved::default(),
             updates: PendingUpdates::default(),
             alert_writes: AlertWrites::default(),
+            wall_clock: WallClock::default(),
         }
     }
 
@@ -187,9 +192,28 @@ impl Durable {
         true
     }
 
+    /// Looks at the wall clock. Where it was set, the noted times move with it. Returns by how much, for the alerts.
+    pub(super) fn look_at_wall_clock(&mut self, now: Now) -> Option<ClockStep> {
+        let step = self.wall_clock.look(now)?;
+        step.shift_state(&mut self.state);
+        self.counted(now.at);
+        Some(step)
+    }
+
     /// Forgets join tokens whose time is over.
     pub(super) fn expire_tokens(&mut self, wall_ms: u64) {
+        let before = self.state.tokens.len();
         self.state.tokens.retain(|token| token.expires_ms > wall_ms);
+        if self.state.tokens.len() < before {
+            self.changed();
+        }
+    }
+
+    /// When the next token's time is over.
+    pub(super) fn token_deadline(&self, now: Now) -> Option<Moment> {
+        let ends_ms = self.state.tokens.iter().map(|token| token.expires_ms).min()?;
+        let left_us = ends_ms.saturating_sub(now.wall_ms).saturating_mul(1_000);
+        Some(Moment(now.at.0.saturating_add(left_us)))
     }
 
     /// The state with which this node becomes master under this epoch, for the batch that makes it so.

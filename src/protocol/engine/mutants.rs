@@ -98,6 +98,8 @@ pub enum Mutant {
     AnswerIsPromise,
     /// A stalled master acknowledges after its lease.
     AcknowledgesAfterLease,
+    /// What was noted by the wall clock stays as it is when the clock is set.
+    TrustsWallClock,
 }
 
 /// Until when a promise and a lease are waited for, by another measure than rules 2 and 4 want.

@@ -143,7 +143,7 @@ impl Update {
             }
             Self::Enrolled { peer, token } => {
                 if state.peer.is_none() {
-                    state.tokens.retain(|alive| Some(alive) != token.as_ref());
+                    state.tokens.retain(|alive| token.as_ref().is_none_or(|used| used.secret != alive.secret));
                     state.peer = Some(Peer { confirmed: Revision::NONE, ..peer.clone() });
                 }
             }

@@ -1,6 +1,7 @@
 //! What enters the alert log and what ends it.
 
 use crate::model::Position;
+use crate::model::limits::CERTIFICATE_WARN_DAYS;
 use crate::protocol::alerts::{AlertKind, NewAlert};
 use crate::protocol::engine::alerts::{self, DISK, PEER, THIS_NODE, texts};
 use crate::protocol::engine::{
@@ -30,8 +31,9 @@ impl Engine {
         ended
     }
 
-    /// Alerts that are over by themselves, and occurrences that the host was not told of yet.
+    /// Tokens and alerts that are over by themselves, and occurrences that the host was not told of yet.
     pub(in super::super) fn advance_alerts(&mut self, now: Now) {
+        self.durable.expire_tokens(now.wall_ms);
         let ended = self.alerts.end_quiet(now.wall_ms);
         self.notify_ended(now, &ended);
         for alert in self.alerts.take_untold(now.at) {
@@ -39,14 +41,24 @@ impl Engine {
         }
     }
 
-    pub(super) fn alert_log_deadlines(&self, now: Now) -> [Option<Moment>; 2] {
-        [self.alerts.quiet_deadline(now), self.alerts.untold_deadline()]
+    pub(super) fn alert_log_deadlines(&self, now: Now) -> [Option<Moment>; 3] {
+        [self.alerts.quiet_deadline(now), self.alerts.untold_deadline(), self.durable.token_deadline(now)]
     }
 
     fn notify_ended(&mut self, now: Now, ended: &[Alert]) {
         for alert in ended {
             self.durable.alerts_changed(now.at, alert.kind.is_driven_from_outside());
             self.out.push(Action::Notify(Notice::Alert { change: AlertChange::Cleared, alert: alert.clone() }));
+        }
+    }
+
+    /// The wall clock is looked at with every event, so that nothing that was noted by it lasts longer because it was set.
+    pub(in super::super) fn notice_clock_step(&mut self, now: Now) {
+        if self.setup.makes(Mutant::TrustsWallClock) {
+            return;
+        }
+        if let Some(step) = self.durable.look_at_wall_clock(now) {
+            self.alerts.clock_set(step);
         }
     }
 
@@ -236,7 +248,13 @@ impl Engine {
         self.raise(now, NewAlert { times: times.max(1), ..alert });
     }
 
-    pub(in super::super) fn certificate_expiring(&mut self, now: Now, subject: String, days: u64) {
+    /// So many days are left of a certificate. A clock that was wrong may have said that they are few.
+    pub(in super::super) fn certificate_ends_in(&mut self, now: Now, subject: String, days: u64) {
+        if days >= CERTIFICATE_WARN_DAYS {
+            let over = |alert: &Alert| alert.kind == AlertKind::CertificateExpiring && alert.subject == subject;
+            self.clear(now, over);
+            return;
+        }
         let message = texts::certificate_expiring(&subject, days);
         self.raise(now, NewAlert::new(AlertKind::CertificateExpiring, subject, message));
     }

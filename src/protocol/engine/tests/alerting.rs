@@ -42,7 +42,7 @@ impl Cost {
 }
 
 fn strangers(engine: &Engine) -> Vec<Alert> {
-    let alerts = engine.status(Moment(0), 0).alerts;
+    let alerts = engine.status(Moment(0), u64::MAX).alerts;
     alerts.into_iter().filter(|alert| alert.kind == AlertKind::UnpermittedPeer).collect()
 }
 

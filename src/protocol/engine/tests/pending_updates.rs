@@ -41,7 +41,7 @@ fn token(secret: u8) -> StoredToken {
 }
 
 fn alerts(engine: &Engine) -> Vec<Alert> {
-    engine.status(Moment(0), 0).alerts
+    engine.status(Moment(0), u64::MAX).alerts
 }
 
 /// A master with an alert, whose shadow is enrolled and away.
