@@ -132,6 +132,7 @@ pub fn alert(alert: &Alert) -> Value {
         "count": alert.count,
         "first": time(alert.first_ms),
         "last": time(alert.last_ms),
+        "age_ms": wall_ms().saturating_sub(alert.first_ms),
         "acknowledged": alert.acknowledged,
         "revisions": alert.revisions.map(|(from, to)| json!({ "from": revision(from), "to": revision(to) })),
     })
@@ -179,6 +180,12 @@ pub fn time(ms: u64) -> String {
     // RFC 3339 ends with the year 9999.
     let ms = ms.min(253_402_300_799_000);
     humantime::format_rfc3339_millis(SystemTime::UNIX_EPOCH + Duration::from_millis(ms)).to_string()
+}
+
+/// The wall clock, milliseconds since 1970.
+fn wall_ms() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn text(text: String) -> Option<String> {

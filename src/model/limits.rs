@@ -89,8 +89,13 @@ pub const TERMS_AHEAD_MAX: u32 = 65_536;
 /// Most takeovers that are remembered. The hold-down counts three.
 pub const TAKEOVERS_KEPT_MAX: usize = 16;
 
-/// Most entries of the alert log: 16 kinds, most of which have one subject.
+/// Most entries of the alert log: 17 kinds, most of which have one subject.
 pub const ALERTS_MAX: usize = 64;
+/// Time after which a state that an operator must end, and that prevents no takeover, is an alert: 10 min. Who sets up a pair is
+/// done by then.
+pub const OPERATOR_GRACE: Duration = Duration::from_secs(600);
+/// Time after which such an alert becomes an error: 1 h.
+pub const OPERATOR_ERROR_AFTER: Duration = Duration::from_secs(3600);
 /// Least step of the wall clock between two events, beside a 64th of the time between them, that counts as set and not as
 /// running: 10 s. A clock that is only corrected by its rate stays below (500 ppm are 1.8 s in an hour).
 pub const CLOCK_STEP: Duration = Duration::from_secs(10);

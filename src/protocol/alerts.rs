@@ -41,6 +41,8 @@ pub enum AlertKind {
     Recovered,
     /// The round trip to the peer is longer than the timings allow.
     SlowLink,
+    /// The node is in a state that only a person ends. The subject names it.
+    NeedsOperator,
 }
 
 /// How serious an alert is.
@@ -102,6 +104,8 @@ pub struct AlertLog {
 pub struct NewAlert {
     /// Its kind.
     pub kind: AlertKind,
+    /// How serious it is, where it differs from its kind. One that becomes more serious is no longer acknowledged.
+    pub severity: Option<Severity>,
     /// What it is about.
     pub subject: String,
     /// What happened and what to do.
@@ -115,7 +119,7 @@ pub struct NewAlert {
 impl NewAlert {
     /// One occurrence.
     pub fn new(kind: AlertKind, subject: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { kind, subject: subject.into(), message: message.into(), times: 1, revisions: None }
+        Self { kind, severity: None, subject: subject.into(), message: message.into(), times: 1, revisions: None }
     }
 }
 
@@ -139,6 +143,7 @@ impl AlertKind {
             Self::DiskTrouble => "disk_trouble",
             Self::Recovered => "recovered",
             Self::SlowLink => "slow_link",
+            Self::NeedsOperator => "needs_operator",
         }
     }
 
@@ -187,6 +192,7 @@ impl AlertKind {
                 | Self::WitnessUnreachable
                 | Self::SlowLink
                 | Self::Recovered
+                | Self::NeedsOperator
         )
     }
 
@@ -234,12 +240,14 @@ impl AlertLog {
     pub fn raise(&mut self, new: NewAlert, wall_ms: u64) -> (AlertChange, Alert) {
         let subject = cut(new.subject);
         let message = cut(new.message);
+        let severity = new.severity.unwrap_or(new.kind.severity());
         let active = self.alerts.iter_mut().find(|alert| alert.kind == new.kind && alert.subject == subject);
         if let Some(alert) = active {
             alert.count = alert.count.saturating_add(new.times);
             alert.last_ms = wall_ms.max(alert.first_ms);
             alert.message = message;
-            alert.acknowledged &= !alert.kind.is_news_each_time();
+            alert.acknowledged &= !alert.kind.is_news_each_time() && severity <= alert.severity;
+            alert.severity = severity;
             alert.revisions = match (alert.revisions, new.revisions) {
                 (Some((from, _)), Some((_, to))) => Some((from, to)),
                 (before, added) => added.or(before),
@@ -250,7 +258,7 @@ impl AlertLog {
         let alert = Alert {
             id: self.next,
             kind: new.kind,
-            severity: new.kind.severity(),
+            severity,
             subject,
             message,
             count: new.times,

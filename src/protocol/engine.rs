@@ -167,7 +167,7 @@ impl Engine {
         let alerts = std::mem::take(&mut durable_state.alerts);
         let witness = start.witnessed.then_some(durable_state.promised_ms);
         let mut engine = Self {
-            alerts: Alerts::restore(alerts, durable_state.next_alert, start.head.revision),
+            alerts: Alerts::restore(now.at, alerts, durable_state.next_alert, start.head.revision),
             commits: Commits::new(start.options.replication),
             setup: Setup::new(start.options, start.run, start.address),
             durable: Durable::new(durable_state),
@@ -240,6 +240,7 @@ impl Engine {
         self.advance_commits(now);
         self.advance_witness(now);
         self.count_failed_pushes(now);
+        self.advance_operator_states(now);
         self.advance_alerts(now);
         self.advance_work(now);
         self.advance_shutdown(now);

@@ -73,10 +73,7 @@ pub fn apply(world: &mut World, step: Step) -> Checked {
             }
             return roll_back(world, node, blank);
         }
-        Step::WallJump { node, ms } => {
-            let machine = world.machine(node);
-            (machine.clock.jumped_ms, machine.clock.was_set) = (ms, true);
-        }
+        Step::WallJump { node, ms } => world.machine(node).clock.set_wall(ms),
         Step::SlowConns { us } => world.network.slow_connections(us),
         Step::HalfReset { node } => {
             if world.machine(node).paused_at.is_none() {

@@ -89,6 +89,8 @@ impl World {
         }
         self.oracle.check_serving(&machine.disk, &status)?;
         self.oracle.check_shown_stays(side, &machine.disk)?;
+        let held_and_said = status.link.state != LinkState::Held || oracle::needs_operator(&status);
+        Invariant::FailuresShow.check(held_and_said, || format!("{side:?} is held, and no error says so"))?;
         let lost = matches!(status.link.state, LinkState::Lost | LinkState::Held);
         let confirmed = durable_state.peer.as_ref().map(|peer| peer.confirmed);
         let behind = confirmed.is_some_and(|confirmed| machine.disk.unconfirmed_after(confirmed));

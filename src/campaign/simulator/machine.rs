@@ -61,6 +61,11 @@ impl Clock {
         self.wall_ms.saturating_add_signed(self.jumped_ms) + true_us / 1_000
     }
 
+    /// Somebody sets the wall clock, so many milliseconds away from where it began.
+    pub fn set_wall(&mut self, ms: i64) {
+        (self.jumped_ms, self.was_set) = (ms, true);
+    }
+
     /// Time as an event tells it, with these random bits.
     pub fn now(&self, true_us: u64, random: u64) -> Now {
         Now { at: self.at(true_us), wall_ms: self.wall(true_us), random }

@@ -7,7 +7,10 @@
 //!
 //! The host hears of an alert at once when it begins and when it ends, and of further occurrences at most once in a while.
 
+mod operator_states;
 pub(super) mod texts;
+
+pub(super) use operator_states::{OperatorState, OperatorStates};
 
 use super::durable::ClockStep;
 use super::{Alert, AlertChange, AlertKind, Moment, Now, RepairKind};
@@ -40,6 +43,7 @@ pub(super) struct Alerts {
     /// The other of two masters that was met last.
     rival: Option<(RunId, Epoch)>,
     told: Vec<Told>,
+    operator_states: OperatorStates,
 }
 
 /// An alert whose further occurrences the host was told of.
@@ -54,7 +58,7 @@ struct Told {
 
 impl Alerts {
     /// What stood before a restart. What stood then was counted up to there; what came after was not pushed either.
-    pub(super) fn restore(alerts: Vec<Alert>, next: u64, head: Revision) -> Self {
+    pub(super) fn restore(at: Moment, alerts: Vec<Alert>, next: u64, head: Revision) -> Self {
         let log = AlertLog::restore(alerts, next);
         let counted = log.find(AlertKind::PushFailed).and_then(|alert| alert.revisions);
         Self {
@@ -63,6 +67,7 @@ impl Alerts {
             skew_us: 0,
             rival: None,
             told: Vec::new(),
+            operator_states: OperatorStates::new(at),
             log,
         }
     }
@@ -139,6 +144,16 @@ impl Alerts {
     /// When the host is told again.
     pub(super) fn untold_deadline(&self) -> Option<Moment> {
         self.told.iter().filter(|told| told.again).map(Told::due).min()
+    }
+
+    // States that only a person ends.
+
+    pub(super) fn operator_states(&mut self) -> &mut OperatorStates {
+        &mut self.operator_states
+    }
+
+    pub(super) fn operator_states_seen(&self) -> &OperatorStates {
+        &self.operator_states
     }
 
     // Strangers.

@@ -81,6 +81,7 @@ const TABLE: &[(InjectedBug, Histories, Invariant)] = &[
     (InjectedBug::Engine(Mutant::BlankWipes), Histories::In(Scenario::BlankMaster), Invariant::NoBlankMaster),
     (InjectedBug::Engine(Mutant::ShowsBeforeDurable), Histories::Unwitnessed, Invariant::OneRevision),
     (InjectedBug::Engine(Mutant::AppendsAfterFailedSync), Histories::In(Scenario::FailedSync), Invariant::SameContent),
+    (InjectedBug::Engine(Mutant::HidesOperatorStates), Histories::Unwitnessed, Invariant::FailuresShow),
     (InjectedBug::Engine(Mutant::TrustsWallClock), Histories::In(Scenario::WrongClocks), Invariant::Bounded),
     (InjectedBug::Engine(Mutant::PromiseFromAnswer), Histories::In(Scenario::SlowAnswers), Invariant::OneMaster),
     (InjectedBug::Engine(Mutant::LeaseFromAnswer), Histories::In(Scenario::OneWayPartition), Invariant::OneMaster),

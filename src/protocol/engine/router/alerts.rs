@@ -13,8 +13,12 @@ use crate::protocol::wire::RefusalKind;
 impl Engine {
     /// Enters an alert, makes it durable and tells the host. What only occurs again is written and told less often.
     pub(in super::super) fn raise(&mut self, now: Now, alert: NewAlert) {
+        let (kind, subject) = (alert.kind, alert.subject.clone());
+        let standing = self.alerts.log().alerts().iter().find(|alert| (alert.kind, &alert.subject) == (kind, &subject));
+        let before = standing.map(|alert| alert.severity);
         let (change, alert) = self.alerts.raise(now, alert);
-        let again = change == AlertChange::Updated && !alert.kind.is_news_each_time();
+        let worse = before.is_some_and(|before| before < alert.severity);
+        let again = change == AlertChange::Updated && !alert.kind.is_news_each_time() && !worse;
         match again {
             false => self.durable.alerts_changed(now.at, alert.kind.is_driven_from_outside()),
             true => self.durable.alert_counted(now.at),
@@ -41,8 +45,9 @@ impl Engine {
         }
     }
 
-    pub(super) fn alert_log_deadlines(&self, now: Now) -> [Option<Moment>; 3] {
-        [self.alerts.quiet_deadline(now), self.alerts.untold_deadline(), self.durable.token_deadline(now)]
+    pub(super) fn alert_log_deadlines(&self, now: Now) -> [Option<Moment>; 4] {
+        let states = self.operator_states_deadline(now);
+        [self.alerts.quiet_deadline(now), self.alerts.untold_deadline(), self.durable.token_deadline(now), states]
     }
 
     fn notify_ended(&mut self, now: Now, ended: &[Alert]) {
