@@ -4,7 +4,7 @@ use crate::model::limits::{OPERATOR_ERROR_AFTER, OPERATOR_GRACE};
 use crate::protocol::alerts::{AlertKind, NewAlert, Severity};
 use crate::protocol::engine::alerts::{OperatorState, texts};
 use crate::protocol::engine::{Alert, Engine, Moment, Mutant, Now, TakeoverBlocker};
-use crate::protocol::failover::{NodeState, micros};
+use crate::protocol::failover::{NodeState, held_down, micros};
 use crate::protocol::wire::Role;
 
 impl Engine {
@@ -108,7 +108,8 @@ impl Engine {
             OperatorState::Refused => paired && links.is_refused() && links.active_id().is_none(),
             OperatorState::Frozen => self.authority.is_leading() && self.commits.is_frozen(),
             OperatorState::HoldDown => {
-                paired && durable.role == Role::Shadow && self.takeover_conditions(now.at, now.wall_ms).hold_down
+                let (taken, hold_down) = (&durable.takeovers_ms, self.setup.options.hold_down);
+                paired && durable.role == Role::Shadow && held_down(taken, hold_down, now.wall_ms)
             }
             OperatorState::NotEnabled => lone_master && !durable.enabled,
             OperatorState::NoShadow => lone_master && durable.enabled,
