@@ -105,6 +105,7 @@ pub fn status(status: &Status, chosen: Chosen) -> Value {
             "reason": text(engine.link.reason.clone()),
         },
         "in_sync": engine.in_sync,
+        "in_sync_as_of": engine.in_sync_as_of_us.map(|us| (us + age_us(status)) / 1000),
         "takeover": { "able": engine.why_not.is_empty(), "why_not": why_not },
         "failover": chosen.failover,
         "two_masters_possible": chosen.failover == "automatic" && status.witness.is_none(),
@@ -131,6 +132,7 @@ pub fn alert(alert: &Alert) -> Value {
         "count": alert.count,
         "first": time(alert.first_ms),
         "last": time(alert.last_ms),
+        "age_ms": wall_ms().saturating_sub(alert.first_ms),
         "acknowledged": alert.acknowledged,
         "revisions": alert.revisions.map(|(from, to)| json!({ "from": revision(from), "to": revision(to) })),
     })
@@ -178,6 +180,12 @@ pub fn time(ms: u64) -> String {
     // RFC 3339 ends with the year 9999.
     let ms = ms.min(253_402_300_799_000);
     humantime::format_rfc3339_millis(SystemTime::UNIX_EPOCH + Duration::from_millis(ms)).to_string()
+}
+
+/// The wall clock, milliseconds since 1970.
+fn wall_ms() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn text(text: String) -> Option<String> {

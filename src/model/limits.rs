@@ -89,8 +89,28 @@ pub const TERMS_AHEAD_MAX: u32 = 65_536;
 /// Most takeovers that are remembered. The hold-down counts three.
 pub const TAKEOVERS_KEPT_MAX: usize = 16;
 
-/// Most entries of the alert log: 16 kinds, most of which have one subject.
+/// Most entries of the alert log: 17 kinds, most of which have one subject.
 pub const ALERTS_MAX: usize = 64;
+/// Time after which a state that an operator must end, and that prevents no takeover, is an alert: 10 min. Who sets up a pair is
+/// done by then.
+pub const OPERATOR_GRACE: Duration = Duration::from_secs(600);
+/// Time after which such an alert becomes an error: 1 h.
+pub const OPERATOR_ERROR_AFTER: Duration = Duration::from_secs(3600);
+/// Least step of the wall clock between two events, beside a 64th of the time between them, that counts as set and not as
+/// running: 10 s. A clock that is only corrected by its rate stays below (500 ppm are 1.8 s in an hour).
+pub const CLOCK_STEP: Duration = Duration::from_secs(10);
+/// Most alerts about strangers that are told apart by their addresses. Those of further addresses are one alert together.
+pub const UNPERMITTED_SOURCES_MAX: usize = 8;
+/// Time after the last stranger from an address at which the alert about it goes by itself: 1 h.
+pub const UNPERMITTED_QUIET: Duration = Duration::from_secs(3600);
+/// Time within which an alert that only occurs again is told to the host at most once: 1 min. A scanner that comes every second
+/// is 1,440 events a day instead of 86,400.
+pub const ALERT_UPDATE_INTERVAL: Duration = Duration::from_secs(60);
+/// Longest time for which an alert's count stays in memory alone: 5 min. A scanner that comes every second costs 288 writes a day.
+pub const ALERT_WRITE_INTERVAL: Duration = Duration::from_secs(300);
+/// Most alerts within [`ALERT_WRITE_INTERVAL`] that a network or a peer can begin and end, and that are written at once. What
+/// follows is written together at the end of that time: a link that comes and goes every second costs 17 writes in 5 min.
+pub const ALERT_WRITES_MAX: u32 = 16;
 /// Longest text (message, subject, reason) in an alert or a refusal, in bytes.
 pub const TEXT_BYTES_MAX: usize = 512;
 /// Longest node name, in bytes.

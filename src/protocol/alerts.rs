@@ -41,6 +41,8 @@ pub enum AlertKind {
     Recovered,
     /// The round trip to the peer is longer than the timings allow.
     SlowLink,
+    /// The node is in a state that only a person ends. The subject names it.
+    NeedsOperator,
 }
 
 /// How serious an alert is.
@@ -102,6 +104,8 @@ pub struct AlertLog {
 pub struct NewAlert {
     /// Its kind.
     pub kind: AlertKind,
+    /// How serious it is, where it differs from its kind. One that becomes more serious is no longer acknowledged.
+    pub severity: Option<Severity>,
     /// What it is about.
     pub subject: String,
     /// What happened and what to do.
@@ -115,7 +119,7 @@ pub struct NewAlert {
 impl NewAlert {
     /// One occurrence.
     pub fn new(kind: AlertKind, subject: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { kind, subject: subject.into(), message: message.into(), times: 1, revisions: None }
+        Self { kind, severity: None, subject: subject.into(), message: message.into(), times: 1, revisions: None }
     }
 }
 
@@ -139,6 +143,7 @@ impl AlertKind {
             Self::DiskTrouble => "disk_trouble",
             Self::Recovered => "recovered",
             Self::SlowLink => "slow_link",
+            Self::NeedsOperator => "needs_operator",
         }
     }
 
@@ -165,6 +170,29 @@ impl AlertKind {
                 | Self::DigestMismatch
                 | Self::VersionMismatch
                 | Self::KeyMismatch
+        )
+    }
+
+    /// Whether an occurrence is news although an operator has seen the one before: it tells of something else. The occurrences of
+    /// other kinds are the same trouble, which stays acknowledged.
+    pub fn is_news_each_time(self) -> bool {
+        matches!(self, Self::Takeover | Self::TwoMasters | Self::Diverged | Self::Recovered)
+    }
+
+    /// Whether a network, a peer or a stranger can make it begin and end as often as they like.
+    pub fn is_driven_from_outside(self) -> bool {
+        matches!(
+            self,
+            Self::PushFailed
+                | Self::ShadowLost
+                | Self::UnpermittedPeer
+                | Self::VersionMismatch
+                | Self::KeyMismatch
+                | Self::ClockSkew
+                | Self::WitnessUnreachable
+                | Self::SlowLink
+                | Self::Recovered
+                | Self::NeedsOperator
         )
     }
 
@@ -207,16 +235,19 @@ impl AlertLog {
         self.alerts.iter().find(|alert| alert.kind == kind)
     }
 
-    /// Adds an occurrence: to the active alert of the same kind and subject, or else as a new alert.
+    /// Adds an occurrence: to the active alert of the same kind and subject, or else as a new alert. An alert that was
+    /// acknowledged stays so, unless the occurrence is news ([`AlertKind::is_news_each_time`]).
     pub fn raise(&mut self, new: NewAlert, wall_ms: u64) -> (AlertChange, Alert) {
         let subject = cut(new.subject);
         let message = cut(new.message);
+        let severity = new.severity.unwrap_or(new.kind.severity());
         let active = self.alerts.iter_mut().find(|alert| alert.kind == new.kind && alert.subject == subject);
         if let Some(alert) = active {
             alert.count = alert.count.saturating_add(new.times);
             alert.last_ms = wall_ms.max(alert.first_ms);
             alert.message = message;
-            alert.acknowledged = false;
+            alert.acknowledged &= !alert.kind.is_news_each_time() && severity <= alert.severity;
+            alert.severity = severity;
             alert.revisions = match (alert.revisions, new.revisions) {
                 (Some((from, _)), Some((_, to))) => Some((from, to)),
                 (before, added) => added.or(before),
@@ -227,7 +258,7 @@ impl AlertLog {
         let alert = Alert {
             id: self.next,
             kind: new.kind,
-            severity: new.kind.severity(),
+            severity,
             subject,
             message,
             count: new.times,
@@ -239,6 +270,11 @@ impl AlertLog {
         self.next += 1;
         self.alerts.push(alert.clone());
         (AlertChange::Raised, alert)
+    }
+
+    /// Changes every active alert.
+    pub fn for_each(&mut self, change: impl FnMut(&mut Alert)) {
+        self.alerts.iter_mut().for_each(change);
     }
 
     /// Removes the alerts that match, and returns them.
@@ -321,7 +357,11 @@ mod tests {
         assert_eq!(alert_log.acknowledge(8), None);
         assert!(alert_log.alerts()[0].acknowledged && alert_log.alerts().len() == 1);
         alert_log.raise(failed(1), 3);
-        assert!(!alert_log.alerts()[0].acknowledged, "it occurred again after it was acknowledged");
+        assert!(alert_log.alerts()[0].acknowledged, "the same trouble stays acknowledged");
+        let (_, takeover) = alert_log.raise(NewAlert::new(AlertKind::Takeover, "this node", "once"), 4);
+        alert_log.acknowledge(takeover.id);
+        let (_, again) = alert_log.raise(NewAlert::new(AlertKind::Takeover, "this node", "twice"), 5);
+        assert!(!again.acknowledged, "another takeover is news");
     }
 
     fn occurrence(kind: AlertKind) -> NewAlert {

@@ -165,10 +165,11 @@ impl Engine {
         };
         let mut durable_state = start.durable_state;
         durable_state.complete &= start.damage.is_none();
+        let wrong_times = durable::bound_times(&mut durable_state, now.wall_ms);
         let alerts = std::mem::take(&mut durable_state.alerts);
         let witness = start.witnessed.then_some(durable_state.promised_ms);
         let mut engine = Self {
-            alerts: Alerts::restore(alerts, durable_state.next_alert, start.head.revision),
+            alerts: Alerts::restore(now.at, alerts, durable_state.next_alert, start.head.revision),
             commits: Commits::new(start.options.replication),
             setup: Setup::new(start.options, start.run, start.address),
             durable: Durable::new(durable_state),
@@ -183,6 +184,11 @@ impl Engine {
             damage: None,
             out: Vec::new(),
         };
+        if wrong_times {
+            // Else they would count anew at every start.
+            engine.durable.changed();
+        }
+        engine.notice_clock_step(now);
         engine.found_damage(now, start.damage);
         engine.prepare_promise();
         engine.advance(now);
@@ -198,6 +204,7 @@ impl Engine {
     /// Handles one event, and returns the actions that follow, in order.
     #[must_use]
     pub fn handle(&mut self, now: Now, event: Event) -> Vec<Action> {
+        self.notice_clock_step(now);
         self.notice_lateness(now);
         self.notice_uncovered(now);
         match event {
@@ -219,8 +226,8 @@ impl Engine {
             Event::Command { ticket, command } => self.command(now, ticket, command),
             Event::EnrolAsked { ask, peer, token, from } => self.enrol_asked(now, ask, peer, token, &from),
             Event::EnrolConfirmed { ask } => self.enrol_confirmed(ask),
-            Event::Unpermitted { from, reason } => self.unpermitted(now, &from, &reason),
-            Event::CertificateExpiring { subject, days } => self.certificate_expiring(now, subject, days),
+            Event::Unpermitted { from, reason, times } => self.unpermitted(now, from, &reason, times),
+            Event::CertificateEnds { subject, days } => self.certificate_ends_in(now, subject, days),
             Event::StoreTrouble { reason, full } => self.store_trouble_aside(now, reason, full),
         }
         self.advance(now);
@@ -240,6 +247,8 @@ impl Engine {
         self.advance_commits(now);
         self.advance_witness(now);
         self.count_failed_pushes(now);
+        self.advance_operator_states(now);
+        self.advance_alerts(now);
         self.advance_work(now);
         self.advance_shutdown(now);
         self.notify_changes();

@@ -3,9 +3,11 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme};
+use serde_json::Value;
 
 use crate::harness::{FAST, Pair, Program, WAIT_MAX, exclusive};
 
@@ -70,6 +72,38 @@ fn no_certificate_and_a_foreign_certificate_are_refused() {
         }
     }
     pair.nodes[0].alerts_until("the alert", |alerts| alerts.iter().any(|alert| alert["kind"] == "unpermitted_peer"));
+    undisturbed(&mut pair);
+}
+
+/// A scanner that does not stop is one alert that counts. An operator who has seen it is not told again, neither by the alert nor
+/// by events.
+#[test]
+fn a_scanner_that_was_acknowledged_stays_acknowledged() {
+    let _exclusive = exclusive();
+    let mut pair = Pair::enrol(FAST);
+    let standing = |alerts: &[Value]| {
+        let mut strangers = alerts.iter().filter(|alert| alert["kind"] == "unpermitted_peer").cloned();
+        let first = strangers.next();
+        assert!(strangers.next().is_none(), "one source, one alert: {alerts:?}");
+        first
+    };
+    let count = |alerts: &[Value]| standing(alerts).map_or(0, |alert| alert["count"].as_u64().unwrap());
+    refuses(&pair.nodes[0], b"GET / HTTP/1.1\r\n\r\n");
+    let alerts = pair.nodes[0].alerts_until("the alert", |alerts| count(alerts) == 1);
+    let alert = standing(&alerts).unwrap();
+    assert_eq!(alert["subject"], "127.0.0.1", "the source");
+    pair.nodes[0].ok(&format!("ack {}", alert["id"]));
+    pair.nodes[0].skip_to_now();
+    for round in 2..6 {
+        refuses(&pair.nodes[0], b"GET / HTTP/1.1\r\n\r\n");
+        let alerts = pair.nodes[0].alerts_until("it to be counted", |alerts| count(alerts) >= round);
+        assert_eq!(standing(&alerts).unwrap()["acknowledged"], true, "it is the same trouble");
+    }
+    let mut told = 0;
+    while let Some(event) = pair.nodes[0].next_event(Duration::ZERO) {
+        told += u64::from(event["event"] == "alert" && event["kind"] == "unpermitted_peer");
+    }
+    pair.nodes[0].check(told <= 1, &format!("{told} events within a minute"));
     undisturbed(&mut pair);
 }
 

@@ -19,6 +19,7 @@ mod content;
 mod directory;
 mod disk;
 mod face;
+mod forgotten;
 mod gateway;
 mod hostile;
 mod outage;

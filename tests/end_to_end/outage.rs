@@ -168,3 +168,26 @@ fn a_link_broken_one_way_is_found_out_and_heals() {
         pair.in_sync();
     }
 }
+
+/// While the master is away, `in_sync` is an old word: its age says how old. A node without a peer has none.
+#[test]
+fn in_sync_shows_its_age() {
+    let _exclusive = exclusive();
+    let mut pair = Pair::enrol(&manual());
+    let age = |status: &Value| status["in_sync_as_of"].as_u64();
+    let together = pair.nodes[1].ok("status");
+    pair.nodes[1].check(age(&together).is_some_and(|ms| ms < 10_000), &format!("{together}"));
+    pair.nodes[0].kill();
+    pair.nodes[1].status("the age to grow past the takeover delay", |status| {
+        status["in_sync"] == true && age(status).is_some_and(|ms| ms > 1_000)
+    });
+    pair.start_again(0);
+    pair.nodes[1].status("the age to be that of a heartbeat again", |status| {
+        status["link"]["state"] == "connected" && age(status).is_some_and(|ms| ms < 1_000)
+    });
+    pair.nodes[1].ok("disconnect");
+    pair.nodes[1].status("the link to be down", |status| status["link"]["state"] == "held");
+    pair.nodes[1].ok("reset");
+    let alone = pair.nodes[1].ok("status");
+    pair.nodes[1].check(alone["in_sync_as_of"].is_null() && alone["in_sync"] == false, &format!("{alone}"));
+}

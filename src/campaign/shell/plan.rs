@@ -9,6 +9,9 @@ use crate::testing::{Crash, Side};
 /// Takeover delay of every history.
 pub const TAKEOVER_DELAY: Duration = Duration::from_millis(500);
 
+/// By how much a wall clock is wrong: a year, milliseconds.
+const YEAR_MS: i64 = 365 * 24 * 3_600_000;
+
 /// One history.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -229,7 +232,7 @@ fn witness(random: &mut Random, node: Side) -> Step {
 
 fn host(random: &mut Random, node: Side, witnessed: bool) -> Step {
     match random.below(12) {
-        0 => Step::Wall { node, ms: *random.pick(&[-3_600_000, -10_000, 10_000, 7_200_000]) },
+        0 => Step::Wall { node, ms: *random.pick(&[-YEAR_MS, -10_000, 10_000, YEAR_MS]) },
         1 => Step::MayTakeOver { node, allowed: false },
         2 => Step::MayTakeOver { node, allowed: true },
         3 => Step::Validates { node, accepts: false },

@@ -65,19 +65,27 @@ impl ExpectedSettings {
         }
     }
 
-    /// 9: the settings in force are those that operators were told.
-    pub fn check_in_force(&self, durable_state: &DurableState, alerts: &[Alert]) -> Checked {
+    /// 9: the settings in force are those that operators were told. `clock_was_set`: tokens may have ended, since a node that starts
+    /// cannot tell a clock that was set from time that passed.
+    pub fn check_in_force(&self, durable_state: &DurableState, alerts: &[Alert], clock_was_set: bool) -> Checked {
         let found = Self::of(durable_state);
         let refused = Invariant::NothingOfRefused;
         refused.check(self.enabled == found.enabled, || format!("enabled is {} and nobody was told", found.enabled))?;
-        refused.check(self.tokens == found.tokens, || "the tokens are others than operators were told".into())?;
+        let ended = clock_was_set && found.tokens.is_subset(&self.tokens);
+        refused
+            .check(self.tokens == found.tokens || ended, || "the tokens are others than operators were told".into())?;
         refused.check(self.peer == found.peer, || format!("peer: {}, and nobody was told", found.peer))?;
         let unseen = alerts.iter().find(|alert| alert.acknowledged && !self.seen.contains(&alert.id));
         refused.check(unseen.is_none(), || format!("acknowledged, and nobody was told: {unseen:?}"))
     }
 
     /// 9: the settings on disk are those that operators were told, or ask for now.
-    pub fn check_stored(&self, durable_state: &DurableState, pending_calls: &[OperatorCall]) -> Checked {
+    pub fn check_stored(
+        &self,
+        durable_state: &DurableState,
+        pending_calls: &[OperatorCall],
+        clock_was_set: bool,
+    ) -> Checked {
         let found = Self::of(durable_state);
         let pending = |wanted: Verb| pending_calls.iter().chain(&self.in_doubt).any(|(verb, _)| *verb == wanted);
         let token = |secret: &[u8; 16]| {
@@ -86,7 +94,7 @@ impl ExpectedSettings {
         };
         let enabled =
             self.enabled == found.enabled || pending(if found.enabled { Verb::Enable } else { Verb::Disable });
-        let ends = pending(Verb::Disable) || pending(Verb::Reset);
+        let ends = clock_was_set || pending(Verb::Disable) || pending(Verb::Reset);
         let tokens = found.tokens.iter().all(token) && (ends || self.tokens.is_subset(&found.tokens));
         let peer = self.peer == found.peer || (!found.peer && pending(Verb::Reset));
         let seen = found.seen.iter().all(|id| {

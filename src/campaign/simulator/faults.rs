@@ -10,6 +10,7 @@ use super::store::{Change, Disk, ITEM_BYTES, Payload, Sent};
 use super::world::World;
 use crate::campaign::violation::{Checked, Invariant};
 use crate::model::Position;
+use crate::model::limits::TOKEN_LIFE_MAX;
 use crate::protocol::engine::{Command, Event, Replication, StoredToken, Ticket};
 use crate::protocol::failover::micros;
 use crate::protocol::wire::Bulk;
@@ -72,7 +73,7 @@ pub fn apply(world: &mut World, step: Step) -> Checked {
             }
             return roll_back(world, node, blank);
         }
-        Step::WallJump { node, ms } => world.machine(node).clock.jumped_ms = ms,
+        Step::WallJump { node, ms } => world.machine(node).clock.set_wall(ms),
         Step::SlowConns { us } => world.network.slow_connections(us),
         Step::HalfReset { node } => {
             if world.machine(node).paused_at.is_none() {
@@ -180,7 +181,11 @@ fn operate(world: &mut World, node: Side, verb: Verb) -> Checked {
         }
         Verb::Enable => Command::Enable,
         Verb::Disable => Command::Disable,
-        Verb::Token { secret } => Command::Token(StoredToken { secret: token_secret(secret), expires_ms: u64::MAX }),
+        Verb::Token { secret } => {
+            let life_ms = TOKEN_LIFE_MAX.as_millis() as u64;
+            let expires_ms = world.machines[node.index()].clock.wall(world.now).saturating_add(life_ms);
+            Command::Token(StoredToken { secret: token_secret(secret), expires_ms })
+        }
         Verb::Reset => {
             // A disk that was rolled back and then loses its pairing is bound by nothing.
             world.witness.regressed |= world.exemptions.rolled_back[node.index()];

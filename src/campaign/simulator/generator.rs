@@ -130,12 +130,18 @@ fn draw_step(random: &mut Random, plan: &Plan) -> Step {
         85..=86 => Step::MayTakeOver { node, allowed: random.percent(50) },
         87..=89 => Step::Validation { node, accepts: random.percent(60) },
         90..=92 => Step::CrashAt { node, silent: random.percent(50), kept, actions: random.below(6) as u8 },
-        93 => Step::WallJump { node, ms: random.range(0, 7_200_000) as i64 - 3_600_000 },
+        93 => Step::WallJump { node, ms: draw_wall_jump(random) },
         94..=95 => Step::SlowConns { us: *random.pick(&[2_000, 30_000, 250_000]) },
         96 => Step::HalfReset { node },
         97 => Step::Ghost { node, us: *random.pick(&[10_000, 300_000, 2_000_000]) },
         _ => Step::Operator { node, verb: draw_verb(random) },
     }
+}
+
+/// Up to an hour either way, or up to a year.
+fn draw_wall_jump(random: &mut Random) -> i64 {
+    let ms = random.range(0, 7_200_000) as i64 - 3_600_000;
+    if ms % 2 == 0 { ms } else { ms * 24 * 365 }
 }
 
 fn draw_witness_fault(random: &mut Random, node: Side) -> WitnessFault {

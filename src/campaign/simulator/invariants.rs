@@ -4,7 +4,7 @@ use super::oracle;
 use super::world::World;
 use crate::campaign::violation::{Checked, Invariant};
 use crate::protocol::alerts::AlertKind;
-use crate::protocol::engine::{Failover, LinkState};
+use crate::protocol::engine::{Failover, LinkState, TakeoverBlocker};
 use crate::protocol::failover::micros;
 use crate::protocol::wire::Role;
 use crate::testing::Side;
@@ -13,6 +13,8 @@ use crate::testing::Side;
 const TOUCH_US_MAX: u64 = 2_000_000;
 /// A link that is back within this time, microseconds, was no failed push: some more than three heartbeat intervals.
 const UNREPORTED_US_MAX: u64 = 400_000;
+/// What a hold-down may last beyond its length, microseconds: a step of the wall clock that is too small to be noticed.
+const HOLD_DOWN_SLACK_US: u64 = 11_000_000;
 /// Shortest silence before a takeover, microseconds: the takeover delay.
 const SILENCE_US_MIN: u64 = 500_000;
 
@@ -76,13 +78,19 @@ impl World {
         let timer = machine.driver.timer.is_some() || durable_state.peer.is_none();
         Invariant::Contract.check(timer, || format!("{side:?} has no timer"))?;
         self.oracle.check_visible(&machine.disk)?;
-        machine.callers.settings.check_in_force(durable_state, &status.alerts)?;
-        machine.callers.settings.check_stored(&machine.disk.durable_state, &machine.pending_calls())?;
+        machine.callers.settings.check_in_force(durable_state, &status.alerts, machine.clock.was_set)?;
+        machine.callers.settings.check_stored(
+            &machine.disk.durable_state,
+            &machine.pending_calls(),
+            machine.clock.was_set,
+        )?;
         if byzantine {
             return Ok(());
         }
         self.oracle.check_serving(&machine.disk, &status)?;
         self.oracle.check_shown_stays(side, &machine.disk)?;
+        let held_and_said = status.link.state != LinkState::Held || oracle::needs_operator(&status);
+        Invariant::FailuresShow.check(held_and_said, || format!("{side:?} is held, and no error says so"))?;
         let lost = matches!(status.link.state, LinkState::Lost | LinkState::Held);
         let confirmed = durable_state.peer.as_ref().map(|peer| peer.confirmed);
         let behind = confirmed.is_some_and(|confirmed| machine.disk.unconfirmed_after(confirmed));
@@ -98,7 +106,23 @@ impl World {
         Invariant::FailuresShow.check(unreported_us <= UNREPORTED_US_MAX, || {
             format!("{side:?} is at {position} and its shadow at {confirmed:?}, without a link for {unreported_us} us, and no alert")
         })?;
+        self.check_hold_down(side)?;
         if self.plan.witnessed { Ok(()) } else { self.check_two_masters() }
+    }
+
+    /// 7: a hold-down lasts no longer than it may, whatever the wall clock has shown.
+    fn check_hold_down(&mut self, side: Side) -> Checked {
+        let now_us = self.now;
+        let machine = &mut self.machines[side.index()];
+        let Some(engine) = &machine.engine else { return Ok(()) };
+        let status = engine.status(machine.clock.at(now_us), machine.clock.wall(now_us));
+        let held_down = status.why_not.contains(&TakeoverBlocker::HoldDown);
+        // Another takeover may begin another one.
+        let before = machine.observed.held_down.filter(|(_, epoch)| *epoch == status.epoch);
+        machine.observed.held_down = held_down.then(|| before.unwrap_or((now_us, status.epoch)));
+        let lasts_us = machine.observed.held_down.map_or(0, |(since, _)| now_us - since);
+        let most_us = micros(machine.options.hold_down) + HOLD_DOWN_SLACK_US;
+        Invariant::Bounded.check(lasts_us <= most_us, || format!("{side:?} is held down for {lasts_us} us"))
     }
 
     /// 1: nodes that hear each other are not both masters for long.

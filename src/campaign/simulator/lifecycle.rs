@@ -56,7 +56,8 @@ impl World {
         let pending_calls = self.machine(side).pending_calls();
         let written = self.machine(side).stop(kept)?;
         let machine = self.machine(side);
-        machine.callers.settings.check_stored(&machine.disk.durable_state, &pending_calls)?;
+        let clock_was_set = machine.clock.was_set;
+        machine.callers.settings.check_stored(&machine.disk.durable_state, &pending_calls, clock_was_set)?;
         machine.callers.settings = ExpectedSettings::of(&machine.disk.durable_state);
         let node = machine.disk.node();
         self.schedule.take_deferred(side);

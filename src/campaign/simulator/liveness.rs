@@ -7,6 +7,7 @@ use super::witness::WitnessRoute;
 use super::world::World;
 use crate::campaign::violation::{Checked, Invariant};
 use crate::model::Revision;
+use crate::protocol::alerts::AlertKind;
 use crate::protocol::engine::{Command, EngineStatus, Failover, TakeoverBlocker};
 use crate::protocol::wire::Role;
 use crate::testing::Side;
@@ -178,8 +179,17 @@ fn check_needs_operator(world: &mut World) -> Checked {
     });
     let short: Vec<_> = short.collect();
     Invariant::WholeAgain.check(named, || format!("not whole after {} s: {short:?}", WHOLE_US_MAX / 1_000_000))?;
+    let said = both.iter().flatten().any(says_it_needs_operator);
+    Invariant::FailuresShow.check(said, || format!("an operator is needed, and no error says so: {short:?}"))?;
     world.journal.summary.operator_needed += 1;
     Ok(())
+}
+
+/// Whether an error says that a person is needed: for a decision, or to repair the witness or the disk.
+fn says_it_needs_operator(status: &EngineStatus) -> bool {
+    let repairs = [AlertKind::WitnessUnreachable, AlertKind::DiskTrouble];
+    let repair = status.alerts.iter().any(|alert| repairs.contains(&alert.kind));
+    oracle::needs_operator(status) || repair
 }
 
 /// 8: one node is gone for good. The other one serves within the bound if the rules allow it, and otherwise says why not.
@@ -216,6 +226,8 @@ fn check_survivor(world: &mut World, gone: Side) -> Checked {
     Invariant::WholeAgain.check(!allowed, || format!("{side:?} is alone and may lead, and does not: {short:?}"))?;
     Invariant::WholeAgain
         .check(says, || format!("{side:?} is alone, does not lead and does not say why: {short:?}"))?;
+    Invariant::FailuresShow
+        .check(says_it_needs_operator(&status), || format!("{side:?} is alone, and no error says so: {short:?}"))?;
     world.journal.summary.operator_needed += 1;
     Ok(())
 }

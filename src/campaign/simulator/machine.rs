@@ -8,7 +8,7 @@ use super::expected_settings::{ExpectedSettings, OperatorCall};
 use super::plan::Plan;
 use super::store::{Change, Disk, Export, Job, Payload, Record};
 use crate::campaign::violation::{Checked, Invariant, Violation};
-use crate::model::WitnessRecord;
+use crate::model::{Epoch, WitnessRecord};
 use crate::protocol::engine::{
     Action, BatchId, BulkId, Engine, LinkId, Moment, Now, Options, Replication, Ticket, Timeouts, Work,
 };
@@ -38,6 +38,8 @@ pub struct Clock {
     pub wall_ms: u64,
     /// By how much somebody has set the wall clock since, milliseconds.
     pub jumped_ms: i64,
+    /// Whether somebody has ever set it.
+    pub was_set: bool,
 }
 
 impl Clock {
@@ -57,6 +59,11 @@ impl Clock {
     /// The wall clock at this true time, milliseconds since 1970.
     pub fn wall(&self, true_us: u64) -> u64 {
         self.wall_ms.saturating_add_signed(self.jumped_ms) + true_us / 1_000
+    }
+
+    /// Somebody sets the wall clock, so many milliseconds away from where it began.
+    pub fn set_wall(&mut self, ms: i64) {
+        (self.jumped_ms, self.was_set) = (ms, true);
     }
 
     /// Time as an event tells it, with these random bits.
@@ -167,6 +174,8 @@ pub struct Observed {
     pub unconfirmed_since: Option<u64>,
     /// Since when a push has failed without an alert.
     pub unreported_since: Option<u64>,
+    /// Since when it is held down, in true time, and the epoch in which that began.
+    pub held_down: Option<(u64, Epoch)>,
     /// Whether it held mastership at the last check.
     pub held: bool,
     /// Whether it held mastership before the event that it handles.

@@ -6,7 +6,7 @@ use super::store::{Disk, Record, RecordBody};
 use crate::campaign::violation::{Checked, Invariant, Violation};
 use crate::model::limits::{ALERTS_MAX, TEXT_BYTES_MAX, TOKENS_MAX};
 use crate::model::{Epoch, NodeId, Position, Revision};
-use crate::protocol::alerts::AlertKind;
+use crate::protocol::alerts::{Alert, AlertKind, Severity};
 use crate::protocol::engine::{DurableState, EngineStatus};
 use crate::protocol::wire::{Message, Role};
 use crate::testing::Side;
@@ -218,4 +218,10 @@ pub fn check_failures_ended(status: &EngineStatus) -> Checked {
     }
     let recovered = standing(AlertKind::Recovered);
     Invariant::FailuresShow.check(recovered <= 1, || format!("{recovered} recoveries stand"))
+}
+
+/// Whether an error says that a person is needed.
+pub fn needs_operator(status: &EngineStatus) -> bool {
+    let error = |alert: &Alert| alert.kind == AlertKind::NeedsOperator && alert.severity == Severity::Error;
+    status.alerts.iter().any(error)
 }

@@ -63,6 +63,8 @@ pub enum Scenario {
     BlankMaster,
     /// Without a witness: the master's disk is rolled back twice to one copy, and callers commit after each.
     RolledBackTwice,
+    /// Without a witness: three takeovers while the wall clocks show another year. Then they are set right.
+    WrongClocks,
 }
 
 impl Scenario {
@@ -91,6 +93,9 @@ impl Scenario {
     /// The scenarios without a witness. Their order must not change either.
     pub const UNWITNESSED: [Self; 4] =
         [Self::PausedDuringHandshake, Self::InterruptedCopy, Self::BlankMaster, Self::RolledBackTwice];
+
+    /// A scenario that no seed draws by itself.
+    pub const ALONE: Self = Self::WrongClocks;
 
     /// Whether the pair has a witness.
     pub fn is_witnessed(self) -> bool {
@@ -129,6 +134,7 @@ impl Scenario {
             Self::InterruptedCopy => script.interrupted_copy(),
             Self::BlankMaster => script.blank_master(),
             Self::RolledBackTwice => script.rolled_back_twice(),
+            Self::WrongClocks => script.wrong_clocks(),
         }
     }
 }

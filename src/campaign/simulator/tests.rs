@@ -7,10 +7,11 @@ mod mutants;
 mod real_store;
 
 use super::coverage::EVENTS;
-use super::generator::{WITNESSED_PERCENT, draw_plan};
+use super::generator::{WITNESSED_PERCENT, draw_plan, draw_scenario};
 use super::history::{attempt, run};
 use super::machine::Machine;
 use super::plan::Plan;
+use super::scenarios::Scenario;
 use super::step::Step;
 use super::summary::Summary;
 use crate::protocol::failover::NodeState;
@@ -131,6 +132,15 @@ fn histories_that_once_failed_hold() {
     for seed in once {
         quietly(|| run(seed, plan(seed))).unwrap_or_else(|trace| panic!("{}", with_share(&trace)));
     }
+}
+
+/// Takeovers under clocks that show another year, which are then set right.
+#[test]
+fn wrong_clocks_hold_nobody_down_for_long() {
+    let runs = 400;
+    let total = histories_of(runs, |seed| Some(draw_scenario(seed, Scenario::ALONE)));
+    // Three before the clocks are set right, and in the end one more, once the hold-down is over.
+    assert!(total.takeovers > 3 * runs, "{total:?}");
 }
 
 /// `SHADOWPAIR_SEED=7 cargo test --lib replay_seed_on_the_model -- --nocapture`

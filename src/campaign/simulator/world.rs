@@ -81,6 +81,7 @@ impl World {
                 rate_ppm: plan.rates_ppm[side.index()],
                 wall_ms: 1_800_000_000_000 + random.below(20_000),
                 jumped_ms: 0,
+                was_set: false,
             };
             let (own, other) = (ids[side.index()], ids[side.other().index()]);
             let peer = Peer {

@@ -15,7 +15,7 @@ use super::maintenance::Maintenance;
 use super::notifier::Notifier;
 use super::received_bulk::ReceivedBulk;
 use crate::model::ChangeSet;
-use crate::model::limits::{CERTIFICATE_CHECK, CERTIFICATE_WARN_DAYS, DIRECTORY_LOOKS, LINGER, WAKE_UPS_MAX};
+use crate::model::limits::{CERTIFICATE_CHECK, DIRECTORY_LOOKS, LINGER, WAKE_UPS_MAX};
 use crate::node::environment::later;
 use crate::node::handles::admission::AdmissionPermit;
 use crate::node::handles::shared::Request;
@@ -313,10 +313,8 @@ impl Driver {
         self.alarms.set(Alarm::Certificate, later(environment.clock.now(), CERTIFICATE_CHECK));
         let now = i64::try_from(environment.clock.wall_ms() / 1_000).unwrap_or(i64::MAX);
         let days = u64::try_from(self.context.certificate_ends.saturating_sub(now)).unwrap_or(0) / (24 * 3600);
-        if days < CERTIFICATE_WARN_DAYS {
-            let subject = "this node's certificate".into();
-            self.backlog.push_back(Event::CertificateExpiring { subject, days });
-        }
+        let subject = "this node's certificate".into();
+        self.backlog.push_back(Event::CertificateEnds { subject, days });
     }
 
     /// Tells the acceptor whom to accept, and closes all links where the permitted peer changed.

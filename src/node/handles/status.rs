@@ -20,7 +20,8 @@ pub struct Status {
     /// The kind of its witness ([`Witness::kind`](crate::Witness::kind)), where there is one. `engine.witness` is what the
     /// node knows of it.
     pub witness: Option<&'static str>,
-    /// When this was written, in microseconds of the suspend-aware clock. `engine.link.last_seen_us` counts from here.
+    /// When this was written, in microseconds of the suspend-aware clock. The ages in `engine`
+    /// (`link.last_seen_us`, `in_sync_as_of_us`) count from here.
     pub written_us: u64,
 }
 
@@ -32,6 +33,7 @@ impl Status {
         let still = |status: &EngineStatus| EngineStatus {
             link: LinkStatus { last_seen_us: None, round_trip_us: None, ..status.link.clone() },
             witness: status.witness.as_ref().map(witness),
+            in_sync_as_of_us: None,
             ..status.clone()
         };
         self.listen == other.listen && still(&self.engine) == still(&other.engine)

@@ -38,14 +38,14 @@ impl AcceptPolicy {
         changed
     }
 
-    /// Secrets of the tokens that are valid at this time of the wall clock. The enrolment protocol is answered only while
-    /// there is one. Whether there is room for a shadow is decided by the engine, which gives its reason.
-    pub fn secrets(&self, wall_ms: u64) -> Vec<[u8; 16]> {
+    /// Secrets of the valid tokens. The enrolment protocol is answered only while there is one. The engine forgets those whose
+    /// time is over, and decides whether there is room for a shadow, with its reason.
+    pub fn secrets(&self) -> Vec<[u8; 16]> {
         if !self.enabled.load(SeqCst) {
             return Vec::new();
         }
         let tokens = self.tokens.load();
-        tokens.iter().filter(|token| token.expires_ms > wall_ms).map(|token| token.secret).collect()
+        tokens.iter().map(|token| token.secret).collect()
     }
 
     /// A number for the next question to the engine.

@@ -34,7 +34,7 @@ impl EnrolmentServer {
         mut enrolment: Enrolment<BoxStream>,
     ) -> Option<String> {
         let environment = &self.environment;
-        let secrets = self.policy.secrets(environment.clock.wall_ms());
+        let secrets = self.policy.secrets();
         let (node, request, proved) = match environment.within(HANDSHAKE_TIMEOUT, enrolment.request(&secrets)).await {
             Some(Ok(asked)) => asked,
             Some(Err(error)) => return Some(error.to_string()),

@@ -43,19 +43,19 @@ impl RefusalReporter {
         reason: String,
     ) {
         tracing::debug!(%from, %reason, "a connection was refused");
-        let reason = match self.next_report(environment.clock.now(), environment.after(UNPERMITTED_INTERVAL)) {
+        let (reason, times) = match self.next_report(environment.clock.now(), environment.after(UNPERMITTED_INTERVAL)) {
             Report::ByAnother => return,
-            Report::Now => reason,
+            Report::Now => (reason, 1),
             Report::Later(at) => {
                 environment.clock.sleep_until(at).await;
                 match self.take_count(environment.after(UNPERMITTED_INTERVAL)) {
-                    0 | 1 => reason,
-                    all => format!("{reason} ({all} connections like this in {UNPERMITTED_INTERVAL:?})"),
+                    0 | 1 => (reason, 1),
+                    all => (format!("{reason} ({all} connections like this in {UNPERMITTED_INTERVAL:?})"), all),
                 }
             }
         };
         // Without the port, which differs for every connection, so that repeated refusals are one alert.
-        let event = Event::Unpermitted { from: from.ip().to_canonical().to_string(), reason };
+        let event = Event::Unpermitted { from: from.ip().to_canonical().to_string(), reason, times };
         drop(inputs.send(Input::Engine(event)).await);
     }
 

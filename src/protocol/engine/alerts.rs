@@ -4,12 +4,20 @@
 //! |---|---|---|---|---|
 //! | quiet | counted, `push_failed` | `shadow_lost`, lost | - | counts from here |
 //! | lost | counted | - | `recovered`, quiet | counts from here, quiet |
+//!
+//! The host hears of an alert at once when it begins and when it ends, and of further occurrences at most once in a while.
 
+mod operator_states;
 pub(super) mod texts;
 
-use super::{Alert, AlertChange, AlertKind, Now, RepairKind};
+pub(super) use operator_states::{OperatorState, OperatorStates};
+
+use super::durable::ClockStep;
+use super::{Alert, AlertChange, AlertKind, Moment, Now, RepairKind};
+use crate::model::limits::{ALERT_UPDATE_INTERVAL, UNPERMITTED_QUIET, UNPERMITTED_SOURCES_MAX};
 use crate::model::{Epoch, Position, Revision, RunId};
 use crate::protocol::alerts::{AlertLog, NewAlert};
+use crate::protocol::failover::micros;
 
 /// Subject of alerts about the other node.
 pub(super) const PEER: &str = "peer";
@@ -17,6 +25,8 @@ pub(super) const PEER: &str = "peer";
 pub(super) const THIS_NODE: &str = "this node";
 /// Subject of alerts about a disk that does not answer.
 pub(super) const DISK: &str = "this node's disk";
+/// Subject of the alert about strangers whose addresses are not told apart.
+pub(super) const OTHER_ADDRESSES: &str = "other addresses";
 /// Subject of alerts about the witness.
 pub(super) const WITNESS: &str = "witness";
 
@@ -32,11 +42,23 @@ pub(super) struct Alerts {
     skew_us: u64,
     /// The other of two masters that was met last.
     rival: Option<(RunId, Epoch)>,
+    told: Vec<Told>,
+    operator_states: OperatorStates,
+}
+
+/// An alert whose further occurrences the host was told of.
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    alert: u64,
+    /// When it was told last.
+    at: Moment,
+    /// It has occurred since.
+    again: bool,
 }
 
 impl Alerts {
     /// What stood before a restart. What stood then was counted up to there; what came after was not pushed either.
-    pub(super) fn restore(alerts: Vec<Alert>, next: u64, head: Revision) -> Self {
+    pub(super) fn restore(at: Moment, alerts: Vec<Alert>, next: u64, head: Revision) -> Self {
         let log = AlertLog::restore(alerts, next);
         let counted = log.find(AlertKind::PushFailed).and_then(|alert| alert.revisions);
         Self {
@@ -44,6 +66,8 @@ impl Alerts {
             peer_lost: log.find(AlertKind::ShadowLost).is_some(),
             skew_us: 0,
             rival: None,
+            told: Vec::new(),
+            operator_states: OperatorStates::new(at),
             log,
         }
     }
@@ -73,9 +97,84 @@ impl Alerts {
         self.log.raise(alert, now.wall_ms)
     }
 
+    /// The wall clock was set: the times of what stands move with it.
+    pub(super) fn clock_set(&mut self, step: ClockStep) {
+        self.log.for_each(|alert| step.shift_alert(alert));
+    }
+
+    /// What stands, for people: no time of it lies ahead.
+    pub(super) fn shown(&self, wall_ms: u64) -> Vec<Alert> {
+        let shown = |alert: &Alert| {
+            let (first_ms, last_ms) = (alert.first_ms.min(wall_ms), alert.last_ms.min(wall_ms));
+            Alert { first_ms, last_ms, ..alert.clone() }
+        };
+        self.log.alerts().iter().map(shown).collect()
+    }
+
     /// Ends what fits, and returns it.
     pub(super) fn clear(&mut self, fits: impl Fn(&Alert) -> bool) -> Vec<Alert> {
         self.log.clear(fits)
+    }
+
+    // What the host is told.
+
+    /// An alert occurred again. Returns whether the host is told now; otherwise [`Alerts::take_untold`] has it later.
+    pub(super) fn tell_again(&mut self, at: Moment, alert: u64) -> bool {
+        let Some(told) = self.told.iter_mut().find(|told| told.alert == alert) else {
+            self.told.push(Told { alert, at, again: false });
+            return true;
+        };
+        let now = at >= told.due();
+        (told.at, told.again) = if now { (at, false) } else { (told.at, true) };
+        now
+    }
+
+    /// The alerts that have occurred since the host was told of them, where it is time again.
+    pub(super) fn take_untold(&mut self, at: Moment) -> Vec<Alert> {
+        let (told, alerts) = (&mut self.told, self.log.alerts());
+        told.retain(|told| alerts.iter().any(|alert| alert.id == told.alert));
+        let mut untold = Vec::new();
+        for told in told.iter_mut().filter(|told| told.again && at >= told.due()) {
+            (told.at, told.again) = (at, false);
+            untold.extend(alerts.iter().find(|alert| alert.id == told.alert).cloned());
+        }
+        untold
+    }
+
+    /// When the host is told again.
+    pub(super) fn untold_deadline(&self) -> Option<Moment> {
+        self.told.iter().filter(|told| told.again).map(Told::due).min()
+    }
+
+    // States that only a person ends.
+
+    pub(super) fn operator_states(&mut self) -> &mut OperatorStates {
+        &mut self.operator_states
+    }
+
+    pub(super) fn operator_states_seen(&self) -> &OperatorStates {
+        &self.operator_states
+    }
+
+    // Strangers.
+
+    /// The subject of the alert about a stranger: its address, or what all further addresses share.
+    pub(super) fn subject_of_stranger(&self, from: String) -> String {
+        let strangers = self.log.alerts().iter().filter(|alert| alert.kind == AlertKind::UnpermittedPeer);
+        let known = self.stands_about(AlertKind::UnpermittedPeer, &from);
+        if known || strangers.count() < UNPERMITTED_SOURCES_MAX { from } else { OTHER_ADDRESSES.to_owned() }
+    }
+
+    /// Ends the alerts about strangers of whom nothing was seen for long.
+    pub(super) fn end_quiet(&mut self, wall_ms: u64) -> Vec<Alert> {
+        self.clear(|alert| quiet_at_ms(alert).is_some_and(|quiet_ms| wall_ms >= quiet_ms))
+    }
+
+    /// When the next of them ends.
+    pub(super) fn quiet_deadline(&self, now: Now) -> Option<Moment> {
+        let quiet_ms = self.log.alerts().iter().filter_map(quiet_at_ms).min()?;
+        let left_us = quiet_ms.saturating_sub(now.wall_ms).saturating_mul(1_000);
+        Some(Moment(now.at.0.saturating_add(left_us)))
     }
 
     // What could not be pushed.
@@ -134,6 +233,19 @@ impl Alerts {
     pub(super) fn is_known_rival(&mut self, run: RunId, epoch: Epoch) -> bool {
         self.rival.replace((run, epoch)) == Some((run, epoch))
     }
+}
+
+impl Told {
+    /// When the host may be told again.
+    fn due(&self) -> Moment {
+        Moment(self.at.0.saturating_add(micros(ALERT_UPDATE_INTERVAL)))
+    }
+}
+
+/// When an alert goes by itself because nothing more has come of it, by the wall clock.
+fn quiet_at_ms(alert: &Alert) -> Option<u64> {
+    let quiet_ms = alert.last_ms.saturating_add(micros(UNPERMITTED_QUIET) / 1_000);
+    (alert.kind == AlertKind::UnpermittedPeer).then_some(quiet_ms)
 }
 
 /// Whether this alert is over when the pair is in sync: what concerned the peer, but not what it left behind here.

@@ -3,19 +3,23 @@
 //! What an operator or an enrolling node wants changed is a [`PendingUpdates`] entry: it is written with the state and adopted on the
 //! receipt of that write. What the engine itself learns is changed here at once, and written soon.
 //!
-//! | | `changed` | `counted` | written | write failed |
-//! |---|---|---|---|---|
-//! | saved | unsaved | unsaved within a second | - | - |
-//! | unsaved | unsaved | unsaved | saved | unsaved, retried after a second |
+//! | | `changed` | `counted` | `alert_counted` | written | write failed |
+//! |---|---|---|---|---|---|
+//! | saved | unsaved | to be written within a second | within five minutes | - | - |
+//! | to be written later | unsaved | within a second | as before | saved | unsaved, retried after a second |
+//! | unsaved | unsaved | unsaved | unsaved | saved | unsaved, retried after a second |
+//!
+//! `alerts_changed` is `changed`, until a network or a peer has changed alerts too often: then it is `alert_counted`.
 
 mod encoding;
 mod pending_updates;
 mod state;
+mod wall_clock;
 
 use std::ops::Deref;
 
-use super::Moment;
-use crate::model::limits::TAKEOVERS_KEPT_MAX;
+use super::{Moment, Now};
+use crate::model::limits::{ALERT_WRITE_INTERVAL, ALERT_WRITES_MAX, TAKEOVERS_KEPT_MAX};
 use crate::model::{Epoch, Revision};
 use crate::protocol::alerts::AlertLog;
 use crate::protocol::failover::micros;
@@ -24,10 +28,12 @@ use crate::protocol::wire::{Hello, Role};
 pub use encoding::{decode_durable_state, encode_durable_state};
 pub(super) use pending_updates::{Adopted, Requester, Update};
 pub use state::*;
+pub(super) use wall_clock::{ClockStep, bound_times};
 
 use pending_updates::PendingUpdates;
+use wall_clock::WallClock;
 
-/// Longest time for which a change that only counts (an alert's count, what the peer confirmed) stays unsaved.
+/// Longest time for which what the peer confirmed stays unsaved.
 const COUNTED_US: u64 = 1_000_000;
 
 /// The durable state as it is in force. Read through [`Deref`]; changed by the methods alone.
@@ -36,6 +42,16 @@ pub(super) struct Durable {
     state: DurableState,
     unsaved: Unsaved,
     updates: PendingUpdates,
+    alert_writes: AlertWrites,
+    wall_clock: WallClock,
+}
+
+/// Alerts that a network or a peer changed, and that were written at once.
+#[derive(Clone, Copy, Debug, Default)]
+struct AlertWrites {
+    /// Since when they are counted.
+    since: Moment,
+    count: u32,
 }
 
 /// Whether the state must be written.
@@ -51,8 +67,8 @@ struct Unsaved {
 enum Urgency {
     #[default]
     Saved,
-    /// It changed in what only counts, since this moment.
-    Counted(Moment),
+    /// It changed in what only counts, and is to be written by this moment.
+    By(Moment),
     /// It changed, and somebody waits for it, or should not have to.
     Changed,
 }
@@ -67,7 +83,13 @@ impl Deref for Durable {
 
 impl Durable {
     pub(super) fn new(state: DurableState) -> Self {
-        Self { state, unsaved: Unsaved::default(), updates: PendingUpdates::default() }
+        Self {
+            state,
+            unsaved: Unsaved::default(),
+            updates: PendingUpdates::default(),
+            alert_writes: AlertWrites::default(),
+            wall_clock: WallClock::default(),
+        }
     }
 
     /// The state in force.
@@ -84,9 +106,37 @@ impl Durable {
 
     /// It changed in what only counts.
     pub(super) fn counted(&mut self, at: Moment) {
-        if self.unsaved.urgency == Urgency::Saved {
-            self.unsaved.urgency = Urgency::Counted(at);
+        self.changed_by(Moment(at.0 + COUNTED_US));
+    }
+
+    /// An alert occurred again, and nothing else of it changed.
+    pub(super) fn alert_counted(&mut self, at: Moment) {
+        self.changed_by(Moment(at.0 + micros(ALERT_WRITE_INTERVAL)));
+    }
+
+    /// An alert began or ended. `from_outside`: a network or a peer can make that happen at any rate.
+    pub(super) fn alerts_changed(&mut self, at: Moment, from_outside: bool) {
+        if !from_outside {
+            return self.changed();
         }
+        let writes = &mut self.alert_writes;
+        let ends = Moment(writes.since.0.saturating_add(micros(ALERT_WRITE_INTERVAL)));
+        if writes.count == 0 || at >= ends {
+            *writes = AlertWrites { since: at, count: 0 };
+        }
+        if writes.count < ALERT_WRITES_MAX {
+            writes.count += 1;
+            return self.changed();
+        }
+        self.changed_by(ends);
+    }
+
+    fn changed_by(&mut self, by: Moment) {
+        self.unsaved.urgency = match self.unsaved.urgency {
+            Urgency::Saved => Urgency::By(by),
+            Urgency::By(before) => Urgency::By(before.min(by)),
+            Urgency::Changed => Urgency::Changed,
+        };
     }
 
     /// The copy is complete and verified.
@@ -142,9 +192,28 @@ impl Durable {
         true
     }
 
+    /// Looks at the wall clock. Where it was set, the noted times move with it. Returns by how much, for the alerts.
+    pub(super) fn look_at_wall_clock(&mut self, now: Now) -> Option<ClockStep> {
+        let step = self.wall_clock.look(now)?;
+        step.shift_state(&mut self.state);
+        self.counted(now.at);
+        Some(step)
+    }
+
     /// Forgets join tokens whose time is over.
     pub(super) fn expire_tokens(&mut self, wall_ms: u64) {
+        let before = self.state.tokens.len();
         self.state.tokens.retain(|token| token.expires_ms > wall_ms);
+        if self.state.tokens.len() < before {
+            self.changed();
+        }
+    }
+
+    /// When the next token's time is over.
+    pub(super) fn token_deadline(&self, now: Now) -> Option<Moment> {
+        let ends_ms = self.state.tokens.iter().map(|token| token.expires_ms).min()?;
+        let left_us = ends_ms.saturating_sub(now.wall_ms).saturating_mul(1_000);
+        Some(Moment(now.at.0.saturating_add(left_us)))
     }
 
     /// The state with which this node becomes master under this epoch, for the batch that makes it so.
@@ -190,7 +259,7 @@ impl Durable {
     pub(super) fn deadline(&self) -> Option<Moment> {
         let wanted = match self.unsaved.urgency {
             Urgency::Changed => self.unsaved.retry_at,
-            Urgency::Counted(since) => Some(Moment(since.0 + COUNTED_US)),
+            Urgency::By(by) => Some(by),
             Urgency::Saved => None,
         };
         wanted.max(self.unsaved.retry_at.filter(|_| wanted.is_some()))
@@ -202,7 +271,7 @@ impl Durable {
         may_write
             && match self.unsaved.urgency {
                 Urgency::Changed => true,
-                Urgency::Counted(since) => stopping || since.0 + COUNTED_US <= at.0,
+                Urgency::By(by) => stopping || by <= at,
                 Urgency::Saved => false,
             }
     }

@@ -135,9 +135,11 @@ pub enum Event {
         from: String,
         /// Why.
         reason: String,
+        /// How many connections this stands for.
+        times: u64,
     },
-    /// The pinned peer's certificate or ours nears its end.
-    CertificateExpiring {
+    /// When a certificate ends, by the wall clock. Comes at the start, and then every day.
+    CertificateEnds {
         /// Whose, and when.
         subject: String,
         /// Days left.

@@ -7,8 +7,8 @@ use crate::model::Moment;
 pub struct Now {
     /// Suspend-aware clock.
     pub at: Moment,
-    /// Wall clock, milliseconds since 1970. It is for people; the engine uses it only for the expiry of tokens and for the
-    /// hold-down.
+    /// Wall clock, milliseconds since 1970. It is for people, and for what must outlive a restart: times of alerts, ends of tokens, the
+    /// hold-down. It may show anything and be set at any time.
     pub wall_ms: u64,
     /// Fresh random bits: jitter, ids, incarnations.
     pub random: u64,

@@ -299,6 +299,11 @@ impl Links {
         self.peer.position()
     }
 
+    /// How long ago the peer last said where it stands; `None` where it never did since this run began.
+    pub(super) fn position_age_us(&self, at: Moment) -> Option<u64> {
+        self.peer.position_at().map(|said| at.0.saturating_sub(said.0))
+    }
+
     pub(super) fn peer_serves(&self) -> bool {
         self.peer.serves()
     }
@@ -327,8 +332,8 @@ impl Links {
         self.peer.silent_since()
     }
 
-    pub(super) fn peer_is_at(&mut self, position: Position) {
-        self.peer.is_at(position);
+    pub(super) fn peer_is_at(&mut self, position: Position, at: Moment) {
+        self.peer.is_at(position, at);
     }
 
     /// The peer says what it is.

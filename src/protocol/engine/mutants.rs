@@ -98,6 +98,10 @@ pub enum Mutant {
     AnswerIsPromise,
     /// A stalled master acknowledges after its lease.
     AcknowledgesAfterLease,
+    /// A state that only a person ends is no alert.
+    HidesOperatorStates,
+    /// What was noted by the wall clock stays as it is when the clock is set.
+    TrustsWallClock,
 }
 
 /// Until when a promise and a lease are waited for, by another measure than rules 2 and 4 want.

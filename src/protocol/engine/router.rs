@@ -11,6 +11,7 @@
 //! | `startup_check.rs`, `step_down.rs`, `takeover.rs` | a master that starts, one that steps down, a shadow that takes over |
 //! | `authority.rs`, `witness.rs` | covers, promises, and answers of the witness |
 //! | `alerts.rs` | when alerts are raised and when they end |
+//! | `operator_states.rs` | the states that only a person ends |
 //! | `deadlines.rs`, `status.rs` | notices to the host, the timer, and the status of the engine |
 
 mod alerts;
@@ -22,6 +23,7 @@ mod deadlines;
 mod heartbeat;
 mod hello;
 mod links;
+mod operator_states;
 mod session;
 mod startup_check;
 mod status;

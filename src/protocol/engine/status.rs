@@ -68,6 +68,9 @@ pub struct EngineStatus {
     pub link: LinkStatus,
     /// At the last heartbeat both had the same revision and digest.
     pub in_sync: bool,
+    /// How old `in_sync` is: microseconds since the peer last said where it stands. `None` where there is no peer, or where it
+    /// has said nothing since this node started. While the peer is away, `in_sync` stays what it was and this grows.
+    pub in_sync_as_of_us: Option<u64>,
     /// Why this node would not take over by itself now; empty when it would.
     pub why_not: Vec<TakeoverBlocker>,
     /// Whether commits wait for the shadow.

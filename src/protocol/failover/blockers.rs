@@ -10,6 +10,8 @@ use crate::model::{Epoch, NodeId};
 pub struct TakeoverConditions {
     /// Its role is that of shadow.
     pub shadow: bool,
+    /// It serves.
+    pub serving: bool,
     /// It has an enrolled peer.
     pub enrolled: bool,
     /// Only an operator decides on a takeover.
@@ -114,11 +116,13 @@ impl From<Flaw> for TakeoverBlocker {
 }
 
 impl TakeoverConditions {
-    /// Why this node does not take over by itself. Empty if it would.
+    /// Why this node does not take over by itself. Empty if it would. Behind [`TakeoverBlocker::Master`]: why it does not serve.
     pub fn blockers(&self) -> Vec<TakeoverBlocker> {
         use TakeoverBlocker as B;
         if !self.shadow {
-            return [B::Master].into_iter().chain(self.witness).collect();
+            let reasons = [(self.manual, B::Manual), (!self.complete, B::Incomplete), (self.held, B::Held)];
+            let reasons = reasons.into_iter().filter(|(holds, _)| *holds && !self.serving);
+            return [B::Master].into_iter().chain(reasons.map(|(_, blocker)| blocker)).chain(self.witness).collect();
         }
         let reasons = [
             (!self.enrolled, B::NoPeer),

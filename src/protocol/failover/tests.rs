@@ -86,6 +86,7 @@ fn a_ready_shadow_has_no_reason_and_every_reason_has_a_word() {
     let ready = TakeoverConditions {
         witness: None,
         shadow: true,
+        serving: false,
         enrolled: true,
         manual: false,
         complete: true,
@@ -111,5 +112,6 @@ fn a_ready_shadow_has_no_reason_and_every_reason_has_a_word() {
     let all = ["no_peer", "manual", "incomplete", "no_contact", "held", "hold_down", "refused", "disk_trouble"];
     assert_eq!(words(never), all);
     assert_eq!(words(TakeoverConditions { syncing: true, ..ready }), ["syncing"]);
-    assert_eq!(words(TakeoverConditions { shadow: false, ..never }), ["master"]);
+    assert_eq!(words(TakeoverConditions { shadow: false, ..never }), ["master", "manual", "incomplete", "held"]);
+    assert_eq!(words(TakeoverConditions { shadow: false, serving: true, ..never }), ["master"]);
 }

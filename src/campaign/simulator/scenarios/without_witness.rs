@@ -56,4 +56,34 @@ impl Script<'_> {
             self.commits(A, 2, 20);
         }
     }
+
+    pub(super) fn wrong_clocks(&mut self) {
+        self.plan.hold_down_s = 5;
+        let year_ms = 365 * 24 * 3_600_000;
+        let ahead = self.random.percent(70);
+        for node in [A, B] {
+            self.step(Step::WallJump { node, ms: if ahead { year_ms } else { -year_ms } });
+        }
+        self.come_together();
+        for master in [A, B, A] {
+            self.crash(master);
+            self.run(700, 900);
+            self.step(Step::Start { node: master });
+            self.run(300, 500);
+        }
+        // B is master. One of them is down, or none, while the clocks are set right.
+        let down = self.random.percent(50);
+        if down {
+            self.crash(A);
+        }
+        for node in [A, B] {
+            self.step(Step::WallJump { node, ms: 0 });
+        }
+        if down {
+            self.step(Step::Start { node: A });
+        }
+        self.run(200, 400);
+        self.crash(B);
+        self.run(18_000, 20_000);
+    }
 }

@@ -5,9 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::campaign::simulator::generator::draw_scenario;
 use crate::campaign::simulator::injected_bug::InjectedBug;
-use crate::campaign::simulator::scenarios::Scenario;
 use crate::campaign::violation::Invariant;
 use crate::protocol::engine::{Mutant, Replication};
 
@@ -83,6 +81,8 @@ const TABLE: &[(InjectedBug, Histories, Invariant)] = &[
     (InjectedBug::Engine(Mutant::BlankWipes), Histories::In(Scenario::BlankMaster), Invariant::NoBlankMaster),
     (InjectedBug::Engine(Mutant::ShowsBeforeDurable), Histories::Unwitnessed, Invariant::OneRevision),
     (InjectedBug::Engine(Mutant::AppendsAfterFailedSync), Histories::In(Scenario::FailedSync), Invariant::SameContent),
+    (InjectedBug::Engine(Mutant::HidesOperatorStates), Histories::Unwitnessed, Invariant::FailuresShow),
+    (InjectedBug::Engine(Mutant::TrustsWallClock), Histories::In(Scenario::WrongClocks), Invariant::Bounded),
     (InjectedBug::Engine(Mutant::PromiseFromAnswer), Histories::In(Scenario::SlowAnswers), Invariant::OneMaster),
     (InjectedBug::Engine(Mutant::LeaseFromAnswer), Histories::In(Scenario::OneWayPartition), Invariant::OneMaster),
     (InjectedBug::Engine(Mutant::AgeFromQuestion), Histories::In(Scenario::SlowReads), Invariant::OneMaster),
@@ -206,7 +206,7 @@ fn survey() {
 #[ignore = "a tool for whoever works on the engine"]
 fn scenarios() {
     let runs = number("SHADOWPAIR_RUNS").unwrap_or(1_000);
-    for scenario in Scenario::WITNESSED.into_iter().chain(Scenario::UNWITNESSED) {
+    for scenario in Scenario::WITNESSED.into_iter().chain(Scenario::UNWITNESSED).chain([Scenario::ALONE]) {
         let mut kinds: BTreeMap<Invariant, (u64, u64, String)> = BTreeMap::new();
         let mut total = Summary::default();
         quietly(|| {

@@ -30,6 +30,35 @@ pub(in super::super) const RECORD_MISSING: &str =
 pub(in super::super) const SHADOW_PROMISES_NOTHING: &str = "the shadow makes no promise: it runs without the witness, or cannot use \
      it, and may take over beside this master; start it with the same witness";
 
+pub(in super::super) const HELD: &str = "this node's operator holds the link (disconnect): the shadow does not take over, and a master      that restarts does not serve by itself; say reconnect here";
+pub(in super::super) const HELD_BY_PEER: &str = "the peer's operator holds the link (disconnect): the shadow does not take over, and      a master that restarts does not serve by itself; say reconnect on the peer, or take-over where nobody serves";
+pub(in super::super) const FROZEN: &str = "change sets are in doubt, and no other is taken until the shadow or the witness confirms      them: repair the shadow's link and disk, or the witness";
+pub(in super::super) const HOLD_DOWN: &str = "there were too many takeovers, so this shadow makes none by itself until the hold-down      is over: find out why they happened; take-over is possible meanwhile";
+pub(in super::super) const NOT_ENABLED: &str = "this master has no shadow, and none may be enrolled: say enable and token, or acknowledge      this where no shadow is wanted";
+pub(in super::super) const NO_SHADOW: &str = "this master has no shadow, although one may be enrolled: say token here, and start a      shadow with it; or say disable";
+pub(in super::super) const DETACHED: &str = "the pairing was forgotten here (reset): this copy follows nobody and never takes over;      enrol the node again in an empty directory";
+
+pub(in super::super) fn no_takeover(why: &str) -> String {
+    format!(
+        "the master is silent, and this shadow does not take over by itself: {why}; bring the master back, or say take-over \
+         here"
+    )
+}
+
+pub(in super::super) fn not_serving(why: &str, link: &str) -> String {
+    let parts: Vec<&str> = [why, link].into_iter().filter(|part| !part.is_empty()).collect();
+    let parts = if parts.is_empty() { "its peer has not answered".to_owned() } else { parts.join("; ") };
+    format!("this master does not serve: {parts}; bring the peer back, or say take-over on the node that is to serve")
+}
+
+pub(in super::super) fn refused(link: &str) -> String {
+    format!("the nodes refuse each other, and neither takes over by itself: {link}")
+}
+
+pub(in super::super) fn tokens(count: usize) -> String {
+    format!("{count} join tokens wait to be used: start the shadow, or say disable to end them")
+}
+
 pub(in super::super) fn host_refuses_takeover(reason: &str) -> String {
     format!("the master is silent, and the host does not allow this node to take over: {reason}")
 }

@@ -250,7 +250,7 @@ fn severity_code(severity: Severity) -> u8 {
     }
 }
 
-const KINDS: [AlertKind; 16] = [
+const KINDS: [AlertKind; 17] = [
     AlertKind::PushFailed,
     AlertKind::PushRejected,
     AlertKind::ShadowLost,
@@ -267,6 +267,7 @@ const KINDS: [AlertKind; 16] = [
     AlertKind::DiskTrouble,
     AlertKind::Recovered,
     AlertKind::SlowLink,
+    AlertKind::NeedsOperator,
 ];
 
 fn kind_code(kind: AlertKind) -> u8 {
@@ -287,6 +288,7 @@ fn kind_code(kind: AlertKind) -> u8 {
         AlertKind::DiskTrouble => 14,
         AlertKind::Recovered => 15,
         AlertKind::SlowLink => 16,
+        AlertKind::NeedsOperator => 19,
     }
 }
 

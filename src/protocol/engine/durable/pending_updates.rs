@@ -17,7 +17,7 @@ pub(in super::super) enum Update {
     Token(StoredToken),
     /// The pairing is forgotten.
     Forgotten,
-    /// An alert was seen, as often as it had been raised then.
+    /// An alert was seen, as often as it had been raised then. What each time is news must not have occurred again.
     Seen { alert: u64, count: u64 },
     /// A peer is enrolled, and its token used up.
     Enrolled { peer: Peer, token: Option<StoredToken> },
@@ -135,15 +135,15 @@ impl Update {
                 state.detached = state.role == Role::Shadow;
                 return alerts.forget().into_iter().map(|alert| (AlertChange::Cleared, alert)).collect();
             }
-            // What was raised again meanwhile has not been seen.
             Self::Seen { alert, count } => {
-                let same = alerts.alerts().iter().any(|raised| raised.id == *alert && raised.count == *count);
+                let is_seen = |raised: &Alert| raised.count == *count || !raised.kind.is_news_each_time();
+                let same = alerts.alerts().iter().any(|raised| raised.id == *alert && is_seen(raised));
                 let seen = if same { alerts.acknowledge(*alert) } else { None };
                 return seen.into_iter().collect();
             }
             Self::Enrolled { peer, token } => {
                 if state.peer.is_none() {
-                    state.tokens.retain(|alive| Some(alive) != token.as_ref());
+                    state.tokens.retain(|alive| token.as_ref().is_none_or(|used| used.secret != alive.secret));
                     state.peer = Some(Peer { confirmed: Revision::NONE, ..peer.clone() });
                 }
             }

@@ -11,6 +11,8 @@ pub(super) struct PeerView {
     /// The last frame of the peer, since this run began.
     last_heard: Option<Moment>,
     position: Option<Position>,
+    /// When the peer last said where it stands.
+    position_at: Option<Moment>,
     /// By its last word, the peer holds mastership.
     serves: bool,
     /// At the last negotiation the peer was a master that outranks this one.
@@ -25,6 +27,7 @@ impl PeerView {
             silent_from: at,
             last_heard: None,
             position: None,
+            position_at: None,
             serves: false,
             outranks: false,
             highest_epoch: Epoch::NONE,
@@ -43,6 +46,10 @@ impl PeerView {
 
     pub(super) fn position(&self) -> Option<Position> {
         self.position
+    }
+
+    pub(super) fn position_at(&self) -> Option<Moment> {
+        self.position_at
     }
 
     pub(super) fn serves(&self) -> bool {
@@ -66,8 +73,9 @@ impl PeerView {
         self.last_heard = Some(at);
     }
 
-    pub(super) fn is_at(&mut self, position: Position) {
+    pub(super) fn is_at(&mut self, position: Position, at: Moment) {
         self.position = Some(position);
+        self.position_at = Some(at);
     }
 
     pub(super) fn is(&mut self, epoch: Epoch, serves: bool) {
@@ -96,6 +104,7 @@ impl PeerView {
     /// The pairing is forgotten. What was seen of epochs is not: a new one must be above them.
     pub(super) fn forget(&mut self) {
         self.position = None;
+        self.position_at = None;
         self.last_heard = None;
         self.round_trip_us = None;
         self.outranks = false;

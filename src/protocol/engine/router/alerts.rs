@@ -1,6 +1,7 @@
 //! What enters the alert log and what ends it.
 
 use crate::model::Position;
+use crate::model::limits::CERTIFICATE_WARN_DAYS;
 use crate::protocol::alerts::{AlertKind, NewAlert};
 use crate::protocol::engine::alerts::{self, DISK, PEER, THIS_NODE, texts};
 use crate::protocol::engine::{
@@ -10,29 +11,59 @@ use crate::protocol::failover::{NodeState, micros};
 use crate::protocol::wire::RefusalKind;
 
 impl Engine {
-    /// Enters an alert, makes it durable and tells the host.
-    pub(super) fn raise(&mut self, now: Now, alert: NewAlert) {
+    /// Enters an alert, makes it durable and tells the host. What only occurs again is written and told less often.
+    pub(in super::super) fn raise(&mut self, now: Now, alert: NewAlert) {
+        let (kind, subject) = (alert.kind, alert.subject.clone());
+        let standing = self.alerts.log().alerts().iter().find(|alert| (alert.kind, &alert.subject) == (kind, &subject));
+        let before = standing.map(|alert| alert.severity);
         let (change, alert) = self.alerts.raise(now, alert);
-        match change {
-            AlertChange::Raised => self.durable.changed(),
-            AlertChange::Updated | AlertChange::Cleared => self.durable.counted(now.at),
+        let worse = before.is_some_and(|before| before < alert.severity);
+        let again = change == AlertChange::Updated && !alert.kind.is_news_each_time() && !worse;
+        match again {
+            false => self.durable.alerts_changed(now.at, alert.kind.is_driven_from_outside()),
+            true => self.durable.alert_counted(now.at),
         }
-        self.out.push(Action::Notify(Notice::Alert { change, alert }));
+        if !again || self.alerts.tell_again(now.at, alert.id) {
+            self.out.push(Action::Notify(Notice::Alert { change, alert }));
+        }
     }
 
     /// Ends the alerts that fit, and returns them.
-    pub(super) fn clear(&mut self, fits: impl Fn(&Alert) -> bool) -> Vec<Alert> {
+    pub(in super::super) fn clear(&mut self, now: Now, fits: impl Fn(&Alert) -> bool) -> Vec<Alert> {
         let ended = self.alerts.clear(fits);
-        self.notify_ended(&ended);
+        self.notify_ended(now, &ended);
         ended
     }
 
-    fn notify_ended(&mut self, ended: &[Alert]) {
-        if !ended.is_empty() {
-            self.durable.changed();
+    /// Tokens and alerts that are over by themselves, and occurrences that the host was not told of yet.
+    pub(in super::super) fn advance_alerts(&mut self, now: Now) {
+        self.durable.expire_tokens(now.wall_ms);
+        let ended = self.alerts.end_quiet(now.wall_ms);
+        self.notify_ended(now, &ended);
+        for alert in self.alerts.take_untold(now.at) {
+            self.out.push(Action::Notify(Notice::Alert { change: AlertChange::Updated, alert }));
         }
+    }
+
+    pub(super) fn alert_log_deadlines(&self, now: Now) -> [Option<Moment>; 4] {
+        let states = self.operator_states_deadline(now);
+        [self.alerts.quiet_deadline(now), self.alerts.untold_deadline(), self.durable.token_deadline(now), states]
+    }
+
+    fn notify_ended(&mut self, now: Now, ended: &[Alert]) {
         for alert in ended {
+            self.durable.alerts_changed(now.at, alert.kind.is_driven_from_outside());
             self.out.push(Action::Notify(Notice::Alert { change: AlertChange::Cleared, alert: alert.clone() }));
+        }
+    }
+
+    /// The wall clock is looked at with every event, so that nothing that was noted by it lasts longer because it was set.
+    pub(in super::super) fn notice_clock_step(&mut self, now: Now) {
+        if self.setup.makes(Mutant::TrustsWallClock) {
+            return;
+        }
+        if let Some(step) = self.durable.look_at_wall_clock(now) {
+            self.alerts.clock_set(step);
         }
     }
 
@@ -74,7 +105,7 @@ impl Engine {
 
     /// Ends the alerts about trouble with the disk that have this subject.
     pub(super) fn disk_ended(&mut self, now: Now, subject: &str) {
-        let ended = self.clear(|alert| alert.kind == AlertKind::DiskTrouble && alert.subject == subject);
+        let ended = self.clear(now, |alert| alert.kind == AlertKind::DiskTrouble && alert.subject == subject);
         for alert in ended {
             let seconds = now.wall_ms.saturating_sub(alert.first_ms) / 1_000;
             self.raise(now, NewAlert::new(AlertKind::Recovered, PEER, texts::disk_recovered(seconds, &alert)));
@@ -164,16 +195,16 @@ impl Engine {
             return self.alerts.peer_answers();
         }
         let ended = self.alerts.in_sync();
-        self.notify_ended(&ended);
+        self.notify_ended(now, &ended);
         if let Some(warning) = alerts::recovered(now, how, &ended) {
             self.raise(now, warning);
         }
     }
 
     /// On the shadow: it is in sync again, so the alerts about the link or an earlier role end.
-    pub(super) fn shadow_recovered(&mut self) {
+    pub(super) fn shadow_recovered(&mut self, now: Now) {
         let ended = self.alerts.in_sync();
-        self.notify_ended(&ended);
+        self.notify_ended(now, &ended);
     }
 
     // The peer.
@@ -187,7 +218,9 @@ impl Engine {
             _ => return,
         };
         let repeated = self.links.refusal().is_some_and(|refusal| refusal.kind == Some(kind));
-        if !repeated || !self.alerts.stands_about(alert, PEER) {
+        // The alert about a stranger goes when no more comes of it, so what comes is counted.
+        let counts = !repeated || alert == AlertKind::UnpermittedPeer;
+        if counts || !self.alerts.stands_about(alert, PEER) {
             self.raise(now, NewAlert::new(alert, PEER, reason));
         }
     }
@@ -200,7 +233,7 @@ impl Engine {
             let message = texts::clock_skew(skew_us / 1_000_000);
             self.raise(now, NewAlert::new(AlertKind::ClockSkew, PEER, message));
         } else if skew_us <= bound_us && self.alerts.stands(AlertKind::ClockSkew) {
-            self.clear(|alert| alert.kind == AlertKind::ClockSkew);
+            self.clear(now, |alert| alert.kind == AlertKind::ClockSkew);
         }
     }
 
@@ -213,16 +246,24 @@ impl Engine {
             let message = texts::slow_link(round_trip_us, delay_us);
             self.raise(now, NewAlert::new(AlertKind::SlowLink, PEER, message));
         } else if !slow && stands {
-            self.clear(|alert| alert.kind == AlertKind::SlowLink);
+            self.clear(now, |alert| alert.kind == AlertKind::SlowLink);
         }
     }
 
-    pub(in super::super) fn unpermitted(&mut self, now: Now, from: &str, reason: &str) {
-        let message = texts::unpermitted(from, reason);
-        self.raise(now, NewAlert::new(AlertKind::UnpermittedPeer, "listener", message));
+    pub(in super::super) fn unpermitted(&mut self, now: Now, from: String, reason: &str, times: u64) {
+        let message = texts::unpermitted(&from, reason);
+        let subject = self.alerts.subject_of_stranger(from);
+        let alert = NewAlert::new(AlertKind::UnpermittedPeer, subject, message);
+        self.raise(now, NewAlert { times: times.max(1), ..alert });
     }
 
-    pub(in super::super) fn certificate_expiring(&mut self, now: Now, subject: String, days: u64) {
+    /// So many days are left of a certificate. A clock that was wrong may have said that they are few.
+    pub(in super::super) fn certificate_ends_in(&mut self, now: Now, subject: String, days: u64) {
+        if days >= CERTIFICATE_WARN_DAYS {
+            let over = |alert: &Alert| alert.kind == AlertKind::CertificateExpiring && alert.subject == subject;
+            self.clear(now, over);
+            return;
+        }
         let message = texts::certificate_expiring(&subject, days);
         self.raise(now, NewAlert::new(AlertKind::CertificateExpiring, subject, message));
     }

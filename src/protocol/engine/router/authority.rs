@@ -97,7 +97,7 @@ impl Engine {
         let Some(witnessed) = self.authority.witnessed.as_mut().filter(|_| serving) else { return };
         let before = witnessed.covers.count_unpromised(!promise.is_zero());
         if !promise.is_zero() && before >= UNPROMISED_MAX {
-            self.clear(|alert| alert.kind == AlertKind::WitnessUnreachable && alert.subject == PEER);
+            self.clear(now, |alert| alert.kind == AlertKind::WitnessUnreachable && alert.subject == PEER);
         } else if promise.is_zero() && before + 1 == UNPROMISED_MAX {
             self.raise(now, NewAlert::new(AlertKind::WitnessUnreachable, PEER, texts::SHADOW_PROMISES_NOTHING));
         }

@@ -189,7 +189,9 @@ impl Engine {
         let (expected, _) = self.durable.expected(self.alerts.log());
         let welcome = self.enrolments.confirm(ask).filter(|accepted| match (&expected.peer, &accepted.token) {
             (Some(enrolled), _) => enrolled.node == accepted.peer.node,
-            (None, token) => token.as_ref().is_some_and(|token| expected.tokens.contains(token)),
+            (None, token) => {
+                token.as_ref().is_some_and(|used| expected.tokens.iter().any(|alive| alive.secret == used.secret))
+            }
         });
         match welcome {
             Some(accepted) => {

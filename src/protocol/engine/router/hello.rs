@@ -97,7 +97,7 @@ impl Engine {
                 self.links.hello_accepted(link, hello.clone());
                 self.activate(now, link);
                 self.durable.learn_peer(&hello);
-                self.links.peer_is_at(hello.log.position);
+                self.links.peer_is_at(hello.log.position, now.at);
                 self.negotiated(now, outcome, hello);
             }
         }

@@ -345,7 +345,7 @@ impl Engine {
 
     /// The peer says in a heartbeat where it stands.
     pub(super) fn peer_position(&mut self, now: Now, link: LinkId, position: Position) {
-        self.links.peer_is_at(position);
+        self.links.peer_is_at(position, now.at);
         let head = self.log.head();
         let differs = position.revision == head.revision
             && (position.digest != head.digest || self.setup.makes(Mutant::RepairsForEver));
@@ -367,7 +367,7 @@ impl Engine {
         if self.log.contains(confirmed) && self.durable.confirm(confirmed, now.at) {
             self.out.push(Action::Confirm { upto: confirmed });
         }
-        self.links.peer_is_at(position);
+        self.links.peer_is_at(position, now.at);
         self.look_at_shadow(now);
         self.release(now);
     }
@@ -419,7 +419,7 @@ impl Engine {
                         self.session.full_push_ended();
                     }
                     self.peer_confirmed(now);
-                    self.links.peer_is_at(position);
+                    self.links.peer_is_at(position, now.at);
                     let took_us = micros(took);
                     self.out.push(Action::Notify(Notice::Synced { how, position, entries, bytes, took_us }));
                     if self.durable.role == Role::Master {
@@ -480,14 +480,14 @@ impl Engine {
         if how == RepairKind::Full {
             self.session.full_push_ended();
         }
-        self.links.peer_is_at(position);
+        self.links.peer_is_at(position, now.at);
         self.out.push(Action::Notify(notice));
         if self.durable.role == Role::Master {
             // The tail is taken over: this node may lead again.
             self.durable.assume_complete(true);
             return self.links.ask_peer(now.at);
         }
-        self.shadow_recovered();
+        self.shadow_recovered(now);
         self.durable.set_complete();
     }
 

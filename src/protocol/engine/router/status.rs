@@ -11,7 +11,7 @@ impl Engine {
         self.authority.state()
     }
 
-    /// What the engine says of itself at this moment; `wall_ms` is for the hold-down.
+    /// What the engine says of itself at this moment; `wall_ms` is for the hold-down and the times of alerts.
     pub fn status(&self, at: Moment, wall_ms: u64) -> EngineStatus {
         let (durable, authority) = (&self.durable, self.authority());
         EngineStatus {
@@ -24,10 +24,11 @@ impl Engine {
             enabled: durable.enabled,
             link: self.link_status(at),
             in_sync: self.in_sync(),
+            in_sync_as_of_us: self.links.position_age_us(at).filter(|_| durable.peer.is_some()),
             why_not: self.takeover_conditions(at, wall_ms).blockers(),
             replication: self.commits.mode(),
             witness: self.witness_status(),
-            alerts: self.alerts.log().alerts().to_vec(),
+            alerts: self.alerts.shown(wall_ms),
         }
     }
 

@@ -203,8 +203,10 @@ impl Engine {
         let careless = self.setup.makes(Mutant::IncompleteTakesOver);
         TakeoverConditions {
             shadow: !state.is_master() && state != NodeState::SteppingDown,
+            serving: state == NodeState::Serving,
             enrolled: durable.peer.is_some() && !durable.detached && !durable.is_being_reset(),
-            manual: options.failover == Failover::Manual,
+            // A master asks the witness, where there is one, and else an operator.
+            manual: options.failover == Failover::Manual && (!state.is_master() || self.waits_for_operator()),
             complete: durable.complete || careless,
             syncing: self.session.is_behind() && !careless,
             contact: self.links.last_heard().is_some() || vouched,
@@ -216,6 +218,12 @@ impl Engine {
         }
     }
 
+    /// Whether nothing but an operator, or the peer, tells a restarted master that it may serve.
+    fn waits_for_operator(&self) -> bool {
+        let asks = self.authority.state() == NodeState::CheckingStartup && self.durable.peer.is_some();
+        asks && self.authority.witnessed.is_none()
+    }
+
     /// The clock loop was late: this node was stopped, or starved. So its measure of its peer's silence is void, and a
     /// master must ask again before it acts as one.
     pub(in super::super) fn notice_lateness(&mut self, now: Now) {
@@ -225,6 +233,7 @@ impl Engine {
         }
         self.links.restart_clocks(now.at);
         self.work.restart_clock(now.at);
+        self.alerts.operator_states().restart_clocks(now.at);
         if self.authority.state() == NodeState::CheckingStartup {
             self.authority.role.restart_clock(now.at);
         }
@@ -299,7 +308,7 @@ impl Engine {
             self.session.became_master();
             self.links.set_outranked(false);
             // The alert that its master was silent says nothing of its shadow.
-            self.clear(|alert| alert.kind == AlertKind::ShadowLost);
+            self.clear(now, |alert| alert.kind == AlertKind::ShadowLost);
             self.alerts.start_counting(self.log.revision());
             // A link that is up was negotiated in the former roles.
             self.close_all_links(now, None, "this node became master");

@@ -307,7 +307,7 @@ impl Engine {
         witnessed.deposed = why;
         let Some(why) = why else {
             if news {
-                self.clear(|alert| alert.subject == WITNESS && alert.kind != AlertKind::WitnessUnreachable);
+                self.clear(now, |alert| alert.subject == WITNESS && alert.kind != AlertKind::WitnessUnreachable);
             }
             return;
         };
@@ -348,7 +348,7 @@ impl Engine {
         let Some(witnessed) = &mut self.authority.witnessed else { return };
         let Some(before) = witnessed.client.report(trouble) else { return };
         if before.is_some() {
-            self.clear(|alert| alert.kind == AlertKind::WitnessUnreachable && alert.subject == WITNESS);
+            self.clear(now, |alert| alert.kind == AlertKind::WitnessUnreachable && alert.subject == WITNESS);
         }
         let Some(trouble) = trouble else { return };
         let message = match trouble {

@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::protocol::alerts::AlertLog;
+use crate::protocol::engine::alerts::{OperatorState, OperatorStates};
 use crate::protocol::engine::authority::{Attempt, Question, WitnessClient};
 use crate::protocol::engine::commits::Commits;
 use crate::protocol::engine::durable::{Durable, Requester, Update};
@@ -160,6 +161,7 @@ fn the_durable_state_and_its_updates() {
         &[
             ("it changes", |durable| done_with(durable, Durable::changed)),
             ("it counts", |durable| done_with(durable, |durable| durable.counted(Moment(3)))),
+            ("an alert counts", |durable| done_with(durable, |durable| durable.alert_counted(Moment(3)))),
             ("an update is asked for", |durable| {
                 format!("{}", durable.update(Requester::Enrolling(2), Update::Enabled(false)))
             }),
@@ -313,4 +315,33 @@ fn nodes_that_enrol() {
         |enrolments| format!("empty {}", enrolments.is_empty()),
     );
     insta::assert_snapshot!("enrolments", rows);
+}
+
+#[test]
+fn the_states_that_only_a_person_ends() {
+    fn absent() -> OperatorStates {
+        OperatorStates::new(Moment(0))
+    }
+    fn held() -> OperatorStates {
+        let mut states = absent();
+        let _ = states.note(OperatorState::Held, true, Moment(3));
+        states
+    }
+    fn show(states: &OperatorStates) -> String {
+        let since =
+            |state: &OperatorState| states.since(*state).map(|since| format!("{} since {}", state.as_str(), since.0));
+        let since: Vec<String> = OperatorState::ALL.iter().filter_map(since).collect();
+        if since.is_empty() { "none".to_owned() } else { since.join(", ") }
+    }
+    let rows = table(
+        &[("absent", absent), ("held", held)],
+        &[
+            ("it holds", |states| format!("{:?}", states.note(OperatorState::Held, true, Moment(7)))),
+            ("it holds no more", |states| format!("{:?}", states.note(OperatorState::Held, false, Moment(7)))),
+            ("another one holds", |states| format!("{:?}", states.note(OperatorState::Detached, true, Moment(7)))),
+            ("this node was stopped", |states| done_with(states, |states| states.restart_clocks(Moment(9)))),
+        ],
+        show,
+    );
+    insta::assert_snapshot!("operator_states", rows);
 }

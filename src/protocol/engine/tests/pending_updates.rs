@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::protocol::alerts::Alert;
+use crate::protocol::alerts::NewAlert;
 
 const FULL: &str = "no space";
 
@@ -40,14 +41,14 @@ fn token(secret: u8) -> StoredToken {
 }
 
 fn alerts(engine: &Engine) -> Vec<Alert> {
-    engine.status(Moment(0), 0).alerts
+    engine.status(Moment(0), u64::MAX).alerts
 }
 
 /// A master with an alert, whose shadow is enrolled and away.
 fn master_with_an_alert() -> Engine {
     let (mut engine, _) = leading_master();
     settle(&mut engine, 700);
-    let _ = engine.handle(now(800), Event::Unpermitted { from: "there".into(), reason: "no".into() });
+    let _ = engine.handle(now(800), Event::Unpermitted { from: "there".into(), reason: "no".into(), times: 1 });
     settle(&mut engine, 801);
     let _ = engine.handle(now(900), Event::LinkDown { link: LINK, reason: "x".into() });
     settle(&mut engine, 901);
@@ -142,7 +143,7 @@ fn what_was_said_on_the_ground_of_what_failed_fails_with_it() {
     let _ = command(&mut engine, 20, 1, Command::Enable);
     let actions = command(&mut engine, 21, 2, Command::Token(token(1)));
     assert_eq!(actions, [], "enabled is about to be so");
-    let stranger = Event::Unpermitted { from: "there".into(), reason: "no".into() };
+    let stranger = Event::Unpermitted { from: "there".into(), reason: "no".into(), times: 1 };
     let _ = engine.handle(now(22), stranger);
     let actions = fail(&mut engine, 30, true);
     assert_eq!(answers(&actions), [refused(1, CommandRefusal::DiskFull), refused(2, CommandRefusal::DiskFull)]);
@@ -225,13 +226,27 @@ fn a_refused_acknowledgement_leaves_the_alert_unseen() {
 }
 
 #[test]
-fn what_happened_again_while_it_was_acknowledged_is_not_seen() {
+fn the_same_trouble_is_seen_although_it_occurred_again_while_it_was_acknowledged() {
     let mut engine = master_with_an_alert();
     let alert = alerts(&engine)[0].id;
     let _ = command(&mut engine, 950, 1, Command::Acknowledge { alert });
-    let _ = engine.handle(now(951), Event::Unpermitted { from: "there".into(), reason: "no".into() });
+    let _ = engine.handle(now(951), Event::Unpermitted { from: "there".into(), reason: "no".into(), times: 1 });
     settle(&mut engine, 960);
     let standing = &alerts(&engine)[0];
+    assert_eq!((standing.count, standing.acknowledged), (2, true));
+}
+
+#[test]
+fn news_that_came_while_it_was_acknowledged_is_not_seen() {
+    let mut engine = master_with_an_alert();
+    let takeover = || NewAlert::new(AlertKind::Takeover, "this node", "it took over");
+    engine.raise(now(940), takeover());
+    settle(&mut engine, 945);
+    let alert = alerts(&engine)[1].id;
+    let _ = command(&mut engine, 950, 1, Command::Acknowledge { alert });
+    engine.raise(now(951), takeover());
+    settle(&mut engine, 960);
+    let standing = &alerts(&engine)[1];
     assert_eq!((standing.count, standing.acknowledged), (2, false));
 }
 

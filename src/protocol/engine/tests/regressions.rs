@@ -395,7 +395,7 @@ fn quarantine_is_told_once() {
             _ => fails(&mut engine, time, no, full),
         };
     }
-    let alerts = engine.status(Moment(time), 0).alerts;
+    let alerts = engine.status(Moment(time), u64::MAX).alerts;
     let diverged = alerts.iter().find(|a| a.kind == AlertKind::Diverged).unwrap();
     assert_eq!(diverged.count, 1, "{diverged:?}");
 }
@@ -490,8 +490,12 @@ fn a_damaged_master_saves_what_only_it_holds_before_it_is_replaced() {
     assert_eq!(quarantine(&work), Some(at(Epoch::FIRST, 3)));
     let receipt = Receipt::Quarantined { from: at(Epoch::FIRST, 4), to: at(Epoch::FIRST, 5), change_sets: 2 };
     let actions = done(&mut engine, 200, saving, receipt);
-    let alert =
-        engine.status(Moment(200), 0).alerts.into_iter().find(|alert| alert.kind == AlertKind::Diverged).unwrap();
+    let alert = engine
+        .status(Moment(200), u64::MAX)
+        .alerts
+        .into_iter()
+        .find(|alert| alert.kind == AlertKind::Diverged)
+        .unwrap();
     assert_eq!((alert.count, alert.revisions), (2, Some((at(Epoch::FIRST, 4), at(Epoch::FIRST, 5)))));
     assert!(alert.message.contains("bits"), "what is lost is named: {}", alert.message);
     assert_eq!(
@@ -536,7 +540,7 @@ fn what_cannot_be_read_of_a_damaged_store_does_not_forbid_its_repair() {
         let _ = done(&mut engine, time + 2 * SECOND, reopen, receipt);
         settle(&mut engine, time + 2 * SECOND + 1);
     }
-    let alerts = engine.status(Moment(6 * SECOND), 0).alerts;
+    let alerts = engine.status(Moment(6 * SECOND), u64::MAX).alerts;
     let lost = alerts.iter().find(|alert| alert.kind == AlertKind::Diverged).unwrap();
     assert!(lost.message.contains("lost") && lost.message.contains("unreadable"), "{}", lost.message);
     let (_, work) = batch(&damaged_master(&mut engine, LinkId(9), 7 * SECOND));
@@ -575,7 +579,7 @@ fn a_node_that_was_stopped_does_not_blame_its_disk() {
     let (mut engine, _) = leading_master();
     let (commit, _) = drain_facts(&mut engine, Event::Commit { ticket: Ticket(1), bytes: 3 });
     let _ = engine.handle(now(60 * SECOND), Event::Timer);
-    let blamed = engine.status(Moment(60 * SECOND), 0).alerts.iter().any(|a| a.kind == AlertKind::DiskTrouble);
+    let blamed = engine.status(Moment(60 * SECOND), u64::MAX).alerts.iter().any(|a| a.kind == AlertKind::DiskTrouble);
     assert!(!blamed && batch_in_flight(&engine) == commit);
 }
 
@@ -600,7 +604,7 @@ fn a_round_trip_that_the_timings_do_not_allow_is_an_alert_until_it_is_over() {
     let (mut engine, _) = leading_master();
     settle(&mut engine, 700);
     let slow = |engine: &Engine| {
-        let alerts = engine.status(Moment(0), 0).alerts;
+        let alerts = engine.status(Moment(0), u64::MAX).alerts;
         alerts.iter().filter(|alert| alert.kind == AlertKind::SlowLink).map(|alert| alert.count).sum::<u64>()
     };
     let mut time = SECOND;
@@ -624,7 +628,8 @@ fn a_round_trip_that_the_timings_do_not_allow_is_an_alert_until_it_is_over() {
 fn a_node_that_was_stopped_gives_its_shadow_time_before_it_calls_it_lost() {
     let (mut engine, _) = leading_master();
     settle(&mut engine, 700);
-    let lost = |engine: &Engine| engine.status(Moment(0), 0).alerts.iter().any(|a| a.kind == AlertKind::ShadowLost);
+    let lost =
+        |engine: &Engine| engine.status(Moment(0), u64::MAX).alerts.iter().any(|a| a.kind == AlertKind::ShadowLost);
     let _ = engine.handle(now(SECOND), Event::LinkDown { link: LINK, reason: "reset".to_owned() });
     settle(&mut engine, SECOND);
     let _ = engine.handle(now(2 * SECOND), refused_dial());

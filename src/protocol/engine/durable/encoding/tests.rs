@@ -65,6 +65,23 @@ fn facts_have_the_bytes_that_were_promised() {
     assert_eq!(decode_durable_state(&golden::read("facts-first")), Ok(first));
 }
 
+/// A state that needs an operator, as a warning and as an error: its severity is not that of its kind alone.
+#[test]
+fn an_alert_that_needs_an_operator_has_the_bytes_that_were_promised() {
+    let DurableState { alerts, .. } = durable_state();
+    let alert = |id, severity, subject: &str| Alert {
+        id,
+        kind: AlertKind::NeedsOperator,
+        severity,
+        subject: subject.into(),
+        ..alerts[0].clone()
+    };
+    let alerts = vec![alert(1, Severity::Warning, "no_shadow"), alert(2, Severity::Error, "held")];
+    let durable_state = DurableState { alerts, ..durable_state() };
+    golden::compare("facts-v2-operator", &encode_durable_state(&durable_state).unwrap());
+    assert_eq!(decode_durable_state(&golden::read("facts-v2-operator")), Ok(durable_state));
+}
+
 /// What was added since the files were written has a code of its own.
 #[test]
 fn every_kind_of_alert_is_read_as_it_was_written() {
