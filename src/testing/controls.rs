@@ -142,6 +142,13 @@ impl Link<'_> {
         self.network.set_latency(micros(low), micros(high));
     }
 
+    /// Each way carries at most so many bytes per second from now on, for all connections together; zero is unlimited, and
+    /// the default. With a rate the times depend on what TLS sends, which the seed does not decide to the byte.
+    pub fn rate(&self, bytes_per_second: u64) {
+        self.scheduler.note(|| format!("each way carries {bytes_per_second} bytes per second"));
+        self.network.set_rate(bytes_per_second);
+    }
+
     /// The next dials of this node are refused.
     pub fn refuse(&self, from: Side, dials: u64) {
         self.network.refuse(from, dials);

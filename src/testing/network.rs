@@ -1,8 +1,8 @@
 //! A simulated network between two machines: connections with a latency for each write, held up while a direction is cut.
 //!
 //! It behaves as TCP does. What is sent into a cut direction arrives after the heal; a process that dies closes its
-//! connections; a machine that loses power is silent, and answers with a reset once it runs again. The time of an arrival
-//! does not depend on the number of bytes: the bytes of TLS are not drawn from the seed.
+//! connections; a machine that loses power is silent, and answers with a reset once it runs again. While no rate is set, the
+//! time of an arrival does not depend on the number of bytes: the bytes of TLS are not drawn from the seed.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -37,6 +37,10 @@ struct State {
     cut: [bool; 2],
     /// Bounds of one way, microseconds.
     latency_us: (u64, u64),
+    /// Bytes per second of each way; zero is unlimited.
+    rate: u64,
+    /// When the way from this machine is free again, microseconds.
+    busy_until: [u64; 2],
     /// Requests of this machine to connect that are refused from now on.
     refused: [u64; 2],
     powered: [bool; 2],
@@ -77,6 +81,8 @@ impl Network {
         let state = State {
             cut: [false; 2],
             latency_us: (100, 1_000),
+            rate: 0,
+            busy_until: [0; 2],
             refused: [0; 2],
             powered: [true; 2],
             listeners: BTreeMap::new(),
@@ -115,6 +121,11 @@ impl Network {
     /// Time of one way from now on, microseconds.
     pub(crate) fn set_latency(&self, low_us: u64, high_us: u64) {
         self.state().latency_us = (low_us, high_us.max(low_us));
+    }
+
+    /// Each way carries so many bytes per second from now on; zero is unlimited.
+    pub(crate) fn set_rate(&self, bytes_per_second: u64) {
+        self.state().rate = bytes_per_second;
     }
 
     /// The next requests of this machine to connect are refused.
@@ -208,10 +219,16 @@ impl Network {
         let latency = self.latency();
         let now_us = self.scheduler.now_us();
         let mut state = self.state();
+        let rate = state.rate;
         let Some(end) = state.connections.get_mut(&number).map(|connection| &mut connection.ends[at]) else { return };
-        let arrives = (now_us + latency).max(end.not_before);
+        let (from, bytes) = (end.side, end.outgoing.back().map_or(0, Packet::bytes));
+        // All connections of a machine share its way.
+        let carried_us = (bytes * 1_000_000).checked_div(rate).unwrap_or(0);
+        let sent_us = if rate == 0 { now_us } else { state.busy_until[from.index()].max(now_us) + carried_us };
+        state.busy_until[from.index()] = sent_us;
+        let Some(end) = state.connections.get_mut(&number).map(|connection| &mut connection.ends[at]) else { return };
+        let arrives = (sent_us + latency).max(end.not_before);
         end.not_before = arrives;
-        let from = end.side;
         drop(state);
         self.send_at(arrives - now_us, from, Arrival::Packet(number, at));
     }

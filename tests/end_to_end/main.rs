@@ -20,6 +20,7 @@ mod disk;
 mod face;
 mod gateway;
 mod hostile;
+mod network_bad_days;
 mod outage;
 mod partition;
 mod refusals;
