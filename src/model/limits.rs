@@ -196,9 +196,14 @@ pub const LINK_BULK_BYTES_MAX: usize = 2 * WINDOW_BYTES_MAX;
 pub const BULK_OVERHEAD_BYTES: usize = 256;
 /// Time for which a closed link waits for the other side to close, so that a TCP reset does not discard its last frames.
 pub const LINGER: Duration = Duration::from_secs(1);
-/// Time for which only the learnt address is dialled, before the one that the host named is dialled beside it (RFC 8305
-/// names 250 ms).
+/// Time for which an address of the peer is dialled alone, before the next one is dialled beside it (RFC 8305 names 250 ms);
+/// and time for which a look-up may take, before the addresses that worked last are dialled.
 pub const DIAL_HEAD_START: Duration = Duration::from_millis(250);
+/// Most addresses that one dial tries: both families of two names with a few addresses each.
+pub const DIAL_ADDRESSES_MAX: usize = 16;
+/// Most names of the peer whose last address is remembered: the one that it advertises, and the one that the host names, with
+/// a change or two of each.
+pub const ADDRESS_BOOK_MAX: usize = 8;
 /// Time for an enrolment, from the first dial to the last answer, on either side.
 pub const ENROL_TIMEOUT: Duration = Duration::from_secs(30);
 /// First pause between two attempts of an enrolment. It doubles up to eight times this.

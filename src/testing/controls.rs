@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::disk::MachineDisk;
-use super::network::Network;
+use super::network::{Network, Resolver};
 use super::register::Register;
 use super::scheduler::Scheduler;
 use super::side::Side;
@@ -147,6 +147,24 @@ impl Link<'_> {
     pub fn rate(&self, bytes_per_second: u64) {
         self.scheduler.note(|| format!("each way carries {bytes_per_second} bytes per second"));
         self.network.set_rate(bytes_per_second);
+    }
+
+    /// No name is resolved any more: every look-up fails at once. It matters to a [named](super::PairBuilder::named) pair.
+    pub fn names_fail(&self) {
+        self.scheduler.note(|| "no name is resolved".into());
+        self.network.set_resolver(Resolver::Fails);
+    }
+
+    /// No look-up of a name ends any more.
+    pub fn names_hang(&self) {
+        self.scheduler.note(|| "no look-up ends".into());
+        self.network.set_resolver(Resolver::Hangs);
+    }
+
+    /// Names are resolved again.
+    pub fn names_work(&self) {
+        self.scheduler.note(|| "names are resolved".into());
+        self.network.set_resolver(Resolver::Answers);
     }
 
     /// The next dials of this node are refused.

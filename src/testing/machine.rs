@@ -55,6 +55,8 @@ pub(crate) struct Setup {
     pub(crate) options: Options,
     pub(crate) hooks: Option<Arc<dyn Hooks>>,
     pub(crate) witnessed: bool,
+    /// The node is dialled by its name.
+    pub(crate) named: bool,
 }
 
 struct State {
@@ -93,8 +95,11 @@ impl Machine {
             Arc::new(move || machine.stopped_by_disk())
         };
         let environment = environment(scheduler, network, &self.disk, self.side, power_lost);
-        let Setup { options, hooks, witnessed } = self.state().setup.clone();
+        let Setup { options, hooks, witnessed, named } = self.state().setup.clone();
         let mut builder = Node::builder(DIR).options(options).listen(Self::address(self.side)).environment(environment);
+        if named {
+            builder = builder.advertise(format!("{}:{PORT}", Network::name(self.side)));
+        }
         if let Some(first) = first {
             builder = builder.first_start(first).identity(identities.next());
         }

@@ -44,6 +44,7 @@ struct State {
     /// Requests of this machine to connect that are refused from now on.
     refused: [u64; 2],
     powered: [bool; 2],
+    resolver: Resolver,
     listeners: BTreeMap<SocketAddr, Listening>,
     connections: BTreeMap<u64, Connection>,
     /// Arrivals that a cut holds up.
@@ -51,6 +52,14 @@ struct State {
     next: u64,
     /// Connections so far.
     connected: u64,
+}
+
+/// What the resolver of names does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Resolver {
+    Answers,
+    Fails,
+    Hangs,
 }
 
 struct Listening {
@@ -85,6 +94,7 @@ impl Network {
             busy_until: [0; 2],
             refused: [0; 2],
             powered: [true; 2],
+            resolver: Resolver::Answers,
             listeners: BTreeMap::new(),
             connections: BTreeMap::new(),
             held: [Vec::new(), Vec::new()],
@@ -102,6 +112,16 @@ impl Network {
     /// The address of a machine.
     pub(crate) fn address(side: Side) -> IpAddr {
         IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1 + side as u8))
+    }
+
+    /// The name of a machine.
+    pub(crate) fn name(side: Side) -> String {
+        format!("{}.pair.example", if side == Side::A { "a" } else { "b" })
+    }
+
+    /// What the resolver of names does from now on.
+    pub(crate) fn set_resolver(&self, resolver: Resolver) {
+        self.state().resolver = resolver;
     }
 
     /// Nothing that this machine sends arrives any more.
@@ -376,10 +396,29 @@ impl Net for MachineNet {
         })
     }
 
-    fn connect(&self, address: String) -> BoxFuture<'static, io::Result<BoxStream>> {
+    fn addresses(&self, address: String) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> {
+        let network = self.network.clone();
+        Box::pin(async move {
+            if let Ok(address) = address.parse() {
+                return Ok(vec![address]);
+            }
+            let resolver = network.state().resolver;
+            match resolver {
+                Resolver::Answers => {}
+                Resolver::Fails => return Err(io::Error::other("the name cannot be resolved")),
+                Resolver::Hangs => std::future::pending().await,
+            }
+            let named = Side::BOTH.into_iter().find_map(|side| {
+                let port = address.strip_prefix(&Network::name(side))?.strip_prefix(':')?.parse().ok()?;
+                Some(SocketAddr::new(Network::address(side), port))
+            });
+            named.map(|at| vec![at]).ok_or_else(|| io::ErrorKind::NotFound.into())
+        })
+    }
+
+    fn connect(&self, to: SocketAddr) -> BoxFuture<'static, io::Result<BoxStream>> {
         let (network, from) = (self.network.clone(), self.side);
         Box::pin(async move {
-            let to = address.parse().map_err(io::Error::other)?;
             let (answer, answered) = oneshot::channel();
             network.send(from, Arrival::Request(Request { from, to, answer }));
             answered.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))

@@ -227,7 +227,7 @@ impl Driver {
             return;
         }
         let link = LinkId(self.number());
-        self.links.insert(link, Link::open(link, connection, &self.context.links));
+        self.links.insert(link, Link::open(link, connection, dialled, &self.context.links));
         self.handle(Event::LinkUp { link, dialled });
     }
 

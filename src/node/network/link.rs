@@ -1,5 +1,6 @@
 //! One link: a task that hands received frames to the driver, writes what the driver queued, and reads for pushes.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -8,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncWrite, AsyncWriteExt, ReadHalf};
 use tokio::sync::{mpsc, oneshot};
 
+use super::address_book::dialable;
 use super::bulk_joiner::BulkJoiner;
 use super::connection::Connection;
 use super::frames::{BulkFrame, FrameError, FrameReader, Received, bulk_frame};
@@ -62,13 +64,14 @@ pub struct LinkContext {
 
 impl Link {
     /// Starts the task of a connection.
-    pub fn open(link: LinkId, connection: Connection, context: &LinkContext) -> Self {
+    pub fn open(link: LinkId, connection: Connection, dialled: bool, context: &LinkContext) -> Self {
         let (control, control_queue) = mpsc::channel(LINK_CONTROL_QUEUE_MAX);
         let (bulk, bulk_queue) = mpsc::channel(LINK_BULK_QUEUE_MAX);
         let (pushes, push_queue) = mpsc::channel(LINK_PUSHES_MAX);
         let (closing, closed) = oneshot::channel();
         let (budget, peer_joins) = (ReceiveBudget::default(), Arc::default());
-        let task = LinkTask { link, context: context.clone(), budget, peer_joins };
+        let met = (connection.remote, dialled);
+        let task = LinkTask { link, context: context.clone(), budget, peer_joins, met };
         let queues = Queues { control: control_queue, bulk: bulk_queue, pushes: push_queue, pushed: bulk.clone() };
         context.environment.tasks.spawn(Box::pin(task.run(connection, queues, closed)));
         Self { control, bulk, pushes, closing }
@@ -119,12 +122,14 @@ struct LinkTask {
     budget: ReceiveBudget,
     /// The peer joins what is sent in parts, as its hello says.
     peer_joins: Arc<AtomicBool>,
+    /// The other end of the connection, and whether this node dialled it.
+    met: (SocketAddr, bool),
 }
 
 impl LinkTask {
     /// Runs the link until its connection ends, or the driver closes or drops it.
     async fn run(self, connection: Connection, queues: Queues, closed: oneshot::Receiver<()>) {
-        let Connection { mut reader, mut writer } = connection;
+        let Connection { mut reader, mut writer, .. } = connection;
         let Queues { mut control, mut bulk, mut pushes, pushed } = queues;
         let push = async {
             self.context.pusher.run(self.link, &mut pushes, &pushed, &self.context.inputs, &self.peer_joins).await;
@@ -163,8 +168,8 @@ impl LinkTask {
                     self.unfinished(unfinished.get_or_insert_default());
                     continue;
                 }
-                Received::Control(message) => {
-                    self.note(&message, &mut joiner);
+                Received::Control(mut message) => {
+                    self.note(&mut message, &mut joiner);
                     Input::Message { link: self.link, message }
                 }
                 Received::Bulk(what, bytes) => match self.budget.admit(bytes.len()) {
@@ -184,10 +189,16 @@ impl LinkTask {
     }
 
     /// What a control message says of the bulk on this link.
-    fn note(&self, message: &Message, joiner: &mut BulkJoiner) {
+    fn note(&self, message: &mut Message, joiner: &mut BulkJoiner) {
         match message {
             Message::Hello(hello) => {
                 self.peer_joins.store(Versions::OURS.allows_parts(hello.versions), Ordering::Relaxed);
+                let (remote, dialled) = self.met;
+                if let Some(instead) = dialable(&hello.sender.address, remote, dialled) {
+                    let advertised = &hello.sender.address;
+                    tracing::warn!(%advertised, %instead, "the peer advertises an address that leads nowhere from here");
+                    hello.sender.address = instead;
+                }
             }
             Message::Repair(_) => joiner.restart(),
             _ => {}

@@ -20,6 +20,7 @@ use crate::node::handles::shared::{Request, Shared};
 use crate::node::handles::status::NodeInfo;
 use crate::node::network::accept_policy::AcceptPolicy;
 use crate::node::network::acceptor::Acceptor;
+use crate::node::network::address_book::{AddressBook, is_undialable};
 use crate::node::network::enrolment_client::EnrolmentClient;
 use crate::node::network::enrolment_server::EnrolmentServer;
 use crate::node::network::link::LinkContext;
@@ -53,7 +54,15 @@ fn check(settings: &Settings) -> Result<(), StartError> {
     };
     let addresses = [Some(&settings.listen), settings.advertise.as_ref(), settings.master_address.as_ref(), join];
     match addresses.into_iter().flatten().find(|address| !is_address(address)) {
-        Some(address) => Err(StartError::Address(address.clone())),
+        Some(address) => return Err(StartError::Address(address.clone())),
+        None => {}
+    }
+    match [settings.advertise.as_ref(), settings.master_address.as_ref(), join]
+        .into_iter()
+        .flatten()
+        .find(|at| is_undialable(at))
+    {
+        Some(address) => Err(StartError::Undialable(address.clone())),
         None => Ok(()),
     }
 }
@@ -136,6 +145,7 @@ fn assemble(
         },
         links_over,
         master_address,
+        addresses: AddressBook::default(),
         certificate_ends: identity.expires(),
         unconfirmed,
         scope: TaskScope::new(),

@@ -137,3 +137,33 @@ fn a_large_change_set_over_a_slow_link_delays_no_heartbeat() {
     };
     pair.run_until(2 * MINUTE, whole).unwrap();
 }
+
+#[test]
+fn a_resolver_that_fails_or_hangs_parts_no_pair() {
+    for hangs in [false, true] {
+        let pair = Pair::builder(7).witnessed(false).named(true).start().unwrap();
+        let dialled = |side| pair.node(side).status().unwrap().engine.link.peer.clone().unwrap();
+        assert!(dialled(Side::A).starts_with("b.pair.example"), "{}", dialled(Side::A));
+        // Once by its own dial, so that either node has reached the other by name.
+        for side in Side::BOTH {
+            pair.link().refuse(side.other(), 1);
+            pair.link().reset();
+            pair.run_for(Duration::from_secs(5));
+        }
+        pair.run_until(MINUTE, Pair::is_whole).unwrap();
+        if hangs {
+            pair.link().names_hang()
+        } else {
+            pair.link().names_fail()
+        }
+        for _ in 0..5 {
+            pair.link().reset();
+            let whole = |pair: &Pair| {
+                assert!(pair.masters().iter().all(|side| *side == Side::A), "{}", pair.last_lines());
+                pair.is_whole()
+            };
+            pair.run_until(Duration::from_secs(1), |pair| !pair.is_whole()).unwrap();
+            pair.run_until(Duration::from_secs(5), whole).unwrap();
+        }
+    }
+}
