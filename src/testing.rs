@@ -84,6 +84,7 @@ mod network;
 mod pair;
 mod random;
 mod register;
+mod resolver;
 mod scheduler;
 mod side;
 mod witness;

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::disk::MachineDisk;
-use super::network::{Network, Resolver};
+use super::network::Network;
 use super::register::Register;
+use super::resolver::Resolver;
 use super::scheduler::Scheduler;
 use super::side::Side;
 use crate::model::WitnessRecord;

@@ -7,6 +7,7 @@ use super::environment::environment;
 use super::identities::Identities;
 use super::network::Network;
 use super::register::Register;
+use super::resolver;
 use super::scheduler::{Owner, Scheduler};
 use super::side::Side;
 use crate::identity::JoinToken;
@@ -83,7 +84,7 @@ impl Machine {
 
     /// Where its node listens.
     pub(crate) fn address(side: Side) -> String {
-        format!("{}:{PORT}", Network::address(side))
+        format!("{}:{PORT}", resolver::address(side))
     }
 
     /// Starts the node, in a new life of the machine. An empty disk becomes what `first` says.
@@ -98,7 +99,7 @@ impl Machine {
         let Setup { options, hooks, witnessed, named } = self.state().setup.clone();
         let mut builder = Node::builder(DIR).options(options).listen(Self::address(self.side)).environment(environment);
         if named {
-            builder = builder.advertise(format!("{}:{PORT}", Network::name(self.side)));
+            builder = builder.advertise(format!("{}:{PORT}", resolver::name(self.side)));
         }
         if let Some(first) = first {
             builder = builder.first_start(first).identity(identities.next());

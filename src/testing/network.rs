@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{mpsc, oneshot};
 
 use super::connection::{Connection, End, Packet};
+use super::resolver::{Resolver, address};
 use super::scheduler::{Owner, Scheduler};
 use super::side::Side;
 use crate::node::environment::{BoxFuture, BoxStream, Listener, Net};
@@ -52,14 +53,6 @@ struct State {
     next: u64,
     /// Connections so far.
     connected: u64,
-}
-
-/// What the resolver of names does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Resolver {
-    Answers,
-    Fails,
-    Hangs,
 }
 
 struct Listening {
@@ -107,16 +100,6 @@ impl Network {
     /// The network as this machine sees it.
     pub(crate) fn of(&self, side: Side) -> Arc<dyn Net> {
         Arc::new(MachineNet { network: self.clone(), side })
-    }
-
-    /// The address of a machine.
-    pub(crate) fn address(side: Side) -> IpAddr {
-        IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1 + side as u8))
-    }
-
-    /// The name of a machine.
-    pub(crate) fn name(side: Side) -> String {
-        format!("{}.pair.example", if side == Side::A { "a" } else { "b" })
     }
 
     /// What the resolver of names does from now on.
@@ -287,7 +270,7 @@ impl Network {
         let refused = &mut state.refused[request.from.index()];
         let refuses = *refused > 0;
         *refused = refused.saturating_sub(1);
-        let there = Side::BOTH.into_iter().find(|side| Self::address(*side) == request.to.ip());
+        let there = Side::BOTH.into_iter().find(|side| address(*side) == request.to.ip());
         let Some(there) = there.filter(|side| state.powered[side.index()]) else {
             drop(state);
             // Nobody answers: it is sent again.
@@ -305,7 +288,7 @@ impl Network {
         let stream = |at| Box::new(SimStream { network: self.clone(), number, at }) as BoxStream;
         let (dialling, accepting) = (stream(0), stream(1));
         let port = 40_000 + u16::try_from(number % 20_000).unwrap_or(0);
-        if place.try_send((accepting, SocketAddr::new(Self::address(request.from), port))).is_ok() {
+        if place.try_send((accepting, SocketAddr::new(address(request.from), port))).is_ok() {
             self.send(there, Arrival::Answer(request, Ok(dialling)));
         }
     }
@@ -397,23 +380,8 @@ impl Net for MachineNet {
     }
 
     fn addresses(&self, address: String) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> {
-        let network = self.network.clone();
-        Box::pin(async move {
-            if let Ok(address) = address.parse() {
-                return Ok(vec![address]);
-            }
-            let resolver = network.state().resolver;
-            match resolver {
-                Resolver::Answers => {}
-                Resolver::Fails => return Err(io::Error::other("the name cannot be resolved")),
-                Resolver::Hangs => std::future::pending().await,
-            }
-            let named = Side::BOTH.into_iter().find_map(|side| {
-                let port = address.strip_prefix(&Network::name(side))?.strip_prefix(':')?.parse().ok()?;
-                Some(SocketAddr::new(Network::address(side), port))
-            });
-            named.map(|at| vec![at]).ok_or_else(|| io::ErrorKind::NotFound.into())
-        })
+        let resolver = self.network.state().resolver;
+        Box::pin(resolver.addresses(address))
     }
 
     fn connect(&self, to: SocketAddr) -> BoxFuture<'static, io::Result<BoxStream>> {

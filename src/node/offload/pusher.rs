@@ -210,7 +210,7 @@ impl Step {
         match (self.frame, self.event) {
             (Some((what, mut all)), event) if all.len() > max_bytes => {
                 let bytes = all.split_to(max_bytes);
-                progress.rest = Some((what.clone(), all));
+                progress.rest = Some((what, all));
                 let (what, event) = match (what, event) {
                     // A part completes nothing.
                     (Bulk::Records { after, durable, .. }, Event::RecordsPushed { link, gone, .. }) => (

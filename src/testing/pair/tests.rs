@@ -65,7 +65,7 @@ async fn put_much(node: Node) {
         node.config().commit(ChangeSet::new().put(key, noise(bytes, 1))).await.unwrap();
     }
     for number in 0..200 {
-        node.config().commit(ChangeSet::new().put(&format!("small/{number}"), noise(800, number))).await.unwrap();
+        node.config().commit(ChangeSet::new().put(format!("small/{number}"), noise(800, number))).await.unwrap();
     }
 }
 
