@@ -58,7 +58,7 @@
 //! |---|---|
 //! | engine, shell, store, TLS, wire | real |
 //! | time | [`SimulatedClock`]: each machine has its own offset, rate and wall clock |
-//! | network | [`Link`]: latency for each write; cut in one direction or both, reset, refused |
+//! | network | [`Link`]: latency for each write; a rate; cut in one direction or both, reset, refused |
 //! | disks | [`SimulatedDisk`]: full, failing, slow, hanging; a [`Crash`] loses or tears what was not synced |
 //! | witness | [`SimulatedWitness`]: slow, down, answers lost, questions delayed |
 //! | processes | [`SimulatedNode`]: crashed, paused, restarted |
@@ -84,6 +84,7 @@ mod network;
 mod pair;
 mod random;
 mod register;
+mod resolver;
 mod scheduler;
 mod side;
 mod witness;

@@ -255,6 +255,7 @@ fn start_failed(error: StartError, data: &str, no_first_start: &NoFirstStart) ->
             return Failure { code: *code, line };
         }
         StartError::Options(_) | StartError::Permit(_) => (2, "see --help"),
+        StartError::Undialable(_) => (2, "see --advertise and --master"),
         StartError::MasterUnreachable { .. } => (1, "see that it runs and can be reached from here, then start again"),
         StartError::Enrol(EnrolError::WrongMaster) => {
             (1, "check --master, or say `token` on that master for a new one")

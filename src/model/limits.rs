@@ -69,10 +69,19 @@ pub const LINK_BULK_QUEUE_MAX: usize = 8;
 pub const LINK_BULK_WAITING_MAX: usize = 4_096;
 /// Most bytes of bulk that wait for the batch before them: two full windows.
 pub const LINK_BULK_WAITING_BYTES_MAX: usize = 2 * WINDOW_BYTES_MAX;
-/// Smallest window: bytes of bulk that may be sent and not acknowledged, so that a slow link still moves.
-pub const WINDOW_BYTES_MIN: usize = 64 * KIB;
+/// Slowest link that is to keep up with the default timings, bytes per second.
+pub const LINK_RATE_MIN: usize = 16 * KIB;
+/// Smallest window, and the first of a session: bytes of bulk that may be sent and not acknowledged. At [`LINK_RATE_MIN`] they
+/// take a quarter of a second, so that a heartbeat waits no longer than that.
+pub const WINDOW_BYTES_MIN: usize = LINK_RATE_MIN / 4;
+/// Largest window of a link on which nothing was in flight for a heartbeat interval: a second at [`LINK_RATE_MIN`], and as much
+/// as TCP sends at first (RFC 6928).
+pub const WINDOW_BYTES_IDLE: usize = 4 * WINDOW_BYTES_MIN;
 /// Largest window: bytes of bulk that may be sent and not acknowledged.
 pub const WINDOW_BYTES_MAX: usize = 8 * MIB;
+/// Time for which the bytes of one unfinished frame count as a sign of life: the longest frame at [`LINK_RATE_MIN`]. A peer
+/// that sends small frames needs none of it; one that sends a few bytes now and then cannot keep a link alive with them.
+pub const FRAME_TIME_MAX: Duration = Duration::from_secs((BULK_FRAME_BYTES_MAX / LINK_RATE_MIN) as u64);
 /// Bytes that one step of a push reads: few enough that control frames slip between.
 pub const PUSH_STEP_BYTES: usize = 256 * KIB;
 
@@ -207,9 +216,14 @@ pub const LINK_BULK_BYTES_MAX: usize = 2 * WINDOW_BYTES_MAX;
 pub const BULK_OVERHEAD_BYTES: usize = 256;
 /// Time for which a closed link waits for the other side to close, so that a TCP reset does not discard its last frames.
 pub const LINGER: Duration = Duration::from_secs(1);
-/// Time for which only the learnt address is dialled, before the one that the host named is dialled beside it (RFC 8305
-/// names 250 ms).
+/// Time for which an address of the peer is dialled alone, before the next one is dialled beside it (RFC 8305 names 250 ms);
+/// and time for which a look-up may take, before the addresses that worked last are dialled.
 pub const DIAL_HEAD_START: Duration = Duration::from_millis(250);
+/// Most addresses that one dial tries: both families of two names with a few addresses each.
+pub const DIAL_ADDRESSES_MAX: usize = 16;
+/// Most names of the peer whose last address is remembered: the one that it advertises, and the one that the host names, with
+/// a change or two of each.
+pub const ADDRESS_BOOK_MAX: usize = 8;
 /// Time for an enrolment, from the first dial to the last answer, on either side.
 pub const ENROL_TIMEOUT: Duration = Duration::from_secs(30);
 /// First pause between two attempts of an enrolment. It doubles up to eight times this.

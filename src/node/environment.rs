@@ -127,7 +127,7 @@ mod tests {
         let net = Environment::real().net;
         let mut listener = net.listen("127.0.0.1:0".into()).await.unwrap();
         let address = listener.address();
-        let dial = net.connect(address.to_string());
+        let dial = net.connect(address);
         let (accepted, dialled) = tokio::join!(listener.accept(), dial);
         let ((mut here, _), mut there) = (accepted.unwrap(), dialled.unwrap());
         there.write_all(b"ping").await.unwrap();

@@ -2,6 +2,8 @@
 
 pub mod accept_policy;
 pub mod acceptor;
+pub mod address_book;
+pub mod bulk_joiner;
 pub mod connection;
 pub mod dial;
 pub mod enrolment_client;

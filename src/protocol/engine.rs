@@ -214,6 +214,7 @@ impl Engine {
             Event::DialFailed { how, reason } => self.dial_failed(now, how, reason),
             Event::Message { link, message } => self.message(now, link, message),
             Event::Bulk { link, bulk, what, bytes } => self.bulk(now, link, bulk, what, bytes),
+            Event::Progress { link } => self.links.progressed(link, now.at),
             Event::RecordsPushed { link, last, bytes, gone } => self.records_pushed(now, link, last, bytes, gone),
             Event::SnapshotOpened { header } => self.snapshot_opened(now, header),
             Event::SnapshotPushed { transfer, bytes, done } => self.snapshot_pushed(now, transfer, bytes, done),

@@ -43,6 +43,16 @@ pub(crate) enum Packet {
     Reset,
 }
 
+impl Packet {
+    /// Bytes that it carries.
+    pub(crate) fn bytes(&self) -> u64 {
+        match self {
+            Self::Data(bytes) => bytes.len() as u64,
+            Self::Finish | Self::Reset => 0,
+        }
+    }
+}
+
 impl End {
     /// An end on this machine.
     pub(crate) fn new(side: Side) -> Self {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::disk::MachineDisk;
 use super::network::Network;
 use super::register::Register;
+use super::resolver::Resolver;
 use super::scheduler::Scheduler;
 use super::side::Side;
 use crate::model::WitnessRecord;
@@ -153,6 +154,31 @@ impl Link<'_> {
     /// One way takes from `low` to `high`, drawn for each write.
     pub fn latency(&self, low: Duration, high: Duration) {
         self.network.set_latency(micros(low), micros(high));
+    }
+
+    /// Each way carries at most so many bytes per second from now on, for all connections together; zero is unlimited, and
+    /// the default. With a rate the times depend on what TLS sends, which the seed does not decide to the byte.
+    pub fn rate(&self, bytes_per_second: u64) {
+        self.scheduler.note(|| format!("each way carries {bytes_per_second} bytes per second"));
+        self.network.set_rate(bytes_per_second);
+    }
+
+    /// No name is resolved any more: every look-up fails at once. It matters to a [named](super::PairBuilder::named) pair.
+    pub fn names_fail(&self) {
+        self.scheduler.note(|| "no name is resolved".into());
+        self.network.set_resolver(Resolver::Fails);
+    }
+
+    /// No look-up of a name ends any more.
+    pub fn names_hang(&self) {
+        self.scheduler.note(|| "no look-up ends".into());
+        self.network.set_resolver(Resolver::Hangs);
+    }
+
+    /// Names are resolved again.
+    pub fn names_work(&self) {
+        self.scheduler.note(|| "names are resolved".into());
+        self.network.set_resolver(Resolver::Answers);
     }
 
     /// The next dials of this node are refused.

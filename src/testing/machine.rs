@@ -7,6 +7,7 @@ use super::environment::environment;
 use super::identities::Identities;
 use super::network::Network;
 use super::register::Register;
+use super::resolver;
 use super::scheduler::{Owner, Scheduler};
 use super::side::Side;
 use crate::identity::JoinToken;
@@ -55,6 +56,8 @@ pub(crate) struct Setup {
     pub(crate) options: Options,
     pub(crate) hooks: Option<Arc<dyn Hooks>>,
     pub(crate) witnessed: bool,
+    /// The node is dialled by its name.
+    pub(crate) named: bool,
 }
 
 struct State {
@@ -81,7 +84,7 @@ impl Machine {
 
     /// Where its node listens.
     pub(crate) fn address(side: Side) -> String {
-        format!("{}:{PORT}", Network::address(side))
+        format!("{}:{PORT}", resolver::address(side))
     }
 
     /// Starts the node in the current life of the machine. On an empty disk, `first` gives the new node's role.
@@ -93,8 +96,11 @@ impl Machine {
             Arc::new(move || machine.stopped_by_disk())
         };
         let environment = environment(scheduler, network, &self.disk, self.side, power_lost);
-        let Setup { options, hooks, witnessed } = self.state().setup.clone();
+        let Setup { options, hooks, witnessed, named } = self.state().setup.clone();
         let mut builder = Node::builder(DIR).options(options).listen(Self::address(self.side)).environment(environment);
+        if named {
+            builder = builder.advertise(format!("{}:{PORT}", resolver::name(self.side)));
+        }
         if let Some(first) = first {
             builder = builder.first_start(first).identity(identities.next());
         }

@@ -1,13 +1,13 @@
 //! A simulated network between two machines: connections with a latency for each write, held up while a direction is cut.
 //!
 //! It behaves as TCP does. What is sent into a cut direction arrives after the heal; a process that dies closes its
-//! connections; a machine that loses power is silent, and answers with a reset once it runs again. The time of an
-//! arrival does not depend on the number of bytes, because the bytes of TLS do not follow from the seed.
+//! connections; a machine that loses power is silent, and answers with a reset once it runs again. While no rate is set, the
+//! time of an arrival does not depend on the number of bytes, because the bytes of TLS do not follow from the seed.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{mpsc, oneshot};
 
 use super::connection::{Connection, End, Packet};
+use super::resolver::{Resolver, address};
 use super::scheduler::{Owner, Scheduler};
 use super::side::Side;
 use crate::node::environment::{BoxFuture, BoxStream, Listener, Net};
@@ -37,9 +38,14 @@ struct State {
     cut: [bool; 2],
     /// Bounds of one way, microseconds.
     latency_us: (u64, u64),
+    /// Bytes per second of each way; zero is unlimited.
+    rate: u64,
+    /// When the way from this machine is free again, microseconds.
+    busy_until: [u64; 2],
     /// Requests of this machine to connect that are refused from now on.
     refused: [u64; 2],
     powered: [bool; 2],
+    resolver: Resolver,
     listeners: BTreeMap<SocketAddr, Listening>,
     connections: BTreeMap<u64, Connection>,
     /// Arrivals that a cut holds up.
@@ -77,8 +83,11 @@ impl Network {
         let state = State {
             cut: [false; 2],
             latency_us: (100, 1_000),
+            rate: 0,
+            busy_until: [0; 2],
             refused: [0; 2],
             powered: [true; 2],
+            resolver: Resolver::Answers,
             listeners: BTreeMap::new(),
             connections: BTreeMap::new(),
             held: [Vec::new(), Vec::new()],
@@ -93,9 +102,9 @@ impl Network {
         Arc::new(MachineNet { network: self.clone(), side })
     }
 
-    /// The address of a machine.
-    pub(crate) fn address(side: Side) -> IpAddr {
-        IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1 + side as u8))
+    /// What the resolver of names does from now on.
+    pub(crate) fn set_resolver(&self, resolver: Resolver) {
+        self.state().resolver = resolver;
     }
 
     /// Nothing that this machine sends arrives any more.
@@ -115,6 +124,11 @@ impl Network {
     /// Time of one way from now on, microseconds.
     pub(crate) fn set_latency(&self, low_us: u64, high_us: u64) {
         self.state().latency_us = (low_us, high_us.max(low_us));
+    }
+
+    /// Each way carries so many bytes per second from now on; zero is unlimited.
+    pub(crate) fn set_rate(&self, bytes_per_second: u64) {
+        self.state().rate = bytes_per_second;
     }
 
     /// The next requests of this machine to connect are refused.
@@ -208,10 +222,16 @@ impl Network {
         let latency = self.latency();
         let now_us = self.scheduler.now_us();
         let mut state = self.state();
+        let rate = state.rate;
         let Some(end) = state.connections.get_mut(&number).map(|connection| &mut connection.ends[at]) else { return };
-        let arrives = (now_us + latency).max(end.not_before);
+        let (from, bytes) = (end.side, end.outgoing.back().map_or(0, Packet::bytes));
+        // All connections of a machine share its way.
+        let carried_us = (bytes * 1_000_000).checked_div(rate).unwrap_or(0);
+        let sent_us = if rate == 0 { now_us } else { state.busy_until[from.index()].max(now_us) + carried_us };
+        state.busy_until[from.index()] = sent_us;
+        let Some(end) = state.connections.get_mut(&number).map(|connection| &mut connection.ends[at]) else { return };
+        let arrives = (sent_us + latency).max(end.not_before);
         end.not_before = arrives;
-        let from = end.side;
         drop(state);
         self.send_at(arrives - now_us, from, Arrival::Packet(number, at));
     }
@@ -250,7 +270,7 @@ impl Network {
         let refused = &mut state.refused[request.from.index()];
         let refuses = *refused > 0;
         *refused = refused.saturating_sub(1);
-        let there = Side::BOTH.into_iter().find(|side| Self::address(*side) == request.to.ip());
+        let there = Side::BOTH.into_iter().find(|side| address(*side) == request.to.ip());
         let Some(there) = there.filter(|side| state.powered[side.index()]) else {
             drop(state);
             // Nobody answers, so the request is sent again.
@@ -268,7 +288,7 @@ impl Network {
         let stream = |at| Box::new(SimStream { network: self.clone(), number, at }) as BoxStream;
         let (dialling, accepting) = (stream(0), stream(1));
         let port = 40_000 + u16::try_from(number % 20_000).unwrap_or(0);
-        if place.try_send((accepting, SocketAddr::new(Self::address(request.from), port))).is_ok() {
+        if place.try_send((accepting, SocketAddr::new(address(request.from), port))).is_ok() {
             self.send(there, Arrival::Answer(request, Ok(dialling)));
         }
     }
@@ -359,10 +379,14 @@ impl Net for MachineNet {
         })
     }
 
-    fn connect(&self, address: String) -> BoxFuture<'static, io::Result<BoxStream>> {
+    fn addresses(&self, address: String) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> {
+        let resolver = self.network.state().resolver;
+        Box::pin(resolver.addresses(address))
+    }
+
+    fn connect(&self, to: SocketAddr) -> BoxFuture<'static, io::Result<BoxStream>> {
         let (network, from) = (self.network.clone(), self.side);
         Box::pin(async move {
-            let to = address.parse().map_err(io::Error::other)?;
             let (answer, answered) = oneshot::channel();
             network.send(from, Arrival::Request(Request { from, to, answer }));
             answered.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))

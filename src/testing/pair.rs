@@ -25,6 +25,7 @@ pub struct PairBuilder {
     options: Options,
     hooks: [Option<Arc<dyn Hooks>>; 2],
     witnessed: bool,
+    named: bool,
     traced: bool,
 }
 
@@ -61,6 +62,12 @@ impl PairBuilder {
     /// Whether both nodes have a witness. Default: they have.
     pub fn witnessed(mut self, witnessed: bool) -> Self {
         self.witnessed = witnessed;
+        self
+    }
+
+    /// Whether the nodes advertise names, which must be resolved, and not addresses. Default: addresses.
+    pub fn named(mut self, named: bool) -> Self {
+        self.named = named;
         self
     }
 
@@ -108,7 +115,7 @@ impl PairBuilder {
         let world = World { scheduler, network, register, identities };
         let [a, b] = self.hooks;
         let machine = |side: Side, hooks| {
-            let setup = Setup { options: self.options.clone(), hooks, witnessed: self.witnessed };
+            let setup = Setup { options: self.options.clone(), hooks, witnessed: self.witnessed, named: self.named };
             Machine::new(side, &world, MachineDisk::new(world.scheduler.draw((0, u64::MAX - 1))), setup)
         };
         let machines = [machine(Side::A, a), machine(Side::B, b)];
@@ -119,7 +126,14 @@ impl PairBuilder {
 impl Pair {
     /// A pair whose faults, latencies and order of events follow from this seed.
     pub fn builder(seed: u64) -> PairBuilder {
-        PairBuilder { seed, options: Options::default(), hooks: [None, None], witnessed: true, traced: true }
+        PairBuilder {
+            seed,
+            options: Options::default(),
+            hooks: [None, None],
+            witnessed: true,
+            named: false,
+            traced: true,
+        }
     }
 
     /// One of the nodes, with its machine.

@@ -22,6 +22,7 @@ mod face;
 mod forgotten;
 mod gateway;
 mod hostile;
+mod network_bad_days;
 mod outage;
 mod partition;
 mod refusals;

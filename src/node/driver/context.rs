@@ -9,6 +9,7 @@ use crate::identity::Tls;
 use crate::node::environment::{Environment, TaskScope};
 use crate::node::handles::status::NodeInfo;
 use crate::node::network::accept_policy::AcceptPolicy;
+use crate::node::network::address_book::AddressBook;
 use crate::node::network::enrolment_client::EnrolmentClient;
 use crate::node::network::link::LinkContext;
 use crate::node::offload::hook_runner::HookRunner;
@@ -31,6 +32,8 @@ pub struct DriverContext {
     pub links_over: mpsc::Receiver<()>,
     /// Dialled beside the peer's learnt address.
     pub master_address: Option<String>,
+    /// Where the peer was last reached.
+    pub addresses: AddressBook,
     /// End of this node's certificate, in seconds since 1970.
     pub certificate_ends: i64,
     /// An enrolment that is stored here and perhaps not on the master.

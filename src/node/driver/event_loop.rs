@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
 use super::alarms::{Alarm, Alarms};
@@ -13,7 +12,7 @@ use super::inbox::{Inbox, Wake};
 use super::input::{EnrolmentQuestion, Input};
 use super::maintenance::Maintenance;
 use super::notifier::Notifier;
-use super::received_bulk::ReceivedBulk;
+use super::received_bulk::{ReceivedBulk, ReceivedPiece};
 use crate::model::ChangeSet;
 use crate::model::limits::{CERTIFICATE_CHECK, DIRECTORY_LOOKS, LINGER, WAKE_UPS_MAX};
 use crate::node::environment::later;
@@ -23,7 +22,6 @@ use crate::node::mutants::{Mutant, made};
 use crate::node::network::connection::{Connection, Pin};
 use crate::node::network::dial::DialFailure;
 use crate::node::network::link::Link;
-use crate::node::network::receive_budget::ReceivePermit;
 use crate::node::offload::store_executor::StoreReport;
 use crate::node::offload::tail::Tail;
 use crate::protocol::engine::{
@@ -136,11 +134,12 @@ impl Driver {
             Input::Message { link, message } if self.links.contains_key(&link) => {
                 self.handle(Event::Message { link, message });
             }
-            Input::Bulk { link, what, bytes, permit } if self.links.contains_key(&link) => {
-                self.on_bulk(link, what, bytes, permit);
+            Input::Bulk { link, what, bytes, counted, permit } if self.links.contains_key(&link) => {
+                self.on_bulk(link, what, (bytes, permit), counted);
             }
             // From a link that this node has closed.
-            Input::Message { .. } | Input::Bulk { .. } => {}
+            Input::Progress { link } if self.links.contains_key(&link) => self.handle(Event::Progress { link }),
+            Input::Message { .. } | Input::Bulk { .. } | Input::Progress { .. } => {}
             Input::LinkDown { link, reason } => self.on_link_down(link, reason),
             Input::Dialled { outcome: Ok(connection), pin } => self.on_connection(connection, pin, true),
             Input::Dialled { outcome: Err(failure), .. } => self.on_dial_failure(failure),
@@ -212,13 +211,13 @@ impl Driver {
         self.handle(Event::Command { ticket, command });
     }
 
-    fn on_bulk(&mut self, link: LinkId, what: Bulk, bytes: Bytes, permit: ReceivePermit) {
-        let (bulk, length) = (BulkId(self.number()), bytes.len());
+    fn on_bulk(&mut self, link: LinkId, what: Bulk, (bytes, permit): ReceivedPiece, counted: usize) {
+        let bulk = BulkId(self.number());
         if made(Mutant::LoseBulk) && bulk.0.is_multiple_of(3) {
             return;
         }
         self.received.insert(bulk, bytes, permit);
-        self.handle(Event::Bulk { link, bulk, what, bytes: length });
+        self.handle(Event::Bulk { link, bulk, what, bytes: counted });
     }
 
     /// Opens a link on the connection, or drops it if the pin that its peer was checked against has changed since.
@@ -231,7 +230,7 @@ impl Driver {
             return;
         }
         let link = LinkId(self.number());
-        self.links.insert(link, Link::open(link, connection, &self.context.links));
+        self.links.insert(link, Link::open(link, connection, dialled, &self.context.links));
         self.handle(Event::LinkUp { link, dialled });
     }
 

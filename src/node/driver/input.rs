@@ -15,8 +15,10 @@ pub enum Input {
     Engine(Event),
     /// A control message came.
     Message { link: LinkId, message: Message },
-    /// Bulk came.
-    Bulk { link: LinkId, what: Bulk, bytes: Bytes, permit: ReceivePermit },
+    /// Bulk came: whole records or items, and how many bytes the frame had of which they come.
+    Bulk { link: LinkId, what: Bulk, bytes: Bytes, counted: usize, permit: ReceivePermit },
+    /// Bytes of a frame came that is not whole yet.
+    Progress { link: LinkId },
     /// A connection is gone.
     LinkDown { link: LinkId, reason: String },
     /// The dial that was asked for is over. The peer was checked against this pin.

@@ -142,9 +142,10 @@ impl Driver {
         addresses.retain(|address| !address.is_empty());
         addresses.dedup();
         let (environment, tls) = (self.context.environment.clone(), self.context.tls.clone());
+        let book = self.context.addresses.clone();
         let (inputs, pin) = (self.context.links.inputs.clone(), self.context.policy.pins.get());
         self.context.spawn(async move {
-            let outcome = dial(environment, tls, addresses, within).await;
+            let outcome = dial(environment, tls, book, addresses, within).await;
             drop(inputs.send(Input::Dialled { outcome, pin }).await);
         });
     }

@@ -103,7 +103,9 @@ impl TcpNet {
     pub fn new(tasks: Arc<dyn Tasks>) -> Self {
         Self { tasks }
     }
+}
 
+impl Net for TcpNet {
     /// Resolves a name on the thread pool, since a name server that hangs must not hold up the end of the runtime. The
     /// caller may give up; the look-up keeps its thread and its permit until the system answers.
     fn addresses(&self, address: String) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> {
@@ -121,9 +123,7 @@ impl TcpNet {
             run_blocking(&*tasks, lookup).await.unwrap_or_else(|panicked| Err(io::Error::other(panicked)))
         })
     }
-}
 
-impl Net for TcpNet {
     fn listen(&self, address: String) -> BoxFuture<'static, io::Result<Box<dyn Listener>>> {
         let addresses = self.addresses(address);
         Box::pin(async move {
@@ -133,10 +133,9 @@ impl Net for TcpNet {
         })
     }
 
-    fn connect(&self, address: String) -> BoxFuture<'static, io::Result<BoxStream>> {
-        let addresses = self.addresses(address);
+    fn connect(&self, address: SocketAddr) -> BoxFuture<'static, io::Result<BoxStream>> {
         Box::pin(async move {
-            let socket = tokio::net::TcpStream::connect(addresses.await?.as_slice()).await?;
+            let socket = tokio::net::TcpStream::connect(address).await?;
             socket.set_nodelay(true)?;
             Ok(Box::new(socket) as BoxStream)
         })

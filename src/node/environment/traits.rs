@@ -28,8 +28,11 @@ pub trait Net: fmt::Debug + Send + Sync {
     /// Listens on `host:port`; port 0 lets the system choose.
     fn listen(&self, address: String) -> BoxFuture<'static, io::Result<Box<dyn Listener>>>;
 
-    /// Connects to `host:port`. Not bounded in time: the caller does that.
-    fn connect(&self, address: String) -> BoxFuture<'static, io::Result<BoxStream>>;
+    /// The addresses of `host:port`, in the order in which they are to be tried. Not bounded in time: the caller does that.
+    fn addresses(&self, address: String) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>>;
+
+    /// Connects to an address. Not bounded in time: the caller does that.
+    fn connect(&self, address: SocketAddr) -> BoxFuture<'static, io::Result<BoxStream>>;
 
     /// The addresses of a host name.
     fn resolve(&self, host: String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>>;

@@ -1,5 +1,7 @@
 //! A connection whose two ends have authenticated each other.
 
+use std::net::SocketAddr;
+
 use tokio::io::{ReadHalf, WriteHalf};
 
 use super::frames::FrameReader;
@@ -13,11 +15,13 @@ pub type Pin = Option<NodeId>;
 pub struct Connection {
     pub reader: FrameReader<ReadHalf<BoxStream>>,
     pub writer: WriteHalf<BoxStream>,
+    /// Its other end.
+    pub remote: SocketAddr,
 }
 
 impl Connection {
-    pub fn new(stream: BoxStream) -> Self {
+    pub fn new(stream: BoxStream, remote: SocketAddr) -> Self {
         let (read, writer) = tokio::io::split(stream);
-        Self { reader: FrameReader::new(read), writer }
+        Self { reader: FrameReader::new(read), writer, remote }
     }
 }

@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use super::address_book::is_undialable;
 use crate::identity::{ENROLMENT_CLOSED, EnrolError, EnrolRequest, Enrolled, Enrolling, JoinToken, Tls};
 use crate::model::limits::{ENROL_RETRY, ENROL_TIMEOUT};
 use crate::model::{NodeId, Revision};
@@ -101,7 +102,10 @@ impl EnrolmentClient {
         let master = Peer {
             node: enrolled.master,
             name: enrolled.name.clone(),
-            address: enrolled.address.clone(),
+            address: match is_undialable(&enrolled.address) {
+                true => self.master.clone(),
+                false => enrolled.address.clone(),
+            },
             // The hello will tell.
             takeover_delay_ms: self.request.takeover_delay_ms,
             confirmed: Revision::NONE,
@@ -151,7 +155,7 @@ impl EnrolmentClient {
     /// Resolves, connects, authenticates and asks once, in bounded time.
     async fn attempt(&self) -> Result<Enrolling<BoxStream>, AttemptError> {
         let retry = |error: std::io::Error| AttemptError::Retry(error.to_string());
-        let connect = self.environment.net.connect(self.master.clone());
+        let connect = self.connect();
         let limit = self.connect_timeout.min(self.rest());
         let stream = match self.environment.within(limit, connect).await {
             Some(stream) => stream.map_err(retry)?,
@@ -164,6 +168,22 @@ impl EnrolmentClient {
             Some(Err(error)) => Err(AttemptError::Final(error)),
             None => Err(AttemptError::Retry(format!("no answer within {rest:?}"))),
         }
+    }
+
+    /// Connects to the first address of the master that answers.
+    async fn connect(&self) -> std::io::Result<BoxStream> {
+        let mut last = std::io::Error::other("the master's name has no address");
+        let found = self.environment.net.addresses(self.master.clone()).await?;
+        let share = self.connect_timeout / u32::try_from(found.len().max(1)).unwrap_or(u32::MAX);
+        for at in found {
+            // A dead address does not use up the time of the next.
+            match self.environment.within(share, self.environment.net.connect(at)).await {
+                Some(Ok(stream)) => return Ok(stream),
+                Some(Err(error)) => last = error,
+                None => last = std::io::Error::other(format!("{at}: no connection within {share:?}")),
+            }
+        }
+        Err(last)
     }
 
     fn rest(&self) -> Duration {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::accept_policy::AcceptPolicy;
+use super::address_book::dialable;
 use crate::identity::{EnrolError, EnrolRequest, Enrolment};
 use crate::model::limits::{ENROL_TIMEOUT, HANDSHAKE_TIMEOUT};
 use crate::model::{NodeId, Revision};
@@ -47,7 +48,7 @@ impl EnrolmentServer {
         let (verdicts, judged) = mpsc::channel(2);
         let ask = self.policy.next_question();
         let from_ip = from.ip().to_canonical().to_string();
-        let question = EnrolmentQuestion { ask, peer: peer(node, request), secret, from: from_ip, verdicts };
+        let question = EnrolmentQuestion { ask, peer: peer(node, request, from), secret, from: from_ip, verdicts };
         if self.inputs.send(Input::EnrolAsked(question)).await.is_err() {
             return None;
         }
@@ -86,11 +87,11 @@ impl EnrolmentServer {
     }
 }
 
-fn peer(node: NodeId, request: EnrolRequest) -> Peer {
+fn peer(node: NodeId, request: EnrolRequest, from: SocketAddr) -> Peer {
     Peer {
         node,
         name: request.name,
-        address: request.address,
+        address: dialable(&request.address, from, false).unwrap_or(request.address),
         takeover_delay_ms: request.takeover_delay_ms,
         confirmed: Revision::NONE,
     }

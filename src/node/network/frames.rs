@@ -17,6 +17,8 @@ pub enum Received {
     Control(Message),
     /// Bulk. Its bytes stay in the shell.
     Bulk(Bulk, Bytes),
+    /// Bytes of a frame that is not whole yet.
+    Unfinished,
 }
 
 /// A bulk frame that waits to be written: its head, and its bytes, which are not copied.
@@ -48,18 +50,20 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         Self { stream, decoder: FrameDecoder::link() }
     }
 
-    /// The next frame.
+    /// The next frame, or [`Received::Unfinished`] after every read that completes none.
     pub async fn next(&mut self) -> Result<Received, FrameError> {
-        let frame = loop {
-            if let Some(frame) = self.decoder.next()? {
-                break frame;
-            }
-            match self.stream.read_buf(self.decoder.buffer()).await {
-                Ok(0) => return Err(FrameError::Closed),
-                Ok(_) => {}
-                // A TLS stream that ended without a close message.
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(FrameError::Closed),
-                Err(error) => return Err(FrameError::Broken(error)),
+        let frame = match self.decoder.next()? {
+            Some(frame) => frame,
+            None => {
+                match self.stream.read_buf(self.decoder.buffer()).await {
+                    Ok(0) => return Err(FrameError::Closed),
+                    Ok(_) => {}
+                    // A TLS stream that ended without a close message.
+                    Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(FrameError::Closed),
+                    Err(error) => return Err(FrameError::Broken(error)),
+                }
+                let Some(frame) = self.decoder.next()? else { return Ok(Received::Unfinished) };
+                frame
             }
         };
         match frame.kind {

@@ -1,20 +1,27 @@
 //! One link: a task that hands received frames to the driver, writes what the driver queued, and reads what is pushed.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncWrite, AsyncWriteExt, ReadHalf};
 use tokio::sync::{mpsc, oneshot};
 
+use super::address_book::dialable;
+use super::bulk_joiner::BulkJoiner;
 use super::connection::Connection;
 use super::frames::{BulkFrame, FrameError, FrameReader, Received, bulk_frame};
 use super::receive_budget::ReceiveBudget;
-use crate::model::limits::{LINGER, LINK_BULK_BYTES_MAX, LINK_BULK_QUEUE_MAX, LINK_CONTROL_QUEUE_MAX, LINK_PUSHES_MAX};
+use crate::model::limits::{
+    FRAME_TIME_MAX, LINGER, LINK_BULK_BYTES_MAX, LINK_BULK_QUEUE_MAX, LINK_CONTROL_QUEUE_MAX, LINK_PUSHES_MAX,
+};
 use crate::node::driver::input::Input;
-use crate::node::environment::{BoxStream, Environment};
+use crate::node::environment::{BoxStream, Environment, later};
 use crate::node::offload::pusher::{Push, Pusher};
-use crate::protocol::engine::LinkId;
-use crate::protocol::wire::{Bulk, Message, WireError, encode};
+use crate::protocol::engine::{LinkId, Moment};
+use crate::protocol::wire::{Bulk, Message, Versions, WireError, encode};
 
 /// The driver's end of a link. Dropping it cuts the link; [`Link::close`] first writes the queued control messages.
 pub struct Link {
@@ -49,26 +56,33 @@ pub struct LinkContext {
     pub inputs: mpsc::Sender<Input>,
     /// Bound on writing the queued control messages when a link is closed.
     pub drain: Duration,
+    /// Interval at which the driver is told that bytes of an unfinished frame came.
+    pub progress: Duration,
     /// Held by every link's task until it has ended.
     pub alive: mpsc::Sender<()>,
 }
 
 impl Link {
     /// Starts the task of a connection.
-    pub fn open(link: LinkId, connection: Connection, context: &LinkContext) -> Self {
+    pub fn open(link: LinkId, connection: Connection, dialled: bool, context: &LinkContext) -> Self {
         let (control, control_queue) = mpsc::channel(LINK_CONTROL_QUEUE_MAX);
         let (bulk, bulk_queue) = mpsc::channel(LINK_BULK_QUEUE_MAX);
         let (pushes, push_queue) = mpsc::channel(LINK_PUSHES_MAX);
         let (closing, closed) = oneshot::channel();
-        let task = LinkTask { link, context: context.clone(), budget: ReceiveBudget::default() };
+        let (budget, peer_joins) = (ReceiveBudget::default(), Arc::default());
+        let met = (connection.remote, dialled);
+        let task = LinkTask { link, context: context.clone(), budget, peer_joins, met };
         let queues = Queues { control: control_queue, bulk: bulk_queue, pushes: push_queue, pushed: bulk.clone() };
         context.environment.tasks.spawn(Box::pin(task.run(connection, queues, closed)));
         Self { control, bulk, pushes, closing }
     }
 
-    /// Queues a control message; never waits.
+    /// Queues a control message; never waits. Where it begins a repair, nothing of a push before it goes on.
     pub fn send(&self, message: &Message) -> Result<(), LinkError> {
         let frame = encode(message)?;
+        if matches!(message, Message::Repair(_)) {
+            self.push(Push::Restart)?;
+        }
         self.control.try_send(frame).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => LinkError::Stuck,
             mpsc::error::TrySendError::Closed(_) => LinkError::Ended,
@@ -106,15 +120,19 @@ struct LinkTask {
     link: LinkId,
     context: LinkContext,
     budget: ReceiveBudget,
+    /// The peer joins what is sent in parts, as its hello says.
+    peer_joins: Arc<AtomicBool>,
+    /// The other end of the connection, and whether this node dialled it.
+    met: (SocketAddr, bool),
 }
 
 impl LinkTask {
     /// Runs the link until its connection ends, or the driver closes or drops it.
     async fn run(self, connection: Connection, queues: Queues, closed: oneshot::Receiver<()>) {
-        let Connection { mut reader, mut writer } = connection;
+        let Connection { mut reader, mut writer, .. } = connection;
         let Queues { mut control, mut bulk, mut pushes, pushed } = queues;
         let push = async {
-            self.context.pusher.run(self.link, &mut pushes, &pushed, &self.context.inputs).await;
+            self.context.pusher.run(self.link, &mut pushes, &pushed, &self.context.inputs, &self.peer_joins).await;
             // The driver has closed the link. The queued control messages must still be written.
             std::future::pending::<()>().await;
         };
@@ -136,21 +154,66 @@ impl LinkTask {
 
     /// Hands frames to the driver until there are no more. While the driver is busy, this task and the peer wait.
     async fn read(&self, reader: &mut FrameReader<ReadHalf<BoxStream>>) -> String {
+        let (mut joiner, mut unfinished) = (BulkJoiner::default(), None);
         loop {
-            let input = match reader.next().await {
-                Ok(Received::Control(message)) => Input::Message { link: self.link, message },
-                Ok(Received::Bulk(what, bytes)) => match self.budget.admit(bytes.len()) {
-                    Some(permit) => Input::Bulk { link: self.link, what, bytes, permit },
-                    None => return format!("the peer sent more than {LINK_BULK_BYTES_MAX} bytes unasked"),
-                },
+            let received = match reader.next().await {
+                Ok(received) => received,
                 Err(FrameError::Broken(error)) if crate::identity::refused_by_peer(&error) => {
                     return "refused by peer".into();
                 }
                 Err(error) => return error.to_string(),
             };
+            let input = match received {
+                Received::Unfinished => {
+                    self.unfinished(unfinished.get_or_insert_default());
+                    continue;
+                }
+                Received::Control(mut message) => {
+                    self.note(&mut message, &mut joiner);
+                    Input::Message { link: self.link, message }
+                }
+                Received::Bulk(what, bytes) => match self.budget.admit(bytes.len()) {
+                    Some(permit) => {
+                        let counted = bytes.len();
+                        let bytes = joiner.join(&what, bytes);
+                        Input::Bulk { link: self.link, what, bytes, counted, permit }
+                    }
+                    None => return format!("the peer sent more than {LINK_BULK_BYTES_MAX} bytes unasked"),
+                },
+            };
+            unfinished = None;
             if self.context.inputs.send(input).await.is_err() {
                 return "the node is stopped".into();
             }
+        }
+    }
+
+    /// What a control message says of the bulk on this link.
+    fn note(&self, message: &mut Message, joiner: &mut BulkJoiner) {
+        match message {
+            Message::Hello(hello) => {
+                self.peer_joins.store(Versions::OURS.allows_parts(hello.versions), Ordering::Relaxed);
+                let (remote, dialled) = self.met;
+                if let Some(instead) = dialable(&hello.sender.address, remote, dialled) {
+                    let advertised = &hello.sender.address;
+                    tracing::warn!(%advertised, %instead, "the peer advertises an address that leads nowhere from here");
+                    hello.sender.address = instead;
+                }
+            }
+            Message::Repair(_) => joiner.restart(),
+            _ => {}
+        }
+    }
+
+    /// Tells the driver that bytes of an unfinished frame came: at intervals, and for a bounded time per frame.
+    fn unfinished(&self, frame: &mut Unfinished) {
+        let now = self.context.environment.clock.now();
+        let began = *frame.began.get_or_insert(now);
+        let due = frame.told.is_none_or(|told| now >= later(told, self.context.progress));
+        if due && now <= later(began, FRAME_TIME_MAX) {
+            frame.told = Some(now);
+            // Where the driver has no room for it, it has other things to hear.
+            let _ = self.context.inputs.try_send(Input::Progress { link: self.link });
         }
     }
 
@@ -161,6 +224,14 @@ impl LinkTask {
             self.context.environment.sleep(self.context.drain).await;
         }
     }
+}
+
+/// A frame of which some bytes came.
+#[derive(Default)]
+struct Unfinished {
+    began: Option<Moment>,
+    /// When the driver was told last.
+    told: Option<Moment>,
 }
 
 /// How a link ended.
@@ -250,12 +321,21 @@ mod tests {
             (matches!(end, End::Written), bulk_queue)
         });
         // The first bulk frame is under way when control is queued: it is finished, then control comes, then the rest.
-        assert!(matches!(reader.next().await, Ok(Received::Bulk(WHAT, bytes)) if bytes.len() == 500));
+        let first = loop {
+            match reader.next().await {
+                Ok(Received::Unfinished) => {}
+                other => break other,
+            }
+        };
+        assert!(matches!(first, Ok(Received::Bulk(WHAT, bytes)) if bytes.len() == 500));
         control.try_send(encode(&heartbeat(1)).unwrap()).unwrap();
         control.try_send(encode(&heartbeat(2)).unwrap()).unwrap();
         drop(control);
         let mut seen = Vec::new();
         while let Ok(received) = reader.next().await {
+            if received == Received::Unfinished {
+                continue;
+            }
             seen.push(matches!(received, Received::Control(_)));
         }
         assert_eq!(seen.iter().filter(|control| **control).count(), 2, "{seen:?}");

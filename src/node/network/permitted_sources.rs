@@ -130,7 +130,11 @@ mod tests {
             Box::pin(std::future::pending())
         }
 
-        fn connect(&self, _address: String) -> BoxFuture<'static, io::Result<BoxStream>> {
+        fn addresses(&self, _address: String) -> BoxFuture<'static, io::Result<Vec<std::net::SocketAddr>>> {
+            Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
+        }
+
+        fn connect(&self, _address: std::net::SocketAddr) -> BoxFuture<'static, io::Result<BoxStream>> {
             Box::pin(std::future::pending())
         }
 

@@ -1,6 +1,7 @@
 //! Reads from the store what the engine pushes, and queues it on a link.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -21,6 +22,17 @@ pub enum Push {
     Records { after: Revision, durable: Revision, max_bytes: usize },
     /// The next piece of a snapshot.
     Snapshot { transfer: u64, max_bytes: usize },
+    /// A repair begins: what comes next is read anew.
+    Restart,
+}
+
+/// How far one link has read.
+#[derive(Default)]
+struct Progress {
+    /// Where reading continues, so that no record is looked for twice.
+    cursor: Option<Cursor>,
+    /// What was read and is still to be sent: the rest of a record or an item that is longer than one push.
+    rest: Option<(Bulk, Bytes)>,
 }
 
 /// Reads what links send, on threads of the pool. Clones share.
@@ -76,18 +88,22 @@ impl Pusher {
         self.slots().remove(&transfer);
     }
 
-    /// Executes the pushes of one link in order, each after the one before it was queued.
+    /// Executes the pushes of one link in order, each after the one before it was queued. Where the peer joins parts, no
+    /// frame is longer than its push may be.
     pub async fn run(
         &self,
         link: LinkId,
         pushes: &mut mpsc::Receiver<Push>,
         lane: &mpsc::Sender<BulkFrame>,
         inputs: &mpsc::Sender<Input>,
+        peer_joins: &AtomicBool,
     ) {
-        // Where reading continues, so that no record is looked for twice.
-        let mut cursor = None;
+        let mut progress = Progress::default();
         while let Some(push) = pushes.recv().await {
-            let step = self.step(link, push, &mut cursor).await;
+            let Some(step) = self.step(link, push, &mut progress, peer_joins.load(Ordering::Relaxed)).await else {
+                progress = Progress::default();
+                continue;
+            };
             let frame = step.frame.map(|(what, bytes)| bulk_frame(&what, bytes)).transpose();
             let event = match frame {
                 Ok(None) => step.event,
@@ -103,12 +119,20 @@ impl Pusher {
         }
     }
 
-    async fn step(&self, link: LinkId, push: Push, cursor: &mut Option<Cursor>) -> Step {
-        let read = match push {
-            Push::Records { after, durable, max_bytes } => self.records(link, after, durable, max_bytes, cursor).await,
-            Push::Snapshot { transfer, max_bytes } => self.snapshot(transfer, max_bytes).await,
+    /// `None`: nothing is pushed, and a repair begins.
+    async fn step(&self, link: LinkId, push: Push, progress: &mut Progress, parts: bool) -> Option<Step> {
+        let (read, max_bytes) = match push {
+            Push::Restart => return None,
+            Push::Records { after, durable, max_bytes } => {
+                (self.records(link, after, durable, max_bytes, progress).await, max_bytes)
+            }
+            Push::Snapshot { transfer, max_bytes } => (self.snapshot(transfer, max_bytes, progress).await, max_bytes),
         };
-        read.unwrap_or_else(|error| Step { frame: None, event: Event::ReadFailed { reason: error.to_string() } })
+        Some(match read {
+            Ok(step) if parts => step.at_most(max_bytes, progress),
+            Ok(step) => step,
+            Err(error) => Step { frame: None, event: Event::ReadFailed { reason: error.to_string() } },
+        })
     }
 
     async fn records(
@@ -117,15 +141,21 @@ impl Pusher {
         after: Revision,
         durable: Revision,
         max_bytes: usize,
-        cursor: &mut Option<Cursor>,
+        progress: &mut Progress,
     ) -> Result<Step, ReadError> {
-        let (reader, from) = (self.reader.clone(), cursor.take());
-        let read = move || reader.records_after(after, from, durable, max_bytes);
         let pushed = |last, bytes, gone| Event::RecordsPushed { link, last, bytes, gone };
+        if let Some((Bulk::Records { after: from, last, .. }, bytes)) = progress.rest.take()
+            && from == after
+        {
+            let event = pushed(last, bytes.len(), false);
+            return Ok(Step { frame: Some((Bulk::Records { after, last, durable }, bytes)), event });
+        }
+        let (reader, from) = (self.reader.clone(), progress.cursor.take());
+        let read = move || reader.records_after(after, from, durable, max_bytes);
         let Some(records) = self.block(read).await? else {
             return Ok(Step { frame: None, event: pushed(after, 0, true) });
         };
-        *cursor = Some(records.next);
+        progress.cursor = Some(records.next);
         if records.bytes.is_empty() {
             return Ok(Step { frame: None, event: pushed(records.last, 0, false) });
         }
@@ -134,7 +164,7 @@ impl Pusher {
         Ok(Step { frame: Some((what, records.bytes)), event })
     }
 
-    async fn snapshot(&self, transfer: u64, max_bytes: usize) -> Result<Step, ReadError> {
+    async fn snapshot(&self, transfer: u64, max_bytes: usize, progress: &mut Progress) -> Result<Step, ReadError> {
         let export = match self.slots().get(&transfer) {
             Some(Slot::Open(export)) => Arc::clone(export),
             // Closed meanwhile. It is reported all the same, so that the engine knows that no push is under way.
@@ -142,8 +172,15 @@ impl Pusher {
                 return Ok(Step { frame: None, event: Event::SnapshotPushed { transfer, bytes: 0, done: true } });
             }
         };
-        let read = move || export.lock().unwrap_or_else(PoisonError::into_inner).next(max_bytes);
-        Ok(match self.block(read).await? {
+        let rest = progress.rest.take().filter(|(what, _)| *what == Bulk::Snapshot { transfer });
+        let piece = match rest {
+            Some((_, bytes)) => Some(bytes),
+            None => {
+                let read = move || export.lock().unwrap_or_else(PoisonError::into_inner).next(max_bytes);
+                self.block(read).await?
+            }
+        };
+        Ok(match piece {
             Some(bytes) => {
                 let event = Event::SnapshotPushed { transfer, bytes: bytes.len(), done: false };
                 Step { frame: Some((Bulk::Snapshot { transfer }, bytes)), event }
@@ -163,5 +200,31 @@ impl Pusher {
     fn slots(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Slot>> {
         // Nothing panics under this lock, and a map is whole after any insert or remove.
         self.exports.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Step {
+    /// This step with at most so many bytes. The rest is kept for the next one.
+    fn at_most(self, max_bytes: usize, progress: &mut Progress) -> Self {
+        let max_bytes = max_bytes.max(1);
+        match (self.frame, self.event) {
+            (Some((what, mut all)), event) if all.len() > max_bytes => {
+                let bytes = all.split_to(max_bytes);
+                progress.rest = Some((what, all));
+                let (what, event) = match (what, event) {
+                    // A part completes nothing.
+                    (Bulk::Records { after, durable, .. }, Event::RecordsPushed { link, gone, .. }) => (
+                        Bulk::Records { after, last: after, durable },
+                        Event::RecordsPushed { link, last: after, bytes: max_bytes, gone },
+                    ),
+                    (what, Event::SnapshotPushed { transfer, done, .. }) => {
+                        (what, Event::SnapshotPushed { transfer, bytes: max_bytes, done })
+                    }
+                    (what, event) => (what, event),
+                };
+                Self { frame: Some((what, bytes)), event }
+            }
+            (frame, event) => Self { frame, event },
+        }
     }
 }

@@ -33,6 +33,10 @@ pub enum StartError {
     /// The key or the certificate could not be made or read. Its file was not changed.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    /// Nobody can dial this address: it is unspecified (`0.0.0.0`, `::`) or has port 0. Nothing was touched. Name the address at
+    /// which a node is reached.
+    #[error("nobody can dial {0}: name the address and the port at which the node is reached")]
+    Undialable(String),
     /// The node could not listen on the address. The directory was not changed.
     #[error("cannot listen on {address}: {source}")]
     Listen {

@@ -12,6 +12,7 @@ use crate::model::{NodeId, RunId};
 use crate::node::driver::context::DriverContext;
 use crate::node::driver::event_loop::Driver;
 use crate::node::driver::inbox::Inbox;
+use crate::node::driver::input::Input;
 use crate::node::driver::notifier::Notifier;
 use crate::node::environment::{Environment, Listener, TaskScope};
 use crate::node::handles::admission::Admission;
@@ -20,6 +21,7 @@ use crate::node::handles::shared::{Request, Shared};
 use crate::node::handles::status::NodeInfo;
 use crate::node::network::accept_policy::AcceptPolicy;
 use crate::node::network::acceptor::Acceptor;
+use crate::node::network::address_book::{AddressBook, is_undialable};
 use crate::node::network::enrolment_client::EnrolmentClient;
 use crate::node::network::enrolment_server::EnrolmentServer;
 use crate::node::network::link::LinkContext;
@@ -52,8 +54,15 @@ fn check(settings: &Settings) -> Result<(), StartError> {
         _ => None,
     };
     let addresses = [Some(&settings.listen), settings.advertise.as_ref(), settings.master_address.as_ref(), join];
-    match addresses.into_iter().flatten().find(|address| !is_address(address)) {
-        Some(address) => Err(StartError::Address(address.clone())),
+    if let Some(address) = addresses.into_iter().flatten().find(|address| !is_address(address)) {
+        return Err(StartError::Address(address.clone()));
+    }
+    match [settings.advertise.as_ref(), settings.master_address.as_ref(), join]
+        .into_iter()
+        .flatten()
+        .find(|at| is_undialable(at))
+    {
+        Some(address) => Err(StartError::Undialable(address.clone())),
         None => Ok(()),
     }
 }
@@ -117,18 +126,18 @@ fn assemble(
     };
     let unconfirmed = unconfirmed
         .map(|(master, token)| EnrolmentClient::new(&environment, &tls, &options, &advertise, &master, &token));
-    let pusher = Pusher::new(environment.clone(), reader.clone());
     let context = DriverContext {
         info,
         tls,
+        links: link_context(&environment, &options, &reader, inputs, alive),
         reader,
         store,
         hooks,
         witness: WitnessClient::new(witness, environment.clone(), options.witness_timeout()),
         policy,
-        links: LinkContext { environment: environment.clone(), pusher, inputs, drain: options.timeouts.drain, alive },
         links_over,
         master_address,
+        addresses: AddressBook::default(),
         certificate_ends: identity.expires(),
         unconfirmed,
         scope: TaskScope::new(),
@@ -144,6 +153,19 @@ fn assemble(
     context.spawn(acceptor.run(listener));
     tasks.spawn(Box::pin(Driver::new(engine, inbox, notifier, context).run(first)));
     Ok(Node::new(shared, handles))
+}
+
+/// What every link of the node needs.
+fn link_context(
+    environment: &Environment,
+    options: &Options,
+    reader: &Reader,
+    inputs: mpsc::Sender<Input>,
+    alive: mpsc::Sender<()>,
+) -> LinkContext {
+    let pusher = Pusher::new(environment.clone(), reader.clone());
+    let (drain, progress) = (options.timeouts.drain, options.heartbeat / 2);
+    LinkContext { environment: environment.clone(), pusher, inputs, drain, progress, alive }
 }
 
 /// Splits the opened store into the store, its reader, and the input of [`Engine::start`].

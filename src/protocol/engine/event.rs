@@ -51,6 +51,12 @@ pub enum Event {
         /// How many.
         bytes: usize,
     },
+    /// Bytes of a frame came that is not whole yet. They say that the peer's end of this link lives, and nothing else: they
+    /// confirm no mastership, renew no promise and accept no hello.
+    Progress {
+        /// On this link.
+        link: LinkId,
+    },
     /// The shell read and queued what [`super::Action::PushRecords`] asked for.
     RecordsPushed {
         /// On this link.

@@ -190,6 +190,15 @@ impl Links {
         }
     }
 
+    /// Bytes of an unfinished frame are a sign of life too. They do not say that the peer has accepted this node's hello.
+    pub(super) fn progressed(&mut self, link: LinkId, at: Moment) {
+        let Some(connection) = self.connection_mut(link) else { return };
+        connection.progressed(at);
+        if self.is_active(link) {
+            self.peer.heard(at);
+        }
+    }
+
     // Dialling.
 
     /// When a dial is due, where one may be made at all.

@@ -276,6 +276,43 @@ fn a_first_master_serves_once_its_era_is_durable() {
 }
 
 #[test]
+fn bytes_of_an_unfinished_frame_keep_a_link_and_nothing_else() {
+    let closes = |actions: &[Action]| actions.contains(&Action::Close { link: LINK });
+    let mut engine = following_shadow();
+    for second in 1..20 {
+        let actions = engine.handle(now(second * SECOND), Event::Progress { link: LINK });
+        assert!(!closes(&actions) && !actions.iter().any(is_dial), "{actions:#?}");
+    }
+    assert!(!closes(&engine.handle(now(19 * SECOND + 2_900_000), Event::Timer)));
+    assert!(closes(&engine.handle(now(22 * SECOND + 100_000), Event::Timer)));
+
+    // What a link is that nobody knows says nothing of the peer.
+    let mut engine = following_shadow();
+    for second in 1..3 {
+        let _ = engine.handle(now(second * SECOND), Event::Progress { link: LinkId(99) });
+    }
+    assert!(closes(&engine.handle(now(3 * SECOND + 100_000), Event::Timer)));
+
+    // A master that starts again is not confirmed by them: it waits for an answer to its question.
+    let mut durable_state = DurableState::first_master(MASTER, PAIR);
+    durable_state.peer = Some(peer(SHADOW));
+    durable_state.complete = true;
+    let (mut engine, _) = begin(durable_state, position(Epoch::FIRST, 5), history(&[(Epoch::FIRST, 1)]));
+    let _ = engine.handle(now(100), Event::LinkUp { link: LINK, dialled: false });
+    let hello = hello_of(Role::Shadow, SHADOW, position(Epoch::FIRST, 5), history(&[(Epoch::FIRST, 1)]));
+    let _ = tell(&mut engine, 200, Message::Hello(Box::new(hello)));
+    for second in 1..20 {
+        let _ = engine.handle(now(second * SECOND), Event::Progress { link: LINK });
+        settle(&mut engine, second * SECOND);
+    }
+    assert!(!engine.authority().serving);
+}
+
+fn is_dial(action: &Action) -> bool {
+    matches!(action, Action::Dial { .. })
+}
+
+#[test]
 fn commits_that_wait_together_are_one_group() {
     let mut engine = lone_master();
     let actions = engine.handle(now(20), Event::Commit { ticket: Ticket(1), bytes: 10 });

@@ -201,14 +201,14 @@ impl Source {
                     if log_view.reaches(self.confirmed.revision) { RepairPlan::Log } else { RepairPlan::Snapshot };
                 self.begin_repair(log_view, plan, at, out);
             }
-            State::Live if !self.reading && self.sent < log_view.head.revision && self.window.room() > 0 => {
+            State::Live if !self.reading && self.sent < log_view.head.revision && self.window.room(at.0) > 0 => {
                 self.reading = true;
-                let max_bytes = self.window.room().min(PUSH_STEP_BYTES);
+                let max_bytes = self.window.room(at.0).min(PUSH_STEP_BYTES);
                 out.push(SourceOut::PushRecords { after: self.sent, max_bytes });
             }
-            State::Sending { header, done: false } if !self.reading && self.window.room() > 0 => {
+            State::Sending { header, done: false } if !self.reading && self.window.room(at.0) > 0 => {
                 self.reading = true;
-                let max_bytes = self.window.room().min(PUSH_STEP_BYTES);
+                let max_bytes = self.window.room(at.0).min(PUSH_STEP_BYTES);
                 out.push(SourceOut::PushSnapshot { transfer: header.transfer, max_bytes });
             }
             State::Sending { header, done: true, .. } if self.window.is_empty() => {

@@ -232,7 +232,7 @@ fn a_refused_update_is_not_resent_until_there_is_a_newer_one() {
         bench.out,
         [
             SourceOut::Send(Message::Repair(Repair::Incremental { to: at(10) })),
-            SourceOut::PushRecords { after: at(5), max_bytes: crate::model::limits::PUSH_STEP_BYTES },
+            SourceOut::PushRecords { after: at(5), max_bytes: crate::model::limits::WINDOW_BYTES_MIN },
         ]
     );
 }

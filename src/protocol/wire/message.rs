@@ -27,12 +27,19 @@ pub struct Versions {
 
 impl Versions {
     /// The versions that this build supports.
-    pub const OURS: Self = Self { min: 1, max: 1 };
+    pub const OURS: Self = Self { min: 1, max: 2 };
+    /// The first version in which a bulk frame may end within a record or an item.
+    const PARTS: u16 = 2;
 
     /// The newest version that both support.
     pub fn common(self, other: Self) -> Option<u16> {
         let newest = self.max.min(other.max);
         (newest >= self.min.max(other.min)).then_some(newest)
+    }
+
+    /// Whether a bulk frame may end within a record or an item, between this node and a peer of these versions.
+    pub fn allows_parts(self, other: Self) -> bool {
+        self.common(other).is_some_and(|version| version >= Self::PARTS)
     }
 }
 

@@ -13,7 +13,7 @@ mod snapshot_item;
 
 pub use change::{Changes, RecordChange, decode_part, encode_change};
 pub use error::{BadRecord, RECORD_VERSION};
-pub use snapshot_item::{Item, decode_items, encode_item};
+pub use snapshot_item::{Item, decode_items, encode_item, item_bytes_at};
 
 use payload::{PayloadReader, put_key};
 

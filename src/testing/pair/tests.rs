@@ -91,3 +91,116 @@ fn a_shadow_whose_directory_is_gone_says_so_and_does_not_take_over() {
     pair.node(Side::B).disk().mount();
     pair.run_until(MINUTE, |pair| pair.master() == Some(Side::B)).unwrap();
 }
+
+/// About 1.3 MB in 203 change sets: a value that is sent in chunks, one that is a single record, and small ones.
+async fn put_much(node: Node) {
+    let noise = |bytes: usize, seed: u64| {
+        let mut random = crate::testing::random::Random::new(seed);
+        (0..bytes).map(|_| (random.bits() >> 32) as u8).collect::<Vec<u8>>()
+    };
+    for (key, bytes) in [("large", 900_000), ("inline", 250_000)] {
+        node.config().commit(ChangeSet::new().put(key, noise(bytes, 1))).await.unwrap();
+    }
+    for number in 0..200 {
+        node.config().commit(ChangeSet::new().put(format!("small/{number}"), noise(800, number))).await.unwrap();
+    }
+}
+
+/// Runs until the pair is whole. At every moment the link is there, beats come through, and what the shadow has grows.
+fn catches_up_steadily(pair: &Pair, limit: Duration) {
+    let (mut linked, mut reached, mut slowest_us) = (false, None, 0);
+    let steady = |pair: &Pair| {
+        for side in Side::BOTH {
+            let status = pair.node(side).status().unwrap();
+            let link = &status.engine.link;
+            linked |= link.state == LinkState::Syncing;
+            assert!(!linked || link.state != LinkState::Lost, "{side:?} loses the link: {}", pair.last_lines());
+            slowest_us = slowest_us.max(link.last_seen_us.filter(|_| linked).unwrap_or(0));
+            assert!(!status.engine.alerts.iter().any(|alert| alert.kind == AlertKind::SlowLink), "{side:?}");
+        }
+        let at = pair.node(Side::B).status().unwrap().engine.position.revision;
+        assert!(reached <= Some(at), "it falls back");
+        reached = Some(at);
+        assert_eq!(pair.master(), Some(Side::A), "nobody takes over");
+        pair.is_whole()
+    };
+    pair.run_until(limit, steady).unwrap();
+    assert!(linked);
+    assert!(slowest_us < 1_600_000, "a node is not heard for {slowest_us} microseconds");
+    let read = |side| pair.node(side).handle().config().snapshot().get("large").unwrap().unwrap();
+    assert!(read(Side::A) == read(Side::B));
+}
+
+#[test]
+fn a_slow_link_brings_a_shadow_up_to_date_without_being_lost() {
+    for (rate, witnessed) in [(16_000, true), (16_000, false), (32_000, false), (64_000, true)] {
+        let pair = Pair::builder(rate).witnessed(witnessed).start().unwrap();
+        pair.node(Side::B).crash(Crash::Process);
+        pair.block_on(put_much(pair.node(Side::A).handle()));
+        pair.link().rate(rate);
+        pair.node(Side::B).restart().unwrap();
+        let needed = Duration::from_secs(1_400_000 / rate);
+        catches_up_steadily(&pair, needed * 3 / 2 + MINUTE);
+    }
+}
+
+#[test]
+fn a_full_push_over_a_slow_link_comes_to_an_end() {
+    let pair = Pair::builder(5).start().unwrap();
+    pair.block_on(put_much(pair.node(Side::A).handle()));
+    pair.run_until(MINUTE, Pair::is_whole).unwrap();
+    pair.run_for(Duration::from_secs(2));
+    pair.link().rate(16_000);
+    let shadow = pair.node(Side::B).handle();
+    pair.block_on(async { shadow.operator().resync().await }).unwrap();
+    pair.run_until(MINUTE, |pair| !pair.is_whole()).unwrap();
+    catches_up_steadily(&pair, Duration::from_secs(200));
+}
+
+#[test]
+fn a_large_change_set_over_a_slow_link_delays_no_heartbeat() {
+    let pair = Pair::builder(6).start().unwrap();
+    pair.link().rate(16_000);
+    let master = pair.node(Side::A).handle();
+    let large = ChangeSet::new().put("large", vec![7; 600_000]).put("inline", vec![7; 250_000]);
+    pair.block_on(async { master.config().commit(large).await }).unwrap();
+    pair.run_until(MINUTE, |pair| !pair.is_whole()).unwrap();
+    let whole = |pair: &Pair| {
+        let heard = |side| pair.node(side).status().unwrap().engine.link.last_seen_us.unwrap();
+        let answers = |side| pair.node(side).status().unwrap().engine.link.round_trip_us < Some(1_200_000);
+        assert!(Side::BOTH.into_iter().all(|side| heard(side) < 1_600_000 && answers(side)), "{}", pair.last_lines());
+        assert_eq!(pair.master(), Some(Side::A));
+        pair.is_whole()
+    };
+    pair.run_until(2 * MINUTE, whole).unwrap();
+}
+
+#[test]
+fn a_resolver_that_fails_or_hangs_parts_no_pair() {
+    for hangs in [false, true] {
+        let pair = Pair::builder(7).witnessed(false).named(true).start().unwrap();
+        let dialled = |side| pair.node(side).status().unwrap().engine.link.peer.clone().unwrap();
+        assert!(dialled(Side::A).starts_with("b.pair.example"), "{}", dialled(Side::A));
+        // Once by its own dial, so that either node has reached the other by name.
+        for side in Side::BOTH {
+            pair.link().refuse(side.other(), 1);
+            pair.link().reset();
+            pair.run_for(Duration::from_secs(5));
+        }
+        pair.run_until(MINUTE, Pair::is_whole).unwrap();
+        if hangs {
+            pair.link().names_hang()
+        } else {
+            pair.link().names_fail()
+        }
+        for _ in 0..5 {
+            pair.link().reset();
+            let whole = |pair: &Pair| {
+                assert!(pair.masters().iter().all(|side| *side == Side::A), "{}", pair.last_lines());
+                pair.is_whole()
+            };
+            pair.run_until(Duration::from_secs(1), |pair| !pair.is_whole()).unwrap();
+            pair.run_until(Duration::from_secs(5), whole).unwrap();
+        }
+    }
+}

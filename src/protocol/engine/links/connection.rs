@@ -97,6 +97,11 @@ impl Connection {
         };
     }
 
+    /// Bytes of an unfinished frame came.
+    pub(super) fn progressed(&mut self, at: Moment) {
+        self.heard = at;
+    }
+
     pub(super) fn restart_clock(&mut self, at: Moment) {
         self.heard = at;
     }

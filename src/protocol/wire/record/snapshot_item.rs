@@ -4,7 +4,7 @@ use super::BadRecord;
 use super::change::{RecordChange, encode_change};
 use super::payload::{PayloadReader, put_key};
 use crate::model::Key;
-use crate::model::limits::CHUNK_BYTES;
+use crate::model::limits::{CHUNK_BYTES, KEY_BYTES_MAX, VALUE_INLINE_BYTES_MAX};
 
 /// One item of a snapshot piece.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +53,30 @@ pub fn encode_item(out: &mut Vec<u8>, item: &Item<'_>) {
             out.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
             out.extend_from_slice(bytes);
         }
+    }
+}
+
+/// Length of the item at the start of `bytes`; `None` where its length is not there yet. The item need not be whole.
+///
+/// # Errors
+/// [`BadRecord::Payload`]: this is no item.
+pub fn item_bytes_at(bytes: &[u8]) -> Result<Option<usize>, BadRecord> {
+    let u16_at = |at: usize| Some(usize::from(u16::from_le_bytes(bytes.get(at..at + 2)?.try_into().ok()?)));
+    let u32_at = |at: usize| Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?) as usize);
+    let Some(kind) = bytes.first() else { return Ok(None) };
+    let (known, value) = match kind {
+        1 | 2 => match u16_at(1) {
+            Some(key) => (3 + key + 4, u32_at(3 + key)),
+            None => return Ok(None),
+        },
+        3 | 4 => (3, u16_at(1).map(|key| key + 8)),
+        5 => (5, u32_at(1)),
+        _ => return Err(BadRecord::Payload),
+    };
+    match value {
+        None => Ok(None),
+        Some(value) if value <= KEY_BYTES_MAX.max(VALUE_INLINE_BYTES_MAX) => Ok(Some(known + value)),
+        Some(_) => Err(BadRecord::Payload),
     }
 }
 
