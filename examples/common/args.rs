@@ -1,7 +1,6 @@
 //! The command line.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -155,8 +154,16 @@ pub struct Chosen {
     pub failover: &'static str,
 }
 
-/// Reads the command line. For a bad one, and for `--help`, prints the answer and returns the exit code.
-pub fn read(first: FirstRole) -> Result<Request, ExitCode> {
+/// Why the command line starts no node.
+pub enum NoStart {
+    /// `--help` or `--version` was answered.
+    Answered,
+    /// It is bad: one line that says why.
+    Bad(String),
+}
+
+/// Reads the command line. Answers `--help`.
+pub fn read(first: FirstRole) -> Result<Request, NoStart> {
     let asked = match first {
         FirstRole::Master => MasterArgs::try_parse().map(|args| (MasterArgs::command(), None, args.common)),
         FirstRole::Shadow => ShadowArgs::try_parse().map(|args| (ShadowArgs::command(), Some(args.join), args.common)),
@@ -165,17 +172,14 @@ pub fn read(first: FirstRole) -> Result<Request, ExitCode> {
         .and_then(|(mut command, join, common)| {
             request(join, common).map_err(|(kind, message)| command.error(kind, message))
         })
-        .map_err(print_error)
-}
-
-fn print_error(error: clap::Error) -> ExitCode {
-    if !error.use_stderr() {
-        _ = error.print();
-        return ExitCode::SUCCESS;
-    }
-    // One line, as for every other failure.
-    eprintln!("{}", error.to_string().split_whitespace().collect::<Vec<_>>().join(" "));
-    ExitCode::from(2)
+        .map_err(|error| match error.use_stderr() {
+            // One line, as for every other failure.
+            true => NoStart::Bad(error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")),
+            false => {
+                _ = error.print();
+                NoStart::Answered
+            }
+        })
 }
 
 type BadArgument = (ErrorKind, String);

@@ -23,5 +23,7 @@ mod hostile;
 mod outage;
 mod partition;
 mod refusals;
+mod signals;
+mod streams;
 mod takeover;
 mod witness;

@@ -8,6 +8,7 @@ mod process;
 mod proxy;
 mod random;
 mod small_disk;
+mod streams;
 mod witness;
 
 pub use pair::{FAST, Pair, at, content, token};
@@ -15,6 +16,7 @@ pub use process::{Launch, Program, kind_is};
 pub use proxy::Proxy;
 pub use random::Random;
 pub use small_disk::SmallDisk;
+pub use streams::{Broken, Pipe, breaks};
 pub use witness::{Absence, WITNESSED, Witness};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
