@@ -21,7 +21,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let dir = std::env::args().nth(1).ok_or("say where the data directory is")?;
     let mut options = Options::default();
     options.name = "embed".into();
-    // An empty directory becomes the first master of a new pair. Any other directory knows its role.
+    // A directory that does not exist becomes the first master of a new pair. Any other one knows its role.
     let node = Node::builder(dir).first_start(FirstStart::Master).options(options).start().await?;
 
     let (say, printing) = Say::start();

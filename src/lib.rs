@@ -9,7 +9,7 @@
 //!
 //! # async fn host() -> Result<(), Box<dyn std::error::Error>> {
 //! let node = Node::builder("/var/lib/gateway/pair") // remembers role, key, peer and configuration
-//!     .first_start(FirstStart::Master) // looked at only while the directory is empty
+//!     .first_start(FirstStart::Master) // only where there is no directory yet
 //!     .listen("0.0.0.0:7443")
 //!     .start()
 //!     .await?;
@@ -97,8 +97,8 @@ pub use model::{
     Revision, WitnessRecord, WitnessVersion, limits,
 };
 pub use node::{
-    Builder, CommitError, Committed, Config, Ended, Events, FirstStart, Hooks, Local, Mastership, Node, NodeEvent,
-    Operator, OperatorError, Pending, Remaining, StartError, Status, Stopped, Watch, Watched,
+    Builder, CommitError, Committed, Config, Ended, Events, FirstStart, Hooks, Local, Mastership, NewPairRefused, Node,
+    NodeEvent, Operator, OperatorError, Pending, Remaining, StartError, Status, Stopped, Watch, Watched,
 };
 pub use protocol::alerts::{Alert, AlertKind, Severity};
 pub use protocol::engine::{

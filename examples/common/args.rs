@@ -8,7 +8,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, ValueEnum};
 use shadowpair::{Builder, Failover, FileWitness, FirstStart, Node, Options, ParseTokenError, Replication};
 
-/// What an empty data directory becomes.
+/// What a data directory without a node becomes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[allow(dead_code, reason = "each program uses one of them")]
 pub enum FirstRole {
@@ -21,6 +21,9 @@ pub enum FirstRole {
 #[derive(Parser)]
 #[command(name = "master", version)]
 struct MasterArgs {
+    /// Make a new pair also in an existing directory without a node, and with missing parents. Say it once, where no node was lost.
+    #[arg(long)]
+    new_pair: bool,
     #[command(flatten)]
     common: CommonArgs,
 }
@@ -57,7 +60,7 @@ struct JoinArgs {
 
 #[derive(Args)]
 struct CommonArgs {
-    /// The data directory; made where it is missing.
+    /// The data directory. A master makes a new pair where it does not exist.
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
     /// Where to listen [default: 127.0.0.1:7443 for master, 127.0.0.1:7444 for shadow].
@@ -165,12 +168,17 @@ pub enum NoStart {
 /// Reads the command line. Answers `--help`.
 pub fn read(first: FirstRole) -> Result<Request, NoStart> {
     let asked = match first {
-        FirstRole::Master => MasterArgs::try_parse().map(|args| (MasterArgs::command(), None, args.common)),
-        FirstRole::Shadow => ShadowArgs::try_parse().map(|args| (ShadowArgs::command(), Some(args.join), args.common)),
+        FirstRole::Master => MasterArgs::try_parse().map(|args| {
+            let first = if args.new_pair { FirstArgs::NewPair } else { FirstArgs::Master };
+            (MasterArgs::command(), first, args.common)
+        }),
+        FirstRole::Shadow => {
+            ShadowArgs::try_parse().map(|args| (ShadowArgs::command(), FirstArgs::Join(args.join), args.common))
+        }
     };
     asked
-        .and_then(|(mut command, join, common)| {
-            request(join, common).map_err(|(kind, message)| command.error(kind, message))
+        .and_then(|(mut command, first, common)| {
+            request(first, common).map_err(|(kind, message)| command.error(kind, message))
         })
         .map_err(|error| match error.use_stderr() {
             // One line, as for every other failure.
@@ -184,12 +192,21 @@ pub fn read(first: FirstRole) -> Result<Request, NoStart> {
 
 type BadArgument = (ErrorKind, String);
 
-fn request(join: Option<JoinArgs>, common: CommonArgs) -> Result<Request, BadArgument> {
-    refuse_later_flags(join.as_ref())?;
+/// The first start that the command line names.
+enum FirstArgs {
+    Master,
+    NewPair,
+    Join(JoinArgs),
+}
+
+fn request(first: FirstArgs, common: CommonArgs) -> Result<Request, BadArgument> {
+    if let FirstArgs::Join(join) = &first {
+        refuse_later_flags(join)?;
+    }
     let options = options(&common)?;
     let chosen = Chosen { failover: if common.failover == FailoverArg::Manual { "manual" } else { "automatic" } };
     let json = common.json || !std::io::IsTerminal::is_terminal(&std::io::stdout());
-    let default_listen = if join.is_some() { "127.0.0.1:7444" } else { "127.0.0.1:7443" };
+    let default_listen = if matches!(first, FirstArgs::Join(_)) { "127.0.0.1:7444" } else { "127.0.0.1:7443" };
     let mut builder = Node::builder(&common.data)
         .options(options)
         .listen(common.listen.unwrap_or_else(|| default_listen.into()))
@@ -201,9 +218,10 @@ fn request(join: Option<JoinArgs>, common: CommonArgs) -> Result<Request, BadArg
         builder = builder.witness(Arc::new(FileWitness::new(dir)));
     }
     let mut no_first_start = NoFirstStart::default();
-    match join {
-        None => builder = builder.first_start(FirstStart::Master),
-        Some(join) => {
+    match first {
+        FirstArgs::Master => builder = builder.first_start(FirstStart::Master),
+        FirstArgs::NewPair => builder = builder.first_start(FirstStart::NewPair),
+        FirstArgs::Join(join) => {
             if let Some(master) = &join.master {
                 builder = builder.master_address(master);
             }
@@ -217,11 +235,8 @@ fn request(join: Option<JoinArgs>, common: CommonArgs) -> Result<Request, BadArg
     Ok(Request { builder, data: common.data, json, chosen, no_first_start })
 }
 
-fn refuse_later_flags(join: Option<&JoinArgs>) -> Result<(), BadArgument> {
-    let later = [
-        ("--fingerprint", join.is_some_and(|join| join.fingerprint.is_some())),
-        ("--user", join.is_some_and(|join| join.user.is_some())),
-    ];
+fn refuse_later_flags(join: &JoinArgs) -> Result<(), BadArgument> {
+    let later = [("--fingerprint", join.fingerprint.is_some()), ("--user", join.user.is_some())];
     match later.into_iter().find(|(_, given)| *given) {
         Some((flag, _)) => Err((ErrorKind::InvalidValue, format!("not_supported: {flag} comes with a later version"))),
         None => Ok(()),

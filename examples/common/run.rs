@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use shadowpair::{EnrolError, Events, LinkState, Node, NodeEvent, Role, StartError, StoreError};
+use shadowpair::{EnrolError, Events, LinkState, NewPairRefused, Node, NodeEvent, Role, StartError, StoreError};
 use tokio::sync::{mpsc, oneshot};
 
 use super::args::{self, FirstRole, NoFirstStart, NoStart, Request};
@@ -186,12 +186,24 @@ fn start_failed(error: StartError, data: &str, no_first_start: &NoFirstStart) ->
             );
             return Failure { code: *code, line };
         }
+        StartError::NewPairRefused { why: NewPairRefused::Remains, .. } => {
+            (1, "restore the directory from a copy, or move it away and enrol this node again as a shadow")
+        }
+        StartError::NewPairRefused { .. } => (
+            1,
+            "mount the volume or restore the directory and start again; where its content is lost, enrol this node as the shadow of \
+             its peer; say --new-pair only where a new pair is meant",
+        ),
         StartError::Options(_) | StartError::Permit(_) => (2, "see --help"),
         StartError::MasterUnreachable { .. } => (1, "see that it runs and can be reached from here, then start again"),
         StartError::Enrol(EnrolError::WrongMaster) => {
             (1, "check --master, or say `token` on that master for a new one")
         }
-        StartError::Enrol(_) => (1, "say `enable` and `token` on the master, then start again with the new token"),
+        StartError::Enrol(_) => (
+            1,
+            "say `enable` and `token` on the master, then start again with the new token (if this node ran before, its data directory is \
+             not what it was: see that its volume is mounted)",
+        ),
         StartError::Store(StoreError::Locked(_)) => (1, "stop that process, or choose another --data"),
         StartError::Store(StoreError::Newer { .. }) => (1, "start it with the version that wrote it"),
         StartError::Store(_) => (1, "see to the disk, or replace this node by a new one"),

@@ -18,6 +18,7 @@ mod harness;
 mod content;
 mod disk;
 mod face;
+mod first_start;
 mod gateway;
 mod hostile;
 mod outage;

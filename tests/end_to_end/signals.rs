@@ -44,7 +44,9 @@ struct InTerminal {
 /// there are no terminals.
 fn in_terminal(pair: &mut Pair, shell: &str) -> Option<InTerminal> {
     let has_setsid = Command::new("setsid").arg("true").status().is_ok_and(|status| status.success());
-    let Some(terminal) = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).ok().filter(|_| has_setsid) else {
+    let Some(terminal) =
+        openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).ok().filter(|_| has_setsid)
+    else {
         eprintln!("SKIPPED: it needs setsid(1) and a pseudo-terminal");
         return None;
     };

@@ -30,15 +30,16 @@ pub struct Builder {
 }
 
 impl Node {
-    /// Configures a node in this data directory. A missing directory is created. Only one process at a time may use it.
+    /// Configures a node in this data directory. [`FirstStart`] says when a missing directory is created. Only one process at a time
+    /// may use it.
     pub fn builder(dir: impl Into<PathBuf>) -> Builder {
         Builder { settings: Settings::new(dir.into()) }
     }
 }
 
 impl Builder {
-    /// The role of a node that starts in an empty data directory. The first start needs it; later starts ignore it. Default:
-    /// none.
+    /// The role of a node that starts in a data directory without a node. The first start needs it; later starts ignore it, so that the
+    /// same code is right at every start. Default: none.
     ///
     /// ```
     /// use shadowpair::{FirstStart, JoinToken, Node};
