@@ -63,15 +63,8 @@ struct CommonArgs {
     /// The data directory. A master makes a new pair where it does not exist.
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
-    /// Where to listen [default: 127.0.0.1:7443 for master, 127.0.0.1:7444 for shadow].
-    #[arg(long, value_name = "ADDR:PORT", value_parser = address)]
-    listen: Option<String>,
-    /// Where the peer dials [default: --listen].
-    #[arg(long, value_name = "HOST:PORT", value_parser = address)]
-    advertise: Option<String>,
-    /// Answer only peers from this host name or address range; may be given several times.
-    #[arg(long, value_name = "HOST_OR_CIDR")]
-    permit: Vec<String>,
+    #[command(flatten)]
+    network: NetworkArgs,
     /// One JSON object per line on standard output (the default when it is not a terminal).
     #[arg(long)]
     json: bool,
@@ -104,6 +97,22 @@ struct CommonArgs {
     /// Shown in status.
     #[arg(long, default_value = "")]
     name: String,
+}
+
+#[derive(Args)]
+struct NetworkArgs {
+    /// Where to listen [default: 127.0.0.1:7443 for master, 127.0.0.1:7444 for shadow].
+    #[arg(long, value_name = "ADDR:PORT", value_parser = address)]
+    listen: Option<String>,
+    /// How long a start waits for an address that is not there yet; 0s turns it off [default: 60s].
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    listen_wait: Option<Duration>,
+    /// Where the peer dials [default: --listen].
+    #[arg(long, value_name = "HOST:PORT", value_parser = address)]
+    advertise: Option<String>,
+    /// Answer only peers from this host name or address range; may be given several times.
+    #[arg(long, value_name = "HOST_OR_CIDR")]
+    permit: Vec<String>,
 }
 
 #[derive(Args)]
@@ -209,9 +218,12 @@ fn request(first: FirstArgs, common: CommonArgs) -> Result<Request, BadArgument>
     let default_listen = if matches!(first, FirstArgs::Join(_)) { "127.0.0.1:7444" } else { "127.0.0.1:7443" };
     let mut builder = Node::builder(&common.data)
         .options(options)
-        .listen(common.listen.unwrap_or_else(|| default_listen.into()))
-        .permit(common.permit);
-    if let Some(address) = common.advertise {
+        .listen(common.network.listen.unwrap_or_else(|| default_listen.into()))
+        .permit(common.network.permit);
+    if let Some(wait) = common.network.listen_wait {
+        builder = builder.listen_wait(wait);
+    }
+    if let Some(address) = common.network.advertise {
         builder = builder.advertise(address);
     }
     if let Some(dir) = common.witness {

@@ -208,7 +208,10 @@ fn start_failed(error: StartError, data: &str, no_first_start: &NoFirstStart) ->
         StartError::Store(StoreError::Newer { .. }) => (1, "start it with the version that wrote it"),
         StartError::Store(_) => (1, "see to the disk, or replace this node by a new one"),
         StartError::Identity(_) => (1, "restore the node's files, or replace this node by a new one"),
-        StartError::Listen { .. } => (1, "choose another --listen"),
+        StartError::Listen { .. } => (
+            1,
+            "choose another --listen, stop the process that uses it, or see to the interface that has it (--listen-wait waits longer)",
+        ),
         _ => (1, "see the log (RUST_LOG=info)"),
     };
     Failure { code, line: format!("{error}: {what_to_do}") }

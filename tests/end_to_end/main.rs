@@ -15,6 +15,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod boot;
 mod content;
 mod disk;
 mod face;

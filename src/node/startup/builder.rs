@@ -1,9 +1,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::error::StartError;
 use super::settings::{FirstStart, Settings};
 use super::start;
+use crate::model::limits::LISTEN_WAIT_MAX;
 #[cfg(any(test, feature = "testing"))]
 use crate::node::environment::Environment;
 use crate::node::handles::hooks::Hooks;
@@ -74,6 +76,22 @@ impl Builder {
         self
     }
 
+    /// How long [`Builder::start`] waits for an address to listen on that this machine does not have yet, or a name that does not
+    /// resolve yet: after a boot, DHCP or a VPN may be slower than the host. It tries twice a second and warns once in the log (target
+    /// `shadowpair::start`). Zero turns it off. Default: [`LISTEN_WAIT_DEFAULT`](crate::limits::LISTEN_WAIT_DEFAULT) (60 s); at most
+    /// [`LISTEN_WAIT_MAX`](crate::limits::LISTEN_WAIT_MAX) (24 h), to which a longer time is cut. An address that another process uses is not waited for.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// use shadowpair::Node;
+    /// let builder = Node::builder("/var/lib/app/pair").listen("10.8.0.2:7443").listen_wait(Duration::from_secs(600));
+    /// # drop(builder);
+    /// ```
+    pub fn listen_wait(mut self, at_most: Duration) -> Self {
+        self.settings.listen_wait = at_most.min(LISTEN_WAIT_MAX);
+        self
+    }
+
     /// Address at which the peer dials this node, as `host:port`. Default: the address on which it listens.
     pub fn advertise(mut self, address: impl Into<String>) -> Self {
         self.settings.advertise = Some(address.into());
@@ -138,7 +156,7 @@ impl Builder {
 
     /// Starts the node. It needs a tokio runtime, current-thread or multi-thread, with time and network enabled.
     ///
-    /// Returns when the node listens. A first start that joins a master returns when the node is enrolled, which takes
+    /// Returns when the node listens; [`Builder::listen_wait`] bounds the wait for an address that is not there yet. A first start that joins a master returns when the node is enrolled, which takes
     /// [`ENROL_TIMEOUT`](crate::limits::ENROL_TIMEOUT) (30 s) at most. It does not wait for the peer or for mastership.
     ///
     /// # Errors

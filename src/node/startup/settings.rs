@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::crypto::CryptoProvider;
 
 use crate::identity::{JoinToken, default_provider};
+use crate::model::limits::LISTEN_WAIT_DEFAULT;
 use crate::node::environment::Environment;
 use crate::node::handles::hooks::Hooks;
 use crate::protocol::engine::Options;
@@ -18,6 +20,8 @@ pub struct Settings {
     pub first_start: Option<FirstStart>,
     pub options: Options,
     pub listen: String,
+    /// How long to wait for an address that this machine does not have yet.
+    pub listen_wait: Duration,
     pub advertise: Option<String>,
     pub permit: Vec<String>,
     pub master_address: Option<String>,
@@ -60,6 +64,7 @@ impl Settings {
             first_start: None,
             options: Options::default(),
             listen: "127.0.0.1:0".into(),
+            listen_wait: LISTEN_WAIT_DEFAULT,
             advertise: None,
             permit: Vec::new(),
             master_address: None,

@@ -1,5 +1,7 @@
 //! Starts a node: checks the settings, opens or creates the data directory, and connects handles, driver and acceptor.
 
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
@@ -7,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 use super::error::StartError;
 use super::open_or_create::{OpenedNode, lock, open_or_create};
 use super::settings::{FirstStart, Settings};
-use crate::model::limits::{ADDRESS_BYTES_MAX, COMMAND_QUEUE_MAX, COMMIT_QUEUE_MAX, INPUTS_MAX};
+use crate::model::limits::{ADDRESS_BYTES_MAX, COMMAND_QUEUE_MAX, COMMIT_QUEUE_MAX, INPUTS_MAX, LISTEN_RETRY};
 use crate::model::{NodeId, RunId};
 use crate::node::driver::context::DriverContext;
 use crate::node::driver::event_loop::Driver;
@@ -68,10 +70,36 @@ fn permitted_sources(settings: &Settings) -> Result<Arc<[PermittedSource]>, Star
     settings.permit.iter().map(parse).collect()
 }
 
+/// Listens, as soon as the address is there. A node that nobody can reach must not run.
 async fn listen(settings: &Settings) -> Result<Box<dyn Listener>, StartError> {
-    let address = settings.listen.clone();
-    let listening = settings.environment.net.listen(address.clone()).await;
-    listening.map_err(|source| StartError::Listen { address, source })
+    let Settings { environment, listen: address, listen_wait, .. } = settings;
+    let end = environment.after(*listen_wait);
+    let mut is_told = false;
+    loop {
+        let source = match environment.net.listen(address.clone()).await {
+            Ok(listener) => return Ok(listener),
+            Err(error) => error,
+        };
+        if !may_come(address, &source) || environment.clock.now() >= end {
+            return Err(StartError::Listen { address: address.clone(), source });
+        }
+        if !is_told {
+            is_told = true;
+            let wait = listen_wait;
+            tracing::warn!(target: "shadowpair::start", "cannot listen on {address} yet: {source}; trying for {wait:?}");
+        }
+        environment.clock.sleep_until(end.min(environment.after(LISTEN_RETRY))).await;
+    }
+}
+
+/// Whether an address that cannot be listened on now may be there later: this machine does not have it, or its name does not resolve.
+fn may_come(address: &str, error: &io::Error) -> bool {
+    use io::ErrorKind::{AddrInUse, AddrNotAvailable, InvalidInput, PermissionDenied};
+    match error.kind() {
+        AddrNotAvailable => true,
+        AddrInUse | InvalidInput | PermissionDenied => false,
+        _ => address.parse::<SocketAddr>().is_err(),
+    }
 }
 
 /// Starts the engine, makes the handles, the driver, the acceptor and the channels between them, and runs the tasks.
