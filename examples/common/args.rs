@@ -1,6 +1,7 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -283,9 +284,7 @@ fn first_join(join: JoinArgs) -> Result<FirstStart, NoFirstStart> {
     let master = join.master.ok_or_else(|| missing("--master HOST:PORT is missing"))?;
     let text = match (join.token, join.token_file) {
         (Some(token), _) => token,
-        (None, Some(file)) => {
-            std::fs::read_to_string(&file).map_err(|e| missing(&format!("{} cannot be read: {e}", file.display())))?
-        }
+        (None, Some(file)) => std::fs::read_to_string(&file).map_err(|e| unreadable_token(&file, &e))?,
         (None, None) => return Err(missing("--token TOKEN or --token-file FILE is missing")),
     };
     match text.trim().parse() {
@@ -293,6 +292,20 @@ fn first_join(join: JoinArgs) -> Result<FirstStart, NoFirstStart> {
         Err(e @ ParseTokenError::Checksum) => Err(NoFirstStart { code: 1, why: e.to_string() }),
         Err(e) => Err(missing(&e.to_string())),
     }
+}
+
+/// Why the file with the token cannot be read, and the command that mends it where this user may not.
+fn unreadable_token(file: &Path, error: &std::io::Error) -> NoFirstStart {
+    let why = format!("{} cannot be read: {error}", file.display());
+    if error.kind() != std::io::ErrorKind::PermissionDenied {
+        return NoFirstStart { code: 2, why };
+    }
+    let me = rustix::process::geteuid().as_raw();
+    let whose =
+        std::fs::metadata(file).map(|of| format!(": it belongs to uid {} (mode {:04o})", of.uid(), of.mode() & 0o7777));
+    let whose = whose.unwrap_or_default();
+    let why = format!("{why}{whose}, and this process runs as uid {me}: `chown {me} {}` mends it", file.display());
+    NoFirstStart { code: 1, why }
 }
 
 /// Parses `file:PATH`. Whether it can be reached shows later.

@@ -206,6 +206,7 @@ fn start_failed(error: StartError, data: &str, no_first_start: &NoFirstStart) ->
         ),
         StartError::Store(StoreError::Locked(_)) => (1, "stop that process, or choose another --data"),
         StartError::Store(StoreError::Newer { .. }) => (1, "start it with the version that wrote it"),
+        StartError::Store(StoreError::Denied { .. }) => (1, "then start again as that user"),
         StartError::Store(_) => (1, "see to the disk, or replace this node by a new one"),
         StartError::Identity(_) => (1, "restore the node's files, or replace this node by a new one"),
         StartError::Listen { .. } => (

@@ -10,6 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::error::StoreError;
 use super::mutants::{Mutant, is_active};
 
 /// One open file. Positions and lengths are bytes.
@@ -42,6 +43,10 @@ pub trait Disk: Send + Sync + std::fmt::Debug {
     fn exists(&self, path: &Path) -> io::Result<bool>;
     /// The volume on which this path should be and which is not mounted, where the system's table of volumes tells.
     fn unmounted(&self, path: &Path) -> Option<PathBuf>;
+    /// Why the user of this process may not use this directory, or something in it, where the disk can tell.
+    fn explain_denied(&self, _dir: &Path) -> Option<StoreError> {
+        None
+    }
     /// Names of the files in a directory.
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>>;
     /// Removes a file.
@@ -190,6 +195,10 @@ impl Disk for RealDisk {
 
     fn exists(&self, path: &Path) -> io::Result<bool> {
         path.try_exists()
+    }
+
+    fn explain_denied(&self, dir: &Path) -> Option<StoreError> {
+        super::denied::explain(dir)
     }
 
     fn unmounted(&self, path: &Path) -> Option<PathBuf> {

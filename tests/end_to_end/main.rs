@@ -24,6 +24,7 @@ mod gateway;
 mod hostile;
 mod outage;
 mod partition;
+mod permissions;
 mod refusals;
 mod signals;
 mod streams;

@@ -12,7 +12,7 @@ mod streams;
 mod witness;
 
 pub use pair::{FAST, Pair, at, content, token};
-pub use process::{Launch, Program, kind_is};
+pub use process::{Launch, Program, example, kind_is};
 pub use proxy::Proxy;
 pub use random::Random;
 pub use small_disk::SmallDisk;

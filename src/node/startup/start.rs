@@ -31,10 +31,22 @@ use crate::node::offload::pusher::Pusher;
 use crate::node::offload::store_executor::{STORE_REPORTS_MAX, StoreExecutor};
 use crate::node::offload::witness_client::WitnessClient;
 use crate::protocol::engine::{Engine, Now, Options, Start};
-use crate::store::{Opened, Reader, Store};
+use crate::store::{Opened, Reader, Store, StoreError};
 
-/// Starts a node.
+/// Starts a node. A refused permission is explained.
 pub async fn start(settings: Settings) -> Result<Node, StartError> {
+    let (environment, dir) = (settings.environment.clone(), settings.dir.clone());
+    match Box::pin(start_once(settings)).await {
+        Err(StartError::Store(StoreError::Io { what, source })) if source.kind() == io::ErrorKind::PermissionDenied => {
+            let disk = Arc::clone(&environment.disk);
+            let explained = environment.block(move || disk.explain_denied(&dir)).await;
+            Err(explained.ok().flatten().unwrap_or(StoreError::Io { what, source }).into())
+        }
+        started => started,
+    }
+}
+
+async fn start_once(settings: Settings) -> Result<Node, StartError> {
     check(&settings)?;
     let sources = permitted_sources(&settings)?;
     let (lock, exists) = lock(&settings).await?;
