@@ -56,12 +56,7 @@ struct Input {
 impl Read for Input {
     /// A program in the background must not read its terminal: that would stop it (SIGTTIN), and the shadow would take over.
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        while self.from_terminal {
-            // Waiting for input stops nobody.
-            _ = poll(&mut [PollFd::new(&self.stdin, PollFlags::IN)], None);
-            if !terminal::in_background(&self.stdin) {
-                break;
-            }
+        while self.from_terminal && self.waits_in_background() {
             std::thread::sleep(BACKGROUND_PAUSE);
         }
         self.stdin.read(bytes)
@@ -81,4 +76,12 @@ fn read_line(input: &mut impl BufRead) -> std::io::Result<Option<Line>> {
     line.truncate(64);
     input.skip_until(b'\n')?;
     Ok(Some(Line::TooLong(line)))
+}
+
+impl Input {
+    /// Waits for input, which stops nobody, and returns whether it is for another program.
+    fn waits_in_background(&self) -> bool {
+        _ = poll(&mut [PollFd::new(&self.stdin, PollFlags::IN)], None);
+        terminal::in_background(&self.stdin)
+    }
 }
