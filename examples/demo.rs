@@ -7,11 +7,13 @@
 //!
 //! TLS, disk and sockets are real, on loopback and in a temporary directory. It exits with 0, or prints why a step failed.
 #![forbid(unsafe_code)]
+#![deny(clippy::print_stdout, clippy::print_stderr, reason = "they panic where nobody reads")]
 #![allow(clippy::disallowed_methods, reason = "a program of its own: it may run tasks and bound waits")]
 
 #[path = "demo/network.rs"]
 mod network;
 
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -34,11 +36,11 @@ async fn main() -> ExitCode {
     let begun = Instant::now();
     match run().await {
         Ok(()) => {
-            println!("\nEverything held. {:.1} s in all.", begun.elapsed().as_secs_f64());
+            say(format!("\nEverything held. {:.1} s in all.", begun.elapsed().as_secs_f64()));
             ExitCode::SUCCESS
         }
         Err(reason) => {
-            eprintln!("\nThe demo failed: {reason}");
+            _ = writeln!(std::io::stderr(), "\nThe demo failed: {reason}");
             ExitCode::FAILURE
         }
     }
@@ -258,12 +260,17 @@ fn because<E: std::fmt::Display>(what: &str) -> impl Fn(E) -> String {
 }
 
 fn heading(text: &str) {
-    println!("\n{text}");
+    say(format!("\n{text}"));
 }
 
 fn report(took: Duration, text: String) {
-    match took.is_zero() {
-        true => println!("              {text}"),
-        false => println!("  {:>8.1} ms {text}", took.as_secs_f64() * 1e3),
-    }
+    say(match took.is_zero() {
+        true => format!("              {text}"),
+        false => format!("  {:>8.1} ms {text}", took.as_secs_f64() * 1e3),
+    });
+}
+
+/// Prints where somebody reads; `println!` would panic elsewhere.
+fn say(text: String) {
+    _ = writeln!(std::io::stdout(), "{text}");
 }

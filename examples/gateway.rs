@@ -30,6 +30,7 @@
 //! shadow, otherwise a first master. Routes add one event,
 //! `{"event":"route","route":NAME,"state":"open|waiting|refused|closed","listen":…,"backend":…,"reason":…}`.
 #![forbid(unsafe_code)]
+#![deny(clippy::print_stdout, clippy::print_stderr, reason = "they panic where nobody reads")]
 #![allow(clippy::disallowed_methods, reason = "a program of its own: it may run tasks and bound waits")]
 
 mod common;

@@ -6,6 +6,7 @@
 //!
 //! `docs/CLI.md` describes its commands and its output.
 #![forbid(unsafe_code)]
+#![deny(clippy::print_stdout, clippy::print_stderr, reason = "they panic where nobody reads")]
 
 mod common;
 

@@ -9,7 +9,7 @@
 //!
 //! # async fn host() -> Result<(), Box<dyn std::error::Error>> {
 //! let node = Node::builder("/var/lib/gateway/pair") // remembers role, key, peer and configuration
-//!     .first_start(FirstStart::Master) // looked at only while the directory is empty
+//!     .first_start(FirstStart::Master) // only where there is no directory yet
 //!     .listen("0.0.0.0:7443")
 //!     .start()
 //!     .await?;
@@ -60,6 +60,12 @@
 //! [`OperatorError::InDoubt`] mean that the outcome is not known yet; the former names the revision to look for. Errors,
 //! events and options are `#[non_exhaustive]`: match with a wildcard, and set [`Options`] field by field.
 //!
+//! # Logs
+//!
+//! Log lines go through `tracing`, on the tasks of the node. A subscriber that panics does not end the node's main task. A subscriber
+//! that blocks, such as one that writes to a pipe whose reader is stopped, holds up the node and can cost it its mastership: give it a
+//! writer that drops lines rather than wait. [`Events`] and the watches never hold up the node.
+//!
 //! # Features
 //!
 //! - `aws-lc-rs` (default) and `ring`: the cryptography of rustls. At least one; with both, the host chooses with
@@ -97,8 +103,8 @@ pub use model::{
     Revision, WitnessRecord, WitnessVersion, limits,
 };
 pub use node::{
-    Builder, CommitError, Committed, Config, Ended, Events, FirstStart, Hooks, Local, Mastership, Node, NodeEvent,
-    Operator, OperatorError, Pending, Remaining, StartError, Status, Stopped, Watch, Watched,
+    Builder, CommitError, Committed, Config, Ended, Events, FirstStart, Hooks, Local, Mastership, NewPairRefused, Node,
+    NodeEvent, Operator, OperatorError, Pending, Remaining, StartError, Status, Stopped, Watch, Watched,
 };
 pub use protocol::alerts::{Alert, AlertKind, Severity};
 pub use protocol::engine::{

@@ -28,5 +28,5 @@ pub use handles::operator::{Operator, OperatorError};
 pub use handles::status::Status;
 pub use handles::watch::{Watch, Watched};
 pub use startup::builder::Builder;
-pub use startup::error::StartError;
+pub use startup::error::{NewPairRefused, StartError};
 pub use startup::settings::FirstStart;

@@ -21,6 +21,7 @@ mod checksummed_file;
 mod commit;
 mod data_dir;
 mod database;
+mod denied;
 pub mod disk;
 mod error;
 mod export;

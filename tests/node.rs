@@ -21,7 +21,7 @@ fn on_both_flavours(test: fn() -> std::pin::Pin<Box<dyn Future<Output = ()>>>) {
 }
 
 async fn master(dir: &std::path::Path) -> Node {
-    let node = Node::builder(dir).first_start(FirstStart::Master).start().await.unwrap();
+    let node = Node::builder(dir.join("node")).first_start(FirstStart::Master).start().await.unwrap();
     tokio::time::timeout(LONG, node.mastership()).await.unwrap().unwrap();
     node
 }
@@ -111,7 +111,8 @@ fn a_synchronous_commit_is_on_both_nodes_with_and_without_hooks() {
                 let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
                 let mut options = Options::default();
                 options.replication = Replication::Synchronous;
-                let builder = Node::builder(first.path()).first_start(FirstStart::Master).options(options.clone());
+                let builder =
+                    Node::builder(first.path().join("node")).first_start(FirstStart::Master).options(options.clone());
                 let node = builder.start().await.unwrap();
                 tokio::time::timeout(LONG, node.mastership()).await.unwrap().unwrap();
                 node.operator().enable().await.unwrap();
@@ -164,7 +165,8 @@ fn a_node_with_a_witness_says_so_and_stops_although_it_hangs() {
     on_both_flavours(|| {
         Box::pin(async {
             let dir = tempfile::tempdir().unwrap();
-            let builder = Node::builder(dir.path()).first_start(FirstStart::Master).witness(Arc::new(Hanging));
+            let builder =
+                Node::builder(dir.path().join("node")).first_start(FirstStart::Master).witness(Arc::new(Hanging));
             let node = builder.start().await.unwrap();
             let status = node.status();
             assert_eq!((status.witness, status.engine.replication), (Some("hanging"), Replication::Asynchronous));

@@ -1,7 +1,7 @@
 //! The command line.
 
-use std::path::PathBuf;
-use std::process::ExitCode;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, ValueEnum};
 use shadowpair::{Builder, Failover, FileWitness, FirstStart, Node, Options, ParseTokenError, Replication};
 
-/// What an empty data directory becomes.
+/// What a data directory without a node becomes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[allow(dead_code, reason = "each program uses one of them")]
 pub enum FirstRole {
@@ -22,6 +22,9 @@ pub enum FirstRole {
 #[derive(Parser)]
 #[command(name = "master", version)]
 struct MasterArgs {
+    /// Make a new pair also in an existing directory without a node, and with missing parents. Say it once, where no node was lost.
+    #[arg(long)]
+    new_pair: bool,
     #[command(flatten)]
     common: CommonArgs,
 }
@@ -58,18 +61,11 @@ struct JoinArgs {
 
 #[derive(Args)]
 struct CommonArgs {
-    /// The data directory; made where it is missing.
+    /// The data directory. A master makes a new pair where it does not exist.
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
-    /// Where to listen [default: 127.0.0.1:7443 for master, 127.0.0.1:7444 for shadow].
-    #[arg(long, value_name = "ADDR:PORT", value_parser = address)]
-    listen: Option<String>,
-    /// Where the peer dials [default: --listen].
-    #[arg(long, value_name = "HOST:PORT", value_parser = address)]
-    advertise: Option<String>,
-    /// Answer only peers from this host name or address range; may be given several times.
-    #[arg(long, value_name = "HOST_OR_CIDR")]
-    permit: Vec<String>,
+    #[command(flatten)]
+    network: NetworkArgs,
     /// One JSON object per line on standard output (the default when it is not a terminal).
     #[arg(long)]
     json: bool,
@@ -102,6 +98,22 @@ struct CommonArgs {
     /// Shown in status.
     #[arg(long, default_value = "")]
     name: String,
+}
+
+#[derive(Args)]
+struct NetworkArgs {
+    /// Where to listen [default: 127.0.0.1:7443 for master, 127.0.0.1:7444 for shadow].
+    #[arg(long, value_name = "ADDR:PORT", value_parser = address)]
+    listen: Option<String>,
+    /// How long a start waits for an address that is not there yet; 0s turns it off [default: 60s].
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    listen_wait: Option<Duration>,
+    /// Where the peer dials [default: --listen].
+    #[arg(long, value_name = "HOST:PORT", value_parser = address)]
+    advertise: Option<String>,
+    /// Answer only peers from this host name or address range; may be given several times.
+    #[arg(long, value_name = "HOST_OR_CIDR")]
+    permit: Vec<String>,
 }
 
 #[derive(Args)]
@@ -155,51 +167,74 @@ pub struct Chosen {
     pub failover: &'static str,
 }
 
-/// Reads the command line. For a bad one, and for `--help`, prints the answer and returns the exit code.
-pub fn read(first: FirstRole) -> Result<Request, ExitCode> {
-    let asked = match first {
-        FirstRole::Master => MasterArgs::try_parse().map(|args| (MasterArgs::command(), None, args.common)),
-        FirstRole::Shadow => ShadowArgs::try_parse().map(|args| (ShadowArgs::command(), Some(args.join), args.common)),
-    };
-    asked
-        .and_then(|(mut command, join, common)| {
-            request(join, common).map_err(|(kind, message)| command.error(kind, message))
-        })
-        .map_err(print_error)
+/// Why the command line starts no node.
+pub enum NoStart {
+    /// `--help` or `--version` was answered.
+    Answered,
+    /// It is bad: one line that says why.
+    Bad(String),
 }
 
-fn print_error(error: clap::Error) -> ExitCode {
-    if !error.use_stderr() {
-        _ = error.print();
-        return ExitCode::SUCCESS;
-    }
-    // One line, as for every other failure.
-    eprintln!("{}", error.to_string().split_whitespace().collect::<Vec<_>>().join(" "));
-    ExitCode::from(2)
+/// Reads the command line. Answers `--help`.
+pub fn read(first: FirstRole) -> Result<Request, NoStart> {
+    let asked = match first {
+        FirstRole::Master => MasterArgs::try_parse().map(|args| {
+            let first = if args.new_pair { FirstArgs::NewPair } else { FirstArgs::Master };
+            (MasterArgs::command(), first, args.common)
+        }),
+        FirstRole::Shadow => {
+            ShadowArgs::try_parse().map(|args| (ShadowArgs::command(), FirstArgs::Join(args.join), args.common))
+        }
+    };
+    asked
+        .and_then(|(mut command, first, common)| {
+            request(first, common).map_err(|(kind, message)| command.error(kind, message))
+        })
+        .map_err(|error| match error.use_stderr() {
+            // One line, as for every other failure.
+            true => NoStart::Bad(error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")),
+            false => {
+                _ = error.print();
+                NoStart::Answered
+            }
+        })
 }
 
 type BadArgument = (ErrorKind, String);
 
-fn request(join: Option<JoinArgs>, common: CommonArgs) -> Result<Request, BadArgument> {
-    refuse_later_flags(join.as_ref())?;
+/// The first start that the command line names.
+enum FirstArgs {
+    Master,
+    NewPair,
+    Join(JoinArgs),
+}
+
+fn request(first: FirstArgs, common: CommonArgs) -> Result<Request, BadArgument> {
+    if let FirstArgs::Join(join) = &first {
+        refuse_later_flags(join)?;
+    }
     let options = options(&common)?;
     let chosen = Chosen { failover: if common.failover == FailoverArg::Manual { "manual" } else { "automatic" } };
     let json = common.json || !std::io::IsTerminal::is_terminal(&std::io::stdout());
-    let default_listen = if join.is_some() { "127.0.0.1:7444" } else { "127.0.0.1:7443" };
+    let default_listen = if matches!(first, FirstArgs::Join(_)) { "127.0.0.1:7444" } else { "127.0.0.1:7443" };
     let mut builder = Node::builder(&common.data)
         .options(options)
-        .listen(common.listen.unwrap_or_else(|| default_listen.into()))
-        .permit(common.permit);
-    if let Some(address) = common.advertise {
+        .listen(common.network.listen.unwrap_or_else(|| default_listen.into()))
+        .permit(common.network.permit);
+    if let Some(wait) = common.network.listen_wait {
+        builder = builder.listen_wait(wait);
+    }
+    if let Some(address) = common.network.advertise {
         builder = builder.advertise(address);
     }
     if let Some(dir) = common.witness {
         builder = builder.witness(Arc::new(FileWitness::new(dir)));
     }
     let mut no_first_start = NoFirstStart::default();
-    match join {
-        None => builder = builder.first_start(FirstStart::Master),
-        Some(join) => {
+    match first {
+        FirstArgs::Master => builder = builder.first_start(FirstStart::Master),
+        FirstArgs::NewPair => builder = builder.first_start(FirstStart::NewPair),
+        FirstArgs::Join(join) => {
             if let Some(master) = &join.master {
                 builder = builder.master_address(master);
             }
@@ -213,11 +248,8 @@ fn request(join: Option<JoinArgs>, common: CommonArgs) -> Result<Request, BadArg
     Ok(Request { builder, data: common.data, json, chosen, no_first_start })
 }
 
-fn refuse_later_flags(join: Option<&JoinArgs>) -> Result<(), BadArgument> {
-    let later = [
-        ("--fingerprint", join.is_some_and(|join| join.fingerprint.is_some())),
-        ("--user", join.is_some_and(|join| join.user.is_some())),
-    ];
+fn refuse_later_flags(join: &JoinArgs) -> Result<(), BadArgument> {
+    let later = [("--fingerprint", join.fingerprint.is_some()), ("--user", join.user.is_some())];
     match later.into_iter().find(|(_, given)| *given) {
         Some((flag, _)) => Err((ErrorKind::InvalidValue, format!("not_supported: {flag} comes with a later version"))),
         None => Ok(()),
@@ -252,9 +284,7 @@ fn first_join(join: JoinArgs) -> Result<FirstStart, NoFirstStart> {
     let master = join.master.ok_or_else(|| missing("--master HOST:PORT is missing"))?;
     let text = match (join.token, join.token_file) {
         (Some(token), _) => token,
-        (None, Some(file)) => {
-            std::fs::read_to_string(&file).map_err(|e| missing(&format!("{} cannot be read: {e}", file.display())))?
-        }
+        (None, Some(file)) => std::fs::read_to_string(&file).map_err(|e| unreadable_token(&file, &e))?,
         (None, None) => return Err(missing("--token TOKEN or --token-file FILE is missing")),
     };
     match text.trim().parse() {
@@ -262,6 +292,20 @@ fn first_join(join: JoinArgs) -> Result<FirstStart, NoFirstStart> {
         Err(e @ ParseTokenError::Checksum) => Err(NoFirstStart { code: 1, why: e.to_string() }),
         Err(e) => Err(missing(&e.to_string())),
     }
+}
+
+/// Why the file with the token cannot be read, and the command that mends it where this user may not.
+fn unreadable_token(file: &Path, error: &std::io::Error) -> NoFirstStart {
+    let why = format!("{} cannot be read: {error}", file.display());
+    if error.kind() != std::io::ErrorKind::PermissionDenied {
+        return NoFirstStart { code: 2, why };
+    }
+    let me = rustix::process::geteuid().as_raw();
+    let whose =
+        std::fs::metadata(file).map(|of| format!(": it belongs to uid {} (mode {:04o})", of.uid(), of.mode() & 0o7777));
+    let whose = whose.unwrap_or_default();
+    let why = format!("{why}{whose}, and this process runs as uid {me}: `chown {me} {}` mends it", file.display());
+    NoFirstStart { code: 1, why }
 }
 
 /// Parses `file:PATH`. Whether it can be reached shows later.

@@ -1,8 +1,9 @@
 //! The program behind `master`, `shadow` and `gateway`. They differ in their first start, and `gateway` has work of its own. A line
 //! of input is a command; one object answers it. Events of the node are printed as they happen. `docs/CLI.md` is the contract.
 //!
-//! Reading order: [`args`] reads the command line, [`run`] runs the node, [`commands`] parses a line of input, [`session`] executes
-//! a command, [`view`] turns the node's answers and events into JSON, [`output`] writes.
+//! Reading order: [`args`] reads the command line, [`run`] runs the node, [`input`] reads lines, [`commands`] parses a line of input, [`session`] executes
+//! a command, [`view`] turns the node's answers and events into JSON, [`output`] writes it and [`log`] the log, each through
+//! a [`stream`] of its own; [`signals`] and [`terminal`] are what the system does to a program.
 
 #![allow(
     clippy::disallowed_methods,
@@ -11,10 +12,15 @@
 
 mod args;
 mod commands;
+mod input;
 mod load;
+mod log;
 mod output;
 mod run;
 mod session;
+mod signals;
+mod stream;
+mod terminal;
 mod view;
 
 pub use args::FirstRole;

@@ -1,15 +1,13 @@
-//! Writes one line per event, on one thread, so that neither the node nor a command waits for a terminal.
+//! What is printed on standard output: one line per event and answer.
 
-use std::io::{BufWriter, Write};
-use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime};
+use std::io::Write;
+use std::time::SystemTime;
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-use tokio::sync::{mpsc, oneshot};
 
-/// Most lines that wait to be written. Beyond it, printing waits.
-const QUEUE_MAX: usize = 256;
+use super::stream::{self, Missed, Stream, Writer};
+use super::view;
 
 /// One object of the output.
 #[derive(Serialize)]
@@ -42,6 +40,8 @@ pub enum Event {
     Error {
         error: &'static str,
         message: String,
+        #[serde(flatten)]
+        more: Map<String, Value>,
     },
     Reply(Reply),
     #[allow(dead_code, reason = "only the gateway has routes")]
@@ -135,81 +135,97 @@ struct Line {
     at: String,
 }
 
-struct Job {
+/// A line of standard output: the object, and for whom it is written.
+pub struct OutputLine {
     line: Line,
-    written: Option<oneshot::Sender<()>>,
+    json: bool,
+    bytes: usize,
 }
 
-/// Prints from anywhere.
+/// Prints from anywhere, and never waits for a reader.
 #[derive(Clone)]
-pub struct Printer(mpsc::Sender<Job>);
-
-/// The thread behind it.
-pub struct Writer(JoinHandle<()>);
+pub struct Printer {
+    stream: Stream<OutputLine>,
+    json: bool,
+}
 
 impl Printer {
-    /// Starts the thread. `json`: for programs, not for people.
-    pub fn start(json: bool) -> (Self, Writer) {
-        let (sender, jobs) = mpsc::channel(QUEUE_MAX);
-        (Self(sender), Writer(std::thread::spawn(move || write_all(jobs, json))))
+    /// Starts the thread that writes. `json`: for programs, not for people.
+    ///
+    /// # Errors
+    /// There is no thread to be had.
+    pub fn start(json: bool) -> std::io::Result<(Self, Writer<OutputLine>)> {
+        let notice = move |Missed { answers, others }| OutputLine::new(view::missed(others, answers), json);
+        let (stream, writer) = Stream::start(std::io::stdout(), notice)?;
+        Ok((Self { stream, json }, writer))
     }
 
-    /// Queues an event. It is dropped where output is closed; [`Printer::closed`] tells.
-    pub async fn print(&self, event: Event) {
-        _ = self.0.send(Job { line: stamped(event), written: None }).await;
+    /// Queues an event. Without room it is dropped and counted.
+    pub fn print(&self, event: Event) {
+        self.stream.print(OutputLine::new(event, self.json));
     }
 
-    /// Prints an answer and waits until it is written. Answers can be large, so only one waits at a time.
+    /// Prints an answer and waits until it is written, as long as the reader reads. So of answers to one who reads, which can be large,
+    /// only one waits at a time.
     pub async fn reply(&self, reply: Reply) {
-        let (written, done) = oneshot::channel();
-        let job = Job { line: stamped(Event::Reply(reply)), written: Some(written) };
-        if self.0.send(job).await.is_ok() {
-            _ = done.await;
+        self.stream.answer(OutputLine::new(Event::Reply(reply), self.json)).await;
+    }
+}
+
+impl OutputLine {
+    fn new(event: Event, json: bool) -> Self {
+        let bytes = event.bytes();
+        let at = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
+        Self { line: Line { event, at }, json, bytes }
+    }
+}
+
+impl stream::Line for OutputLine {
+    fn is_answer(&self) -> bool {
+        matches!(self.line.event, Event::Reply(_))
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn write(&self, out: &mut dyn Write) -> std::io::Result<()> {
+        if self.json { write_json(out, &self.line) } else { write_human(out, &self.line) }
+    }
+}
+
+impl Event {
+    /// About as many bytes as it has. Only an answer can be large.
+    fn bytes(&self) -> usize {
+        const SMALL: usize = 512;
+        match self {
+            Self::Reply(Reply { body: Body::List { entries, .. }, .. }) => {
+                SMALL + entries.iter().map(|entry| entry.key.len() + 48).sum::<usize>()
+            }
+            Self::Reply(Reply { body: Body::Fields(fields), .. }) | Self::Started(fields) | Self::Alert(fields) => {
+                SMALL + fields.values().map(json_bytes).sum::<usize>()
+            }
+            _ => SMALL,
         }
     }
+}
 
-    /// Returns when standard output is closed.
-    pub async fn closed(&self) {
-        self.0.closed().await;
+fn json_bytes(value: &Value) -> usize {
+    match value {
+        Value::String(text) => text.len(),
+        Value::Array(items) => items.iter().map(json_bytes).sum(),
+        Value::Object(fields) => fields.iter().map(|(name, value)| name.len() + json_bytes(value)).sum(),
+        _ => 8,
     }
 }
 
-impl Writer {
-    /// Waits until everything is written, at most this long.
-    pub fn finish(self, at_most: Duration) {
-        let (done, finished) = std::sync::mpsc::channel();
-        std::thread::spawn(move || {
-            _ = self.0.join();
-            _ = done.send(());
-        });
-        _ = finished.recv_timeout(at_most);
-    }
-}
-
-fn stamped(event: Event) -> Line {
-    Line { event, at: humantime::format_rfc3339_millis(SystemTime::now()).to_string() }
-}
-
-fn write_all(mut jobs: mpsc::Receiver<Job>, json: bool) {
-    let mut out = BufWriter::new(std::io::stdout());
-    while let Some(Job { line, written }) = jobs.blocking_recv() {
-        let wrote = if json { write_json(&mut out, &line) } else { write_human(&mut out, &line) };
-        if wrote.and_then(|()| out.flush()).is_err() {
-            return; // the reader is gone: dropping the receiver tells the program
-        }
-        if let Some(written) = written {
-            _ = written.send(());
-        }
-    }
-}
-
-fn write_json(out: &mut impl Write, line: &Line) -> std::io::Result<()> {
+fn write_json(out: &mut dyn Write, line: &Line) -> std::io::Result<()> {
     serde_json::to_writer(&mut *out, line)?;
     out.write_all(b"\n")
 }
 
 /// For people: `12:03:04.123  role      role=master serving=true …`, and lists with one item per line.
-fn write_human(out: &mut impl Write, line: &Line) -> std::io::Result<()> {
+fn write_human(out: &mut dyn Write, line: &Line) -> std::io::Result<()> {
     let time = line.at.get(11..23).unwrap_or(&line.at);
     let Value::Object(mut object) = serde_json::to_value(line)? else { return Ok(()) };
     object.shift_remove("at");

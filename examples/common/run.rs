@@ -1,25 +1,20 @@
 //! Runs a node: reads its input, prints its output, and ends it.
 
-use std::io::{BufRead, BufReader, IsTerminal, Read};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use shadowpair::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
-use shadowpair::{EnrolError, Events, LinkState, Node, NodeEvent, Role, StartError, StoreError};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use shadowpair::{EnrolError, Events, LinkState, NewPairRefused, Node, NodeEvent, Role, StartError, StoreError};
 use tokio::sync::{mpsc, oneshot};
-use tracing_subscriber::EnvFilter;
 
-use super::args::{self, FirstRole, NoFirstStart, Request};
+use super::args::{self, FirstRole, NoFirstStart, NoStart, Request};
 use super::commands::{Command, parse};
+use super::input::{LINE_BYTES_MAX, Line, read_lines};
+use super::log::Log;
 use super::output::{Event, Printer, Refusal, Reply};
 use super::session::Session;
+use super::signals::Signals;
 use super::view;
 
-/// Longest line of input: `put-file`, a key, the largest value, and the spaces between.
-const LINE_BYTES_MAX: usize = VALUE_BYTES_MAX + KEY_BYTES_MAX + 16;
-/// Lines read ahead. There are few, because a line can be large.
-const LINES_AHEAD: usize = 4;
 /// How long `started` waits for a node that is about to serve.
 const SERVING_WAIT_MAX: Duration = Duration::from_secs(2);
 /// Longest wait for the last answers, and for the last lines to be written.
@@ -30,27 +25,31 @@ pub fn main<W>(first: FirstRole, work: impl FnOnce(Node, Printer) -> W) -> ExitC
 where
     W: Future<Output = ()> + Send + 'static,
 {
-    let request = match args::read(first) {
-        Ok(request) => request,
-        Err(told) => return told,
+    // Without a thread for the log there is none for the node either, and nowhere to say so.
+    let Ok(log) = Log::start() else { return ExitCode::FAILURE };
+    let ended = match args::read(first) {
+        Ok(request) => run_until_end(request, work),
+        Err(NoStart::Answered) => Ok(()),
+        Err(NoStart::Bad(line)) => Err(Failure { code: 2, line }),
     };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("error"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(e) => return failed(Failure { code: 1, line: format!("the runtime could not be started: {e}") }),
+    let (code, last) = match ended {
+        Ok(()) => (ExitCode::SUCCESS, None),
+        Err(Failure { code, line }) => (ExitCode::from(code), Some(line)),
     };
+    log.finish(last.as_deref());
+    code
+}
+
+fn run_until_end<W>(request: Request, work: impl FnOnce(Node, Printer) -> W) -> Result<(), Failure>
+where
+    W: Future<Output = ()> + Send + 'static,
+{
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.map_err(because("the runtime could not be started"))?;
     let ended = runtime.block_on(run(request, work));
     // A thread that hangs in a file system must not keep the process.
     runtime.shutdown_background();
-    match ended {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failed(failure),
-    }
+    ended
 }
 
 /// How the program fails: an exit code, and a line that says what to do.
@@ -59,17 +58,14 @@ struct Failure {
     line: String,
 }
 
-fn failed(failure: Failure) -> ExitCode {
-    eprintln!("{}", failure.line.replace('\n', " "));
-    ExitCode::from(failure.code)
+fn because(what: &'static str) -> impl Fn(std::io::Error) -> Failure {
+    move |e| Failure { code: 1, line: format!("{what}: {e}") }
 }
 
 /// Why the program ends.
 enum End {
     /// `quit`, end of input or a signal.
     Requested,
-    /// Standard output is closed.
-    OutputClosed,
     /// The node stopped by itself.
     NodeStopped,
 }
@@ -78,16 +74,16 @@ async fn run<W>(request: Request, work: impl FnOnce(Node, Printer) -> W) -> Resu
 where
     W: Future<Output = ()> + Send + 'static,
 {
-    let mut signals = Signals::listen()?;
+    let mut signals = Signals::listen().map_err(because("signals cannot be listened for"))?;
     let Request { builder, data, json, chosen, no_first_start } = request;
     let node = tokio::select! {
         node = builder.start() => node.map_err(|e| start_failed(e, &data.display().to_string(), &no_first_start))?,
-        () = signals.next() => return Ok(()),
+        () = signals.end() => return Ok(()),
     };
     wait_until_serving(&node).await;
     let events = node.events();
-    let (printer, writer) = Printer::start(json);
-    printer.print(view::started(&node.status(), chosen)).await;
+    let (printer, writer) = Printer::start(json).map_err(because("the output could not be started"))?;
+    printer.print(view::started(&node.status(), chosen));
     let mut pump = tokio::spawn(print_events(events, printer.clone()));
     let mut work = tokio::spawn(work(node.clone(), printer.clone()));
     let (stop, stopping) = oneshot::channel();
@@ -95,8 +91,7 @@ where
     let mut commands = tokio::spawn(execute_lines(session, read_lines(), stopping, printer.clone()));
     let end = tokio::select! {
         _ = &mut commands => End::Requested,
-        () = signals.next() => End::Requested,
-        () = printer.closed() => End::OutputClosed,
+        () = signals.end() => End::Requested,
         _ = &mut pump => End::NodeStopped,
     };
     node.shutdown().await;
@@ -104,7 +99,7 @@ where
     // A command under way is answered first; by now the node refuses it. Tasks that hang are abandoned.
     _ = tokio::time::timeout(SHUTDOWN_WAIT_MAX, async {
         _ = (&mut work).await;
-        if !commands.is_finished() && !matches!(end, End::OutputClosed) {
+        if !commands.is_finished() {
             _ = tokio::time::timeout(SHUTDOWN_WAIT_MAX / 2, &mut commands).await;
         }
         if !pump.is_finished() {
@@ -115,14 +110,10 @@ where
     work.abort();
     commands.abort();
     pump.abort();
-    printer.print(Event::Stopped {}).await;
-    drop(printer);
+    printer.print(Event::Stopped {});
     writer.finish(SHUTDOWN_WAIT_MAX);
     match end {
         End::Requested => Ok(()),
-        End::OutputClosed => {
-            Err(Failure { code: 1, line: "standard output is closed: read it, or send it to a file".into() })
-        }
         End::NodeStopped => Err(Failure {
             code: 1,
             line: "the node stopped by itself: see the log (RUST_LOG=info), then start it again".into(),
@@ -147,7 +138,7 @@ async fn print_events(mut events: Events, printer: Printer) {
             return;
         }
         if let Some(event) = view::event(event) {
-            printer.print(event).await;
+            printer.print(event);
         }
     }
 }
@@ -185,65 +176,6 @@ async fn execute_lines(
     }
 }
 
-/// A line of input without its end.
-enum Line {
-    Whole(Vec<u8>),
-    /// The first bytes of a line that is too long.
-    TooLong(Vec<u8>),
-}
-
-/// Reads standard input on a thread of its own: a read cannot be cancelled, and must not block the runtime.
-fn read_lines() -> mpsc::Receiver<Line> {
-    let (sender, lines) = mpsc::channel(LINES_AHEAD);
-    std::thread::spawn(move || {
-        let mut input = BufReader::new(std::io::stdin());
-        while let Ok(Some(line)) = read_line(&mut input) {
-            if sender.blocking_send(line).is_err() {
-                return;
-            }
-        }
-    });
-    lines
-}
-
-fn read_line(input: &mut impl BufRead) -> std::io::Result<Option<Line>> {
-    let mut line = Vec::new();
-    input.by_ref().take(LINE_BYTES_MAX as u64 + 1).read_until(b'\n', &mut line)?;
-    if line.last() == Some(&b'\n') {
-        line.pop();
-        return Ok(Some(Line::Whole(line)));
-    }
-    if line.len() <= LINE_BYTES_MAX {
-        return Ok(Some(Line::Whole(line)).filter(|line| !matches!(line, Line::Whole(line) if line.is_empty())));
-    }
-    line.truncate(64);
-    input.skip_until(b'\n')?;
-    Ok(Some(Line::TooLong(line)))
-}
-
-/// SIGINT and SIGTERM.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn listen() -> Result<Self, Failure> {
-        let refused = |e| Failure { code: 1, line: format!("signals cannot be listened for: {e}") };
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt()).map_err(refused)?,
-            terminate: signal(SignalKind::terminate()).map_err(refused)?,
-        })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => (),
-            _ = self.terminate.recv() => (),
-        }
-    }
-}
-
 fn start_failed(error: StartError, data: &str, no_first_start: &NoFirstStart) -> Failure {
     let (code, what_to_do) = match &error {
         StartError::FirstStartMissing => {
@@ -254,18 +186,34 @@ fn start_failed(error: StartError, data: &str, no_first_start: &NoFirstStart) ->
             );
             return Failure { code: *code, line };
         }
+        StartError::NewPairRefused { why: NewPairRefused::Remains, .. } => {
+            (1, "restore the directory from a copy, or move it away and enrol this node again as a shadow")
+        }
+        StartError::NewPairRefused { .. } => (
+            1,
+            "mount the volume or restore the directory and start again; where its content is lost, enrol this node as the shadow of \
+             its peer; say --new-pair only where a new pair is meant",
+        ),
         StartError::Options(_) | StartError::Permit(_) => (2, "see --help"),
         StartError::Undialable(_) => (2, "see --advertise and --master"),
         StartError::MasterUnreachable { .. } => (1, "see that it runs and can be reached from here, then start again"),
         StartError::Enrol(EnrolError::WrongMaster) => {
             (1, "check --master, or say `token` on that master for a new one")
         }
-        StartError::Enrol(_) => (1, "say `enable` and `token` on the master, then start again with the new token"),
+        StartError::Enrol(_) => (
+            1,
+            "say `enable` and `token` on the master, then start again with the new token (if this node ran before, its data directory is \
+             not what it was: see that its volume is mounted)",
+        ),
         StartError::Store(StoreError::Locked(_)) => (1, "stop that process, or choose another --data"),
         StartError::Store(StoreError::Newer { .. }) => (1, "start it with the version that wrote it"),
+        StartError::Store(StoreError::Denied { .. }) => (1, "then start again as that user"),
         StartError::Store(_) => (1, "see to the disk, or replace this node by a new one"),
         StartError::Identity(_) => (1, "restore the node's files, or replace this node by a new one"),
-        StartError::Listen { .. } => (1, "choose another --listen"),
+        StartError::Listen { .. } => (
+            1,
+            "choose another --listen, stop the process that uses it, or see to the interface that has it (--listen-wait waits longer)",
+        ),
         _ => (1, "see the log (RUST_LOG=info)"),
     };
     Failure { code, line: format!("{error}: {what_to_do}") }

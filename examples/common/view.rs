@@ -70,12 +70,20 @@ pub fn event(event: NodeEvent) -> Option<Event> {
             "count": alert.count,
             "id": alert.id,
         }))),
-        NodeEvent::Missed(events) => Event::Error {
-            error: "events_missed",
-            message: format!("{events} events were not printed because the output was not read in time; ask status"),
-        },
+        NodeEvent::Missed(events) => missed(events, 0),
         _ => return None,
     })
+}
+
+/// Says what was not printed.
+pub fn missed(events: u64, answers: u64) -> Event {
+    Event::Error {
+        error: "events_missed",
+        message: format!(
+            "{events} events and {answers} answers were not printed because the output was not read in time; ask status"
+        ),
+        more: fields(json!({ "events": events, "answers": answers })),
+    }
 }
 
 /// The answer to `status`.

@@ -25,7 +25,7 @@ const DIAL: Duration = Duration::from_secs(3);
 pub async fn serve(name: String, route: Route, mastership: Mastership, limit: Arc<Semaphore>, printer: Printer) {
     let forwarding = async {
         let listener = bind(&name, &route, &mastership, &printer).await?;
-        printer.print(event(&name, "open", Some(&route), None)).await;
+        printer.print(event(&name, "open", Some(&route), None));
         accept(listener, &route, &mastership, limit).await
     };
     tokio::select! {
@@ -47,7 +47,7 @@ async fn bind(name: &str, route: &Route, mastership: &Mastership, printer: &Prin
             Err(e) => e.to_string(),
         };
         if reported != reason {
-            printer.print(event(name, "waiting", Some(route), Some(reason.clone()))).await;
+            printer.print(event(name, "waiting", Some(route), Some(reason.clone())));
             reported = reason;
         }
         sleep(RETRY).await;

@@ -65,7 +65,9 @@ impl OpenRoutes {
             match read(config.clone()).await {
                 Ok(wanted) => self.change_to(wanted).await,
                 // Open routes stay: they were right when they could still be read.
-                Err(reason) => self.printer.print(Event::Error { error: "read_failed", message: reason }).await,
+                Err(reason) => {
+                    self.printer.print(Event::Error { error: "read_failed", message: reason, more: Default::default() })
+                }
             }
             tokio::select! {
                 ended = self.mastership.ended() => return ended.reason.as_str(),
@@ -93,7 +95,7 @@ impl OpenRoutes {
                     self.printer.clone(),
                 ))),
                 Err(reason) => {
-                    self.report(&name, "refused", None, Some(reason.clone())).await;
+                    self.report(&name, "refused", None, Some(reason.clone()));
                     None
                 }
             };
@@ -106,7 +108,7 @@ impl OpenRoutes {
         if let Some(OpenRoute { route: Ok(route), task: Some(task) }) = self.open.remove(name) {
             task.abort();
             _ = task.await;
-            self.report(name, "closed", Some(&route), Some(reason.into())).await;
+            self.report(name, "closed", Some(&route), Some(reason.into()));
         }
     }
 
@@ -118,8 +120,8 @@ impl OpenRoutes {
         }
     }
 
-    async fn report(&self, name: &str, state: &'static str, route: Option<&Route>, reason: Option<String>) {
-        self.printer.print(event(name, state, route, reason)).await;
+    fn report(&self, name: &str, state: &'static str, route: Option<&Route>, reason: Option<String>) {
+        self.printer.print(event(name, state, route, reason));
     }
 }
 

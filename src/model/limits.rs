@@ -192,6 +192,12 @@ pub const QUARANTINE_CHANGE_SETS_MAX: u64 = 100_000;
 
 // The node's queues, threads and pauses.
 
+/// How long a start waits by default for its listen address: longer than DHCP or a VPN takes after a boot.
+pub const LISTEN_WAIT_DEFAULT: Duration = Duration::from_secs(60);
+/// Longest wait for a listen address that a host may choose.
+pub const LISTEN_WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
+/// Pause between two attempts to listen. Two a second are cheap, and no event tells that an address has come.
+pub const LISTEN_RETRY: Duration = Duration::from_millis(500);
 /// Most events that one subscriber may lag behind. Beyond it, it is told that it missed some.
 pub const EVENTS_MAX: usize = 1_024;
 /// Most change notices that one watcher may lag behind. Beyond it, it is told to take a snapshot again.

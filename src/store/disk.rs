@@ -4,10 +4,13 @@
 #[cfg_attr(not(test), allow(dead_code, reason = "the crash harness, which is a test, breaks it in more ways"))]
 pub mod sim;
 
+mod mounts;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::error::StoreError;
 use super::mutants::{Mutant, is_active};
 
 /// One open file. Positions and lengths are bytes.
@@ -33,6 +36,17 @@ pub trait Disk: Send + Sync + std::fmt::Debug {
     fn open(&self, path: &Path, create: bool) -> io::Result<Arc<dyn File>>;
     /// Makes a directory (mode 0700) and its parents.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
+    /// Makes a directory (mode 0700) that holds one empty file, durably and in one step: after a crash there are both or none. Its
+    /// parent must exist. Fails with `AlreadyExists` or `DirectoryNotEmpty` if the directory exists and is not empty.
+    fn create_dir_with(&self, path: &Path, file: &str) -> io::Result<()>;
+    /// Whether there is something at this path.
+    fn exists(&self, path: &Path) -> io::Result<bool>;
+    /// The volume on which this path should be and which is not mounted, where the system's table of volumes tells.
+    fn unmounted(&self, path: &Path) -> Option<PathBuf>;
+    /// Why the user of this process may not use this directory, or something in it, where the disk can tell.
+    fn explain_denied(&self, _dir: &Path) -> Option<StoreError> {
+        None
+    }
     /// Names of the files in a directory.
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>>;
     /// Removes a file.
@@ -173,6 +187,36 @@ impl Disk for RealDisk {
         #[cfg(unix)]
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
         builder.create(path)
+    }
+
+    fn create_dir_with(&self, path: &Path, file: &str) -> io::Result<()> {
+        let mut new = path.as_os_str().to_owned();
+        new.push(".new");
+        let new = PathBuf::from(new);
+        let mut builder = std::fs::DirBuilder::new();
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        match builder.create(&new) {
+            // A crash left it.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            made => made?,
+        }
+        self.open(&new.join(file), true)?.sync()?;
+        self.sync_dir(&new)?;
+        self.rename(&new, path)?;
+        self.sync_dir(path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new(".")))
+    }
+
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        path.try_exists()
+    }
+
+    fn explain_denied(&self, dir: &Path) -> Option<StoreError> {
+        super::denied::explain(dir)
+    }
+
+    fn unmounted(&self, path: &Path) -> Option<PathBuf> {
+        mounts::unmounted(path)
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {

@@ -32,6 +32,21 @@ pub enum StoreError {
         /// The damage.
         reason: String,
     },
+    /// The user of this process may not use a file of the data directory, for example because the node was once started as root. The
+    /// command in `mend` changes that; the user may need the rights of root for it.
+    #[error("permission denied: {} belongs to {owner} (mode {mode:04o}), and this process runs as {user}: `{mend}` mends it", path.display())]
+    Denied {
+        /// The file or directory.
+        path: PathBuf,
+        /// The user that owns it.
+        owner: String,
+        /// Its permission bits.
+        mode: u32,
+        /// The user as whom this process runs.
+        user: String,
+        /// A command that mends it.
+        mend: String,
+    },
     /// The operating system reported an error.
     #[error("{what}: {source}")]
     Io {

@@ -120,7 +120,15 @@ impl Store {
     /// # Errors
     /// [`StoreError::Io`].
     pub fn exists(disk: &Arc<dyn Disk>, dir: &Path) -> Result<bool, StoreError> {
-        data_dir::exists(&**disk, dir).map_err(|source| StoreError::io("reading the data directory", source))
+        Self::exists_in(&**disk, dir)
+    }
+
+    /// The same.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn exists_in(disk: &dyn Disk, dir: &Path) -> Result<bool, StoreError> {
+        data_dir::exists(disk, dir).map_err(|source| StoreError::io("reading the data directory", source))
     }
 
     /// Makes a new store in a locked, empty directory. [`Store::exists`] is false until it is complete.

@@ -162,6 +162,18 @@ impl Disk for MachineDisk {
         self.sim.create_dir(path)
     }
 
+    fn create_dir_with(&self, path: &Path, file: &str) -> io::Result<()> {
+        self.sim.create_dir_with(path, file)
+    }
+
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        self.sim.exists(path)
+    }
+
+    fn unmounted(&self, path: &Path) -> Option<PathBuf> {
+        self.sim.unmounted(path)
+    }
+
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
         self.sim.list(path)
     }

@@ -15,16 +15,21 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod boot;
 mod content;
 mod directory;
 mod disk;
 mod face;
+mod first_start;
 mod forgotten;
 mod gateway;
 mod hostile;
 mod network_bad_days;
 mod outage;
 mod partition;
+mod permissions;
 mod refusals;
+mod signals;
+mod streams;
 mod takeover;
 mod witness;

@@ -8,13 +8,15 @@ mod process;
 mod proxy;
 mod random;
 mod small_disk;
+mod streams;
 mod witness;
 
 pub use pair::{FAST, Pair, at, content, token};
-pub use process::{Launch, Program, kind_is};
+pub use process::{Launch, Program, example, kind_is};
 pub use proxy::Proxy;
 pub use random::Random;
 pub use small_disk::SmallDisk;
+pub use streams::{Broken, Pipe, breaks};
 pub use witness::{Absence, WITNESSED, Witness};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

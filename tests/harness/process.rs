@@ -305,6 +305,22 @@ impl Program {
         transcript.iter().any(|line| line.starts_with('<') && line.contains(words))
     }
 
+    /// Waits for a line on standard error that contains this.
+    pub fn logs(&self, words: &str) {
+        let end = Instant::now() + WAIT_MAX;
+        let logged =
+            |transcript: &[String]| transcript.iter().any(|line| line.starts_with('!') && line.contains(words));
+        while !logged(&self.transcript.lock().expect("nobody panics with the transcript")) {
+            self.check(Instant::now() < end, &format!("it never logged {words:?}"));
+            std::thread::yield_now();
+        }
+    }
+
+    /// Closes its input.
+    pub fn close_input(&mut self) {
+        self.stdin.take();
+    }
+
     /// Bytes resident in memory.
     pub fn resident(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");

@@ -12,6 +12,7 @@ use super::inbox::{Inbox, Wake};
 use super::input::{EnrolmentQuestion, Input};
 use super::maintenance::Maintenance;
 use super::notifier::Notifier;
+use super::notifier::logged;
 use super::received_bulk::{ReceivedBulk, ReceivedPiece};
 use crate::model::ChangeSet;
 use crate::model::limits::{CERTIFICATE_CHECK, DIRECTORY_LOOKS, LINGER, WAKE_UPS_MAX};
@@ -271,7 +272,7 @@ impl Driver {
             self.notifier.replaced(revision, self.context.reader.snapshot().entries());
         }
         if let Some(DiskFailure { full, reason }) = completed.failure() {
-            tracing::warn!(full, reason, "durable work failed");
+            logged(|| tracing::warn!(full, reason, "durable work failed"));
         }
         self.tail = tail;
         self.handle(Event::Persisted(completed));

@@ -7,6 +7,7 @@ use tokio::sync::{broadcast, watch};
 
 use crate::model::limits::{EVENTS_MAX, WATCH_MAX};
 use crate::model::{Epoch, Key, Revision};
+use crate::node::environment::catch;
 use crate::node::handles::events::NodeEvent;
 use crate::node::handles::mastership::MastershipState;
 use crate::node::handles::status::Status;
@@ -68,16 +69,16 @@ impl Notifier {
     pub fn notify(&self, notice: Notice, peer: Option<String>) {
         self.publish_event(match notice {
             Notice::Role { role, serving, epoch, reason } => {
-                tracing::info!(?role, serving, %epoch, %reason, "role");
+                logged(|| tracing::info!(?role, serving, %epoch, %reason, "role"));
                 NodeEvent::Role { role, serving, epoch, reason }
             }
             Notice::Link { state, reason } => {
-                tracing::info!(?state, reason, "link");
+                logged(|| tracing::info!(?state, reason, "link"));
                 NodeEvent::Link { state, peer, reason }
             }
             Notice::Synced { how, position, entries, bytes, took_us } => {
                 let (revision, took) = (position.revision, Duration::from_micros(took_us));
-                tracing::info!(?how, %revision, entries, bytes, ?took, "synced");
+                logged(|| tracing::info!(?how, %revision, entries, bytes, ?took, "synced"));
                 NodeEvent::Synced { how, revision, entries, bytes, took }
             }
             Notice::Alert { change, alert } => {
@@ -85,7 +86,7 @@ impl Notifier {
                 NodeEvent::Alert { change, alert }
             }
             Notice::Refused { kind, reason } => {
-                tracing::warn!(kind = kind.as_str(), reason, "refused");
+                logged(|| tracing::warn!(kind = kind.as_str(), reason, "refused"));
                 NodeEvent::Refused { kind: kind.as_str(), reason }
             }
         });
@@ -106,7 +107,7 @@ impl Notifier {
         if !self.stopped.send_replace(true) {
             self.publish_event(NodeEvent::Stopped);
             self.tell_watches(WatchNotice::Stopped);
-            tracing::info!("stopped");
+            logged(|| tracing::info!("stopped"));
         }
     }
 
@@ -124,10 +125,25 @@ impl Notifier {
 fn log_alert(change: AlertChange, alert: &crate::protocol::alerts::Alert) {
     let (kind, subject, message, count) = (alert.kind, &alert.subject, &alert.message, alert.count);
     match (change, alert.severity) {
-        (AlertChange::Updated, _) => tracing::debug!(?kind, subject, count, "{message}"),
-        (AlertChange::Cleared, _) => tracing::info!(?kind, subject, count, "alert cleared"),
-        (AlertChange::Raised, Severity::Error) => tracing::error!(?kind, subject, "{message}"),
-        (AlertChange::Raised, Severity::Warning) => tracing::warn!(?kind, subject, "{message}"),
-        (AlertChange::Raised, Severity::Info) => tracing::info!(?kind, subject, "{message}"),
+        (AlertChange::Updated, _) => logged(|| tracing::debug!(?kind, subject, count, "{message}")),
+        (AlertChange::Cleared, _) => logged(|| tracing::info!(?kind, subject, count, "alert cleared")),
+        (AlertChange::Raised, Severity::Error) => logged(|| tracing::error!(?kind, subject, "{message}")),
+        (AlertChange::Raised, Severity::Warning) => logged(|| tracing::warn!(?kind, subject, "{message}")),
+        (AlertChange::Raised, Severity::Info) => logged(|| tracing::info!(?kind, subject, "{message}")),
+    }
+}
+
+/// Writes a line of the log. A host's subscriber that panics, as one does that prints to a full disk, must not end the node.
+pub fn logged(line: impl FnOnce()) {
+    let _ = catch(line);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subscriber_that_panics_ends_nothing() {
+        logged(|| panic!("standard error is full"));
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::alarms::Alarm;
 use super::event_loop::{Driver, Lifecycle};
 use super::input::Input;
+use super::notifier::logged;
 use crate::model::Revision;
 use crate::node::mutants::{Mutant, made};
 use crate::node::network::dial::dial;
@@ -65,7 +66,7 @@ impl Driver {
     fn on_link(&mut self, link: LinkId, act: impl FnOnce(&Link) -> Result<(), LinkError>) {
         let Some(open) = self.links.get(&link) else { return };
         if let Err(error) = act(open) {
-            tracing::warn!(%error, "a link is closed");
+            logged(|| tracing::warn!(%error, "a link is closed"));
             self.links.remove(&link);
             self.backlog.push_back(Event::LinkDown { link, reason: error.to_string() });
         }
@@ -75,7 +76,7 @@ impl Driver {
         let (work, permits) = match self.resolve(work) {
             Ok(resolved) => resolved,
             Err(failed) => {
-                tracing::error!(failure = ?failed.failure(), "a batch cannot be executed");
+                logged(|| tracing::error!(failure = ?failed.failure(), "a batch cannot be executed"));
                 return self.backlog.push_back(Event::Persisted(*failed));
             }
         };

@@ -1,9 +1,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::error::StartError;
 use super::settings::{FirstStart, Settings};
 use super::start;
+use crate::model::limits::LISTEN_WAIT_MAX;
 #[cfg(any(test, feature = "testing"))]
 use crate::node::environment::Environment;
 use crate::node::handles::hooks::Hooks;
@@ -30,15 +32,16 @@ pub struct Builder {
 }
 
 impl Node {
-    /// Configures a node in this data directory. A missing directory is created. Only one process at a time may use it.
+    /// Configures a node in this data directory. [`FirstStart`] says when a missing directory is created. Only one process at a time
+    /// may use it.
     pub fn builder(dir: impl Into<PathBuf>) -> Builder {
         Builder { settings: Settings::new(dir.into()) }
     }
 }
 
 impl Builder {
-    /// The role of a node that starts in an empty data directory. The first start needs it; later starts ignore it. Default:
-    /// none.
+    /// The role of a node that starts in a data directory without a node. The first start needs it; later starts ignore it, so that the
+    /// same code is right at every start. Default: none.
     ///
     /// ```
     /// use shadowpair::{FirstStart, JoinToken, Node};
@@ -70,6 +73,22 @@ impl Builder {
     /// Address to listen on, as `host:port`. Port 0 lets the system choose a port. Default: `127.0.0.1:0`.
     pub fn listen(mut self, address: impl Into<String>) -> Self {
         self.settings.listen = address.into();
+        self
+    }
+
+    /// How long [`Builder::start`] waits for an address to listen on that this machine does not have yet, or a name that does not
+    /// resolve yet: after a boot, DHCP or a VPN may be slower than the host. It tries twice a second and warns once in the log (target
+    /// `shadowpair::start`). Zero turns it off. Default: [`LISTEN_WAIT_DEFAULT`](crate::limits::LISTEN_WAIT_DEFAULT) (60 s); at most
+    /// [`LISTEN_WAIT_MAX`](crate::limits::LISTEN_WAIT_MAX) (24 h), to which a longer time is cut. An address that another process uses is not waited for.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// use shadowpair::Node;
+    /// let builder = Node::builder("/var/lib/app/pair").listen("10.8.0.2:7443").listen_wait(Duration::from_secs(600));
+    /// # drop(builder);
+    /// ```
+    pub fn listen_wait(mut self, at_most: Duration) -> Self {
+        self.settings.listen_wait = at_most.min(LISTEN_WAIT_MAX);
         self
     }
 
@@ -137,7 +156,7 @@ impl Builder {
 
     /// Starts the node. It needs a tokio runtime, current-thread or multi-thread, with time and network enabled.
     ///
-    /// Returns when the node listens. A first start that joins a master returns when the node is enrolled, which takes
+    /// Returns when the node listens; [`Builder::listen_wait`] bounds the wait for an address that is not there yet. A first start that joins a master returns when the node is enrolled, which takes
     /// [`ENROL_TIMEOUT`](crate::limits::ENROL_TIMEOUT) (30 s) at most. It does not wait for the peer or for mastership.
     ///
     /// # Errors

@@ -1,4 +1,5 @@
 use std::io;
+use std::path::PathBuf;
 
 use crate::identity::{EnrolError, IdentityError};
 use crate::node::network::enrolment_client::EnrolmentFailure;
@@ -12,9 +13,18 @@ pub enum StartError {
     /// The options contradict each other. Nothing was touched. Correct them.
     #[error(transparent)]
     Options(#[from] OptionsError),
-    /// The directory is empty, and [`Builder::first_start`](crate::Builder::first_start) was not set. It stays empty.
+    /// The directory holds no node, and [`Builder::first_start`](crate::Builder::first_start) was not set. It stays as it is.
     #[error("the data directory is empty: say whether this is the first master, or join a master with a token")]
     FirstStartMissing,
+    /// No new pair is made in this directory, because there are signs that it held a node. Nothing was changed. Mount the volume,
+    /// restore the directory, or join the peer as a shadow; or insist with [`FirstStart::NewPair`](crate::FirstStart::NewPair).
+    #[error("no new pair is made in {}: {why}", dir.display())]
+    NewPairRefused {
+        /// The data directory.
+        dir: PathBuf,
+        /// The sign.
+        why: NewPairRefused,
+    },
     /// The master could not be reached within [`ENROL_TIMEOUT`](crate::limits::ENROL_TIMEOUT). The directory is still empty.
     /// Start again.
     #[error("the master at {master} could not be reached: {reason}")]
@@ -54,6 +64,27 @@ pub enum StartError {
     /// The operating system returned no random bytes. A directory that was empty may hold a new node now. Start again.
     #[error("the operating system returned no random bytes: {0}")]
     System(io::Error),
+}
+
+/// Why [`FirstStart::Master`](crate::FirstStart::Master) makes no new pair in a directory.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NewPairRefused {
+    /// The directory is there and is empty, except perhaps for a lock file and `lost+found`.
+    #[error("it exists and is empty: if a node was in it, its volume is not mounted, or the directory was emptied")]
+    Empty,
+    /// The directory holds files of a node, and its pointer file is missing.
+    #[error("it holds the remains of a node, which lacks its file `current`")]
+    Remains,
+    /// The directory holds other files, and no node.
+    #[error("it exists and holds other files, but no node: it is another directory, or the node was removed from it")]
+    Foreign,
+    /// The parent of the directory does not exist either.
+    #[error("the directory above it does not exist: if a node was in it, its volume is not mounted, or it was moved")]
+    NoParent,
+    /// This volume is in the system's table of volumes, and is not mounted.
+    #[error("its volume {} is in /etc/fstab and is not mounted", .0.display())]
+    NotMounted(PathBuf),
 }
 
 impl From<EnrolmentFailure> for StartError {

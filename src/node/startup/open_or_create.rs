@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::error::StartError;
-use super::identity_file;
 use super::settings::{FirstStart, Settings};
+use super::{first_start, identity_file};
 use crate::identity::{Identity, IdentityError, JoinToken, Pins, Tls};
 use crate::model::{PairId, Revision};
 use crate::node::environment::Environment;
@@ -23,12 +23,14 @@ pub struct OpenedNode {
     pub unconfirmed: Option<(String, JoinToken)>,
 }
 
-/// Locks the data directory. Returns whether it holds a node.
+/// Locks the data directory, which is made for a first start. Returns whether it holds a node.
 pub async fn lock(settings: &Settings) -> Result<(DirLock, bool), StartError> {
     let (disk, dir) = (Arc::clone(&settings.environment.disk), settings.dir.clone());
+    let first = settings.first_start.clone();
     let take = move || {
+        first_start::prepare(&*disk, &dir, first.as_ref())?;
         let lock = Store::lock(&disk, &dir)?;
-        Ok((lock, Store::exists(&disk, &dir)?))
+        Ok::<_, StartError>((lock, Store::exists(&disk, &dir)?))
     };
     on_disk(&settings.environment, take).await
 }
@@ -50,7 +52,7 @@ pub async fn open_or_create(
     let pins = Pins::new(None);
     let tls = Tls::new(&identity, pins.clone(), settings.provider())?;
     let (opened, unconfirmed) = match &settings.first_start {
-        Some(FirstStart::Master) => {
+        Some(FirstStart::Master | FirstStart::NewPair) => {
             let mut pair = [0; 16];
             settings.environment.randomness.fill(&mut pair).map_err(StartError::System)?;
             let durable_state = DurableState::first_master(identity.node(), PairId(pair));
@@ -70,8 +72,9 @@ async fn open(settings: &Settings, lock: DirLock) -> Result<OpenedNode, StartErr
     let environment = &settings.environment;
     let (disk, dir, options) = (Arc::clone(&environment.disk), settings.dir.clone(), settings.store_options());
     let read = move || {
+        first_start::completed(&*disk, &dir);
         let pem = identity_file::read_identity(&*disk, &dir)?;
-        Ok((pem, Store::open(disk, &dir, lock, options)?))
+        Ok::<_, StoreError>((pem, Store::open(disk, &dir, lock, options)?))
     };
     let (pem, opened) = on_disk(environment, read).await?;
     let identity = Identity::from_pem(&pem)?;
@@ -102,8 +105,10 @@ async fn create(
     let pem = identity.to_pem();
     let make = move || {
         identity_file::write_identity(&*disk, &dir, &pem)?;
-        Store::create(Arc::clone(&disk), &dir, lock, &durable_state, options)
-            .inspect_err(|_| identity_file::remove_identity(&*disk, &dir))
+        let created = Store::create(Arc::clone(&disk), &dir, lock, &durable_state, options)
+            .inspect_err(|_| identity_file::remove_identity(&*disk, &dir))?;
+        first_start::completed(&*disk, &dir);
+        Ok::<_, StoreError>(created)
     };
     on_disk(&settings.environment, make).await
 }
@@ -134,16 +139,16 @@ async fn remove(settings: &Settings, opened: Opened) -> Result<(), StartError> {
     let remove = move || {
         Store::discard(opened)?;
         identity_file::remove_identity(&*disk, &dir);
-        Ok(())
+        Ok::<_, StoreError>(())
     };
     on_disk(&settings.environment, remove).await
 }
 
 /// Runs blocking work on the disk. A panic in it is reported as a damaged directory.
-async fn on_disk<T: Send + 'static>(
+async fn on_disk<T: Send + 'static, E: From<StoreError> + Into<StartError> + Send + 'static>(
     environment: &Environment,
-    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+    work: impl FnOnce() -> Result<T, E> + Send + 'static,
 ) -> Result<T, StartError> {
     let corrupt = || StoreError::Corrupt { what: "the data directory".into(), reason: "opening it panicked".into() };
-    Ok(environment.block(work).await.unwrap_or_else(|_| Err(corrupt()))?)
+    environment.block(work).await.unwrap_or_else(|_| Err(corrupt().into())).map_err(Into::into)
 }

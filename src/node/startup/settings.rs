@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::crypto::CryptoProvider;
 
 use crate::identity::{JoinToken, default_provider};
+use crate::model::limits::LISTEN_WAIT_DEFAULT;
 use crate::node::environment::Environment;
 use crate::node::handles::hooks::Hooks;
 use crate::protocol::engine::Options;
@@ -18,6 +20,8 @@ pub struct Settings {
     pub first_start: Option<FirstStart>,
     pub options: Options,
     pub listen: String,
+    /// How long to wait for an address that this machine does not have yet.
+    pub listen_wait: Duration,
     pub advertise: Option<String>,
     pub permit: Vec<String>,
     pub master_address: Option<String>,
@@ -29,13 +33,20 @@ pub struct Settings {
     pub identity: Option<String>,
 }
 
-/// The role of a node that starts in an empty data directory. A directory that holds a node stores its role; then this is
+/// The role of a node that starts in a data directory without a node. A directory that holds a node stores its role; then this is
 /// ignored.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum FirstStart {
-    /// The first master of a new pair.
+    /// The first master of a new pair. It is made only where the data directory does not exist and its parent does. A directory
+    /// that is there and holds no node ends with [`StartError::NewPairRefused`](crate::StartError::NewPairRefused): the volume of a master
+    /// that restarts may not be mounted, and a blank master must not serve beside the shadow that takes over. A first start that was
+    /// interrupted, or failed, goes on.
     Master,
+    /// The first master of a new pair, also in an existing directory without a node, and with the parents that are missing. For an
+    /// operator who insists, once: a host that always says this gives up the protection of [`FirstStart::Master`]. It never overwrites
+    /// the files of a node.
+    NewPair,
     /// The shadow of a running master.
     Join {
         /// Address of the master, as `host:port`.
@@ -53,6 +64,7 @@ impl Settings {
             first_start: None,
             options: Options::default(),
             listen: "127.0.0.1:0".into(),
+            listen_wait: LISTEN_WAIT_DEFAULT,
             advertise: None,
             permit: Vec::new(),
             master_address: None,

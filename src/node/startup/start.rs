@@ -1,5 +1,7 @@
 //! Starts a node: checks the settings, opens or creates the data directory, and connects handles, driver and acceptor.
 
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
@@ -7,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 use super::error::StartError;
 use super::open_or_create::{OpenedNode, lock, open_or_create};
 use super::settings::{FirstStart, Settings};
-use crate::model::limits::{ADDRESS_BYTES_MAX, COMMAND_QUEUE_MAX, COMMIT_QUEUE_MAX, INPUTS_MAX};
+use crate::model::limits::{ADDRESS_BYTES_MAX, COMMAND_QUEUE_MAX, COMMIT_QUEUE_MAX, INPUTS_MAX, LISTEN_RETRY};
 use crate::model::{NodeId, RunId};
 use crate::node::driver::context::DriverContext;
 use crate::node::driver::event_loop::Driver;
@@ -31,10 +33,22 @@ use crate::node::offload::pusher::Pusher;
 use crate::node::offload::store_executor::{STORE_REPORTS_MAX, StoreExecutor};
 use crate::node::offload::witness_client::WitnessClient;
 use crate::protocol::engine::{Engine, Now, Options, Start};
-use crate::store::{Opened, Reader, Store};
+use crate::store::{Opened, Reader, Store, StoreError};
 
-/// Starts a node.
+/// Starts a node. A refused permission is explained.
 pub async fn start(settings: Settings) -> Result<Node, StartError> {
+    let (environment, dir) = (settings.environment.clone(), settings.dir.clone());
+    match Box::pin(start_once(settings)).await {
+        Err(StartError::Store(StoreError::Io { what, source })) if source.kind() == io::ErrorKind::PermissionDenied => {
+            let disk = Arc::clone(&environment.disk);
+            let explained = environment.block(move || disk.explain_denied(&dir)).await;
+            Err(explained.ok().flatten().unwrap_or(StoreError::Io { what, source }).into())
+        }
+        started => started,
+    }
+}
+
+async fn start_once(settings: Settings) -> Result<Node, StartError> {
     check(&settings)?;
     let sources = permitted_sources(&settings)?;
     let (lock, exists) = lock(&settings).await?;
@@ -77,10 +91,36 @@ fn permitted_sources(settings: &Settings) -> Result<Arc<[PermittedSource]>, Star
     settings.permit.iter().map(parse).collect()
 }
 
+/// Listens, as soon as the address is there. A node that nobody can reach must not run.
 async fn listen(settings: &Settings) -> Result<Box<dyn Listener>, StartError> {
-    let address = settings.listen.clone();
-    let listening = settings.environment.net.listen(address.clone()).await;
-    listening.map_err(|source| StartError::Listen { address, source })
+    let Settings { environment, listen: address, listen_wait, .. } = settings;
+    let end = environment.after(*listen_wait);
+    let mut is_told = false;
+    loop {
+        let source = match environment.net.listen(address.clone()).await {
+            Ok(listener) => return Ok(listener),
+            Err(error) => error,
+        };
+        if !may_come(address, &source) || environment.clock.now() >= end {
+            return Err(StartError::Listen { address: address.clone(), source });
+        }
+        if !is_told {
+            is_told = true;
+            let wait = listen_wait;
+            tracing::warn!(target: "shadowpair::start", "cannot listen on {address} yet: {source}; trying for {wait:?}");
+        }
+        environment.clock.sleep_until(end.min(environment.after(LISTEN_RETRY))).await;
+    }
+}
+
+/// Whether an address that cannot be listened on now may be there later: this machine does not have it, or its name does not resolve.
+fn may_come(address: &str, error: &io::Error) -> bool {
+    use io::ErrorKind::{AddrInUse, AddrNotAvailable, InvalidInput, PermissionDenied};
+    match error.kind() {
+        AddrNotAvailable => true,
+        AddrInUse | InvalidInput | PermissionDenied => false,
+        _ => address.parse::<SocketAddr>().is_err(),
+    }
 }
 
 /// Starts the engine, makes the handles, the driver, the acceptor and the channels between them, and runs the tasks.

@@ -340,6 +340,22 @@ impl Disk for SimDisk {
         Ok(())
     }
 
+    /// A directory exists while it holds something.
+    fn create_dir_with(&self, path: &Path, file: &str) -> io::Result<()> {
+        self.open(&path.join(file), true)?.sync()?;
+        self.sync_dir(path)
+    }
+
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        let inner = self.inner();
+        inner.alive()?;
+        Ok(inner.names.keys().any(|file| file.starts_with(path)))
+    }
+
+    fn unmounted(&self, _path: &Path) -> Option<PathBuf> {
+        None
+    }
+
     fn remove_dir(&self, _path: &Path) -> io::Result<()> {
         Ok(())
     }

@@ -55,7 +55,31 @@ impl RealDirectory {
     /// Works on one file. An error names the file.
     fn at<T>(&self, name: &str, work: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
         let path = self.dir.join(name);
-        work(&path).map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+        work(&path).map_err(|error| {
+            io::Error::new(error.kind(), format!("{}: {error}{}", path.display(), self.whose(&path, &error)))
+        })
+    }
+
+    /// Whose a file is that this process may not use.
+    #[cfg(unix)]
+    fn whose(&self, path: &Path, error: &io::Error) -> String {
+        use std::os::unix::fs::MetadataExt;
+        if error.kind() != io::ErrorKind::PermissionDenied {
+            return String::new();
+        }
+        // A file that is missing is denied by its directory.
+        let found = [path, &self.dir].into_iter().find_map(|path| Some((path, std::fs::metadata(path).ok()?)));
+        let Some((path, of)) = found else { return String::new() };
+        let (me, dir) = (rustix::process::geteuid().as_raw(), self.dir.display());
+        let (path, uid, mode) = (path.display(), of.uid(), of.mode() & 0o7777);
+        format!(
+            ": {path} belongs to uid {uid} (mode {mode:04o}), and this process runs as uid {me}: `chown -R {me} {dir}` mends it"
+        )
+    }
+
+    #[cfg(not(unix))]
+    fn whose(&self, _path: &Path, _error: &io::Error) -> String {
+        String::new()
     }
 }
 
