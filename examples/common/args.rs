@@ -22,7 +22,7 @@ pub enum FirstRole {
 #[derive(Parser)]
 #[command(name = "master", version)]
 struct MasterArgs {
-    /// Make a new pair also in an existing directory without a node, and with missing parents. Say it once, where no node was lost.
+    /// Make a new pair also in an existing directory without a node. Say it once, where no node was lost.
     #[arg(long)]
     new_pair: bool,
     #[command(flatten)]

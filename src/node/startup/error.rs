@@ -79,9 +79,6 @@ pub enum NewPairRefused {
     /// The directory holds other files, and no node.
     #[error("it exists and holds other files, but no node: it is another directory, or the node was removed from it")]
     Foreign,
-    /// The parent of the directory does not exist either.
-    #[error("the directory above it does not exist: if a node was in it, its volume is not mounted, or it was moved")]
-    NoParent,
     /// This volume is in the system's table of volumes, and is not mounted.
     #[error("its volume {} is in /etc/fstab and is not mounted", .0.display())]
     NotMounted(PathBuf),

@@ -53,8 +53,10 @@ fn make_unless_unmounted(disk: &dyn Disk, dir: &Path) -> Result<(), StartError> 
     if let Some(volume) = disk.unmounted(dir) {
         return Err(refused(dir, NewPairRefused::NotMounted(volume)));
     }
+    if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        disk.create_dir(parent).map_err(making)?;
+    }
     match disk.create_dir_with(dir, MARKER) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(refused(dir, NewPairRefused::NoParent)),
         // Another process was faster.
         Err(error) if matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty) => Ok(()),
         made => made.map_err(making),
@@ -136,10 +138,10 @@ mod tests {
         assert_eq!(names(&dir), ["node.redb"]);
         assert_eq!(why(&dir, FirstStart::Master), Some(NewPairRefused::Remains));
         assert_eq!(why(&dir, FirstStart::NewPair), Some(NewPairRefused::Remains), "nothing of a node is overwritten");
-        assert_eq!(why(&root.path().join("no/pair"), FirstStart::Master), Some(NewPairRefused::NoParent));
-        assert!(!root.path().join("no").exists());
-        assert_eq!(why(&root.path().join("no/pair"), FirstStart::NewPair), None);
-        assert_eq!(names(&root.path().join("no/pair")), [MARKER]);
+        for (parent, first) in [("one", FirstStart::Master), ("two", FirstStart::NewPair)] {
+            assert_eq!(why(&root.path().join(parent).join("pair"), first), None);
+            assert_eq!(names(&root.path().join(parent).join("pair")), [MARKER]);
+        }
     }
 
     #[test]

@@ -38,13 +38,11 @@ pub struct Settings {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum FirstStart {
-    /// The first master of a new pair. It is made only where the data directory does not exist and its parent does. A directory
-    /// that is there and holds no node ends with [`StartError::NewPairRefused`](crate::StartError::NewPairRefused): the volume of a master
+    /// The first master of a new pair. It is made only where the data directory does not exist. A directory that is there and holds no node ends with [`StartError::NewPairRefused`](crate::StartError::NewPairRefused): the volume of a master
     /// that restarts may not be mounted, and a blank master must not serve beside the shadow that takes over. A first start that was
     /// interrupted, or failed, goes on.
     Master,
-    /// The first master of a new pair, also in an existing directory without a node, and with the parents that are missing. For an
-    /// operator who insists, once: a host that always says this gives up the protection of [`FirstStart::Master`]. It never overwrites
+    /// The first master of a new pair, also in an existing directory without a node. For an operator who insists, once: a host that always says this gives up the protection of [`FirstStart::Master`]. It never overwrites
     /// the files of a node.
     NewPair,
     /// The shadow of a running master.
