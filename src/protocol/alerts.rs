@@ -41,6 +41,10 @@ pub enum AlertKind {
     Recovered,
     /// The round trip to the peer is longer than the timings allow.
     SlowLink,
+    /// Two nodes with one identity run: a data directory was copied.
+    DuplicateNode,
+    /// A disk holds less than its node is known to have stored: it is an older copy.
+    RolledBack,
 }
 
 /// How serious an alert is.
@@ -139,6 +143,8 @@ impl AlertKind {
             Self::DiskTrouble => "disk_trouble",
             Self::Recovered => "recovered",
             Self::SlowLink => "slow_link",
+            Self::DuplicateNode => "duplicate_node",
+            Self::RolledBack => "rolled_back",
         }
     }
 
@@ -170,7 +176,15 @@ impl AlertKind {
 
     /// Whether it reports a past event. Such an alert stays until an operator acknowledges it, and is removed at the next start.
     pub fn is_event(self) -> bool {
-        matches!(self, Self::Takeover | Self::TwoMasters | Self::UnpermittedPeer | Self::Recovered)
+        matches!(
+            self,
+            Self::Takeover
+                | Self::TwoMasters
+                | Self::UnpermittedPeer
+                | Self::Recovered
+                | Self::DuplicateNode
+                | Self::RolledBack
+        )
     }
 }
 

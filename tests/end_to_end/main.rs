@@ -16,6 +16,7 @@
 mod harness;
 
 mod content;
+mod copies;
 mod disk;
 mod face;
 mod gateway;

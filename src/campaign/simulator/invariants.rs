@@ -4,7 +4,7 @@ use super::oracle;
 use super::world::World;
 use crate::campaign::violation::{Checked, Invariant};
 use crate::protocol::alerts::AlertKind;
-use crate::protocol::engine::{Failover, LinkState};
+use crate::protocol::engine::{EngineStatus, Failover, LinkState};
 use crate::protocol::failover::micros;
 use crate::protocol::wire::Role;
 use crate::testing::Side;
@@ -81,6 +81,8 @@ impl World {
         if byzantine {
             return Ok(());
         }
+        self.check_rollback_alerts(side, &status)?;
+        let machine = &self.machines[side.index()];
         self.oracle.check_serving(&machine.disk, &status)?;
         self.oracle.check_shown_stays(side, &machine.disk)?;
         let lost = matches!(status.link.state, LinkState::Lost | LinkState::Held);
@@ -99,6 +101,15 @@ impl World {
             format!("{side:?} is at {position} and its shadow at {confirmed:?}, without a link for {unreported_us} us, and no alert")
         })?;
         if self.plan.witnessed { Ok(()) } else { self.check_two_masters() }
+    }
+
+    /// 6: a disk is called an older copy only where one is.
+    fn check_rollback_alerts(&self, side: Side, status: &EngineStatus) -> Checked {
+        let told = status.alerts.iter().find(|alert| alert.kind == AlertKind::RolledBack);
+        let excused = self.exemptions.rolled_back != [false; 2] || self.witness.tampered || self.bug.is_some();
+        Invariant::FailuresShow.check(told.is_none() || excused, || {
+            format!("{side:?} says that a disk was rolled back, and none was: {:?}", told.map(|alert| &alert.message))
+        })
     }
 
     /// 1: nodes that hear each other are not both masters for long.

@@ -228,8 +228,12 @@ impl Driver {
             return;
         }
         let link = LinkId(self.number());
+        let from = connection.from;
         self.links.insert(link, Link::open(link, connection, &self.context.links));
         self.handle(Event::LinkUp { link, dialled });
+        if let Some(from) = from.filter(|_| self.links.contains_key(&link)) {
+            self.handle(Event::LinkFrom { link, address: from.to_string() });
+        }
     }
 
     /// Where the peer refuses this node, it may not have stored the enrolment: this node asks it once more to enrol.

@@ -90,7 +90,7 @@ impl PendingConnection {
         };
         match environment.within(HANDSHAKE_TIMEOUT, handshake).await {
             Some(Ok(Accepted::Link(stream))) => {
-                let connection = Connection::new(Box::new(stream));
+                let connection = Connection::accepted(Box::new(stream), self.from);
                 self.slot.free();
                 drop(inputs.send(Input::Accepted { connection, pin }).await);
                 None

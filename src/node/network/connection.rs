@@ -1,5 +1,7 @@
 //! A connection whose two ends have authenticated each other.
 
+use std::net::SocketAddr;
+
 use tokio::io::{ReadHalf, WriteHalf};
 
 use super::frames::FrameReader;
@@ -13,11 +15,18 @@ pub type Pin = Option<NodeId>;
 pub struct Connection {
     pub reader: FrameReader<ReadHalf<BoxStream>>,
     pub writer: WriteHalf<BoxStream>,
+    /// Where the peer dialled from, if it dialled.
+    pub from: Option<SocketAddr>,
 }
 
 impl Connection {
     pub fn new(stream: BoxStream) -> Self {
         let (read, writer) = tokio::io::split(stream);
-        Self { reader: FrameReader::new(read), writer }
+        Self { reader: FrameReader::new(read), writer, from: None }
+    }
+
+    /// The same, of a peer that dialled from this address.
+    pub fn accepted(stream: BoxStream, from: SocketAddr) -> Self {
+        Self { from: Some(from), ..Self::new(stream) }
     }
 }

@@ -111,7 +111,7 @@ struct LinkTask {
 impl LinkTask {
     /// Runs the link until its connection ends, or the driver closes or drops it.
     async fn run(self, connection: Connection, queues: Queues, closed: oneshot::Receiver<()>) {
-        let Connection { mut reader, mut writer } = connection;
+        let Connection { mut reader, mut writer, .. } = connection;
         let Queues { mut control, mut bulk, mut pushes, pushed } = queues;
         let push = async {
             self.context.pusher.run(self.link, &mut pushes, &pushed, &self.context.inputs).await;

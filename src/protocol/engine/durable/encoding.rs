@@ -250,7 +250,7 @@ fn severity_code(severity: Severity) -> u8 {
     }
 }
 
-const KINDS: [AlertKind; 16] = [
+const KINDS: [AlertKind; 18] = [
     AlertKind::PushFailed,
     AlertKind::PushRejected,
     AlertKind::ShadowLost,
@@ -267,6 +267,8 @@ const KINDS: [AlertKind; 16] = [
     AlertKind::DiskTrouble,
     AlertKind::Recovered,
     AlertKind::SlowLink,
+    AlertKind::DuplicateNode,
+    AlertKind::RolledBack,
 ];
 
 fn kind_code(kind: AlertKind) -> u8 {
@@ -287,6 +289,8 @@ fn kind_code(kind: AlertKind) -> u8 {
         AlertKind::DiskTrouble => 14,
         AlertKind::Recovered => 15,
         AlertKind::SlowLink => 16,
+        AlertKind::DuplicateNode => 17,
+        AlertKind::RolledBack => 18,
     }
 }
 

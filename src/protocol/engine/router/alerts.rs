@@ -175,7 +175,13 @@ impl Engine {
     // The peer.
 
     pub(super) fn refusal_alert(&mut self, now: Now, kind: RefusalKind, reason: &str) {
+        let reason = match kind {
+            RefusalKind::DuplicateIdentity => texts::duplicate_here(reason),
+            _ => reason.to_owned(),
+        };
+        let subject = if kind == RefusalKind::DuplicateIdentity { THIS_NODE } else { PEER };
         let alert = match kind {
+            RefusalKind::DuplicateIdentity => AlertKind::DuplicateNode,
             RefusalKind::VersionMismatch | RefusalKind::Schema => AlertKind::VersionMismatch,
             RefusalKind::DataKey => AlertKind::KeyMismatch,
             RefusalKind::WrongPair | RefusalKind::Blank => AlertKind::UnpermittedPeer,
@@ -183,8 +189,8 @@ impl Engine {
             _ => return,
         };
         let repeated = self.links.refusal().is_some_and(|refusal| refusal.kind == Some(kind));
-        if !repeated || !self.alerts.stands_about(alert, PEER) {
-            self.raise(now, NewAlert::new(alert, PEER, reason));
+        if !repeated || !self.alerts.stands_about(alert, subject) {
+            self.raise(now, NewAlert::new(alert, subject, reason));
         }
     }
 
@@ -214,7 +220,7 @@ impl Engine {
     }
 
     pub(in super::super) fn unpermitted(&mut self, now: Now, from: &str, reason: &str) {
-        let message = texts::unpermitted(from, reason);
+        let message = texts::unpermitted(from, &self.own_named(reason));
         self.raise(now, NewAlert::new(AlertKind::UnpermittedPeer, "listener", message));
     }
 
