@@ -128,6 +128,22 @@ impl History {
         }
     }
 
+    /// The newest position that `writer` wrote in this lineage, which ends at `head`, where `other`, which ends at `other_head`,
+    /// lacks it. A writer itself lacks it only if its disk is an older copy. An era that is older than all that `other` still
+    /// names counts as held.
+    pub fn written_and_lacking(
+        &self,
+        head: Revision,
+        writer: NodeId,
+        other: &History,
+        other_head: Revision,
+    ) -> Option<Revision> {
+        let at = self.eras.iter().rposition(|era| era.node == writer && era.epoch <= head.epoch)?;
+        let written = Revision::new(self.eras[at].epoch, self.end_of(at, head));
+        let forgotten = other.eras.first().is_some_and(|first| first.first_seq > 1 && written.epoch < first.epoch);
+        (!forgotten && !other.contains(other_head, written)).then_some(written)
+    }
+
     /// The last position that both lineages have.
     fn common(&self, head: Revision, other: &History, other_head: Revision) -> Option<Revision> {
         self.eras.iter().enumerate().rev().find_map(|(mine, era)| {

@@ -41,6 +41,10 @@ pub enum AlertKind {
     Recovered,
     /// The round trip to the peer is longer than the timings allow.
     SlowLink,
+    /// Two nodes with one identity run: a data directory was copied.
+    DuplicateNode,
+    /// A disk holds less than its node is known to have stored: it is an older copy.
+    RolledBack,
     /// The node is in a state that only a person ends. The subject names it.
     NeedsOperator,
 }
@@ -144,6 +148,8 @@ impl AlertKind {
             Self::Recovered => "recovered",
             Self::SlowLink => "slow_link",
             Self::NeedsOperator => "needs_operator",
+            Self::DuplicateNode => "duplicate_node",
+            Self::RolledBack => "rolled_back",
         }
     }
 
@@ -176,7 +182,7 @@ impl AlertKind {
     /// Whether an occurrence is news although an operator has seen the one before: it tells of something else. The occurrences of
     /// other kinds are the same trouble, which stays acknowledged.
     pub fn is_news_each_time(self) -> bool {
-        matches!(self, Self::Takeover | Self::TwoMasters | Self::Diverged | Self::Recovered)
+        matches!(self, Self::Takeover | Self::TwoMasters | Self::Diverged | Self::RolledBack | Self::Recovered)
     }
 
     /// Whether a network, a peer or a stranger can make it begin and end as often as they like.
@@ -192,13 +198,22 @@ impl AlertKind {
                 | Self::WitnessUnreachable
                 | Self::SlowLink
                 | Self::Recovered
+                | Self::DuplicateNode
                 | Self::NeedsOperator
         )
     }
 
     /// Whether it reports a past event. Such an alert stays until an operator acknowledges it, and is removed at the next start.
     pub fn is_event(self) -> bool {
-        matches!(self, Self::Takeover | Self::TwoMasters | Self::UnpermittedPeer | Self::Recovered)
+        matches!(
+            self,
+            Self::Takeover
+                | Self::TwoMasters
+                | Self::UnpermittedPeer
+                | Self::Recovered
+                | Self::DuplicateNode
+                | Self::RolledBack
+        )
     }
 }
 

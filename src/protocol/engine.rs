@@ -210,6 +210,7 @@ impl Engine {
         match event {
             Event::Timer => {}
             Event::LinkUp { link, dialled } => self.link_up(now, link, dialled),
+            Event::LinkFrom { link, address } => self.links.comes_from(link, address),
             Event::LinkDown { link, reason } => self.link_down(now, link, &reason),
             Event::DialFailed { how, reason } => self.dial_failed(now, how, reason),
             Event::Message { link, message } => self.message(now, link, message),

@@ -17,6 +17,7 @@ mod harness;
 
 mod boot;
 mod content;
+mod copies;
 mod directory;
 mod disk;
 mod face;

@@ -4,7 +4,7 @@ use super::oracle;
 use super::world::World;
 use crate::campaign::violation::{Checked, Invariant};
 use crate::protocol::alerts::AlertKind;
-use crate::protocol::engine::{Failover, LinkState, TakeoverBlocker};
+use crate::protocol::engine::{EngineStatus, Failover, LinkState, TakeoverBlocker};
 use crate::protocol::failover::micros;
 use crate::protocol::wire::Role;
 use crate::testing::Side;
@@ -87,6 +87,8 @@ impl World {
         if byzantine {
             return Ok(());
         }
+        self.check_rollback_alerts(side, &status)?;
+        let machine = &self.machines[side.index()];
         self.oracle.check_serving(&machine.disk, &status)?;
         self.oracle.check_shown_stays(side, &machine.disk)?;
         let held_and_said = status.link.state != LinkState::Held || oracle::needs_operator(&status);
@@ -123,6 +125,15 @@ impl World {
         let lasts_us = machine.observed.held_down.map_or(0, |(since, _)| now_us - since);
         let most_us = micros(machine.options.hold_down) + HOLD_DOWN_SLACK_US;
         Invariant::Bounded.check(lasts_us <= most_us, || format!("{side:?} is held down for {lasts_us} us"))
+    }
+
+    /// 6: a disk is called an older copy only where one is.
+    fn check_rollback_alerts(&self, side: Side, status: &EngineStatus) -> Checked {
+        let told = status.alerts.iter().find(|alert| alert.kind == AlertKind::RolledBack);
+        let excused = self.exemptions.rolled_back != [false; 2] || self.witness.tampered || self.bug.is_some();
+        Invariant::FailuresShow.check(told.is_none() || excused, || {
+            format!("{side:?} says that a disk was rolled back, and none was: {:?}", told.map(|alert| &alert.message))
+        })
     }
 
     /// 1: nodes that hear each other are not both masters for long.

@@ -8,7 +8,7 @@ use super::world::World;
 use crate::campaign::violation::{Checked, Invariant};
 use crate::model::Revision;
 use crate::protocol::alerts::AlertKind;
-use crate::protocol::engine::{Command, EngineStatus, Failover, TakeoverBlocker};
+use crate::protocol::engine::{Command, EngineStatus, Failover, LinkState, TakeoverBlocker};
 use crate::protocol::wire::Role;
 use crate::testing::Side;
 
@@ -58,6 +58,9 @@ pub fn check_liveness(world: &mut World) -> Checked {
         return Ok(());
     }
     until_whole(world, WHOLE_US_MAX / 2)?;
+    if !world.is_whole() && !waits_for_a_change(world) {
+        check_needs_operator(world)?;
+    }
     // What a host refused is retried only with a newer revision.
     for node in Side::BOTH {
         apply(world, Step::Commit { node, key: 0, value: Some(1), guarded: false })?;
@@ -130,6 +133,12 @@ fn check_nothing_pending(world: &World, side: Side) -> Checked {
     Invariant::Contract.check(bulks == 0, || format!("{bulks} frames of bulk were never dropped by {side:?}"))
 }
 
+/// Whether only a newer revision can make the pair whole: a host refused the last one that was pushed.
+fn waits_for_a_change(world: &World) -> bool {
+    let refused = |status: EngineStatus| status.alerts.iter().any(|alert| alert.kind == AlertKind::PushRejected);
+    Side::BOTH.into_iter().filter_map(|side| status(world, side)).any(refused)
+}
+
 /// Lets time pass until the pair is whole, at most this long.
 fn until_whole(world: &mut World, us: u64) -> Checked {
     let end = world.now + us;
@@ -168,7 +177,10 @@ fn check_needs_operator(world: &mut World) -> Checked {
         .iter()
         .any(|machine| Some(machine.disk.node()) == holder && !machine.disk.durable_state.complete);
     let decided = forgot || world.exemptions.is_loss_accepted() && blank;
-    let named = both.iter().flatten().any(|status| {
+    // Nodes that are connected, one of them serving, have nothing left to be decided.
+    let led = both.iter().flatten().any(|status| status.serving)
+        && both.iter().flatten().all(|status| status.link.state == LinkState::Connected);
+    let named = both.iter().flatten().filter(|_| !led).any(|status| {
         let asks = status.why_not.iter().any(decides);
         // Nodes cannot decide after a loss at a disk or the witness, nor where an operator's command named a node that cannot lead.
         let record = status.why_not.iter().any(|blocker| RECORD_REASONS.contains(&blocker.as_str()));

@@ -231,8 +231,12 @@ impl Driver {
             return;
         }
         let link = LinkId(self.number());
+        let from = (!dialled).then_some(connection.remote);
         self.links.insert(link, Link::open(link, connection, dialled, &self.context.links));
         self.handle(Event::LinkUp { link, dialled });
+        if let Some(from) = from.filter(|_| self.links.contains_key(&link)) {
+            self.handle(Event::LinkFrom { link, address: from.to_string() });
+        }
     }
 
     /// A peer that refuses this node may not have stored the enrolment: this node asks it once more to enrol.

@@ -42,6 +42,8 @@ pub(super) struct Alerts {
     skew_us: u64,
     /// The other of two masters that was met last.
     rival: Option<(RunId, Epoch)>,
+    /// The second node with the peer's identity that was refused last.
+    duplicate: Option<RunId>,
     told: Vec<Told>,
     operator_states: OperatorStates,
 }
@@ -68,6 +70,7 @@ impl Alerts {
             rival: None,
             told: Vec::new(),
             operator_states: OperatorStates::new(at),
+            duplicate: None,
             log,
         }
     }
@@ -227,6 +230,11 @@ impl Alerts {
     #[cfg(test)]
     pub(super) fn skew_us(&self) -> u64 {
         self.skew_us
+    }
+
+    /// Whether this very second node was refused already, and an alert stands about it. Remembers it.
+    pub(super) fn is_known_duplicate(&mut self, run: RunId) -> bool {
+        self.duplicate.replace(run) == Some(run) && self.stands_about(AlertKind::DuplicateNode, PEER)
     }
 
     /// Whether this very master was met already. Remembers it.

@@ -57,6 +57,8 @@ pub(super) enum Deposed {
     NotNamed,
     /// The record names this node, and more than its disk holds.
     RolledBack,
+    /// The record names this node, and another one with its identity renews it.
+    Duplicate,
 }
 
 impl Deposed {
@@ -64,6 +66,7 @@ impl Deposed {
         match self {
             Self::NotNamed => RoleReason::NotNamed,
             Self::RolledBack => RoleReason::RolledBack,
+            Self::Duplicate => RoleReason::Duplicate,
         }
     }
 
@@ -71,6 +74,7 @@ impl Deposed {
         match self {
             Self::NotNamed => TakeoverBlocker::NotNamed,
             Self::RolledBack => TakeoverBlocker::RolledBack,
+            Self::Duplicate => TakeoverBlocker::Duplicate,
         }
     }
 }
@@ -116,6 +120,11 @@ impl AuthorityMachine {
     /// The epoch of a takeover that is won at the witness.
     pub(super) fn won_epoch(&self) -> Option<Epoch> {
         self.takeover.won_epoch()
+    }
+
+    /// Whether somebody else renews a record that names its holder: a run that ended may have left one swap behind, not two.
+    pub(super) fn is_copied(&self) -> bool {
+        self.witnessed.as_ref().is_some_and(|witnessed| witnessed.client.register().renewals_seen() >= 2)
     }
 
     /// Asks the witness as soon as nothing is under way.

@@ -19,6 +19,13 @@ pub enum Event {
         /// Whether this side dialled it.
         dialled: bool,
     },
+    /// Where the other end of a connection is, for alerts. Follows `LinkUp`, where the shell knows it.
+    LinkFrom {
+        /// Which one.
+        link: LinkId,
+        /// Address and port, as the system names them.
+        address: String,
+    },
     /// A connection is gone, for a reason other than [`super::Action::Close`].
     LinkDown {
         /// Which one.

@@ -9,11 +9,13 @@
 //! Reviewed as a snapshot of every state with every event in `tests/links_table.rs`.
 
 mod connection;
+mod contest;
 mod dialer;
 mod peer_view;
 
 pub(super) use connection::{Answered, Connection};
 
+use connection::Contest;
 use dialer::Dialer;
 use peer_view::PeerView;
 
@@ -36,6 +38,8 @@ pub(super) struct Links {
     refusal: Option<Refused>,
     hellos_sent: u64,
     peer: PeerView,
+    /// A younger run of the peer that waits.
+    contest: Option<Contest>,
 }
 
 /// Whether a connection counts.
@@ -86,6 +90,7 @@ impl Links {
             refusal: None,
             hellos_sent: 0,
             peer: PeerView::new(at),
+            contest: None,
         }
     }
 
@@ -138,6 +143,7 @@ impl Links {
     /// Forgets every connection, without a word of why.
     pub(super) fn clear(&mut self) {
         self.connections.clear();
+        self.contest = None;
         if let Contact::Up(_) = self.contact {
             self.contact = Contact::Lost;
         }
@@ -162,6 +168,9 @@ impl Links {
     pub(super) fn dropped(&mut self, link: LinkId, at: Moment, reason: &str) -> bool {
         self.connections.retain(|connection| connection.id() != link);
         let counted = self.is_active(link);
+        if counted || self.is_contested_by(link) {
+            self.contest = None;
+        }
         if counted {
             self.contact = Contact::Lost;
             self.down = Down { since: at, reason: reason.to_owned() };
@@ -277,6 +286,10 @@ impl Links {
 
     /// One side refuses the other. Returns whether that is news.
     pub(super) fn refused(&mut self, refusal: Refused) -> bool {
+        if self.is_duplicate() && !refusal.alive {
+            // A stranger at the peer's address does not know whether the other one still runs.
+            return false;
+        }
         let before = self.refusal.as_ref();
         let news = before.is_none_or(|before| before.kind != refusal.kind || before.alive != refusal.alive);
         self.refusal = Some(refusal);
@@ -387,11 +400,6 @@ impl Links {
 
     // Hellos and heartbeats.
 
-    /// The connections on which this node has not said hello yet.
-    pub(super) fn without_hello(&self) -> Vec<LinkId> {
-        self.connections.iter().filter(|connection| !connection.hello_sent()).map(Connection::id).collect()
-    }
-
     /// The number of the next hello.
     pub(super) fn number_hello(&mut self) -> u64 {
         self.hellos_sent += 1;
@@ -418,16 +426,17 @@ impl Links {
         }
     }
 
-    /// Of two connections, whether the one with the new hello stays. Both sides come to the same answer: a peer that started
-    /// again, or says that it lost the other one, is right; else the one dialled by the lower id stays. `ours_lower`: this
-    /// node's id is the lower one.
+    /// Of two connections, whether the one with the new hello stays. Both sides come to the same answer: a peer that says that it
+    /// lost the other one is right; else the one dialled by the lower id stays. Another run of the peer has to dial, and waits
+    /// ([`Links::contest`]). `ours_lower`: this node's id is the lower one.
     pub(super) fn stays(&self, link: LinkId, hello: &Hello, ours_lower: bool) -> bool {
         let Some(active) = self.active() else { return true };
         let Some(before) = active.hello() else { return true };
         let Some(new) = self.connection(link) else { return false };
-        if before.sender.run != hello.sender.run
-            || (active.is_confirmed() && hello.hello_no > before.hello_no && !hello.linked)
-        {
+        if before.sender.run != hello.sender.run {
+            return false;
+        }
+        if active.is_confirmed() && hello.hello_no > before.hello_no && !hello.linked {
             return true;
         }
         if active.is_dialled() == new.is_dialled() {
@@ -460,6 +469,10 @@ impl Links {
     /// The connections on which the peer was silent for too long: for `lost_us`, before its hello for `hello_us`.
     pub(super) fn silent(&self, at: Moment, lost_us: u64, hello_us: u64) -> Vec<LinkId> {
         let silent = |connection: &&Connection| {
+            if self.is_contested_by(connection.id()) {
+                // It is this node that owes the next word.
+                return false;
+            }
             let bound_us = if connection.hello().is_some() { lost_us } else { hello_us };
             connection.silence_us(at) >= bound_us
         };
@@ -470,7 +483,8 @@ impl Links {
     pub(super) fn deadline(&self, lost_us: u64) -> Option<Moment> {
         let lost = self.connections.iter().map(|connection| connection.lost_at(lost_us));
         let beat = self.active().map(Connection::next_beat);
-        lost.chain(beat).min()
+        let contest = self.contest.map(|contest| contest.over_at(lost_us));
+        lost.chain(beat).chain(contest).min()
     }
 
     /// The state of the link, and why. `syncing`: the session on it is not over.

@@ -24,6 +24,10 @@ pub enum Mutant {
     NeverRedials,
     /// A repair that is over begins again at every heartbeat.
     RepairsForEver,
+    /// A shadow that gave its master the tail back is taken for one that has the master's new era.
+    GivesEraUnseen,
+    /// A second node with the peer's identity is taken for the peer after a restart.
+    TakesCopyForRestart,
     /// A shadow follows a master that lacks what the shadow has shown.
     BlankWipes,
     /// What is being written shows before it is durable.

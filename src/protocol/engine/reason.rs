@@ -30,6 +30,8 @@ pub enum RoleReason {
     NotNamed,
     /// The witness records a revision that this node's disk lacks.
     RolledBack,
+    /// Another node with this node's identity serves, or is linked to the peer.
+    Duplicate,
     /// The peer's promise and the lease at the witness have both run out.
     Uncovered,
     /// The node was stopped, or did not run, for too long.
@@ -69,6 +71,7 @@ impl RoleReason {
             Self::Witness => "witness",
             Self::NotNamed => "not_named",
             Self::RolledBack => "rolled_back",
+            Self::Duplicate => "duplicate",
             Self::Uncovered => "uncovered",
             Self::Stalled => "stalled",
             Self::Confirmed => "confirmed",

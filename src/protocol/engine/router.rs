@@ -6,6 +6,8 @@
 //! | `links.rs`, `hello.rs`, `heartbeat.rs` | connections, hellos, heartbeats and their answers |
 //! | `session.rs` | repairs, bulk, and the outputs of the session's ends |
 //! | `completions.rs` | the next batch of durable work, and the consequences of its receipt |
+//! | `duplicates.rs` | two nodes with one identity |
+//! | `rollback.rs` | a disk that turns out to be an older copy |
 //! | `commits.rs` | callers that commit |
 //! | `commands.rs` | operators, enrolment, shutdown |
 //! | `startup_check.rs`, `step_down.rs`, `takeover.rs` | a master that starts, one that steps down, a shadow that takes over |
@@ -20,10 +22,12 @@ mod commands;
 mod commits;
 mod completions;
 mod deadlines;
+mod duplicates;
 mod heartbeat;
 mod hello;
 mod links;
 mod operator_states;
+mod rollback;
 mod session;
 mod startup_check;
 mod status;

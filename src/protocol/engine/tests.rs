@@ -2,6 +2,7 @@
 
 mod alerting;
 mod callers;
+mod copies;
 mod links_table;
 mod machines;
 mod operator_states;
@@ -40,6 +41,12 @@ fn position(epoch: Epoch, seq: u64) -> Position {
 
 fn history(eras: &[(Epoch, u64)]) -> History {
     let era = |&(epoch, first_seq): &(Epoch, u64)| Era { epoch, first_seq, node: MASTER };
+    History::from_eras(eras.iter().map(era).collect()).unwrap()
+}
+
+/// The same, each era with the node that wrote it.
+fn history_of(eras: &[(Epoch, u64, NodeId)]) -> History {
+    let era = |&(epoch, first_seq, node): &(Epoch, u64, NodeId)| Era { epoch, first_seq, node };
     History::from_eras(eras.iter().map(era).collect()).unwrap()
 }
 
@@ -512,7 +519,7 @@ fn a_stopped_master_whose_shadow_took_over_yields() {
     let _ = engine.handle(now(late + 1), Event::LinkDown { link: LINK, reason: "reset".to_owned() });
     let _ = engine.handle(now(late + 2), Event::LinkUp { link: LinkId(2), dialled: true });
     let promoted = epoch.promoted(5);
-    let lineage = history(&[(Epoch::FIRST, 1), (epoch, 6), (promoted, 6)]);
+    let lineage = history_of(&[(Epoch::FIRST, 1, MASTER), (epoch, 6, MASTER), (promoted, 6, SHADOW)]);
     let hello = hello_of(Role::Master, SHADOW, position(promoted, 9), lineage);
     let hello_event = Event::Message { link: LinkId(2), message: Message::Hello(Box::new(hello)) };
     let actions = engine.handle(now(late + 3), hello_event);

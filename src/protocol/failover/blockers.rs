@@ -74,6 +74,8 @@ pub enum TakeoverBlocker {
     NotNamed,
     /// For a master: the record names a revision that its disk lacks.
     RolledBack,
+    /// For a master: another node with this node's identity renews the record.
+    Duplicate,
     /// For a master: the peer's promise and the lease have both run out.
     Uncovered,
 }
@@ -100,6 +102,7 @@ impl TakeoverBlocker {
             Self::BehindRecord => "behind_record",
             Self::NotNamed => "not_named",
             Self::RolledBack => "rolled_back",
+            Self::Duplicate => "duplicate",
             Self::Uncovered => "uncovered",
         }
     }

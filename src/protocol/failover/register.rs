@@ -27,6 +27,9 @@ pub struct Register {
     unwritten_since: Option<Moment>,
     /// A swap with an unknown outcome may have replaced the known value.
     stale: bool,
+    /// Renewals by the same holder under the same epoch that reads have shown since this node's last own swap, or since it asked
+    /// anew.
+    renewals_seen: u32,
 }
 
 /// A value, and when it was first received.
@@ -59,6 +62,13 @@ impl Register {
                 self.value = None;
             }
             Some((record, version)) => {
+                let renews = |known: &Value| {
+                    let before = &known.record;
+                    (before.holder, before.epoch) == (record.holder, record.epoch) && before.counter != record.counter
+                };
+                if self.value.as_ref().is_some_and(renews) {
+                    self.renewals_seen = self.renewals_seen.saturating_add(1);
+                }
                 let same = self.value.take_if(|known| known.record == record && known.version == version);
                 self.holds(same.unwrap_or(Value { record, version, since: at }));
             }
@@ -69,6 +79,7 @@ impl Register {
     pub fn swapped(&mut self, record: WitnessRecord, version: WitnessVersion, at: Moment) {
         self.answered();
         (self.stale, self.unwritten_since) = (false, None);
+        self.renewals_seen = 0;
         self.holds(Value { record, version, since: at });
     }
 
@@ -97,6 +108,16 @@ impl Register {
         self.reachable = false;
         self.stale = true;
         self.silent_since.get_or_insert(at);
+    }
+
+    /// How many renewals by the holder reads have shown, none of them this node's own.
+    pub fn renewals_seen(&self) -> u32 {
+        self.renewals_seen
+    }
+
+    /// What was seen of renewals until now says nothing.
+    pub fn watch_anew(&mut self) {
+        self.renewals_seen = 0;
     }
 
     fn answered(&mut self) {

@@ -204,13 +204,15 @@ pub enum RefusalKind {
     NoMaster,
     /// An operator holds the link.
     Held,
+    /// Another node with the peer's identity is linked, and was there first.
+    DuplicateIdentity,
     /// The peer broke the protocol, the sender cannot read its own store, or the kind is newer than this program.
     ProtocolError,
 }
 
 impl RefusalKind {
     /// Every kind. A kind missing here would be read as [`Self::ProtocolError`].
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::WrongPair,
         Self::VersionMismatch,
         Self::Schema,
@@ -222,6 +224,7 @@ impl RefusalKind {
         Self::NoMaster,
         Self::Held,
         Self::ProtocolError,
+        Self::DuplicateIdentity,
     ];
 
     /// The stable word for this kind.
@@ -237,6 +240,7 @@ impl RefusalKind {
             Self::Blank => "blank_master",
             Self::NoMaster => "no_master",
             Self::Held => "held",
+            Self::DuplicateIdentity => "duplicate_identity",
             Self::ProtocolError => "protocol_error",
         }
     }

@@ -75,6 +75,7 @@ const TABLE: &[(InjectedBug, Histories, Invariant)] = &[
     (InjectedBug::Engine(Mutant::HidesFailedPushes), Histories::Unwitnessed, Invariant::FailuresShow),
     (InjectedBug::Engine(Mutant::KeepsFailures), Histories::Unwitnessed, Invariant::FailuresShow),
     (InjectedBug::Engine(Mutant::KeepsRefusedFact), Histories::Unwitnessed, Invariant::NothingOfRefused),
+    (InjectedBug::Engine(Mutant::GivesEraUnseen), Histories::In(Scenario::MasterRolledBack), Invariant::WholeAgain),
     (InjectedBug::Engine(Mutant::NeverRedials), Histories::Unwitnessed, Invariant::WholeAgain),
     // An endless repair is an endless alert: it still stands when the pair is whole between two repairs.
     (InjectedBug::Engine(Mutant::RepairsForEver), Histories::Unwitnessed, Invariant::FailuresShow),

@@ -13,8 +13,11 @@ pub(in super::super) const NOT_CONFIRMED_IN_TIME: &str =
     "the shadow did not confirm in time: change sets are acknowledged without it until it has everything";
 pub(in super::super) const NOT_NAMED: &str =
     "the witness names the other node as master: this one does not serve, and becomes its shadow on contact";
-pub(in super::super) const ROLLED_BACK: &str = "the witness records more than this node's disk holds, so the disk is an older copy: \
-     this node does not serve by itself. It takes what it lacks from its peer; or say take-over --accept-loss here";
+pub(in super::super) const OWN_IDENTITY: &str =
+    "the address leads to this node itself, or to a copy of its data directory";
+pub(in super::super) const COPY_RENEWS: &str = "the witness names this node, and another one with this node's identity renews the \
+     record: a data directory was copied, and both copies run. This one does not serve. Stop one of the two for good and \
+     empty its directory";
 pub(in super::super) const WITNESS_UNREACHABLE: &str = "the witness does not answer: while the pair is connected nothing stops, but \
      without it nobody takes over, and a master that loses its shadow as well stops serving";
 pub(in super::super) const WITNESS_UNWRITABLE: &str = "the witness can be read and not written: see to its permissions and its \
@@ -30,13 +33,13 @@ pub(in super::super) const RECORD_MISSING: &str =
 pub(in super::super) const SHADOW_PROMISES_NOTHING: &str = "the shadow makes no promise: it runs without the witness, or cannot use \
      it, and may take over beside this master; start it with the same witness";
 
-pub(in super::super) const HELD: &str = "this node's operator holds the link (disconnect): the shadow does not take over, and a master      that restarts does not serve by itself; say reconnect here";
-pub(in super::super) const HELD_BY_PEER: &str = "the peer's operator holds the link (disconnect): the shadow does not take over, and      a master that restarts does not serve by itself; say reconnect on the peer, or take-over where nobody serves";
-pub(in super::super) const FROZEN: &str = "change sets are in doubt, and no other is taken until the shadow or the witness confirms      them: repair the shadow's link and disk, or the witness";
-pub(in super::super) const HOLD_DOWN: &str = "there were too many takeovers, so this shadow makes none by itself until the hold-down      is over: find out why they happened; take-over is possible meanwhile";
-pub(in super::super) const NOT_ENABLED: &str = "this master has no shadow, and none may be enrolled: say enable and token, or acknowledge      this where no shadow is wanted";
-pub(in super::super) const NO_SHADOW: &str = "this master has no shadow, although one may be enrolled: say token here, and start a      shadow with it; or say disable";
-pub(in super::super) const DETACHED: &str = "the pairing was forgotten here (reset): this copy follows nobody and never takes over;      enrol the node again in an empty directory";
+pub(in super::super) const HELD: &str = "this node's operator holds the link (disconnect): the shadow does not take over, and a master that restarts does not serve by itself; say reconnect here";
+pub(in super::super) const HELD_BY_PEER: &str = "the peer's operator holds the link (disconnect): the shadow does not take over, and a master that restarts does not serve by itself; say reconnect on the peer, or take-over where nobody serves";
+pub(in super::super) const FROZEN: &str = "change sets are in doubt, and no other is taken until the shadow or the witness confirms them: repair the shadow's link and disk, or the witness";
+pub(in super::super) const HOLD_DOWN: &str = "there were too many takeovers, so this shadow makes none by itself until the hold-down is over: find out why they happened; take-over is possible meanwhile";
+pub(in super::super) const NOT_ENABLED: &str = "this master has no shadow, and none may be enrolled: say enable and token, or acknowledge this where no shadow is wanted";
+pub(in super::super) const NO_SHADOW: &str = "this master has no shadow, although one may be enrolled: say token here, and start a shadow with it; or say disable";
+pub(in super::super) const DETACHED: &str = "the pairing was forgotten here (reset): this copy follows nobody and never takes over; enrol the node again in an empty directory";
 
 pub(in super::super) fn no_takeover(why: &str) -> String {
     format!(
@@ -57,6 +60,63 @@ pub(in super::super) fn refused(link: &str) -> String {
 
 pub(in super::super) fn tokens(count: usize) -> String {
     format!("{count} join tokens wait to be used: start the shadow, or say disable to end them")
+}
+
+/// On the node that has met both: where each of them is.
+pub(in super::super) fn duplicate_peer(first: &str, later: &str) -> String {
+    format!(
+        "two nodes with the peer's identity run: the data directory of one is a copy of the other's. The one at {first} is \
+         linked; the one at {later} came later and is refused. Stop one of the two for good and empty its directory; a new \
+         node enrols with a token; then ack"
+    )
+}
+
+/// To the later one.
+pub(in super::super) fn duplicate_refused(first: &str) -> String {
+    format!("another node with this node's identity is linked already, at {first}")
+}
+
+/// On the later one.
+pub(in super::super) fn duplicate_here(reason: &str) -> String {
+    format!(
+        "the peer refuses this node: {reason}. This data directory is a copy of that node's, or was copied to it. This node \
+         neither serves nor takes over while that is so. Stop one of the two for good and empty its directory"
+    )
+}
+
+/// The witness records more than a master's disk holds.
+pub(in super::super) fn behind_record(head: Revision, recorded: Revision) -> String {
+    format!(
+        "the witness records {recorded} and this node's disk ends at {head}: the disk is an older copy, or a copy of this \
+         node serves elsewhere. This node does not serve by itself. It takes what it lacks from its peer; where no node \
+         has it, say take-over --accept-loss here"
+    )
+}
+
+/// A master that leads finds itself named under an epoch that is not its own.
+pub(in super::super) fn strange_epoch(epoch: Epoch) -> String {
+    format!(
+        "the witness names this node under the epoch {epoch}, which its disk does not know: a copy of this node serves \
+         elsewhere, or this disk is an older copy. This node stops serving until that is settled. Stop a copy for good and \
+         empty its directory; then ack"
+    )
+}
+
+/// This node's own disk is an older copy: it lacks what it had written or stored.
+pub(in super::super) fn rolled_back(change_sets: u64, head: Revision, lost: Revision) -> String {
+    format!(
+        "this node's disk is an older copy: it ends at {head} and had held everything up to {lost}, {change_sets} change \
+         sets more. They are taken back from the peer. Find out who restored the disk; if this directory was copied from a \
+         node that still runs, stop one of the two; then ack"
+    )
+}
+
+/// The peer's disk is an older copy.
+pub(in super::super) fn peer_rolled_back(change_sets: u64, head: Revision, lost: Revision) -> String {
+    format!(
+        "the peer's disk is an older copy: it ends at {head} and had held everything up to {lost}, {change_sets} change \
+         sets more. It gets them back from this node. Find out who restored the disk; then ack"
+    )
 }
 
 pub(in super::super) fn host_refuses_takeover(reason: &str) -> String {

@@ -126,6 +126,7 @@ impl WitnessClient {
     /// This node begins to ask for mastership: the witness is asked anew as well.
     pub(in super::super) fn consult_anew(&mut self) {
         self.consulted = false;
+        self.register.watch_anew();
     }
 
     pub(in super::super) fn reported(&self) -> Option<WitnessTrouble> {

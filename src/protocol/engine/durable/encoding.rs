@@ -250,7 +250,7 @@ fn severity_code(severity: Severity) -> u8 {
     }
 }
 
-const KINDS: [AlertKind; 17] = [
+const KINDS: [AlertKind; 19] = [
     AlertKind::PushFailed,
     AlertKind::PushRejected,
     AlertKind::ShadowLost,
@@ -267,6 +267,8 @@ const KINDS: [AlertKind; 17] = [
     AlertKind::DiskTrouble,
     AlertKind::Recovered,
     AlertKind::SlowLink,
+    AlertKind::DuplicateNode,
+    AlertKind::RolledBack,
     AlertKind::NeedsOperator,
 ];
 
@@ -289,6 +291,8 @@ fn kind_code(kind: AlertKind) -> u8 {
         AlertKind::Recovered => 15,
         AlertKind::SlowLink => 16,
         AlertKind::NeedsOperator => 19,
+        AlertKind::DuplicateNode => 17,
+        AlertKind::RolledBack => 18,
     }
 }
 

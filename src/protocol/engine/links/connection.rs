@@ -19,6 +19,8 @@ pub(in super::super) struct Connection {
     unanswered: Vec<(u64, Moment)>,
     /// Answers to this heartbeat or a later one confirm a mastership that is asked for.
     asked: Option<u64>,
+    /// Where its other end is, where the shell knows that.
+    from: Option<String>,
 }
 
 /// What the peer has said first.
@@ -43,6 +45,22 @@ pub(in super::super) struct Answered {
     pub(in super::super) asked: bool,
 }
 
+/// A connection of another run of the peer, and the question to the one that counts.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Contest {
+    pub(super) later: LinkId,
+    /// An answer to this heartbeat or a younger one was given after the later run had said hello.
+    pub(super) nonce: u64,
+    pub(super) asked: Moment,
+}
+
+impl Contest {
+    /// Until when an answer is waited for.
+    pub(super) fn over_at(self, lost_us: u64) -> Moment {
+        Moment(self.asked.0 + lost_us)
+    }
+}
+
 impl Connection {
     pub(super) fn new(id: LinkId, dialled: bool, at: Moment) -> Self {
         Self {
@@ -55,6 +73,7 @@ impl Connection {
             nonce: 0,
             unanswered: Vec::new(),
             asked: None,
+            from: None,
         }
     }
 
@@ -77,6 +96,23 @@ impl Connection {
             PeerHello::Accepted(hello) | PeerHello::Confirmed(hello) => Some(hello),
             PeerHello::None | PeerHello::Early(_) => None,
         }
+    }
+
+    /// The peer's hello, where it came before this node's own.
+    pub(in super::super) fn early(&self) -> Option<&Hello> {
+        match &self.peer {
+            PeerHello::Early(hello) => Some(hello),
+            PeerHello::None | PeerHello::Accepted(_) | PeerHello::Confirmed(_) => None,
+        }
+    }
+
+    /// Where its other end is.
+    pub(in super::super) fn from(&self) -> Option<&str> {
+        self.from.as_deref()
+    }
+
+    pub(super) fn set_from(&mut self, address: String) {
+        self.from = Some(address);
     }
 
     /// Whether the peer's hello came before this node's own.
@@ -136,6 +172,12 @@ impl Connection {
         }
         self.unanswered.push((self.nonce, at));
         Some(self.nonce)
+    }
+
+    /// Sends the next heartbeat at once. Returns its number.
+    pub(super) fn beat_soon(&mut self, at: Moment) -> u64 {
+        self.next_beat = at;
+        self.nonce + 1
     }
 
     pub(super) fn ask(&mut self, at: Moment) {

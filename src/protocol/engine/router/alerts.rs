@@ -210,7 +210,13 @@ impl Engine {
     // The peer.
 
     pub(super) fn refusal_alert(&mut self, now: Now, kind: RefusalKind, reason: &str) {
+        let reason = match kind {
+            RefusalKind::DuplicateIdentity => texts::duplicate_here(reason),
+            _ => reason.to_owned(),
+        };
+        let subject = if kind == RefusalKind::DuplicateIdentity { THIS_NODE } else { PEER };
         let alert = match kind {
+            RefusalKind::DuplicateIdentity => AlertKind::DuplicateNode,
             RefusalKind::VersionMismatch | RefusalKind::Schema => AlertKind::VersionMismatch,
             RefusalKind::DataKey => AlertKind::KeyMismatch,
             RefusalKind::WrongPair | RefusalKind::Blank => AlertKind::UnpermittedPeer,
@@ -220,8 +226,8 @@ impl Engine {
         let repeated = self.links.refusal().is_some_and(|refusal| refusal.kind == Some(kind));
         // The alert about a stranger goes when no more comes of it, so what comes is counted.
         let counts = !repeated || alert == AlertKind::UnpermittedPeer;
-        if counts || !self.alerts.stands_about(alert, PEER) {
-            self.raise(now, NewAlert::new(alert, PEER, reason));
+        if counts || !self.alerts.stands_about(alert, subject) {
+            self.raise(now, NewAlert::new(alert, subject, reason));
         }
     }
 
@@ -251,7 +257,7 @@ impl Engine {
     }
 
     pub(in super::super) fn unpermitted(&mut self, now: Now, from: String, reason: &str, times: u64) {
-        let message = texts::unpermitted(&from, reason);
+        let message = texts::unpermitted(&from, &self.own_named(reason));
         let subject = self.alerts.subject_of_stranger(from);
         let alert = NewAlert::new(AlertKind::UnpermittedPeer, subject, message);
         self.raise(now, NewAlert { times: times.max(1), ..alert });

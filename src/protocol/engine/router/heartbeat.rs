@@ -58,6 +58,9 @@ impl Engine {
 
     pub(super) fn heartbeat_answered(&mut self, now: Now, link: LinkId, ack: &HeartbeatAck) {
         let Some(answered) = self.links.beat_answered(link, ack.nonce, now.at) else { return };
+        if let Some(later) = self.links.contest_answered(ack.nonce) {
+            self.refuse_duplicate(now, later);
+        }
         self.check_round_trip(now);
         self.peer_position(now, link, ack.position);
         self.promised_by_peer(now, answered.sent, ack);

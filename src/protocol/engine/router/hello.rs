@@ -2,8 +2,9 @@
 
 use crate::model::{Epoch, Relation, Revision};
 use crate::protocol::alerts::{AlertKind, NewAlert};
-use crate::protocol::engine::alerts::{PEER, texts};
+use crate::protocol::engine::alerts::{PEER, THIS_NODE, texts};
 use crate::protocol::engine::hello::{Negotiation, OwnSide};
+use crate::protocol::engine::links::Connection;
 use crate::protocol::engine::{Action, Engine, LinkId, Moment, Mutant, Now, RoleReason, Transition};
 use crate::protocol::failover::outranks;
 use crate::protocol::wire::{Bye, Hello, HelloLog, HelloOptions, HelloSender, Message, Versions};
@@ -16,6 +17,9 @@ impl Engine {
             return;
         }
         for link in self.links.without_hello() {
+            if self.is_contested(now, link) {
+                continue;
+            }
             let hello_no = self.links.number_hello();
             let hello = self.own_hello(now, hello_no);
             let early = self.links.hello_sent(link);
@@ -24,6 +28,13 @@ impl Engine {
                 self.hello(now, link, early);
             }
         }
+    }
+
+    /// Whether another run of the peer has said hello on this link than the one whose connection counts. Then it waits.
+    fn is_contested(&mut self, now: Now, link: LinkId) -> bool {
+        let early = self.links.connection(link).and_then(Connection::early);
+        let refused = early.is_some_and(|hello| self.own_side().refuse_hello(hello).is_some());
+        !refused && !self.setup.makes(Mutant::TakesCopyForRestart) && self.links.contest(link, now.at)
     }
 
     fn own_hello(&self, now: Now, hello_no: u64) -> Hello {
@@ -85,6 +96,7 @@ impl Engine {
             return self.drop_connection(now, link, "another link stays");
         }
         self.check_skew(now, hello.wall_ms);
+        self.compare_with_hello(now, &hello);
         match self.own_side().negotiate(&hello) {
             Negotiation::Refuse(kind, reason) => {
                 self.session.refused_at(match self.log.relation(&hello) {
@@ -112,6 +124,7 @@ impl Engine {
             self.drop_connection(now, before, "another link stays");
         }
         self.links.activated(link, now.at);
+        self.clear(now, |alert| alert.kind == AlertKind::DuplicateNode && alert.subject == THIS_NODE);
     }
 
     fn negotiated(&mut self, now: Now, outcome: Negotiation, hello: Box<Hello>) {

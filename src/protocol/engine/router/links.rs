@@ -50,7 +50,10 @@ impl Engine {
             DialFailureKind::Unreachable => self.links.unreachable(reason),
             DialFailureKind::WrongKey => {
                 let peer = self.durable.peer.as_ref().map(|peer| peer.address.clone()).unwrap_or_default();
-                self.raise(now, NewAlert::new(AlertKind::UnpermittedPeer, peer, texts::stranger_answers(&reason)));
+                self.raise(
+                    now,
+                    NewAlert::new(AlertKind::UnpermittedPeer, peer, texts::stranger_answers(&self.own_named(&reason))),
+                );
                 self.note_refusal(None, reason, false);
             }
             DialFailureKind::RefusedByPeer => {
@@ -61,7 +64,7 @@ impl Engine {
         if self.authority.state() == NodeState::Stalled && began < self.authority.role.since() {
             // This dial began before the node stalled, so its failure says nothing of the time since.
             self.links.dial_at(now.at);
-        } else if !self.is_bound() {
+        } else if !self.is_bound() && !self.links.is_duplicate() {
             self.transition(now, Transition::Confirmed, RoleReason::PeerUnreachable);
         }
     }
@@ -114,9 +117,13 @@ impl Engine {
     }
 
     fn refused_by_peer(&mut self, now: Now, link: LinkId, refusal: Refusal) {
-        self.refusal_alert(now, refusal.kind, &refusal.reason);
-        self.note_refusal(Some(refusal.kind), refusal.reason, true);
+        let kind = refusal.kind;
+        self.refusal_alert(now, kind, &refusal.reason);
+        self.note_refusal(Some(kind), refusal.reason, true);
         self.end_refused(now, link);
+        if kind == RefusalKind::DuplicateIdentity {
+            self.stop_as_duplicate(now);
+        }
     }
 
     /// This node refuses the peer, and tells it why.
@@ -175,6 +182,7 @@ impl Engine {
             self.drop_connection(now, link, "the peer is silent");
             self.links.dial_at(now.at);
         }
+        self.advance_contest(now);
         self.send_hellos(now);
         self.beat(now);
         self.dial(now);

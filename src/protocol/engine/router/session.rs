@@ -62,7 +62,7 @@ impl Engine {
             Negotiation::TakeTail if serving => {
                 let hello = hello.clone();
                 self.end_session(now);
-                let (position, history) = (self.log.end_of_previous_era(), self.log.history().clone());
+                let (position, history) = self.log.before_own_era(self.setup.makes(Mutant::GivesEraUnseen));
                 let log = HelloLog { position, history, ..hello.log };
                 self.session.agree(now.at, Negotiation::Lead, Box::new(Hello { log, ..hello }));
                 self.begin_source(now);

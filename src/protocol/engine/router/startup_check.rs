@@ -27,7 +27,7 @@ impl Engine {
         let delay_us = peer.takeover_delay_ms.saturating_mul(1_000).max(self.setup.timing.delay_us);
         let automatic = self.setup.options.failover == Failover::Automatic;
         let links = &self.links;
-        let silent = links.active_id().is_none() && !links.is_held() && !links.is_outranked();
+        let silent = links.active_id().is_none() && !links.is_held() && !links.is_outranked() && !links.is_duplicate();
         if automatic && silent && waited_us >= delay_us {
             self.raise(now, NewAlert::new(AlertKind::ShadowLost, PEER, texts::PEER_SILENT_AT_START));
             self.transition(now, Transition::PeerSilent, RoleReason::PeerSilent);
@@ -53,7 +53,13 @@ impl Engine {
     /// witness must have been asked, and its record must not speak against this node.
     fn answer_counts(&self, at: Moment) -> bool {
         self.authority.witnessed.as_ref().is_none_or(|witnessed| {
-            witnessed.deposed.is_none() && witnessed.client.is_consulted() && witnessed.covers.is_promised(at)
+            let record = witnessed.client.register().record();
+            // A copy of this node may serve by the lease alone: then nobody is in sync, or the epoch is its own.
+            let lease = record.is_some_and(|record| record.in_sync.is_none()) || !self.wrote_record();
+            witnessed.deposed.is_none()
+                && witnessed.client.is_consulted()
+                && witnessed.covers.is_promised(at)
+                && !(lease && self.may_be_a_copys(at))
         })
     }
 
@@ -65,7 +71,7 @@ impl Engine {
             return;
         }
         let Some(witnessed) = &self.authority.witnessed else { return };
-        if witnessed.deposed.is_some() || !witnessed.client.is_consulted() {
+        if witnessed.deposed.is_some() || !witnessed.client.is_consulted() || self.links.is_duplicate() {
             return;
         }
         let lone = self.durable.peer.is_none();
@@ -79,7 +85,9 @@ impl Engine {
         let remembered = register.record().is_some_and(|record| !self.is_behind_epoch(record));
         let own = register.names(self.durable.node) && self.register_flaw().is_none() && remembered;
         let refused = self.links.refusal().is_some_and(|refusal| refusal.alive);
-        if own && !register.is_stale() && !asking && (!waits_for_dial || refused) {
+        // Where the peer does not answer, a copy of this node may be linked to it: then the record moves.
+        let over = !self.may_be_a_copys(now.at);
+        if own && over && !register.is_stale() && !asking && (!waits_for_dial || refused) {
             self.transition(now, Transition::WitnessVouches, RoleReason::Witness);
         }
     }

@@ -61,7 +61,7 @@ impl Engine {
 
     /// A shadow that the register names tries again, with a new term, without waiting for anybody's lease: rule 8.
     pub(super) fn advance_named(&mut self, now: Now) {
-        let settled = self.durable.complete && !self.durable.is_being_reset();
+        let settled = self.durable.complete && !self.durable.is_being_reset() && !self.links.is_duplicate();
         let free = settled && self.work.is_idle() && now.at >= self.authority.role.retry_at();
         if free && self.is_named() && self.witness_obstacle(now.at).is_none() {
             self.begin_takeover(now, RoleReason::Takeover, false);
@@ -252,9 +252,7 @@ impl Engine {
         let setup = &self.setup;
         let (promised, leased) = self.waits_end();
         let forgotten = witnessed.promise.is_remembered() && setup.makes(Mutant::ForgetsPromise);
-        // A record that names this node, but is not the newest that there was, does not say who held the newest.
-        let own_lease = witnessed.client.register().names(self.durable.node) && self.register_flaw().is_none();
-        let is_leased = !own_lease && leased.is_some_and(|over| at <= over);
+        let is_leased = !self.wrote_record() && leased.is_some_and(|over| at <= over);
         match () {
             () if at <= promised && !forgotten && !setup.makes(Mutant::IgnoresOwnPromise) => {
                 Some(WitnessObstacle::Promised)
@@ -311,7 +309,7 @@ impl Engine {
         let (epoch, accept_loss, same) = (*epoch, *accept_loss, version.as_ref() == register.version());
         // Its master may have been heard meanwhile.
         let silence = self.authority.role.reason() == RoleReason::Takeover && !self.is_named();
-        let heard = silence && !self.is_silent(now.at);
+        let heard = silence && (!self.is_silent(now.at) || self.links.is_duplicate());
         if !same || heard || register.is_stale() || self.wait_obstacle(now.at).is_some() {
             self.takeover_lost(now, &CommandRefusal::LeaseHeld);
             return None;

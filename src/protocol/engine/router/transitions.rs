@@ -54,6 +54,10 @@ impl Engine {
             NodeState::CheckingStartup if matches!(before, NodeState::Serving | NodeState::Stalled) => {
                 self.authority.takeover.end_attempt();
                 self.drop_commits();
+                if let Some(witnessed) = &mut self.authority.witnessed {
+                    // What reads have shown of renewals until now may have been this node's own.
+                    witnessed.client.register_mut().watch_anew();
+                }
                 self.close_all_links(now, None, "this node is not the master that the witness names");
             }
             // An operator's takeover does not end with the host's answer.
@@ -150,7 +154,8 @@ impl Engine {
     /// Whether a master that was stopped has nobody left to ask. A peer that keeps closing or refusing the link for as
     /// long as a takeover and a dial take is not the master: a master would have said so.
     fn nobody_answers(&self, now: Now) -> bool {
-        let silent = self.links.active_id().is_none() && !self.links.is_held() && now.at >= self.stall_deadline();
+        let refused = self.links.is_held() || self.links.is_duplicate();
+        let silent = self.links.active_id().is_none() && !refused && now.at >= self.stall_deadline();
         self.durable.peer.is_none() || silent
     }
 

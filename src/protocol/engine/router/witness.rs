@@ -3,7 +3,7 @@
 
 use crate::model::{Epoch, NodeId, Revision, WitnessRecord, WitnessVersion};
 use crate::protocol::alerts::{AlertKind, NewAlert};
-use crate::protocol::engine::alerts::{WITNESS, texts};
+use crate::protocol::engine::alerts::{THIS_NODE, WITNESS, texts};
 use crate::protocol::engine::authority::{Deposed, Question, WitnessTrouble};
 use crate::protocol::engine::{
     Action, CommandRefusal, Engine, Moment, Mutant, Now, Transition, WitnessAnswer, WitnessQuestion, WitnessStatus,
@@ -271,21 +271,47 @@ impl Engine {
             return self.serve_as_named(now, record.epoch);
         }
         let own = record.holder == self.durable.node;
+        let behind = self.is_behind_epoch(&record);
+        let copied = own && self.authority.is_copied() && self.may_be_a_copys(now.at);
         let why = match () {
             () if !own && !self.setup.makes(Mutant::IgnoresRegister) => Some(Deposed::NotNamed),
+            () if copied && !self.authority.is_leading() => Some(Deposed::Duplicate),
             () if own && self.lacks_recorded(record.revision) => Some(Deposed::RolledBack),
+            // Whoever swapped it in while this node leads has this node's identity. The register decides (rule 11).
+            () if own && behind && self.authority.is_leading() => Some(Deposed::RolledBack),
             // A peer that was in sync and has nothing more shows by its answer that this node has everything.
-            () if own && self.is_behind_epoch(&record) && record.in_sync != self.peer_node() => {
-                Some(Deposed::RolledBack)
-            }
+            () if own && behind && record.in_sync != self.peer_node() => Some(Deposed::RolledBack),
             () => None,
         };
+        if own && behind && self.authority.is_leading() {
+            let message = texts::strange_epoch(record.epoch);
+            self.raise(now, NewAlert::new(AlertKind::RolledBack, THIS_NODE, message));
+        }
         self.depose(now, why);
     }
 
     /// Whether the register names an epoch that this node does not remember: its disk is an older copy.
     pub(super) fn is_behind_epoch(&self, record: &WitnessRecord) -> bool {
         record.epoch > self.log.epoch().max(self.durable.epoch).max(self.durable.tried)
+    }
+
+    /// Whether this node itself wrote the record, by its disk: it names this node, under an epoch that it noted or wrote history
+    /// under. Another epoch is that of a copy of this node, or of its own before the disk was rolled back. One that is not the
+    /// newest that there was says nothing of who held the last one.
+    pub(super) fn wrote_record(&self) -> bool {
+        let register = self.authority.witnessed.as_ref().map(|witnessed| witnessed.client.register());
+        let Some(record) = register.and_then(|register| register.record()) else { return false };
+        let node = self.durable.node;
+        let noted = record.epoch == self.durable.tried || record.epoch == self.durable.epoch;
+        let wrote = self.log.history().eras().iter().any(|era| era.epoch == record.epoch && era.node == node);
+        record.holder == node && (noted || wrote) && self.register_flaw().is_none()
+    }
+
+    /// Whether the register names this node and its value has not stood unchanged for its lease: a copy of this node may hold it.
+    pub(super) fn may_be_a_copys(&self, at: Moment) -> bool {
+        let Some(witnessed) = &self.authority.witnessed else { return false };
+        let register = witnessed.client.register();
+        register.names(self.durable.node) && self.waits_end().1.is_some_and(|over| at <= over)
     }
 
     fn peer_node(&self) -> Option<NodeId> {
@@ -313,11 +339,7 @@ impl Engine {
         };
         witnessed.covers.end();
         if news {
-            let (kind, message) = match why {
-                Deposed::NotNamed => (AlertKind::Takeover, texts::NOT_NAMED),
-                Deposed::RolledBack => (AlertKind::Diverged, texts::ROLLED_BACK),
-            };
-            self.raise(now, NewAlert::new(kind, WITNESS, message));
+            self.raise_deposed(now, why);
         }
         if news && self.session.waits_for_peer() {
             // The peer was met before this was known: the hellos are said again.
@@ -326,7 +348,27 @@ impl Engine {
         self.transition(now, Transition::Deposed, why.reason());
     }
 
-    // What is reported of the witness.
+    /// The alert of a master that must not serve.
+    fn raise_deposed(&mut self, now: Now, why: Deposed) {
+        let (head, recorded) = (self.log.revision(), self.recorded_revision());
+        let alert = match why {
+            Deposed::NotNamed => NewAlert::new(AlertKind::Takeover, WITNESS, texts::NOT_NAMED),
+            Deposed::Duplicate => NewAlert::new(AlertKind::DuplicateNode, WITNESS, texts::COPY_RENEWS),
+            Deposed::RolledBack => {
+                let alert = NewAlert::new(AlertKind::RolledBack, WITNESS, texts::behind_record(head, recorded));
+                NewAlert { revisions: Some((head, recorded)), ..alert }
+            }
+        };
+        self.raise(now, alert);
+    }
+
+    /// The revision that the register records; none where there is no record.
+    fn recorded_revision(&self) -> Revision {
+        let record = self.authority.witnessed.as_ref().and_then(|witnessed| witnessed.client.register().record());
+        record.map_or(Revision::NONE, |record| record.revision)
+    }
+
+    // What is reported of it.
 
     /// A master that serves renews the record. If the record still does not name the master that this node follows
     /// after it was read again, that master renews another record.

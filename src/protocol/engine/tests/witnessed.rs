@@ -121,7 +121,10 @@ pub(super) fn vouched_master(replication: Replication) -> (Engine, Epoch) {
     assert_eq!(what, WitnessQuestion::Read, "it reads before anything else");
     let actions = store_facts(&mut engine, 5, actions);
     assert!(!actions.iter().any(|action| matches!(action, Action::Persist(Work::BeginEra(_)))));
-    let _ = tell_witness(&mut engine, 10 * MS, ask, holds(record(MASTER, Epoch::FIRST, Some(SHADOW), 5), 1));
+    // A short lease stands in the record: it is waited for, because a copy of this node could hold it.
+    let lease = Duration::from_millis(5);
+    let held = WitnessRecord { lease, ..record(MASTER, Epoch::FIRST, Some(SHADOW), 5) };
+    let _ = tell_witness(&mut engine, 10 * MS, ask, holds(held, 1));
     let actions = engine.handle(now(20 * MS), refused_dial());
     let (era_batch, work) = batch(&actions);
     let Work::BeginEra(Order { job: BeginEra { era, .. }, .. }) = work else { panic!("{work:?}") };

@@ -389,6 +389,7 @@ fn refusal_code(kind: RefusalKind) -> u8 {
         RefusalKind::NoMaster => 9,
         RefusalKind::Held => 10,
         RefusalKind::ProtocolError => 11,
+        RefusalKind::DuplicateIdentity => 12,
     }
 }
 
