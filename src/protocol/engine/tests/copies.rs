@@ -97,6 +97,16 @@ fn a_copy_beside_a_shadow_that_answers_is_refused_and_named() {
     assert_eq!(engine.links.active_id(), Some(LinkId(4)));
 }
 
+/// Without the question the link would flap between the two.
+#[test]
+fn without_the_question_a_copy_takes_the_link() {
+    let (mut engine, _) = leading_master();
+    settle(&mut engine, 700);
+    engine.mutate(Mutant::TakesCopyForRestart);
+    let actions = copy_dials(&mut engine, 800, LATER);
+    assert_ne!(on(&actions, LATER), [] as [&Action; 0], "the mistake is not made: {actions:#?}");
+}
+
 /// A shadow that was restarted, and whose old connection nobody has closed.
 #[test]
 fn a_restarted_shadow_takes_the_place_of_a_connection_that_is_dead() {

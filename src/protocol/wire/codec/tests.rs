@@ -89,6 +89,10 @@ fn samples() -> Vec<(&'static str, Message)> {
         ("message-hello", Message::Hello(Box::new(hello()))),
         ("message-hello-plain", Message::Hello(Box::new(plain_hello()))),
         ("message-refuse", Message::Refuse(refusal)),
+        (
+            "message-refuse-duplicate",
+            Message::Refuse(Refusal { kind: RefusalKind::DuplicateIdentity, reason: "linked already".into() }),
+        ),
         ("message-bye", Message::Bye(Bye::Duplicate)),
         ("message-heartbeat", Message::Heartbeat(heartbeat)),
         (
