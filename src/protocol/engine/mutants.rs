@@ -98,6 +98,8 @@ pub enum Mutant {
     AnswerIsPromise,
     /// A stalled master acknowledges after its lease.
     AcknowledgesAfterLease,
+    /// A master whose disk does not answer waits for it for ever.
+    WaitsForDisk,
 }
 
 /// Until when a promise and a lease are waited for, by another measure than rules 2 and 4 want.

@@ -1,6 +1,7 @@
 //! Whole lists of actions: an extra action shows as well as a missing one.
 
 mod callers;
+mod hung_disk;
 mod links_table;
 mod machines;
 mod pending_updates;
