@@ -20,6 +20,7 @@ mod disk;
 mod face;
 mod gateway;
 mod hostile;
+mod hung_disk;
 mod outage;
 mod partition;
 mod refusals;

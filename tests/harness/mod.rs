@@ -3,6 +3,7 @@
 
 #![allow(dead_code, unused_imports, reason = "each binary that includes the harness uses a part of it")]
 
+mod loop_disk;
 mod pair;
 mod process;
 mod proxy;
@@ -10,6 +11,7 @@ mod random;
 mod small_disk;
 mod witness;
 
+pub use loop_disk::LoopDisk;
 pub use pair::{FAST, Pair, at, content, token};
 pub use process::{Launch, Program, kind_is};
 pub use proxy::Proxy;

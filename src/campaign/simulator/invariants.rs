@@ -13,6 +13,9 @@ use crate::testing::Side;
 const TOUCH_US_MAX: u64 = 2_000_000;
 /// A link that is back within this time, microseconds, was no failed push: some more than three heartbeat intervals.
 const UNREPORTED_US_MAX: u64 = 400_000;
+/// Longest time that a batch takes under a node that serves, microseconds: the disk timeout, the end of the host's hooks, the
+/// error of a clock and a heartbeat.
+const HUNG_US_MAX: u64 = 800_000 + 100_000 + 9_900 + 100_000;
 /// Shortest silence before a takeover, microseconds: the takeover delay.
 const SILENCE_US_MIN: u64 = 500_000;
 
@@ -64,6 +67,7 @@ impl World {
     /// Everything that must hold after an event of this node.
     pub fn check_invariants(&mut self, side: Side) -> Checked {
         self.check_one_master()?;
+        self.check_hung_disk(side)?;
         let now_us = self.now;
         let byzantine = self.plan.byzantine;
         let machine = &self.machines[side.index()];
@@ -99,6 +103,18 @@ impl World {
             format!("{side:?} is at {position} and its shadow at {confirmed:?}, without a link for {unreported_us} us, and no alert")
         })?;
         if self.plan.witnessed { Ok(()) } else { self.check_two_masters() }
+    }
+
+    /// 8: a node whose disk does not answer lets go of mastership, so that its peer can act.
+    fn check_hung_disk(&self, side: Side) -> Checked {
+        let machine = &self.machines[side.index()];
+        let Some(engine) = &machine.engine else { return Ok(()) };
+        let batch = machine.driver.batch.as_ref().filter(|batch| batch.is_bounded());
+        let us = batch.map_or(0, |_| self.now - machine.driver.batch_since);
+        let lets_go = engine.durable_state().peer.is_none() || !engine.authority().serving;
+        Invariant::HungDisk.check(us <= HUNG_US_MAX || lets_go, || {
+            format!("{side:?} serves although its disk has not answered for {} ms", us / 1_000)
+        })
     }
 
     /// 1: nodes that hear each other are not both masters for long.
