@@ -32,6 +32,6 @@ mod tests {
             (false, _) => Ok(()),
         };
         assert_eq!(shrink((0..8).collect(), Invariant::OneMaster, run), [2, 5]);
-        assert_eq!(shrink((0..8).collect(), Invariant::Bounded, run), [2]);
+        assert_eq!(shrink((0..4).collect(), Invariant::Bounded, run), [2]);
     }
 }

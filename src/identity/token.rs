@@ -1,4 +1,4 @@
-//! The join token of a master.
+//! The text of a join token. How long one is valid: `TOKEN_LIFE_DEFAULT` and `TOKEN_LIFE_MAX` in `model/limits.rs`; who decides: `Operator::token`.
 
 use std::fmt;
 use std::str::FromStr;

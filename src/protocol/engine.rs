@@ -6,7 +6,7 @@
 //! |---|---|
 //! | `authority.rs` | who may act as master: the node's state, the covers, the witness, a takeover under way |
 //! | `links.rs` | the connections to the peer: which one counts, dialling, what was last heard |
-//! | `session.rs` | what was negotiated, and the end of the session that this node is |
+//! | `session.rs` | what was negotiated, and whether this node is source or sink |
 //! | `commits.rs` | callers that commit, and what an acknowledgement waits for |
 //! | `durable.rs` | the durable state and the updates that wait for it |
 //! | `own_log.rs` | where this node's own log stands |
@@ -131,8 +131,10 @@ pub struct Authority {
 /// 9. Times never go back. An event much later than the timer means that the node was stopped in between.
 /// 10. [`Event::Abandoned`] may follow a shutdown whose batch does not return. The engine then answers every caller and ends with
 ///     [`Action::Stop`].
+/// 11. The driver admits commits: at most [`COMMIT_QUEUE_MAX`](crate::limits::COMMIT_QUEUE_MAX) unanswered [`Event::Commit`] at a
+///     time. The engine does not count them again.
 ///
-/// The engine promises in return: it never panics, whatever the message. Its queues are bounded ([`crate::limits`]). It sends a
+/// The engine promises in return: it never panics, whatever the message. Its other queues are bounded ([`crate::limits`]). It sends a
 /// message that states durability only after the receipt of that batch. It answers every [`Ticket`] exactly once. It always has a
 /// timer set while it waits for time to pass.
 #[derive(Clone, Debug)]

@@ -21,13 +21,13 @@ pub(crate) struct End {
     pub(crate) side: Side,
     /// What arrived and was not read.
     pub(crate) unread: VecDeque<Vec<u8>>,
-    /// What was read of the first of them.
+    /// How many bytes of the first unread write were read.
     pub(crate) read: usize,
     pub(crate) finished: bool,
     pub(crate) reset: bool,
     /// The process closed it, or is gone.
     pub(crate) closed: bool,
-    /// The machine lost power with it: nobody answers for it until the machine runs again.
+    /// The machine lost power while this end was open: nobody answers for this end until the machine runs again.
     pub(crate) silent: bool,
     pub(crate) outgoing: VecDeque<Packet>,
     /// Earliest arrival of the next packet: packets do not overtake each other.
@@ -61,7 +61,7 @@ impl End {
         }
     }
 
-    /// Closes this end, as a socket is closed: what was not read makes it a reset. Returns whether there is a last packet.
+    /// Closes this end as a socket is closed: with a reset if bytes are unread. Returns whether there is a last packet.
     pub(crate) fn close(&mut self) -> bool {
         let speaks = !self.closed && !self.reset;
         if speaks {
@@ -72,7 +72,7 @@ impl End {
         speaks
     }
 
-    /// Breaks this end: both ways are over at once.
+    /// Breaks this end: nothing is sent or received any more.
     pub(crate) fn break_off(&mut self, wakers: &mut Vec<Waker>) {
         self.reset = true;
         self.silent = false;
@@ -81,7 +81,7 @@ impl End {
         wakers.extend(self.writer.take());
     }
 
-    /// Reads what has arrived. `peer` may write again where it waited for room.
+    /// Reads what has arrived. Also returns the waker of `peer`, if that waits for room and there is room again.
     pub(crate) fn poll_read(
         &mut self,
         peer: &mut Self,
@@ -111,7 +111,7 @@ impl End {
         (Poll::Ready(Ok(())), room_again)
     }
 
-    /// Takes bytes to send, all of them, where there is room.
+    /// Takes all of the bytes to send, if there is room.
     pub(crate) fn poll_write(
         &mut self,
         peer: &Self,
@@ -131,7 +131,7 @@ impl End {
 }
 
 impl Connection {
-    /// Whether nobody holds it and nothing is on its way.
+    /// Whether nobody holds the connection and nothing is on its way.
     pub(crate) fn is_over(&self) -> bool {
         self.ends.iter().all(|end| end.closed && !end.silent && end.outgoing.is_empty())
     }

@@ -114,18 +114,18 @@ pub struct Link<'a> {
 }
 
 impl Link<'_> {
-    /// Nothing arrives in either direction. What is sent meanwhile arrives after the heal, as TCP sends it again.
+    /// Cuts both directions: nothing arrives. What is sent meanwhile arrives after the heal, as TCP sends it again.
     pub fn cut(&self) {
         Side::BOTH.into_iter().for_each(|from| self.cut_one_way(from));
     }
 
-    /// Nothing that this node sends arrives.
+    /// Cuts one direction: nothing that this node sends arrives.
     pub fn cut_one_way(&self, from: Side) {
         self.scheduler.note(|| format!("what {from:?} sends does not arrive"));
         self.network.cut(from);
     }
 
-    /// Everything arrives again, in both directions.
+    /// Ends every cut: everything arrives again, in both directions.
     pub fn heal(&self) {
         self.scheduler.note(|| "everything arrives".into());
         Side::BOTH.into_iter().for_each(|from| self.network.heal(from));
@@ -156,7 +156,7 @@ pub struct SimulatedWitness<'a> {
 }
 
 impl SimulatedWitness<'_> {
-    /// It answers nobody any more.
+    /// Stops the witness: it answers neither node.
     pub fn down(&self) {
         self.note("is down");
         Side::BOTH.into_iter().for_each(|side| self.register.set_reachable(side, false));
@@ -185,12 +185,12 @@ impl SimulatedWitness<'_> {
         self.register.lose_answers(side, count);
     }
 
-    /// The next questions of this node land so late, also where the node does not wait for them any more.
+    /// The next questions of this node reach the witness this much late, even if the node no longer waits for them.
     pub fn land_late(&self, side: Side, count: u64, late: Duration) {
         self.register.land_late(side, count, micros(late));
     }
 
-    /// Time of one way to it and back, drawn for each question.
+    /// Latency of each way, to the witness and back, drawn for each question.
     pub fn latency(&self, low: Duration, high: Duration) {
         self.register.set_way(micros(low), micros(high));
     }

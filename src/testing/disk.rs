@@ -9,7 +9,7 @@ use super::scheduler::{Act, Owner, Scheduler};
 use crate::store::disk::sim::SimDisk;
 use crate::store::disk::{Disk, File};
 
-/// Bounds of what a job on the disk takes, microseconds.
+/// Bounds of the time that a job on the disk takes, microseconds.
 const JOB_US: (u64, u64) = (30, 300);
 
 /// A disk. Clones share it.
@@ -41,7 +41,7 @@ impl MachineDisk {
         Self { sim: SimDisk::new(seed), failing: Arc::default(), jobs: Arc::new(Mutex::new(jobs)) }
     }
 
-    /// Runs what blocks a thread, after the time that it takes; `done` is called when it has run.
+    /// Runs a job that blocks, after the time that it takes. Calls `done` when the job has run.
     pub(crate) fn run(&self, scheduler: &Scheduler, owner: Owner, job: Act, done: impl FnOnce() + Send + 'static) {
         let takes_us = scheduler.draw(self.jobs().takes_us);
         let disk = self.clone();
@@ -63,7 +63,7 @@ impl MachineDisk {
         job();
     }
 
-    /// Whether it hangs from now on: nothing that is asked of it is done.
+    /// Whether the disk hangs from now on: then no job runs until it no longer hangs.
     pub(crate) fn set_frozen(&self, scheduler: &Scheduler, frozen: bool) {
         let mut jobs = self.jobs();
         jobs.frozen = frozen;
@@ -75,12 +75,12 @@ impl MachineDisk {
         }
     }
 
-    /// What a job takes from now on, microseconds.
+    /// How long a job takes from now on, microseconds.
     pub(crate) fn set_takes(&self, low_us: u64, high_us: u64) {
         self.jobs().takes_us = (low_us, high_us.max(low_us));
     }
 
-    /// What a job takes on a disk that is well.
+    /// Jobs take as long as on a healthy disk from now on.
     #[cfg(test)]
     pub(crate) fn set_quick(&self) {
         self.jobs().takes_us = JOB_US;

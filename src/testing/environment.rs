@@ -1,4 +1,4 @@
-//! The world as one life of a simulated machine sees it: implementations of the node's seams.
+//! The simulated surroundings of one life of a machine: implementations of the traits in `node::environment`.
 
 use std::io;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::protocol::engine::Moment;
 /// What is called when a machine's disk stopped because power was cut.
 pub(crate) type PowerLost = Arc<dyn Fn() + Send + Sync>;
 
-/// The world of the life that this machine lives now.
+/// The surroundings of this machine in its current life.
 pub(crate) fn environment(
     scheduler: &Scheduler,
     network: &Network,

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 const PEM: &str = include_str!("identities.pem");
 const BEGIN: &str = "-----BEGIN PRIVATE KEY-----";
 
-/// Hands them out, in an order that is drawn. Clones share.
+/// Hands out the identities in order, from a drawn one on. Clones share.
 #[derive(Clone, Debug)]
 pub(crate) struct Identities {
     next: Arc<Mutex<usize>>,

@@ -19,7 +19,7 @@ const DIR: &str = "/node";
 /// The port on which every simulated node listens.
 const PORT: u16 = 7443;
 
-/// How a node ends that is not stopped cleanly.
+/// How a node ends without a clean stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Crash {
@@ -27,7 +27,7 @@ pub enum Crash {
     Process,
     /// Power is cut: its connections are silent, and what was not synced is lost.
     Power,
-    /// As [`Crash::Power`], and each unsynced sector is lost or kept by itself.
+    /// As [`Crash::Power`], but each unsynced sector is lost or kept independently.
     TornPower,
 }
 
@@ -84,7 +84,7 @@ impl Machine {
         format!("{}:{PORT}", Network::address(side))
     }
 
-    /// Starts the node, in a new life of the machine. An empty disk becomes what `first` says.
+    /// Starts the node in the current life of the machine. On an empty disk, `first` gives the new node's role.
     pub(crate) fn start(&self, first: Option<FirstStart>) {
         let World { scheduler, network, register, identities } = &self.world;
         network.power_on(self.side);
@@ -187,7 +187,7 @@ impl Machine {
         drop(process);
     }
 
-    /// Power is cut at the nth change of the disk from now on, in the middle of what it does.
+    /// Crashes the machine at the nth change of its disk from now on, in the middle of that change.
     #[cfg(test)]
     pub(crate) fn crash_at_write(&self, nth: u64, how: Crash) {
         self.state().at_stop = how;
@@ -209,10 +209,10 @@ impl Machine {
     }
 }
 
-/// Tells what a node says of itself.
+/// Notes a node's events in the trace.
 async fn tell(scheduler: Scheduler, side: Side, node: Node) {
     let mut events = node.events();
-    // It must not keep the node running.
+    // This task must not keep the node running.
     drop(node);
     while let Some(event) = events.next().await {
         if !matches!(event, NodeEvent::Changed { .. }) {

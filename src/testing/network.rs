@@ -1,8 +1,8 @@
 //! A simulated network between two machines: connections with a latency for each write, held up while a direction is cut.
 //!
 //! It behaves as TCP does. What is sent into a cut direction arrives after the heal; a process that dies closes its
-//! connections; a machine that loses power is silent, and answers with a reset once it runs again. The time of an arrival
-//! does not depend on the number of bytes: the bytes of TLS are not drawn from the seed.
+//! connections; a machine that loses power is silent, and answers with a reset once it runs again. The time of an
+//! arrival does not depend on the number of bytes, because the bytes of TLS do not follow from the seed.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -33,7 +33,7 @@ pub(crate) struct Network {
 }
 
 struct State {
-    /// What this machine sends does not arrive.
+    /// Whether what this machine sends is held up.
     cut: [bool; 2],
     /// Bounds of one way, microseconds.
     latency_us: (u64, u64),
@@ -61,7 +61,7 @@ enum Arrival {
     Packet(u64, usize),
     /// A request to connect.
     Request(Request),
-    /// The answer to it.
+    /// The answer to such a request.
     Answer(Request, io::Result<BoxStream>),
 }
 
@@ -103,7 +103,7 @@ impl Network {
         self.state().cut[from.index()] = true;
     }
 
-    /// What was held up arrives.
+    /// What this machine sent and the cut held up arrives.
     pub(crate) fn heal(&self, from: Side) {
         let mut state = self.state();
         state.cut[from.index()] = false;
@@ -166,7 +166,7 @@ impl Network {
         last.into_iter().for_each(|(number, at)| self.send_packet(number, at));
     }
 
-    /// It runs again: peers of its former connections are told that there are none.
+    /// The machine runs again: the peers of its former connections get a reset.
     pub(crate) fn power_on(&self, side: Side) {
         let mut state = self.state();
         state.powered[side.index()] = true;
@@ -203,7 +203,7 @@ impl Network {
         self.scheduler.draw(bounds)
     }
 
-    /// The next packet of this end is on its way.
+    /// Puts the next packet of this end on its way.
     fn send_packet(&self, number: u64, at: usize) {
         let latency = self.latency();
         let now_us = self.scheduler.now_us();
@@ -253,7 +253,7 @@ impl Network {
         let there = Side::BOTH.into_iter().find(|side| Self::address(*side) == request.to.ip());
         let Some(there) = there.filter(|side| state.powered[side.index()]) else {
             drop(state);
-            // Nobody answers: it is sent again.
+            // Nobody answers, so the request is sent again.
             return self.send_at(SYN_AGAIN_US, request.from, Arrival::Request(request));
         };
         let place = state.listeners.get(&request.to).map(|listening| listening.backlog.clone());
@@ -283,7 +283,7 @@ impl Network {
         let mut answers = false;
         match packet {
             Packet::Reset => end.break_off(&mut wakers),
-            // A machine without power says nothing; one that closed the connection says so.
+            // A machine without power answers nothing. One that closed the connection answers with a reset.
             Packet::Data(_) if end.closed => {
                 if powered[end.side.index()] && !end.silent {
                     end.outgoing.push_back(Packet::Reset);

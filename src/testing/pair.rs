@@ -37,7 +37,7 @@ pub struct Pair {
     machines: [Machine; 2],
 }
 
-/// What was waited for did not come about in time.
+/// The condition did not hold in time.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("it did not come about within {limit:?} of simulated time")]
 pub struct TimedOut {
@@ -46,13 +46,13 @@ pub struct TimedOut {
 }
 
 impl PairBuilder {
-    /// The knobs of both nodes. Default: [`Options::default`].
+    /// The options of both nodes. Default: [`Options::default`].
     pub fn options(mut self, options: Options) -> Self {
         self.options = options;
         self
     }
 
-    /// What the host of this node has a say in. Default: nothing. A hook must not block.
+    /// The hooks of this node's host. Default: none. A hook must not block.
     pub fn hooks(mut self, side: Side, hooks: Arc<dyn Hooks>) -> Self {
         self.hooks[side.index()] = Some(hooks);
         self
@@ -76,7 +76,7 @@ impl PairBuilder {
     /// [`StartError`] of either node.
     ///
     /// # Panics
-    /// Where the pair is not whole within ten simulated minutes, which no seed and no valid options bring about.
+    /// If the pair is not whole within ten simulated minutes. No seed and no valid options cause that.
     pub fn start(self) -> Result<Pair, StartError> {
         let pair = self.build();
         pair.machines[0].start(Some(FirstStart::Master));
@@ -100,7 +100,7 @@ impl PairBuilder {
         Ok(pair)
     }
 
-    /// The machines, with nothing on them yet.
+    /// The machines, before any node is started on them.
     pub(crate) fn build(self) -> Pair {
         let scheduler = Scheduler::new(self.seed, self.traced);
         let (network, register) = (Network::new(&scheduler), Register::new(&scheduler));
@@ -144,7 +144,7 @@ impl Pair {
         while scheduler.step(until_us) {}
     }
 
-    /// Lets time pass until `done` says so; it is asked at every moment at which something happened.
+    /// Lets time pass until `done` returns true. It is called at every moment at which something happened.
     ///
     /// # Errors
     /// [`TimedOut`] after `limit`.
@@ -263,7 +263,7 @@ impl<'a> SimulatedNode<'a> {
     /// Handle to the running node.
     ///
     /// # Panics
-    /// Where none runs: see [`SimulatedNode::is_running`].
+    /// If no node runs here: see [`SimulatedNode::is_running`].
     pub fn handle(&self) -> Node {
         match self.machine.node() {
             Some(node) => node,
@@ -281,13 +281,13 @@ impl<'a> SimulatedNode<'a> {
         self.machine.node().map(|node| node.status())
     }
 
-    /// Runs a future of the host's on this machine: it stands still while the machine does, and ends with its process.
+    /// Runs a future of the host on this machine. It waits while the machine is paused, and ends with the process.
     pub fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
         let scheduler = self.pair.scheduler();
         scheduler.spawn(scheduler.owner(self.machine.side), Box::pin(future));
     }
 
-    /// Waits by this machine's clock, in a future of [`SimulatedNode::spawn`].
+    /// A timer on this machine's clock, for a future of [`SimulatedNode::spawn`].
     pub fn timer(&self) -> Timer {
         Timer { scheduler: self.pair.scheduler().clone(), side: self.machine.side }
     }
@@ -307,13 +307,13 @@ impl<'a> SimulatedNode<'a> {
         self.pair.wait_for_start(self.machine.side)
     }
 
-    /// The machine stands still, as under SIGSTOP. Its clock goes on.
+    /// Pauses the machine, as SIGSTOP pauses a process. Its clock goes on.
     pub fn pause(&self) {
         self.note("stands still");
         self.pair.scheduler().pause(self.machine.side);
     }
 
-    /// It goes on.
+    /// Ends the pause.
     pub fn resume(&self) {
         self.note("goes on");
         self.pair.scheduler().resume(self.machine.side);

@@ -27,7 +27,7 @@ pub(crate) struct Register {
 
 #[derive(Debug)]
 struct Faults {
-    /// Questions of this machine do not arrive.
+    /// Whether questions of this machine are lost.
     unreachable: [bool; 2],
     /// Answers to this machine to lose, from now on.
     lose_answers: [u64; 2],
@@ -63,7 +63,7 @@ impl Register {
         self.faults().lose_answers[side.index()] = count;
     }
 
-    /// The next questions of this machine land so late.
+    /// The next questions of this machine reach the register this much late.
     pub(crate) fn land_late(&self, side: Side, count: u64, us: u64) {
         self.faults().late[side.index()] = (count, us);
     }
@@ -82,8 +82,8 @@ impl Register {
         self.faults.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks after the time of one way; the answer takes as long. What was sent lands, whoever waits for it. `None`: no
-    /// answer ever comes.
+    /// Asks the register after the time of one way; the answer takes another such time. A question that was sent
+    /// reaches the register even if nobody waits for it. `None`: no answer ever comes.
     fn ask<T: Send + 'static>(
         &self,
         side: Side,
@@ -114,7 +114,7 @@ impl Register {
     }
 }
 
-/// Waits for an answer, for ever where none comes: the node gives it up.
+/// Waits for an answer, for ever if none comes: the node has its own time limit.
 async fn wait<T>(answered: Option<oneshot::Receiver<T>>) -> T {
     if let Some(Ok(answer)) = match answered {
         Some(answered) => Some(answered.await),

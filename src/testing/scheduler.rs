@@ -1,8 +1,8 @@
 //! A deterministic executor with simulated time: one thread, one queue of events, an order drawn from a seed.
 //!
-//! A future is polled by nobody else, and time stands still while it is: it moves to the next event when no task is
-//! ready. Which ready task is polled next is drawn. A task and an event belong to one life of a machine, or to the
-//! world around both machines: they wait while the machine stands still and go when that life ends.
+//! Only this executor polls futures, and time stands still meanwhile. When no task is ready, time moves to the next
+//! event. The next ready task to poll is drawn. A task or an event belongs to one life of a machine, or to the world
+//! around both machines. Those of a machine wait while it is paused, and are dropped when that life ends.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -16,7 +16,7 @@ use super::random::{Random, mix};
 use super::side::Side;
 use crate::node::environment::BoxFuture;
 
-/// Polls and events at one moment beyond which the simulation is called spinning.
+/// Polls and events at one moment from which the simulation counts as spinning.
 const SPIN_MAX: u64 = 200_000;
 /// A timer fires at most this much late, microseconds.
 const TIMER_LATE_US_MAX: u64 = 300;
@@ -26,10 +26,10 @@ const OUTSIDE: TaskId = TaskId(0);
 /// What happens at an event.
 pub(crate) type Act = Box<dyn FnOnce() + Send>;
 
-/// What one machine is to the executor.
+/// What the executor knows of one machine.
 type Machine = MachineState<(Owner, Act)>;
 
-/// To whom a task or an event belongs.
+/// The owner of a task or an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Owner {
     /// The world around both machines.
@@ -50,7 +50,7 @@ struct TaskId(u64);
 
 struct State {
     now_us: u64,
-    /// Draws the order of events and all that is asked for with [`Scheduler::draw`].
+    /// Draws the order of tasks and all that is asked for with [`Scheduler::draw`].
     random: Random,
     /// Draws the random bytes of the nodes.
     bytes: Random,
@@ -73,7 +73,7 @@ struct Task {
     queued: bool,
 }
 
-/// What happened, in words where they are wanted, and as one number.
+/// What happened: as lines of text, if those are wanted, and as one number.
 #[derive(Default)]
 struct Journal {
     lines: Option<Vec<String>>,
@@ -110,7 +110,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Scheduler {
-    /// The simulation of this seed; with `told`, in words too.
+    /// The simulation of this seed. `told`: it keeps a trace in words.
     pub(crate) fn new(seed: u64, told: bool) -> Self {
         let mut random = Random::new(seed);
         let machine = |random: &mut Random| {
@@ -153,7 +153,7 @@ impl Scheduler {
         }
     }
 
-    /// Tells what happens.
+    /// Adds a line to the trace.
     pub(crate) fn note(&self, what: impl FnOnce() -> String) {
         let mut state = self.state();
         let now_us = state.now_us;
@@ -162,7 +162,7 @@ impl Scheduler {
         }
     }
 
-    /// What was told so far.
+    /// The lines of the trace so far.
     pub(crate) fn told(&self) -> Vec<String> {
         self.state().journal.lines.clone().unwrap_or_default()
     }
@@ -172,14 +172,14 @@ impl Scheduler {
         self.state().journal.sum
     }
 
-    /// What is alive and to come.
+    /// The tasks that are alive, and the events to come.
     #[cfg(test)]
     pub(crate) fn load(&self) -> Load {
         let state = self.state();
         Load { tasks: state.tasks.len(), events: state.events.len() }
     }
 
-    /// Does this so much later. Not at all, where the life of its owner has ended by then.
+    /// Does this after this time, unless the life of its owner has ended by then.
     pub(crate) fn after(&self, us: u64, owner: Owner, act: impl FnOnce() + Send + 'static) {
         let mut state = self.state();
         let key = (state.now_us + us, state.number());
@@ -207,14 +207,14 @@ impl Scheduler {
             if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
                 return Some(output);
             }
-            // Polled again after each step: it is cheap, and the future may look at what has no waker.
+            // The future is polled after each step: that is cheap, and it may depend on something that has no waker.
             if !self.step(until) {
                 return None;
             }
         }
     }
 
-    /// Polls one task or lets one event happen; false when nothing is left to do until then, and it is then.
+    /// Polls one task or lets one event happen. With nothing left to do until then, moves time there and returns false.
     pub(crate) fn step(&self, until_us: u64) -> bool {
         if self.poll_one() {
             return true;
@@ -318,7 +318,7 @@ impl Scheduler {
         Owner::Machine(side, self.state().machines[side.index()].life)
     }
 
-    /// Ends the life of a machine: its tasks and events are gone, nothing of it goes on. Returns what is to be dropped.
+    /// Ends the life of a machine: drops its tasks, timers and events.
     pub(crate) fn end_life(&self, side: Side) {
         let mut state = self.state();
         let ended = state.machines[side.index()].life;
@@ -332,17 +332,17 @@ impl Scheduler {
         let tasks: Vec<_> = numbers.iter().filter_map(|id| state.tasks.remove(id)).collect();
         let keys: Vec<_> = state.events.iter().filter(|(_, (of, _))| theirs(of)).map(|(key, _)| *key).collect();
         let events: Vec<_> = keys.iter().filter_map(|key| state.events.remove(key)).collect();
-        // Dropping a future runs code of its own, which may come here again.
+        // Dropping a future runs the future's own code, which may call the scheduler.
         drop(state);
         drop((timers, deferred, tasks, events));
     }
 
-    /// The machine stands still, as under SIGSTOP; its clock goes on.
+    /// Pauses the machine, as SIGSTOP pauses a process; its clock goes on.
     pub(crate) fn pause(&self, side: Side) {
         self.state().machines[side.index()].paused = true;
     }
 
-    /// It goes on, and finds what came meanwhile.
+    /// Ends the pause: the events that came meanwhile happen now.
     pub(crate) fn resume(&self, side: Side) {
         let mut state = self.state();
         let now_us = state.now_us;
@@ -354,7 +354,7 @@ impl Scheduler {
         }
     }
 
-    /// Stops the machine for so long (microseconds) in the middle of what it does, at the nth read of its clock from now on.
+    /// Stalls the machine in the middle of a poll: at the nth read of its clock from now on, for so many microseconds.
     #[cfg(test)]
     pub(crate) fn stall(&self, side: Side, stall: Option<(u64, u64)>) {
         self.state().machines[side.index()].stall = stall;
@@ -372,7 +372,7 @@ impl Scheduler {
         self.with_clock(side, |clock, now_us| clock.local(now_us))
     }
 
-    /// The same, asked by the machine itself: it may be stopped right here.
+    /// What a task of the machine itself reads from that clock. The machine may be stalled here.
     pub(crate) fn read_clock(&self, side: Side) -> u64 {
         let stopped_us = self.state().stalls(side, &self.woken);
         if let Some(us) = stopped_us {
@@ -437,7 +437,7 @@ impl State {
         matches!(owner, Owner::Machine(side, life) if self.machines[side.index()].life != life)
     }
 
-    /// Queues the tasks that were woken, in the order of their numbers: who wakes several does so in no order that a seed tells.
+    /// Queues the woken tasks in the order of their numbers, since the order of wake-ups does not follow from the seed.
     fn take_woken(&mut self, woken: &Mutex<Vec<TaskId>>) {
         let mut woken = std::mem::take(&mut *lock(woken));
         woken.sort_unstable();
@@ -464,7 +464,7 @@ impl State {
         Some(self.ready.remove(*chosen))
     }
 
-    /// One decision more at this moment.
+    /// Counts one more decision at this moment.
     fn count(&mut self, decision: u64) {
         self.journal.sum = mix(self.journal.sum ^ self.now_us.rotate_left(24) ^ decision);
         self.spin += 1;
@@ -477,8 +477,8 @@ impl State {
         }
     }
 
-    /// How long this machine stands still now, in the middle of a poll, if it does. It does not while another task of its own
-    /// is ready: what it said before it stood still is heard before.
+    /// How long this machine stalls now, in the middle of a poll, if it does. It does not while another of its tasks is
+    /// ready: what this task sent before the stall must be handled first.
     fn stalls(&mut self, side: Side, woken: &Mutex<Vec<TaskId>>) -> Option<u64> {
         self.take_woken(woken);
         let own = |task: &TaskId| matches!(self.tasks.get(task).map(|entry| entry.owner), Some(Owner::Machine(of, _)) if of == side);

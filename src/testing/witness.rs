@@ -1,4 +1,4 @@
-//! What any witness must do, and one in memory that does it.
+//! The rules for every witness back end, and a witness in memory that keeps them.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -150,7 +150,7 @@ async fn versions_are_unique<W: Witness>([one, other]: [W; 2]) -> Result<(), Str
     Ok(())
 }
 
-/// Of several that make the first value, one does.
+/// Of several swaps that race to make the first value, one is done.
 async fn races_for_the_first<W: Witness>(make: &mut impl FnMut() -> [W; 2]) -> Result<(), String> {
     for _ in 0..8 {
         race(&make(), None, 1).await?;
@@ -158,7 +158,7 @@ async fn races_for_the_first<W: Witness>(make: &mut impl FnMut() -> [W; 2]) -> R
     Ok(())
 }
 
-/// Of several that replace one value, one does, every time.
+/// Of several swaps that race to replace one value, one is done, in every round.
 async fn races<W: Witness>(handles: [W; 2]) -> Result<(), String> {
     let mut version = swapped(handles[0].swap(None, record(0)).await)?;
     for round in 1..=RACES {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::node::environment::{BoxFuture, Clock};
 use crate::protocol::engine::Moment;
 
-/// Why the driver wakes by time. There is one moment for each; setting it again replaces it.
+/// Why the driver wakes at a set time. Each alarm has one moment; setting it again replaces it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Alarm {
     /// The engine's timer.

@@ -44,7 +44,7 @@ pub struct Driver {
     /// Where the verdicts on nodes that ask to enrol go, by the number of the question.
     pub(super) enrolments: BTreeMap<u64, mpsc::Sender<EnrolVerdict>>,
     maintenance: Maintenance,
-    /// The records of the group whose end is handled now.
+    /// The records of the group whose receipt is being handled.
     pub(super) tail: Option<Tail>,
     /// Events that came up while actions were performed. The engine hears of them after those actions.
     pub(super) backlog: VecDeque<Event>,
@@ -218,7 +218,7 @@ impl Driver {
         self.handle(Event::Bulk { link, bulk, what, bytes: length });
     }
 
-    /// Drops a connection whose peer was checked against a pin that has changed since.
+    /// Opens a link on the connection, or drops it if the pin that its peer was checked against has changed since.
     fn on_connection(&mut self, connection: Connection, pin: Pin, dialled: bool) {
         if pin.is_none() || pin != self.context.policy.pins.get() {
             if dialled {
@@ -232,7 +232,7 @@ impl Driver {
         self.handle(Event::LinkUp { link, dialled });
     }
 
-    /// Where the peer refuses this node, it may not have stored the enrolment: this node asks it once more to enrol.
+    /// A peer that refuses this node may not have stored the enrolment: this node asks it once more to enrol.
     fn on_dial_failure(&mut self, DialFailure { how, reason }: DialFailure) {
         if how == DialFailureKind::RefusedByPeer
             && let Some(enrolment) = self.context.unconfirmed.take()
@@ -250,7 +250,7 @@ impl Driver {
 
     fn on_enrolment_question(&mut self, question: EnrolmentQuestion) {
         let EnrolmentQuestion { ask, peer, secret, from, verdicts } = question;
-        // The secret was found among the tokens of a moment ago. The engine knows a token by its index now.
+        // The secret was found in an earlier list of tokens. The engine needs its index in the current list.
         let tokens = &self.engine.durable_state().tokens;
         let token = secret.and_then(|secret| tokens.iter().position(|token| token.secret == secret));
         self.enrolments.retain(|_, verdicts| !verdicts.is_closed());

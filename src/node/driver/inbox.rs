@@ -45,8 +45,8 @@ impl Inbox {
         }
     }
 
-    /// What has come already: a report of the store, of which there are few; else a request or an input, either first. The
-    /// driver alternates, so that neither starves the other.
+    /// Takes what has come already. A report of the store comes first, since there are few of them; then a request or
+    /// an input. The driver alternates which of these two comes first, so that neither starves the other.
     pub fn take(&mut self, callers_first: bool) -> Option<Wake> {
         if let Ok(report) = self.reports.try_recv() {
             return Some(Wake::Store(report));

@@ -11,7 +11,7 @@ use crate::protocol::wire::{Bulk, Message};
 
 /// What a task of the node tells the driver.
 pub enum Input {
-    /// An event that the engine is told as it is.
+    /// An event that the driver passes to the engine unchanged.
     Engine(Event),
     /// A control message came.
     Message { link: LinkId, message: Message },

@@ -206,7 +206,7 @@ mod tests {
         assert_eq!(if_authorised(authority(true), Moment(101), committed()), in_doubt);
         assert_eq!(if_authorised(authority(false), Moment(1), committed()), in_doubt);
         // What acknowledges nothing is not held back.
-        let refused = || Err(CommitRefusal::Overloaded);
+        let refused = || Err(CommitRefusal::DiskFull);
         assert_eq!(if_authorised(authority(false), Moment(101), refused()), refused());
     }
 }

@@ -22,8 +22,8 @@ pub async fn run_blocking<T: Send + 'static>(
     received.await.unwrap_or(Err(Panicked))
 }
 
-/// Runs the job here, and catches its panic. What it worked on is used no more as it is: a store is opened again, and a
-/// hook guards its own state.
+/// Runs the job here, and catches its panic. What the job worked on is not used again as it is: a store is opened
+/// again, and a hook guards its own state.
 pub fn catch<T>(job: impl FnOnce() -> T) -> Result<T, Panicked> {
     catch_unwind(AssertUnwindSafe(job)).map_err(|_| Panicked)
 }

@@ -11,7 +11,7 @@ use crate::model::limits::{POOL_IDLE, POOL_THREADS_MAX};
 type Job = Box<dyn FnOnce() + Send>;
 
 /// Runs a job on a thread of the pool: at once where a thread is idle or may be made, else when one is free. A job must
-/// not panic; its caller guards it. Where no thread can be made at all the job is dropped, which its caller sees.
+/// not panic; its caller guards it. If no thread can be made at all, the job is dropped, and its caller sees that.
 pub fn run(job: Job) {
     let mut queue = POOL.lock();
     queue.jobs.push_back(job);

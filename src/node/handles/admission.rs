@@ -1,6 +1,6 @@
 //! How many change sets may wait to be committed.
 //!
-//! They are counted here and nowhere else: here a caller learns at once that it is refused, and what it holds is bounded
+//! They are counted here and nowhere else. So a caller learns at once that it is refused, and what waits is bounded
 //! before the driver sees it.
 
 use std::sync::Arc;

@@ -166,7 +166,9 @@ pub enum CommitError {
     Frozen,
     /// The change set is in the log, and it is not known yet whether it stays. Do not repeat it before
     /// [`Operator::history`](crate::Operator::history) and a [`Config::snapshot`] show whether it is there.
-    #[error("the change set is in the log as {revision}, and whether it stays is not known: look before repeating it")]
+    #[error(
+        "the change set is in the log as {revision}, and whether it stays is not known: read the configuration or the history before you repeat it"
+    )]
     InDoubt {
         /// As this revision.
         revision: Revision,
@@ -188,7 +190,6 @@ impl From<CommitRefusal> for CommitError {
         match refusal {
             CommitRefusal::NotMaster { master } => Self::NotMaster { master },
             CommitRefusal::Guard(conflict) => Self::Guard(conflict),
-            CommitRefusal::Overloaded => Self::Overloaded,
             CommitRefusal::InDoubt { revision } => Self::InDoubt { revision },
             CommitRefusal::DiskFull => Self::DiskFull,
             CommitRefusal::Stopped => Self::Stopped,

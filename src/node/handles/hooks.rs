@@ -23,9 +23,9 @@ use crate::store::Snapshot;
 /// # let _: std::sync::Arc<dyn Hooks> = std::sync::Arc::new(Gateway);
 /// ```
 pub trait Hooks: Send + Sync + 'static {
-    /// On the shadow: whether the configuration that the master pushes is acceptable. It is asked before any of it is
-    /// durable or visible. A refusal keeps the last accepted configuration, and is not asked again before the master has a
-    /// newer revision.
+    /// On the shadow: whether the configuration that the master pushes is acceptable. The hook is asked before any of
+    /// that configuration is durable or visible. After a refusal the shadow keeps the last accepted configuration, and
+    /// the hook is not asked again before the master has a newer revision.
     ///
     /// Received change sets are stored in one step where no hooks are set, and in two where some are.
     ///
@@ -40,7 +40,7 @@ pub trait Hooks: Send + Sync + 'static {
     /// when another takeover delay has passed.
     ///
     /// # Errors
-    /// The reason, which the link's state shows.
+    /// The reason, which the alert `shadow_lost` shows.
     fn may_take_over(&self) -> Result<(), String> {
         Ok(())
     }

@@ -137,8 +137,8 @@ impl MastershipState {
         Self { number: AtomicU64::new(0), until: AtomicU64::new(0), witnessed, current: watch::Sender::new(current) }
     }
 
-    /// Takes over the engine's authority. `reason` is why role or serving changed last; `numbers` counts the terms. Only the
-    /// driver calls it.
+    /// Adopts the engine's authority. `reason` is why role or serving changed last; `numbers` counts the terms. Only
+    /// the driver calls it.
     pub fn update(&self, authority: Authority, epoch: Epoch, reason: RoleReason, numbers: &mut u64) {
         let running = self.current.borrow().term;
         if authority.serving && running.is_some_and(|term| term.epoch == epoch) {

@@ -105,8 +105,8 @@ impl Node {
     /// Stops the node, and waits until it has stopped. Change sets that were accepted are finished, the link is closed, and
     /// the data directory is free for another start. Other clones find the node stopped; stopping it again does nothing.
     ///
-    /// It takes a few times [`Timeouts::drain`](crate::Timeouts::drain) at most, whatever hangs. Where the
-    /// disk hangs, what it does may go on after that.
+    /// It takes a few times [`Timeouts::drain`](crate::Timeouts::drain) at most, whatever hangs. If the
+    /// disk hangs, its work may go on after that.
     pub async fn shutdown(&self) {
         // No answer means that the node has stopped already.
         let _ = self.shared.command(Command::Shutdown).await;

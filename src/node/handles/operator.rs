@@ -34,7 +34,7 @@ pub struct Operator {
 #[non_exhaustive]
 pub enum OperatorError {
     /// High availability is not enabled. Nothing changed. [`Operator::enable`] first.
-    #[error("high availability is not enabled on this node: say enable first")]
+    #[error("high availability is not enabled on this node: enable it first")]
     Disabled,
     /// A shadow is enrolled already. Nothing changed. [`Operator::reset`] makes room for another one.
     #[error("there is an enrolled shadow")]
@@ -55,7 +55,7 @@ pub enum OperatorError {
     #[error("there is no alert of this number")]
     UnknownAlert,
     /// [`TOKENS_MAX`](crate::limits::TOKENS_MAX) tokens are valid. No token was made. Wait until one expires.
-    #[error("too many tokens are alive: wait until one expires")]
+    #[error("too many tokens are valid: wait until one expires")]
     TooManyTokens,
     /// The argument is out of bounds. Nothing changed. The text names the bounds.
     #[error("{0}")]
@@ -64,20 +64,22 @@ pub enum OperatorError {
     #[error("this shadow has no complete, verified copy")]
     Incomplete,
     /// Change sets would be lost, or could be. Nothing changed. [`Operator::take_over_accepting_loss`] accepts that.
-    #[error("change sets would be lost; say so explicitly to accept it")]
+    #[error(
+        "change sets would be lost: repeat the takeover with the loss accepted, or bring back the node that has them"
+    )]
     Loss {
         /// First and last that are known to be missing, where known.
         missing: Option<(Revision, Revision)>,
     },
     /// The master may still hold mastership, by its lease at the witness or by what this node promised it. Nothing changed.
     /// Stop the master, or try again when the lease is over.
-    #[error("the master may hold mastership still: stop it, or wait until its lease is over")]
+    #[error("the master may still hold mastership: stop it, or wait until its lease is over")]
     LeaseHeld,
     /// The witness does not answer, and no node becomes master without it. Nothing changed. Try again when it answers.
     #[error("the witness does not answer, and without it nobody becomes master")]
     WitnessUnreachable,
     /// Too many commands wait for the disk. Nothing changed. Try again later.
-    #[error("too much waits; nothing was changed: try again later")]
+    #[error("too many commands wait; nothing was changed: try again later")]
     Overloaded,
     /// The disk is full. Nothing changed. Make room, and try again.
     #[error("the disk is full; nothing was changed")]
@@ -130,7 +132,9 @@ impl Operator {
     pub async fn token(&self, life: Option<Duration>) -> Result<(JoinToken, u64), OperatorError> {
         let life = life.unwrap_or(TOKEN_LIFE_DEFAULT);
         if life.is_zero() || life > TOKEN_LIFE_MAX {
-            return Err(OperatorError::BadArgument(format!("a token lives above zero and at most {TOKEN_LIFE_MAX:?}")));
+            return Err(OperatorError::BadArgument(format!(
+                "the life of a token is more than zero and at most {TOKEN_LIFE_MAX:?}"
+            )));
         }
         let mut secret = [0; 16];
         let filled = self.shared.environment.randomness.fill(&mut secret);

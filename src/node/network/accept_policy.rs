@@ -24,7 +24,7 @@ impl AcceptPolicy {
         Self { pins, enabled, tokens, questions: AtomicU64::new(0) }
     }
 
-    /// Takes over the durable state. Returns whether the permitted peer changed.
+    /// Copies what it needs from the durable state. Returns whether the permitted peer changed.
     pub fn update(&self, durable_state: &DurableState) -> bool {
         self.enabled.store(durable_state.enabled, SeqCst);
         if **self.tokens.load() != durable_state.tokens {

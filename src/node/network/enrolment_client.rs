@@ -1,9 +1,9 @@
 //! Enrolment on the shadow.
 //!
-//! Both sides store the pairing, the shadow first. The shadow asks again with the same token and key where an answer was
-//! lost, and the master answers alike. It does so within the same start. It does so once more, now or at a later start
-//! with the same arguments, where the master refuses its link and the two have never met. If the token is no longer valid
-//! by then, the operator empties the directory and makes a new token.
+//! Both sides store the pairing, the shadow first. If an answer was lost, the shadow asks again with the same token and
+//! key, and the master gives the same answer. The shadow asks again within the same start. It asks once more, in this
+//! run or at a later start with the same arguments, if the master refuses its link and the two have never met. If the
+//! token is no longer valid by then, the operator empties the directory and makes a new token.
 
 use std::time::Duration;
 
@@ -144,7 +144,7 @@ impl EnrolmentClient {
         };
         match finished {
             Ok(stored) => tracing::info!(?stored, "the enrolment was asked for again"),
-            Err(error) => tracing::warn!(%error, "the enrolment was asked for again, and refused"),
+            Err(error) => tracing::warn!(%error, "a repeated enrolment did not succeed"),
         }
     }
 

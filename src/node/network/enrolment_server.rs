@@ -53,7 +53,7 @@ impl EnrolmentServer {
         }
         match environment.within(ENROL_TIMEOUT, self.conclude(ask, enrolment, judged)).await {
             Some(Ok(())) => {}
-            Some(Err(error)) => tracing::warn!(%from, %error, "an enrolment did not end well; it may be asked again"),
+            Some(Err(error)) => tracing::warn!(%from, %error, "an enrolment broke off; the shadow may ask again"),
             None => tracing::warn!(%from, "an enrolment was not finished in time; it may be asked again"),
         }
         None

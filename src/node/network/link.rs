@@ -1,4 +1,4 @@
-//! One link: a task that hands received frames to the driver, writes what the driver queued, and reads for pushes.
+//! One link: a task that hands received frames to the driver, writes what the driver queued, and reads what is pushed.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::node::offload::pusher::{Push, Pusher};
 use crate::protocol::engine::LinkId;
 use crate::protocol::wire::{Bulk, Message, WireError, encode};
 
-/// The driver's end of a link. Dropping it cuts the link; [`Link::close`] lets it write what control messages are queued.
+/// The driver's end of a link. Dropping it cuts the link; [`Link::close`] first writes the queued control messages.
 pub struct Link {
     control: mpsc::Sender<Bytes>,
     bulk: mpsc::Sender<BulkFrame>,
@@ -47,7 +47,7 @@ pub struct LinkContext {
     pub environment: Environment,
     pub pusher: Pusher,
     pub inputs: mpsc::Sender<Input>,
-    /// Bound on writing what control messages are queued when a link is closed.
+    /// Bound on writing the queued control messages when a link is closed.
     pub drain: Duration,
     /// Held by every link's task until it has ended.
     pub alive: mpsc::Sender<()>,
@@ -115,7 +115,7 @@ impl LinkTask {
         let Queues { mut control, mut bulk, mut pushes, pushed } = queues;
         let push = async {
             self.context.pusher.run(self.link, &mut pushes, &pushed, &self.context.inputs).await;
-            // The driver has closed the link: what control messages are queued is still to be written.
+            // The driver has closed the link. The queued control messages must still be written.
             std::future::pending::<()>().await;
         };
         let end = tokio::select! {
@@ -134,7 +134,7 @@ impl LinkTask {
         }
     }
 
-    /// Hands frames to the driver until there are no more. While the driver is busy it waits, and so the peer does.
+    /// Hands frames to the driver until there are no more. While the driver is busy, this task and the peer wait.
     async fn read(&self, reader: &mut FrameReader<ReadHalf<BoxStream>>) -> String {
         loop {
             let input = match reader.next().await {

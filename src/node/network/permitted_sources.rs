@@ -49,7 +49,7 @@ impl FromStr for PermittedSource {
     }
 }
 
-/// The name was not looked up, since too many others are.
+/// The name was not looked up, since too many others are being looked up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooManyLookups;
 

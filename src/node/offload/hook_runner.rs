@@ -95,7 +95,7 @@ mod tests {
         for _ in 0..3 {
             assert!(runner.may_take_over().await.unwrap_err().contains("did not answer"));
         }
-        // One thread hangs, the two that came after it never began: one mood frees it, the next is for a new question.
+        // One call hangs, the two after it never began. The first mood frees it, the second answers a new question.
         mood.send(Some(Ok(()))).unwrap();
         mood.send(Some(Err("late".into()))).unwrap();
         assert_eq!(runner.may_take_over().await, Err("late".into()));

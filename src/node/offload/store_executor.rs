@@ -103,8 +103,8 @@ impl StoreExecutor {
         lent.await.map_err(|_| Unavailable::NoThread)
     }
 
-    /// Applies and trims until there is no more to do, and reports that to the driver. Jobs that wait go first after each
-    /// group.
+    /// Maintains the store in rounds until there is no more to do, and reports that to the driver. Jobs that wait run
+    /// between the rounds.
     pub fn maintain(&self) {
         let executor = self.clone();
         self.submit(Job::Run(Box::new(move |access| match on_store(access, Store::maintain) {
@@ -138,7 +138,7 @@ impl StoreExecutor {
         done.await.unwrap_or_else(|panicked| Err(ReadError::Disk(panicked.to_string())))
     }
 
-    /// Closes the store, and with it the right to the directory. Jobs that come later fail.
+    /// Closes the store, which frees the data directory. Jobs that come later fail.
     pub async fn close(&self) {
         let (done, closed) = oneshot::channel();
         self.submit(Job::Close(done));
@@ -181,7 +181,7 @@ impl StoreExecutor {
                     let _ = done.send(());
                 }
                 Job::Lend(to) => {
-                    // It resumes the queue when it is dropped, which is at once where nobody waits for it any more.
+                    // The lent store resumes the queue when it is dropped: at once, if nobody waits for it any more.
                     drop(to.send(LentStore { executor: self.clone(), store }));
                     return;
                 }

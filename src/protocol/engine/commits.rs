@@ -14,14 +14,13 @@ use std::collections::VecDeque;
 
 use super::{CommitRefusal, Moment, Replication, Ticket};
 use crate::model::Revision;
-use crate::model::limits::{COMMIT_QUEUE_BYTES_MAX, COMMIT_QUEUE_MAX, GROUP_BYTES_MAX, GROUP_CHANGE_SETS_MAX};
+use crate::model::limits::{GROUP_BYTES_MAX, GROUP_CHANGE_SETS_MAX};
 
 /// Change sets that wait for the log, and answers that wait for the shadow or for mastership.
 #[derive(Clone, Debug)]
 pub(super) struct Commits {
     mode: Replication,
     queue: VecDeque<(Ticket, usize)>,
-    bytes: usize,
     /// Durable here and not acknowledged yet; in the order of their revisions.
     waiting: VecDeque<Waiting>,
     /// The newest revision that was acknowledged in this run.
@@ -65,7 +64,6 @@ impl Commits {
         Self {
             mode,
             queue: VecDeque::new(),
-            bytes: 0,
             waiting: VecDeque::new(),
             acknowledged: Revision::NONE,
             shadow: ShadowPart::Awaited,
@@ -89,7 +87,7 @@ impl Commits {
 
     // The queue.
 
-    /// A caller wants to commit.
+    /// A caller wants to commit. The shell bounds how many wait at a time, where it admits them.
     ///
     /// # Errors
     /// Why it is not taken. Nothing changed.
@@ -97,13 +95,7 @@ impl Commits {
         if self.is_frozen() {
             return Err(CommitRefusal::Frozen);
         }
-        let waiting = self.queue.len() + self.waiting.len();
-        let full = waiting >= COMMIT_QUEUE_MAX || self.bytes + bytes > COMMIT_QUEUE_BYTES_MAX;
-        if full && waiting > 0 {
-            return Err(CommitRefusal::Overloaded);
-        }
         self.queue.push_back((ticket, bytes));
-        self.bytes += bytes;
         Ok(())
     }
 
@@ -117,7 +109,6 @@ impl Commits {
                 break;
             }
             self.queue.pop_front();
-            self.bytes -= bytes;
             group_bytes += bytes;
             group.push(ticket);
         }
@@ -126,7 +117,6 @@ impl Commits {
 
     /// Takes everything that has not reached the log.
     pub(super) fn take_queue(&mut self) -> Vec<Ticket> {
-        self.bytes = 0;
         std::mem::take(&mut self.queue).into_iter().map(|(ticket, _)| ticket).collect()
     }
 

@@ -52,8 +52,12 @@ impl OwnSide<'_> {
     /// Why this hello is refused, independent of the roles.
     pub(super) fn refuse_hello(&self, hello: &Hello) -> Option<(RefusalKind, String)> {
         let permitted = self.durable.peer.as_ref().map(|peer| peer.node);
-        if hello.sender.pair != self.durable.pair || permitted != Some(hello.sender.node) {
+        if hello.sender.pair != self.durable.pair {
             return Some((RefusalKind::WrongPair, format!("the peer belongs to pair {}", hello.sender.pair)));
+        }
+        if permitted != Some(hello.sender.node) {
+            let reason = format!("the peer calls itself node {}, which is not the enrolled one", hello.sender.node);
+            return Some((RefusalKind::WrongPair, reason));
         }
         let unreachable_era = hello.log.history.eras().iter().any(|era| self.is_out_of_reach(era.epoch));
         if self.is_out_of_reach(hello.epoch) || unreachable_era {

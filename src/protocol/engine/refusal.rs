@@ -28,8 +28,6 @@ pub enum CommitRefusal {
     },
     /// A guard did not hold. Nothing changed.
     Guard(Conflict),
-    /// Too many change sets wait. Nothing changed.
-    Overloaded,
     /// Earlier change sets are in doubt, since neither the shadow nor the witness answers. Nothing changed.
     Frozen,
     /// It reached the log, and what becomes of it is not known yet.

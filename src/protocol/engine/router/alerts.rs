@@ -20,7 +20,7 @@ impl Engine {
         self.out.push(Action::Notify(Notice::Alert { change, alert }));
     }
 
-    /// Ends what fits, and returns it.
+    /// Ends the alerts that fit, and returns them.
     pub(super) fn clear(&mut self, fits: impl Fn(&Alert) -> bool) -> Vec<Alert> {
         let ended = self.alerts.clear(fits);
         self.notify_ended(&ended);
@@ -38,7 +38,7 @@ impl Engine {
 
     // The store.
 
-    /// Recovery found damage: what is here does not count before it is repaired.
+    /// Recovery found damage: this node's copy does not count as complete before it is repaired.
     pub(in super::super) fn found_damage(&mut self, now: Now, damage: Option<String>) {
         if let Some(damage) = damage {
             self.durable.assume_complete(false);
@@ -68,7 +68,7 @@ impl Engine {
         self.raise(now, NewAlert::new(AlertKind::DiskTrouble, DISK, texts::slow_disk(us)));
     }
 
-    /// Trouble with the disk is over, as far as it is about this.
+    /// Ends the alerts about trouble with the disk that have this subject.
     pub(super) fn disk_ended(&mut self, now: Now, subject: &str) {
         let ended = self.clear(|alert| alert.kind == AlertKind::DiskTrouble && alert.subject == subject);
         for alert in ended {
@@ -79,14 +79,14 @@ impl Engine {
 
     // Pushes, and a peer that stays away.
 
-    /// A session ended with this much confirmed: what the shadow lacks was not pushed.
+    /// A session ended with this much confirmed. The change sets after it count as not pushed.
     pub(super) fn push_interrupted(&mut self, confirmed: Position) {
         if self.log.contains(confirmed.revision) {
             self.alerts.count_up_to(confirmed.revision.seq);
         }
     }
 
-    /// Change sets that could not be pushed, and a shadow that stays away.
+    /// Raises the alerts about change sets that could not be pushed, and about a peer that stays away.
     pub(in super::super) fn count_failed_pushes(&mut self, now: Now) {
         if self.authority.state() == NodeState::Following {
             self.report_lost_master(now);
@@ -110,7 +110,7 @@ impl Engine {
         }
     }
 
-    /// A shadow whose master stays silent, and that does not take over by itself, needs an operator who knows.
+    /// On a shadow: raises the alert that the master is silent and that this node does not take over by itself.
     fn report_lost_master(&mut self, now: Now) {
         let unreported = self.durable.peer.is_some() && !self.alerts.is_peer_lost();
         let Some(since) = self.links.down_since().filter(|_| unreported) else { return };
@@ -166,7 +166,7 @@ impl Engine {
         }
     }
 
-    /// On the shadow: it is in sync, what concerned the link or an earlier role is over.
+    /// On the shadow: it is in sync again, so the alerts about the link or an earlier role end.
     pub(super) fn shadow_recovered(&mut self) {
         let ended = self.alerts.in_sync();
         self.notify_ended(&ended);
@@ -200,7 +200,7 @@ impl Engine {
         }
     }
 
-    /// The mean round trip, against the time after which a silent peer counts as gone.
+    /// Raises or ends the alert that the mean round trip is too long for the takeover delay.
     pub(super) fn check_round_trip(&mut self, now: Now) {
         let Some(round_trip_us) = self.links.round_trip_us() else { return };
         let delay_us = self.setup.timing.delay_us;

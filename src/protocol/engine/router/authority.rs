@@ -14,8 +14,8 @@ use crate::protocol::wire::{Heartbeat, HeartbeatAck, Role};
 const UNPROMISED_MAX: u32 = 10;
 
 impl Engine {
-    /// Whether mastership needs a cover here: there is a witness, and a peer that could take over; or there was one, and the
-    /// record does not say yet that nobody but this node counts.
+    /// Whether mastership needs a cover here: there is a witness, and a peer that could take over. Without a peer it is
+    /// needed as well if a record was ever seen, until the record says that nobody but this node counts.
     pub(super) fn is_bound(&self) -> bool {
         let Some(witnessed) = &self.authority.witnessed else { return false };
         let unbound = self.setup.makes(Mutant::UnboundByReset);
@@ -28,8 +28,8 @@ impl Engine {
         !self.is_bound() || self.authority.covered_until().is_some_and(|until| at <= until)
     }
 
-    /// Whether it serves, and until when that may be relied upon without asking the engine again. A caller whose clock shows a later
-    /// moment was stopped in between, and is not serving until the engine has been told.
+    /// Whether this node serves, and until when a caller may rely on that without asking the engine again. A caller
+    /// whose clock shows a later moment was stopped in between: that caller must tell the engine first.
     pub fn authority(&self) -> Authority {
         let stall = match self.notifier.timer_at() {
             Some(due) if self.durable.peer.is_some() => Moment(due.0.saturating_add(self.setup.timing.stall_us)),
@@ -51,7 +51,7 @@ impl Engine {
         }
     }
 
-    /// The peer answered a heartbeat that was sent then: a promise counts from there (rule 1).
+    /// The peer answered the heartbeat that was sent at `sent`: a promise counts from that moment (rule 1).
     pub(super) fn promised_by_peer(&mut self, now: Now, sent: Moment, ack: &HeartbeatAck) {
         let Some(witnessed) = &mut self.authority.witnessed else { return };
         let assumed = self.setup.makes(Mutant::AnswerIsPromise) && ack.promise.is_zero();
@@ -64,8 +64,8 @@ impl Engine {
         witnessed.covers.promised(sent, until);
     }
 
-    /// The promise that goes with the answer to this heartbeat: "I will not try to take over for this long". Only a shadow
-    /// that follows gives one, to a master that leads or asks, and only as long a one as a restart would remember (rule 5).
+    /// The promise that goes with the answer to this heartbeat: "I will not try to take over for this long". Only a
+    /// shadow that follows gives one, to a master that serves or asks, if a restart would remember it (rule 5).
     pub(super) fn give_promise(&mut self, now: Now, beat: &Heartbeat) -> Duration {
         let state = self.authority.state();
         let own_epoch = self.log.epoch().max(self.durable.epoch);

@@ -1,4 +1,4 @@
-//! Operators, nodes that ask to enrol, and the end.
+//! Operators, nodes that ask to enrol, and shutdown.
 
 use crate::model::limits::TOKENS_MAX;
 use crate::protocol::alerts::{AlertKind, NewAlert};
@@ -46,7 +46,7 @@ impl Engine {
         }
     }
 
-    /// Takes an update of the durable state; answered once it is durable.
+    /// Takes an update of the durable state. The requester is answered once the update is durable.
     fn update(&mut self, requester: Requester, update: Update) {
         if !self.durable.update(requester, update) {
             self.refuse_update(requester, CommandRefusal::Overloaded);
@@ -105,7 +105,7 @@ impl Engine {
         }
         self.links.set_held(held, now.at);
         if matches!(self.authority.state(), NodeState::CheckingStartup | NodeState::Stalled) {
-            // While the link was held nobody could answer: the peer has its whole time from now on.
+            // While the link was held the peer could not answer, so its time to answer begins anew.
             self.authority.role.restart_clock(now.at);
         }
         self.answer(ticket, Ok(()));
@@ -128,8 +128,17 @@ impl Engine {
 
     fn reset(&mut self, ticket: Ticket) {
         let state = self.authority.state();
-        let changing = matches!(state, NodeState::AskingHost | NodeState::Promoting | NodeState::SteppingDown);
-        if self.links.any() || changing {
+        // A takeover under way, at the host, at the witness or on the disk, would make a master of a node that forgot its peer.
+        let changing = matches!(
+            state,
+            NodeState::AskingHost
+                | NodeState::AskingWitness
+                | NodeState::Promoting
+                | NodeState::OpeningEra
+                | NodeState::SteppingDown
+        );
+        let wanted = self.authority.takeover.wanted().is_some();
+        if self.links.any() || changing || wanted {
             return self.refuse(ticket, CommandRefusal::PeerConnected);
         }
         self.update(Requester::Operator(ticket), Update::Forgotten);
@@ -202,13 +211,13 @@ impl Engine {
         self.answer(ticket, Err(refusal));
     }
 
-    // The end.
+    // Shutdown.
 
-    /// A stop in progress goes on: accepted change sets first, then the durable state, then a word to the peer.
+    /// Continues a shutdown: accepted change sets first, then the durable state, then a last message to the peer.
     pub(in super::super) fn advance_shutdown(&mut self, now: Now) {
         let Some(until) = self.shutdown.deadline() else { return };
         if now.at >= until {
-            // What is durable here and waits for others may wait for ever.
+            // Change sets that are durable here may wait for the shadow or the witness for ever.
             self.drop_commits();
         }
         let writable = self.authority.is_serving() && !self.commits.is_empty();
@@ -219,7 +228,7 @@ impl Engine {
         }
     }
 
-    /// The shell waits no longer for a batch that is under way: what it holds is in doubt.
+    /// The driver waits no longer for the batch in flight: what that batch holds is in doubt.
     pub(in super::super) fn abandon(&mut self, now: Now) {
         if self.shutdown.deadline().is_some() {
             self.abandon_batch();
@@ -227,7 +236,7 @@ impl Engine {
         }
     }
 
-    /// Everybody is answered, the peer gets a word, and that was all.
+    /// Answers every caller, tells the peer, and stops.
     fn stop(&mut self, now: Now) {
         self.drop_commits();
         self.drop_waiting_updates(&CommandRefusal::Stopped);

@@ -22,7 +22,7 @@ impl Engine {
         }
     }
 
-    /// Whether a master without authority has let callers wait for as long as they do.
+    /// Whether a master without authority has let callers wait for the longest time that they may.
     fn waited_enough(&self, at: Moment) -> bool {
         self.uncovered_deadline().is_some_and(|deadline| deadline <= at)
     }
@@ -34,8 +34,8 @@ impl Engine {
         (self.authority.state() == NodeState::Stalled).then_some(bound)
     }
 
-    /// When a change set that is durable here is in doubt for its caller: with a witness, because nobody confirms it; without,
-    /// because this node was stopped, and nobody says whether it still is the master.
+    /// When the oldest change set that waits for its acknowledgement is in doubt. With a witness: nobody confirmed it
+    /// in time. Without: this node was stopped, and nobody has said whether it still is the master.
     fn doubt_deadline(&self) -> Option<Moment> {
         let oldest = self.commits.oldest_since()?;
         let options = &self.setup.options;
@@ -63,19 +63,19 @@ impl Engine {
         }
     }
 
-    /// What the shadow is known to hold durably, of this history.
+    /// The newest revision of this history that the shadow is known to hold durably.
     fn confirmed(&self) -> Revision {
         let confirmed = self.durable.peer.as_ref().map_or(Revision::NONE, |peer| peer.confirmed);
         if self.log.contains(confirmed) { confirmed } else { Revision::NONE }
     }
 
-    /// Whether it is settled that the shadow does not count.
+    /// Whether it is settled that acknowledgements do not need the shadow.
     fn is_alone(&self) -> bool {
         if self.durable.peer.is_none() && !self.is_bound() {
             return true;
         }
         match &self.authority.witnessed {
-            // Nobody in sync is what the record says: there is nobody to wait for before the shadow has everything.
+            // The record says that nobody is in sync. Until the shadow has everything, there is nobody to wait for.
             Some(witnessed) if !self.setup.makes(Mutant::AloneBeforeRecord) => {
                 witnessed.covers.is_alone() && !self.commits.joined()
             }
@@ -83,12 +83,12 @@ impl Engine {
         }
     }
 
-    /// Up to where callers may be answered and readers may see.
+    /// The newest revision that may be acknowledged to callers and shown to readers.
     fn releasable(&self) -> Revision {
         if !self.commits.is_synchronous() || self.is_alone() { self.log.revision() } else { self.confirmed() }
     }
 
-    /// The revision for the record: what is acknowledged (asynchronous: confirmed), as far as this node knows.
+    /// The revision for the record: the newest that this node knows to be acknowledged (asynchronous: confirmed).
     pub(super) fn acknowledged_revision(&self) -> Revision {
         match self.commits.is_synchronous() {
             true if self.is_alone() => self.log.shown(),
@@ -97,7 +97,7 @@ impl Engine {
         }
     }
 
-    /// Acknowledges and shows what may be, if this node holds mastership now.
+    /// Acknowledges and shows whatever is releasable, if this node holds mastership now.
     pub(super) fn release(&mut self, now: Now) {
         let covered = self.is_covered(now.at) || self.setup.makes(Mutant::AcknowledgesAfterLease);
         if !self.authority.is_serving() || !covered {
@@ -118,7 +118,7 @@ impl Engine {
         self.finish_switch_to_asynchronous();
     }
 
-    /// The shadow holds more: whether it holds everything.
+    /// Checks whether the shadow holds everything now.
     pub(super) fn look_at_shadow(&mut self, now: Now) {
         let synced = self.session.source().is_some_and(|source| source.synced());
         if !synced || !self.authority.is_leading() {
@@ -131,7 +131,7 @@ impl Engine {
         self.commits.shadow_synced(holds_all || self.setup.makes(Mutant::FlagsEarly));
     }
 
-    /// What has waited for too long.
+    /// Ends every wait that has lasted too long.
     pub(in super::super) fn advance_commits(&mut self, now: Now) {
         self.look_at_shadow(now);
         if self.switch_deadline().is_some_and(|at| at <= now.at) {
@@ -159,7 +159,7 @@ impl Engine {
         }
     }
 
-    /// What has not reached the log is refused.
+    /// Refuses every change set that has not reached the log.
     fn refuse_queue(&mut self, refusal: &CommitRefusal) {
         for ticket in self.commits.take_queue() {
             self.refuse_commit(ticket, refusal.clone());
@@ -174,7 +174,7 @@ impl Engine {
         self.raise(now, NewAlert { revisions: Some((head, head)), ..alert });
     }
 
-    /// When something waits for too long.
+    /// The moments at which a wait will have lasted too long.
     pub(super) fn commits_deadlines(&self) -> [Option<Moment>; 4] {
         let uncovered = self.uncovered_deadline().filter(|_| self.commits.has_queue());
         let timeout_us = micros(self.setup.options.timeouts.sync);
@@ -197,7 +197,7 @@ impl Engine {
             Replication::Asynchronous => {
                 self.commits.want_asynchronous(ticket, now.at);
                 if self.authority.is_leading() && self.is_bound() && self.commits.is_synchronous() {
-                    // First the record says that nobody is in sync: rule 12.
+                    // First the record must say that nobody is in sync: rule 12.
                     self.commits.give_up_shadow();
                     self.authority.ask_witness_soon();
                 }
@@ -230,7 +230,7 @@ impl Engine {
         }
     }
 
-    /// A group failed: refused where nothing of it is left, else in doubt until the store was opened again.
+    /// A group failed. Its change sets are refused if nothing of them is left, else in doubt until the store reopens.
     pub(super) fn commits_failed(&mut self, tickets: &[Ticket], failure: &DiskFailure) {
         for (ticket, seq) in tickets.iter().zip(self.log.next_seq()..) {
             let revision = Revision::new(self.log.epoch(), seq);
@@ -243,7 +243,7 @@ impl Engine {
         }
     }
 
-    /// Mastership is lost: what has not reached the log is refused, what has is in doubt.
+    /// Mastership is lost: change sets that have not reached the log are refused, the others are in doubt.
     pub(super) fn drop_commits(&mut self) {
         let refusal = if self.shutdown.is_under_way() { CommitRefusal::Stopped } else { self.not_master() };
         self.refuse_queue(&refusal);
@@ -256,7 +256,7 @@ impl Engine {
         CommitRefusal::NotMaster { master: self.master_elsewhere() }
     }
 
-    /// Where the other node is dialled, where that one is the master.
+    /// The address of the peer, unless this node is the master.
     pub(super) fn master_elsewhere(&self) -> Option<String> {
         let elsewhere = !self.authority.state().is_master();
         self.durable.peer.as_ref().map(|peer| peer.address.clone()).filter(|_| elsewhere)
@@ -273,7 +273,7 @@ impl Engine {
         self.log.show(upto);
         self.out.push(Action::Publish { upto });
         if self.durable.peer.is_none() {
-            // Nobody can turn out never to have had it: what would undo it need not be kept.
+            // There is no peer that could lack it, so the store need not keep what would undo it.
             self.out.push(Action::Confirm { upto });
         }
     }

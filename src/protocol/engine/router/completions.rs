@@ -20,7 +20,7 @@ impl Engine {
     /// Starts the next batch, if none is in flight.
     pub(in super::super) fn advance_work(&mut self, now: Now) {
         if self.work.is_busy() {
-            // A batch that does not return raises no error, and nothing is acknowledged meanwhile: somebody must hear of it.
+            // A batch that does not return raises no error, but nothing is acknowledged meanwhile: an alert tells it.
             if let Some(us) = self.work.report_slow(now.at, self.slow_us()) {
                 self.slow_disk(now, us);
             }
@@ -38,7 +38,7 @@ impl Engine {
             if let Work::StoreState(order) = &mut work
                 && order.job.purpose == StatePurpose::NoteTerm
             {
-                // It waited, and the durable state went on.
+                // The durable state may have changed while this write waited.
                 *order.job.state = self.durable.with_alerts(self.alerts.log());
             }
             return self.start_batch(now, work);
@@ -72,7 +72,7 @@ impl Engine {
         micros(BATCH_SLOW).max(self.setup.timing.delay_us)
     }
 
-    /// When the batch in flight takes too long.
+    /// The moment from which the batch in flight counts as slow.
     pub(super) fn slow_disk_deadline(&self) -> Option<Moment> {
         self.work.slow_deadline(self.slow_us())
     }
@@ -197,7 +197,7 @@ impl Engine {
 
     fn era_not_begun(&mut self, now: Now, failure: DiskFailure) {
         self.authority.role.retry_after(Moment(now.at.0 + RETRY_US));
-        // What is won at the witness is tried again by whoever it names (rule 8): it is not undone by a full disk.
+        // A full disk does not undo a takeover that is won at the witness: the node that it names tries again (rule 8).
         let undone = failure.full && self.authority.won_epoch().is_none();
         let reason = failure.reason;
         let refused = if undone { CommandRefusal::DiskFull } else { CommandRefusal::InDoubt { reason } };
@@ -211,7 +211,7 @@ impl Engine {
         self.publish_head();
         self.disk_works(now);
         self.authority.role.retry_after(now.at);
-        // Whoever asks for mastership now is asked first, and a damaged copy is none to lead with.
+        // A master asks again before it serves, and does not serve a damaged copy.
         let transition = match self.durable.role {
             Role::Master => Transition::ReopenedAsMaster,
             Role::Shadow => Transition::ReopenedAsShadow,
@@ -227,19 +227,19 @@ impl Engine {
         }
     }
 
-    /// Forgets durable work that has not begun; for a store that is gone.
+    /// Forgets durable work that has not begun, because the store is closed.
     pub(super) fn drop_waiting_work(&mut self) {
         self.work.clear();
         self.drop_waiting_updates(&CommandRefusal::Disk { reason: "the store is closed after a failure".to_owned() });
     }
 
-    /// The batch in flight is waited for no longer: whoever asked for what is in it is told that nobody knows.
+    /// The batch in flight is waited for no longer. Whoever asked for what is in it is told that it is in doubt.
     pub(super) fn abandon_batch(&mut self) {
         let failure = DiskFailure { full: false, reason: "the disk did not answer in time".to_owned() };
         match self.work.abandon() {
             Some(Work::AppendGroup(order)) => self.commits_failed(&order.job.context(), &failure),
             Some(Work::StoreState(order)) => {
-                // Nothing else that is stored was asked for by anybody.
+                // Only a write for this purpose holds updates that somebody asked for.
                 if let StatePurpose::Keep { .. } = order.job.purpose {
                     self.updates_failed(&failure);
                 }
@@ -253,7 +253,7 @@ impl Engine {
 
     // Updates of the durable state.
 
-    /// Updates could not be written: refused where nothing of them is left, else in doubt.
+    /// Updates could not be written. They are refused where nothing of them is left, else in doubt.
     fn updates_failed(&mut self, failure: &DiskFailure) {
         #[cfg(test)]
         if self.setup.makes(Mutant::KeepsRefusedFact) {
@@ -265,12 +265,12 @@ impl Engine {
         }
     }
 
-    /// The durable state is written as it is in memory: of what a failed disk was given nothing is left.
+    /// The durable state was written as it is in memory, so nothing is left of updates in doubt: they are refused.
     fn updates_not_in_force(&mut self) {
         self.end_doubt(|reason| CommandRefusal::Disk { reason });
     }
 
-    /// Whoever is in doubt is answered.
+    /// Answers everyone whose update is in doubt.
     pub(super) fn end_doubt(&mut self, refusal: impl Fn(String) -> CommandRefusal) {
         let (requesters, reason) = self.durable.end_doubt();
         for requester in requesters {
@@ -278,7 +278,7 @@ impl Engine {
         }
     }
 
-    /// What waits is not going to be written.
+    /// Refuses the updates that wait: they will not be written.
     pub(super) fn drop_waiting_updates(&mut self, refusal: &CommandRefusal) {
         for requester in self.durable.drop_waiting_updates() {
             self.refuse_update(requester, refusal.clone());
@@ -294,7 +294,7 @@ impl Engine {
         }
     }
 
-    /// When a change of the node's state lets work begin that was not allowed before.
+    /// Whether a promotion is under way because the master was silent, and is not won at the witness.
     pub(super) fn promotes_on_silence(&self) -> bool {
         let role = &self.authority.role;
         let won = self.authority.won_epoch().is_some();

@@ -4,7 +4,7 @@ use crate::protocol::engine::{Action, Engine, Moment, Notice, Now};
 
 /// How long a node without a peer sleeps at the most.
 const IDLE_US: u64 = 3_600_000_000;
-/// The shortest sleep. What could not be done yet (a batch is in flight) comes with its own event: never wake in a loop for it.
+/// The shortest sleep. Work that must wait (a batch is in flight) continues with its own event: no timer polls for it.
 const SLEEP_US_MIN: u64 = 1_000;
 
 impl Engine {
@@ -24,7 +24,7 @@ impl Engine {
     }
 
     /// Sets the timer to the next deadline. Nodes with a peer wake at every heartbeat interval at the least, so that a
-    /// stop is found out soon.
+    /// node that was stopped finds out soon.
     pub(in super::super) fn set_timer(&mut self, now: Now) {
         let idle_us = if self.durable.peer.is_some() { self.setup.timing.heartbeat_us } else { IDLE_US };
         let deadlines = [

@@ -20,7 +20,7 @@ impl Engine {
         self.out.push(Action::Send { link, message: Message::Heartbeat(beat) });
     }
 
-    /// Whether the peer's answer is to let this node serve: then it is asked for as a promise.
+    /// Whether this node asks for a promise, because it needs the peer's answer to serve.
     fn asks_for_promise(&self) -> bool {
         let state = self.authority.state();
         let free = self.authority.witnessed.as_ref().is_some_and(|witnessed| witnessed.deposed.is_none());
@@ -34,7 +34,7 @@ impl Engine {
         }
         self.links.peer_is(beat.epoch, beat.serving);
         if self.authority.won_epoch().is_some() && !self.setup.makes(Mutant::AnswersBeforeEpoch) {
-            // Won and not yet stored: a node without an epoch to answer under answers nothing (rule 9).
+            // The takeover is won, but its epoch is not stored yet. Until it is, this node answers nothing (rule 9).
             return;
         }
         let promise = self.give_promise(now, &beat);
@@ -51,7 +51,7 @@ impl Engine {
         self.check_role(now, link, beat.role);
         let rival = beat.role == Role::Master && beat.serving && !self.authority.is_serving();
         if self.is_bound() && rival && self.session.waits_for_peer() {
-            // It has come to serve since it was met, so it does not step down: the hellos are said again.
+            // The peer has begun to serve since its hello, so it does not step down: the hellos are said again.
             self.close_all_links(now, None, "the peer serves");
         }
     }
@@ -73,7 +73,7 @@ impl Engine {
         self.check_role(now, link, ack.role);
     }
 
-    /// The peer's role is another than the one in its hello: the hellos must be said again.
+    /// Closes the link if the peer's role is not the one in its hello, so that the hellos are said again.
     fn check_role(&mut self, now: Now, link: LinkId, role: Role) {
         let before = self.links.active().and_then(|connection| connection.hello()).map(|hello| hello.role);
         if before.is_some_and(|before| before != role) {

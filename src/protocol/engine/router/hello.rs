@@ -9,8 +9,8 @@ use crate::protocol::failover::outranks;
 use crate::protocol::wire::{Bye, Hello, HelloLog, HelloOptions, HelloSender, Message, Versions};
 
 impl Engine {
-    /// Says hello on every connection without one. What a link before it left in the store must be settled first: the position in
-    /// the hello is where the repair begins.
+    /// Says hello on every connection without one. The store must first finish what an earlier link gave it: the
+    /// position in the hello is where the repair begins.
     pub(super) fn send_hellos(&mut self, now: Now) {
         if self.work.is_busy_for_sink() {
             return;
@@ -70,12 +70,12 @@ impl Engine {
         }
     }
 
-    /// Whether no history leads to this epoch.
+    /// Whether this epoch is so far ahead that the node that names it must be broken.
     pub(super) fn is_out_of_reach(&self, epoch: Epoch) -> bool {
         self.own_side().is_out_of_reach(epoch)
     }
 
-    /// The peer's first word.
+    /// The peer's hello.
     pub(super) fn hello(&mut self, now: Now, link: LinkId, hello: Box<Hello>) {
         if let Some((kind, reason)) = self.own_side().refuse_hello(&hello) {
             return self.refuse_peer(now, link, kind, reason);
@@ -103,7 +103,7 @@ impl Engine {
         }
     }
 
-    /// This connection counts from now on; another that did is closed.
+    /// This connection counts from now on. The one that counted before is closed.
     fn activate(&mut self, now: Now, link: LinkId) {
         if let Some(before) = self.links.active_id()
             && before != link
@@ -117,7 +117,7 @@ impl Engine {
     fn negotiated(&mut self, now: Now, outcome: Negotiation, hello: Box<Hello>) {
         self.links.set_outranked(outcome == Negotiation::StepDown);
         match outcome {
-            // A hello may have waited in a buffer while this node stood still: only an answer counts.
+            // A hello may have waited in a buffer while this node was stopped: only an answer counts.
             Negotiation::Lead => {
                 self.links.ask_peer(now.at);
                 if self.setup.makes(Mutant::HelloConfirms) {
@@ -151,7 +151,7 @@ impl Engine {
         self.call_off_promotion(now);
     }
 
-    /// A master that serves under a later epoch than the record's, as known here, has replaced it.
+    /// A master that serves under a later epoch than the known record's has replaced that record: it is read again.
     fn outdate_register(&mut self, hello: &Hello) {
         let Some(witnessed) = self.authority.witnessed.as_mut().filter(|_| hello.serving) else { return };
         let record = witnessed.client.register().record();
@@ -161,8 +161,8 @@ impl Engine {
         }
     }
 
-    /// The witness has just agreed that this node is the master. One that serves under a later epoch has not asked it: the two
-    /// have not been given the same witness, and it decides nothing between them. So they part by epoch, as without one.
+    /// The witness has just agreed that this node is the master. A peer that serves under a later epoch has not asked
+    /// this witness: the nodes were given different ones. So the epochs decide who stays master, as without a witness.
     pub(super) fn part_from_rival(&mut self, now: Now, agreed: Moment) {
         let Some(rival) = self.session.rival(agreed).filter(|_| self.links.active_id().is_some()) else { return };
         let stays = outranks(self.epoch(), self.durable.node, (rival.epoch, rival.sender.node));
@@ -177,7 +177,7 @@ impl Engine {
     }
 
     fn two_masters(&mut self, now: Now, hello: &Hello, stays: bool) {
-        // Two connections may cross: one meeting all the same.
+        // Two connections may cross: that is still one meeting.
         if !self.alerts.is_known_rival(hello.sender.run, hello.epoch) {
             let message = texts::two_masters(self.epoch(), hello.epoch, stays);
             self.raise(now, NewAlert::new(AlertKind::TwoMasters, PEER, message));

@@ -59,14 +59,14 @@ impl Engine {
             }
         }
         if self.authority.state() == NodeState::Stalled && began < self.authority.role.since() {
-            // Dialled before this node stood still: it says nothing of the time since.
+            // This dial began before the node stalled, so its failure says nothing of the time since.
             self.links.dial_at(now.at);
         } else if !self.is_bound() {
             self.transition(now, Transition::Confirmed, RoleReason::PeerUnreachable);
         }
     }
 
-    /// One side refuses the other.
+    /// Notes that one node refuses the other, and tells the host if that is news.
     fn note_refusal(&mut self, kind: Option<RefusalKind>, reason: String, alive: bool) {
         let news = self.links.refused(Refused { kind, reason: reason.clone(), alive });
         if let (true, Some(kind)) = (news, kind) {
@@ -155,7 +155,7 @@ impl Engine {
         self.links.dial_afresh(now.at);
     }
 
-    /// A connection is no more.
+    /// A connection has ended.
     pub(super) fn drop_connection(&mut self, now: Now, link: LinkId, reason: &str) {
         if self.links.dropped(link, now.at, reason) {
             self.session_ended(now);
@@ -163,7 +163,7 @@ impl Engine {
         }
     }
 
-    /// Dials, beats and gives up, as far as it is time.
+    /// Dials, sends heartbeats and closes silent links, each when it is due.
     pub(in super::super) fn advance_links(&mut self, now: Now) {
         if self.shutdown.is_under_way() || self.authority.is_out_of_service() {
             return;
@@ -190,7 +190,7 @@ impl Engine {
         }
         let Some(peer) = &self.durable.peer else { return };
         let left_us = match self.authority.state() {
-            // The last dial of a silence ends within the delay.
+            // The last dial before a takeover ends within the takeover delay.
             NodeState::Following | NodeState::AskingHost => self.links.silence_us(now.at).map_or(u64::MAX, |silence| {
                 let left = self.setup.timing.delay_us.saturating_sub(silence);
                 if left == 0 { u64::MAX } else { left }

@@ -16,7 +16,7 @@ use crate::protocol::wire::{Bulk, Hello, HelloLog, Message, Misbehaviour, Refusa
 const DISK_RETRY_US: u64 = 1_000_000;
 
 impl Engine {
-    /// Begins what the negotiation allows, and goes on with what is under way.
+    /// Begins the session that the negotiation allows, and continues the one under way.
     pub(in super::super) fn advance_session(&mut self, now: Now) {
         self.begin_session(now);
         let disk_ready = self.session.deadline().is_some_and(|at| at <= now.at);
@@ -31,8 +31,8 @@ impl Engine {
         self.open_snapshot();
     }
 
-    /// Opens the snapshot that is wanted. A master that waits for its shadow shows less than the shadow may hold: then what the
-    /// shadow holds is shown first, so that no push takes it away again.
+    /// Opens the snapshot that is wanted. A snapshot contains what this master shows, which may be less than its shadow
+    /// holds. Then the master first waits until it shows that too, so that the push takes nothing away from the shadow.
     fn open_snapshot(&mut self) {
         let Some(transfer) = self.session.wanted_snapshot() else { return };
         let held = self.session.confirmed().map_or(Revision::NONE, |position| position.revision);
@@ -58,7 +58,7 @@ impl Engine {
                 }
                 self.session.begin_sink(now.at);
             }
-            // The tail is over: the places change back.
+            // This node has the tail and serves: it becomes the source.
             Negotiation::TakeTail if serving => {
                 let hello = hello.clone();
                 self.end_session(now);
@@ -93,7 +93,7 @@ impl Engine {
         }
         self.source_out(now, out);
         if self.durable.role == Role::Master && !mismatch {
-            // What the shadow says that it holds counts at once: a full push waits until it shows here.
+            // What the shadow says it holds counts at once: a full push waits until this master shows that much.
             self.peer_confirmed(now);
         }
     }
@@ -124,7 +124,7 @@ impl Engine {
         }
     }
 
-    /// What the sink reports that is worth an alert.
+    /// Raises an alert where the sink reports something that is worth one.
     fn alert_from_sink(&mut self, now: Now, message: &Message) {
         match message {
             Message::Rejected { at, reason } => {
@@ -163,7 +163,7 @@ impl Engine {
             }
             // An era without change sets shows nothing.
             if self.durable.complete && self.log.contains(position) && position.seq < self.log.revision().seq {
-                // Its source does not know yet what is here: nothing that was shown is taken back (rule 18).
+                // The source does not know yet what this node holds. Nothing that was shown is taken back (rule 18).
                 return self.with_sink(now, |sink, head, _, out| sink.acknowledge(head, out));
             }
             self.session.stage(header.history.clone());
@@ -288,8 +288,8 @@ impl Engine {
         }
     }
 
-    /// The host refuses what this master's disk had lost. A shadow has nothing newer to push, and without the tail nobody leads: the
-    /// host is asked again, and again.
+    /// The host refuses the tail that this master's disk had lost. The shadow has nothing newer to push, and without
+    /// the tail no node serves. So the tail is pushed again, and the host asked again, until it accepts.
     fn tail_refused(&mut self, now: Now) {
         if self.authority.state() == NodeState::TakingTail {
             self.close_all_links(now, None, "this node's host refuses what its shadow gives back");
@@ -297,7 +297,7 @@ impl Engine {
         }
     }
 
-    /// The source hears of this node's disk, and a while later that it may try again.
+    /// Tells the source of trouble with this node's disk, and a while later that it may try again.
     pub(super) fn report_disk_to_source(&mut self, now: Now, full: bool, reason: String) {
         if let (true, Some(link)) = (self.session.is_sink(), self.links.active_id()) {
             self.out.push(Action::Send { link, message: Message::DiskTrouble { full, reason } });
@@ -310,7 +310,7 @@ impl Engine {
         self.with_sink(now, |sink, _, _, out| sink.batch_failed(failure.full, &failure.reason, out));
     }
 
-    // The end.
+    // The end of the session.
 
     /// The link that counted is gone.
     pub(super) fn session_ended(&mut self, now: Now) {

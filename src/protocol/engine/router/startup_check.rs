@@ -1,4 +1,4 @@
-//! A master by its directory asks before it serves: its peer, and the witness where there is one.
+//! A node whose directory says master asks before it serves: its peer, and the witness where there is one.
 
 use crate::protocol::alerts::{AlertKind, NewAlert};
 use crate::protocol::engine::alerts::{PEER, texts};
@@ -6,7 +6,7 @@ use crate::protocol::engine::{Engine, Failover, Moment, Now, RoleReason, Transit
 use crate::protocol::failover::NodeState;
 
 impl Engine {
-    /// Begins to ask whether this node still is the master: the witness is asked anew as well.
+    /// Begins to ask whether this node still is the master. The witness is asked again, and the covers are void.
     pub(super) fn begin_startup_check(&mut self, now: Now) {
         if let Some(witnessed) = &mut self.authority.witnessed {
             witnessed.client.consult_anew();
@@ -39,26 +39,25 @@ impl Engine {
         self.transition(now, Transition::NoPeer, reason);
     }
 
-    /// The peer has answered: what follows from it is done, and tried again where it failed.
+    /// Makes the transition that the peer's answer calls for. It runs at every event, so a failed attempt is repeated.
     pub(super) fn advance_answer(&mut self, now: Now) {
         let Some(answer) = self.session.answer_of_peer() else { return };
-        // A damaged copy does not become the configuration by itself, not even where nobody has a better one.
+        // A node does not serve a damaged copy by itself, not even where nobody has a better one.
         let counts = self.durable.complete && self.answer_counts(now.at);
         if answer != Transition::PeerFollows || counts {
             self.transition(now, answer, RoleReason::PeerAnswered);
         }
     }
 
-    /// Whether the peer's answer lets a master serve: with a witness, only one that is a promise (rule 19), and only where the
-    /// register, if it was to be read, has nothing against it.
+    /// Whether the peer's answer lets this master serve. With a witness, the answer must be a promise (rule 19), the
+    /// witness must have been asked, and its record must not speak against this node.
     fn answer_counts(&self, at: Moment) -> bool {
         self.authority.witnessed.as_ref().is_none_or(|witnessed| {
             witnessed.deposed.is_none() && witnessed.client.is_consulted() && witnessed.covers.is_promised(at)
         })
     }
 
-    /// With a witness its record decides, and so does the peer's promise. Which of the two comes first does not matter, but
-    /// both are asked (rule 19).
+    /// With a witness, its record or the peer's promise lets this master serve. Both are asked, in any order (rule 19).
     fn check_with_witness(&mut self, now: Now) {
         self.register_changed(now);
         self.advance_wanted_takeover(now);

@@ -10,7 +10,7 @@ use crate::protocol::engine::{
 use crate::protocol::failover::NodeState;
 use crate::protocol::wire::Role;
 
-/// The last position that this node's history has in common with a peer's at `position`; `None` where nothing here is missing there.
+/// The last revision that this node and a peer at `position` have in common. `None` if that peer lacks nothing.
 pub(super) fn last_common(relation: Relation, position: Revision) -> Option<Revision> {
     match relation {
         Relation::Same | Relation::Ahead => None,
@@ -21,7 +21,7 @@ pub(super) fn last_common(relation: Relation, position: Revision) -> Option<Revi
 }
 
 impl Engine {
-    /// Quarantines what the one who outranks this node never had, then makes the new role durable.
+    /// Quarantines what the master that outranks this node never had, then makes the new role durable.
     pub(super) fn advance_step_down(&mut self, now: Now) {
         if !self.work.is_idle() || now.at < self.authority.role.retry_at() {
             return;
@@ -67,8 +67,8 @@ impl Engine {
         }
     }
 
-    /// What only this node holds could not be saved. Of a damaged store it is given up when it cannot be read twice: else
-    /// nothing would ever repair it.
+    /// The changes that only this node holds could not be saved. If the store is damaged, they are given up when they
+    /// cannot be read for the second time: otherwise nothing would ever repair the store.
     pub(super) fn quarantine_failed(&mut self, now: Now, failure: &DiskFailure) {
         if self.authority.state() == NodeState::TakingTail {
             self.close_all_links(now, None, "what only this node holds could not be saved");

@@ -61,7 +61,8 @@ impl Engine {
 
     /// A shadow that the register names tries again, with a new term, without waiting for anybody's lease: rule 8.
     pub(super) fn advance_named(&mut self, now: Now) {
-        let free = self.durable.complete && self.work.is_idle() && now.at >= self.authority.role.retry_at();
+        let settled = self.durable.complete && !self.durable.is_being_reset();
+        let free = settled && self.work.is_idle() && now.at >= self.authority.role.retry_at();
         if free && self.is_named() && self.witness_obstacle(now.at).is_none() {
             self.begin_takeover(now, RoleReason::Takeover, false);
         }
@@ -130,8 +131,8 @@ impl Engine {
         CommandRefusal::Loss { missing: known.filter(|known| *known > own).map(|to| (first(to), to)) }
     }
 
-    /// An operator makes this node master, through the register. `accept_loss` overrides "in sync" and "head", and a register
-    /// without a value of this pair; never a promise, a lease or the swap.
+    /// An operator makes this node master, through the register. `accept_loss` overrides "in sync", "head" and a
+    /// register without a value of this pair. It never overrides a promise, a lease or the swap.
     fn want_takeover(&mut self, now: Now, ticket: Ticket, accept_loss: bool) {
         if self.is_led() {
             return self.refuse(ticket, CommandRefusal::LeaseHeld);
@@ -146,7 +147,7 @@ impl Engine {
         }
     }
 
-    /// How long an operator's takeover waits for its time.
+    /// How long an operator's takeover waits for promises and leases to end.
     pub(in super::super) fn takeover_wait_us(&self) -> u64 {
         let options = &self.setup.options;
         2 * (micros(waited(options.lease())) + self.setup.timing.delay_us + micros(options.witness_timeout()))
@@ -158,7 +159,7 @@ impl Engine {
         self.links.active_id().is_some() && self.links.peer_serves() && shadow
     }
 
-    /// Why an operator is refused at once; what time or an answer may remove is waited for.
+    /// Why an operator is refused at once. An obstacle that time or an answer may remove is waited for instead.
     fn takeover_refusal(&self, at: Moment, accept_loss: bool) -> Option<CommandRefusal> {
         match self.witness_obstacle(at)? {
             WitnessObstacle::Flawed(Flaw::Foreign) => Some(CommandRefusal::WitnessUnreachable),
@@ -175,12 +176,12 @@ impl Engine {
         }
     }
 
-    /// An operator's takeover, when its time has come.
+    /// Begins an operator's takeover when nothing prevents it, or refuses it.
     pub(super) fn advance_wanted_takeover(&mut self, now: Now) {
         let Some(accept_loss) = self.authority.takeover.wanted() else { return };
         let led = self.is_led().then_some(CommandRefusal::LeaseHeld);
         let refusal = led.or(self.takeover_refusal(now.at, accept_loss));
-        // The peer is there, and has more: it is given the time to hand it over.
+        // The peer is connected and holds more than this node: it is given the time to send it.
         let behind = self.authority.state() == NodeState::TakingTail && !accept_loss;
         let obstacle = self.witness_obstacle(now.at);
         let in_the_end = match obstacle {
@@ -209,7 +210,7 @@ impl Engine {
         }
     }
 
-    // What the witness has against it.
+    // Obstacles at the witness.
 
     /// What speaks against a takeover, the gravest first; `None` where nothing does.
     pub(super) fn witness_obstacle(&self, at: Moment) -> Option<WitnessObstacle> {
@@ -222,7 +223,7 @@ impl Engine {
         }
         let Some(record) = register.record() else { return Some(WitnessObstacle::NotMade) };
         let (own, named) = (self.durable.node, self.is_named());
-        // A later position of another history is no more than an earlier one.
+        // A recorded revision outside this history is lacked, even if this head is later.
         let behind = self.lacks_recorded(record.revision) || (named && self.epoch() < record.epoch);
         let setup = &self.setup;
         match () {
@@ -245,13 +246,13 @@ impl Engine {
         waits
     }
 
-    /// What only time removes.
+    /// The obstacle that only time removes: a promise or a lease that still runs.
     fn wait_obstacle(&self, at: Moment) -> Option<WitnessObstacle> {
         let witnessed = self.authority.witnessed.as_ref()?;
         let setup = &self.setup;
         let (promised, leased) = self.waits_end();
         let forgotten = witnessed.promise.is_remembered() && setup.makes(Mutant::ForgetsPromise);
-        // One that names this node, but is not the newest that there was, says nothing of who held the last one.
+        // A record that names this node, but is not the newest that there was, does not say who held the newest.
         let own_lease = witnessed.client.register().names(self.durable.node) && self.register_flaw().is_none();
         let is_leased = !own_lease && leased.is_some_and(|over| at <= over);
         match () {
@@ -263,14 +264,14 @@ impl Engine {
         }
     }
 
-    /// Why this node would not take over, or a master does not serve, as far as the witness goes.
+    /// What keeps this shadow from taking over, or this master from serving, as far as the witness goes.
     pub(super) fn witness_blocker(&self, at: Moment) -> Option<TakeoverBlocker> {
         if self.durable.role == Role::Shadow {
             return self.witness_obstacle(at).and_then(WitnessObstacle::blocker);
         }
         let uncovered = self.authority.state() == NodeState::Stalled && self.is_bound();
         let reachable = self.witness_status().is_none_or(|status| status.reachable);
-        // Its shadow does not answer, and the witness not either, or nothing has come yet.
+        // Neither the shadow nor the witness answers, or no answer has come yet.
         let uncovered = uncovered.then_some(match reachable {
             true => TakeoverBlocker::Uncovered,
             false => TakeoverBlocker::WitnessUnreachable,
@@ -281,13 +282,13 @@ impl Engine {
 
     // The attempt.
 
-    /// Notes the term that is to be tried; the swap goes when that is durable: rule 7.
+    /// Notes the term of this attempt. The swap is sent when the note is durable: rule 7.
     fn begin_takeover(&mut self, now: Now, reason: RoleReason, accept_loss: bool) {
         let epoch = self.highest_known_epoch().promoted(now.random);
         self.durable.note_term(epoch);
         self.transition(now, Transition::MustAskWitness, reason);
         if let Some(witnessed) = &self.authority.witnessed {
-            // What was waited for is the end of this very value: rule 6.
+            // The swap may replace only this value, whose lease was waited for: rule 6.
             let version = witnessed.client.register().version().cloned();
             self.authority.takeover.set_attempt(Attempt::Noting { epoch, accept_loss, version });
         }
@@ -320,13 +321,13 @@ impl Engine {
             holder: self.durable.node,
             epoch,
             lease: self.setup.options.lease(),
-            // The other one is away: it is not in sync from here on (rule 13).
+            // The peer is away: it is not in sync from here on (rule 13).
             in_sync: None,
             revision: Revision::NONE,
             counter: 0,
         });
         if accept_loss && self.lacks_recorded(record.revision) {
-            // The one swap that lowers it: what is missing was given up by name. Else this node would step down for it.
+            // Only this swap lowers the revision: an operator gave up what is missing. Else this node would step down.
             record.revision = self.log.revision();
         }
         if self.setup.makes(Mutant::LowersRevision) {
@@ -341,7 +342,7 @@ impl Engine {
         let Some(witnessed) = &mut self.authority.witnessed else { return };
         witnessed.client.register_mut().swapped(record, version, now.at);
         self.durable.saw_recorded(epoch);
-        // A promise that was given meanwhile, or runs, makes it void: rule 9.
+        // A promise that was given meanwhile, or still runs, makes the swap void: rule 9.
         let promised = self.wait_obstacle(now.at) == Some(WitnessObstacle::Promised)
             && !self.setup.makes(Mutant::PromisesWhileClaiming);
         if self.authority.state() != NodeState::AskingWitness || promised {
@@ -356,7 +357,7 @@ impl Engine {
         }
     }
 
-    /// The attempt is over without mastership. The note stays (rule 7).
+    /// The attempt is over without mastership. The note of its term stays (rule 7).
     pub(super) fn takeover_lost(&mut self, now: Now, why: &CommandRefusal) {
         let Some(witnessed) = &mut self.authority.witnessed else { return };
         witnessed.client.ask_soon();

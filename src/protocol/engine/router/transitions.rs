@@ -37,7 +37,7 @@ impl Engine {
                 self.links.ask_peer(now.at);
                 self.authority.ask_witness_soon();
                 if before != NodeState::Serving {
-                    // What is durable here shows, whether or not this node may write: its readers saw it before the restart.
+                    // Readers saw what is durable here before the restart, so it is shown even without a cover.
                     self.publish_head();
                 }
             }
@@ -56,7 +56,7 @@ impl Engine {
                 self.drop_commits();
                 self.close_all_links(now, None, "this node is not the master that the witness names");
             }
-            // What the host answers is not what an operator waits for.
+            // An operator's takeover does not end with the host's answer.
             NodeState::Following if before == NodeState::AskingHost => return,
             NodeState::Following => self.authority.takeover.end_attempt(),
             NodeState::CheckingStartup => {
@@ -89,7 +89,7 @@ impl Engine {
         }
     }
 
-    /// The takeover that operators wait for will not be.
+    /// Refuses the operators who wait for a takeover that will not come.
     pub(super) fn refuse_takeover_waiters(&mut self, refusal: &CommandRefusal) {
         for ticket in self.authority.takeover.take_waiters() {
             self.refuse(ticket, refusal.clone());
@@ -102,11 +102,11 @@ impl Engine {
             return;
         }
         if self.session.is_outranked() {
-            // It was met while an era was being made durable, which is over now.
+            // If the other master was met while an era was being made durable, this node can step down only now.
             self.transition(now, Transition::Outranked, RoleReason::SteppedDown);
         }
         if let Some(deposed) = self.authority.deposed() {
-            // It was found out while an era was being made durable.
+            // If that was found out while an era was being made durable, this node can stop serving only now.
             self.transition(now, Transition::Deposed, deposed.reason());
         }
         match self.authority.state() {
@@ -129,13 +129,13 @@ impl Engine {
             }
             NodeState::Stalled => self.end_takeover_wait(now),
             NodeState::Following => self.advance_watch(now),
-            // Whatever the host answers: an operator has spoken.
+            // An operator's takeover does not need the host's answer.
             NodeState::AskingHost => self.advance_wanted_takeover(now),
             _ => {}
         }
     }
 
-    /// An operator who wants a master to serve that has no cover is not kept waiting for ever.
+    /// Refuses operators who have waited too long for a master without a cover to serve.
     fn end_takeover_wait(&mut self, now: Now) {
         if self.authority.takeover.has_waiters() && now.at >= self.authority.takeover.deadline() {
             let reachable = self.witness_status().is_none_or(|status| status.reachable);
@@ -147,8 +147,8 @@ impl Engine {
         }
     }
 
-    /// Whether a master that was stopped has nobody left to ask: a peer that keeps closing or refusing the link for as
-    /// long as a takeover and a dial take does not act as master, or it would have said so.
+    /// Whether a master that was stopped has nobody left to ask. A peer that keeps closing or refusing the link for as
+    /// long as a takeover and a dial take is not the master: a master would have said so.
     fn nobody_answers(&self, now: Now) -> bool {
         let silent = self.links.active_id().is_none() && !self.links.is_held() && now.at >= self.stall_deadline();
         self.durable.peer.is_none() || silent
@@ -216,8 +216,8 @@ impl Engine {
         }
     }
 
-    /// The clock loop was late: this node was stopped, or starved. What it believes of its peer's silence is worth
-    /// nothing, and a master is one no longer until it has asked.
+    /// The clock loop was late: this node was stopped, or starved. So its measure of its peer's silence is void, and a
+    /// master must ask again before it acts as one.
     pub(in super::super) fn notice_lateness(&mut self, now: Now) {
         let late_us = self.notifier.timer_at().map_or(0, |due| now.at.0.saturating_sub(due.0));
         if late_us <= self.setup.timing.stall_us {
@@ -250,7 +250,7 @@ impl Engine {
 
     fn epoch_after_restart(&self, now: Now) -> Epoch {
         let untouched = self.log.is_untouched() && self.damage.is_none();
-        // Whoever knows of it already was led under it by a disk that is gone, and a witness that is away may: rule 17.
+        // If the peer or the record knows an epoch, a former disk led under it. A silent witness may know one: rule 17.
         let unknown = self.links.highest_epoch().max(self.authority.recorded_epoch()) == Epoch::NONE;
         let asked = self.durable.peer.is_none() || self.authority.knows_register();
         if untouched && unknown && asked && self.epoch() == Epoch::FIRST {
@@ -274,7 +274,7 @@ impl Engine {
         }
     }
 
-    /// A new era, the durable state first: a crash in between leaves a master that asks before it serves.
+    /// Work for a new era. The state comes first: a crash in between leaves a master that asks before it serves.
     pub(super) fn era_work(&self, now: Now, epoch: Epoch) -> BeginEra {
         let state = self.durable.as_master(epoch, self.alerts.log(), self.takeover_counts(now));
         let era = Era { epoch, first_seq: self.log.next_seq(), node: self.durable.node };
@@ -298,10 +298,10 @@ impl Engine {
             self.raise(now, NewAlert::new(AlertKind::Takeover, THIS_NODE, message));
             self.session.became_master();
             self.links.set_outranked(false);
-            // What it did not hear from its master is no alert of its shadow's.
+            // The alert that its master was silent says nothing of its shadow.
             self.clear(|alert| alert.kind == AlertKind::ShadowLost);
             self.alerts.start_counting(self.log.revision());
-            // The link, if one is up, was agreed upon in other roles.
+            // A link that is up was negotiated in the former roles.
             self.close_all_links(now, None, "this node became master");
         }
         let covered = self.is_covered(now.at);
@@ -324,7 +324,7 @@ impl Engine {
 
     /// The master was heard again before anything of this node's own promotion was written.
     pub(super) fn call_off_promotion(&mut self, now: Now) {
-        // One that is won at the witness is not given back.
+        // A takeover that is won at the witness is not called off.
         if self.promotes_on_silence() && self.work.cancel_era() {
             self.era_failed(now);
         }

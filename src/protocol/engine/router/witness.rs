@@ -69,9 +69,9 @@ impl Engine {
         self.swap(now, record, Question::Renewal);
     }
 
-    /// The first value of a register is made by a master from which nobody can have taken over: its shadow says so now, or has
-    /// never held anything, or is about to enrol: then the lease is there before it is needed. And only where this node has
-    /// never seen a value: one that is gone is an operator's matter.
+    /// Whether this master may make the register's first value. Nobody can have taken over from it: its shadow promises
+    /// so now, has never held anything, or is about to enrol (then the lease is there before it is needed). And this
+    /// node has never seen a value: one that is gone is an operator's matter.
     fn may_create(&self, at: Moment) -> bool {
         let blank = match &self.durable.peer {
             Some(peer) => peer.confirmed == Revision::NONE,
@@ -85,7 +85,7 @@ impl Engine {
         self.is_covered(at) || self.waits_end().1.is_none_or(|over| at > over)
     }
 
-    /// Who is to stand in the record as in sync.
+    /// The node that the record is to name as in sync.
     fn in_sync_flag(&self) -> Option<NodeId> {
         let peer = self.peer_node().filter(|_| !self.commits.wants_alone())?;
         let known = self.authority.witnessed.as_ref().and_then(|witnessed| witnessed.client.register().record());
@@ -111,8 +111,8 @@ impl Engine {
         self.out.push(Action::AskWitness { ask, question: WitnessQuestion::Read });
     }
 
-    /// When the next question is due, where none is under way. A master renews three times within its lease; a shadow whose
-    /// master is silent looks at every heartbeat, else once in a lease.
+    /// When the next question is due, where none is under way. A master renews three times within its lease. A shadow
+    /// reads at every heartbeat interval while its master is silent, else once in a lease.
     fn read_due(&self) -> Option<Moment> {
         let client = &self.authority.witnessed.as_ref()?.client;
         if client.is_asking() {
@@ -137,7 +137,7 @@ impl Engine {
                 return Some(slow.min(heard.max(Moment(asked_at.0 + heartbeat_us))));
             }
         };
-        // One that does not answer is asked again soon, but not in a loop.
+        // A witness that does not answer is asked again soon, but not in a loop.
         let failing = client.register().silent_since().is_some();
         Some(Moment(asked_at.0 + if failing { interval_us.min(heartbeat_us) } else { interval_us }))
     }
@@ -185,7 +185,7 @@ impl Engine {
                     self.takeover_lost(now, &CommandRefusal::LeaseHeld);
                 }
             }
-            // No answer, or one to another question, is no answer.
+            // An unknown outcome, or an answer to another question, is no answer.
             (_, question) => {
                 let swap = !matches!(question, Question::Read);
                 witnessed.client.register_mut().unanswered(swap, now.at);
@@ -200,7 +200,8 @@ impl Engine {
             Question::Read => {}
             Question::Renewal(_) => self.switch_failed(),
             Question::Takeover(_) => {
-                let reason = "the witness did not answer the swap: it may land, and this node be master by it";
+                let reason =
+                    "the witness did not answer the swap: if the witness still makes it, this node becomes master";
                 self.takeover_lost(now, &CommandRefusal::InDoubt { reason: reason.to_owned() });
             }
         }
@@ -225,12 +226,12 @@ impl Engine {
         if let Some(witnessed) = self.authority.witnessed.as_mut().filter(|_| renews)
             && witnessed.client.register().names(own)
         {
-            // What a master had to read first it renews now: its lease runs meanwhile.
+            // A master that had to read the record first renews it now: its lease runs meanwhile.
             witnessed.client.ask_soon();
         }
     }
 
-    /// A renewal was done: the lease counts from when it was sent (rule 1).
+    /// A renewal was done: the lease counts from when the swap was sent (rule 1).
     fn renewed(&mut self, now: Now, sent: Moment, era: u64, record: WitnessRecord, version: WitnessVersion) {
         let lone = self.durable.peer.is_none();
         let Some(witnessed) = &mut self.authority.witnessed else { return };
@@ -252,7 +253,7 @@ impl Engine {
         witnessed.client.register().flaw(self.durable.pair, self.durable.witnessed)
     }
 
-    /// The register holds this now: who is not named steps down, and so does who lacks what it records.
+    /// The known record has changed. A master that it does not name, or that lacks what it records, steps down.
     pub(super) fn register_changed(&mut self, now: Now) {
         let register = self.authority.witnessed.as_ref().map(|witnessed| witnessed.client.register());
         let Some(record) = register.and_then(|register| register.record()).cloned() else { return };
@@ -273,7 +274,7 @@ impl Engine {
         let why = match () {
             () if !own && !self.setup.makes(Mutant::IgnoresRegister) => Some(Deposed::NotNamed),
             () if own && self.lacks_recorded(record.revision) => Some(Deposed::RolledBack),
-            // Where the peer was in sync and has nothing more, its answer is enough: this node has everything.
+            // A peer that was in sync and has nothing more shows by its answer that this node has everything.
             () if own && self.is_behind_epoch(&record) && record.in_sync != self.peer_node() => {
                 Some(Deposed::RolledBack)
             }
@@ -296,7 +297,7 @@ impl Engine {
         self.log.lacks(recorded) && !self.setup.makes(Mutant::IgnoresRecorded)
     }
 
-    /// A master by its directory must not serve, for this reason; or it may again.
+    /// Notes why a node whose directory says master must not serve, or that it may again.
     fn depose(&mut self, now: Now, why: Option<Deposed>) {
         if self.durable.role != Role::Master {
             return;
@@ -319,16 +320,16 @@ impl Engine {
             self.raise(now, NewAlert::new(kind, WITNESS, message));
         }
         if news && self.session.waits_for_peer() {
-            // It was met before this was known: the hellos are said again.
+            // The peer was met before this was known: the hellos are said again.
             self.close_all_links(now, None, "the witness names the other node");
         }
         self.transition(now, Transition::Deposed, why.reason());
     }
 
-    // What is reported of it.
+    // What is reported of the witness.
 
-    /// A master that serves renews the record. One that is followed here, and that the record does not name for longer than it
-    /// takes to look again, renews another one.
+    /// A master that serves renews the record. If the record still does not name the master that this node follows
+    /// after it was read again, that master renews another record.
     fn watch_named_master(&mut self, now: Now) {
         let up = self.links.active_id().is_some() && self.links.peer_serves();
         let follows = self.authority.state() == NodeState::Following && up;
@@ -341,7 +342,7 @@ impl Engine {
         witnessed.client.note_named(names_another, now.at);
     }
 
-    /// The alert about the witness: silent for a lease, or with a value that this pair cannot go on from.
+    /// Raises or ends the alert about the witness: it is silent for a lease, or this pair cannot go on from its value.
     fn report_witness(&mut self, now: Now) {
         let trouble = self.witness_trouble(now);
         let Some(witnessed) = &mut self.authority.witnessed else { return };

@@ -309,6 +309,22 @@ fn a_takeover_waits_for_promise_and_lease_notes_its_term_and_wins_the_register()
     assert!(engine.authority().until <= Moment(at_us + 20 + micros(Options::default().lease())));
 }
 
+#[test]
+fn a_shadow_is_not_reset_while_its_takeover_is_at_the_witness() {
+    let Claiming { mut engine, at_us, ask, note, value, .. } = claiming_shadow();
+    let actions = command(&mut engine, at_us + 5, 9, Command::Reset);
+    assert!(actions.contains(&answered(9, Err(CommandRefusal::PeerConnected))), "{actions:#?}");
+    let mut actions = done(&mut engine, at_us + 20, note, Receipt::DurableState);
+    actions.extend(tell_witness(&mut engine, at_us + 20, ask, holds(value, 1)));
+    let (ask, _) = swap(&actions);
+    let actions = command(&mut engine, at_us + 25, 10, Command::Reset);
+    assert!(actions.contains(&answered(10, Err(CommandRefusal::PeerConnected))), "{actions:#?}");
+    // The peer is still known when the swap is won, so the new master has somebody to push to.
+    let _ = tell_witness(&mut engine, at_us + 30, ask, swapped(2));
+    assert_eq!(engine.node_state(), NodeState::Promoting);
+    assert!(engine.durable_state().peer.is_some());
+}
+
 /// The simulator found two masters: the value that was replaced was another than the one whose lease had been waited for.
 #[test]
 fn a_record_that_is_renewed_while_the_term_is_noted_is_not_claimed() {
