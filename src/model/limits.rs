@@ -203,6 +203,8 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub const UNPERMITTED_INTERVAL: Duration = Duration::from_secs(1);
 /// First pause after the maintenance of the store failed. It doubles up to 64 times this.
 pub const MAINTENANCE_PAUSE: Duration = Duration::from_millis(500);
+/// Looks at the data directory within a takeover delay. One that is gone is so found in time, also where the disk is slow.
+pub const DIRECTORY_LOOKS: u32 = 4;
 /// Interval at which the ends of certificates are checked.
 pub const CERTIFICATE_CHECK: Duration = Duration::from_secs(24 * 3600);
 /// Days before the end of a certificate at which an alert is raised.

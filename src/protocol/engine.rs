@@ -190,6 +190,11 @@ impl Engine {
         (engine, actions)
     }
 
+    /// The options with which it was started.
+    pub fn options(&self) -> &Options {
+        &self.setup.options
+    }
+
     /// Handles one event, and returns the actions that follow, in order.
     #[must_use]
     pub fn handle(&mut self, now: Now, event: Event) -> Vec<Action> {

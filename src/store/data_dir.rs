@@ -172,6 +172,11 @@ impl DataDir {
         Ok(())
     }
 
+    /// The files whose names stay while this generation is valid, without the log.
+    pub(super) fn main_files(&self, generation: u64) -> [PathBuf; 2] {
+        [self.dir.join(NODE_FILE), self.state_path(generation)]
+    }
+
     pub(super) fn state_path(&self, generation: u64) -> PathBuf {
         self.state_dir().join(format!("state-{generation}.redb"))
     }

@@ -46,6 +46,20 @@ pub trait Disk: Send + Sync + std::fmt::Debug {
     /// Locks this file, which is made if it does not exist, until the value is dropped. Fails with `WouldBlock` if another
     /// process has locked it.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>>;
+    /// Locks an existing directory itself, whatever happens to the names in it, until the value is dropped. Fails with
+    /// `WouldBlock` if another process has locked it. Where the file system cannot do that, nothing is locked.
+    fn lock_dir(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>>;
+    /// Which file or directory this name stands for now.
+    fn id(&self, path: &Path) -> io::Result<FileId>;
+}
+
+/// Tells two files or directories apart, whatever their names. On systems without such numbers all of them are equal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileId {
+    /// The file system.
+    pub device: u64,
+    /// The file in it.
+    pub inode: u64,
 }
 
 /// Reads a whole file of at most `max_bytes`. `None` if there is no such file.
@@ -196,6 +210,34 @@ impl Disk for RealDisk {
             Err(std::fs::TryLockError::Error(error)) => Err(error),
         }
     }
+
+    #[cfg(unix)]
+    fn lock_dir(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>> {
+        let dir = std::fs::File::open(path)?;
+        match dir.try_lock() {
+            Err(std::fs::TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
+            // Some network file systems lock only files that are open for writing. The lock file is locked all the same.
+            Ok(()) | Err(std::fs::TryLockError::Error(_)) => Ok(Box::new(dir)),
+        }
+    }
+
+    // Other systems cannot open a directory. They do not remove a file that is open either.
+    #[cfg(not(unix))]
+    fn lock_dir(&self, _path: &Path) -> io::Result<Box<dyn Send + Sync>> {
+        Ok(Box::new(()))
+    }
+
+    #[cfg(unix)]
+    fn id(&self, path: &Path) -> io::Result<FileId> {
+        use std::os::unix::fs::MetadataExt;
+        let found = std::fs::metadata(path)?;
+        Ok(FileId { device: found.dev(), inode: found.ino() })
+    }
+
+    #[cfg(not(unix))]
+    fn id(&self, path: &Path) -> io::Result<FileId> {
+        std::fs::metadata(path).map(|_| FileId { device: 0, inode: 0 })
+    }
 }
 
 impl File for RealFile {
@@ -319,5 +361,24 @@ mod tests {
         assert_eq!(RealDisk.lock(&path).err().map(|error| error.kind()), Some(io::ErrorKind::WouldBlock));
         drop(lock);
         RealDisk.lock(&path).unwrap();
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_directory_stays_locked_whatever_happens_to_its_names() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = RealDisk.lock_dir(dir.path()).unwrap();
+        assert_eq!(RealDisk.lock_dir(dir.path()).err().map(|error| error.kind()), Some(io::ErrorKind::WouldBlock));
+        let id = RealDisk.id(dir.path()).unwrap();
+        let aside = dir.path().with_extension("aside");
+        std::fs::rename(dir.path(), &aside).unwrap();
+        assert_eq!(RealDisk.id(&aside).unwrap(), id);
+        assert_eq!(RealDisk.id(dir.path()).err().map(|error| error.kind()), Some(io::ErrorKind::NotFound));
+        std::fs::create_dir(dir.path()).unwrap();
+        assert_ne!(RealDisk.id(dir.path()).unwrap(), id);
+        assert!(RealDisk.lock_dir(&aside).is_err());
+        drop(lock);
+        RealDisk.lock_dir(&aside).unwrap();
+        std::fs::remove_dir(&aside).unwrap();
     }
 }

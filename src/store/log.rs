@@ -103,6 +103,11 @@ impl Log {
         })
     }
 
+    /// The file that is written now.
+    pub(super) fn newest_file(&self) -> Option<PathBuf> {
+        self.index.newest_segment().map(|segment| segment.path.clone())
+    }
+
     /// Reads the log of this generation: indexes it, and replays what follows `head`, the position of the state. Changes
     /// nothing.
     ///

@@ -6,6 +6,7 @@ mod apply;
 mod commit;
 mod crash;
 mod golden;
+mod look;
 mod size;
 
 use std::path::Path;

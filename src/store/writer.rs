@@ -1,13 +1,14 @@
 //! The one writer of a data directory: opening, failures, maintenance.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::change_set_log::{Assembler, PartialChangeSet};
 use super::data_dir::{self, DataDir};
-use super::disk::{Disk, is_full};
+use super::disk::{Disk, FileId, is_full};
 use super::error::{StoreError, misuse};
 use super::log::{ChainState, Log};
 use super::mutants::{Mutant, is_active};
@@ -38,7 +39,9 @@ use crate::protocol::wire::record::Writer;
 /// `stage_write`..., `stage_verify`, then `stage_switch` or `stage_drop`.
 pub struct Store {
     pub(super) dir: DataDir,
-    _lock: DirLock,
+    lock: DirLock,
+    /// Which files its names stood for when they were seen first.
+    seen: BTreeMap<PathBuf, FileId>,
     pub(super) keys: DigestKey,
     pub(super) generation: u64,
     pub(super) state: StateFile,
@@ -57,7 +60,12 @@ pub struct Store {
 
 /// The exclusive right to one data directory, until it is dropped.
 pub struct DirLock {
-    _lock: Box<dyn Send + Sync>,
+    /// Another process may be of a version that locks only this.
+    _file: Box<dyn Send + Sync>,
+    /// A lock file can be removed by whoever cleans up, and made anew. The directory itself stays locked.
+    _dir: Box<dyn Send + Sync>,
+    /// The locked directory.
+    id: FileId,
 }
 
 /// An opened store, and what it holds.
@@ -97,11 +105,14 @@ impl Store {
     /// [`StoreError::Locked`] if another process has the right; [`StoreError::Io`].
     pub fn lock(disk: &Arc<dyn Disk>, dir: &Path) -> Result<DirLock, StoreError> {
         disk.create_dir(dir).map_err(|source| StoreError::io("making the data directory", source))?;
-        match disk.lock(&dir.join("lock")) {
-            Ok(lock) => Ok(DirLock { _lock: lock }),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(StoreError::Locked(dir.to_owned())),
-            Err(source) => Err(StoreError::io("locking the data directory", source)),
-        }
+        let locking = |source: io::Error| match source.kind() {
+            io::ErrorKind::WouldBlock => StoreError::Locked(dir.to_owned()),
+            _ => StoreError::io("locking the data directory", source),
+        };
+        let locked = disk.lock_dir(dir).map_err(locking)?;
+        let file = disk.lock(&dir.join("lock")).map_err(locking)?;
+        let id = disk.id(dir).map_err(locking)?;
+        Ok(DirLock { _file: file, _dir: locked, id })
     }
 
     /// Whether the directory has a node.
@@ -142,7 +153,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Io`]. Once the pointer file is removed, the files that are left are not valid.
     pub fn discard(opened: Opened) -> Result<(), StoreError> {
-        let Opened { store: Self { dir, _lock, mut state, .. }, reader, .. } = opened;
+        let Opened { store: Self { dir, lock: _lock, mut state, .. }, reader, .. } = opened;
         state.close();
         drop((state, reader));
         dir.remove().map_err(|source| StoreError::io("removing the data directory's files", source))
@@ -153,9 +164,10 @@ impl Store {
         let (tip, log) = (recovered.tip, recovered.log);
         let publication = Arc::new(Publication::new(tip.clone(), log.index(), recovered.node_file));
         publication.replace(tip.clone(), recovered.versions);
-        let store = Self {
+        let mut store = Self {
             dir,
-            _lock: lock,
+            lock,
+            seen: BTreeMap::new(),
             keys: tip.keys.clone(),
             generation: recovered.generation,
             state: recovered.state,
@@ -167,6 +179,7 @@ impl Store {
             closed: None,
             publication: publication.clone(),
         };
+        store.find_files().map_err(|source| StoreError::io("looking for the data directory's files", source))?;
         Ok(Opened {
             head: store.head(),
             log_floor: store.log_floor(),
@@ -185,6 +198,9 @@ impl Store {
     /// As [`Store::open`]. The store stays closed, and the call may be repeated.
     pub fn reopen(&mut self) -> Result<Reopened, StoreError> {
         self.closed.get_or_insert_with(|| "it is being opened again".into());
+        // Another directory at this path belongs to another node, or is an older copy.
+        self.find_directory().map_err(|source| StoreError::io("looking for the data directory", source))?;
+        self.seen.clear();
         self.stage_drop();
         (self.pending, self.unfinished) = (None, None);
         self.state.close();
@@ -199,6 +215,45 @@ impl Store {
         self.closed = None;
         let (head, log_floor, history) = (self.head(), self.log_floor(), self.history());
         Ok(Reopened { head, log_floor, history, damage: recovered.damage })
+    }
+
+    /// Looks whether the directory and its files are still those that were opened. Open files can be written after their
+    /// names are gone, so nothing else would tell.
+    ///
+    /// # Errors
+    /// [`DiskFailure`] where they are gone, or others have taken their places. The store is closed. One that was closed before
+    /// is not looked at.
+    pub fn look(&mut self) -> Result<(), DiskFailure> {
+        if self.closed.is_some() {
+            return Ok(());
+        }
+        self.find_files().map_err(|error| self.close(error.to_string()))
+    }
+
+    fn find_directory(&self) -> io::Result<()> {
+        let dir = &self.dir.dir;
+        match self.dir.disk.id(dir) {
+            Ok(id) if id == self.lock.id => Ok(()),
+            Ok(_) => Err(moved(format!("the data directory {} was replaced by another one", dir.display()))),
+            Err(error) => Err(missing(&error, format!("the data directory {} is gone", dir.display()))),
+        }
+    }
+
+    fn find_files(&mut self) -> io::Result<()> {
+        self.find_directory()?;
+        let mut found = BTreeMap::new();
+        for path in self.dir.main_files(self.generation).into_iter().chain(self.log.newest_file()) {
+            let id = match self.dir.disk.id(&path) {
+                Ok(id) => id,
+                Err(error) => return Err(missing(&error, format!("the file {} is gone", path.display()))),
+            };
+            if self.seen.get(&path).is_some_and(|seen| *seen != id) {
+                return Err(moved(format!("the file {} was replaced by another one", path.display())));
+            }
+            found.insert(path, id);
+        }
+        self.seen = found;
+        Ok(())
     }
 
     /// The last durable position.
@@ -376,5 +431,18 @@ impl Store {
         tracing::error!(%reason, "the store is closed until it is opened again");
         self.closed = Some(reason.clone());
         DiskFailure { full: false, reason }
+    }
+}
+
+/// The error of a name that stands for something else now.
+fn moved(what: String) -> io::Error {
+    io::Error::other(format!("{what} while the node runs: put the one that was there back, or stop this node"))
+}
+
+/// The error of a name that could not be found. Any other error than that is kept.
+fn missing(error: &io::Error, what: String) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::NotFound => moved(what),
+        kind => io::Error::new(kind, format!("{what}, or cannot be looked at: {error}")),
     }
 }

@@ -52,6 +52,19 @@ impl SimulatedDisk<'_> {
         self.note(if fails { "fails every sync" } else { "syncs again" });
     }
 
+    /// The file system with the data directory is unmounted, as by a lazy `umount`: its names are gone, and files that are open
+    /// can still be written.
+    pub fn unmount(&self) {
+        self.disk.set_unmounted(true);
+        self.note("is unmounted");
+    }
+
+    /// The file system is mounted again.
+    pub fn mount(&self) {
+        self.disk.set_unmounted(false);
+        self.note("is mounted again");
+    }
+
     /// Every job hangs from now on, as on a hung network file system.
     pub fn freeze(&self) {
         self.disk.set_frozen(self.scheduler, true);

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::scheduler::{Act, Owner, Scheduler};
 use crate::store::disk::sim::SimDisk;
-use crate::store::disk::{Disk, File};
+use crate::store::disk::{Disk, File, FileId};
 
 /// Bounds of the time that a job on the disk takes, microseconds.
 const JOB_US: (u64, u64) = (30, 300);
@@ -18,6 +18,8 @@ pub(crate) struct MachineDisk {
     pub(crate) sim: SimDisk,
     /// Every sync fails.
     failing: Arc<AtomicBool>,
+    /// No name is found.
+    unmounted: Arc<AtomicBool>,
     jobs: Arc<Mutex<Jobs>>,
 }
 
@@ -38,7 +40,12 @@ impl MachineDisk {
     /// An empty disk.
     pub(crate) fn new(seed: u64) -> Self {
         let jobs = Jobs { takes_us: JOB_US, frozen: false, held: Vec::new() };
-        Self { sim: SimDisk::new(seed), failing: Arc::default(), jobs: Arc::new(Mutex::new(jobs)) }
+        Self {
+            sim: SimDisk::new(seed),
+            failing: Arc::default(),
+            unmounted: Arc::default(),
+            jobs: Arc::new(Mutex::new(jobs)),
+        }
     }
 
     /// Runs a job that blocks, after the time that it takes. Calls `done` when the job has run.
@@ -84,6 +91,11 @@ impl MachineDisk {
     #[cfg(test)]
     pub(crate) fn set_quick(&self) {
         self.jobs().takes_us = JOB_US;
+    }
+
+    /// Whether the file system is unmounted: no name is found, and open files can still be written.
+    pub(crate) fn set_unmounted(&self, unmounted: bool) {
+        self.unmounted.store(unmounted, SeqCst);
     }
 
     /// Whether every sync fails.
@@ -139,6 +151,9 @@ impl File for MachineFile {
 
 impl Disk for MachineDisk {
     fn open(&self, path: &Path, create: bool) -> io::Result<Arc<dyn File>> {
+        if self.unmounted.load(SeqCst) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
         let file = self.sim.open(path, create)?;
         Ok(Arc::new(MachineFile { file, failing: Arc::clone(&self.failing) }))
     }
@@ -172,5 +187,16 @@ impl Disk for MachineDisk {
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>> {
         self.sim.lock(path)
+    }
+
+    fn lock_dir(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>> {
+        self.sim.lock_dir(path)
+    }
+
+    fn id(&self, path: &Path) -> io::Result<FileId> {
+        match self.unmounted.load(SeqCst) {
+            true => Err(io::ErrorKind::NotFound.into()),
+            false => self.sim.id(path),
+        }
     }
 }

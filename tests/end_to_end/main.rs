@@ -16,6 +16,7 @@
 mod harness;
 
 mod content;
+mod directory;
 mod disk;
 mod face;
 mod gateway;

@@ -14,12 +14,14 @@ pub enum Alarm {
     Certificate,
     /// A shutdown takes too long.
     ShutdownDeadline,
+    /// It is time to look whether the data directory is still there.
+    Directory,
 }
 
 /// The moments at which the driver wants to be woken.
 pub struct Alarms {
     clock: Arc<dyn Clock>,
-    due: [Option<Moment>; 3],
+    due: [Option<Moment>; 4],
     /// The sleep under way and its end. It may end before anything is due, since alarms are often put off; a new sleep is
     /// made only where an alarm was brought forward.
     sleep: Option<(Moment, BoxFuture<'static, ()>)>,
@@ -27,7 +29,7 @@ pub struct Alarms {
 
 impl Alarms {
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, due: [None; 3], sleep: None }
+        Self { clock, due: [None; 4], sleep: None }
     }
 
     /// Sets this alarm to that moment, whatever it was set to before.
@@ -54,7 +56,7 @@ impl Alarms {
     }
 
     fn first(&self) -> Option<(Moment, Alarm)> {
-        let alarms = [Alarm::Engine, Alarm::Certificate, Alarm::ShutdownDeadline];
+        let alarms = [Alarm::Engine, Alarm::Certificate, Alarm::ShutdownDeadline, Alarm::Directory];
         alarms.into_iter().filter_map(|alarm| self.due[alarm as usize].map(|at| (at, alarm))).min()
     }
 }

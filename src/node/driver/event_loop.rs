@@ -15,7 +15,7 @@ use super::maintenance::Maintenance;
 use super::notifier::Notifier;
 use super::received_bulk::ReceivedBulk;
 use crate::model::ChangeSet;
-use crate::model::limits::{CERTIFICATE_CHECK, CERTIFICATE_WARN_DAYS, LINGER, WAKE_UPS_MAX};
+use crate::model::limits::{CERTIFICATE_CHECK, CERTIFICATE_WARN_DAYS, DIRECTORY_LOOKS, LINGER, WAKE_UPS_MAX};
 use crate::node::environment::later;
 use crate::node::handles::admission::AdmissionPermit;
 use crate::node::handles::shared::Request;
@@ -88,6 +88,7 @@ impl Driver {
     /// Runs the node until it stops. `first` are the actions with which the engine started.
     pub async fn run(mut self, first: Vec<Action>) {
         self.check_certificate();
+        self.look_later();
         self.update_accept_policy();
         self.perform(first);
         self.handle_backlog();
@@ -116,8 +117,10 @@ impl Driver {
             Wake::Alarm(Alarm::Engine) => self.handle(Event::Timer),
             Wake::Alarm(Alarm::Certificate) => self.check_certificate(),
             Wake::Alarm(Alarm::ShutdownDeadline) => self.handle(Event::Abandoned),
+            Wake::Alarm(Alarm::Directory) => self.context.store.look(),
             Wake::Store(StoreReport::Persisted { completed, tail }) => self.on_persisted(completed, tail),
             Wake::Store(StoreReport::Maintained(result)) => self.on_maintained(result),
+            Wake::Store(StoreReport::Looked(result)) => self.on_looked(result),
             Wake::Input(input) => self.on_input(input),
             Wake::Request(Request::Commit { changes, permit, answer }) => self.on_commit(changes, permit, answer),
             Wake::Request(Request::Command { command, answer }) => self.on_command(command, answer),
@@ -281,6 +284,19 @@ impl Driver {
         if let Err(DiskFailure { full, reason }) = result {
             self.handle(Event::StoreTrouble { reason, full });
         }
+    }
+
+    /// The data directory was looked at.
+    fn on_looked(&mut self, result: Result<(), DiskFailure>) {
+        self.look_later();
+        if let Err(DiskFailure { full, reason }) = result {
+            self.handle(Event::StoreTrouble { reason, full });
+        }
+    }
+
+    fn look_later(&mut self) {
+        let at = self.context.environment.after(self.engine.options().takeover_delay / DIRECTORY_LOOKS);
+        self.alarms.set(Alarm::Directory, at);
     }
 
     /// Starts maintenance where the store wants it.

@@ -18,8 +18,8 @@ use crate::node::network::receive_budget::ReceivePermit;
 use crate::protocol::engine::{Completed, Completion, DiskFailure};
 use crate::store::{ReadError, Reader, Store};
 
-/// Results that wait for the driver: those of one batch and of one run of maintenance.
-pub const STORE_REPORTS_MAX: usize = 2;
+/// Results that wait for the driver: those of one batch, of one run of maintenance and of one look at the directory.
+pub const STORE_REPORTS_MAX: usize = 3;
 
 /// Runs work on the store of one node. Clones share.
 #[derive(Clone)]
@@ -33,6 +33,8 @@ pub enum StoreReport {
     Persisted { completed: Completed, tail: Option<Tail> },
     /// Maintenance is done.
     Maintained(Result<(), DiskFailure>),
+    /// The directory and its files are as they were, or not.
+    Looked(Result<(), DiskFailure>),
 }
 
 /// A batch of the engine, with all that it needs.
@@ -54,7 +56,7 @@ struct Shared {
     host_reads: Arc<Semaphore>,
 }
 
-/// Bounded by its users: the driver has one batch and one run of maintenance here, local entries are admitted like change
+/// Bounded by its users: the driver has one batch, one run of maintenance and one look here, local entries are admitted like change
 /// sets, and the host's reads come one at a time.
 struct Queue {
     jobs: VecDeque<Job>,
@@ -111,6 +113,16 @@ impl StoreExecutor {
             Ok(true) => executor.maintain(),
             Ok(false) => executor.report(StoreReport::Maintained(Ok(()))),
             Err(failure) => executor.report(StoreReport::Maintained(Err(failure))),
+        })));
+    }
+
+    /// Looks whether the directory and its files are still there, and reports that to the driver.
+    pub fn look(&self) {
+        let executor = self.clone();
+        self.submit(Job::Run(Box::new(move |access| {
+            // Without the store, or a thread, there is nothing to be told of the directory.
+            let looked = access.map_or(Ok(()), |store| on_store(Ok(store), Store::look));
+            executor.report(StoreReport::Looked(looked));
         })));
     }
 

@@ -143,7 +143,8 @@ pub enum Event {
         /// Days left.
         days: u64,
     },
-    /// The store found damage or trouble outside a batch (recovery, maintenance).
+    /// The store found trouble outside a batch: in maintenance, at a local entry, or in a look at the data directory. Unless the
+    /// disk is just full, the store is closed.
     StoreTrouble {
         /// What it says.
         reason: String,

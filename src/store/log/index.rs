@@ -109,6 +109,10 @@ impl LogIndex {
         Ok(read.reached.then(|| RecordsRead { bytes: read.bytes.into(), last: read.last, next }))
     }
 
+    pub(super) fn newest_segment(&self) -> Option<Arc<Segment>> {
+        self.lock().segments.back().cloned()
+    }
+
     pub(super) fn lock(&self) -> MutexGuard<'_, Index> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

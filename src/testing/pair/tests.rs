@@ -1,6 +1,7 @@
 use super::*;
 use crate::model::ChangeSet;
-use crate::protocol::engine::Replication;
+use crate::node::CommitError;
+use crate::protocol::engine::{AlertKind, Replication};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -53,4 +54,40 @@ fn a_seed_means_the_same_every_time() {
         assert_eq!(one.0, other.0);
         assert_eq!(one.1, other.1);
     }
+}
+
+fn has_alert(pair: &Pair, side: Side, kind: AlertKind) -> bool {
+    pair.node(side).status().is_some_and(|status| status.engine.alerts.iter().any(|alert| alert.kind == kind))
+}
+
+/// Nothing writes, so only the look at the directory can tell.
+#[test]
+fn an_idle_master_whose_directory_is_gone_stops_serving_and_the_shadow_takes_over() {
+    let pair = synchronous(3);
+    pair.block_on(put(pair.node(Side::A).handle(), "key", "value"));
+    let delay = Options::default().takeover_delay;
+    pair.node(Side::A).disk().unmount();
+    pair.run_until(delay, |pair| has_alert(pair, Side::A, AlertKind::DiskTrouble)).unwrap();
+    let refused =
+        pair.block_on(async { pair.node(Side::A).handle().config().commit(ChangeSet::new().put("key", "late")).await });
+    assert!(matches!(refused, Err(CommitError::NotMaster { .. })), "{refused:?}");
+    pair.run_until(MINUTE, |pair| pair.master() == Some(Side::B)).unwrap();
+    let master = pair.node(Side::B).handle();
+    assert_eq!(master.config().snapshot().get("key").unwrap().unwrap(), "value");
+    pair.node(Side::A).disk().mount();
+    pair.run_until(MINUTE, Pair::is_whole).unwrap();
+    assert_eq!(pair.master(), Some(Side::B));
+    pair.run_until(MINUTE, |pair| !has_alert(pair, Side::A, AlertKind::DiskTrouble)).unwrap();
+}
+
+#[test]
+fn a_shadow_whose_directory_is_gone_says_so_and_does_not_take_over() {
+    let pair = synchronous(4);
+    pair.node(Side::B).disk().unmount();
+    pair.run_until(MINUTE, |pair| has_alert(pair, Side::B, AlertKind::DiskTrouble)).unwrap();
+    pair.node(Side::A).crash(Crash::Power);
+    pair.run_for(MINUTE);
+    assert_eq!(pair.master(), None);
+    pair.node(Side::B).disk().mount();
+    pair.run_until(MINUTE, |pair| pair.master() == Some(Side::B)).unwrap();
 }

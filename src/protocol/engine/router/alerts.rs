@@ -4,7 +4,7 @@ use crate::model::Position;
 use crate::protocol::alerts::{AlertKind, NewAlert};
 use crate::protocol::engine::alerts::{self, DISK, PEER, THIS_NODE, texts};
 use crate::protocol::engine::{
-    Action, Alert, AlertChange, DiskFailure, Engine, Moment, Mutant, Notice, Now, RepairKind,
+    Action, Alert, AlertChange, DiskFailure, Engine, Moment, Mutant, Notice, Now, RepairKind, RoleReason, Transition,
 };
 use crate::protocol::failover::{NodeState, micros};
 use crate::protocol::wire::RefusalKind;
@@ -52,10 +52,14 @@ impl Engine {
         self.raise(now, NewAlert::new(AlertKind::DiskTrouble, THIS_NODE, message));
     }
 
-    /// The store is in trouble outside a batch. The master of a shadow hears of it too.
+    /// The store is in trouble outside a batch. The master of a shadow hears of it too. A store whose disk is not just full is
+    /// closed, so this node must not go on as if the next write could succeed.
     pub(in super::super) fn store_trouble_aside(&mut self, now: Now, reason: String, full: bool) {
         self.disk_trouble(now, &DiskFailure { full, reason: reason.clone() });
         self.report_disk_to_source(now, full, reason);
+        if !full {
+            self.transition(now, Transition::StoreFailed, RoleReason::DiskTrouble);
+        }
     }
 
     /// Something was written: trouble with this node's disk is over.
