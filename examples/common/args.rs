@@ -90,9 +90,8 @@ struct CommonArgs {
     /// Whether a change waits for the shadow.
     #[arg(long, value_enum, default_value_t = ReplicationArg::Async)]
     replication: ReplicationArg,
-    /// How long a change waits for the shadow in sync [default: 2s].
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
-    sync_timeout: Option<Duration>,
+    #[command(flatten)]
+    timeouts: TimeoutArgs,
     #[command(flatten)]
     log: LogArgs,
     /// Shown in status.
@@ -114,6 +113,17 @@ struct NetworkArgs {
     /// Answer only peers from this host name or address range; may be given several times.
     #[arg(long, value_name = "HOST_OR_CIDR")]
     permit: Vec<String>,
+}
+
+#[derive(Args)]
+struct TimeoutArgs {
+    /// How long a change waits for the shadow in sync [default: 2s].
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    sync_timeout: Option<Duration>,
+    /// A master whose disk does not answer for so long lets its shadow take over; 0s turns it off [default: three takeover
+    /// delays, at least 10s].
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    disk_timeout: Option<Duration>,
 }
 
 #[derive(Args)]
@@ -271,7 +281,8 @@ fn options(common: &CommonArgs) -> Result<Options, BadArgument> {
         ReplicationArg::Async => Replication::Asynchronous,
         ReplicationArg::Sync => Replication::Synchronous,
     };
-    options.timeouts.sync = common.sync_timeout.unwrap_or(options.timeouts.sync);
+    options.timeouts.sync = common.timeouts.sync_timeout.unwrap_or(options.timeouts.sync);
+    options.timeouts.disk = common.timeouts.disk_timeout;
     options.lease = common.lease;
     options.name = common.name.clone();
     options.validate().map_err(|rule| (ErrorKind::ValueValidation, rule.to_string()))?;

@@ -25,6 +25,8 @@ pub enum Invariant {
     WholeAgain,
     /// 9: nothing of a refused commit remains; what was acknowledged is in a history or in quarantine.
     NothingOfRefused,
+    /// 8: a node whose disk does not answer does not act as master.
+    HungDisk,
     /// Basis of 1 and 2: the record at the witness never goes back, and no node records what it does not hold.
     RegisterRises,
 }

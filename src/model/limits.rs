@@ -146,6 +146,9 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A group of commits has 4 MiB or one larger change set, and the switch to a staged copy syncs what was written in
 /// pieces: a second each on a slow disk.
 pub const BATCH_SLOW: Duration = Duration::from_secs(5);
+/// Least default of the time after which a disk that does not answer is given up. The largest batch is one change set of
+/// 64 MiB: 8 s on a card that writes 8 MB/s.
+pub const DISK_TIMEOUT_MIN: Duration = Duration::from_secs(10);
 /// Most operators' commands that wait to become durable. Each has a few hundred bytes, and operators are people.
 pub const PENDING_UPDATES_MAX: usize = 256;
 /// Most join tokens that are valid at once.

@@ -243,6 +243,7 @@ impl Engine {
 
     /// Does whatever has become due.
     fn advance(&mut self, now: Now) {
+        self.notice_hung_disk(now);
         self.advance_state(now);
         self.advance_links(now);
         self.advance_session(now);

@@ -25,6 +25,7 @@ mod first_start;
 mod forgotten;
 mod gateway;
 mod hostile;
+mod hung_disk;
 mod network_bad_days;
 mod outage;
 mod partition;

@@ -3,6 +3,7 @@
 
 #![allow(dead_code, unused_imports, reason = "each binary that includes the harness uses a part of it")]
 
+mod loop_disk;
 mod pair;
 mod process;
 mod proxy;
@@ -11,6 +12,7 @@ mod small_disk;
 mod streams;
 mod witness;
 
+pub use loop_disk::LoopDisk;
 pub use pair::{FAST, Pair, at, content, token};
 pub use process::{Launch, Program, example, kind_is};
 pub use proxy::Proxy;

@@ -14,6 +14,7 @@ use crate::protocol::engine::{
     Completion, DialFailureKind, Event, LinkId, Moment, Notice, RepairKind, Ticket, WitnessAnswer, WitnessQuestion,
     Work,
 };
+use crate::protocol::failover::NodeState;
 use crate::protocol::wire::{Bulk, SnapshotHeader};
 use crate::testing::Side;
 
@@ -173,10 +174,11 @@ impl World {
     }
 
     fn persist(&mut self, side: Side, work: Work) -> Checked {
-        let batch = work.batch();
+        let (batch, now_us) = (work.batch(), self.now);
         let machine = self.machine(side);
         let job = machine.job(work)?;
         machine.driver.batch = Some(job);
+        machine.driver.batch_since = now_us;
         let (run, batch_us) = (machine.run, machine.conditions.batch_us);
         let us = batch_us / 2 + self.random.below(batch_us + 1);
         self.after(us, Scheduled::BatchEnds { side, run, batch });
@@ -211,7 +213,9 @@ impl World {
         {
             machine.disk.spoil();
         }
-        if durable_state && done {
+        // One that counted as failed before it came back is not what the engine holds: whoever is in doubt stays so.
+        let late = machine.engine.as_ref().is_some_and(|engine| engine.node_state() == NodeState::Broken);
+        if durable_state && done && !late {
             machine.callers.settings.in_doubt.clear();
         }
         let node = machine.disk.node();

@@ -136,6 +136,7 @@ pub fn resume(world: &mut World, node: Side, timer_first: bool) -> Checked {
     let Some(since) = machine.paused_at.take() else {
         return Ok(());
     };
+    machine.driver.batch_since = now;
     let (from, to) = (machine.clock.at(since), machine.clock.at(now));
     if let Some(authority) = machine.engine.as_ref().map(|engine| engine.authority())
         && authority.serving

@@ -126,7 +126,7 @@ fn draw_step(random: &mut Random, plan: &Plan) -> Step {
         75..=78 => Step::Resume { node, timer_first: random.percent(50) },
         79..=80 => Step::DiskFull { node, full: random.percent(50) },
         81..=82 => Step::FailSync { node, kept },
-        83..=84 => Step::DiskLatency { node, us: *random.pick(&[100, 5_000, 60_000, 400_000]) },
+        83..=84 => Step::DiskLatency { node, us: *random.pick(&[100, 5_000, 60_000, 400_000, 3_000_000]) },
         85..=86 => Step::MayTakeOver { node, allowed: random.percent(50) },
         87..=89 => Step::Validation { node, accepts: random.percent(60) },
         90..=92 => Step::CrashAt { node, silent: random.percent(50), kept, actions: random.below(6) as u8 },

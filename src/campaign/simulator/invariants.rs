@@ -1,6 +1,8 @@
 //! What must hold after every event.
 
+use super::machine::Caller;
 use super::oracle;
+use super::step::Verb;
 use super::world::World;
 use crate::campaign::violation::{Checked, Invariant};
 use crate::protocol::alerts::AlertKind;
@@ -15,6 +17,9 @@ const TOUCH_US_MAX: u64 = 2_000_000;
 const UNREPORTED_US_MAX: u64 = 400_000;
 /// What a hold-down may last beyond its length, microseconds: a step of the wall clock that is too small to be noticed.
 const HOLD_DOWN_SLACK_US: u64 = 11_000_000;
+/// Longest time that a batch takes under a node that serves, microseconds: the disk timeout, the end of the host's hooks, the
+/// error of a clock and a heartbeat.
+const HUNG_US_MAX: u64 = 800_000 + 100_000 + 9_900 + 100_000;
 /// Shortest silence before a takeover, microseconds: the takeover delay.
 const SILENCE_US_MIN: u64 = 500_000;
 
@@ -66,6 +71,7 @@ impl World {
     /// Everything that must hold after an event of this node.
     pub fn check_invariants(&mut self, side: Side) -> Checked {
         self.check_one_master()?;
+        self.check_hung_disk(side)?;
         let now_us = self.now;
         let byzantine = self.plan.byzantine;
         let machine = &self.machines[side.index()];
@@ -133,6 +139,21 @@ impl World {
         let excused = self.exemptions.rolled_back != [false; 2] || self.witness.tampered || self.bug.is_some();
         Invariant::FailuresShow.check(told.is_none() || excused, || {
             format!("{side:?} says that a disk was rolled back, and none was: {:?}", told.map(|alert| &alert.message))
+        })
+    }
+
+    /// 8: a node whose disk does not answer lets go of mastership, so that its peer can act.
+    fn check_hung_disk(&self, side: Side) -> Checked {
+        let machine = &self.machines[side.index()];
+        let Some(engine) = &machine.engine else { return Ok(()) };
+        let batch = machine.driver.batch.as_ref().filter(|batch| batch.is_bounded());
+        let us = batch.map_or(0, |_| self.now - machine.driver.batch_since);
+        // A node that stops has the bound of its shutdown instead, and takes nothing more.
+        let mut callers = machine.callers.waiting.values();
+        let stops = callers.any(|caller| matches!(caller, Caller::Operator((Verb::Shutdown, _))));
+        let lets_go = stops || engine.durable_state().peer.is_none() || !engine.authority().serving;
+        Invariant::HungDisk.check(us <= HUNG_US_MAX || lets_go, || {
+            format!("{side:?} serves although its disk has not answered for {} ms", us / 1_000)
         })
     }
 

@@ -120,6 +120,8 @@ pub struct Driver {
     pub exports: BTreeMap<u64, Export>,
     /// The batch under way.
     pub batch: Option<Job>,
+    /// Since when, in true time; since the node goes on, where it stood still meanwhile.
+    pub batch_since: u64,
     last_batch: Option<BatchId>,
     next_number: u64,
 }
@@ -238,6 +240,8 @@ impl Machine {
                 connect: Duration::from_millis(300),
                 sync: Duration::from_millis(plan.sync_timeout_ms),
                 drain: Duration::from_millis(200),
+                hook: Duration::from_millis(100),
+                disk: Some(Duration::from_millis(800)),
                 ..Timeouts::default()
             },
             lease: plan.lease_ms[side.index()].map(Duration::from_millis),

@@ -55,6 +55,8 @@ pub enum Scenario {
     WipedWhileHeld,
     /// An operator resets the pairing of a master that does not reach the witness.
     PairingReset,
+    /// The master's disk does not answer for a long time, and then does what it was asked.
+    HungDisk,
     /// Without a witness: the master is paused during a handshake.
     PausedDuringHandshake,
     /// Without a witness: the master dies while the shadow receives its first copy.
@@ -65,11 +67,13 @@ pub enum Scenario {
     RolledBackTwice,
     /// Without a witness: three takeovers while the wall clocks show another year. Then they are set right.
     WrongClocks,
+    /// Without a witness: the master's disk does not answer for a long time, and then does what it was asked.
+    HungDiskWithoutWitness,
 }
 
 impl Scenario {
     /// The scenarios with a witness. Seeds draw by position: the order must not change.
-    pub const WITNESSED: [Self; 19] = [
+    pub const WITNESSED: [Self; 20] = [
         Self::OneWayPartition,
         Self::SlowReads,
         Self::ReadsOnly,
@@ -89,10 +93,16 @@ impl Scenario {
         Self::UnequalLeases,
         Self::WipedWhileHeld,
         Self::PairingReset,
+        Self::HungDisk,
     ];
     /// The scenarios without a witness. Their order must not change either.
-    pub const UNWITNESSED: [Self; 4] =
-        [Self::PausedDuringHandshake, Self::InterruptedCopy, Self::BlankMaster, Self::RolledBackTwice];
+    pub const UNWITNESSED: [Self; 5] = [
+        Self::PausedDuringHandshake,
+        Self::InterruptedCopy,
+        Self::BlankMaster,
+        Self::RolledBackTwice,
+        Self::HungDiskWithoutWitness,
+    ];
 
     /// A scenario that no seed draws by itself.
     pub const ALONE: Self = Self::WrongClocks;
@@ -135,6 +145,7 @@ impl Scenario {
             Self::BlankMaster => script.blank_master(),
             Self::RolledBackTwice => script.rolled_back_twice(),
             Self::WrongClocks => script.wrong_clocks(),
+            Self::HungDisk | Self::HungDiskWithoutWitness => script.hung_disk(),
         }
     }
 }

@@ -7,6 +7,7 @@ mod mutants;
 mod real_store;
 
 use super::coverage::EVENTS;
+use super::faults::apply;
 use super::generator::{WITNESSED_PERCENT, draw_plan, draw_scenario};
 use super::history::{attempt, run};
 use super::machine::Machine;
@@ -14,6 +15,7 @@ use super::plan::Plan;
 use super::scenarios::Scenario;
 use super::step::Step;
 use super::summary::Summary;
+use super::world::World;
 use crate::protocol::failover::NodeState;
 use crate::testing::Side;
 
@@ -111,6 +113,27 @@ fn random_histories_hold_every_invariant() {
         assert!(total.acknowledged > 10_000 && total.served_alone > 100, "{total:?}");
         let unwitnessed = number("SHADOWPAIR_WITNESSED").unwrap_or(WITNESSED_PERCENT) == 0;
         assert!(!unwitnessed || total.operator_needed * 15 < runs, "too often an operator is needed: {total:?}");
+    }
+}
+
+/// Whoever is in sync serves while the disk of its master hangs, and not only when it answers again.
+#[test]
+fn a_shadow_in_sync_serves_while_its_masters_disk_hangs() {
+    for seed in 0..100 {
+        for scenario in [Scenario::HungDisk, Scenario::HungDiskWithoutWitness] {
+            let mut world = World::new(seed, draw_scenario(seed, scenario));
+            let mut steps = world.plan.steps.clone();
+            assert!(matches!(steps.pop(), Some(Step::DiskLatency { node: Side::A, .. })), "the disk still hangs");
+            let run = || {
+                world.start(Side::A)?;
+                world.start(Side::B)?;
+                steps.into_iter().try_for_each(|step| apply(&mut world, step))
+            };
+            run().unwrap_or_else(|violation| panic!("{scenario:?} {seed}: {violation}"));
+            let holds = Side::BOTH.map(|side| world.holds_mastership(side));
+            assert_eq!(holds, [false, true], "{scenario:?} {seed}");
+            assert!(world.machines[0].driver.batch.is_some(), "{scenario:?} {seed}: the disk answered");
+        }
     }
 }
 

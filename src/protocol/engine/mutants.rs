@@ -106,6 +106,8 @@ pub enum Mutant {
     HidesOperatorStates,
     /// What was noted by the wall clock stays as it is when the clock is set.
     TrustsWallClock,
+    /// A master whose disk does not answer waits for it for ever.
+    WaitsForDisk,
 }
 
 /// Until when a promise and a lease are waited for, by another measure than rules 2 and 4 want.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::limits::{LOG_BYTES_DEFAULT, LOG_CHANGES_DEFAULT, NAME_BYTES_MAX};
+use crate::model::limits::{DISK_TIMEOUT_MIN, LOG_BYTES_DEFAULT, LOG_CHANGES_DEFAULT, NAME_BYTES_MAX};
 use crate::protocol::failover::waited;
 
 /// The knobs of a node. Build with [`Options::default`] and the setters by field; [`Options::validate`] refuses
@@ -36,7 +36,7 @@ pub struct Options {
     pub name: String,
 }
 
-/// How long a node waits for others. Each is above zero and at most an hour.
+/// How long a node waits for others. Each is above zero and at most an hour, where it says nothing else.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Timeouts {
@@ -51,6 +51,10 @@ pub struct Timeouts {
     pub hook: Duration,
     /// Bound on what a shutdown waits for. Default 5 s.
     pub drain: Duration,
+    /// Bound on an answer of the disk, for a node with a peer. A master whose disk has not answered for so long lets go of its
+    /// mastership, so that its shadow can take over. Default: three takeover delays, at least
+    /// [`DISK_TIMEOUT_MIN`](crate::limits::DISK_TIMEOUT_MIN). Longer than the takeover delay, at most 72 h; zero turns it off.
+    pub disk: Option<Duration>,
 }
 
 /// How much of the log is kept for incremental repair. A shadow that lacks more gets a full push.
@@ -110,6 +114,9 @@ pub enum OptionsError {
     /// An answer of the witness that comes when the lease is almost over is of no use.
     #[error("the witness timeout must be above zero and at most half the lease")]
     WitnessTimeout,
+    /// A disk that is given up before the shadow would take over, or never.
+    #[error("the disk timeout must be longer than the takeover delay and at most 72 h, or zero for none")]
+    DiskTimeout,
 }
 
 impl Default for Options {
@@ -138,6 +145,7 @@ impl Default for Timeouts {
             witness: None,
             hook: Duration::from_secs(10),
             drain: Duration::from_secs(5),
+            disk: None,
         }
     }
 }
@@ -178,7 +186,10 @@ impl Options {
         if timeout.is_zero() || timeout > lease / 2 {
             return Err(OptionsError::WitnessTimeout);
         }
-        Ok(())
+        match self.disk_timeout() {
+            Some(time) if time <= self.takeover_delay || time > 72 * HOUR => Err(OptionsError::DiskTimeout),
+            _ => Ok(()),
+        }
     }
 
     /// How long a mastership lasts that nobody renews: the option, or its default.
@@ -189,5 +200,11 @@ impl Options {
     /// The bound on an answer of the witness: the option, or its default.
     pub fn witness_timeout(&self) -> Duration {
         self.timeouts.witness.unwrap_or(self.lease() / 2)
+    }
+
+    /// The bound on an answer of the disk: the option, or its default. `None` where it is turned off.
+    pub fn disk_timeout(&self) -> Option<Duration> {
+        let usual = (3 * self.takeover_delay).max(DISK_TIMEOUT_MIN);
+        Some(self.timeouts.disk.unwrap_or(usual)).filter(|time| !time.is_zero())
     }
 }

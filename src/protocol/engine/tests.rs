@@ -3,6 +3,7 @@
 mod alerting;
 mod callers;
 mod copies;
+mod hung_disk;
 mod links_table;
 mod machines;
 mod operator_states;

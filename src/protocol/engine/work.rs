@@ -336,8 +336,13 @@ impl<C, R, P> Work<C, R, P> {
         matches!(self, Self::AppendRecords(_) | Self::BeginStaging(_) | Self::StagePieces(_) | Self::FinishStaging(_))
     }
 
-    /// It could not be done; what is left of it says the failure. For shells of tests, whose stores are models.
-    #[cfg(test)]
+    /// Whether its size is bounded by [`crate::limits`], so that it takes a bounded time on a disk that answers. A staged
+    /// snapshot is as large as the configuration, and a quarantine or an opened store as what the log keeps.
+    pub fn is_bounded(&self) -> bool {
+        !matches!(self, Self::FinishStaging(_) | Self::Quarantine(_) | Self::Reopen(_))
+    }
+
+    /// It could not be done; what is left of it says the failure.
     pub fn fail(self, failure: DiskFailure) -> Completed {
         match self {
             Self::StoreState(order) => order.fail(failure),

@@ -12,6 +12,7 @@ use crate::protocol::wire::BulkId;
 /// |---|---|---|---|---|
 /// | idle | waits | waits | in flight | ignored |
 /// | in flight | waits | waits, ahead of all else | refused by the engine | idle, where the number is that of the batch |
+/// | given up | waits | waits, ahead of all else | refused by the engine | idle; what became of the batch is not looked at |
 #[derive(Clone, Debug, Default)]
 pub(super) struct WorkQueue {
     last: u64,
@@ -28,6 +29,17 @@ struct InFlight {
     since: Moment,
     /// An alert says that it takes too long.
     reported_slow: bool,
+    /// It counts as failed. The disk is idle again when it returns.
+    given_up: bool,
+}
+
+/// How a batch ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ended {
+    /// An alert says that it takes too long.
+    pub(super) reported_slow: bool,
+    /// It counts as failed already.
+    pub(super) given_up: bool,
 }
 
 impl WorkQueue {
@@ -76,18 +88,38 @@ impl WorkQueue {
     pub(super) fn start(&mut self, at: Moment, work: impl Into<Work>) -> Work {
         self.last += 1;
         let work = work.into().numbered(BatchId(self.last));
-        self.in_flight = Some(InFlight { work: work.clone(), since: at, reported_slow: false });
+        self.in_flight = Some(InFlight { work: work.clone(), since: at, reported_slow: false, given_up: false });
         work
     }
 
-    /// The batch is over. Returns `None` where it is not the one in flight, else whether an alert says that it is slow.
-    pub(super) fn completed(&mut self, batch: BatchId) -> Option<bool> {
-        self.in_flight.take_if(|current| current.work.batch() == batch).map(|current| current.reported_slow)
+    /// The batch is over. Returns `None` where it is not the one in flight.
+    pub(super) fn completed(&mut self, batch: BatchId) -> Option<Ended> {
+        let ended = self.in_flight.take_if(|current| current.work.batch() == batch)?;
+        Some(Ended { reported_slow: ended.reported_slow, given_up: ended.given_up })
     }
 
-    /// The batch in flight is waited for no longer.
+    /// The batch in flight is waited for no longer. Returns it, unless it counts as failed already.
     pub(super) fn abandon(&mut self) -> Option<Work> {
-        self.in_flight.take().map(|batch| batch.work)
+        self.in_flight.take().filter(|batch| !batch.given_up).map(|batch| batch.work)
+    }
+
+    /// The batch whose time may run out.
+    pub(super) fn limited(&self) -> Option<&Work> {
+        self.in_flight.as_ref().filter(|batch| !batch.given_up && batch.work.is_bounded()).map(|batch| &batch.work)
+    }
+
+    /// When that batch has had this time.
+    pub(super) fn give_up_at(&self, bound_us: u64) -> Option<Moment> {
+        let since = self.in_flight.as_ref().map(|batch| batch.since)?;
+        self.limited().map(|_| Moment(since.0.saturating_add(bound_us)))
+    }
+
+    /// That batch, once it has had this time: from now on it counts as failed. It stays in flight until it returns.
+    pub(super) fn give_up(&mut self, at: Moment, bound_us: u64) -> Option<Work> {
+        self.give_up_at(bound_us).filter(|deadline| *deadline <= at)?;
+        let batch = self.in_flight.as_mut()?;
+        batch.given_up = true;
+        Some(batch.work.clone())
     }
 
     /// When the batch in flight takes too long, as long as nobody has said so.

@@ -90,6 +90,17 @@ impl Script<'_> {
         self.plan.lease_ms = if self.random.percent(80) { [Some(LEASE_MS_MAX); 2] } else { [None; 2] };
     }
 
+    /// The master's disk takes long for what it is asked next. By the end its shadow serves: the disk timeout (800 ms), the
+    /// takeover delay, a lease and the questions to the witness are over, and the disk has not answered yet.
+    pub(super) fn hung_disk(&mut self) {
+        self.come_together();
+        self.step(Step::DiskLatency { node: A, us: 8_000_000 });
+        let count = self.random.range(1, 3);
+        self.commits(A, count, 100);
+        self.run(3_000, 3_400);
+        self.step(Step::DiskLatency { node: A, us: 100 });
+    }
+
     /// The pair comes together and has some content.
     pub(super) fn come_together(&mut self) {
         self.run(900, 1_200);

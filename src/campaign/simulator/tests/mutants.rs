@@ -140,6 +140,8 @@ const TABLE: &[(InjectedBug, Histories, Invariant)] = &[
     (InjectedBug::Engine(Mutant::ReusesIncarnation), Histories::In(Scenario::RolledBackTwice), Invariant::SameContent),
     (InjectedBug::Engine(Mutant::ServesBeforeEra), Histories::Unwitnessed, Invariant::NoBlankMaster),
     (InjectedBug::Engine(Mutant::AnswerIsPromise), Histories::In(Scenario::HeardDuringSwap), Invariant::OneMaster),
+    (InjectedBug::Engine(Mutant::WaitsForDisk), Histories::In(Scenario::HungDisk), Invariant::HungDisk),
+    (InjectedBug::Engine(Mutant::WaitsForDisk), Histories::In(Scenario::HungDiskWithoutWitness), Invariant::HungDisk),
     (
         InjectedBug::Engine(Mutant::AcknowledgesAfterLease),
         Histories::In(Scenario::OneWayPartition),

@@ -195,6 +195,10 @@ pub(in super::super) fn slow_disk(us: u64) -> String {
     )
 }
 
+pub(in super::super) fn disk_silent(us: u64) -> String {
+    format!("it has not answered for {} s, so this node does not act as master until it does", us / 1_000_000)
+}
+
 pub(in super::super) fn shadow_disk(full: bool, reason: &str) -> String {
     let what = if full { "is full" } else { "failed" };
     format!("the shadow's disk {what}: {reason}; pushes go on when it works again")

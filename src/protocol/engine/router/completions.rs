@@ -1,8 +1,10 @@
 //! Durable work: what is written next, and what follows from its receipt.
 
+use std::time::Duration;
+
 use crate::model::Revision;
 use crate::model::limits::BATCH_SLOW;
-use crate::protocol::engine::alerts::DISK;
+use crate::protocol::engine::alerts::{DISK, texts};
 use crate::protocol::engine::durable::Requester;
 use crate::protocol::engine::{
     Action, AppendGroup, CommandRefusal, Completed, Completion, DiskFailure, Engine, EnrolVerdict, Job, Moment, Mutant,
@@ -75,11 +77,47 @@ impl Engine {
         self.work.slow_deadline(self.slow_us())
     }
 
+    /// How long the batch in flight may take: with a peer, that could act in this node's place. A batch of the peer's records
+    /// may wait for the host as well.
+    fn disk_bound_us(&self) -> Option<u64> {
+        let options = &self.setup.options;
+        let bound = options.disk_timeout().filter(|_| self.durable.peer.is_some())?;
+        let hook = match self.work.limited()? {
+            Work::AppendRecords(_) => options.timeouts.hook,
+            _ => Duration::ZERO,
+        };
+        Some(micros(bound + hook))
+    }
+
+    /// When the batch in flight has had its time.
+    pub(super) fn hung_disk_deadline(&self) -> Option<Moment> {
+        self.work.give_up_at(self.disk_bound_us()?)
+    }
+
+    /// A batch that has had its time counts as failed, and this node lets go of what it is. Nothing of that waits for the disk.
+    pub(in super::super) fn notice_hung_disk(&mut self, now: Now) {
+        let Some(bound_us) = self.disk_bound_us() else { return };
+        if self.shutdown.is_under_way() || self.setup.makes(Mutant::WaitsForDisk) {
+            return;
+        }
+        let Some(work) = self.work.give_up(now.at, bound_us) else { return };
+        let failure = DiskFailure { full: false, reason: texts::disk_silent(bound_us) };
+        self.disk_trouble(now, &failure);
+        self.complete(now, work.fail(failure).into_completion());
+        // Until the disk answers nobody can say more.
+        self.end_doubt(|reason| CommandRefusal::InDoubt { reason });
+        self.transition(now, Transition::StoreFailed, RoleReason::DiskTrouble);
+    }
+
     /// A batch is done.
     pub(in super::super) fn persisted(&mut self, now: Now, completed: Completed) {
-        let Some(reported_slow) = self.work.completed(completed.batch()) else { return };
-        if reported_slow {
+        let Some(ended) = self.work.completed(completed.batch()) else { return };
+        if ended.reported_slow {
             self.disk_ended(now, DISK);
+        }
+        if ended.given_up {
+            // It counted as failed when its time was over. What is left of it is found out now, by opening the store again.
+            return self.authority.role.retry_after(now.at);
         }
         let failure = completed.failure().cloned();
         if let Some(failure) = &failure {

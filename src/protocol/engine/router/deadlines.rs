@@ -34,6 +34,7 @@ impl Engine {
             self.session.deadline(),
             self.durable.deadline(),
             self.slow_disk_deadline(),
+            self.hung_disk_deadline(),
             self.alerts_deadline(),
             self.shutdown.deadline(),
         ];

@@ -40,6 +40,16 @@ fn the_work_queue() {
         let _ = queue.start(Moment(0), Reopen);
         queue
     };
+    fn writing() -> WorkQueue {
+        let mut queue = WorkQueue::default();
+        let _ = queue.start(Moment(0), AppendRecords { frames: vec![BulkId(3)] });
+        queue
+    }
+    fn given_up() -> WorkQueue {
+        let mut queue = writing();
+        let _ = queue.give_up(Moment(9), 5);
+        queue
+    }
     let waiting = || {
         let mut queue = WorkQueue::default();
         queue.queue(AppendRecords { frames: vec![BulkId(7)] });
@@ -51,7 +61,13 @@ fn the_work_queue() {
         format!("{in_flight} in flight, idle {}", queue.is_idle())
     }
     let rows = table(
-        &[("idle", WorkQueue::default), ("busy", busy), ("waiting", waiting)],
+        &[
+            ("idle", WorkQueue::default),
+            ("busy opening", busy),
+            ("busy writing", writing),
+            ("given up", given_up),
+            ("waiting", waiting),
+        ],
         &[
             ("work is queued", |queue| done_with(queue, |queue| queue.queue(Reopen))),
             ("an era is queued", |queue| {
@@ -64,6 +80,7 @@ fn the_work_queue() {
             ("batch 2 is done", |queue| format!("{:?}", queue.completed(BatchId(2)))),
             ("the link of a sink is gone", |queue| format!("dropped {:?}", queue.drop_sink_work())),
             ("it takes too long", |queue| format!("{:?}", queue.report_slow(Moment(9), 5))),
+            ("its time is over", |queue| format!("{:?}", queue.give_up(Moment(9), 5).map(|work| work.batch()))),
             ("the store is gone", |queue| done_with(queue, WorkQueue::clear)),
             ("it is abandoned", |queue| format!("{}", queue.abandon().is_some())),
         ],
