@@ -298,6 +298,16 @@ impl Log {
         Ok(())
     }
 
+    /// Writes the mark again and syncs, to find out whether the disk still does either.
+    ///
+    /// # Errors
+    /// As [`Log::sync`].
+    pub(super) fn probe(&self) -> io::Result<()> {
+        let segment = self.current()?;
+        segment.set_mark(segment.mark()?)?;
+        segment.file.sync()
+    }
+
     /// Cuts off everything after this position, durably. The caller resets the chain.
     ///
     /// # Errors

@@ -226,16 +226,21 @@ impl Store {
     }
 
     /// Looks whether the directory and its files are still those that were opened. Open files can be written after their
-    /// names are gone, so nothing else would tell.
+    /// names are gone, so nothing else would tell. `probe`: also writes a sector of the log and syncs, since a file system that is
+    /// frozen still answers questions about names.
     ///
     /// # Errors
     /// [`DiskFailure`] where they are gone, or others have taken their places. The store is closed. One that was closed before
     /// is not looked at.
-    pub fn look(&mut self) -> Result<(), DiskFailure> {
+    pub fn look(&mut self, probe: bool) -> Result<(), DiskFailure> {
         if self.closed.is_some() {
             return Ok(());
         }
-        self.find_files().map_err(|error| self.close(error.to_string()))
+        self.find_files().map_err(|error| self.close(error.to_string()))?;
+        match probe {
+            true => self.log.probe().map_err(|error| self.close_on("looking whether the disk writes", &error)),
+            false => Ok(()),
+        }
     }
 
     fn find_directory(&self) -> io::Result<()> {

@@ -91,6 +91,20 @@ fn the_shadow_of_a_hung_disk_serves_by_the_witness() {
     the_shadow_serves_while_the_masters_disk_hangs(&options);
 }
 
+/// Nobody commits: the master's own look finds that its disk does not write.
+#[test]
+fn the_shadow_of_an_idle_master_on_a_hung_disk_serves() {
+    let _exclusive = exclusive();
+    let Some(mut pair) = HangingPair::enrol(0, FAST) else { return };
+    let [master, shadow] = &mut pair.nodes;
+    pair.disk.freeze(master);
+    shadow.serving();
+    master.status("it to let go", |status| status["serving"] == false);
+    pair.disk.thaw();
+    pair.nodes[0].status("the former master to follow", |status| status["role"] == "shadow");
+    pair.in_sync();
+}
+
 /// Nobody took over: the master serves again by itself when its disk goes on.
 #[test]
 fn a_master_alone_serves_again_when_its_disk_goes_on() {

@@ -10,12 +10,12 @@ use super::callers::Callers;
 use super::context::DriverContext;
 use super::inbox::{Inbox, Wake};
 use super::input::{EnrolmentQuestion, Input};
-use super::maintenance::Maintenance;
+use super::maintenance::{DirectoryStep, DirectoryWatch, Maintenance};
 use super::notifier::Notifier;
 use super::notifier::logged;
 use super::received_bulk::{ReceivedBulk, ReceivedPiece};
 use crate::model::ChangeSet;
-use crate::model::limits::{CERTIFICATE_CHECK, DIRECTORY_LOOKS, LINGER, WAKE_UPS_MAX};
+use crate::model::limits::{CERTIFICATE_CHECK, LINGER, WAKE_UPS_MAX};
 use crate::node::environment::later;
 use crate::node::handles::admission::AdmissionPermit;
 use crate::node::handles::shared::Request;
@@ -43,6 +43,7 @@ pub struct Driver {
     /// Where the verdicts on nodes that ask to enrol go, by the number of the question.
     pub(super) enrolments: BTreeMap<u64, mpsc::Sender<EnrolVerdict>>,
     maintenance: Maintenance,
+    directory: DirectoryWatch,
     /// The records of the group whose receipt is being handled.
     pub(super) tail: Option<Tail>,
     /// Events that came up while actions were performed. The engine hears of them after those actions.
@@ -76,6 +77,7 @@ impl Driver {
             received: ReceivedBulk::default(),
             enrolments: BTreeMap::new(),
             maintenance: Maintenance::default(),
+            directory: DirectoryWatch::default(),
             tail: None,
             backlog: VecDeque::new(),
             last_number: 0,
@@ -87,7 +89,7 @@ impl Driver {
     /// Runs the node until it stops. `first` are the actions with which the engine started.
     pub async fn run(mut self, first: Vec<Action>) {
         self.check_certificate();
-        self.look_later();
+        self.watch_directory();
         self.update_accept_policy();
         self.perform(first);
         self.handle_backlog();
@@ -116,7 +118,7 @@ impl Driver {
             Wake::Alarm(Alarm::Engine) => self.handle(Event::Timer),
             Wake::Alarm(Alarm::Certificate) => self.check_certificate(),
             Wake::Alarm(Alarm::ShutdownDeadline) => self.handle(Event::Abandoned),
-            Wake::Alarm(Alarm::Directory) => self.context.store.look(),
+            Wake::Alarm(Alarm::Directory) => self.watch_directory(),
             Wake::Store(StoreReport::Persisted { completed, tail }) => self.on_persisted(completed, tail),
             Wake::Store(StoreReport::Maintained(result)) => self.on_maintained(result),
             Wake::Store(StoreReport::Looked(result)) => self.on_looked(result),
@@ -292,15 +294,28 @@ impl Driver {
 
     /// The data directory was looked at.
     fn on_looked(&mut self, result: Result<(), DiskFailure>) {
-        self.look_later();
+        let now = self.context.environment.clock.now();
+        self.alarms.set(Alarm::Directory, self.directory.answered(now, self.engine.options()));
         if let Err(DiskFailure { full, reason }) = result {
             self.handle(Event::StoreTrouble { reason, full });
         }
     }
 
-    fn look_later(&mut self) {
-        let at = self.context.environment.after(self.engine.options().takeover_delay / DIRECTORY_LOOKS);
-        self.alarms.set(Alarm::Directory, at);
+    fn watch_directory(&mut self) {
+        let (now, serving) = (self.context.environment.clock.now(), self.engine.authority().serving);
+        let step = self.directory.step(now, serving, self.engine.options());
+        match step {
+            DirectoryStep::Look { probe, again_at } => {
+                self.alarms.set(Alarm::Directory, again_at);
+                self.context.store.look(probe);
+            }
+            DirectoryStep::Wait { until } => self.alarms.set(Alarm::Directory, until),
+            DirectoryStep::Unanswered { after } => {
+                self.alarms.set(Alarm::Directory, self.context.environment.after(after));
+                let reason = format!("a look at the data directory was not answered for {after:?}");
+                self.handle(Event::StoreTrouble { reason, full: false });
+            }
+        }
     }
 
     /// Starts maintenance where the store wants it.

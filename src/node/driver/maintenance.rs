@@ -1,8 +1,10 @@
-//! When the store is maintained.
+//! When the store is maintained, and when the data directory is looked at.
 
-use crate::model::limits::MAINTENANCE_PAUSE;
+use std::time::Duration;
+
+use crate::model::limits::{DIRECTORY_LOOKS, MAINTENANCE_PAUSE};
 use crate::node::environment::Environment;
-use crate::protocol::engine::Moment;
+use crate::protocol::engine::{Moment, Options};
 
 /// Maintenance of the store: one run at a time, and longer pauses while it fails.
 #[derive(Default)]
@@ -33,5 +35,90 @@ impl Maintenance {
         let pause = MAINTENANCE_PAUSE * (1 << self.failures.min(6));
         self.failures = self.failures.saturating_add(1);
         self.not_before = environment.after(pause);
+    }
+}
+
+/// Looks at the data directory, one at a time. Some of them also write and sync, since a file system that is frozen, or a network
+/// file system that hangs, answers questions about names.
+#[derive(Default)]
+pub struct DirectoryWatch {
+    /// When the look under way counts as unanswered.
+    unanswered_at: Option<Moment>,
+    probe_at: Moment,
+}
+
+/// What is to be done about the data directory now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DirectoryStep {
+    /// Look at it, and write as well or not. This is to be called again at the moment.
+    Look { probe: bool, again_at: Moment },
+    /// The look under way is waited for until then.
+    Wait { until: Moment },
+    /// The look under way has had its time.
+    Unanswered { after: Duration },
+}
+
+impl DirectoryWatch {
+    /// The moment of the last step has come. `serving`: whether this node is master, so that somebody should act in its place.
+    pub fn step(&mut self, now: Moment, serving: bool, options: &Options) -> DirectoryStep {
+        let bound = options.disk_timeout();
+        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let after = |time: Duration| Moment(now.0.saturating_add(micros(time)));
+        let every = options.takeover_delay / DIRECTORY_LOOKS;
+        match (self.unanswered_at, bound) {
+            (None, _) => {
+                let probe = bound.is_some() && serving && now >= self.probe_at;
+                if let Some(bound) = bound.filter(|_| probe) {
+                    self.probe_at = after(bound / 2);
+                }
+                let again_at = after(bound.unwrap_or(every));
+                self.unanswered_at = Some(again_at);
+                DirectoryStep::Look { probe, again_at }
+            }
+            // On a shadow a look may wait behind a push that is being made durable, or behind the host.
+            (Some(_), None) => DirectoryStep::Wait { until: after(every) },
+            (Some(at), Some(bound)) if !serving || now.0 > at.0.saturating_add(micros(every)) => {
+                // Long after the moment: this node was stopped, and the disk had no time to answer.
+                self.unanswered_at = Some(after(bound));
+                DirectoryStep::Wait { until: after(bound) }
+            }
+            (Some(_), Some(bound)) => {
+                self.unanswered_at = Some(after(bound));
+                DirectoryStep::Unanswered { after: bound }
+            }
+        }
+    }
+
+    /// The look under way is answered. Returns when the next one is due.
+    pub fn answered(&mut self, now: Moment, options: &Options) -> Moment {
+        self.unanswered_at = None;
+        let every = options.takeover_delay / DIRECTORY_LOOKS;
+        Moment(now.0.saturating_add(u64::try_from(every.as_micros()).unwrap_or(u64::MAX)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000;
+
+    #[test]
+    fn a_look_that_is_not_answered_is_told_on_a_master_only() {
+        let options = Options::default();
+        let bound = options.disk_timeout().unwrap();
+        let after = |seconds| Moment(seconds * SECOND);
+        let mut watch = DirectoryWatch::default();
+        assert_eq!(watch.step(after(1), true, &options), DirectoryStep::Look { probe: true, again_at: after(16) });
+        assert_eq!(watch.answered(after(1), &options), Moment(SECOND + 1_250_000));
+        // The next write comes half the bound later.
+        assert_eq!(watch.step(after(3), true, &options), DirectoryStep::Look { probe: false, again_at: after(18) });
+        let _ = watch.answered(after(3), &options);
+        assert_eq!(watch.step(after(9), true, &options), DirectoryStep::Look { probe: true, again_at: after(24) });
+        assert_eq!(watch.step(after(24), true, &options), DirectoryStep::Unanswered { after: bound });
+        assert_eq!(watch.step(after(39), false, &options), DirectoryStep::Wait { until: after(54) });
+        // It was stopped for a minute.
+        assert_eq!(watch.step(after(120), true, &options), DirectoryStep::Wait { until: after(135) });
+        assert_eq!(watch.step(after(135), true, &options), DirectoryStep::Unanswered { after: bound });
     }
 }

@@ -116,12 +116,13 @@ impl StoreExecutor {
         })));
     }
 
-    /// Looks whether the directory and its files are still there, and reports that to the driver.
-    pub fn look(&self) {
+    /// Looks whether the directory and its files are still there, and reports that to the driver. `probe`: whether to write and
+    /// sync as well.
+    pub fn look(&self, probe: bool) {
         let executor = self.clone();
         self.submit(Job::Run(Box::new(move |access| {
             // Without the store, or a thread, there is nothing to be told of the directory.
-            let looked = access.map_or(Ok(()), |store| on_store(Ok(store), Store::look));
+            let looked = access.map_or(Ok(()), |store| on_store(Ok(store), |store| store.look(probe)));
             executor.report(StoreReport::Looked(looked));
         })));
     }

@@ -13,7 +13,7 @@ fn master_at(dir: &Path) -> Opened {
 }
 
 fn reason(opened: &mut Opened) -> String {
-    opened.store.look().unwrap_err().reason
+    opened.store.look(false).unwrap_err().reason
 }
 
 #[test]
@@ -21,12 +21,12 @@ fn a_directory_that_stays_is_found() {
     let dir = tempfile::tempdir().unwrap();
     let mut opened = master_at(&dir.path().join("data"));
     for round in 0..3 {
-        opened.store.look().unwrap();
+        opened.store.look(round > 0).unwrap();
         commit(&mut opened, &[ChangeSet::new().put(format!("key{round}"), large(1_000_000, round))]);
         while opened.store.maintain().unwrap() {}
     }
     std::fs::remove_file(dir.path().join("data/lock")).unwrap();
-    opened.store.look().unwrap();
+    opened.store.look(true).unwrap();
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     assert!(matches!(Store::lock(&disk, &dir.path().join("data")), Err(StoreError::Locked(_))), "one process");
 }
@@ -49,7 +49,7 @@ fn a_directory_that_is_gone_closes_the_store_until_it_is_back() {
     std::fs::rename(&data, dir.path().join("other")).unwrap();
     std::fs::rename(&aside, &data).unwrap();
     assert_eq!(opened.store.reopen().unwrap().head, head);
-    opened.store.look().unwrap();
+    opened.store.look(true).unwrap();
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn a_file_that_is_gone_or_another_closes_the_store() {
         ("log/00000001-00000001.log", false),
     ] {
         let mut opened = master_at(&data);
-        opened.store.look().unwrap();
+        opened.store.look(true).unwrap();
         let path = data.join(file);
         let copy = std::fs::read(&path).unwrap();
         std::fs::rename(&path, dir.path().join("aside")).unwrap();
@@ -77,4 +77,16 @@ fn a_file_that_is_gone_or_another_closes_the_store() {
         drop(opened);
         std::fs::remove_dir_all(&data).unwrap();
     }
+}
+
+#[test]
+fn a_disk_that_does_not_write_is_found_by_a_look_that_does() {
+    let (disk, mut opened) = master();
+    disk.fail_sync(1);
+    opened.store.look(false).unwrap();
+    let failure = opened.store.look(true).unwrap_err();
+    assert!(!failure.full && failure.reason.contains("looking whether the disk writes"), "{failure:?}");
+    let head = opened.store.head();
+    assert_eq!(opened.store.reopen().unwrap().head, head);
+    opened.store.look(true).unwrap();
 }

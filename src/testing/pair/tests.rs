@@ -80,6 +80,32 @@ fn an_idle_master_whose_directory_is_gone_stops_serving_and_the_shadow_takes_ove
     pair.run_until(MINUTE, |pair| !has_alert(pair, Side::A, AlertKind::DiskTrouble)).unwrap();
 }
 
+/// A frozen file system answers questions about names and does not write. Nobody commits, so only the node's own write can tell.
+#[test]
+fn an_idle_master_whose_disk_hangs_lets_its_shadow_serve_and_follows_it_later() {
+    let pair = synchronous(5);
+    pair.block_on(put(pair.node(Side::A).handle(), "key", "value"));
+    let bound = Options::default().disk_timeout().unwrap();
+    pair.node(Side::A).disk().freeze();
+    pair.run_until(2 * bound + MINUTE / 4, |pair| pair.master() == Some(Side::B)).unwrap();
+    assert!(has_alert(&pair, Side::A, AlertKind::DiskTrouble));
+    pair.block_on(put(pair.node(Side::B).handle(), "key", "other"));
+    pair.node(Side::A).disk().thaw();
+    pair.run_until(MINUTE, Pair::is_whole).unwrap();
+    assert_eq!(pair.master(), Some(Side::B));
+}
+
+/// Nobody took over meanwhile, so the master serves again by itself.
+#[test]
+fn a_master_alone_whose_disk_hung_serves_again() {
+    let pair = synchronous(6);
+    pair.node(Side::B).crash(Crash::Power);
+    pair.node(Side::A).disk().freeze();
+    pair.run_until(2 * MINUTE, |pair| pair.master().is_none()).unwrap();
+    pair.node(Side::A).disk().thaw();
+    pair.run_until(MINUTE, |pair| pair.master() == Some(Side::A)).unwrap();
+}
+
 #[test]
 fn a_shadow_whose_directory_is_gone_says_so_and_does_not_take_over() {
     let pair = synchronous(4);
