@@ -243,6 +243,17 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub const UNPERMITTED_INTERVAL: Duration = Duration::from_secs(1);
 /// First pause after the maintenance of the store failed. It doubles up to 64 times this.
 pub const MAINTENANCE_PAUSE: Duration = Duration::from_millis(500);
+/// Room that a full push needs beside its entries: a segment of the new log, and the new state without an entry.
+pub const PUSH_ROOM_BASE: u64 = SEGMENT_BYTES + 2 * MIB as u64;
+/// Room that each entry of a full push needs beside its key and value: its hash and length in the row, and its part of the tree.
+pub const PUSH_ROOM_ENTRY: u64 = 64;
+
+/// Bytes that must be free for a full push of so many entries, whose keys and values have so many bytes. The pages of the tree
+/// are between half and completely full, and the transaction that writes them may hold a quarter more.
+pub const fn room_for_push(entries: u64, bytes: u64) -> u64 {
+    let rows = bytes.saturating_add(entries.saturating_mul(PUSH_ROOM_ENTRY));
+    PUSH_ROOM_BASE.saturating_add(rows.saturating_add(rows / 2))
+}
 /// Looks at the data directory within a takeover delay. One that is gone is so found in time, also where the disk is slow.
 pub const DIRECTORY_LOOKS: u32 = 4;
 /// Interval at which the ends of certificates are checked.

@@ -15,6 +15,7 @@ use super::state::StateFile;
 use super::view::View;
 use super::writer::Store;
 use crate::model::Position;
+use crate::model::limits::room_for_push;
 use crate::protocol::engine::DiskFailure;
 use crate::protocol::wire::SnapshotHeader;
 use crate::protocol::wire::record::{Header, Writer};
@@ -170,12 +171,30 @@ impl Store {
     pub fn stage_begin(&mut self, header: &SnapshotHeader) -> Result<(), DiskFailure> {
         self.check_open()?;
         self.stage_drop();
+        self.check_room(header)?;
         let generation = self.generation + 1;
         let state = self.dir.create_state(generation);
         let state = state.map_err(|error| self.full_or_close("making a staging file", &error))?;
         let staging = Staging::new(state, generation, header, self.keys.clone());
         self.staged = Staged::Loading(Box::new(staging));
         Ok(())
+    }
+
+    /// Refuses a full push that the disk has no room for, before the peer sends all of it in vain.
+    fn check_room(&self, header: &SnapshotHeader) -> Result<(), DiskFailure> {
+        let needed = room_for_push(header.entries, header.bytes);
+        // A file system that does not tell how much is free is asked for nothing: it is noticed when it is full.
+        let free = self.dir.disk.free(&self.dir.dir).unwrap_or(u64::MAX);
+        match free < needed {
+            true => Err(DiskFailure {
+                full: true,
+                reason: format!(
+                    "a full push of {} entries with {} bytes needs {needed} bytes of room, and {free} are free",
+                    header.entries, header.bytes
+                ),
+            }),
+            false => Ok(()),
+        }
     }
 
     /// Loads a piece of the full push. If it is malformed, [`Store::stage_verify`] says so.

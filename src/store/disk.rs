@@ -65,6 +65,8 @@ pub trait Disk: Send + Sync + std::fmt::Debug {
     fn lock_dir(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>>;
     /// Which file or directory this name stands for now.
     fn id(&self, path: &Path) -> io::Result<FileId>;
+    /// Bytes that this process may still write to the file system of this directory.
+    fn free(&self, path: &Path) -> io::Result<u64>;
 }
 
 /// Tells two files or directories apart, whatever their names. On systems without such numbers all of them are equal.
@@ -276,6 +278,18 @@ impl Disk for RealDisk {
         use std::os::unix::fs::MetadataExt;
         let found = std::fs::metadata(path)?;
         Ok(FileId { device: found.dev(), inode: found.ino() })
+    }
+
+    #[cfg(unix)]
+    fn free(&self, path: &Path) -> io::Result<u64> {
+        let found = rustix::fs::statvfs(path)?;
+        Ok(found.f_bavail.saturating_mul(found.f_frsize))
+    }
+
+    // The check before a full push is left out there. A full disk is noticed when it is full.
+    #[cfg(not(unix))]
+    fn free(&self, _path: &Path) -> io::Result<u64> {
+        Ok(u64::MAX)
     }
 
     #[cfg(not(unix))]

@@ -205,6 +205,10 @@ impl Disk for MachineDisk {
         self.sim.lock_dir(path)
     }
 
+    fn free(&self, path: &Path) -> io::Result<u64> {
+        self.sim.free(path)
+    }
+
     fn id(&self, path: &Path) -> io::Result<FileId> {
         match self.unmounted.load(SeqCst) {
             true => Err(io::ErrorKind::NotFound.into()),

@@ -85,6 +85,35 @@ fn a_full_disk_on_the_shadow_is_told_on_both_and_passes() {
     assert_eq!(shadow.ok("get during")["value"], "1");
 }
 
+/// A shadow enrols on a disk that is too small for the first push: both nodes say what is needed, and it goes on when there is room.
+#[test]
+fn a_shadow_with_too_little_room_says_how_much_it_needs() {
+    let _exclusive = exclusive();
+    let dir = tempfile::tempdir().unwrap();
+    let Some(disk) = SmallDisk::at(&dir.path().join("disk")) else { return };
+    let wire = Proxy::new();
+    let mut master = at("master", &dir.path().join("master"), &wire, FAST).start();
+    wire.forward_to(&master.listen());
+    master.serving();
+    master.ok("load 1000 1000 load/");
+    let token = token(&mut master);
+    let join = ["--listen", "127.0.0.1:0", "--master", &wire.address(), "--token", &token];
+    let launch = Launch::new("shadow", &disk.data()).with(join).with(FAST.iter().copied());
+    let mut shadow = disk.hosts_with_little_room(launch, DISK_MB, 8).start();
+    for node in [&mut master, &mut shadow] {
+        let found =
+            node.alerts_until("the disk's alert", |alerts| alerts.iter().any(|alert| alert["kind"] == "disk_trouble"));
+        let said = format!("{found:?}");
+        node.check(said.contains("disk_full") && said.contains("bytes of room") && said.contains("are free"), &said);
+    }
+    master.check(master.transcript().matches("syncing").count() < 50, "it does not try without end");
+    disk.free(&shadow);
+    for node in [&mut master, &mut shadow] {
+        node.status("both to be in sync", |status| status["in_sync"] == true);
+        node.alerts_until("the alert to go", |alerts| alerts.iter().all(|alert| alert["kind"] != "disk_trouble"));
+    }
+}
+
 /// A second process in the same data directory gets a clear error and does no harm.
 #[test]
 fn a_second_process_in_the_same_directory_is_refused() {

@@ -37,6 +37,16 @@ impl SmallDisk {
         launch
     }
 
+    /// The same, with all but `free` megabytes taken by something else, until [`SmallDisk::free`].
+    pub fn hosts_with_little_room(&self, launch: Launch, megabytes: u32, free: u32) -> Launch {
+        let mut launch = self.hosts(launch, megabytes);
+        let (mount, run) = ("mount -t tmpfs -o size=", " tmpfs \"$0\"");
+        let taken = megabytes - free;
+        let script = format!("{mount}{megabytes}m{run} && head -c {taken}m /dev/zero >\"$0/ballast\" && exec \"$@\"");
+        launch.wrapper[4] = script.into();
+        launch
+    }
+
     /// Fills it.
     pub fn fill(&self, program: &Program) {
         let mut ballast = File::create(self.ballast(program)).expect("a file on the small disk");

@@ -408,6 +408,12 @@ impl Disk for SimDisk {
         Ok(Box::new(()))
     }
 
+    fn free(&self, _path: &Path) -> io::Result<u64> {
+        let inner = self.inner();
+        inner.alive()?;
+        Ok(inner.capacity.saturating_sub(inner.used()))
+    }
+
     fn id(&self, path: &Path) -> io::Result<FileId> {
         let inner = self.inner();
         inner.alive()?;

@@ -178,7 +178,7 @@ pub(in super::super) fn slow_link(round_trip_us: u64, delay_us: u64) -> String {
 
 pub(in super::super) fn disk_trouble(full: bool, reason: &str) -> String {
     match full {
-        true => format!("the disk is full: {reason}; make room, nothing was changed"),
+        true => format!("the disk is full (disk_full): {reason}; make room, nothing was changed"),
         false => format!("the disk failed: {reason}; the store is opened again to find out what is left"),
     }
 }
@@ -200,7 +200,7 @@ pub(in super::super) fn disk_silent(us: u64) -> String {
 }
 
 pub(in super::super) fn shadow_disk(full: bool, reason: &str) -> String {
-    let what = if full { "is full" } else { "failed" };
+    let what = if full { "is full (disk_full)" } else { "failed" };
     format!("the shadow's disk {what}: {reason}; pushes go on when it works again")
 }
 
