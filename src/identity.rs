@@ -4,6 +4,8 @@
 //! - [`Pins`] names the one permitted peer by its key. The rest of its certificate proves nothing and is not checked.
 //! - [`Tls`] makes connections, with TLS 1.3 only. Both sides refuse a key that is not pinned *inside* the handshake.
 //!   Sessions are never resumed: a resumed session asks no verifier, so it would outlive its pin.
+//! - [`KeyExchange`] says whether a link must withstand a quantum computer of later, and what follows where a router drops the
+//!   large hello of that.
 //! - [`Enrolment`] (master) and [`Enrolling`] (shadow) are the two ends of the protocol by which a shadow with a
 //!   [`JoinToken`] and its master pin each other.
 //!
@@ -21,6 +23,7 @@ mod client_hello;
 mod connection;
 mod enrol;
 mod key;
+mod key_exchange;
 mod pin;
 mod provider;
 mod tls;
@@ -31,9 +34,10 @@ pub use certificate::PeerCertificate;
 pub use connection::{Refused, Stream, refused_by_peer};
 pub use enrol::{ENROLMENT_CLOSED, EnrolError, EnrolRequest, Enrolled, Enrolling, Enrolment};
 pub use key::{Identity, IdentityError};
+pub use key_exchange::KeyExchange;
 pub use pin::Pins;
 pub use provider::default_provider;
-pub use tls::{Accepted, Tls};
+pub use tls::{Accepted, Tls, key_exchange_of};
 pub use token::{JoinToken, ParseTokenError};
 
 #[cfg(test)]

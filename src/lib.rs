@@ -97,7 +97,7 @@ pub(crate) mod store;
 pub mod testing;
 pub(crate) mod witness;
 
-pub use identity::{EnrolError, IdentityError, JoinToken, ParseTokenError};
+pub use identity::{EnrolError, IdentityError, JoinToken, KeyExchange, ParseTokenError};
 pub use model::{
     Change, ChangeSet, Conflict, Digest, Epoch, Era, Expected, Guard, History, Key, Limit, NodeId, PairId, Position,
     Revision, WitnessRecord, WitnessVersion, limits,

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, ValueEnum};
-use shadowpair::{Builder, Failover, FileWitness, FirstStart, Node, Options, ParseTokenError, Replication};
+use shadowpair::{
+    Builder, Failover, FileWitness, FirstStart, KeyExchange, Node, Options, ParseTokenError, Replication,
+};
 
 /// What a data directory without a node becomes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -110,9 +112,20 @@ struct NetworkArgs {
     /// Where the peer dials [default: --listen].
     #[arg(long, value_name = "HOST:PORT", value_parser = address)]
     advertise: Option<String>,
+    /// Whether links must withstand a quantum computer of later: `prefer` falls back to the classical key exchange where a router
+    /// drops the large hello.
+    #[arg(long, value_enum, default_value_t = KeyExchangeArg::Prefer)]
+    key_exchange: KeyExchangeArg,
     /// Answer only peers from this host name or address range; may be given several times.
     #[arg(long, value_name = "HOST_OR_CIDR")]
     permit: Vec<String>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum KeyExchangeArg {
+    Prefer,
+    Only,
+    Classical,
 }
 
 #[derive(Args)]
@@ -230,7 +243,12 @@ fn request(first: FirstArgs, common: CommonArgs) -> Result<Request, BadArgument>
     let mut builder = Node::builder(&common.data)
         .options(options)
         .listen(common.network.listen.unwrap_or_else(|| default_listen.into()))
-        .permit(common.network.permit);
+        .permit(common.network.permit)
+        .key_exchange(match common.network.key_exchange {
+            KeyExchangeArg::Prefer => KeyExchange::PreferPostQuantum,
+            KeyExchangeArg::Only => KeyExchange::PostQuantumOnly,
+            KeyExchangeArg::Classical => KeyExchange::Classical,
+        });
     if let Some(wait) = common.network.listen_wait {
         builder = builder.listen_wait(wait);
     }

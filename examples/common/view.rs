@@ -110,6 +110,7 @@ pub fn status(status: &Status, chosen: Chosen) -> Value {
             "lag": engine.link.lag,
             "last_seen_ms": engine.link.last_seen_us.map(|us| (us + age_us(status)) / 1000),
             "round_trip_us": engine.link.round_trip_us,
+            "key_exchange": status.key_exchange,
             "reason": text(engine.link.reason.clone()),
         },
         "in_sync": engine.in_sync,

@@ -29,7 +29,7 @@ impl End {
     fn new() -> Self {
         let identity = Identity::generate().unwrap();
         let pins = Pins::new(None);
-        let tls = Tls::new(&identity, pins.clone(), default_provider()).unwrap();
+        let tls = Tls::new(&identity, pins.clone(), default_provider(), KeyExchange::default()).unwrap();
         Self { identity, pins, tls }
     }
 
@@ -271,8 +271,8 @@ mod pinned {
                 providers.reverse();
             }
             let [one, other] = providers;
-            master.tls = Tls::new(&master.identity, master.pins.clone(), one).unwrap();
-            shadow.tls = Tls::new(&shadow.identity, shadow.pins.clone(), other).unwrap();
+            master.tls = Tls::new(&master.identity, master.pins.clone(), one, KeyExchange::default()).unwrap();
+            shadow.tls = Tls::new(&shadow.identity, shadow.pins.clone(), other, KeyExchange::default()).unwrap();
             let (accepted, connected) = meet(&master, &shadow).await;
             link(accepted);
             connected.unwrap();

@@ -19,6 +19,7 @@ use super::client_hello::{Protocol, choose_protocol, read_client_hello};
 use super::connection::{Refused, Stream};
 use super::enrol::{self, EnrolError, EnrolRequest, Enrolling, Enrolment};
 use super::key::{Identity, IdentityError};
+use super::key_exchange::{KeyExchange, KeyExchanges, group_name};
 use super::pin::{PeerVerifier, Permitted, Pins};
 use super::token::JoinToken;
 use crate::model::NodeId;
@@ -37,7 +38,7 @@ pub struct Tls {
 }
 
 struct Shared {
-    provider: Arc<CryptoProvider>,
+    exchanges: KeyExchanges,
     pins: Pins,
     own: ArcSwap<OwnCertificate>,
 }
@@ -61,15 +62,21 @@ impl Tls {
     /// TLS with this identity and these pins.
     ///
     /// # Errors
-    /// [`IdentityError::Tls`] if the provider has no TLS 1.3 or cannot use the key.
-    pub fn new(identity: &Identity, pins: Pins, provider: Arc<CryptoProvider>) -> Result<Self, IdentityError> {
+    /// [`IdentityError::Tls`] if the provider has no TLS 1.3 or no such key exchange, or cannot use the key.
+    pub fn new(
+        identity: &Identity,
+        pins: Pins,
+        provider: Arc<CryptoProvider>,
+        wanted: KeyExchange,
+    ) -> Result<Self, IdentityError> {
         let own = ArcSwap::from_pointee(OwnCertificate::new(identity, &provider)?);
-        let tls = Self { shared: Arc::new(Shared { provider, pins, own }) };
+        let exchanges = KeyExchanges::new(provider, wanted)?;
+        let tls = Self { shared: Arc::new(Shared { exchanges, pins, own }) };
         // Every connection makes a configuration of its own. Whether one can be made is found out here.
-        let verifier = PeerVerifier::new(Permitted::Pinned(tls.shared.pins.clone()), &tls.shared.provider);
+        let verifier = PeerVerifier::new(Permitted::Pinned(tls.shared.pins.clone()), tls.shared.provider());
         let failed = |error: Error| IdentityError::Tls(error.to_string());
         tls.server_config(&verifier, Protocol::Link).map_err(failed)?;
-        tls.client_config(&verifier, Protocol::Link).map_err(failed)?;
+        tls.client_config(&verifier, Protocol::Link, tls.shared.provider()).map_err(failed)?;
         Ok(tls)
     }
 
@@ -79,7 +86,7 @@ impl Tls {
     /// [`IdentityError::Tls`] if the provider cannot use the key. The identity before stays in use.
     #[cfg(test)]
     pub fn set_identity(&self, identity: &Identity) -> Result<(), IdentityError> {
-        self.shared.own.store(Arc::new(OwnCertificate::new(identity, &self.shared.provider)?));
+        self.shared.own.store(Arc::new(OwnCertificate::new(identity, self.shared.provider())?));
         Ok(())
     }
 
@@ -95,7 +102,7 @@ impl Tls {
             Protocol::Link => Permitted::Pinned(self.shared.pins.clone()),
             Protocol::Enrolment => Permitted::Anyone,
         };
-        let verifier = PeerVerifier::new(permitted, &self.shared.provider);
+        let verifier = PeerVerifier::new(permitted, self.shared.provider());
         let config = self.server_config(&verifier, protocol).map_err(Refused::broken)?;
         let handshake = StartHandshake::from_parts(hello, stream).into_stream(Arc::new(config));
         let mut stream = handshake.await.map_err(|error| Refused::of_handshake(error, verifier.seen()))?;
@@ -122,7 +129,7 @@ impl Tls {
         if self.shared.pins.get().is_none() {
             return Err(Refused::Unpermitted("no peer is permitted".into()));
         }
-        let verifier = PeerVerifier::new(Permitted::Pinned(self.shared.pins.clone()), &self.shared.provider);
+        let verifier = PeerVerifier::new(Permitted::Pinned(self.shared.pins.clone()), self.shared.provider());
         self.dial(stream, Protocol::Link, &verifier).await
     }
 
@@ -137,7 +144,7 @@ impl Tls {
         token: &JoinToken,
         request: &EnrolRequest,
     ) -> Result<Enrolling<S>, EnrolError> {
-        let verifier = PeerVerifier::new(Permitted::Exactly(token.master()), &self.shared.provider);
+        let verifier = PeerVerifier::new(Permitted::Exactly(token.master()), self.shared.provider());
         let stream =
             self.dial(stream, Protocol::Enrolment, &verifier).await.map_err(|refused| match verifier.seen() {
                 Some(shown) if shown.node != token.master() => EnrolError::WrongMaster,
@@ -148,17 +155,51 @@ impl Tls {
         Enrolling::request(stream, binding, own, token, request).await
     }
 
+    /// A dial begins: what an earlier one met is no news of this one.
+    pub fn forget_silence(&self) {
+        self.shared.exchanges.forget_silence();
+    }
+
+    /// What may be wrong with a dial that was not answered within its time.
+    pub fn silence(&self) -> Option<&'static str> {
+        self.shared.exchanges.silence()
+    }
+
+    /// Whether a link with this key exchange is protected less than the options wish.
+    pub fn is_fallback(&self, key_exchange: &str) -> bool {
+        self.shared.exchanges.is_fallback(key_exchange)
+    }
+
+    /// Whether the next dial offers a large hello, and the one after a silence would offer a small one.
+    pub fn may_shrink(&self) -> bool {
+        self.shared.exchanges.may_shrink()
+    }
+
     async fn dial<S: Stream>(
         &self,
         stream: S,
         protocol: Protocol,
         verifier: &Arc<PeerVerifier>,
     ) -> Result<client::TlsStream<S>, Refused> {
-        let config = self.client_config(verifier, protocol).map_err(Refused::broken)?;
+        let hello = self.shared.exchanges.hello();
+        let config = self.client_config(verifier, protocol, &hello.provider).map_err(Refused::broken)?;
         // TLS sends no address as a server name. The key alone decides whether the right node answered.
         let name = ServerName::IpAddress(Ipv4Addr::UNSPECIFIED.into());
         let handshake = TlsConnector::from(Arc::new(config)).connect(name, stream);
-        let mut stream = handshake.await.map_err(|error| Refused::of_handshake(error, verifier.seen()))?;
+        let mut stream = match handshake.await {
+            Ok(stream) => {
+                hello.answered();
+                stream
+            }
+            Err(error) => {
+                let refused = Refused::of_handshake(error, verifier.seen());
+                // A connection that only breaks may have been broken by what stands on the way.
+                if !matches!(refused, Refused::Broken(_)) {
+                    hello.answered();
+                }
+                return Err(refused);
+            }
+        };
         confirm(stream.get_ref().1, stream.get_ref().1.handshake_kind(), protocol, verifier)?;
         match stream.read_u8().await {
             Ok(WELCOME) => Ok(stream),
@@ -168,7 +209,7 @@ impl Tls {
     }
 
     fn server_config(&self, verifier: &Arc<PeerVerifier>, protocol: Protocol) -> Result<ServerConfig, Error> {
-        let mut config = ServerConfig::builder_with_provider(self.shared.provider.clone())
+        let mut config = ServerConfig::builder_with_provider(self.shared.provider().clone())
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .with_client_cert_verifier(verifier.clone())
             .with_cert_resolver(self.shared.clone());
@@ -179,8 +220,13 @@ impl Tls {
         Ok(config)
     }
 
-    fn client_config(&self, verifier: &Arc<PeerVerifier>, protocol: Protocol) -> Result<ClientConfig, Error> {
-        let mut config = ClientConfig::builder_with_provider(self.shared.provider.clone())
+    fn client_config(
+        &self,
+        verifier: &Arc<PeerVerifier>,
+        protocol: Protocol,
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<ClientConfig, Error> {
+        let mut config = ClientConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .dangerous()
             .with_custom_certificate_verifier(verifier.clone())
@@ -215,6 +261,17 @@ fn confirm(
         Some(shown) => Err(Refused::not_permitted(shown.node)),
         None => refused("no certificate"),
     }
+}
+
+impl Shared {
+    fn provider(&self) -> &Arc<CryptoProvider> {
+        &self.exchanges.usual
+    }
+}
+
+/// The name of the key exchange of an established connection, for status.
+pub fn key_exchange_of(connection: &CommonState) -> &'static str {
+    connection.negotiated_key_exchange_group().map_or("unknown", |group| group_name(group.name()))
 }
 
 impl OwnCertificate {

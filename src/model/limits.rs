@@ -254,6 +254,9 @@ pub const fn room_for_push(entries: u64, bytes: u64) -> u64 {
     let rows = bytes.saturating_add(entries.saturating_mul(PUSH_ROOM_ENTRY));
     PUSH_ROOM_BASE.saturating_add(rows.saturating_add(rows / 2))
 }
+/// Dials with a small TLS hello after a large one was not answered. Then a large one is tried again, so that one lost packet does
+/// not keep a pair from the post-quantum key exchange for ever.
+pub const SMALL_HELLOS: u32 = 8;
 /// Looks at the data directory within a takeover delay. One that is gone is so found in time, also where the disk is slow.
 pub const DIRECTORY_LOOKS: u32 = 4;
 /// Interval at which the ends of certificates are checked.

@@ -65,3 +65,36 @@ fn nodes_that_listen_on_all_addresses_find_each_other_again() {
     shadow.start_again();
     master.status("the pair to be in sync again", |status| status["in_sync"] == true);
 }
+
+fn key_exchange(pair: &mut Pair, node: usize) -> String {
+    let status = pair.nodes[node].status("the link", |status| status["link"]["state"] == "connected");
+    status["link"]["key_exchange"].as_str().unwrap_or_default().to_owned()
+}
+
+/// A router drops the large hello: the pair enrols and links with the classical key exchange, and says so.
+#[test]
+fn a_router_that_drops_large_hellos_costs_the_post_quantum_key_exchange_only() {
+    let _exclusive = exclusive();
+    let mut pair = Pair::enrolling_through(FAST, |proxy| proxy.drop_large_hellos(1_200));
+    pair.in_sync();
+    for node in 0..2 {
+        assert_eq!(key_exchange(&mut pair, node), "x25519");
+    }
+}
+
+/// Where only the post-quantum one is allowed there is no link, and the reason says why.
+#[test]
+fn a_pair_that_insists_on_the_large_hello_says_why_it_has_no_link() {
+    let _exclusive = exclusive();
+    let mut pair = Pair::enrol(&[FAST, &["--key-exchange", "only"]].concat());
+    assert_eq!(key_exchange(&mut pair, 0), "x25519mlkem768");
+    pair.proxies.iter().for_each(|proxy| proxy.drop_large_hellos(1_200));
+    pair.cut();
+    pair.heal();
+    let reason = pair.nodes[0].status("the reason", |status| {
+        status["link"]["reason"].as_str().is_some_and(|reason| reason.contains("post-quantum"))
+    });
+    assert!(reason["link"]["reason"].as_str().unwrap().contains("forbid the classical"), "{reason}");
+    pair.proxies.iter().for_each(|proxy| proxy.drop_large_hellos(0));
+    pair.in_sync();
+}

@@ -40,9 +40,19 @@ impl Pair {
         Self::enrolling_as(["master", "shadow"], options)
     }
 
+    /// The same through proxies with which something was done before.
+    pub fn enrolling_through(options: &[&str], prepare: impl Fn(&Proxy)) -> Self {
+        Self::enrolling_with(["master", "shadow"], options, prepare)
+    }
+
     fn enrolling_as(programs: [&'static str; 2], options: &[&str]) -> Self {
+        Self::enrolling_with(programs, options, |_| {})
+    }
+
+    fn enrolling_with(programs: [&'static str; 2], options: &[&str], prepare: impl Fn(&Proxy)) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let proxies = [Proxy::new(), Proxy::new()];
+        proxies.iter().for_each(prepare);
         let mut first = at(programs[0], &dir.path().join("first"), &proxies[0], options).start();
         proxies[0].forward_to(&first.listen());
         first.serving();

@@ -24,6 +24,8 @@ struct State {
     held: [bool; 2],
     /// Bytes per second each way; zero is unlimited.
     rate: u64,
+    /// A connection whose first bytes to the node are more than so many is never answered; zero is unlimited.
+    first_flight_max: usize,
     /// Bytes carried so far.
     bytes_carried: u64,
     connections: Vec<TcpStream>,
@@ -34,8 +36,15 @@ impl Proxy {
     pub fn new() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
         let address = listener.local_addr().expect("bound");
-        let state =
-            State { target: None, cut: false, held: [false; 2], rate: 0, bytes_carried: 0, connections: Vec::new() };
+        let state = State {
+            target: None,
+            cut: false,
+            held: [false; 2],
+            rate: 0,
+            first_flight_max: 0,
+            bytes_carried: 0,
+            connections: Vec::new(),
+        };
         let wire = Arc::new(Wire { state: Mutex::new(state), changed: Condvar::new() });
         let accepting = wire.clone();
         std::thread::spawn(move || {
@@ -82,6 +91,11 @@ impl Proxy {
     /// Carries at most so many bytes per second each way; zero is unlimited.
     pub fn slow(&self, bytes_per_second: u64) {
         self.wire.change(|state| state.rate = bytes_per_second);
+    }
+
+    /// Swallows every connection whose first flight has more than so many bytes, as a router does that drops large packets.
+    pub fn drop_large_hellos(&self, bytes: usize) {
+        self.wire.change(|state| state.first_flight_max = bytes);
     }
 
     /// Bytes carried so far.
@@ -134,6 +148,7 @@ impl Wire {
 
     fn carry(&self, direction: usize, mut from: TcpStream, mut to: TcpStream) {
         let mut buffer = vec![0; 16 * 1024];
+        let mut is_first = direction == 0;
         loop {
             // Small pieces, so that the rate is even.
             let piece = match self.lock().rate {
@@ -145,6 +160,13 @@ impl Wire {
                 Ok(bytes) => bytes,
             };
             let state = self.lock();
+            let most = state.first_flight_max;
+            if std::mem::take(&mut is_first) && most > 0 && bytes > most {
+                drop(state);
+                // Nothing of it arrives. The dialler gives up.
+                while from.read(&mut buffer).is_ok_and(|bytes| bytes > 0) {}
+                break;
+            }
             let state = self.changed.wait_while(state, |state| state.held[direction] && !state.cut);
             let rate = state.expect("nobody panics with the wire").rate;
             if let Some(nanos) = (bytes as u64 * 1_000_000_000).checked_div(rate) {

@@ -193,7 +193,9 @@ impl Driver {
     fn publish_status(&self) {
         let clock = &self.context.environment.clock;
         let (at, wall_ms) = (clock.now(), clock.wall_ms());
-        self.notifier.publish_status(self.context.info.status(self.engine.status(at, wall_ms), at));
+        // Of two links, the younger stays; the other is about to be closed.
+        let key_exchange = self.links.values().next_back().map(|link| link.key_exchange);
+        self.notifier.publish_status(self.context.info.status(self.engine.status(at, wall_ms), key_exchange, at));
     }
 
     fn on_commit(&mut self, changes: ChangeSet, permit: AdmissionPermit, answer: oneshot::Sender<CommitAnswer>) {
@@ -234,6 +236,12 @@ impl Driver {
         }
         let link = LinkId(self.number());
         let from = (!dialled).then_some(connection.remote);
+        let key_exchange = connection.key_exchange;
+        if self.context.tls.is_fallback(key_exchange) {
+            logged(|| {
+                tracing::warn!(key_exchange, "the link uses the classical key exchange, not the post-quantum one")
+            });
+        }
         self.links.insert(link, Link::open(link, connection, dialled, &self.context.links));
         self.handle(Event::LinkUp { link, dialled });
         if let Some(from) = from.filter(|_| self.links.contains_key(&link)) {

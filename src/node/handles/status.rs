@@ -20,6 +20,8 @@ pub struct Status {
     /// The kind of its witness ([`Witness::kind`](crate::Witness::kind)), where there is one. `engine.witness` is what the
     /// node knows of it.
     pub witness: Option<&'static str>,
+    /// The key exchange of the link while there is one: `x25519mlkem768` withstands a quantum computer of later, `x25519` does not.
+    pub key_exchange: Option<&'static str>,
     /// When this was written, in microseconds of the suspend-aware clock. The ages in `engine`
     /// (`link.last_seen_us`, `in_sync_as_of_us`) count from here.
     pub written_us: u64,
@@ -36,7 +38,8 @@ impl Status {
             in_sync_as_of_us: None,
             ..status.clone()
         };
-        self.listen == other.listen && still(&self.engine) == still(&other.engine)
+        (self.listen, self.key_exchange) == (other.listen, other.key_exchange)
+            && still(&self.engine) == still(&other.engine)
     }
 }
 
@@ -56,8 +59,8 @@ impl NodeInfo {
         Self { name: name.into(), listen, advertise: advertise.into(), witness }
     }
 
-    pub fn status(&self, engine: EngineStatus, at: Moment) -> Arc<Status> {
+    pub fn status(&self, engine: EngineStatus, key_exchange: Option<&'static str>, at: Moment) -> Arc<Status> {
         let Self { name, listen, advertise, witness } = self.clone();
-        Arc::new(Status { engine, name, listen, advertise, witness, written_us: at.0 })
+        Arc::new(Status { engine, name, listen, advertise, witness, key_exchange, written_us: at.0 })
     }
 }

@@ -11,7 +11,7 @@ use super::enrolment_server::EnrolmentServer;
 use super::handshake_slots::{HandshakeSlot, HandshakeSlots};
 use super::permitted_sources::{PermittedSources, TooManyLookups};
 use super::refusal_reporter::RefusalReporter;
-use crate::identity::{Accepted, Refused, Tls};
+use crate::identity::{Accepted, Refused, Tls, key_exchange_of};
 use crate::model::limits::{ACCEPT_PAUSE, HANDSHAKE_TIMEOUT, UNAUTHENTICATED_MAX};
 use crate::node::driver::input::Input;
 use crate::node::environment::{BoxStream, Environment, Listener, TaskScope};
@@ -90,7 +90,8 @@ impl PendingConnection {
         };
         match environment.within(HANDSHAKE_TIMEOUT, handshake).await {
             Some(Ok(Accepted::Link(stream))) => {
-                let connection = Connection::new(Box::new(stream), self.from);
+                let key_exchange = key_exchange_of(stream.get_ref().1);
+                let connection = Connection::new(Box::new(stream), self.from, key_exchange);
                 self.slot.free();
                 drop(inputs.send(Input::Accepted { connection, pin }).await);
                 None

@@ -17,11 +17,13 @@ pub struct Connection {
     pub writer: WriteHalf<BoxStream>,
     /// Its other end.
     pub remote: SocketAddr,
+    /// The key exchange that protects it.
+    pub key_exchange: &'static str,
 }
 
 impl Connection {
-    pub fn new(stream: BoxStream, remote: SocketAddr) -> Self {
+    pub fn new(stream: BoxStream, remote: SocketAddr, key_exchange: &'static str) -> Self {
         let (read, writer) = tokio::io::split(stream);
-        Self { reader: FrameReader::new(read), writer, remote }
+        Self { reader: FrameReader::new(read), writer, remote, key_exchange }
     }
 }

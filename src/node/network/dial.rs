@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use super::address_book::AddressBook;
 use super::connection::Connection;
-use crate::identity::{Refused, Tls};
+use crate::identity::{Refused, Tls, key_exchange_of};
 use crate::model::limits::{DIAL_ADDRESSES_MAX, DIAL_HEAD_START};
 use crate::node::environment::{BoxFuture, Environment, later};
 use crate::protocol::engine::DialFailureKind;
@@ -38,10 +38,17 @@ pub async fn dial(
 ) -> Result<Connection, DialFailure> {
     let lookup = |name: String| environment.net.addresses(name);
     let attempt = |at| -> BoxFuture<'_, _> { Box::pin(attempt(&environment, &tls, at)) };
+    tls.forget_silence();
     let race = Race::new(&environment, &book, names, lookup, attempt).run();
-    let reason = || format!("no answer within {timeout:?}");
-    let late = || Err(DialFailure::unreachable(reason()));
-    environment.within(timeout, race).await.unwrap_or_else(late)
+    let outcome = environment.within(timeout, race).await;
+    let silence = || tls.silence().map(|why| format!("; {why}")).unwrap_or_default();
+    match outcome {
+        Some(Err(failure)) if failure.how == DialFailureKind::Unreachable => {
+            Err(DialFailure::unreachable(format!("{}{}", failure.reason, silence())))
+        }
+        Some(outcome) => outcome,
+        None => Err(DialFailure::unreachable(format!("no answer within {timeout:?}{}", silence()))),
+    }
 }
 
 /// Dials one address.
@@ -50,7 +57,10 @@ async fn attempt(environment: &Environment, tls: &Tls, address: SocketAddr) -> R
     let stream = environment.net.connect(address).await;
     let stream = stream.map_err(|error| at(error.to_string(), DialFailureKind::Unreachable))?;
     match tls.connect(stream).await {
-        Ok(stream) => Ok(Connection::new(Box::new(stream), address)),
+        Ok(stream) => {
+            let key_exchange = key_exchange_of(stream.get_ref().1);
+            Ok(Connection::new(Box::new(stream), address, key_exchange))
+        }
         Err(error @ Refused::Unpermitted(_)) => Err(at(error.to_string(), DialFailureKind::WrongKey)),
         Err(error @ Refused::ByPeer(_)) => Err(at(error.to_string(), DialFailureKind::RefusedByPeer)),
         Err(error @ Refused::Broken(_)) => Err(at(error.to_string(), DialFailureKind::Unreachable)),

@@ -161,7 +161,9 @@ impl EnrolmentClient {
             Some(stream) => stream.map_err(retry)?,
             None => return Err(AttemptError::Retry(format!("no connection within {limit:?}"))),
         };
-        let rest = self.rest();
+        // A large hello that is not answered must leave time for a small one.
+        let most = if self.tls.may_shrink() { 2 * self.connect_timeout } else { self.rest() };
+        let rest = self.rest().min(most);
         match self.environment.within(rest, self.tls.enrol(stream, &self.token, &self.request)).await {
             Some(Ok(enrolling)) => Ok(enrolling),
             Some(Err(EnrolError::Broken(error))) => Err(retry(error)),

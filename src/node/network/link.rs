@@ -25,6 +25,8 @@ use crate::protocol::wire::{Bulk, Message, Versions, WireError, encode};
 
 /// The driver's end of a link. Dropping it cuts the link; [`Link::close`] first writes the queued control messages.
 pub struct Link {
+    /// The key exchange that protects it.
+    pub key_exchange: &'static str,
     control: mpsc::Sender<Bytes>,
     bulk: mpsc::Sender<BulkFrame>,
     pushes: mpsc::Sender<Push>,
@@ -70,11 +72,11 @@ impl Link {
         let (pushes, push_queue) = mpsc::channel(LINK_PUSHES_MAX);
         let (closing, closed) = oneshot::channel();
         let (budget, peer_joins) = (ReceiveBudget::default(), Arc::default());
-        let met = (connection.remote, dialled);
+        let (met, key_exchange) = ((connection.remote, dialled), connection.key_exchange);
         let task = LinkTask { link, context: context.clone(), budget, peer_joins, met };
         let queues = Queues { control: control_queue, bulk: bulk_queue, pushes: push_queue, pushed: bulk.clone() };
         context.environment.tasks.spawn(Box::pin(task.run(connection, queues, closed)));
-        Self { control, bulk, pushes, closing }
+        Self { key_exchange, control, bulk, pushes, closing }
     }
 
     /// Queues a control message; never waits. Where it begins a repair, nothing of a push before it goes on.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::error::StartError;
 use super::settings::{FirstStart, Settings};
 use super::start;
+use crate::identity::KeyExchange;
 use crate::model::limits::LISTEN_WAIT_MAX;
 #[cfg(any(test, feature = "testing"))]
 use crate::node::environment::Environment;
@@ -137,6 +138,19 @@ impl Builder {
     /// The cryptography of rustls. Default: aws-lc-rs if it is built in, else ring. No process-wide default is installed.
     pub fn crypto_provider(mut self, provider: Arc<rustls::crypto::CryptoProvider>) -> Self {
         self.settings.provider = Some(provider);
+        self
+    }
+
+    /// Which key exchange links use. Default: [`KeyExchange::PreferPostQuantum`], which falls back to the classical one where a router
+    /// drops the large hello; [`Status::key_exchange`](crate::Status::key_exchange) tells what the link uses.
+    ///
+    /// ```
+    /// use shadowpair::{KeyExchange, Node};
+    /// let builder = Node::builder("/var/lib/app/pair").key_exchange(KeyExchange::PostQuantumOnly);
+    /// # drop(builder);
+    /// ```
+    pub fn key_exchange(mut self, wanted: KeyExchange) -> Self {
+        self.settings.key_exchange = wanted;
         self
     }
 

@@ -50,7 +50,7 @@ pub async fn open_or_create(
         None => Identity::generate()?,
     };
     let pins = Pins::new(None);
-    let tls = Tls::new(&identity, pins.clone(), settings.provider())?;
+    let tls = Tls::new(&identity, pins.clone(), settings.provider(), settings.key_exchange)?;
     let (opened, unconfirmed) = match &settings.first_start {
         Some(FirstStart::Master | FirstStart::NewPair) => {
             let mut pair = [0; 16];
@@ -83,7 +83,7 @@ async fn open(settings: &Settings, lock: DirLock) -> Result<OpenedNode, StartErr
         return Err(IdentityError::Corrupt(reason).into());
     }
     let pins = Pins::new(opened.durable_state.peer.as_ref().map(|peer| peer.node));
-    let tls = Tls::new(&identity, pins.clone(), settings.provider())?;
+    let tls = Tls::new(&identity, pins.clone(), settings.provider(), settings.key_exchange)?;
     // The first start may have been interrupted after this node stored the enrolment and before the master did. Then the
     // master does not know this shadow.
     let never_met = opened.durable_state.role == Role::Shadow && opened.head.revision == Revision::NONE;

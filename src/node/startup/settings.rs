@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustls::crypto::CryptoProvider;
 
-use crate::identity::{JoinToken, default_provider};
+use crate::identity::{JoinToken, KeyExchange, default_provider};
 use crate::model::limits::LISTEN_WAIT_DEFAULT;
 use crate::node::environment::Environment;
 use crate::node::handles::hooks::Hooks;
@@ -28,6 +28,7 @@ pub struct Settings {
     pub hooks: Option<Arc<dyn Hooks>>,
     pub witness: Option<Arc<dyn Witness>>,
     pub provider: Option<Arc<CryptoProvider>>,
+    pub key_exchange: KeyExchange,
     pub environment: Environment,
     /// Key and certificate of a new node, as PEM. `None` generates them.
     pub identity: Option<String>,
@@ -69,6 +70,7 @@ impl Settings {
             hooks: None,
             witness: None,
             provider: None,
+            key_exchange: KeyExchange::default(),
             environment: Environment::real(),
             identity: None,
         }

@@ -145,7 +145,7 @@ fn assemble(
     let handles = watch::Sender::new(());
     let (reports, reports_received) = mpsc::channel(STORE_REPORTS_MAX);
     let store = StoreExecutor::new(environment.clone(), store, reader.clone(), reports);
-    let notifier = Notifier::new(info.status(engine.status(now.at, now.wall_ms), now.at));
+    let notifier = Notifier::new(info.status(engine.status(now.at, now.wall_ms), None, now.at));
     let policy = Arc::new(AcceptPolicy::new(pins));
     let hooks = HookRunner::new(hooks, environment.clone(), options.timeouts.hook);
     let shared = shared(&environment, identity.node(), &reader, &store, callers, &notifier);
