@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::log::LogPosition;
-use super::state::{Loader, StateFile};
+use super::state::{LoadedEntry, Loader, StateFile};
 use super::version::Summary;
 use crate::model::limits::CHUNK_BYTES;
 use crate::model::{DigestKey, EntryHasher, Key};
@@ -57,24 +57,34 @@ impl Staging {
     /// # Errors
     /// What the system says. The staging must be dropped.
     pub(super) fn write(&mut self, piece: &[u8]) -> io::Result<()> {
+        // Inline entries that follow each other go to the state together.
+        let mut run: Vec<LoadedEntry<'_>> = Vec::new();
         for item in decode_items(piece) {
-            if self.malformed {
-                return Ok(());
-            }
             match item {
-                Ok(item) => self.load(item)?,
+                Ok(Item::Entry { key, value, secret }) if self.value.is_none() && self.follows(run.last(), &key) => {
+                    let hash = self.keys.entry(&key, value, secret);
+                    run.push(LoadedEntry { key, secret, hash, value });
+                }
+                Ok(item) => {
+                    self.loader.add_inline(std::mem::take(&mut run))?;
+                    self.load(item)?;
+                }
                 Err(_) => self.malformed = true,
             }
+            if self.malformed {
+                break;
+            }
         }
-        Ok(())
+        self.loader.add_inline(run)
+    }
+
+    /// Whether this key comes after the last one of the run, or after the last one that was loaded.
+    fn follows(&self, last: Option<&LoadedEntry<'_>>, key: &Key) -> bool {
+        last.map_or_else(|| self.loader.follows(key), |last| last.key < *key)
     }
 
     fn load(&mut self, item: Item<'_>) -> io::Result<()> {
         match (item, &mut self.value) {
-            (Item::Entry { key, value, secret }, None) if self.loader.follows(&key) => {
-                let hash = self.keys.entry(&key, value, secret);
-                self.loader.add_inline(&key, secret, &hash, value)
-            }
             (Item::Large { key, bytes, secret }, None) if self.loader.follows(&key) => {
                 let hasher = self.keys.hasher(&key, bytes, secret);
                 let id = self.loader.begin_value();

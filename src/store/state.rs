@@ -11,6 +11,6 @@ mod value;
 
 pub(super) use apply::UndoBounds;
 pub(super) use file::StateFile;
-pub(super) use loader::Loader;
+pub(super) use loader::{LoadedEntry, Loader};
 pub(super) use read::{StateScan, StateSnapshot};
 pub use value::ValueReader;

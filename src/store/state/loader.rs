@@ -7,7 +7,7 @@ use std::ops::Bound;
 use redb::WriteTransaction;
 
 use super::file::StateFile;
-use super::rows::{chunked_row, inline_row, write_header};
+use super::rows::{chunked_row, inline_row_into, write_header};
 use super::tables::{BUCKETS, CHUNKS, ENTRIES};
 use crate::model::limits::STATE_CACHE_BYTES;
 use crate::model::{Digest, EntryHash, Key, bucket_of};
@@ -25,6 +25,14 @@ pub(in crate::store) struct Loader {
     uncommitted: usize,
 }
 
+/// One entry with an inline value, to be loaded.
+pub(in crate::store) struct LoadedEntry<'a> {
+    pub(in crate::store) key: Key,
+    pub(in crate::store) secret: bool,
+    pub(in crate::store) hash: EntryHash,
+    pub(in crate::store) value: &'a [u8],
+}
+
 impl Loader {
     pub(in crate::store) fn new(state: StateFile) -> Self {
         Self { state, transaction: None, buckets: BTreeMap::new(), last: None, uncommitted: 0 }
@@ -40,15 +48,28 @@ impl Loader {
         self.last.as_ref().is_none_or(|last| last < key)
     }
 
-    /// Adds an entry with an inline value.
-    pub(in crate::store) fn add_inline(
-        &mut self,
-        key: &Key,
-        secret: bool,
-        hash: &EntryHash,
-        value: &[u8],
-    ) -> io::Result<()> {
-        self.insert(key, hash, value.len() as u64, &inline_row(secret, hash, value))
+    /// Adds entries with inline values, in key order, each greater than the last one.
+    pub(in crate::store) fn add_inline(&mut self, entries: Vec<LoadedEntry<'_>>) -> io::Result<()> {
+        let Some(last) = entries.last().map(|entry| entry.key.clone()) else { return Ok(()) };
+        let mut stored = 0;
+        {
+            let transaction = self.transaction()?;
+            let mut table = transaction.open_table(ENTRIES).map_err(redb_io)?;
+            // One cursor for all of them fills the leaves of the tree from left to right.
+            let mut cursor = table.upper_bound_mut(Bound::<&[u8]>::Unbounded).map_err(redb_io)?;
+            let mut row = Vec::new();
+            for entry in &entries {
+                inline_row_into(&mut row, entry.secret, &entry.hash, entry.value);
+                cursor.insert_before(entry.key.as_bytes(), row.as_slice()).map_err(cursor_error)?;
+                stored += row.len();
+            }
+            cursor.close().map_err(redb_io)?;
+        }
+        for entry in &entries {
+            self.count(&entry.key, &entry.hash, entry.value.len() as u64);
+        }
+        self.last = Some(last);
+        self.count_written(stored)
     }
 
     /// Begins a large value. Returns its number; the chunks and [`Loader::end_value`] follow.
@@ -74,7 +95,17 @@ impl Loader {
         bytes: u64,
         id: u64,
     ) -> io::Result<()> {
-        self.insert(key, hash, bytes, &chunked_row(secret, hash, bytes, id))
+        let row = chunked_row(secret, hash, bytes, id);
+        {
+            let transaction = self.transaction()?;
+            let mut table = transaction.open_table(ENTRIES).map_err(redb_io)?;
+            let mut cursor = table.upper_bound_mut(Bound::<&[u8]>::Unbounded).map_err(redb_io)?;
+            cursor.insert_before(key.as_bytes(), row.as_slice()).map_err(cursor_error)?;
+            cursor.close().map_err(redb_io)?;
+        }
+        self.count(key, hash, bytes);
+        self.last = Some(key.clone());
+        self.count_written(row.len())
     }
 
     /// Writes the position of the complete state, durably.
@@ -98,21 +129,12 @@ impl Loader {
         Ok(self.state)
     }
 
-    fn insert(&mut self, key: &Key, hash: &EntryHash, bytes: u64, stored: &[u8]) -> io::Result<()> {
-        {
-            let transaction = self.transaction()?;
-            let mut entries = transaction.open_table(ENTRIES).map_err(redb_io)?;
-            let mut cursor = entries.upper_bound_mut(Bound::<&[u8]>::Unbounded).map_err(redb_io)?;
-            cursor.insert_before(key.as_bytes(), stored).map_err(|error| io::Error::other(error.to_string()))?;
-            cursor.close().map_err(redb_io)?;
-        }
-        self.last = Some(key.clone());
+    fn count(&mut self, key: &Key, hash: &EntryHash, bytes: u64) {
         let summary = &mut self.state.header.summary;
         summary.digest.add(hash);
         summary.entries += 1;
         summary.bytes += key.as_bytes().len() as u64 + bytes;
         self.buckets.entry(bucket_of(key) as u16).or_insert(Digest::ZERO).add(hash);
-        self.count_written(stored.len())
     }
 
     /// The transaction under way. It is not durable: until [`Loader::finish`] nothing points to the file.
@@ -135,4 +157,8 @@ impl Loader {
         }
         Ok(())
     }
+}
+
+fn cursor_error(error: impl std::fmt::Display) -> io::Error {
+    io::Error::other(error.to_string())
 }

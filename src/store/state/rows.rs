@@ -125,11 +125,17 @@ impl Fields<'_> {
 
 /// The row of an inline entry: 1 (secret: 2), hash, value.
 pub(super) fn inline_row(secret: bool, hash: &EntryHash, value: &[u8]) -> Vec<u8> {
-    let mut stored = Vec::with_capacity(33 + value.len());
-    stored.push(1 + u8::from(secret));
-    stored.extend_from_slice(&hash.0);
-    stored.extend_from_slice(value);
-    stored
+    let mut row = Vec::with_capacity(33 + value.len());
+    inline_row_into(&mut row, secret, hash, value);
+    row
+}
+
+/// Replaces the content of `row` by the row of an inline entry.
+pub(super) fn inline_row_into(row: &mut Vec<u8>, secret: bool, hash: &EntryHash, value: &[u8]) {
+    row.clear();
+    row.push(1 + u8::from(secret));
+    row.extend_from_slice(&hash.0);
+    row.extend_from_slice(value);
 }
 
 /// The row of an entry in chunks: 3 (secret: 4), hash, length, number of the value.
