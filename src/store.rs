@@ -6,31 +6,34 @@
 //! | to see | read |
 //! |---|---|
 //! | the one writer: opening, failures, maintenance | `writer.rs` |
-//! | what a master writes, what a shadow writes | `commit.rs`, `apply.rs` |
+//! | what a master writes, what a shadow writes | `commit.rs`, `received_records.rs` |
 //! | how a change set becomes records, and back | `change_set_log.rs` |
 //! | the files of the log | `log.rs` |
 //! | the state, and the files that redb writes to | `state.rs`, `checksummed_file.rs` |
 //! | what readers see while the writer works | `reader.rs`, `publication.rs`, `view.rs`, `snapshot.rs` |
-//! | a full push, out and in | `export.rs`, `staging.rs` |
+//! | a full push: read out, received and switched to, loaded | `export.rs`, `full_push.rs`, `staging.rs` |
+//! | whether the directory is still the one that was opened | `directory_watch.rs` |
 //! | the files of a data directory, and what a crash leaves | `data_dir.rs`, `recovery.rs` |
 //! | what belongs to the node and not to the pair | `node_file.rs`, `quarantine.rs` |
 
-mod apply;
 mod change_set_log;
 mod checksummed_file;
 mod commit;
 mod data_dir;
 mod database;
 mod denied;
+mod directory_watch;
 pub mod disk;
 mod error;
 mod export;
+mod full_push;
 mod log;
 pub mod mutants;
 mod node_file;
 mod publication;
 mod quarantine;
 mod reader;
+mod received_records;
 mod recovery;
 mod snapshot;
 mod staging;
@@ -40,11 +43,12 @@ mod version;
 mod view;
 mod writer;
 
-pub use apply::{Received, Verified};
 pub use error::{ReadError, StoreError};
 pub use export::Export;
+pub use full_push::Verified;
 pub use log::Cursor;
 pub use reader::Reader;
+pub use received_records::Received;
 pub use snapshot::{Scan, Snapshot};
 pub use state::ValueReader;
 pub use types::{Diverged, DivergedChange, Entry, StoreOptions};

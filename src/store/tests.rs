@@ -2,11 +2,12 @@
 
 #![allow(clippy::disallowed_methods, reason = "tests are steered by their surroundings, and measure")]
 
-mod apply;
 mod commit;
 mod crash;
+mod full_push;
 mod golden;
 mod look;
+mod received_records;
 mod size;
 
 use std::path::Path;

@@ -39,9 +39,9 @@ use crate::protocol::wire::record::Writer;
 /// `stage_write`..., `stage_verify`, then `stage_switch` or `stage_drop`.
 pub struct Store {
     pub(super) dir: DataDir,
-    lock: DirLock,
+    pub(super) lock: DirLock,
     /// Which files its names stood for when they were seen first.
-    seen: BTreeMap<PathBuf, FileId>,
+    pub(super) seen: BTreeMap<PathBuf, FileId>,
     pub(super) keys: DigestKey,
     pub(super) generation: u64,
     pub(super) state: StateFile,
@@ -54,7 +54,7 @@ pub struct Store {
     pub(super) pending: Option<Assembler>,
     pub(super) staged: Staged,
     /// Why the store is closed. `None` while it is open.
-    closed: Option<String>,
+    pub(super) closed: Option<String>,
     pub(super) publication: Arc<Publication>,
 }
 
@@ -65,7 +65,7 @@ pub struct DirLock {
     /// A lock file can be removed by whoever cleans up, and made anew. The directory itself stays locked.
     _dir: Box<dyn Send + Sync>,
     /// The locked directory.
-    id: FileId,
+    pub(super) id: FileId,
 }
 
 /// An opened store, and what it holds.
@@ -223,50 +223,6 @@ impl Store {
         self.closed = None;
         let (head, log_floor, history) = (self.head(), self.log_floor(), self.history());
         Ok(Reopened { head, log_floor, history, damage: recovered.damage })
-    }
-
-    /// Looks whether the directory and its files are still those that were opened. Open files can be written after their
-    /// names are gone, so nothing else would tell. `probe`: also writes a sector of the log and syncs, since a file system that is
-    /// frozen still answers questions about names.
-    ///
-    /// # Errors
-    /// [`DiskFailure`] where they are gone, or others have taken their places. The store is closed. One that was closed before
-    /// is not looked at.
-    pub fn look(&mut self, probe: bool) -> Result<(), DiskFailure> {
-        if self.closed.is_some() {
-            return Ok(());
-        }
-        self.find_files().map_err(|error| self.close(error.to_string()))?;
-        match probe {
-            true => self.log.probe().map_err(|error| self.close_on("looking whether the disk writes", &error)),
-            false => Ok(()),
-        }
-    }
-
-    fn find_directory(&self) -> io::Result<()> {
-        let dir = &self.dir.dir;
-        match self.dir.disk.id(dir) {
-            Ok(id) if id == self.lock.id => Ok(()),
-            Ok(_) => Err(moved(format!("the data directory {} was replaced by another one", dir.display()))),
-            Err(error) => Err(missing(&error, format!("the data directory {} is gone", dir.display()))),
-        }
-    }
-
-    fn find_files(&mut self) -> io::Result<()> {
-        self.find_directory()?;
-        let mut found = BTreeMap::new();
-        for path in self.dir.main_files(self.generation).into_iter().chain(self.log.newest_file()) {
-            let id = match self.dir.disk.id(&path) {
-                Ok(id) => id,
-                Err(error) => return Err(missing(&error, format!("the file {} is gone", path.display()))),
-            };
-            if self.seen.get(&path).is_some_and(|seen| *seen != id) {
-                return Err(moved(format!("the file {} was replaced by another one", path.display())));
-            }
-            found.insert(path, id);
-        }
-        self.seen = found;
-        Ok(())
     }
 
     /// The last durable position.
@@ -444,18 +400,5 @@ impl Store {
         tracing::error!(%reason, "the store is closed until it is opened again");
         self.closed = Some(reason.clone());
         DiskFailure { full: false, reason }
-    }
-}
-
-/// The error of a name that stands for something else now.
-fn moved(what: String) -> io::Error {
-    io::Error::other(format!("{what} while the node runs: put the one that was there back, or stop this node"))
-}
-
-/// The error of a name that could not be found. Any other error than that is kept.
-fn missing(error: &io::Error, what: String) -> io::Error {
-    match error.kind() {
-        io::ErrorKind::NotFound => moved(what),
-        kind => io::Error::new(kind, format!("{what}, or cannot be looked at: {error}")),
     }
 }

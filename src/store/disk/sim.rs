@@ -44,6 +44,8 @@ struct Inner {
     next: u64,
     random: u64,
     capacity: u64,
+    /// Whether it tells how much room is left. Else it is as if somebody else filled it after the question.
+    tells_room: bool,
     /// Number of syncs until one fails. Zero: none does.
     fail_sync_in: u64,
     /// Number of starts of the machine. Handles of an earlier one fail.
@@ -87,6 +89,7 @@ impl SimDisk {
             next: 1,
             random: seed.wrapping_mul(2).wrapping_add(1),
             capacity: u64::MAX,
+            tells_room: false,
             fail_sync_in: 0,
             life: 0,
             stop_in: 0,
@@ -104,6 +107,12 @@ impl SimDisk {
     /// Limits the bytes of all files together.
     pub fn set_capacity(&self, bytes: u64) {
         self.inner().capacity = bytes;
+    }
+
+    /// It tells how much room is left, from now on.
+    #[cfg(test)]
+    pub fn tell_room(&self) {
+        self.inner().tells_room = true;
     }
 
     /// Bytes of all files together.
@@ -411,7 +420,7 @@ impl Disk for SimDisk {
     fn free(&self, _path: &Path) -> io::Result<u64> {
         let inner = self.inner();
         inner.alive()?;
-        Ok(inner.capacity.saturating_sub(inner.used()))
+        Ok(if inner.tells_room { inner.capacity.saturating_sub(inner.used()) } else { u64::MAX })
     }
 
     fn id(&self, path: &Path) -> io::Result<FileId> {
