@@ -283,6 +283,10 @@ impl Disk for RealDisk {
     #[cfg(unix)]
     fn free(&self, path: &Path) -> io::Result<u64> {
         let found = rustix::fs::statvfs(path)?;
+        if found.f_blocks == 0 {
+            // Some file systems in user space tell nothing.
+            return Ok(u64::MAX);
+        }
         Ok(found.f_bavail.saturating_mul(found.f_frsize))
     }
 

@@ -58,7 +58,7 @@ const SECONDS: u64 = 10;
 
 #[test]
 fn whatever_fails_one_serves_and_nothing_acknowledged_is_lost() {
-    let _exclusive = harness::exclusive();
+    let _exclusive = harness::turn();
     let asked = std::env::var("SHADOWPAIR_CHAOS_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
     let seconds = asked.unwrap_or(SECONDS);
     let mut campaign = Campaign::begin();
@@ -74,7 +74,7 @@ fn whatever_fails_one_serves_and_nothing_acknowledged_is_lost() {
 /// Everything acknowledged before any of twenty kills is there after all of them.
 #[test]
 fn twenty_takeovers_under_load_lose_nothing_acknowledged() {
-    let _exclusive = harness::exclusive();
+    let _exclusive = harness::turn();
     let mut campaign = Campaign::begin();
     for _ in 0..20 {
         campaign.take_over();

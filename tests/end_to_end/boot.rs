@@ -4,7 +4,7 @@ use std::process::Command;
 
 use rustix::process::Signal;
 
-use crate::harness::{FAST, Launch, Program, exclusive, kind_is};
+use crate::harness::{FAST, Launch, Program, kind_is, turn};
 
 const ADDRESS: &str = "192.0.2.7";
 
@@ -30,7 +30,7 @@ fn add_address(program: &Program) {
 /// It waits, says so, and serves when the address is there.
 #[test]
 fn a_node_waits_for_its_listen_address() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let dir = tempfile::tempdir().unwrap();
     let Some(launch) = alone(&dir.path().join("a"), &[]) else { return };
     let mut master = launch.spawn();
@@ -45,7 +45,7 @@ fn a_node_waits_for_its_listen_address() {
 /// The wait is bounded, can be turned off, and ends at once with SIGTERM.
 #[test]
 fn the_wait_for_a_listen_address_ends() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let dir = tempfile::tempdir().unwrap();
     for (wait, lines) in [("0s", 1), ("700ms", 2)] {
         let Some(launch) = alone(&dir.path().join("a"), &["--listen-wait", wait]) else { return };

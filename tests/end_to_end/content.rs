@@ -1,11 +1,11 @@
 //! Replication of content: deletions, large values, many entries, binary values.
 
-use crate::harness::{FAST, Pair, exclusive};
+use crate::harness::{FAST, Pair, turn};
 
 /// A key deleted on the master is deleted on the shadow, by the log and by a full push.
 #[test]
 fn deletions_arrive_by_increment_and_by_full_push() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let mut pair = Pair::enrol(&[FAST, &["--failover", "manual", "--log-changes", "2"]].concat());
     pair.nodes[0].ok("load 3000 50 k/");
     pair.in_sync();
@@ -38,7 +38,7 @@ fn deletions_arrive_by_increment_and_by_full_push() {
 /// The largest value arrives, by the log and by a full push. Memory grows by one such value at most.
 #[test]
 fn the_largest_value_arrives() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let mut pair = Pair::enrol(FAST);
     let file = pair.dir().join("value");
     let value: Vec<u8> = (0..64 * 1024 * 1024u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
@@ -62,7 +62,7 @@ fn the_largest_value_arrives() {
 /// A million small entries arrive by a full push. The memory of the nodes does not grow with their size.
 #[test]
 fn a_million_small_entries_arrive_in_bounded_memory() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let mut pair = Pair::enrol(FAST);
     pair.nodes[0].ok("load 1000000 100");
     pair.in_sync();
@@ -87,7 +87,7 @@ fn bounded(pair: &Pair, most: [u64; 2]) {
 /// A value that is not UTF-8 is printed as base64.
 #[test]
 fn a_value_that_is_not_text_is_told_as_base64() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let mut pair = Pair::enrol(FAST);
     let file = pair.dir().join("value");
     std::fs::write(&file, [0xff, 0x00, 0x10, 0x80]).unwrap();

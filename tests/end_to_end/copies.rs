@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::harness::{FAST, Pair, Program, Witness, at, exclusive};
+use crate::harness::{FAST, Pair, Program, Witness, at, turn};
 
 /// The same as [`FAST`], and time enough to restore a directory before anybody takes over.
 const PATIENT: &[&str] = &["--heartbeat", "100ms", "--takeover-delay", "4s", "--hold-down", "0s"];
@@ -73,7 +73,7 @@ fn does_not_serve(copy: &mut Program) {
 
 #[test]
 fn a_copy_of_the_shadow_is_refused_and_named_until_the_first_is_gone() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let mut pair = Pair::enrol(FAST);
     let dir = copy_of(&pair, 1);
     pair.in_sync();
@@ -107,7 +107,7 @@ fn a_copy_of_the_shadow_is_refused_and_named_until_the_first_is_gone() {
 
 #[test]
 fn a_copy_of_the_master_does_not_serve_beside_it() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     for witness in [None, Some(Witness::new())] {
         let options =
             witness.as_ref().map_or_else(|| FAST.iter().map(|word| (*word).into()).collect(), Witness::options);
@@ -140,7 +140,7 @@ fn a_copy_of_the_master_does_not_serve_beside_it() {
 /// Neither can ask the shadow: the witness' record moves, so somebody renews it.
 #[test]
 fn a_copy_of_a_lone_master_sees_at_the_witness_that_the_other_serves() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let witness = Witness::new();
     let options = witness.options();
     let options: Vec<&str> = options.iter().map(String::as_str).collect();
@@ -172,7 +172,7 @@ fn restore(pair: &mut Pair, node: usize, older: &Path) {
 /// A master restored from an older copy takes back what it lacks, both nodes say so, and the pair is whole without another change.
 #[test]
 fn a_master_restored_from_an_older_copy_is_told_of_and_in_sync_by_itself() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     for witness in [None, Some(Witness::new())] {
         let mut options: Vec<String> = PATIENT.iter().map(|word| (*word).into()).collect();
         options.extend(witness.iter().flat_map(Witness::options).skip(FAST.len()));
@@ -204,7 +204,7 @@ fn a_master_restored_from_an_older_copy_is_told_of_and_in_sync_by_itself() {
 
 #[test]
 fn a_shadow_restored_from_an_older_copy_is_told_of_by_its_master() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let mut pair = Pair::enrol(PATIENT);
     pair.nodes[0].ok("put old x");
     pair.in_sync();
@@ -223,7 +223,7 @@ fn a_shadow_restored_from_an_older_copy_is_told_of_by_its_master() {
 /// Both were restored to the same older copy: only the witness remembers, and no node serves before an operator has decided.
 #[test]
 fn where_both_were_restored_the_witness_remembers_and_an_operator_decides() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let witness = Witness::new();
     let mut pair = Pair::witnessed(&witness, PROGRAMS);
     pair.nodes[0].ok("put old x");

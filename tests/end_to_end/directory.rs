@@ -1,11 +1,11 @@
 //! What happens to the names of a data directory while its node runs.
 
-use crate::harness::{FAST, Pair, exclusive};
+use crate::harness::{FAST, Pair, turn};
 
 /// Somebody cleans up and removes the lock file: a second process still does not get in, and the first one goes on.
 #[test]
 fn a_removed_lock_file_lets_no_second_process_in() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let mut pair = Pair::enrol(FAST);
     pair.nodes[0].ok("put key 1");
     std::fs::remove_file(pair.dir().join("first/lock")).unwrap();
@@ -19,7 +19,7 @@ fn a_removed_lock_file_lets_no_second_process_in() {
 /// Nobody writes, so nothing but a look tells. What is put afterwards is refused, and the shadow serves.
 #[test]
 fn a_directory_that_is_removed_under_an_idle_master_ends_its_mastership() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let mut pair = Pair::enrol(FAST);
     pair.nodes[0].ok("put key 1");
     pair.in_sync();

@@ -1,13 +1,13 @@
 //! Full disks.
 
-use crate::harness::{FAST, Launch, Pair, Proxy, SmallDisk, at, content, exclusive, token};
+use crate::harness::{FAST, Launch, Pair, Proxy, SmallDisk, at, content, token, turn};
 
 const DISK_MB: u32 = 96;
 
 /// On the master: a clear error, no half change, and commits work again when there is room.
 #[test]
 fn a_full_disk_on_the_master_is_a_clear_error_and_passes() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let dir = tempfile::tempdir().unwrap();
     let Some(disk) = SmallDisk::at(&dir.path().join("disk")) else { return };
     let wire = Proxy::new();
@@ -47,7 +47,7 @@ fn a_full_disk_on_the_master_is_a_clear_error_and_passes() {
 /// On the shadow: an alert on both nodes, the last good configuration stays live, and a repair follows when there is room.
 #[test]
 fn a_full_disk_on_the_shadow_is_told_on_both_and_passes() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let dir = tempfile::tempdir().unwrap();
     let Some(disk) = SmallDisk::at(&dir.path().join("disk")) else { return };
     let wire = Proxy::new();
@@ -88,7 +88,7 @@ fn a_full_disk_on_the_shadow_is_told_on_both_and_passes() {
 /// A shadow enrols on a disk that is too small for the first push: both nodes say what is needed, and it goes on when there is room.
 #[test]
 fn a_shadow_with_too_little_room_says_how_much_it_needs() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let dir = tempfile::tempdir().unwrap();
     let Some(disk) = SmallDisk::at(&dir.path().join("disk")) else { return };
     let wire = Proxy::new();
@@ -117,7 +117,7 @@ fn a_shadow_with_too_little_room_says_how_much_it_needs() {
 /// A second process in the same data directory gets a clear error and does no harm.
 #[test]
 fn a_second_process_in_the_same_directory_is_refused() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let mut pair = Pair::enrol(FAST);
     let (status, _, error) = pair.nodes[0].launch().run();
     assert_eq!(status.code(), Some(1), "{error}");

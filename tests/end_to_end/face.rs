@@ -3,7 +3,7 @@
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::harness::{FAST, Launch, Pair, exclusive, kind_is};
+use crate::harness::{FAST, Launch, Pair, kind_is, turn};
 
 fn alone(dir: &std::path::Path) -> Launch {
     Launch::new("master", dir).with(["--listen", "127.0.0.1:0", "--name", "alone"]).with(FAST.iter().copied())
@@ -12,7 +12,7 @@ fn alone(dir: &std::path::Path) -> Launch {
 /// Bad arguments exit with 2, before anything is written.
 #[test]
 fn bad_arguments_end_with_2() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
     let bad: [(&str, &[&str]); 19] = [
@@ -49,7 +49,7 @@ fn bad_arguments_end_with_2() {
 /// Every clean end.
 #[test]
 fn quit_end_of_input_and_signals_end_with_0_and_stopped_last() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let dir = tempfile::tempdir().unwrap();
     for end in ["quit", "end of input", "SIGINT", "SIGTERM"] {
         let mut master = alone(&dir.path().join("data")).start();
@@ -71,7 +71,7 @@ fn quit_end_of_input_and_signals_end_with_0_and_stopped_last() {
 /// The first event, the form of every line, and the answers of a single node.
 #[test]
 fn a_node_alone_answers_as_written() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let dir = tempfile::tempdir().unwrap();
     let mut master = alone(&dir.path().join("data")).start();
     let started = master.started.clone();
@@ -143,7 +143,7 @@ fn status_is_whole(status: &Value) {
 /// `status` shows the options of the command line, and the witness is not used before it is needed.
 #[test]
 fn a_witness_and_synchronous_replication_show_in_status() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let dir = tempfile::tempdir().unwrap();
     let witness = format!("file:{}", dir.path().join("not/mounted/w").display());
     let asked = ["--witness", &witness, "--lease", "300ms", "--replication", "sync", "--sync-timeout", "1s"];
@@ -159,7 +159,7 @@ fn a_witness_and_synchronous_replication_show_in_status() {
 /// Every refusal has its error word, and the next command works.
 #[test]
 fn every_refusal_has_its_word() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let dir = tempfile::tempdir().unwrap();
     let mut master = alone(&dir.path().join("data")).start();
     master.serving();
@@ -208,7 +208,7 @@ fn every_refusal_has_its_word() {
 /// Answers come in order, and no event splits a line.
 #[test]
 fn many_commands_at_once_are_answered_in_order() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let mut pair = Pair::enrol(FAST);
     let commands: Vec<String> = (0..500).map(|n| format!("put order {n}")).collect();
     commands.iter().for_each(|command| pair.nodes[0].write(command));
@@ -226,7 +226,7 @@ fn many_commands_at_once_are_answered_in_order() {
 /// The data directory knows its role: after the first start, `shadow` and `master` are the same program.
 #[test]
 fn after_the_first_start_the_directory_knows() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
     let mut master = alone(&data).start();
@@ -244,7 +244,7 @@ fn after_the_first_start_the_directory_knows() {
 /// An idle pair needs little memory. (The bench measures its processor time.)
 #[test]
 fn an_idle_pair_is_small() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let pair = Pair::enrol(&[]);
     for node in &pair.nodes {
         let resident = node.resident();

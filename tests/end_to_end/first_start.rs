@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::harness::{FAST, Launch, Pair, exclusive};
+use crate::harness::{FAST, Launch, Pair, turn};
 
 fn master(data: &Path) -> Launch {
     Launch::new("master", data).with(["--listen", "127.0.0.1:0"]).with(FAST.iter().copied())
@@ -24,7 +24,7 @@ fn is_refused(launch: &Launch, words: &[&str]) {
 /// The master's volume is not mounted when it starts again: it does not start blank, and its shadow serves alone.
 #[test]
 fn a_master_without_its_volume_does_not_start_blank() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let mut pair = Pair::enrol(FAST);
     pair.nodes[0].ok("put k v");
     pair.in_sync();
@@ -45,7 +45,7 @@ fn a_master_without_its_volume_does_not_start_blank() {
 /// What counts as empty, what `--new-pair` permits, and what it never overwrites.
 #[test]
 fn a_new_pair_is_made_where_no_directory_is_or_on_request() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let root = tempfile::tempdir().unwrap();
     let at = |name: &str| root.path().join(name);
     fs::create_dir(at("fresh")).unwrap();
@@ -71,7 +71,7 @@ fn a_new_pair_is_made_where_no_directory_is_or_on_request() {
 /// A first start that failed leaves a directory in which the same command line goes on.
 #[test]
 fn a_first_start_that_failed_can_be_repeated() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let root = tempfile::tempdir().unwrap();
     let data = root.path().join("pair");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -89,7 +89,7 @@ fn a_first_start_that_failed_can_be_repeated() {
 /// A first start that is killed at any moment goes on when it is repeated.
 #[test]
 fn a_first_start_that_was_killed_goes_on() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     for round in 0..12 {
         let root = tempfile::tempdir().unwrap();
         let data = root.path().join("pair");
@@ -111,7 +111,7 @@ fn a_first_start_that_was_killed_goes_on() {
 /// The data directory is below a mount point of `/etc/fstab` that is not mounted.
 #[test]
 fn a_volume_that_fstab_names_must_be_mounted() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let root = tempfile::tempdir().unwrap();
     let (volume, table) = (root.path().join("volume"), root.path().join("fstab"));
     fs::create_dir(&volume).unwrap();

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{FAST, Pair, Program, exclusive};
+use crate::harness::{FAST, Pair, Program, turn};
 
 /// The error that says that a person is needed for this state, if it stands.
 fn needed<'a>(alerts: &'a [Value], state: &str) -> Option<&'a Value> {
@@ -24,7 +24,7 @@ fn wait_for_end(node: &mut Program) {
 /// restarts: nobody serves, and the master says so too. `reconnect` ends all of it.
 #[test]
 fn a_hold_that_was_forgotten_is_an_error_on_both_nodes() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let mut pair = Pair::enrol(FAST);
     pair.nodes[0].ok("put k v");
     let before = pair.in_sync();
@@ -52,7 +52,7 @@ fn a_hold_that_was_forgotten_is_an_error_on_both_nodes() {
 /// With manual failover a shadow whose master is gone calls its operator, and so does a master that restarts alone.
 #[test]
 fn manual_failover_without_a_master_calls_an_operator() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let mut pair = Pair::enrol(&[FAST, &["--failover", "manual"]].concat());
     pair.nodes[0].ok("put k v");
     pair.in_sync();

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::harness::{Pair, Program, WAIT_MAX, Witness, exclusive, kind_is};
+use crate::harness::{Pair, Program, WAIT_MAX, Witness, kind_is, turn};
 
 /// A web server that answers every request with its name, one connection each.
 struct Backend {
@@ -96,7 +96,7 @@ fn door(state: &'static str) -> impl Fn(&Value) -> bool {
 /// at once on the current master.
 #[test]
 fn a_client_loop_lives_through_the_death_of_the_master() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let witness = Witness::new();
     let mut pair = Pair::witnessed(&witness, ["gateway", "gateway"]);
     let (one, two) = (Backend::named("one"), Backend::named("two"));
@@ -143,7 +143,7 @@ fn a_client_loop_lives_through_the_death_of_the_master() {
 /// address.
 #[test]
 fn a_gateway_that_was_stopped_closes_door_and_connections_when_it_wakes() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let witness = Witness::new();
     let mut pair = Pair::witnessed(&witness, ["gateway", "gateway"]);
     // A backend that sends without end.

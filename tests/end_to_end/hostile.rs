@@ -9,12 +9,12 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme};
 use serde_json::Value;
 
-use crate::harness::{FAST, Pair, Program, WAIT_MAX, exclusive};
+use crate::harness::{FAST, Pair, Program, WAIT_MAX, turn};
 
 /// 200 connections that send nothing, or half a frame: the pair works on, and memory does not grow.
 #[test]
 fn two_hundred_idle_connections_cost_next_to_nothing() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let mut pair = Pair::enrol(FAST);
     pair.nodes[0].ok("load 1000 100");
     pair.in_sync();
@@ -46,7 +46,7 @@ fn two_hundred_idle_connections_cost_next_to_nothing() {
 /// HTTP and noise are refused with an alert, and do not disturb the pair.
 #[test]
 fn http_and_random_bytes_are_refused_and_alerted() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let mut pair = Pair::enrol(FAST);
     let noise: Vec<u8> = (0..5000u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
     for words in [b"GET / HTTP/1.1\r\nHost: shadow\r\n\r\n".as_slice(), &noise] {
@@ -61,7 +61,7 @@ fn http_and_random_bytes_are_refused_and_alerted() {
 /// A client without a certificate, or with an unknown one, is refused in the handshake.
 #[test]
 fn no_certificate_and_a_foreign_certificate_are_refused() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let mut pair = Pair::enrol(FAST);
     let key = rcgen::generate_simple_self_signed(["shadowpair".to_owned()]).unwrap();
     let foreign = (key.cert.der().clone(), PrivateKeyDer::try_from(key.signing_key.serialize_der()).unwrap());
@@ -79,7 +79,7 @@ fn no_certificate_and_a_foreign_certificate_are_refused() {
 /// by events.
 #[test]
 fn a_scanner_that_was_acknowledged_stays_acknowledged() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let mut pair = Pair::enrol(FAST);
     let standing = |alerts: &[Value]| {
         let mut strangers = alerts.iter().filter(|alert| alert["kind"] == "unpermitted_peer").cloned();

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::harness::{FAST, LoopDisk, Program, Proxy, Witness, at, content, exclusive, token};
+use crate::harness::{FAST, LoopDisk, Program, Proxy, Witness, at, content, token, turn};
 
 /// With these a disk is given up after two seconds.
 const DISK_TIMEOUT: &[&str] = &["--disk-timeout", "2s"];
@@ -78,13 +78,13 @@ fn the_shadow_serves_while_the_masters_disk_hangs(options: &[&str]) {
 
 #[test]
 fn the_shadow_of_a_hung_disk_serves() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     the_shadow_serves_while_the_masters_disk_hangs(FAST);
 }
 
 #[test]
 fn the_shadow_of_a_hung_disk_serves_by_the_witness() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let witness = Witness::new();
     let options = witness.options();
     let options: Vec<&str> = options.iter().map(String::as_str).collect();
@@ -94,7 +94,7 @@ fn the_shadow_of_a_hung_disk_serves_by_the_witness() {
 /// Nobody commits: the master's own look finds that its disk does not write.
 #[test]
 fn the_shadow_of_an_idle_master_on_a_hung_disk_serves() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let Some(mut pair) = HangingPair::enrol(0, FAST) else { return };
     let [master, shadow] = &mut pair.nodes;
     pair.disk.freeze(master);
@@ -108,7 +108,7 @@ fn the_shadow_of_an_idle_master_on_a_hung_disk_serves() {
 /// Nobody took over: the master serves again by itself when its disk goes on.
 #[test]
 fn a_master_alone_serves_again_when_its_disk_goes_on() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let Some(mut pair) = HangingPair::enrol(0, FAST) else { return };
     let [master, shadow] = &mut pair.nodes;
     shadow.kill();
@@ -128,7 +128,7 @@ fn a_master_alone_serves_again_when_its_disk_goes_on() {
 /// The disk under the shadow hangs: both say so, the master serves on, and the shadow does not take over before it goes on.
 #[test]
 fn a_shadow_whose_disk_hangs_is_no_shadow_until_it_goes_on() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let Some(mut pair) = HangingPair::enrol(1, &[FAST, &["--replication", "sync"]].concat()) else { return };
     let [master, shadow] = &mut pair.nodes;
     pair.disk.freeze(shadow);

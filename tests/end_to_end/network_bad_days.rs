@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::harness::{FAST, Launch, Pair, exclusive, token};
+use crate::harness::{FAST, Launch, Pair, token, turn};
 
 /// Options with which a takeover takes a second and a half.
 const CALM: &[&str] = &["--heartbeat", "300ms", "--takeover-delay", "1500ms", "--hold-down", "0s"];
@@ -10,7 +10,7 @@ const CALM: &[&str] = &["--heartbeat", "300ms", "--takeover-delay", "1500ms", "-
 /// One change set that takes a slow link several takeover delays. The link stays, nobody takes over, and it arrives.
 #[test]
 fn a_slow_link_carries_a_large_change_set_and_is_not_lost() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let mut pair = Pair::enrol(CALM);
     pair.proxies.iter().for_each(|proxy| proxy.slow(40_000));
     pair.nodes.iter_mut().for_each(|node| node.skip_to_now());
@@ -42,7 +42,7 @@ fn an_address_that_nobody_can_dial_is_refused() {
 /// Both listen on all addresses and advertise nothing. Each dials the other where it was met, so either may lose the link.
 #[test]
 fn nodes_that_listen_on_all_addresses_find_each_other_again() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let dir = tempfile::tempdir().unwrap();
     let launch = |program, name: &str| {
         Launch::new(program, &dir.path().join(name)).with(["--listen", "0.0.0.0:0"]).with(FAST.iter().copied())
@@ -74,7 +74,7 @@ fn key_exchange(pair: &mut Pair, node: usize) -> String {
 /// A router drops the large hello: the pair enrols and links with the classical key exchange, and says so.
 #[test]
 fn a_router_that_drops_large_hellos_costs_the_post_quantum_key_exchange_only() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let mut pair = Pair::enrolling_through(FAST, |proxy| proxy.drop_large_hellos(1_200));
     pair.in_sync();
     for node in 0..2 {
@@ -85,7 +85,7 @@ fn a_router_that_drops_large_hellos_costs_the_post_quantum_key_exchange_only() {
 /// Where only the post-quantum one is allowed there is no link, and the reason says why.
 #[test]
 fn a_pair_that_insists_on_the_large_hello_says_why_it_has_no_link() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let mut pair = Pair::enrol(&[FAST, &["--key-exchange", "only"]].concat());
     assert_eq!(key_exchange(&mut pair, 0), "x25519mlkem768");
     pair.proxies.iter().for_each(|proxy| proxy.drop_large_hellos(1_200));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::harness::{FAST, Pair, Random, content, exclusive};
+use crate::harness::{FAST, Pair, Random, content, turn};
 
 fn manual() -> Vec<&'static str> {
     [FAST, &["--failover", "manual"]].concat()
@@ -18,7 +18,7 @@ fn of_kind<'a>(alerts: &'a [Value], kind: &str) -> Vec<&'a Value> {
 /// one warning remains.
 #[test]
 fn an_outage_is_counted_outlives_a_restart_and_ends_in_one_warning() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let mut pair = Pair::enrol(&manual());
     pair.nodes[0].ok("load 1000 100");
     pair.in_sync();
@@ -60,7 +60,7 @@ fn an_outage_is_counted_outlives_a_restart_and_ends_in_one_warning() {
 /// An operator disconnects the link and reconnects it.
 #[test]
 fn a_held_link_comes_back_when_it_is_let() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let mut pair = Pair::enrol(FAST);
     for holder in [0, 1] {
         pair.nodes[holder].ok("disconnect");
@@ -77,7 +77,7 @@ fn a_held_link_comes_back_when_it_is_let() {
 /// `resync` on either node makes a full push.
 #[test]
 fn resync_is_a_full_push_from_either_side() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let mut pair = Pair::enrol(FAST);
     pair.nodes[0].ok("load 2000 100");
     let before = pair.in_sync();
@@ -96,7 +96,7 @@ fn resync_is_a_full_push_from_either_side() {
 /// configuration or the new one, and the push completes after a restart.
 #[test]
 fn a_full_push_beyond_the_log_survives_kills_at_fifty_random_points() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let mut random = Random::new();
     let mut pair = Pair::enrol(&[manual().as_slice(), &["--log-changes", "2"]].concat());
     pair.nodes[0].ok("load 2000 1000");
@@ -154,7 +154,7 @@ fn whole(pair: &mut Pair, old: &Value, new: &Value) {
 /// A link that is cut in one direction counts as lost.
 #[test]
 fn a_link_broken_one_way_is_found_out_and_heals() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let mut pair = Pair::enrol(&manual());
     for way in 0..2 {
         for wire in &pair.proxies {
@@ -172,7 +172,7 @@ fn a_link_broken_one_way_is_found_out_and_heals() {
 /// While the master is away, `in_sync` is an old word: its age says how old. A node without a peer has none.
 #[test]
 fn in_sync_shows_its_age() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let mut pair = Pair::enrol(&manual());
     let age = |status: &Value| status["in_sync_as_of"].as_u64();
     let together = pair.nodes[1].ok("status");

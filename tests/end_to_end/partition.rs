@@ -1,12 +1,12 @@
 //! A partition without a witness.
 
-use crate::harness::{FAST, Pair, exclusive};
+use crate::harness::{FAST, Pair, turn};
 
 /// Without a witness a partition makes two masters. Both nodes report beforehand that it can. On contact the lower (epoch, node)
 /// yields; the changes that only it had are kept in quarantine and listed.
 #[test]
 fn after_a_partition_one_yields_and_its_changes_are_kept() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let mut pair = Pair::enrol(FAST);
     pair.nodes[0].ok("put shared before");
     pair.in_sync();

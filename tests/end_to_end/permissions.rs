@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 use std::process::Command;
 
-use crate::harness::{FAST, Launch, Proxy, at, example, exclusive, token};
+use crate::harness::{FAST, Launch, Proxy, at, example, token, turn};
 
 const NOBODY: u32 = 65534;
 
@@ -44,7 +44,7 @@ fn own(path: &Path, uid: u32) {
 /// Every file of a data directory, its folders, and the directory itself.
 #[test]
 fn a_file_of_another_user_is_named_with_what_mends_it() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let root = tempfile::tempdir().unwrap();
     fs::set_permissions(root.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let data = root.path().join("pair");
@@ -80,7 +80,7 @@ fn a_file_of_another_user_is_named_with_what_mends_it() {
 /// The file with the token.
 #[test]
 fn a_token_file_of_another_user_is_named() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let root = tempfile::tempdir().unwrap();
     fs::set_permissions(root.path(), fs::Permissions::from_mode(0o777)).unwrap();
     let wire = Proxy::new();

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::harness::{FAST, Launch, Pair, Program, Proxy, WAIT_MAX, at, exclusive, token};
+use crate::harness::{FAST, Launch, Pair, Program, Proxy, WAIT_MAX, at, token, turn};
 
 fn unpermitted(alerts: &[Value]) -> bool {
     alerts.iter().any(|alert| alert["kind"] == "unpermitted_peer")
@@ -44,7 +44,7 @@ fn is_left_empty(dir: &std::path::Path) {
 /// A shadow refuses writes and names the master.
 #[test]
 fn a_put_on_the_shadow_names_the_master() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let mut pair = Pair::enrol(FAST);
     let address = pair.proxies[0].address();
     for command in ["put k v", "delete k", "load 10 10", "token"] {
@@ -60,7 +60,7 @@ fn a_put_on_the_shadow_names_the_master() {
 /// There is one shadow. A used, a wrong and an expired token are refused.
 #[test]
 fn a_second_shadow_and_bad_tokens_are_refused() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let dir = tempfile::tempdir().unwrap();
     let proxies = [Proxy::new(), Proxy::new()];
     let mut master = alone(&dir.path().join("a"), &proxies[0]);
@@ -89,7 +89,7 @@ fn a_second_shadow_and_bad_tokens_are_refused() {
 /// Several nodes enrol at once, with one token and with two: one becomes the shadow, the others are refused.
 #[test]
 fn of_those_who_enrol_at_once_one_is_the_shadow() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     for round in 0..8 {
         let dir = tempfile::tempdir().unwrap();
         let wire = Proxy::new();
@@ -122,7 +122,7 @@ fn mangled(token: &str) -> String {
 /// The right master and a secret with one wrong bit: refused with a reason, and the token stays valid.
 #[test]
 fn a_wrong_secret_for_the_right_master_is_refused() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let dir = tempfile::tempdir().unwrap();
     let wire = Proxy::new();
     let mut master = alone(&dir.path().join("a"), &wire);
@@ -158,7 +158,7 @@ fn secret_of(token: &str) -> [u8; 16] {
 /// A valid certificate of another pair.
 #[test]
 fn a_shadow_of_another_pair_is_refused_and_follows_nobody() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let mut pair = Pair::enrol(FAST);
     pair.nodes[0].ok("put ours 1");
     let ours = pair.in_sync();
@@ -184,7 +184,7 @@ fn a_shadow_of_another_pair_is_refused_and_follows_nobody() {
 /// A new master at the address of the peer is not followed.
 #[test]
 fn a_blank_master_on_the_peers_address_is_not_followed() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let mut pair = Pair::enrol(&[FAST, &["--failover", "manual"]].concat());
     pair.nodes[0].ok("put k v");
     let before = pair.in_sync();
@@ -202,7 +202,7 @@ fn a_blank_master_on_the_peers_address_is_not_followed() {
 /// The wrong master at the right address: its key is not the one in the token.
 #[test]
 fn a_token_of_another_master_is_refused() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let mut pair = Pair::enrol(FAST);
     let mut other = at("master", &pair.dir().join("other"), &Proxy::new(), FAST).start();
     let token = token(&mut other);
@@ -225,7 +225,7 @@ fn a_master_that_cannot_be_reached_ends_the_first_start() {
 /// `reset` ends the pairing: the master can enrol another shadow; the old shadow keeps its copy and never serves.
 #[test]
 fn reset_makes_room_for_another_shadow() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let mut pair = Pair::enrol(FAST);
     pair.nodes[0].ok("put k v");
     let before = pair.in_sync();

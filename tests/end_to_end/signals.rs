@@ -8,12 +8,12 @@ use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::Value;
 
-use crate::harness::{FAST, Launch, Pair, Program, exclusive};
+use crate::harness::{FAST, Launch, Pair, Program, turn};
 
 /// SIGHUP (log rotation) and its siblings end nothing, on either node; SIGTERM does, cleanly.
 #[test]
 fn a_hangup_signal_ends_no_node() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let mut pair = Pair::enrol(FAST);
     let epoch = pair.nodes[0].ok("status")["epoch"].clone();
     for node in &mut pair.nodes {
@@ -72,7 +72,7 @@ fn in_sync(status: &Value) -> bool {
 /// The terminal of a node goes, as when a connection breaks: SIGHUP, and the end of its input. The node lives and serves.
 #[test]
 fn a_terminal_that_goes_takes_no_node_with_it() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let mut pair = Pair::enrol(FAST);
     let Some(mut remote) = in_terminal(&mut pair, "\"$@\"") else { return };
     drop(remote.terminal.take());
@@ -92,7 +92,7 @@ fn a_terminal_that_goes_takes_no_node_with_it() {
 /// A line typed ^D is still the end of input.
 #[test]
 fn the_end_of_a_terminals_input_ends_the_node() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let mut pair = Pair::enrol(FAST);
     let Some(mut local) = in_terminal(&mut pair, "\"$@\"") else { return };
     local.terminal.as_mut().unwrap().write_all(b"\x04").unwrap();
@@ -102,7 +102,7 @@ fn the_end_of_a_terminals_input_ends_the_node() {
 /// A node in the background of a terminal is not stopped by what is typed there, nor by what it prints (SIGTTIN, SIGTTOU).
 #[test]
 fn a_node_in_the_background_is_not_stopped() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let mut pair = Pair::enrol(FAST);
     let shell = "bash -c 'stty tostop; set -m; \"$@\" <&0 & wait; wait' bash \"$@\"";
     let Some(mut shell) = in_terminal(&mut pair, shell) else { return };

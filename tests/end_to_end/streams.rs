@@ -3,7 +3,7 @@
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::harness::{Broken, FAST, Launch, Pair, Pipe, Program, breaks, exclusive};
+use crate::harness::{Broken, FAST, Launch, Pair, Pipe, Program, breaks, turn};
 
 /// The second node of a pair again, with a broken stream. It is spoken to blindly: what it did shows on the other node.
 fn restart_with(pair: &mut Pair, stream: u8, how: Broken, pipe: &Pipe) -> Program {
@@ -38,7 +38,7 @@ fn arrives(pair: &mut Pair, key: &str) {
 }
 
 fn works_with_a_broken(stream: u8) {
-    let _exclusive = exclusive();
+    let _turn = turn();
     for how in Broken::ALL {
         let mut pair = Pair::enrol(FAST);
         let pipe = Pipe::full(&pair.dir().join("pipe"));
@@ -80,7 +80,7 @@ fn events_and_answers_that_cannot_be_written_cost_nothing() {
 /// A reader that stops and reads again gets whole lines in order, and is told where lines are missing.
 #[test]
 fn a_reader_that_was_stopped_is_told_what_it_missed() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let mut pair = Pair::enrol(FAST);
     let mut pipe = Pipe::full(&pair.dir().join("pipe"));
     let mut blind = restart_with(&mut pair, 1, Broken::ReaderStopped, &pipe);
@@ -112,7 +112,7 @@ fn a_reader_that_was_stopped_is_told_what_it_missed() {
 /// Input that ends while nobody reads the answers ends the node.
 #[test]
 fn the_end_of_input_is_found_although_nobody_reads() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let mut pair = Pair::enrol(FAST);
     let pipe = Pipe::full(&pair.dir().join("pipe"));
     let mut blind = restart_with(&mut pair, 1, Broken::ReaderStopped, &pipe);

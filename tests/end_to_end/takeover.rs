@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::harness::{FAST, Launch, Pair, Program, Proxy, at, content, exclusive, kind_is, token};
+use crate::harness::{FAST, Launch, Pair, Program, Proxy, at, content, kind_is, token, turn};
 
 /// `load`, kill -9, takeover, restart with the old command line: twenty times, with alternating roles.
 #[test]
 fn twenty_takeovers_with_alternating_roles_lose_nothing() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let mut pair = Pair::enrol(FAST);
     pair.nodes[0].ok("load 10000 200");
     for round in 0..20 {
@@ -43,7 +43,7 @@ fn twenty_takeovers_with_alternating_roles_lose_nothing() {
 /// Three takeovers within the time of the hold-down, and no fourth: `status` says why.
 #[test]
 fn the_hold_down_ends_a_row_of_takeovers_and_says_so() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let options: Vec<&str> = FAST.iter().map(|option| if *option == "0s" { "1h" } else { option }).collect();
     let mut pair = Pair::enrol(&options);
     for round in 0..3 {
@@ -66,7 +66,7 @@ fn the_hold_down_ends_a_row_of_takeovers_and_says_so() {
 /// A process that was stopped is no longer master when it continues.
 #[test]
 fn a_stopped_master_acknowledges_nothing_when_it_wakes_up_late() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let mut pair = Pair::enrol(FAST);
     let [master, shadow] = &mut pair.nodes;
     master.ok("put before 1");
@@ -97,7 +97,7 @@ fn a_stopped_master_acknowledges_nothing_when_it_wakes_up_late() {
 /// A node that never had a complete copy does not become master.
 #[test]
 fn a_shadow_that_never_synced_does_not_take_over_and_says_why() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let dir = tempfile::tempdir().unwrap();
     let wire = Proxy::new();
     let mut master = at("master", &dir.path().join("a"), &wire, FAST).start();
@@ -132,7 +132,7 @@ fn a_shadow_that_never_synced_does_not_take_over_and_says_why() {
 /// A shadow that has not heard its master since it started does not take over: it cannot know how far behind it is.
 #[test]
 fn a_shadow_that_starts_while_its_master_is_away_does_not_take_over() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let mut pair = Pair::enrol(FAST);
     pair.nodes[0].ok("put k v");
     let before = pair.in_sync();
@@ -165,7 +165,7 @@ fn stays_shadow(shadow: &mut Program) {
 /// In manual mode only an operator takes over.
 #[test]
 fn manual_failover_waits_for_the_operator() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let mut pair = Pair::enrol(&[FAST, &["--failover", "manual"]].concat());
     pair.nodes[0].ok("put k v");
     let before = pair.in_sync();
@@ -187,7 +187,7 @@ fn manual_failover_waits_for_the_operator() {
 /// `take-over` on a master changes nothing.
 #[test]
 fn take_over_on_a_master_changes_nothing() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let mut pair = Pair::enrol(FAST);
     let before = pair.nodes[0].ok("status");
     pair.nodes[0].ok("take-over");

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::harness::{Absence, FAST, Pair, Program, Witness, exclusive};
+use crate::harness::{Absence, FAST, Pair, Program, Witness, turn};
 
 const PROGRAMS: [&str; 2] = ["master", "shadow"];
 
@@ -34,7 +34,7 @@ fn in_step_again(node: &mut Program) {
 /// Nodes that are connected need no witness.
 #[test]
 fn the_witness_is_away_while_the_pair_is_connected_and_nothing_stops() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     for absence in [Absence::Missing, Absence::Failing] {
         let witness = Witness::new();
         let mut pair = Pair::witnessed(&witness, PROGRAMS);
@@ -77,7 +77,7 @@ fn the_witness_is_away_while_the_pair_is_connected_and_nothing_stops() {
 /// node left; `take-over` tells the operator what would be lost.
 #[test]
 fn the_shadow_is_away_and_the_master_serves_on_once_that_is_on_record() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let witness = Witness::new();
     let mut pair = Pair::witnessed(&witness, PROGRAMS);
     put_on_both(&mut pair.nodes[0], "before");
@@ -121,7 +121,7 @@ fn stays_shadow(shadow: &mut Program) {
 /// continues when either is back.
 #[test]
 fn with_both_away_the_master_fences_itself_and_returns_by_itself() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let witness = Witness::new();
     let mut pair = Pair::witnessed(&witness, PROGRAMS);
     let epoch = pair.nodes[0].ok("status")["epoch"].clone();
@@ -161,7 +161,7 @@ fn with_both_away_the_master_fences_itself_and_returns_by_itself() {
 /// The replication mode can change at run time, and every answer says what the change waited for.
 #[test]
 fn replication_is_switched_while_it_runs() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let witness = Witness::new();
     let mut pair = Pair::witnessed(&witness, PROGRAMS);
     assert_eq!(pair.nodes[0].ok("status")["replication"], "sync");
@@ -190,7 +190,7 @@ fn replication_is_switched_while_it_runs() {
 /// Synchronous without a witness: the answer and an alert report a shadow that is behind, and commits go on.
 #[test]
 fn without_a_witness_a_synchronous_master_says_that_it_goes_on_alone() {
-    let _exclusive = exclusive();
+    let _turn = turn();
     let sync = ["--failover", "manual", "--replication", "sync", "--sync-timeout", "300ms"];
     let mut pair = Pair::enrol(&[FAST, &sync].concat());
     put_on_both(&mut pair.nodes[0], "before");

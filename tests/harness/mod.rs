@@ -21,14 +21,33 @@ pub use small_disk::SmallDisk;
 pub use streams::{Broken, Pipe, breaks};
 pub use witness::{Absence, WITNESSED, Witness};
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Longest wait for anything, on the slowest machine. It measures nothing.
 pub const WAIT_MAX: Duration = Duration::from_secs(60);
 
-/// Lets one test run at a time: each has two processes, and some measure their cost.
-pub fn exclusive() -> MutexGuard<'static, ()> {
-    static ONE: Mutex<()> = Mutex::new(());
-    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+/// Most tests that run at a time, on any machine: each has two processes or more, and they mostly wait.
+const TURNS: usize = 2;
+
+static RUNNING: (Mutex<usize>, Condvar) = (Mutex::new(0), Condvar::new());
+
+/// The right to run, until it is dropped.
+pub struct Turn(());
+
+/// Waits until few enough other tests run.
+pub fn turn() -> Turn {
+    let (running, changed) = &RUNNING;
+    let count = running.lock().unwrap_or_else(PoisonError::into_inner);
+    let count = changed.wait_while(count, |count| *count >= TURNS);
+    *count.unwrap_or_else(PoisonError::into_inner) += 1;
+    Turn(())
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let (running, changed) = &RUNNING;
+        *running.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        changed.notify_one();
+    }
 }

@@ -310,8 +310,10 @@ impl Driver {
     }
 
     fn watch_directory(&mut self) {
-        let (now, serving) = (self.context.environment.clock.now(), self.engine.authority().serving);
-        let step = self.directory.step(now, serving, self.engine.options());
+        let now = self.context.environment.clock.now();
+        // A master without a peer waits for its disk: nobody could act in its place.
+        let replaceable = self.engine.authority().serving && self.engine.durable_state().peer.is_some();
+        let step = self.directory.step(now, replaceable, self.engine.options());
         match step {
             DirectoryStep::Look { probe, again_at } => {
                 self.alarms.set(Alarm::Directory, again_at);

@@ -59,15 +59,15 @@ pub enum DirectoryStep {
 }
 
 impl DirectoryWatch {
-    /// The moment of the last step has come. `serving`: whether this node is master, so that somebody should act in its place.
-    pub fn step(&mut self, now: Moment, serving: bool, options: &Options) -> DirectoryStep {
+    /// The moment of the last step has come. `replaceable`: whether this node is a master in whose place a peer could act.
+    pub fn step(&mut self, now: Moment, replaceable: bool, options: &Options) -> DirectoryStep {
         let bound = options.disk_timeout();
         let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         let after = |time: Duration| Moment(now.0.saturating_add(micros(time)));
         let every = options.takeover_delay / DIRECTORY_LOOKS;
         match (self.unanswered_at, bound) {
             (None, _) => {
-                let probe = bound.is_some() && serving && now >= self.probe_at;
+                let probe = bound.is_some() && replaceable && now >= self.probe_at;
                 if let Some(bound) = bound.filter(|_| probe) {
                     self.probe_at = after(bound / 2);
                 }
@@ -77,7 +77,7 @@ impl DirectoryWatch {
             }
             // On a shadow a look may wait behind a push that is being made durable, or behind the host.
             (Some(_), None) => DirectoryStep::Wait { until: after(every) },
-            (Some(at), Some(bound)) if !serving || now.0 > at.0.saturating_add(micros(every)) => {
+            (Some(at), Some(bound)) if !replaceable || now.0 > at.0.saturating_add(micros(every)) => {
                 // Long after the moment: this node was stopped, and the disk had no time to answer.
                 self.unanswered_at = Some(after(bound));
                 DirectoryStep::Wait { until: after(bound) }

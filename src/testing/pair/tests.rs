@@ -95,6 +95,22 @@ fn an_idle_master_whose_disk_hangs_lets_its_shadow_serve_and_follows_it_later() 
     assert_eq!(pair.master(), Some(Side::B));
 }
 
+/// Nobody could act in its place, so it waits for its disk.
+#[test]
+fn a_master_without_a_peer_goes_on_when_its_disk_has_hung() {
+    let pair = synchronous(7);
+    pair.node(Side::B).crash(Crash::Power);
+    let alone = pair.node(Side::A).handle();
+    pair.block_on(async { alone.operator().disconnect().await.unwrap() });
+    pair.block_on(async { alone.operator().reset().await.unwrap() });
+    pair.node(Side::A).disk().freeze();
+    pair.run_for(2 * MINUTE);
+    assert_eq!(pair.master(), Some(Side::A));
+    assert!(!has_alert(&pair, Side::A, AlertKind::DiskTrouble));
+    pair.node(Side::A).disk().thaw();
+    pair.block_on(put(pair.node(Side::A).handle(), "key", "value"));
+}
+
 /// Nobody took over meanwhile, so the master serves again by itself.
 #[test]
 fn a_master_alone_whose_disk_hung_serves_again() {

@@ -5,7 +5,8 @@ use crate::model::limits::CERTIFICATE_WARN_DAYS;
 use crate::protocol::alerts::{AlertKind, NewAlert};
 use crate::protocol::engine::alerts::{self, DISK, PEER, THIS_NODE, texts};
 use crate::protocol::engine::{
-    Action, Alert, AlertChange, DiskFailure, Engine, Moment, Mutant, Notice, Now, RepairKind, RoleReason, Transition,
+    Action, Alert, AlertChange, CommandRefusal, DiskFailure, Engine, Moment, Mutant, Notice, Now, RepairKind,
+    RoleReason, Transition,
 };
 use crate::protocol::failover::{NodeState, micros};
 use crate::protocol::wire::RefusalKind;
@@ -88,7 +89,8 @@ impl Engine {
     pub(in super::super) fn store_trouble_aside(&mut self, now: Now, reason: String, full: bool) {
         self.disk_trouble(now, &DiskFailure { full, reason: reason.clone() });
         self.report_disk_to_source(now, full, reason);
-        if !full {
+        if !full && !self.shutdown.is_under_way() {
+            self.end_doubt(|reason| CommandRefusal::InDoubt { reason });
             self.transition(now, Transition::StoreFailed, RoleReason::DiskTrouble);
         }
     }
