@@ -27,8 +27,9 @@ use std::time::Duration;
 /// Longest wait for anything, on the slowest machine. It measures nothing.
 pub const WAIT_MAX: Duration = Duration::from_secs(60);
 
-/// Most tests that run at a time, on any machine: each has two processes or more, and they mostly wait.
-const TURNS: usize = 2;
+/// Most tests that run at a time, on any machine: each has two processes or more, and they mostly wait. `.cargo/config.toml` asks for
+/// as many threads.
+const TURNS: usize = 4;
 
 static RUNNING: (Mutex<usize>, Condvar) = (Mutex::new(0), Condvar::new());
 
