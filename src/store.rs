@@ -11,7 +11,7 @@
 //! | the files of the log | `log.rs` |
 //! | the state, and the files that redb writes to | `state.rs`, `checksummed_file.rs` |
 //! | what readers see while the writer works | `reader.rs`, `publication.rs`, `view.rs`, `snapshot.rs` |
-//! | a full push: read out, received and switched to, loaded | `export.rs`, `full_push.rs`, `staging.rs` |
+//! | a full push: read out, received and switched to, loaded | `export.rs`, `snapshot_piece.rs`, `full_push.rs`, `staging.rs` |
 //! | whether the directory is still the one that was opened | `directory_watch.rs` |
 //! | the files of a data directory, and what a crash leaves | `data_dir.rs`, `recovery.rs` |
 //! | what belongs to the node and not to the pair | `node_file.rs`, `quarantine.rs` |
@@ -36,6 +36,7 @@ mod reader;
 mod received_records;
 mod recovery;
 mod snapshot;
+mod snapshot_piece;
 mod staging;
 mod state;
 mod types;
@@ -50,6 +51,7 @@ pub use log::Cursor;
 pub use reader::Reader;
 pub use received_records::Received;
 pub use snapshot::{Scan, Snapshot};
+pub use snapshot_piece::SnapshotPiece;
 pub use state::ValueReader;
 pub use types::{Diverged, DivergedChange, Entry, StoreOptions};
 pub use writer::{DirLock, Opened, Store};

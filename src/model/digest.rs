@@ -39,21 +39,24 @@ impl Digest {
 
     /// Adds the hash of an entry.
     pub(crate) fn add(&mut self, entry: &EntryHash) {
-        let mut carry = 0u16;
-        for (sum, byte) in self.0.iter_mut().zip(entry.0) {
-            let total = u16::from(*sum) + u16::from(byte) + carry;
-            *sum = total as u8;
-            carry = total >> 8;
-        }
+        self.combine(entry, u64::overflowing_add);
     }
 
     /// Subtracts the hash of an entry.
     pub(crate) fn remove(&mut self, entry: &EntryHash) {
-        let mut borrow = 0i16;
-        for (sum, byte) in self.0.iter_mut().zip(entry.0) {
-            let total = i16::from(*sum) - i16::from(byte) - borrow;
-            *sum = total as u8;
-            borrow = i16::from(total < 0);
+        self.combine(entry, u64::overflowing_sub);
+    }
+
+    /// Adds or subtracts in limbs of 64 bits, the lowest first, with the carry or borrow of each for the next.
+    fn combine(&mut self, entry: &EntryHash, step: impl Fn(u64, u64) -> (u64, bool)) {
+        let (sums, _) = self.0.as_chunks_mut::<8>();
+        let (limbs, _) = entry.0.as_chunks::<8>();
+        let mut carry = false;
+        for (sum, limb) in sums.iter_mut().zip(limbs) {
+            let (partial, first) = step(u64::from_le_bytes(*sum), u64::from_le_bytes(*limb));
+            let (total, second) = step(partial, u64::from(carry));
+            *sum = total.to_le_bytes();
+            carry = first || second;
         }
     }
 }

@@ -5,10 +5,11 @@
 //! | header block | checksums of 1,024 blocks | 1,024 blocks | checksums of 1,024 blocks | ...
 //! ```
 //!
-//! A checksum and its block need not be written atomically. redb never overwrites a block that a finished commit uses,
+//! Checksums are written before the next sync, those of a group at once. A checksum and its block need not be written atomically. redb never overwrites a block that a finished commit uses,
 //! except its header; so a block that a power cut separates from its checksum is never read. The header is overwritten in
 //! place. It fits one sector, which also holds its checksum.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -43,6 +44,8 @@ struct Checksums {
     header: bool,
     /// One for each block after the header.
     of: Vec<u32>,
+    /// Those that the file does not have yet: by group, the first of them and the end.
+    unwritten: BTreeMap<u64, (u64, u64)>,
 }
 
 impl ChecksummedFile {
@@ -52,7 +55,7 @@ impl ChecksummedFile {
     /// What the system says.
     pub(super) fn open(file: Arc<dyn File>) -> io::Result<Self> {
         let blocks = file.len()? / BLOCK;
-        let mut checksums = Checksums { header: blocks > 0, of: Vec::new() };
+        let mut checksums = Checksums { header: blocks > 0, ..Checksums::default() };
         let mut left = blocks.saturating_sub(1);
         while left > 1 {
             let here = (left - 1).min(GROUP);
@@ -74,6 +77,18 @@ impl ChecksummedFile {
             true => Err(io::Error::other("another handle of the file has replaced this one")),
             false => Ok(()),
         }
+    }
+
+    /// Writes the checksums that the file does not have yet.
+    fn write_checksums(&self) -> io::Result<()> {
+        let mut checksums = self.0.checksums.write().unwrap_or_else(PoisonError::into_inner);
+        while let Some((_, (from, end))) = checksums.unwritten.first_key_value() {
+            let sums = checksums.of.get(*from as usize..*end as usize).ok_or(io::ErrorKind::UnexpectedEof)?;
+            let bytes: Vec<u8> = sums.iter().flat_map(|sum| sum.to_le_bytes()).collect();
+            self.0.file.write_at(checksum_at(*from), &bytes)?;
+            checksums.unwritten.pop_first();
+        }
+        Ok(())
     }
 
     fn read_header(&self, offset: usize, out: &mut [u8]) -> io::Result<()> {
@@ -106,6 +121,22 @@ impl ChecksummedFile {
         whole[..HEADER_BYTES].copy_from_slice(&sector);
         whole[HEADER_BYTES..].copy_from_slice(&crc32c::crc32c(&sector).to_le_bytes());
         self.0.file.write_at(0, &whole)
+    }
+}
+
+impl Checksums {
+    /// The file does not have the checksums of these blocks of one group yet.
+    fn note_unwritten(&mut self, from: u64, end: u64) {
+        let range = self.unwritten.entry(from / GROUP).or_insert((from, end));
+        *range = (range.0.min(from), range.1.max(end));
+    }
+
+    /// The file ends before this block.
+    fn forget_unwritten_from(&mut self, end: u64) {
+        self.unwritten.retain(|_, (from, _)| *from < end);
+        if let Some(mut last) = self.unwritten.last_entry() {
+            last.get_mut().1 = last.get().1.min(end);
+        }
     }
 }
 
@@ -164,11 +195,17 @@ impl redb::StorageBackend for ChecksummedFile {
         }
         checksums.header = blocks > 0;
         checksums.of.resize(after as usize, 0);
+        checksums.forget_unwritten_from(after);
         Ok(())
     }
 
     fn sync_data(&self) -> io::Result<()> {
         self.check_fence()?;
+        if is_active(Mutant::LateSums) {
+            self.0.file.sync()?;
+            return self.write_checksums();
+        }
+        self.write_checksums()?;
         self.0.file.sync()
     }
 
@@ -189,13 +226,12 @@ impl redb::StorageBackend for ChecksummedFile {
             let (run, rest) = data.split_at((here * BLOCK) as usize);
             let new: Vec<u32> =
                 run.chunks_exact(BLOCK as usize).map(|bytes| crc32c::crc32c(bytes) ^ ZERO_CHECKSUM).collect();
-            let bytes: Vec<u8> = new.iter().flat_map(|sum| sum.to_le_bytes()).collect();
             let mut checksums = self.0.checksums.write().unwrap_or_else(PoisonError::into_inner);
             let known =
                 checksums.of.get_mut(block as usize..(block + here) as usize).ok_or(io::ErrorKind::UnexpectedEof)?;
             self.0.file.write_at(block_at(block), run)?;
-            self.0.file.write_at(checksum_at(block), &bytes)?;
             known.copy_from_slice(&new);
+            checksums.note_unwritten(block, block + here);
             drop(checksums);
             block += here;
             data = rest;
@@ -242,6 +278,7 @@ mod tests {
         let data: Vec<u8> = (0..4 * BLOCK).map(|i| (i / 7) as u8).collect();
         pages.write((GROUP - 1) * BLOCK, &data).unwrap();
         pages.write(0, &[7; 320]).unwrap();
+        pages.sync_data().unwrap();
         for pages in [pages, ChecksummedFile::open(file).unwrap()] {
             assert_eq!(pages.len().unwrap(), blocks * BLOCK);
             let mut read = vec![0; data.len()];
@@ -264,6 +301,7 @@ mod tests {
         pages.write(BLOCK, &vec![1; 9 * BLOCK as usize]).unwrap();
         pages.set_len(3 * BLOCK).unwrap();
         pages.set_len(10 * BLOCK).unwrap();
+        pages.sync_data().unwrap();
         for pages in [pages, ChecksummedFile::open(file).unwrap()] {
             let mut read = vec![9; 9 * BLOCK as usize];
             pages.read(BLOCK, &mut read).unwrap();
@@ -279,6 +317,7 @@ mod tests {
         pages.set_len(3 * BLOCK).unwrap();
         pages.write(0, &[3; 320]).unwrap();
         pages.write(BLOCK, &[1; 2 * BLOCK as usize]).unwrap();
+        pages.sync_data().unwrap();
         for at in [0, 319, 510, BLOCK, BLOCK + 7, 2 * BLOCK, 4 * BLOCK - 1] {
             disk.flip("f".as_ref(), at, 3);
             let pages = ChecksummedFile::open(disk.open("f".as_ref(), false).unwrap()).unwrap();

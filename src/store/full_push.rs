@@ -8,6 +8,7 @@ use super::error::misuse;
 use super::log::ChainState;
 use super::mutants::{Mutant, is_active};
 use super::snapshot::Snapshot;
+use super::snapshot_piece::SnapshotPiece;
 use super::staging::{Staged, Staging};
 use super::state::StateFile;
 use super::view::View;
@@ -76,7 +77,7 @@ impl Store {
     ///
     /// # Errors
     /// [`DiskFailure`]; the full push is dropped, and the configuration is as before. It is a misuse if none was begun.
-    pub fn stage_write(&mut self, piece: &[u8]) -> Result<(), DiskFailure> {
+    pub fn stage_write(&mut self, piece: &SnapshotPiece) -> Result<(), DiskFailure> {
         self.check_open()?;
         let Staged::Loading(staging) = &mut self.staged else { return Err(misuse("no full push was begun")) };
         match staging.write(piece) {

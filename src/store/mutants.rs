@@ -26,6 +26,8 @@ pub enum Mutant {
     TrimTooMuch,
     /// The blocks of the state are read without a check of their checksums.
     IgnoreSums,
+    /// The checksums of the blocks of the state are written after the sync that makes the blocks durable.
+    LateSums,
 }
 
 /// Whether this defect is switched on.

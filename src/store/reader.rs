@@ -10,7 +10,7 @@ use super::log::{Cursor, Log, RecordsRead};
 use super::publication::Publication;
 use super::snapshot::Snapshot;
 use super::types::Diverged;
-use crate::model::{Key, Revision};
+use crate::model::{DigestKey, Key, Revision};
 use crate::protocol::wire::SnapshotHeader;
 
 /// Reads the store, and never waits for the writer. Clones share.
@@ -27,6 +27,11 @@ impl Reader {
     /// by revision, for watchers. An era changes no key.
     pub fn publish(&self, upto: Revision) -> Vec<(Revision, Vec<Key>)> {
         self.0.publish(upto)
+    }
+
+    /// The key with which the pair hashes its entries.
+    pub fn digest_key(&self) -> DigestKey {
+        self.0.view.load().keys.clone()
     }
 
     /// Notes that the peer durably has everything up to here. The next maintenance removes the undo images of it.

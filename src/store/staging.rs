@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::log::LogPosition;
+use super::snapshot_piece::{HashedEntry, SnapshotPiece};
 use super::state::{LoadedEntry, Loader, StateFile};
 use super::version::Summary;
 use crate::model::limits::CHUNK_BYTES;
@@ -56,14 +57,15 @@ impl Staging {
     ///
     /// # Errors
     /// What the system says. The staging must be dropped.
-    pub(super) fn write(&mut self, piece: &[u8]) -> io::Result<()> {
+    pub(super) fn write(&mut self, piece: &SnapshotPiece) -> io::Result<()> {
+        let mut hashes = piece.hashes();
         // Inline entries that follow each other go to the state together.
         let mut run: Vec<LoadedEntry<'_>> = Vec::new();
-        for item in decode_items(piece) {
+        for item in decode_items(&piece.bytes) {
             match item {
                 Ok(Item::Entry { key, value, secret }) if self.value.is_none() && self.follows(run.last(), &key) => {
-                    let hash = self.keys.entry(&key, value, secret);
-                    run.push(LoadedEntry { key, secret, hash, value });
+                    let hashed = hashes.next().unwrap_or_else(|| HashedEntry::of(&self.keys, &key, value, secret));
+                    run.push(LoadedEntry { key, secret, hash: hashed.hash, bucket: hashed.bucket, value });
                 }
                 Ok(item) => {
                     self.loader.add_inline(std::mem::take(&mut run))?;

@@ -135,7 +135,7 @@ fn push(shadow: &mut Opened, master: &Opened, max_bytes: usize) {
     shadow.store.stage_begin(&header).unwrap();
     while let Some(piece) = export.next(max_bytes).unwrap() {
         assert!(piece.len() <= BULK_FRAME_BYTES_MAX);
-        shadow.store.stage_write(&piece).unwrap();
+        shadow.store.stage_write(&piece.into()).unwrap();
     }
     match shadow.store.stage_verify().unwrap() {
         Verified::Good { candidate } => assert_eq!(all(&candidate), all(&master.reader.snapshot())),
@@ -215,7 +215,7 @@ fn a_callers_mistake_changes_nothing() {
     assert!(opened.store.commit(Epoch::new(1, 0), &[ChangeSet::new()]).is_err());
     assert!(opened.store.begin_era_only(era(1, 1)).is_err() && opened.store.begin_era_only(era(2, 5)).is_err());
     assert!(opened.store.accept().is_err() && opened.store.stage_switch().is_err());
-    assert!(opened.store.stage_write(b"").is_err() && opened.store.stage_verify().is_err());
+    assert!(opened.store.stage_write(&Bytes::new().into()).is_err() && opened.store.stage_verify().is_err());
     commit(&mut opened, &[put("a", "1")]);
     assert_eq!(opened.store.head().revision.seq, 1);
 }
@@ -351,13 +351,13 @@ fn a_push_that_is_not_what_it_says_is_dropped() {
     let files = disk.files().len();
     for pieces in [vec![], vec![piece.clone(), piece.clone()], vec![piece.slice(1..)], vec![piece.slice(..10)]] {
         target.store.stage_begin(&header).unwrap();
-        pieces.iter().for_each(|piece| target.store.stage_write(piece).unwrap());
+        pieces.iter().for_each(|piece| target.store.stage_write(&piece.clone().into()).unwrap());
         assert!(matches!(target.store.stage_verify().unwrap(), Verified::Bad { .. }));
         assert!(target.store.stage_switch().is_err());
         assert_eq!(disk.files().len(), files);
     }
     target.store.stage_begin(&header).unwrap();
-    target.store.stage_write(&piece).unwrap();
+    target.store.stage_write(&piece.into()).unwrap();
     target.store.stage_drop();
     assert_eq!(disk.files().len(), files);
     push(&mut target, &source, 1);
@@ -490,7 +490,7 @@ fn damage_is_reported_until_it_is_repaired_or_accepted() {
     }
     let mut opened = open(&disk, options()).unwrap();
     opened.store.stage_begin(&header).unwrap();
-    opened.store.stage_write(&piece).unwrap();
+    opened.store.stage_write(&piece.into()).unwrap();
     assert!(matches!(opened.store.stage_verify().unwrap(), Verified::Good { .. }));
     opened.store.stage_switch().unwrap();
     drop(opened);
@@ -520,7 +520,7 @@ fn what_can_be_read_of_a_damaged_log_goes_to_quarantine() {
     assert!(opened.damage.is_some());
     assert_eq!(opened.store.quarantine(common).unwrap(), (kept, kept, 1));
     opened.store.stage_begin(&header).unwrap();
-    opened.store.stage_write(&piece).unwrap();
+    opened.store.stage_write(&piece.into()).unwrap();
     assert!(matches!(opened.store.stage_verify().unwrap(), Verified::Good { .. }));
     opened.store.stage_switch().unwrap();
     drop(opened);

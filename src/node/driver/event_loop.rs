@@ -137,8 +137,8 @@ impl Driver {
             Input::Message { link, message } if self.links.contains_key(&link) => {
                 self.handle(Event::Message { link, message });
             }
-            Input::Bulk { link, what, bytes, counted, permit } if self.links.contains_key(&link) => {
-                self.on_bulk(link, what, (bytes, permit), counted);
+            Input::Bulk { link, what, piece, counted, permit } if self.links.contains_key(&link) => {
+                self.on_bulk(link, what, (piece, permit), counted);
             }
             // From a link that this node has closed.
             Input::Progress { link } if self.links.contains_key(&link) => self.handle(Event::Progress { link }),
@@ -216,12 +216,12 @@ impl Driver {
         self.handle(Event::Command { ticket, command });
     }
 
-    fn on_bulk(&mut self, link: LinkId, what: Bulk, (bytes, permit): ReceivedPiece, counted: usize) {
+    fn on_bulk(&mut self, link: LinkId, what: Bulk, (piece, permit): ReceivedPiece, counted: usize) {
         let bulk = BulkId(self.number());
         if made(Mutant::LoseBulk) && bulk.0.is_multiple_of(3) {
             return;
         }
-        self.received.insert(bulk, bytes, permit);
+        self.received.insert(bulk, piece, permit);
         self.handle(Event::Bulk { link, bulk, what, bytes: counted });
     }
 

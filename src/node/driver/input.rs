@@ -1,6 +1,5 @@
 //! What the node's other tasks tell the driver.
 
-use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use crate::node::network::connection::{Connection, Pin};
@@ -8,6 +7,7 @@ use crate::node::network::dial::DialFailure;
 use crate::node::network::receive_budget::ReceivePermit;
 use crate::protocol::engine::{EnrolVerdict, Event, LinkId, Peer};
 use crate::protocol::wire::{Bulk, Message};
+use crate::store::SnapshotPiece;
 
 /// What a task of the node tells the driver.
 pub enum Input {
@@ -16,7 +16,7 @@ pub enum Input {
     /// A control message came.
     Message { link: LinkId, message: Message },
     /// Bulk came: whole records or items, and how many bytes the frame had of which they come.
-    Bulk { link: LinkId, what: Bulk, bytes: Bytes, counted: usize, permit: ReceivePermit },
+    Bulk { link: LinkId, what: Bulk, piece: SnapshotPiece, counted: usize, permit: ReceivePermit },
     /// Bytes of a frame came that is not whole yet.
     Progress { link: LinkId },
     /// A connection is gone.

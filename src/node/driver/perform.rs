@@ -95,9 +95,9 @@ impl Driver {
         let received = RefCell::new((&mut self.received, &mut permits));
         let take_bulk = |bulk: BulkId| {
             let (received, permits) = &mut *received.borrow_mut();
-            let (bytes, permit) = received.take(bulk)?;
+            let (piece, permit) = received.take(bulk)?;
             permits.push(permit);
-            Some(bytes)
+            Some(piece)
         };
         let (callers, reader) = (&mut self.callers, &self.context.reader);
         let mut early = 0;
@@ -111,7 +111,7 @@ impl Driver {
             }
             changes
         };
-        let work = work.resolve(take_changes, take_bulk, take_bulk)?;
+        let work = work.resolve(take_changes, |bulk| take_bulk(bulk).map(|piece| piece.bytes), take_bulk)?;
         Ok((work, permits))
     }
 

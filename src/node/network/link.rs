@@ -14,6 +14,7 @@ use super::bulk_joiner::BulkJoiner;
 use super::connection::Connection;
 use super::frames::{BulkFrame, FrameError, FrameReader, Received, bulk_frame};
 use super::receive_budget::ReceiveBudget;
+use crate::model::DigestKey;
 use crate::model::limits::{
     FRAME_TIME_MAX, LINGER, LINK_BULK_BYTES_MAX, LINK_BULK_QUEUE_MAX, LINK_CONTROL_QUEUE_MAX, LINK_PUSHES_MAX,
 };
@@ -22,6 +23,7 @@ use crate::node::environment::{BoxStream, Environment, later};
 use crate::node::offload::pusher::{Push, Pusher};
 use crate::protocol::engine::{LinkId, Moment};
 use crate::protocol::wire::{Bulk, Message, Versions, WireError, encode};
+use crate::store::SnapshotPiece;
 
 /// The driver's end of a link. Dropping it cuts the link; [`Link::close`] first writes the queued control messages.
 pub struct Link {
@@ -56,6 +58,8 @@ pub struct LinkContext {
     pub environment: Environment,
     pub pusher: Pusher,
     pub inputs: mpsc::Sender<Input>,
+    /// What the pair hashes its entries with.
+    pub keys: DigestKey,
     /// Bound on writing the queued control messages when a link is closed.
     pub drain: Duration,
     /// Interval at which the driver is told that bytes of an unfinished frame came.
@@ -177,8 +181,8 @@ impl LinkTask {
                 Received::Bulk(what, bytes) => match self.budget.admit(bytes.len()) {
                     Some(permit) => {
                         let counted = bytes.len();
-                        let bytes = joiner.join(&what, bytes);
-                        Input::Bulk { link: self.link, what, bytes, counted, permit }
+                        let piece = self.hashed(&what, joiner.join(&what, bytes)).await;
+                        Input::Bulk { link: self.link, what, piece, counted, permit }
                     }
                     None => return format!("the peer sent more than {LINK_BULK_BYTES_MAX} bytes unasked"),
                 },
@@ -188,6 +192,16 @@ impl LinkTask {
                 return "the node is stopped".into();
             }
         }
+    }
+
+    /// Hashes the entries of a snapshot, on another thread than the one on which the store loads the pieces before.
+    async fn hashed(&self, what: &Bulk, bytes: Bytes) -> SnapshotPiece {
+        if matches!(what, Bulk::Records { .. }) {
+            return bytes.into();
+        }
+        let (keys, unhashed) = (self.context.keys.clone(), bytes.clone());
+        let hashed = self.context.environment.block(move || SnapshotPiece::hashed(bytes, &keys)).await;
+        hashed.unwrap_or_else(|_| unhashed.into())
     }
 
     /// What a control message says of the bulk on this link.

@@ -9,10 +9,10 @@ use crate::protocol::engine::{
     AppendGroup, AppendRecords, BeginEra, Completed, DiskFailure, EraReceipt, FinishStaging, GroupReceipt, Job, Order,
     Outcome, Quarantine, QuarantineReceipt, RecordsReceipt, Reopen, ReopenReceipt, StagePieces, StagingReceipt, Work,
 };
-use crate::store::{Received, Store, Verified};
+use crate::store::{Received, SnapshotPiece, Store, Verified};
 
 /// Durable work with all that it needs: change sets, frames of records, pieces of a snapshot.
-pub type StoreWork = Work<ChangeSet, Bytes, Bytes>;
+pub type StoreWork = Work<ChangeSet, Bytes, SnapshotPiece>;
 
 /// Executes work in one step, without asking the host.
 pub fn execute(access: StoreAccess<'_>, work: StoreWork) -> Completed {
@@ -81,9 +81,9 @@ pub fn accept(store: &mut Store, before: Position) -> Outcome<AppendRecords<Byte
     Ok(RecordsReceipt::Appended { head, log_floor, eras })
 }
 
-fn stage_pieces(store: &mut Store, job: StagePieces<Bytes>) -> Outcome<StagePieces<Bytes>> {
+fn stage_pieces(store: &mut Store, job: StagePieces<SnapshotPiece>) -> Outcome<StagePieces<SnapshotPiece>> {
     job.pieces.iter().try_for_each(|piece| store.stage_write(piece))?;
-    Ok(job.pieces.iter().map(|piece| piece.len() as u64).sum())
+    Ok(job.pieces.iter().map(|piece| piece.bytes.len() as u64).sum())
 }
 
 fn finish_staging(store: &mut Store) -> Outcome<FinishStaging> {

@@ -205,7 +205,7 @@ fn link_context(
 ) -> LinkContext {
     let pusher = Pusher::new(environment.clone(), reader.clone());
     let (drain, progress) = (options.timeouts.drain, options.heartbeat / 2);
-    LinkContext { environment: environment.clone(), pusher, inputs, drain, progress, alive }
+    LinkContext { environment: environment.clone(), pusher, inputs, keys: reader.digest_key(), drain, progress, alive }
 }
 
 /// Splits the opened store into the store, its reader, and the input of [`Engine::start`].

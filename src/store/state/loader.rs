@@ -1,6 +1,6 @@
 //! Loads a new state from a full push.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::io;
 use std::ops::Bound;
 
@@ -18,7 +18,7 @@ use crate::store::version::Summary;
 pub(in crate::store) struct Loader {
     state: StateFile,
     transaction: Option<WriteTransaction>,
-    buckets: BTreeMap<u16, Digest>,
+    buckets: HashMap<u16, Digest>,
     /// The last key.
     last: Option<Key>,
     /// Bytes written in the transaction.
@@ -30,12 +30,13 @@ pub(in crate::store) struct LoadedEntry<'a> {
     pub(in crate::store) key: Key,
     pub(in crate::store) secret: bool,
     pub(in crate::store) hash: EntryHash,
+    pub(in crate::store) bucket: u16,
     pub(in crate::store) value: &'a [u8],
 }
 
 impl Loader {
     pub(in crate::store) fn new(state: StateFile) -> Self {
-        Self { state, transaction: None, buckets: BTreeMap::new(), last: None, uncommitted: 0 }
+        Self { state, transaction: None, buckets: HashMap::new(), last: None, uncommitted: 0 }
     }
 
     /// Digest and sizes of the entries so far.
@@ -66,7 +67,7 @@ impl Loader {
             cursor.close().map_err(redb_io)?;
         }
         for entry in &entries {
-            self.count(&entry.key, &entry.hash, entry.value.len() as u64);
+            self.count(&entry.key, entry.bucket, &entry.hash, entry.value.len() as u64);
         }
         self.last = Some(last);
         self.count_written(stored)
@@ -103,7 +104,7 @@ impl Loader {
             cursor.insert_before(key.as_bytes(), row.as_slice()).map_err(cursor_error)?;
             cursor.close().map_err(redb_io)?;
         }
-        self.count(key, hash, bytes);
+        self.count(key, bucket_of(key) as u16, hash, bytes);
         self.last = Some(key.clone());
         self.count_written(row.len())
     }
@@ -129,12 +130,12 @@ impl Loader {
         Ok(self.state)
     }
 
-    fn count(&mut self, key: &Key, hash: &EntryHash, bytes: u64) {
+    fn count(&mut self, key: &Key, bucket: u16, hash: &EntryHash, bytes: u64) {
         let summary = &mut self.state.header.summary;
         summary.digest.add(hash);
         summary.entries += 1;
         summary.bytes += key.as_bytes().len() as u64 + bytes;
-        self.buckets.entry(bucket_of(key) as u16).or_insert(Digest::ZERO).add(hash);
+        self.buckets.entry(bucket).or_insert(Digest::ZERO).add(hash);
     }
 
     /// The transaction under way. It is not durable: until [`Loader::finish`] nothing points to the file.
@@ -149,7 +150,8 @@ impl Loader {
 
     fn count_written(&mut self, bytes: usize) -> io::Result<()> {
         self.uncommitted += bytes;
-        if self.uncommitted >= STATE_CACHE_BYTES / 2 {
+        // redb writes pages twice that leave its cache before they are committed, and half of its cache is for them.
+        if self.uncommitted >= STATE_CACHE_BYTES / 4 {
             self.uncommitted = 0;
             if let Some(transaction) = self.transaction.take() {
                 transaction.commit().map_err(redb_io)?;

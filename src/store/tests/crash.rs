@@ -253,7 +253,7 @@ impl Run {
         self.store().stage_begin(&header)?;
         let max_bytes = 1 + self.random.below(300_000) as usize;
         while let Some(piece) = export.next(max_bytes).unwrap() {
-            self.store().stage_write(&piece)?;
+            self.store().stage_write(&piece.into())?;
         }
         if self.random.once_in(6) {
             return Ok(());
@@ -411,6 +411,7 @@ fn every_mutant_is_found() {
         Mutant::PointerFirst,
         Mutant::TrimTooMuch,
         Mutant::IgnoreSums,
+        Mutant::LateSums,
     ];
     let found: Vec<_> = mutants
         .into_iter()

@@ -56,7 +56,7 @@ fn the_room_that_a_full_push_is_said_to_need_is_enough() {
         let mut most = before;
         shadow.store.stage_begin(&header).unwrap();
         while let Some(piece) = export.next(256 * 1024).unwrap() {
-            shadow.store.stage_write(&piece).unwrap();
+            shadow.store.stage_write(&piece.into()).unwrap();
             most = most.max(room_used(&data));
         }
         assert!(matches!(shadow.store.stage_verify().unwrap(), Verified::Good { .. }));

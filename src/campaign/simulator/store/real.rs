@@ -350,7 +350,8 @@ fn carry_out(store: &mut Store, job: Job, header: Option<SnapshotHeader>, accept
         Job::AppendRecords(order) => complete(order, |job| receive(store, &job.frames, accepts)),
         Job::BeginStaging(order) => complete(order, |job| store.stage_begin(&header.unwrap_or(*job.header))),
         Job::StagePieces(order) => complete(order, |job| {
-            job.pieces.iter().flat_map(|piece| &piece.bytes).try_for_each(|bytes| store.stage_write(bytes))?;
+            let pieces = job.pieces.iter().flat_map(|piece| &piece.bytes);
+            pieces.cloned().try_for_each(|bytes| store.stage_write(&bytes.into()))?;
             // The engines count the bytes of the model.
             Ok(job.pieces.iter().map(|piece| (piece.len() * ITEM_BYTES) as u64).sum())
         }),

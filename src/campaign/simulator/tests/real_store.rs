@@ -62,7 +62,8 @@ fn a_mistake_of_the_store_is_found() {
 #[test]
 #[ignore = "a tool for whoever works on the store"]
 fn mistakes() {
-    let others = [Mutant::CutDamageSilently, Mutant::NoWithholding, Mutant::PointerFirst, Mutant::IgnoreSums];
+    let others =
+        [Mutant::CutDamageSilently, Mutant::NoWithholding, Mutant::PointerFirst, Mutant::IgnoreSums, Mutant::LateSums];
     for mutant in FOUND.into_iter().chain(others) {
         println!("{mutant:?}: {:?}", found(mutant).map(|(seed, found)| (seed, found.to_string())));
     }
