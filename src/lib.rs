@@ -103,8 +103,9 @@ pub use model::{
     Revision, WitnessRecord, WitnessVersion, limits,
 };
 pub use node::{
-    Builder, CommitError, Committed, Config, Ended, Events, FirstStart, Hooks, Local, Mastership, NewPairRefused, Node,
-    NodeEvent, Operator, OperatorError, Pending, Remaining, StartError, Status, Stopped, Watch, Watched,
+    Builder, CommitError, Committed, Config, DivergedConflict, DivergedError, Ended, Events, FirstStart, Hooks, Local,
+    Mastership, NewPairRefused, Node, NodeEvent, Operator, OperatorError, Pending, Reapplied, Remaining, StartError,
+    Status, Stopped, Watch, Watched,
 };
 pub use protocol::alerts::{Alert, AlertKind, Severity};
 pub use protocol::engine::{
@@ -112,7 +113,10 @@ pub use protocol::engine::{
     Replication, RoleReason, TakeoverBlocker, Timeouts, WitnessStatus,
 };
 pub use protocol::wire::Role;
-pub use store::{Diverged, DivergedChange, Entry, ReadError, Scan, Snapshot, StoreError, ValueReader};
+pub use store::{
+    Diverged, DivergedChange, DivergedReader, DivergedSide, DivergedValue, Entry, ReadError, Scan, Snapshot,
+    StoreError, ValueReader,
+};
 pub use witness::{BoxFuture, FileWitness, Swap, Witness, WitnessError};
 
 /// Compiles the examples of the README.

@@ -25,6 +25,7 @@ pub use handles::local::Local;
 pub use handles::mastership::{Ended, Mastership, Remaining, Stopped};
 pub use handles::node::Node;
 pub use handles::operator::{Operator, OperatorError};
+pub use handles::quarantine::{DivergedConflict, DivergedError, Reapplied};
 pub use handles::status::Status;
 pub use handles::watch::{Watch, Watched};
 pub use startup::builder::Builder;

@@ -14,7 +14,7 @@
 //! | a full push: read out, received and switched to, loaded | `export.rs`, `snapshot_piece.rs`, `full_push.rs`, `staging.rs` |
 //! | whether the directory is still the one that was opened | `directory_watch.rs` |
 //! | the files of a data directory, and what a crash leaves | `data_dir.rs`, `recovery.rs` |
-//! | what belongs to the node and not to the pair | `node_file.rs`, `quarantine.rs` |
+//! | what belongs to the node and not to the pair | `node_file.rs`, `quarantine.rs`, `quarantine_tables.rs` |
 
 mod change_set_log;
 mod checksummed_file;
@@ -32,6 +32,7 @@ pub mod mutants;
 mod node_file;
 mod publication;
 mod quarantine;
+mod quarantine_tables;
 mod reader;
 mod received_records;
 mod recovery;
@@ -48,12 +49,13 @@ pub use error::{ReadError, StoreError};
 pub use export::Export;
 pub use full_push::Verified;
 pub use log::Cursor;
+pub use quarantine_tables::DivergedReader;
 pub use reader::Reader;
 pub use received_records::Received;
 pub use snapshot::{Scan, Snapshot};
 pub use snapshot_piece::SnapshotPiece;
 pub use state::ValueReader;
-pub use types::{Diverged, DivergedChange, Entry, StoreOptions};
+pub use types::{Diverged, DivergedChange, DivergedSide, DivergedValue, Entry, StoreOptions};
 pub use writer::{DirLock, Opened, Store};
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use shadowpair::Replication;
 use shadowpair::limits::VALUE_BYTES_MAX;
 
+use super::keeping;
 use super::output::Refusal;
 
 /// One command.
@@ -26,7 +27,7 @@ pub enum Command {
     Ack { alert: u64 },
     History,
     Digest,
-    Diverged,
+    Keep(keeping::Command),
     Enable,
     Disable,
     Token { life: Option<Duration> },
@@ -57,7 +58,10 @@ pub fn parse(line: &[u8]) -> (String, Result<Command, Refusal>) {
     let command = match name.as_str() {
         "put" => put(rest),
         "put-file" => put_file(rest),
-        _ => parse_words(&name, rest),
+        _ => match keeping::parse(&name, rest) {
+            Some(parsed) => parsed.map(Command::Keep),
+            None => parse_words(&name, rest),
+        },
     };
     (name, command)
 }
@@ -88,7 +92,6 @@ fn parse_words(name: &str, rest: Option<&[u8]>) -> Result<Command, Refusal> {
         ("alerts", []) => Command::Alerts,
         ("history", []) => Command::History,
         ("digest", []) => Command::Digest,
-        ("diverged", []) => Command::Diverged,
         ("enable", []) => Command::Enable,
         ("disable", []) => Command::Disable,
         ("disconnect", []) => Command::Disconnect,
@@ -104,7 +107,7 @@ fn parse_words(name: &str, rest: Option<&[u8]>) -> Result<Command, Refusal> {
 /// Why a line is no command: the word is unknown, not supported yet, or has the wrong arguments.
 fn refuse(name: &str) -> Refusal {
     let usage = match name {
-        "put-secret" | "switch-roles" | "pause" | "resume" | "reapply" | "discard" | "rotate" | "replace-shadow" => {
+        "put-secret" | "switch-roles" | "pause" | "resume" | "rotate" | "replace-shadow" => {
             return Refusal::new("not_supported", format!("{name} comes with a later version"));
         }
         "delete" | "get" => "KEY, without spaces",
@@ -114,8 +117,8 @@ fn refuse(name: &str) -> Refusal {
         "token" => "[DURATION]",
         "take-over" => "[--accept-loss]",
         "replication" => "sync or async",
-        "begin" | "commit" | "abort" | "status" | "alerts" | "history" | "digest" | "diverged" | "enable"
-        | "disable" | "disconnect" | "reconnect" | "resync" | "reset" | "quit" => "no arguments",
+        "begin" | "commit" | "abort" | "status" | "alerts" | "history" | "digest" | "enable" | "disable"
+        | "disconnect" | "reconnect" | "resync" | "reset" | "quit" => "no arguments",
         _ => return Refusal::new("unknown_command", "there is no such command; docs/CLI.md lists them"),
     };
     bad(format!("{name} takes {usage}"))

@@ -13,6 +13,7 @@
 mod args;
 mod commands;
 mod input;
+mod keeping;
 mod load;
 mod log;
 mod output;

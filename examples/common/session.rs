@@ -10,6 +10,7 @@ use shadowpair::{Change, ChangeSet, CommitError, Key, Limit, Node, OperatorError
 
 use super::args::Chosen;
 use super::commands::Command;
+use super::keeping;
 use super::load;
 use super::output::{Body, ListEntry, Refusal, fields};
 use super::view;
@@ -46,7 +47,8 @@ impl Session {
             }
             Command::Delete { key } => self.change(Change::Delete { key: self::key(&key)? }).await?,
             Command::Begin | Command::Commit | Command::Abort | Command::Load(_) => self.change_set(command).await?,
-            Command::Get { .. } | Command::Digest | Command::History | Command::Diverged => self.read(command).await?,
+            Command::Get { .. } | Command::Digest | Command::History => self.read(command).await?,
+            Command::Keep(command) => keeping::execute(&self.node.operator(), command).await?,
             Command::Status => fields(view::status(&self.node.status(), self.chosen)),
             Command::Alerts => {
                 let alerts: Value = self.node.status().engine.alerts.iter().map(view::alert).collect();
@@ -121,11 +123,7 @@ impl Session {
                     "bytes": snapshot.bytes(),
                 })))
             }
-            Command::History => Ok(fields(json!({ "history": view::history(&self.node.operator().history()) }))),
-            _ => {
-                let lost = self.node.operator().diverged().await.map_err(unreadable)?;
-                Ok(fields(json!({ "diverged": lost.iter().map(view::diverged).collect::<Value>() })))
-            }
+            _ => Ok(fields(json!({ "history": view::history(&self.node.operator().history()) }))),
         }
     }
 
@@ -198,7 +196,8 @@ fn limit(limit: Limit) -> Refusal {
     Refusal::new(word, limit.to_string())
 }
 
-fn unreadable(error: ReadError) -> Refusal {
+/// The answer to a read that failed.
+pub fn unreadable(error: ReadError) -> Refusal {
     Refusal::new("read_failed", error.to_string())
 }
 

@@ -3,9 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
-use shadowpair::{
-    Alert, AlertChange, Diverged, DivergedChange, History, NodeEvent, Replication, Revision, Role, Severity, Status,
-};
+use shadowpair::{Alert, AlertChange, History, NodeEvent, Replication, Revision, Role, Severity, Status};
 
 use super::args::Chosen;
 use super::output::{Event, fields};
@@ -151,28 +149,6 @@ pub fn alert(alert: &Alert) -> Value {
 pub fn history(history: &History) -> Value {
     let era = |era: &shadowpair::Era| json!({ "epoch": era.epoch.to_string(), "first_seq": era.first_seq, "node": era.node.to_string() });
     history.eras().iter().map(era).collect()
-}
-
-/// One epoch of `diverged`.
-pub fn diverged(lost: &Diverged) -> Value {
-    json!({
-        "id": lost.id,
-        "epoch": lost.epoch.to_string(),
-        "from": revision(lost.from),
-        "to": revision(lost.to),
-        "changes": lost.changes.iter().map(diverged_change).collect::<Vec<_>>(),
-    })
-}
-
-fn diverged_change(change: &DivergedChange) -> Value {
-    let mut object = fields(json!({ "key": change.key.as_str() }));
-    for (name, value) in [("old", &change.old), ("new", &change.new)] {
-        let shown = value.as_ref().filter(|_| !change.secret);
-        let (field, value) = bytes(name, shown.map(|value| value.as_ref()));
-        object.insert(field, value);
-    }
-    object.insert("secret".into(), change.secret.into());
-    Value::Object(object)
 }
 
 /// A value as text under `name`, or as base64 under `name_base64` where it is not UTF-8.

@@ -8,9 +8,12 @@
 //! |---|---|
 //! | [`plan`] | what can be done to a pair, and how a seed draws it |
 //! | [`host`] | the hosts of both nodes: hooks, callers that commit, operators |
+//! | `former_master` | histories of their own: a partition, the return of the former master, its changes applied again |
 //! | [`history`] | carries out a plan, ends the faults, waits until the pair is whole |
 //! | [`judge`] | the invariants, as somebody sees them who holds handles of both nodes |
 
+#[cfg(test)]
+mod former_master;
 mod history;
 mod host;
 mod judge;

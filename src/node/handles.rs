@@ -8,6 +8,7 @@ pub mod local;
 pub mod mastership;
 pub mod node;
 pub mod operator;
+pub mod quarantine;
 pub mod shared;
 pub mod status;
 pub mod watch;

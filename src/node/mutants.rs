@@ -17,6 +17,8 @@ pub enum Mutant {
     IgnoreFailedState,
     /// The change sets of a group are written in the reverse order.
     ReverseGroup,
+    /// Changes from quarantine are applied again whatever the entries are now.
+    ReapplyUnguarded,
 }
 
 /// Whether this mistake is made now.

@@ -28,6 +28,8 @@ pub enum Mutant {
     IgnoreSums,
     /// The checksums of the blocks of the state are written after the sync that makes the blocks durable.
     LateSums,
+    /// What goes to quarantine is reported as durable while it is in memory only.
+    QuarantineInMemory,
 }
 
 /// Whether this defect is switched on.

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use super::error::ReadError;
-use super::node_file::{ChangeToQuarantine, ToQuarantine};
 use super::publication::Publication;
+use super::quarantine_tables::{ChangeToQuarantine, ToQuarantine};
 use super::version::{EntryRef, Version};
 use super::view::View;
 use crate::model::{Key, Revision};

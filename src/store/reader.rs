@@ -8,8 +8,9 @@ use super::error::ReadError;
 use super::export::Export;
 use super::log::{Cursor, Log, RecordsRead};
 use super::publication::Publication;
+use super::quarantine_tables::DivergedReader;
 use super::snapshot::Snapshot;
-use super::types::Diverged;
+use super::types::{Diverged, DivergedChange, DivergedSide};
 use crate::model::{DigestKey, Key, Revision};
 use crate::protocol::wire::SnapshotHeader;
 
@@ -77,7 +78,31 @@ impl Reader {
     /// # Errors
     /// The disk failed.
     pub fn diverged(&self) -> Result<Vec<Diverged>, ReadError> {
-        self.0.node_file.load().diverged()
+        self.0.node_file.load().quarantined()?.all()
+    }
+
+    /// The keys that are in quarantine under this number, in order. `None` if there is no such number.
+    ///
+    /// # Errors
+    /// The disk failed.
+    pub fn diverged_keys(&self, id: u64) -> Result<Option<Vec<Key>>, ReadError> {
+        self.0.node_file.load().quarantined()?.keys(id)
+    }
+
+    /// What is in quarantine of one key. `None` if there is nothing.
+    ///
+    /// # Errors
+    /// The disk failed.
+    pub fn diverged_change(&self, id: u64, key: &Key) -> Result<Option<DivergedChange>, ReadError> {
+        self.0.node_file.load().quarantined()?.change(id, key)
+    }
+
+    /// Reads one value that is in quarantine. `None` if there is none.
+    ///
+    /// # Errors
+    /// The disk failed.
+    pub fn diverged_value(&self, id: u64, key: &Key, side: DivergedSide) -> Result<Option<DivergedReader>, ReadError> {
+        self.0.node_file.load().quarantined()?.value(id, key, side)
     }
 
     /// The value of a local entry.

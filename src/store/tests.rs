@@ -400,14 +400,31 @@ fn quarantine_tells_old_and_new_per_epoch() {
         let change = |key: &str, secret, old: Option<&str>, new: Option<&str>| DivergedChange {
             key: Key::new(key).unwrap(),
             secret,
-            old: old.map(|value| value.to_owned().into()),
-            new: new.map(|value| value.to_owned().into()),
+            old: old.map(|value| Bytes::from(value.to_owned()).into()),
+            new: new.map(|value| Bytes::from(value.to_owned()).into()),
         };
         let mut first = vec![change("a", false, Some("0"), Some("2")), change("b", false, Some("0"), None)];
-        first.push(DivergedChange { key: Key::new("big").unwrap(), secret: false, old: Some(big), new: None });
+        first.push(DivergedChange {
+            key: Key::new("big").unwrap(),
+            secret: false,
+            old: Some(big.clone().into()),
+            new: None,
+        });
         assert_eq!(diverged[0].changes, first, "{maintained}");
+        assert!(matches!(first[2].old, Some(DivergedValue::Large { .. })));
+        let large = opened.reader.diverged_value(diverged[0].id, &first[2].key, DivergedSide::Old).unwrap().unwrap();
+        assert_eq!(large.whole().unwrap(), big, "a large value is read in pieces");
         let second = [change("a", false, Some("2"), Some("3")), change("c", true, None, Some("3"))];
         assert_eq!(diverged[1].changes, second);
+        // Discarded is durable, and leaves the others.
+        let mut opened = opened;
+        assert!(opened.store.discard_diverged(diverged[0].id).unwrap());
+        assert!(!opened.store.discard_diverged(diverged[0].id).unwrap());
+        drop(opened);
+        let opened = open(&disk, options()).unwrap();
+        assert_eq!(opened.reader.diverged().unwrap(), diverged[1..]);
+        assert_eq!(opened.reader.diverged_keys(diverged[0].id).unwrap(), None);
+        assert!(opened.reader.diverged_value(diverged[0].id, &first[2].key, DivergedSide::Old).unwrap().is_none());
     }
 }
 
@@ -526,7 +543,8 @@ fn what_can_be_read_of_a_damaged_log_goes_to_quarantine() {
     drop(opened);
     let diverged = open(&disk, options()).unwrap().reader.diverged().unwrap();
     assert_eq!(diverged.iter().map(|one| (one.from, one.to)).collect::<Vec<_>>(), [(kept, kept)]);
-    let value = |value: &Option<Bytes>| value.as_ref().map(|bytes| bytes.to_vec());
+    let value =
+        |value: &Option<DivergedValue>| value.as_ref().and_then(DivergedValue::inline).map(|bytes| bytes.to_vec());
     let changes: Vec<_> = diverged[0].changes.iter().map(|one| (value(&one.old), value(&one.new))).collect();
     assert_eq!(changes, [(Some(b"1".to_vec()), Some(b"2".to_vec()))]);
 }

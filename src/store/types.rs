@@ -1,7 +1,10 @@
 //! Plain data of the store's public face.
 
+use std::fmt;
+
 use bytes::Bytes;
 
+use crate::model::limits::VALUE_INLINE_BYTES_MAX;
 use crate::model::{Epoch, Key, Revision};
 
 /// Bounds of the log.
@@ -36,9 +39,63 @@ pub struct DivergedChange {
     /// Whether a value must never be shown.
     pub secret: bool,
     /// Value before. `None` if there was no entry.
-    pub old: Option<Bytes>,
+    pub old: Option<DivergedValue>,
     /// Value after. `None` if the entry was removed.
-    pub new: Option<Bytes>,
+    pub new: Option<DivergedValue>,
+}
+
+/// A value of a [`DivergedChange`]. `Debug` shows only its length.
+#[derive(Clone, PartialEq, Eq)]
+pub enum DivergedValue {
+    /// It has at most [`VALUE_INLINE_BYTES_MAX`] bytes.
+    Inline(Bytes),
+    /// It is longer. [`Operator::diverged_value`](crate::Operator::diverged_value) reads it piece by piece.
+    Large {
+        /// Its length.
+        bytes: u64,
+    },
+}
+
+/// Which value of a [`DivergedChange`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DivergedSide {
+    /// The one before.
+    Old,
+    /// The one after.
+    New,
+}
+
+impl DivergedValue {
+    /// Its length.
+    pub fn bytes(&self) -> u64 {
+        match self {
+            Self::Inline(value) => value.len() as u64,
+            Self::Large { bytes } => *bytes,
+        }
+    }
+
+    /// The value, unless it is large.
+    pub fn inline(&self) -> Option<&Bytes> {
+        match self {
+            Self::Inline(value) => Some(value),
+            Self::Large { .. } => None,
+        }
+    }
+}
+
+impl From<Bytes> for DivergedValue {
+    fn from(value: Bytes) -> Self {
+        match value.len() <= VALUE_INLINE_BYTES_MAX {
+            true => Self::Inline(value),
+            false => Self::Large { bytes: value.len() as u64 },
+        }
+    }
+}
+
+impl fmt::Debug for DivergedValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.bytes())
+    }
 }
 
 /// One entry of a [`Snapshot`](super::snapshot::Snapshot), without its value.

@@ -283,6 +283,19 @@ impl Store {
         Ok((from, head, head.seq - common.seq))
     }
 
+    /// Removes what has this number from the quarantine, durably. Returns whether there was such a thing.
+    ///
+    /// # Errors
+    /// [`DiskFailure`], see [`Store`].
+    pub fn discard_diverged(&mut self, id: u64) -> Result<bool, DiskFailure> {
+        let mut found = false;
+        self.write_node_file("writing the quarantine", |node_file| {
+            found = node_file.discard(id)?;
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
     /// One round of maintenance: moves visible versions to the state, in one bounded transaction, and trims the log. Returns
     /// whether there is more to do.
     ///

@@ -163,14 +163,21 @@ fn every_refusal_has_its_word() {
     let dir = tempfile::tempdir().unwrap();
     let mut master = alone(&dir.path().join("data")).start();
     master.serving();
-    let later = ["put-secret k v", "switch-roles", "pause", "resume", "reapply 1", "discard 1", "rotate"];
+    let later = ["put-secret k v", "switch-roles", "pause", "resume", "rotate"];
     for command in later.into_iter().chain(["replace-shadow"]) {
         master.refused(command, "not_supported");
+    }
+    for command in ["reapply 1", "discard 1", "export-diverged 1 /dev/null"] {
+        master.refused(command, "unknown_diverged");
     }
     let long = format!("put {} v", "k".repeat(513));
     for command in [
         "put",
         "put k",
+        "reapply",
+        "reapply one",
+        "discard 1 2",
+        "export-diverged 1",
         "put  v",
         "delete",
         "get",

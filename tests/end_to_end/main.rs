@@ -23,6 +23,7 @@ mod disk;
 mod face;
 mod first_start;
 mod forgotten;
+mod former_master;
 mod gateway;
 mod hostile;
 mod hung_disk;

@@ -6,7 +6,6 @@ use crate::identity::JoinToken;
 use crate::model::limits::{TOKEN_LIFE_DEFAULT, TOKEN_LIFE_MAX};
 use crate::model::{History, Revision};
 use crate::protocol::engine::{Command, CommandRefusal, Replication, StoredToken};
-use crate::store::{Diverged, ReadError, Reader};
 
 /// The operator's commands.
 ///
@@ -26,7 +25,7 @@ use crate::store::{Diverged, ReadError, Reader};
 /// ```
 #[derive(Clone)]
 pub struct Operator {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
 /// Why an operator's command was refused. Nothing changed, but for [`OperatorError::InDoubt`].
@@ -229,14 +228,6 @@ impl Operator {
     /// [`OperatorError::WitnessUnreachable`], [`OperatorError::Disk`], [`OperatorError::Stopped`].
     pub async fn replicate(&self, replication: Replication) -> Result<(), OperatorError> {
         self.give(Command::Replicate(replication)).await
-    }
-
-    /// The quarantine of this node: what it alone had written as a former master, oldest first.
-    ///
-    /// # Errors
-    /// [`ReadError`]: the disk failed, or the quarantine is damaged.
-    pub async fn diverged(&self) -> Result<Vec<Diverged>, ReadError> {
-        self.shared.store.read(Reader::diverged).await
     }
 
     /// The history of what is visible now: which positions belong to it. It shows what became of a change set

@@ -14,7 +14,7 @@ use crate::model::{Epoch, Revision};
 use crate::protocol::engine::{
     AppendRecords, Completed, Completion, RecordsReceipt, StagingReceipt, StatePurpose, StoreState,
 };
-use crate::store::{Diverged, DivergedChange};
+use crate::store::{Diverged, DivergedChange, DivergedValue};
 
 /// After so many of a hundred jobs the store maintains itself.
 const MAINTAIN_PERCENT: u64 = 25;
@@ -285,7 +285,8 @@ impl Expected {
         for (seq, key, before, after) in self.changes.iter().filter(|(seq, ..)| (from..=to).contains(seq)) {
             keys.entry(*key).or_default().push((*seq, *before, *after));
         }
-        let is = |bytes: &Option<bytes::Bytes>, value: Option<u64>| *bytes == value.map(|value| value_of(value).0);
+        let is =
+            |found: &Option<DivergedValue>, value: Option<u64>| *found == value.map(|value| value_of(value).0.into());
         for (key, changes) in keys {
             let needed = changes.iter().any(|(seq, ..)| *seq > reach);
             match found.iter().find(|found| found.key.as_str() == key_of(key)) {

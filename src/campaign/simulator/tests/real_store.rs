@@ -11,13 +11,14 @@ const SEEDS: u64 = 2_000;
 
 /// The mistakes of the store that are found here. Of the others, two need a flipped bit, and two a power cut at a moment that the
 /// crash tests (`store::tests::crash`) meet more often.
-const FOUND: [Mutant; 6] = [
+const FOUND: [Mutant; 7] = [
     Mutant::SkipSync,
     Mutant::IgnoreFailedSync,
     Mutant::HalfChangeSet,
     Mutant::KeepRejected,
     Mutant::TrustMemory,
     Mutant::TrimTooMuch,
+    Mutant::QuarantineInMemory,
 ];
 
 /// The plan of a seed, if it is one for the stores.
