@@ -103,9 +103,9 @@ pub use model::{
     Revision, WitnessRecord, WitnessVersion, limits,
 };
 pub use node::{
-    Builder, CommitError, Committed, Config, DivergedConflict, DivergedError, Ended, Events, FirstStart, Hooks, Local,
-    Mastership, NewPairRefused, Node, NodeEvent, Operator, OperatorError, Pending, Reapplied, Remaining, StartError,
-    Status, Stopped, Watch, Watched,
+    BackupError, Builder, CommitError, Committed, Config, DivergedConflict, DivergedError, Ended, Events, Exported,
+    FirstStart, Hooks, Imported, Local, Mastership, NewPairRefused, Node, NodeEvent, Operator, OperatorError, Pending,
+    Reapplied, Remaining, StartError, Status, Stopped, Watch, Watched,
 };
 pub use protocol::alerts::{Alert, AlertKind, Severity};
 pub use protocol::engine::{
@@ -114,8 +114,8 @@ pub use protocol::engine::{
 };
 pub use protocol::wire::Role;
 pub use store::{
-    Diverged, DivergedChange, DivergedReader, DivergedSide, DivergedValue, Entry, ReadError, Scan, Snapshot,
-    StoreError, ValueReader,
+    BackupFileError, ContentHash, Diverged, DivergedChange, DivergedReader, DivergedSide, DivergedValue, Entry,
+    ReadError, Scan, Snapshot, StoreError, ValueReader,
 };
 pub use witness::{BoxFuture, FileWitness, Swap, Witness, WitnessError};
 

@@ -18,6 +18,7 @@ mod network;
 mod offload;
 mod startup;
 
+pub use handles::backup::{BackupError, Exported, Imported};
 pub use handles::config::{CommitError, Committed, Config, Pending};
 pub use handles::events::{Events, NodeEvent};
 pub use handles::hooks::Hooks;

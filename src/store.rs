@@ -12,10 +12,12 @@
 //! | the state, and the files that redb writes to | `state.rs`, `checksummed_file.rs` |
 //! | what readers see while the writer works | `reader.rs`, `publication.rs`, `view.rs`, `snapshot.rs` |
 //! | a full push: read out, received and switched to, loaded | `export.rs`, `snapshot_piece.rs`, `full_push.rs`, `staging.rs` |
+//! | an export to a file, and an import of one | `backup.rs`, `import.rs` |
 //! | whether the directory is still the one that was opened | `directory_watch.rs` |
 //! | the files of a data directory, and what a crash leaves | `data_dir.rs`, `recovery.rs` |
 //! | what belongs to the node and not to the pair | `node_file.rs`, `quarantine.rs`, `quarantine_tables.rs` |
 
+mod backup;
 mod change_set_log;
 mod checksummed_file;
 mod commit;
@@ -27,6 +29,7 @@ pub mod disk;
 mod error;
 mod export;
 mod full_push;
+mod import;
 mod log;
 pub mod mutants;
 mod node_file;
@@ -45,6 +48,10 @@ mod version;
 mod view;
 mod writer;
 
+pub use backup::{
+    BackupFileError, BackupHeader, BackupReader, ContentHash, ExportFailure, VerifiedBackup, content_hash,
+    verify_backup, write_backup,
+};
 pub use error::{ReadError, StoreError};
 pub use export::Export;
 pub use full_push::Verified;

@@ -187,3 +187,145 @@ fn a_node_alone_is_bounded_by_nothing() {
         })
     });
 }
+
+/// Writes change set `n` for n = 1, 2, ...: what a revision must hold follows from its `n`.
+async fn write_numbered(node: Node, from: u64, stop: Arc<std::sync::atomic::AtomicBool>) -> u64 {
+    let mut n = from;
+    while !stop.load(std::sync::atomic::Ordering::SeqCst) {
+        let text = n.to_string();
+        let set = ChangeSet::new().put("a", text.clone()).put(format!("slot/{:02}", n % 40), format!("{n:>3000}"));
+        node.config().commit(set.put("z", text)).await.unwrap();
+        n += 1;
+    }
+    n
+}
+
+/// Whether this is exactly one of the revisions that [`write_numbered`] made. Returns its number.
+fn numbered(snapshot: &Snapshot) -> u64 {
+    let read = |key: &str| {
+        let value = snapshot.get(key).unwrap();
+        value.map_or(0, |value| std::str::from_utf8(&value).unwrap().trim().parse::<u64>().unwrap())
+    };
+    let n = read("a");
+    assert_eq!(read("z"), n, "one half of a change set");
+    for slot in 0..40 {
+        let expected = (n.saturating_sub(39)..=n).find(|m| m % 40 == slot).unwrap_or(0);
+        assert_eq!(read(&format!("slot/{slot:02}")), expected, "slot {slot} at {n}");
+    }
+    n
+}
+
+fn multi_threaded(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(test);
+}
+
+/// A node and its shadow, in sync.
+async fn pair(first: &std::path::Path, second: &std::path::Path, options: &Options) -> [Node; 2] {
+    let builder = Node::builder(first.join("node")).first_start(FirstStart::Master).options(options.clone());
+    let node = builder.start().await.unwrap();
+    tokio::time::timeout(LONG, node.mastership()).await.unwrap().unwrap();
+    node.operator().enable().await.unwrap();
+    let (token, _) = node.operator().token(None).await.unwrap();
+    let join = FirstStart::Join { master: node.status().listen.to_string(), token };
+    let shadow = Node::builder(second.join("node")).first_start(join).options(options.clone()).start().await.unwrap();
+    in_sync(&shadow).await;
+    [node, shadow]
+}
+
+async fn in_sync(node: &Node) {
+    let mut status = node.status_watch();
+    tokio::time::timeout(LONG, status.wait_for(|status| status.engine.in_sync)).await.unwrap().unwrap();
+}
+
+/// Twenty exports taken under load, ten on either node: each is one whole revision, and a fresh pair imports it as such.
+#[test]
+fn exports_under_load_are_whole_revisions_and_a_fresh_pair_imports_each() {
+    multi_threaded(async {
+        let dirs: Vec<_> = (0..4).map(|_| tempfile::tempdir().unwrap()).collect();
+        let options = Options::default();
+        let nodes = pair(dirs[0].path(), dirs[1].path(), &options).await;
+        let fresh = pair(dirs[2].path(), dirs[3].path(), &options).await;
+        let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let writer = tokio::spawn(write_numbered(nodes[0].clone(), 1, Arc::clone(&stop)));
+        let mut exports = Vec::new();
+        for number in 0..20 {
+            let path = dirs[0].path().join(format!("export-{number}"));
+            exports.push((path.clone(), nodes[number % 2].operator().export(&path).await.unwrap()));
+        }
+        stop.store(true, std::sync::atomic::Ordering::SeqCst);
+        let last = tokio::time::timeout(LONG, writer).await.unwrap().unwrap();
+        assert!(exports[19].1.position.revision > exports[1].1.position.revision, "there was load: {last}");
+        for (path, exported) in exports {
+            let imported = tokio::time::timeout(LONG, fresh[0].operator().import(&path)).await.unwrap().unwrap();
+            assert_eq!(imported.exported, exported);
+            let here = fresh[0].operator().content().await.unwrap();
+            assert_eq!((here.content, here.entries), (exported.content, exported.entries));
+            assert_eq!(here.position.digest, imported.digest);
+            numbered(&fresh[0].config().snapshot());
+        }
+        let all_there = |status: &Arc<shadowpair::Status>| {
+            status.engine.in_sync && status.engine.position == fresh[0].status().engine.position
+        };
+        let mut status = fresh[1].status_watch();
+        tokio::time::timeout(LONG, status.wait_for(all_there)).await.unwrap().unwrap();
+        assert_eq!(
+            fresh[1].operator().content().await.unwrap().content,
+            fresh[0].operator().content().await.unwrap().content
+        );
+        for node in nodes.iter().chain(&fresh) {
+            node.shutdown().await;
+        }
+    });
+}
+
+fn copy_all(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        match entry.path().is_dir() {
+            true => copy_all(&entry.path(), &to),
+            // Removed meanwhile.
+            false => drop(std::fs::copy(entry.path(), to)),
+        }
+    }
+}
+
+/// A copy of a directory that is in use is no backup. It is refused, or known to be damaged, or is one whole revision.
+#[test]
+fn a_copy_of_a_live_directory_is_refused_or_one_whole_revision() {
+    multi_threaded(async {
+        let dir = tempfile::tempdir().unwrap();
+        let mut options = Options::default();
+        (options.log.changes, options.log.bytes) = (30, 200_000);
+        let live = dir.path().join("live");
+        let builder = Node::builder(&live).first_start(FirstStart::Master).options(options.clone());
+        let node = builder.start().await.unwrap();
+        tokio::time::timeout(LONG, node.mastership()).await.unwrap().unwrap();
+        let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let writer = tokio::spawn(write_numbered(node.clone(), 1, Arc::clone(&stop)));
+        let mut outcomes = [0; 3];
+        for number in 0..16 {
+            let copy = dir.path().join(format!("copy-{number}"));
+            let (from, to) = (live.clone(), copy.clone());
+            tokio::task::spawn_blocking(move || copy_all(&from, &to)).await.unwrap();
+            match Node::builder(&copy).options(options.clone()).start().await {
+                Err(_) => outcomes[0] += 1,
+                Ok(copied) => {
+                    let status = copied.status();
+                    let damaged = status.engine.why_not.contains(&shadowpair::TakeoverBlocker::Incomplete);
+                    if !damaged {
+                        numbered(&copied.config().snapshot());
+                    }
+                    outcomes[if damaged { 1 } else { 2 }] += 1;
+                    copied.shutdown().await;
+                }
+            }
+        }
+        stop.store(true, std::sync::atomic::Ordering::SeqCst);
+        println!("refused {}, damaged {}, whole {}", outcomes[0], outcomes[1], outcomes[2]);
+        tokio::time::timeout(LONG, writer).await.unwrap().unwrap();
+        node.shutdown().await;
+    });
+}

@@ -3,7 +3,7 @@ use std::fmt;
 use bytes::Bytes;
 
 use super::key::Key;
-use super::limits::{CHANGE_SET_BYTES_MAX, CHANGES_MAX, GUARDS_MAX, Limit, VALUE_BYTES_MAX};
+use super::limits::{CHANGE_SET_BYTES_MAX, CHANGES_MAX, GROUP_BYTES_MAX, GUARDS_MAX, Limit, VALUE_BYTES_MAX};
 use super::revision::Revision;
 
 /// An atomic list of puts and deletes with optional guards. It is committed as a whole or not at all. Of several changes
@@ -28,6 +28,8 @@ pub struct ChangeSet {
     guards: Vec<Guard>,
     /// The first limit that a key exceeded.
     key_limit: Option<Limit>,
+    /// Stands for the staged import of this number, which replaces everything. Then there are no changes.
+    import: Option<u64>,
 }
 
 /// One change of a [`ChangeSet`].
@@ -105,6 +107,9 @@ pub enum Conflict {
         /// Name of the entry.
         key: Key,
     },
+    /// Another import, or a full push, took the place of the import that was to be committed.
+    #[error("nothing was changed: something else took the place of this import")]
+    Superseded,
 }
 
 impl ChangeSet {
@@ -188,8 +193,22 @@ impl ChangeSet {
         self.changes.is_empty()
     }
 
+    /// The staged import of this number, as the change set that commits it.
+    pub(crate) fn of_import(number: u64) -> Self {
+        Self { import: Some(number), ..Self::default() }
+    }
+
+    /// The staged import for which this stands.
+    pub(crate) fn import(&self) -> Option<u64> {
+        self.import
+    }
+
     /// Bytes of all keys and values together.
     pub fn bytes(&self) -> usize {
+        if self.import.is_some() {
+            // More than a group takes, so that it is one of its own.
+            return GROUP_BYTES_MAX + 1;
+        }
         self.changes.iter().map(Change::bytes).sum()
     }
 
@@ -209,6 +228,9 @@ impl ChangeSet {
             return Err(limit);
         }
         let (changes, guards) = (self.changes.len(), self.guards.len());
+        if self.import.is_some() {
+            return Ok(());
+        }
         if changes == 0 {
             return Err(Limit::NoChanges);
         }
@@ -259,7 +281,7 @@ impl Change {
 
 impl FromIterator<Change> for ChangeSet {
     fn from_iter<I: IntoIterator<Item = Change>>(changes: I) -> Self {
-        Self { changes: changes.into_iter().collect(), guards: Vec::new(), key_limit: None }
+        Self { changes: changes.into_iter().collect(), guards: Vec::new(), key_limit: None, import: None }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The objects through which the host uses a node: [`node::Node`] and the handles made from it.
 
 pub mod admission;
+pub mod backup;
 pub mod config;
 pub mod events;
 pub mod hooks;

@@ -53,6 +53,11 @@ impl Store {
         if self.tip.summary.revision.epoch != epoch {
             return Err(misuse(format!("epoch {epoch} is not that of the last era")));
         }
+        if let [only] = change_sets
+            && let Some(number) = only.import()
+        {
+            return Ok(vec![self.commit_import(number)?]);
+        }
         if let Some(limit) = change_sets.iter().find_map(|change_set| change_set.check().err()) {
             return Err(misuse(limit));
         }

@@ -34,6 +34,10 @@ pub trait Disk: Send + Sync + std::fmt::Debug {
     /// Opens a file for reading and writing. With `create`, makes it (mode 0600) if it does not exist; an existing file keeps
     /// its content.
     fn open(&self, path: &Path, create: bool) -> io::Result<Arc<dyn File>>;
+    /// Opens an existing file for reading only, as one on a read-only medium must be.
+    fn open_to_read(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        self.open(path, false)
+    }
     /// Makes a directory (mode 0700) and its parents.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
     /// Makes a directory (mode 0700) that holds one empty file, durably and in one step: after a crash there are both or none. Its
@@ -181,6 +185,10 @@ fn open_options(create: bool) -> std::fs::OpenOptions {
 impl Disk for RealDisk {
     fn open(&self, path: &Path, create: bool) -> io::Result<Arc<dyn File>> {
         Ok(Arc::new(RealFile(open_options(create).open(path)?)))
+    }
+
+    fn open_to_read(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        Ok(Arc::new(RealFile(std::fs::File::open(path)?)))
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {

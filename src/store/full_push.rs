@@ -47,6 +47,7 @@ impl Store {
     pub fn stage_begin(&mut self, header: &SnapshotHeader) -> Result<(), DiskFailure> {
         self.check_open()?;
         self.stage_drop();
+        self.import_drop();
         self.check_room(header)?;
         let generation = self.generation + 1;
         let state = self.dir.create_state(generation);
@@ -57,7 +58,7 @@ impl Store {
     }
 
     /// Refuses a full push that the disk has no room for, before the peer sends all of it in vain.
-    fn check_room(&self, header: &SnapshotHeader) -> Result<(), DiskFailure> {
+    pub(super) fn check_room(&self, header: &SnapshotHeader) -> Result<(), DiskFailure> {
         let needed = room_for_push(header.entries, header.bytes);
         // A file system that does not tell how much is free is asked for nothing: it is noticed when it is full.
         let free = self.dir.disk.free(&self.dir.dir).unwrap_or(u64::MAX);

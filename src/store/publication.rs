@@ -35,6 +35,10 @@ pub(super) struct VersionQueue {
     changes: usize,
     /// Bytes of the keys and values in `visible`.
     bytes: u64,
+    /// The last import. The state has it, and all that came before.
+    imported: Option<Revision>,
+    /// Imports that are not visible yet, each with the state that it made.
+    replacements: VecDeque<(Revision, Arc<StateSnapshot>)>,
 }
 
 impl VersionQueue {
@@ -50,7 +54,25 @@ impl VersionQueue {
         self.visible.iter().take_while(fits).cloned().collect()
     }
 
+    /// Whether the state has this version, because an import came after it or is it.
+    pub(super) fn is_superseded(&self, version: &Version) -> bool {
+        let revision = version.summary.revision;
+        self.imported.is_some_and(|imported| revision.seq < imported.seq || revision == imported)
+    }
+
+    /// The state that this version made, if it is the next import.
+    fn take_replacement(&mut self, version: &Version) -> Option<Arc<StateSnapshot>> {
+        let (revision, _) = self.replacements.front()?;
+        if *revision != version.summary.revision {
+            return None;
+        }
+        self.replacements.pop_front().map(|(_, state)| state)
+    }
+
     fn push_visible(&mut self, mut version: Version) {
+        if self.is_superseded(&version) {
+            return;
+        }
         // The visible view has the overlay. Here it would only keep memory.
         version.overlay = Overlay::new();
         self.changes += version.changes.len();
@@ -86,23 +108,37 @@ impl Publication {
         self.queue().unpublished.extend(versions);
     }
 
-    /// Makes durable versions up to this revision visible. Returns the keys that they changed.
+    /// Adds an import that is to become visible. `state`, under the log from now on, has it and all that came before.
+    pub(super) fn enqueue_import(&self, import: Version, state: Arc<StateSnapshot>) {
+        let mut queue = self.queue();
+        let imported = import.summary.revision;
+        let (mut unpublished, mut replacements) =
+            (std::mem::take(&mut queue.unpublished), std::mem::take(&mut queue.replacements));
+        unpublished.push_back(import);
+        replacements.push_back((imported, state));
+        *queue = VersionQueue { imported: Some(imported), unpublished, replacements, ..VersionQueue::default() };
+    }
+
+    /// Makes durable versions up to this revision visible. Returns the keys that they changed; none for an import, which may
+    /// have changed all of them.
     pub(super) fn publish(&self, upto: Revision) -> Vec<(Revision, Vec<Key>)> {
         let mut queue = self.queue();
         let mut changed = Vec::new();
-        let mut last = None;
+        let (mut last, mut replacement) = (None, None);
         while queue.unpublished.front().is_some_and(|version| version.summary.revision <= upto) {
             let Some(version) = queue.unpublished.pop_front() else { break };
-            if !version.changes.is_empty() {
+            let imported = queue.take_replacement(&version);
+            if imported.is_some() || !version.changes.is_empty() {
                 let keys = version.changes.iter().map(|change| change.key.clone()).collect();
                 changed.push((version.summary.revision, keys));
             }
+            replacement = imported.or(replacement);
             last = Some(version.clone());
             queue.push_visible(version);
         }
         if let Some(Version { summary, overlay, .. }) = last {
             let before = self.view.load();
-            let (state, keys) = (before.state.clone(), before.keys.clone());
+            let (state, keys) = (replacement.unwrap_or_else(|| before.state.clone()), before.keys.clone());
             self.view.store(Arc::new(View { summary, overlay, state, keys }));
         }
         changed
@@ -125,6 +161,10 @@ impl Publication {
             && last.summary.revision == tip.summary.revision
         {
             last.overlay = tip.overlay.clone();
+        }
+        if !queue.replacements.is_empty() {
+            // What is visible is older than the state that an import has made.
+            return;
         }
         let mut view = View::clone(&self.view.load());
         view.rebase(state.clone());

@@ -1,13 +1,15 @@
 //! Collects what a former master changed and the new master never had: for each epoch, the keys with their values before and
 //! after.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use super::error::ReadError;
 use super::publication::Publication;
 use super::quarantine_tables::{ChangeToQuarantine, ToQuarantine};
+use super::state::Undo;
 use super::version::{EntryRef, Version};
-use super::view::View;
+use super::view::{View, ViewEntries};
 use crate::model::{Key, Revision};
 
 /// The entry before one change.
@@ -64,7 +66,8 @@ fn changes_after(
         changes.entry(key).or_default().push(UndoImage { seq, entry });
     }
     let queue = publication.queue();
-    let versions: Vec<Version> = queue.visible.iter().chain(&queue.unpublished).cloned().collect();
+    let versions = queue.visible.iter().chain(&queue.unpublished).filter(|version| !queue.is_superseded(version));
+    let versions: Vec<Version> = versions.cloned().collect();
     drop(queue);
     let mut current: BTreeMap<Key, Option<EntryRef>> = BTreeMap::new();
     for version in versions {
@@ -81,6 +84,45 @@ fn changes_after(
         }
     }
     Ok(changes)
+}
+
+/// The undo images for the state that an import makes: of the changes that the peer is not known to have, and of the import
+/// itself. Beyond `bytes_max` those of the import are left out, as undo images are wherever they are too many.
+pub(super) fn before_import(
+    publication: &Publication,
+    tip: &View,
+    imported: &View,
+    seq: u64,
+    confirmed: u64,
+    bytes_max: u64,
+) -> Result<Vec<Undo>, ReadError> {
+    let mut undo = Vec::new();
+    for (key, images) in changes_after(publication, tip, confirmed)? {
+        undo.extend(images.into_iter().map(|image| (image.seq, key.clone(), image.entry)));
+    }
+    let (earlier, mut bytes) = (undo.len(), 0);
+    let (mut old, mut new) = (ViewEntries::new(tip, ""), ViewEntries::new(imported, ""));
+    let (mut was, mut is) = (old.next().transpose()?, new.next().transpose()?);
+    loop {
+        let order = match (&was, &is) {
+            (None, None) => return Ok(undo),
+            (Some((key, _)), Some((other, _))) => key.cmp(other),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+        };
+        let left = if order.is_le() { std::mem::replace(&mut was, old.next().transpose()?) } else { None };
+        let right = if order.is_ge() { std::mem::replace(&mut is, new.next().transpose()?) } else { None };
+        let same = matches!((&left, &right), (Some((_, before)), Some((_, now))) if before.hash == now.hash);
+        let key = left.as_ref().or(right.as_ref()).map(|(key, _)| key.clone());
+        let Some(key) = key.filter(|_| !same) else { continue };
+        let before = left.map(|(_, before)| before);
+        bytes += key.as_bytes().len() as u64 + before.as_ref().map_or(0, |entry| entry.bytes);
+        undo.push((seq, key, before));
+        if bytes > bytes_max {
+            undo.truncate(earlier);
+            return Ok(undo);
+        }
+    }
 }
 
 fn change(tip: &View, key: &Key, old: Option<EntryRef>, new: Option<EntryRef>) -> ChangeToQuarantine {

@@ -22,6 +22,12 @@ pub(super) enum Staged {
     Verified { state: StateFile, generation: u64 },
 }
 
+/// An import that is being loaded, or waits to be committed.
+pub(super) struct Import {
+    pub(super) number: u64,
+    pub(super) staged: Staged,
+}
+
 /// A full push that is being loaded.
 pub(super) struct Staging {
     pub(super) generation: u64,

@@ -1,6 +1,7 @@
 //! The state: a redb file that holds the configuration at one position, the digests of its buckets, and undo images: what
 //! was before the change sets that the peer may not have yet.
 
+mod adopt;
 mod apply;
 mod file;
 mod loader;
@@ -9,6 +10,7 @@ mod rows;
 mod tables;
 mod value;
 
+pub(super) use adopt::Undo;
 pub(super) use apply::UndoBounds;
 pub(super) use file::StateFile;
 pub(super) use loader::{LoadedEntry, Loader};

@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "tests are steered by their surroundings, and measure")]
 
+mod backup;
 mod commit;
 mod crash;
 mod full_push;

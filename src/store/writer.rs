@@ -17,7 +17,7 @@ use super::publication::Publication;
 use super::quarantine;
 use super::reader::Reader;
 use super::recovery::recover;
-use super::staging::Staged;
+use super::staging::{Import, Staged};
 use super::state::{StateFile, UndoBounds};
 use super::types::StoreOptions;
 use super::version::{Summary, Version};
@@ -53,6 +53,9 @@ pub struct Store {
     /// Received records that are neither accepted nor rejected.
     pub(super) pending: Option<Assembler>,
     pub(super) staged: Staged,
+    pub(super) import: Option<Import>,
+    /// Imports that were begun.
+    pub(super) imports: u64,
     /// Why the store is closed. `None` while it is open.
     pub(super) closed: Option<String>,
     pub(super) publication: Arc<Publication>,
@@ -184,6 +187,8 @@ impl Store {
             unfinished: None,
             pending: None,
             staged: Staged::Nothing,
+            import: None,
+            imports: 0,
             closed: None,
             publication: publication.clone(),
         };
@@ -210,6 +215,7 @@ impl Store {
         self.find_directory().map_err(|source| StoreError::io("looking for the data directory", source))?;
         self.seen.clear();
         self.stage_drop();
+        self.import_drop();
         (self.pending, self.unfinished) = (None, None);
         self.state.close();
         self.publication.node_file.load().fence();

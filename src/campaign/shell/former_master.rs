@@ -20,6 +20,8 @@ const KEYS: u64 = 12;
 const SETTLE: Duration = Duration::from_secs(60);
 
 type Map = BTreeMap<String, Bytes>;
+/// Values before and after, by key.
+type Lost = BTreeMap<String, [Option<Bytes>; 2]>;
 
 /// Broken: what was expected and did not come about.
 type Checked<T = ()> = Result<T, String>;
@@ -80,7 +82,7 @@ fn content(config: &Config) -> Checked<Map> {
 }
 
 /// What the quarantine has of each key.
-fn quarantined(pair: &Pair, node: &Node) -> Checked<(Vec<Diverged>, BTreeMap<String, [Option<Bytes>; 2]>)> {
+fn quarantined(pair: &Pair, node: &Node) -> Checked<(Vec<Diverged>, Lost)> {
     let operator = node.operator();
     pair.block_on(async {
         let mut values = BTreeMap::new();
@@ -100,7 +102,7 @@ fn quarantined(pair: &Pair, node: &Node) -> Checked<(Vec<Diverged>, BTreeMap<Str
 }
 
 fn history(seed: u64) -> Checked {
-    let mut random = Random::new(mix(seed ^ 0x0066_6f72_6d65_72));
+    let mut random = Random::new(mix(seed ^ 0x666f_726d_6572));
     let pair = Pair::builder(seed).options(options()).witnessed(false).traced(false).start();
     let pair = pair.map_err(|error| error.to_string())?;
     let mut base = Map::new();
@@ -141,13 +143,7 @@ fn history(seed: u64) -> Checked {
 }
 
 /// Applies the quarantine again while somebody else writes, then discards it.
-fn reapply(
-    pair: &Pair,
-    random: &mut Random,
-    lost: &[Diverged],
-    values: &BTreeMap<String, [Option<Bytes>; 2]>,
-    before: &Map,
-) -> Checked {
+fn reapply(pair: &Pair, random: &mut Random, lost: &[Diverged], values: &Lost, before: &Map) -> Checked {
     let former = pair.node(Side::A).handle();
     let taken = pair.block_on(former.operator().take_over());
     taken.map_err(|error| format!("take-over: {error}"))?;

@@ -50,10 +50,15 @@ impl Notifier {
     }
 
     /// Revisions became visible.
-    pub fn changed(&self, revisions: Vec<(Revision, Vec<Key>)>) {
+    pub fn changed(&self, revisions: Vec<(Revision, Vec<Key>)>, entries: impl Fn() -> u64) {
         for (revision, keys) in revisions {
+            if keys.is_empty() {
+                // An import.
+                self.replaced(revision, entries());
+                continue;
+            }
             self.publish_event(NodeEvent::Changed { revision, keys: keys.len() as u64 });
-            if self.watches.receiver_count() > 0 && !keys.is_empty() {
+            if self.watches.receiver_count() > 0 {
                 self.tell_watches(WatchNotice::Changed { revision, keys: keys.into() });
             }
         }

@@ -27,7 +27,10 @@ impl Driver {
     pub(super) fn perform_action(&mut self, action: Action) {
         match action {
             Action::Persist(work) => self.persist(work),
-            Action::Publish { upto } => self.notifier.changed(self.context.reader.publish(upto)),
+            Action::Publish { upto } => {
+                let reader = &self.context.reader;
+                self.notifier.changed(reader.publish(upto), || reader.snapshot().entries());
+            }
             Action::Confirm { upto } => self.context.reader.confirm(upto),
             Action::Send { link, message } => self.on_link(link, |open| open.send(&message)),
             Action::PushRecords { link, after, durable, max_bytes } => {

@@ -173,7 +173,7 @@ impl Operator {
 }
 
 /// Tells the engine of a store that has closed, which it can open again.
-async fn report<T>(shared: &Shared, done: &Result<T, CommitError>) {
+pub async fn report<T>(shared: &Shared, done: &Result<T, CommitError>) {
     if let Err(CommitError::Disk(reason)) = done {
         let _ = shared.callers.send(Request::StoreFailed { reason: reason.clone() }).await;
     }

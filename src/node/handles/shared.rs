@@ -19,6 +19,8 @@ use crate::store::Reader;
 pub struct Shared {
     pub environment: Environment,
     pub node: NodeId,
+    /// Schema version of the host's data.
+    pub schema: u32,
     pub reader: Reader,
     pub store: StoreExecutor,
     pub callers: mpsc::Sender<Request>,

@@ -148,7 +148,7 @@ fn assemble(
     let notifier = Notifier::new(info.status(engine.status(now.at, now.wall_ms), None, now.at));
     let policy = Arc::new(AcceptPolicy::new(pins));
     let hooks = HookRunner::new(hooks, environment.clone(), options.timeouts.hook);
-    let shared = shared(&environment, identity.node(), &reader, &store, callers, &notifier);
+    let shared = shared(&environment, (identity.node(), options.schema), &reader, &store, callers, &notifier);
     let enrolment = EnrolmentServer {
         environment: environment.clone(),
         policy: Arc::clone(&policy),
@@ -225,7 +225,7 @@ fn engine_start(
 /// Makes the state that the handles of the node share.
 fn shared(
     environment: &Environment,
-    node: NodeId,
+    (node, schema): (NodeId, u32),
     reader: &Reader,
     store: &StoreExecutor,
     callers: mpsc::Sender<Request>,
@@ -234,6 +234,7 @@ fn shared(
     Arc::new(Shared {
         environment: environment.clone(),
         node,
+        schema,
         reader: reader.clone(),
         store: store.clone(),
         callers,
