@@ -43,5 +43,5 @@ fn main() -> std::process::ExitCode {
     let joins =
         std::env::args_os().any(|word| word.to_str().is_some_and(|word| word.split('=').next() == Some("--master")));
     let first = if joins { common::FirstRole::Shadow } else { common::FirstRole::Master };
-    common::main(first, routes::follow)
+    common::main(first, |node, printer| routes::follow(node, forward::Sockets::new(printer)))
 }

@@ -93,6 +93,10 @@ pub(crate) mod model;
 pub(crate) mod node;
 pub(crate) mod protocol;
 pub(crate) mod store;
+/// The tests compile the host of an example, which names the crate.
+#[cfg(test)]
+extern crate self as shadowpair;
+
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub(crate) mod witness;

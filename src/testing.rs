@@ -52,6 +52,32 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! # Test your own failover
+//!
+//! 1. Put behind a trait what the host does to the world: listening, writing to a device, sending. `examples/gateway/routes.rs` has
+//!    such a trait, `Machine`. The program implements it with sockets (`forward.rs`), the test with a list of what was done.
+//! 2. Run the host's own future on both nodes with [`SimulatedNode::spawn`]. A host that spawns tasks itself gets a [`Spawner`], and
+//!    one that waits gets a [`Timer`]: nothing in it may read the real clock or sleep.
+//! 3. Break one thing per history, let time pass, mend it, and wait with [`Pair::run_until`] until the pair [is whole](Pair::is_whole).
+//!
+//!    | the question | the calls |
+//!    |---|---|
+//!    | the process is stopped and wakes up late | [`SimulatedNode::pause`], [`SimulatedNode::resume`] |
+//!    | it is killed, or the power fails | [`SimulatedNode::crash`], [`SimulatedNode::restart`] |
+//!    | the cable is cut, in one direction or both | [`Link::cut`], [`Link::cut_one_way`], [`Link::heal`] |
+//!    | the line is slow or far | [`Link::rate`], [`Link::latency`] |
+//!    | the disk is full, failing, or hangs | [`SimulatedDisk::fill`], [`SimulatedDisk::fail_syncs`], [`SimulatedDisk::freeze`] |
+//!    | nobody reaches the witness | [`SimulatedWitness::down`] |
+//!    | somebody sets the clock | [`SimulatedClock::wall_forward`], [`SimulatedClock::wall_back`] |
+//!
+//! 4. Assert what must hold for the host's users. For most hosts that is: what is done under one
+//!    [epoch](crate::Mastership::epoch) is not done after something was done under a higher one.
+//! 5. Do it for many seeds: `for seed in 0..100`. A failure names its seed, and the same seed does the same again, event by event:
+//!    [`Pair::trace`] tells them.
+//! 6. Take [`Mastership::check`](crate::Mastership::check) out of the host, and see the test fail. A test that still passes looks away.
+//!
+//! The crate tests its own example so (`src/testing/pair/tests/gateway.rs`): 15 histories of two minutes each take a second or two.
+//!
 //! # What is simulated, and what is not
 //!
 //! | part | in a [`Pair`] |
@@ -89,7 +115,7 @@ mod scheduler;
 mod side;
 mod witness;
 
-pub use controls::{Link, SimulatedClock, SimulatedDisk, SimulatedWitness, Timer};
+pub use controls::{Link, SimulatedClock, SimulatedDisk, SimulatedWitness, Spawner, Timer};
 pub use machine::Crash;
 pub use pair::{Pair, PairBuilder, SimulatedNode, TimedOut};
 pub use side::Side;

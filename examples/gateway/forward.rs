@@ -1,6 +1,8 @@
-//! One route: its listener, and the connections that it accepted.
+//! The routes on sockets: a listener per route, and the connections that it accepts.
 
+use std::future::Future;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,75 +13,84 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::common::Printer;
-use super::routes::{Route, event};
+use super::common::{Event, Printer};
+use super::routes::{Machine, Report, Route};
 
+/// Connections forwarded at once, over all routes. Each holds two sockets and two buffers of [`BUFFER_BYTES`], so 32 MiB at the
+/// most. Further ones wait to be accepted.
+const CONNECTIONS_MAX: usize = 1_024;
 /// Bytes on their way, per connection and direction.
-pub const BUFFER_BYTES: usize = 16 * 1024;
-/// Time until a busy address or a failing listener is retried.
+const BUFFER_BYTES: usize = 16 * 1024;
+/// Time until a failing listener is tried again.
 const RETRY: Duration = Duration::from_millis(100);
 /// Bound on a dial of the backend.
 const DIAL: Duration = Duration::from_secs(3);
 
-/// Forwards the connections of this route while mastership lasts. When it is dropped, its listener and connections close.
-pub async fn serve(name: String, route: Route, mastership: Mastership, limit: Arc<Semaphore>, printer: Printer) {
-    let forwarding = async {
-        let listener = bind(&name, &route, &mastership, &printer).await?;
-        printer.print(event(&name, "open", Some(&route), None));
-        accept(listener, &route, &mastership, limit).await
-    };
-    tokio::select! {
-        _ = mastership.ended() => (),
-        _ = forwarding => (),
-    }
-}
-
-/// Binds the address, as soon as it is free. On one machine the former master may still have it.
-async fn bind(name: &str, route: &Route, mastership: &Mastership, printer: &Printer) -> Result<TcpListener, Ended> {
-    let mut reported = String::new();
-    loop {
-        mastership.check()?;
-        let reason = match TcpListener::bind(route.listen).await {
-            Ok(listener) => {
-                mastership.check()?; // it may have ended meanwhile
-                return Ok(listener);
-            }
-            Err(e) => e.to_string(),
-        };
-        if reported != reason {
-            printer.print(event(name, "waiting", Some(route), Some(reason.clone())));
-            reported = reason;
-        }
-        sleep(RETRY).await;
-    }
-}
-
-async fn accept(
-    listener: TcpListener,
-    route: &Route,
-    mastership: &Mastership,
+/// This machine. Clones share.
+#[derive(Clone)]
+pub struct Sockets {
     limit: Arc<Semaphore>,
-) -> Result<(), Ended> {
-    // Dropping the set closes its connections.
-    let mut connections = JoinSet::new();
-    loop {
-        while connections.try_join_next().is_some() {}
-        // Without room, clients wait in the queue of the listener.
-        let Ok(room) = limit.clone().acquire_owned().await else { return Ok(()) };
-        let accepted = listener.accept().await;
-        mastership.check()?;
-        match accepted {
-            Ok((client, _)) => {
-                let (backend, mastership) = (route.backend.clone(), mastership.clone());
-                connections.spawn(async move {
-                    // An error ends only this connection; its client sees that.
-                    _ = connect(client, &backend, &mastership).await;
-                    drop(room);
-                });
+    printer: Printer,
+}
+
+impl Sockets {
+    pub fn new(printer: Printer) -> Self {
+        Self { limit: Arc::new(Semaphore::new(CONNECTIONS_MAX)), printer }
+    }
+}
+
+impl Machine for Sockets {
+    type Listener = TcpListener;
+
+    async fn listen(&self, route: &Route) -> io::Result<TcpListener> {
+        TcpListener::bind(route.listen).await
+    }
+
+    async fn forward(&self, listener: TcpListener, route: &Route, mastership: &Mastership) -> Result<(), Ended> {
+        // Dropping the set closes its connections.
+        let mut connections = JoinSet::new();
+        loop {
+            while connections.try_join_next().is_some() {}
+            // Without room, clients wait in the queue of the listener.
+            let Ok(room) = self.limit.clone().acquire_owned().await else { return Ok(()) };
+            let accepted = listener.accept().await;
+            mastership.check()?;
+            match accepted {
+                Ok((client, _)) => {
+                    let (backend, mastership) = (route.backend.clone(), mastership.clone());
+                    connections.spawn(async move {
+                        // An error ends only this connection; its client sees that.
+                        _ = connect(client, &backend, &mastership).await;
+                        drop(room);
+                    });
+                }
+                // No more sockets, or the client is gone already.
+                Err(_) => sleep(RETRY).await,
             }
-            // No more sockets, or the client is gone already.
-            Err(_) => sleep(RETRY).await,
         }
+    }
+
+    fn spawn(&self, task: Pin<Box<dyn Future<Output = ()> + Send>>) {
+        tokio::spawn(task);
+    }
+
+    async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+        tokio::task::spawn_blocking(work).await.ok()
+    }
+
+    async fn sleep(&self, time: Duration) {
+        sleep(time).await;
+    }
+
+    fn report(&self, report: Report<'_>) {
+        let Report { name, state, route, reason } = report;
+        let listen = route.map(|route| route.listen.to_string());
+        let backend = route.map(|route| route.backend.clone());
+        self.printer.print(Event::Route { route: name.into(), state, listen, backend, reason });
+    }
+
+    fn unreadable(&self, reason: String) {
+        self.printer.print(Event::Error { error: "read_failed", message: reason, more: Default::default() });
     }
 }
 

@@ -1,24 +1,58 @@
-//! Opens the routes of the configuration while this node is master.
+//! Opens the routes of the configuration while this node is master. What it needs of the machine is a trait, so that the same code
+//! runs on sockets (`forward.rs`) and, in the crate's tests, in a simulated pair.
 
 use std::collections::BTreeMap;
+use std::future::Future;
+use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::pin::Pin;
+use std::time::Duration;
 
-use shadowpair::{Config, Mastership, Node};
-use tokio::sync::Semaphore;
-use tokio::task::JoinHandle;
-
-use super::common::{Event, Printer};
-use super::forward;
+use shadowpair::{Config, Ended, Mastership, Node};
+use tokio::sync::oneshot;
 
 const PREFIX: &str = "routes/";
 /// Most routes; those later in the alphabet are refused.
 const ROUTES_MAX: usize = 256;
 /// Bytes of a route: two addresses, the longer one with a host name of 253 bytes.
 const ROUTE_BYTES_MAX: u64 = 512;
-/// Connections forwarded at once, over all routes. Each holds two sockets and two buffers of
-/// [`forward::BUFFER_BYTES`], so 32 MiB at the most. Further ones wait to be accepted.
-const CONNECTIONS_MAX: usize = 1_024;
+/// Time until a busy address is retried.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// What the routes need of the machine that they run on.
+pub trait Machine: Clone + Send + Sync + 'static {
+    /// An address that this machine listens on. Dropped, it is free again, and the connections that it accepted are closed.
+    type Listener: Send;
+
+    /// Listens on the address of a route.
+    fn listen(&self, route: &Route) -> impl Future<Output = io::Result<Self::Listener>> + Send;
+
+    /// Forwards what comes, until the mastership has ended.
+    fn forward(
+        &self,
+        listener: Self::Listener,
+        route: &Route,
+        mastership: &Mastership,
+    ) -> impl Future<Output = Result<(), Ended>> + Send;
+
+    /// Runs a task beside this one.
+    fn spawn(&self, task: Pin<Box<dyn Future<Output = ()> + Send>>);
+
+    /// Runs work that waits for the disk. `None` where it panicked.
+    fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> impl Future<Output = Option<T>> + Send;
+
+    /// Returns after this time.
+    fn sleep(&self, time: Duration) -> impl Future<Output = ()> + Send;
+
+    /// Tells what became of a route.
+    fn report(&self, report: Report<'_>);
+
+    /// Tells that the routes could not be read.
+    fn unreadable(&self, reason: String);
+}
 
 /// One route.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -28,14 +62,20 @@ pub struct Route {
     pub backend: String,
 }
 
+/// What became of a route: `open`, `waiting`, `refused` or `closed`.
+pub struct Report<'a> {
+    pub name: &'a str,
+    pub state: &'static str,
+    pub route: Option<&'a Route>,
+    pub reason: Option<String>,
+}
+
 type Wanted = BTreeMap<String, Result<Route, String>>;
 
 /// Forwards while this node is master, until it stops.
-pub async fn follow(node: Node, printer: Printer) {
-    let limit = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+pub async fn follow(node: Node, machine: impl Machine) {
     while let Ok(mastership) = node.mastership().await {
-        let mut routes =
-            OpenRoutes { open: BTreeMap::new(), mastership, limit: limit.clone(), printer: printer.clone() };
+        let mut routes = OpenRoutes { open: BTreeMap::new(), mastership, machine: machine.clone() };
         let reason = routes.follow_config(node.config()).await;
         routes.close_all(reason).await;
     }
@@ -44,30 +84,37 @@ pub async fn follow(node: Node, printer: Printer) {
 /// The state of a route.
 struct OpenRoute {
     route: Result<Route, String>,
-    /// The task that serves it; `None` where the route was refused.
-    task: Option<JoinHandle<()>>,
+    /// What serves it; `None` where the route was refused.
+    task: Option<Task>,
+}
+
+/// A task that serves a route.
+struct Task {
+    /// Dropped, it stops the task.
+    stop: oneshot::Sender<()>,
+    /// Ends with the task.
+    ended: oneshot::Receiver<()>,
 }
 
 /// The routes of one mastership.
-struct OpenRoutes {
+struct OpenRoutes<M> {
     open: BTreeMap<String, OpenRoute>,
     mastership: Mastership,
-    limit: Arc<Semaphore>,
-    printer: Printer,
+    machine: M,
 }
 
-impl OpenRoutes {
+impl<M: Machine> OpenRoutes<M> {
     /// Opens and closes routes as the configuration changes, until mastership ends. Returns why it ended.
     async fn follow_config(&mut self, config: Config) -> &'static str {
         // The watch begins before the snapshot is taken, so that no change falls between the two.
         let mut watch = config.watch(PREFIX);
         loop {
-            match read(config.clone()).await {
+            let of = config.clone();
+            let wanted = self.machine.blocking(move || read(&of)).await;
+            match wanted.unwrap_or_else(|| Err("reading them panicked".into())) {
                 Ok(wanted) => self.change_to(wanted).await,
                 // Open routes stay: they were right when they could still be read.
-                Err(reason) => {
-                    self.printer.print(Event::Error { error: "read_failed", message: reason, more: Default::default() })
-                }
+                Err(reason) => self.machine.unreadable(format!("the routes cannot be read: {reason}")),
             }
             tokio::select! {
                 ended = self.mastership.ended() => return ended.reason.as_str(),
@@ -87,13 +134,7 @@ impl OpenRoutes {
                 continue;
             }
             let task = match &route {
-                Ok(route) => Some(tokio::spawn(forward::serve(
-                    name.clone(),
-                    route.clone(),
-                    self.mastership.clone(),
-                    self.limit.clone(),
-                    self.printer.clone(),
-                ))),
+                Ok(route) => Some(self.start(&name, route)),
                 Err(reason) => {
                     self.report(&name, "refused", None, Some(reason.clone()));
                     None
@@ -103,37 +144,80 @@ impl OpenRoutes {
         }
     }
 
+    fn start(&self, name: &str, route: &Route) -> Task {
+        let ((stop, stopped), (ends, ended)) = (oneshot::channel(), oneshot::channel());
+        let serving = serve(self.machine.clone(), name.to_owned(), route.clone(), self.mastership.clone());
+        self.machine.spawn(Box::pin(async move {
+            tokio::select! {
+                () = serving => (),
+                _ = stopped => (),
+            }
+            drop::<oneshot::Sender<()>>(ends);
+        }));
+        Task { stop, ended }
+    }
+
     /// Closes a route. When this returns, its address is free and its connections are closing.
     async fn close(&mut self, name: &str, reason: &str) {
         if let Some(OpenRoute { route: Ok(route), task: Some(task) }) = self.open.remove(name) {
-            task.abort();
-            _ = task.await;
+            drop(task.stop);
+            _ = task.ended.await;
             self.report(name, "closed", Some(&route), Some(reason.into()));
         }
     }
 
     async fn close_all(mut self, reason: &str) {
-        // Stop all of them first, so that none waits for another.
-        self.open.values().filter_map(|open| open.task.as_ref()).for_each(JoinHandle::abort);
         for name in self.open.keys().cloned().collect::<Vec<_>>() {
             self.close(&name, reason).await;
         }
     }
 
     fn report(&self, name: &str, state: &'static str, route: Option<&Route>, reason: Option<String>) {
-        self.printer.print(event(name, state, route, reason));
+        self.machine.report(Report { name, state, route, reason });
     }
 }
 
-/// The event that reports the state of a route.
-pub fn event(name: &str, state: &'static str, route: Option<&Route>, reason: Option<String>) -> Event {
-    let listen = route.map(|route| route.listen.to_string());
-    Event::Route { route: name.into(), state, listen, backend: route.map(|route| route.backend.clone()), reason }
+/// Serves a route while mastership lasts. When it is dropped, its listener and connections close.
+async fn serve(machine: impl Machine, name: String, route: Route, mastership: Mastership) {
+    let forwarding = async {
+        let listener = listen(&machine, &name, &route, &mastership).await?;
+        machine.report(Report { name: &name, state: "open", route: Some(&route), reason: None });
+        machine.forward(listener, &route, &mastership).await
+    };
+    tokio::select! {
+        _ = mastership.ended() => (),
+        _ = forwarding => (),
+    }
 }
 
-/// The routes of the configuration as it is now, on a thread that may wait for the disk.
-async fn read(config: Config) -> Result<Wanted, String> {
-    let read = move || {
+/// Listens on the address, as soon as it is free. On one machine the former master may still have it.
+async fn listen<M: Machine>(
+    machine: &M,
+    name: &str,
+    route: &Route,
+    mastership: &Mastership,
+) -> Result<M::Listener, Ended> {
+    let mut reported = String::new();
+    loop {
+        mastership.check()?;
+        let reason = match machine.listen(route).await {
+            Ok(listener) => {
+                mastership.check()?; // it may have ended meanwhile
+                return Ok(listener);
+            }
+            Err(e) => e.to_string(),
+        };
+        if reported != reason {
+            machine.report(Report { name, state: "waiting", route: Some(route), reason: Some(reason.clone()) });
+            reported = reason;
+        }
+        machine.sleep(RETRY).await;
+    }
+}
+
+/// The routes of the configuration as it is now. It may wait for the disk.
+fn read(config: &Config) -> Result<Wanted, String> {
+    let read = || {
         let snapshot = config.snapshot();
         let mut wanted = Wanted::new();
         for entry in snapshot.scan(PREFIX) {
@@ -153,10 +237,7 @@ async fn read(config: Config) -> Result<Wanted, String> {
         }
         Ok::<_, shadowpair::ReadError>(wanted)
     };
-    match tokio::task::spawn_blocking(read).await {
-        Ok(routes) => routes.map_err(|e| format!("the routes cannot be read: {e}")),
-        Err(e) => Err(format!("the routes cannot be read: {e}")),
-    }
+    read().map_err(|e| e.to_string())
 }
 
 fn parse(value: &[u8]) -> Result<Route, String> {

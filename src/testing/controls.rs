@@ -6,7 +6,7 @@ use super::disk::MachineDisk;
 use super::network::Network;
 use super::register::Register;
 use super::resolver::Resolver;
-use super::scheduler::Scheduler;
+use super::scheduler::{Owner, Scheduler};
 use super::side::Side;
 use crate::model::WitnessRecord;
 
@@ -22,6 +22,27 @@ impl Timer {
     pub async fn sleep(&self, time: Duration) {
         let until_us = self.scheduler.local_us(self.side).saturating_add(micros(time));
         self.scheduler.sleep_until(self.side, until_us).await;
+    }
+}
+
+/// Runs futures of the host on one machine, also from within other futures there. They wait while the machine is paused, and
+/// end with the process that ran when this was made.
+#[derive(Clone)]
+pub struct Spawner {
+    pub(crate) scheduler: Scheduler,
+    pub(crate) owner: Owner,
+}
+
+impl Spawner {
+    /// Runs this future. If the process has ended, it is dropped.
+    pub fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
+        self.scheduler.spawn(self.owner, Box::pin(future));
+    }
+}
+
+impl std::fmt::Debug for Spawner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Spawner").finish()
     }
 }
 

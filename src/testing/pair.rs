@@ -2,7 +2,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::controls::{Link, SimulatedClock, SimulatedDisk, SimulatedWitness, Timer, micros};
+use super::controls::{Link, SimulatedClock, SimulatedDisk, SimulatedWitness, Spawner, Timer, micros};
 use super::disk::MachineDisk;
 use super::identities::Identities;
 use super::machine::{Crash, Machine, Setup, World};
@@ -297,8 +297,13 @@ impl<'a> SimulatedNode<'a> {
 
     /// Runs a future of the host on this machine. It waits while the machine is paused, and ends with the process.
     pub fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
-        let scheduler = self.pair.scheduler();
-        scheduler.spawn(scheduler.owner(self.machine.side), Box::pin(future));
+        self.spawner().spawn(future);
+    }
+
+    /// Runs futures on this machine, as [`SimulatedNode::spawn`] does, also from within them.
+    pub fn spawner(&self) -> Spawner {
+        let scheduler = self.pair.scheduler().clone();
+        Spawner { owner: scheduler.owner(self.machine.side), scheduler }
     }
 
     /// A timer on this machine's clock, for a future of [`SimulatedNode::spawn`].

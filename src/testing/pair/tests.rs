@@ -1,4 +1,7 @@
 use super::*;
+
+mod gateway;
+
 use crate::model::ChangeSet;
 use crate::node::CommitError;
 use crate::protocol::engine::{AlertKind, Replication};
