@@ -28,6 +28,7 @@ mod former_master;
 mod gateway;
 mod hostile;
 mod hung_disk;
+mod manual;
 mod network_bad_days;
 mod outage;
 mod partition;
