@@ -15,8 +15,9 @@
 //! | an export to a file, and an import of one | `backup.rs`, `import.rs` |
 //! | whether the directory is still the one that was opened | `directory_watch.rs` |
 //! | the files of a data directory, and what a crash leaves | `data_dir.rs`, `recovery.rs` |
-//! | what belongs to the node and not to the pair | `node_file.rs`, `quarantine.rs`, `quarantine_tables.rs` |
+//! | what belongs to the node and not to the pair | `node_file.rs`, `quarantine.rs`, `quarantine_tables.rs`, `address_file.rs` |
 
+mod address_file;
 mod backup;
 mod change_set_log;
 mod checksummed_file;

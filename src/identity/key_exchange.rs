@@ -6,7 +6,9 @@
 //! | the dial before, that got as far as TLS | next hello |
 //! |---|---|
 //! | none, or it was answered | large |
-//! | large, and not answered | small, [`SMALL_HELLOS`] times |
+//! | large, and not answered in its time | small, [`SMALL_HELLOS`] times |
+//! | large, and given up since a large one was answered at another address | large |
+//! | large, and the connection broke: the peer was restarted, or a router cut it | large; the third in a row counts as not answered |
 //! | small, whatever came of it | small until these are used up, then large |
 
 use std::sync::Arc;
@@ -16,7 +18,7 @@ use rustls::NamedGroup;
 use rustls::crypto::CryptoProvider;
 
 use super::key::IdentityError;
-use crate::model::limits::SMALL_HELLOS;
+use crate::model::limits::{BROKEN_HELLOS, SMALL_HELLOS};
 
 /// Which key exchange protects a link against who records it now and breaks it later.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,6 +50,10 @@ struct State {
     small_left: AtomicU32,
     /// The last hello was large, and nothing came back.
     unanswered: AtomicBool,
+    /// Large hellos that were answered.
+    answered: AtomicU32,
+    /// Large hellos in a row whose connection broke before an answer.
+    broken: AtomicU32,
 }
 
 /// One dial that has got as far as TLS. Dropped without an answer, it makes the next hellos small.
@@ -55,7 +61,10 @@ pub(super) struct Hello {
     state: Arc<State>,
     pub(super) provider: Arc<CryptoProvider>,
     is_large: bool,
-    answered: bool,
+    /// Large hellos that had been answered when this one was sent.
+    answered_before: u32,
+    /// What came of it is known.
+    settled: bool,
 }
 
 impl KeyExchange {
@@ -98,7 +107,8 @@ impl KeyExchanges {
         let is_large = provider.is_none();
         self.state.unanswered.store(false, SeqCst);
         let provider = provider.unwrap_or_else(|| self.usual.clone());
-        Hello { state: Arc::clone(&self.state), provider, is_large, answered: false }
+        let answered_before = self.state.answered.load(SeqCst);
+        Hello { state: Arc::clone(&self.state), provider, is_large, answered_before, settled: false }
     }
 
     /// A dial begins, and nothing is known of it yet.
@@ -140,17 +150,32 @@ impl KeyExchanges {
 impl Hello {
     /// The other side has answered, whatever it said.
     pub(super) fn answered(mut self) {
-        self.answered = true;
+        self.settled = true;
+        if self.is_large {
+            self.state.broken.store(0, SeqCst);
+            self.state.answered.fetch_add(1, SeqCst);
+        }
+    }
+
+    /// The connection broke before an answer. A peer that is restarted does that once or twice, a router that cuts the connection
+    /// does it every time.
+    pub(super) fn broken(mut self) {
+        let times = self.state.broken.fetch_add(u32::from(self.is_large), SeqCst) + 1;
+        self.settled = !self.is_large || times < BROKEN_HELLOS;
     }
 }
 
 impl Drop for Hello {
     fn drop(&mut self) {
-        if !self.answered {
-            self.state.unanswered.store(true, SeqCst);
-            if self.is_large {
-                self.state.small_left.store(SMALL_HELLOS, SeqCst);
-            }
+        // Dropped because another address was faster, it had no time to be answered.
+        let overtaken = self.state.answered.load(SeqCst) != self.answered_before;
+        if self.settled || (self.is_large && overtaken) {
+            return;
+        }
+        self.state.unanswered.store(true, SeqCst);
+        if self.is_large {
+            self.state.broken.store(0, SeqCst);
+            self.state.small_left.store(SMALL_HELLOS, SeqCst);
         }
     }
 }
@@ -184,8 +209,10 @@ mod tests {
             let hello = exchanges.hello();
             let size =
                 if hello.provider.kx_groups.iter().any(|group| is_post_quantum(group.name())) { 'L' } else { 's' };
-            if *outcome == "answered" {
-                hello.answered();
+            match *outcome {
+                "answered" => hello.answered(),
+                "broken" => hello.broken(),
+                _ => drop(hello),
             }
             size
         };
@@ -202,8 +229,24 @@ mod tests {
         // A link by a small one does not last for ever.
         let after = [&[no][..], &[yes; 10]].concat();
         assert_eq!(sizes(KeyExchange::PreferPostQuantum, &after), "LssssssssLL");
+        // A restart of the peer breaks a connection or two. Who breaks every one stands on the way.
+        let broken = "broken";
+        assert_eq!(sizes(KeyExchange::PreferPostQuantum, &[broken, broken, yes, broken, broken, yes]), "LLLLLL");
+        assert_eq!(sizes(KeyExchange::PreferPostQuantum, &[broken, broken, broken, broken, no]), "LLLss");
         assert_eq!(sizes(KeyExchange::PostQuantumOnly, &[no; 4]), "LLLL");
         assert_eq!(sizes(KeyExchange::Classical, &[no; 4]), "ssss");
+    }
+
+    /// The peer has two addresses. The slower one is given up once the other has answered.
+    #[test]
+    #[cfg(feature = "aws-lc-rs")]
+    fn a_hello_that_was_overtaken_says_nothing_of_the_way() {
+        let exchanges = KeyExchanges::new(default_provider(), KeyExchange::default()).unwrap();
+        let (slower, faster) = (exchanges.hello(), exchanges.hello());
+        faster.answered();
+        drop(slower);
+        assert_eq!(exchanges.silence(), None);
+        assert!(exchanges.hello().is_large);
     }
 
     #[test]

@@ -194,8 +194,9 @@ impl Tls {
             Err(error) => {
                 let refused = Refused::of_handshake(error, verifier.seen());
                 // A connection that only breaks may have been broken by what stands on the way.
-                if !matches!(refused, Refused::Broken(_)) {
-                    hello.answered();
+                match refused {
+                    Refused::Broken(_) => hello.broken(),
+                    _ => hello.answered(),
                 }
                 return Err(refused);
             }

@@ -98,7 +98,7 @@ pub const TERMS_AHEAD_MAX: u32 = 65_536;
 /// Most takeovers that are remembered. The hold-down counts three.
 pub const TAKEOVERS_KEPT_MAX: usize = 16;
 
-/// Most entries of the alert log: 17 kinds, most of which have one subject.
+/// Most entries of the alert log: 19 kinds, most of which have one subject.
 pub const ALERTS_MAX: usize = 64;
 /// Time after which a state that an operator must end, and that prevents no takeover, is an alert: 10 min. Who sets up a pair is
 /// done by then.
@@ -146,9 +146,12 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A group of commits has 4 MiB or one larger change set, and the switch to a staged copy syncs what was written in
 /// pieces: a second each on a slow disk.
 pub const BATCH_SLOW: Duration = Duration::from_secs(5);
-/// Least default of the time after which a disk that does not answer is given up. The largest batch is one change set of
-/// 64 MiB: 8 s on a card that writes 8 MB/s.
+/// Least default of the time after which a disk that does not answer is given up. What a batch writes beside its bytes of changes, and
+/// a sync behind what others have written, take a few seconds on a slow disk. For the bytes it has more time: [`DISK_RATE_MIN`].
 pub const DISK_TIMEOUT_MIN: Duration = Duration::from_secs(10);
+/// Slowest disk that is not given up, bytes per second: half of a card that writes 4 MB/s. The largest change set has 64 MiB, so it
+/// may take 32 s longer than an empty one.
+pub const DISK_RATE_MIN: u64 = 2 * MIB as u64;
 /// Most operators' commands that wait to become durable. Each has a few hundred bytes, and operators are people.
 pub const PENDING_UPDATES_MAX: usize = 256;
 /// Most join tokens that are valid at once.
@@ -233,6 +236,15 @@ pub const DIAL_ADDRESSES_MAX: usize = 16;
 /// Most names of the peer whose last address is remembered: the one that it advertises, and the one that the host names, with
 /// a change or two of each.
 pub const ADDRESS_BOOK_MAX: usize = 8;
+/// Interval at which the advertised addresses are looked at again while one of them cannot be dialled. A name that does not resolve is
+/// asked for twice, half of this apart, before it is said.
+pub const ADDRESS_CHECK_INTERVAL: Duration = Duration::from_secs(60);
+/// Bound on such a look-up.
+pub const ADDRESS_LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest file of these names: each with an address of an IPv6 scope at most, and a line before them.
+pub const ADDRESS_BOOK_BYTES_MAX: usize = ADDRESS_BOOK_MAX * (ADDRESS_BYTES_MAX + 72) + 64;
+/// Least time between two writes of these addresses where no name is new: a name whose addresses take turns costs few writes.
+pub const ADDRESS_BOOK_PAUSE: Duration = Duration::from_secs(60);
 /// Time for an enrolment, from the first dial to the last answer, on either side.
 pub const ENROL_TIMEOUT: Duration = Duration::from_secs(30);
 /// First pause between two attempts of an enrolment. It doubles up to eight times this.
@@ -254,11 +266,19 @@ pub const fn room_for_push(entries: u64, bytes: u64) -> u64 {
     let rows = bytes.saturating_add(entries.saturating_mul(PUSH_ROOM_ENTRY));
     PUSH_ROOM_BASE.saturating_add(rows.saturating_add(rows / 2))
 }
+/// A warning about room ends when there is more than needed by this part of it, so that it does not flap.
+pub const ROOM_SPARE: u64 = 8;
+/// Interval at which the room on the disk is looked at. Few disks fill within it, and the look costs one system call.
+pub const ROOM_INTERVAL: Duration = Duration::from_secs(30);
 /// Dials with a small TLS hello after a large one was not answered. Then a large one is tried again, so that one lost packet does
 /// not keep a pair from the post-quantum key exchange for ever.
 pub const SMALL_HELLOS: u32 = 8;
-/// Looks at the data directory within a takeover delay. One that is gone is so found in time, also where the disk is slow.
-pub const DIRECTORY_LOOKS: u32 = 4;
+/// Connections in a row that break after a large TLS hello and before an answer, and so count as not answered: a restart of the peer
+/// breaks one that it had not accepted, and perhaps one more.
+pub const BROKEN_HELLOS: u32 = 3;
+/// Looks at the data directory within a takeover delay. One that is gone is found after half of that, and a slow disk has the other
+/// half for its answer.
+pub const DIRECTORY_LOOKS: u32 = 2;
 /// Interval at which the ends of certificates are checked.
 pub const CERTIFICATE_CHECK: Duration = Duration::from_secs(24 * 3600);
 /// Days before the end of a certificate at which an alert is raised.

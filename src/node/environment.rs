@@ -7,6 +7,7 @@ mod real;
 mod scope;
 mod thread_pool;
 mod traits;
+mod written_disks;
 
 use std::future::Future;
 use std::io;
@@ -16,6 +17,7 @@ use std::time::Duration;
 pub use blocking::{Panicked, catch};
 pub use scope::TaskScope;
 pub use traits::{BoxFuture, BoxStream, Clock, Listener, Net, Randomness, Tasks};
+pub use written_disks::WrittenDisks;
 
 use crate::protocol::engine::Moment;
 use crate::store::disk::{Disk, RealDisk};
@@ -35,6 +37,21 @@ pub struct Environment {
     pub tasks: Arc<dyn Tasks>,
     /// Randomness.
     pub randomness: Arc<dyn Randomness>,
+    /// When the disks last wrote, as any node on this machine found out.
+    pub written: WrittenDisks,
+}
+
+/// Those of this machine, for all nodes of the process.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn written_disks() -> WrittenDisks {
+    static WRITTEN: std::sync::LazyLock<WrittenDisks> = std::sync::LazyLock::new(WrittenDisks::default);
+    WRITTEN.clone()
+}
+
+/// Elsewhere each node has a clock of its own, so moments of one mean nothing to another.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn written_disks() -> WrittenDisks {
+    WrittenDisks::default()
 }
 
 impl Environment {
@@ -47,6 +64,7 @@ impl Environment {
             disk: Arc::new(RealDisk),
             tasks,
             randomness: Arc::new(SystemRandomness),
+            written: written_disks(),
         }
     }
 

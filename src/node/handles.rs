@@ -4,6 +4,7 @@ pub mod admission;
 pub mod backup;
 pub mod config;
 pub mod events;
+pub mod feed;
 pub mod hooks;
 pub mod local;
 pub mod mastership;

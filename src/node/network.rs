@@ -3,6 +3,7 @@
 pub mod accept_policy;
 pub mod acceptor;
 pub mod address_book;
+pub mod address_check;
 pub mod bulk_joiner;
 pub mod connection;
 pub mod dial;

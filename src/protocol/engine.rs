@@ -61,6 +61,7 @@ use crate::protocol::failover::NodeState;
 use crate::protocol::wire::Role;
 
 pub use action::*;
+pub use alerts::Undialable;
 pub use durable::{DurableState, Peer, StoredToken, decode_durable_state, encode_durable_state};
 pub use event::*;
 pub use id::*;
@@ -190,6 +191,7 @@ impl Engine {
         }
         engine.notice_clock_step(now);
         engine.found_damage(now, start.damage);
+        engine.end_former_hold(now);
         engine.prepare_promise();
         engine.advance(now);
         let actions = std::mem::take(&mut engine.out);
@@ -231,6 +233,8 @@ impl Engine {
             Event::Unpermitted { from, reason, times } => self.unpermitted(now, from, &reason, times),
             Event::CertificateEnds { subject, days } => self.certificate_ends_in(now, subject, days),
             Event::StoreTrouble { reason, full } => self.store_trouble_aside(now, reason, full),
+            Event::Room(room) => self.room_left(now, room),
+            Event::AddressesChecked(found) => self.alerts.operator_states().set_addresses(found),
         }
         self.advance(now);
         std::mem::take(&mut self.out)

@@ -1,7 +1,7 @@
 //! The data directory: its files, and which of them are valid.
 //!
 //! ```text
-//! lock  node.redb  current  state/state-<generation>.redb  log/<generation>-<segment>.log
+//! lock  addresses  node.redb  current  state/state-<generation>.redb  log/<generation>-<segment>.log
 //! ```
 //!
 //! The pointer file `current` names the valid generation. Files of other generations are leftovers. The pointer is replaced

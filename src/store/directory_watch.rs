@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use super::writer::Store;
-use crate::protocol::engine::DiskFailure;
+use super::disk::FileId;
+use super::writer::{LOCK_FILE, Store};
+use crate::model::limits::room_for_push;
+use crate::protocol::engine::{DiskFailure, Room};
 
 impl Store {
     /// Looks whether the directory and its files are still those that were opened. Open files can be written after their
@@ -19,9 +21,37 @@ impl Store {
             return Ok(());
         }
         self.find_files().map_err(|error| self.close(error.to_string()))?;
+        self.keep_lock_file();
         match probe {
             true => self.log.probe().map_err(|error| self.close_on("looking whether the disk writes", &error)),
             false => Ok(()),
+        }
+    }
+
+    /// The file system of the directory. `None` where the system tells none from another.
+    pub fn device(&self) -> Option<u64> {
+        let FileId { device, inode } = self.lock.id;
+        (device != 0 || inode != 0).then_some(device)
+    }
+
+    /// How much room is left on the disk of the directory, and how much a full push of what is here needs.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn room(&self) -> io::Result<Room> {
+        let summary = &self.tip.summary;
+        let needed = room_for_push(summary.entries, summary.bytes);
+        Ok(Room { needed, free: self.dir.disk.free(&self.dir.dir)? })
+    }
+
+    /// Makes the lock file again where somebody has removed it. The directory stays locked either way; a person, or a process of a version
+    /// that locks only the file, finds it by its name.
+    fn keep_lock_file(&mut self) {
+        let (disk, path) = (&self.dir.disk, self.dir.dir.join(LOCK_FILE));
+        let missing = disk.id(&path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+        if missing && let Ok(file) = disk.lock(&path) {
+            self.lock.file = file;
+            tracing::warn!("the lock file {} was removed, and is made again", path.display());
         }
     }
 

@@ -27,6 +27,9 @@ use crate::model::{DigestKey, History, Key, Position, Revision};
 use crate::protocol::engine::{DiskFailure, DurableState};
 use crate::protocol::wire::record::Writer;
 
+/// Name of the file that is locked beside the directory.
+pub(super) const LOCK_FILE: &str = "lock";
+
 /// The writer of one data directory. All its methods block.
 ///
 /// What a method has written is durable when it returns, and becomes visible with [`Reader::publish`].
@@ -64,7 +67,7 @@ pub struct Store {
 /// The exclusive right to one data directory, until it is dropped.
 pub struct DirLock {
     /// Another process may be of a version that locks only this.
-    _file: Box<dyn Send + Sync>,
+    pub(super) file: Box<dyn Send + Sync>,
     /// A lock file can be removed by whoever cleans up, and made anew. The directory itself stays locked.
     _dir: Box<dyn Send + Sync>,
     /// The locked directory.
@@ -113,9 +116,9 @@ impl Store {
             _ => StoreError::io("locking the data directory", source),
         };
         let locked = disk.lock_dir(dir).map_err(locking)?;
-        let file = disk.lock(&dir.join("lock")).map_err(locking)?;
+        let file = disk.lock(&dir.join(LOCK_FILE)).map_err(locking)?;
         let id = disk.id(dir).map_err(locking)?;
-        Ok(DirLock { _file: file, _dir: locked, id })
+        Ok(DirLock { file, _dir: locked, id })
     }
 
     /// Whether the directory has a node.

@@ -62,6 +62,14 @@ impl SimulatedDisk<'_> {
         self.note("is full");
     }
 
+    /// Leaves so much room, which the system tells whoever asks for it.
+    pub fn leave(&self, bytes: u64) {
+        let sim = &self.disk.sim;
+        sim.tell_room();
+        sim.set_capacity(sim.used().saturating_add(bytes));
+        self.note("is almost full");
+    }
+
     /// There is room again.
     pub fn make_room(&self) {
         self.disk.sim.set_capacity(u64::MAX);

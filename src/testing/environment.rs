@@ -7,7 +7,7 @@ use super::disk::MachineDisk;
 use super::network::Network;
 use super::scheduler::{Owner, Scheduler};
 use super::side::Side;
-use crate::node::environment::{BoxFuture, Clock, Environment, Randomness, Tasks};
+use crate::node::environment::{BoxFuture, Clock, Environment, Randomness, Tasks, WrittenDisks};
 use crate::protocol::engine::Moment;
 
 /// What is called when a machine's disk stopped because power was cut.
@@ -28,6 +28,7 @@ pub(crate) fn environment(
         disk: Arc::new(disk.clone()),
         tasks: Arc::new(MachineTasks { scheduler: scheduler.clone(), owner, disk: disk.clone(), power_lost }),
         randomness: Arc::new(SeededRandomness { scheduler }),
+        written: WrittenDisks::default(),
     }
 }
 

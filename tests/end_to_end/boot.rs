@@ -1,5 +1,6 @@
 //! A machine that boots: the address to listen on comes later than the node.
 
+use std::net::TcpListener;
 use std::process::Command;
 
 use rustix::process::Signal;
@@ -60,4 +61,27 @@ fn the_wait_for_a_listen_address_ends() {
     waiting.logs("cannot listen");
     waiting.signal(Signal::TERM);
     assert!(waiting.exit().success());
+}
+
+/// Another process has the address and ends a little later, as the predecessor of a service does. Where it stays, the wait is bounded.
+#[test]
+fn a_node_waits_for_an_address_that_is_still_in_use() {
+    let _turn = turn();
+    let dir = tempfile::tempdir().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let launch = |wait| {
+        let options = ["--listen", &address, "--listen-wait", wait];
+        Launch::new("master", &dir.path().join("a")).with(options).with(FAST.iter().copied())
+    };
+    let (status, output, error) = launch("600ms").run();
+    assert_eq!(status.code(), Some(1), "{output}{error}");
+    assert!(error.contains(&format!("cannot listen on {address} yet")) && error.contains("in use"), "{error}");
+    assert!(error.trim().lines().last().unwrap().contains("--listen-wait"), "{error}");
+    let mut master = launch("60s").spawn();
+    master.logs(&format!("cannot listen on {address} yet"));
+    drop(taken);
+    assert_eq!(master.wait("the start", kind_is("started"))["listen"], address);
+    master.serving();
+    master.quit();
 }

@@ -39,7 +39,8 @@ fn an_address_that_nobody_can_dial_is_refused() {
     }
 }
 
-/// Both listen on all addresses and advertise nothing. Each dials the other where it was met, so either may lose the link.
+/// Both listen on all addresses and advertise nothing. Each dials the other where it was met, so either may lose the link; and both say
+/// that nobody can dial what is advertised.
 #[test]
 fn nodes_that_listen_on_all_addresses_find_each_other_again() {
     let _turn = turn();
@@ -58,6 +59,10 @@ fn nodes_that_listen_on_all_addresses_find_each_other_again() {
         let status = node.ok("status");
         let peer = status["link"]["peer"].as_str().unwrap_or_default().to_owned();
         node.check(peer.starts_with("127.0.0.1:"), "the peer is known by an address that can be dialled");
+        for word in ["undialable", "peer_undialable"] {
+            let warns = |alert: &serde_json::Value| alert["subject"] == word && alert["severity"] == "warning";
+            node.alerts_until(word, |alerts| alerts.iter().any(warns));
+        }
     }
     // The shadow is away for a moment and the master dials it, or the other way round.
     shadow.kill();

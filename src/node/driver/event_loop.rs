@@ -27,7 +27,7 @@ use crate::node::offload::store_executor::StoreReport;
 use crate::node::offload::tail::Tail;
 use crate::protocol::engine::{
     Action, BulkId, Command, CommandAnswer, CommandRefusal, CommitAnswer, CommitRefusal, Completed, Completion,
-    DialFailureKind, DiskFailure, Engine, EnrolVerdict, Event, LinkId, Notice, Now, StagingReceipt, Ticket,
+    DialFailureKind, DiskFailure, Engine, EnrolVerdict, Event, LinkId, Notice, Now, Room, StagingReceipt, Ticket,
 };
 use crate::protocol::wire::Bulk;
 
@@ -144,7 +144,12 @@ impl Driver {
             Input::Progress { link } if self.links.contains_key(&link) => self.handle(Event::Progress { link }),
             Input::Message { .. } | Input::Bulk { .. } | Input::Progress { .. } => {}
             Input::LinkDown { link, reason } => self.on_link_down(link, reason),
-            Input::Dialled { outcome: Ok(connection), pin } => self.on_connection(connection, pin, true),
+            Input::Dialled { outcome: Ok(connection), pin } => {
+                self.on_connection(connection, pin, true);
+                if let Some(addresses) = self.context.addresses.unstored(self.context.environment.clock.now()) {
+                    self.context.store.keep_addresses(addresses);
+                }
+            }
             Input::Dialled { outcome: Err(failure), .. } => self.on_dial_failure(failure),
             Input::Accepted { connection, pin } => self.on_connection(connection, pin, false),
             Input::EnrolAsked(question) => self.on_enrolment_question(question),
@@ -301,11 +306,13 @@ impl Driver {
     }
 
     /// The data directory was looked at.
-    fn on_looked(&mut self, result: Result<(), DiskFailure>) {
+    fn on_looked(&mut self, result: Result<Option<Room>, DiskFailure>) {
         let now = self.context.environment.clock.now();
         self.alarms.set(Alarm::Directory, self.directory.answered(now, self.engine.options()));
-        if let Err(DiskFailure { full, reason }) = result {
-            self.handle(Event::StoreTrouble { reason, full });
+        match result {
+            Ok(Some(room)) => self.handle(Event::Room(room)),
+            Ok(None) => {}
+            Err(DiskFailure { full, reason }) => self.handle(Event::StoreTrouble { reason, full }),
         }
     }
 
@@ -313,11 +320,11 @@ impl Driver {
         let now = self.context.environment.clock.now();
         // A master without a peer waits for its disk: nobody could act in its place.
         let replaceable = self.engine.authority().serving && self.engine.durable_state().peer.is_some();
-        let step = self.directory.step(now, replaceable, self.engine.options());
+        let step = self.directory.step(now, replaceable, self.engine.disk_grace(), self.engine.options());
         match step {
-            DirectoryStep::Look { probe, again_at } => {
+            DirectoryStep::Look { writes_after, room, again_at } => {
                 self.alarms.set(Alarm::Directory, again_at);
-                self.context.store.look(probe);
+                self.context.store.look(writes_after, room);
             }
             DirectoryStep::Wait { until } => self.alarms.set(Alarm::Directory, until),
             DirectoryStep::Unanswered { after } => {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::limits::{DIRECTORY_LOOKS, MAINTENANCE_PAUSE};
+use crate::model::limits::{DIRECTORY_LOOKS, MAINTENANCE_PAUSE, ROOM_INTERVAL};
 use crate::node::environment::Environment;
 use crate::protocol::engine::{Moment, Options};
 
@@ -44,14 +44,15 @@ impl Maintenance {
 pub struct DirectoryWatch {
     /// When the look under way counts as unanswered.
     unanswered_at: Option<Moment>,
-    probe_at: Moment,
+    room_at: Moment,
 }
 
 /// What is to be done about the data directory now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DirectoryStep {
-    /// Look at it, and write as well or not. This is to be called again at the moment.
-    Look { probe: bool, again_at: Moment },
+    /// Look at it, write as well unless the disk has written for so long (never where there is no such time), and look at its room or
+    /// not. This is to be called again at the moment.
+    Look { writes_after: Option<Duration>, room: bool, again_at: Moment },
     /// The look under way is waited for until then.
     Wait { until: Moment },
     /// The look under way has had its time.
@@ -59,21 +60,23 @@ pub enum DirectoryStep {
 }
 
 impl DirectoryWatch {
-    /// The moment of the last step has come. `replaceable`: whether this node is a master in whose place a peer could act.
-    pub fn step(&mut self, now: Moment, replaceable: bool, options: &Options) -> DirectoryStep {
+    /// The moment of the last step has come. `replaceable`: whether this node is a master in whose place a peer could act. `grace`: the
+    /// time that the batch before the look may take for its bytes.
+    pub fn step(&mut self, now: Moment, replaceable: bool, grace: Duration, options: &Options) -> DirectoryStep {
         let bound = options.disk_timeout();
         let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         let after = |time: Duration| Moment(now.0.saturating_add(micros(time)));
         let every = options.takeover_delay / DIRECTORY_LOOKS;
         match (self.unanswered_at, bound) {
             (None, _) => {
-                let probe = bound.is_some() && replaceable && now >= self.probe_at;
-                if let Some(bound) = bound.filter(|_| probe) {
-                    self.probe_at = after(bound / 2);
+                let writes_after = bound.filter(|_| replaceable).map(|bound| bound / 2);
+                let room = now >= self.room_at;
+                if room {
+                    self.room_at = after(ROOM_INTERVAL);
                 }
                 let again_at = after(bound.unwrap_or(every));
                 self.unanswered_at = Some(again_at);
-                DirectoryStep::Look { probe, again_at }
+                DirectoryStep::Look { writes_after, room, again_at }
             }
             // On a shadow a look may wait behind a push that is being made durable, or behind the host.
             (Some(_), None) => DirectoryStep::Wait { until: after(every) },
@@ -81,6 +84,11 @@ impl DirectoryWatch {
                 // Long after the moment: this node was stopped, and the disk had no time to answer.
                 self.unanswered_at = Some(after(bound));
                 DirectoryStep::Wait { until: after(bound) }
+            }
+            // A batch with many bytes is before it. The engine gives that up in time.
+            (Some(_), Some(_)) if !grace.is_zero() => {
+                self.unanswered_at = Some(after(grace));
+                DirectoryStep::Wait { until: after(grace) }
             }
             (Some(_), Some(bound)) => {
                 self.unanswered_at = Some(after(bound));
@@ -102,6 +110,7 @@ mod tests {
     use super::*;
 
     const SECOND: u64 = 1_000_000;
+    const NONE: Duration = Duration::ZERO;
 
     #[test]
     fn a_look_that_is_not_answered_is_told_on_a_master_only() {
@@ -109,16 +118,26 @@ mod tests {
         let bound = options.disk_timeout().unwrap();
         let after = |seconds| Moment(seconds * SECOND);
         let mut watch = DirectoryWatch::default();
-        assert_eq!(watch.step(after(1), true, &options), DirectoryStep::Look { probe: true, again_at: after(16) });
-        assert_eq!(watch.answered(after(1), &options), Moment(SECOND + 1_250_000));
-        // The next write comes half the bound later.
-        assert_eq!(watch.step(after(3), true, &options), DirectoryStep::Look { probe: false, again_at: after(18) });
-        let _ = watch.answered(after(3), &options);
-        assert_eq!(watch.step(after(9), true, &options), DirectoryStep::Look { probe: true, again_at: after(24) });
-        assert_eq!(watch.step(after(24), true, &options), DirectoryStep::Unanswered { after: bound });
-        assert_eq!(watch.step(after(39), false, &options), DirectoryStep::Wait { until: after(54) });
+        let writes_after = Some(bound / 2);
+        let look = |room, again_at| DirectoryStep::Look { writes_after, room, again_at };
+        assert_eq!(watch.step(after(1), true, NONE, &options), look(true, after(16)));
+        assert_eq!(watch.answered(after(1), &options), Moment(SECOND + 2_500_000));
+        assert_eq!(watch.step(after(9), true, NONE, &options), look(false, after(24)));
+        assert_eq!(watch.step(after(24), true, NONE, &options), DirectoryStep::Unanswered { after: bound });
+        assert_eq!(watch.step(after(39), false, NONE, &options), DirectoryStep::Wait { until: after(54) });
         // It was stopped for a minute.
-        assert_eq!(watch.step(after(120), true, &options), DirectoryStep::Wait { until: after(135) });
-        assert_eq!(watch.step(after(135), true, &options), DirectoryStep::Unanswered { after: bound });
+        assert_eq!(watch.step(after(120), true, NONE, &options), DirectoryStep::Wait { until: after(135) });
+        assert_eq!(watch.step(after(135), true, NONE, &options), DirectoryStep::Unanswered { after: bound });
+    }
+
+    #[test]
+    fn a_look_behind_a_large_batch_is_waited_for() {
+        let options = Options::default();
+        let after = |seconds| Moment(seconds * SECOND);
+        let mut watch = DirectoryWatch::default();
+        let _ = watch.step(after(1), true, NONE, &options);
+        let grace = Duration::from_secs(32);
+        assert_eq!(watch.step(after(16), true, grace, &options), DirectoryStep::Wait { until: after(48) });
+        assert!(matches!(watch.step(after(48), true, NONE, &options), DirectoryStep::Unanswered { .. }));
     }
 }

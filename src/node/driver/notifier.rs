@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{broadcast, watch};
+use tokio::sync::watch;
 
 use crate::model::limits::{EVENTS_MAX, WATCH_MAX};
 use crate::model::{Epoch, Key, Revision};
 use crate::node::environment::catch;
 use crate::node::handles::events::NodeEvent;
+use crate::node::handles::feed::Feed;
 use crate::node::handles::mastership::MastershipState;
 use crate::node::handles::status::Status;
 use crate::node::handles::watch::WatchNotice;
@@ -17,8 +18,8 @@ use crate::protocol::engine::{AlertChange, Authority, Notice, RoleReason};
 
 /// Everything that a host can listen to. Only the driver writes to it, and it never waits for a reader.
 pub struct Notifier {
-    pub events: broadcast::Sender<NodeEvent>,
-    pub watches: broadcast::Sender<WatchNotice>,
+    pub events: Feed<Arc<NodeEvent>>,
+    pub watches: Feed<WatchNotice>,
     pub status: watch::Sender<Arc<Status>>,
     pub mastership: Arc<MastershipState>,
     pub stopped: watch::Sender<bool>,
@@ -32,8 +33,8 @@ impl Notifier {
     pub fn new(status: Arc<Status>) -> Self {
         let witnessed = status.witness.is_some();
         Self {
-            events: broadcast::Sender::new(EVENTS_MAX),
-            watches: broadcast::Sender::new(WATCH_MAX),
+            events: Feed::new(EVENTS_MAX),
+            watches: Feed::new(WATCH_MAX),
             status: watch::Sender::new(status),
             mastership: Arc::new(MastershipState::new(witnessed)),
             stopped: watch::Sender::new(false),
@@ -58,7 +59,7 @@ impl Notifier {
                 continue;
             }
             self.publish_event(NodeEvent::Changed { revision, keys: keys.len() as u64 });
-            if self.watches.receiver_count() > 0 {
+            if self.watches.has_readers() {
                 self.tell_watches(WatchNotice::Changed { revision, keys: keys.into() });
             }
         }
@@ -117,12 +118,11 @@ impl Notifier {
     }
 
     fn publish_event(&self, event: NodeEvent) {
-        // An error means that nobody listens.
-        let _ = self.events.send(event);
+        self.events.send(Arc::new(event));
     }
 
     fn tell_watches(&self, notice: WatchNotice) {
-        let _ = self.watches.send(notice);
+        self.watches.send(notice);
     }
 }
 

@@ -4,7 +4,8 @@
 //! system would hang the host's shutdown. Nobody waits for these threads.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::Thread;
 
 use crate::model::limits::{POOL_IDLE, POOL_THREADS_MAX};
 
@@ -13,37 +14,45 @@ type Job = Box<dyn FnOnce() + Send>;
 /// Runs a job on a thread of the pool: at once where a thread is idle or may be made, else when one is free. A job must
 /// not panic; its caller guards it. If no thread can be made at all, the job is dropped, and its caller sees that.
 pub fn run(job: Job) {
-    let mut queue = POOL.lock();
-    queue.jobs.push_back(job);
-    if queue.idle >= queue.jobs.len() {
-        POOL.wake.notify_one();
-        return;
-    }
-    if queue.threads < POOL_THREADS_MAX {
-        queue.threads += 1;
-        drop(queue);
-        let thread = std::thread::Builder::new().name("shadowpair-io".into());
-        if thread.spawn(|| POOL.work()).is_err() {
-            POOL.shrink();
-        }
-    }
+    POOL.run(job);
 }
 
-static POOL: Pool =
-    Pool { queue: Mutex::new(Queue { jobs: VecDeque::new(), threads: 0, idle: 0 }), wake: Condvar::new() };
+static POOL: Pool = Pool::new();
 
 struct Pool {
     queue: Mutex<Queue>,
-    wake: Condvar,
 }
 
 struct Queue {
     jobs: VecDeque<Job>,
     threads: usize,
-    idle: usize,
+    /// The threads that have nothing to do. The one that became idle last is woken first, so that those of a burst of jobs end although
+    /// there is always something to do for a few.
+    idle: Vec<Thread>,
 }
 
 impl Pool {
+    const fn new() -> Self {
+        Self { queue: Mutex::new(Queue { jobs: VecDeque::new(), threads: 0, idle: Vec::new() }) }
+    }
+
+    fn run(&'static self, job: Job) {
+        let mut queue = self.lock();
+        queue.jobs.push_back(job);
+        if let Some(idle) = queue.idle.pop() {
+            drop(queue);
+            return idle.unpark();
+        }
+        if queue.threads < POOL_THREADS_MAX {
+            queue.threads += 1;
+            drop(queue);
+            let thread = std::thread::Builder::new().name("shadowpair-io".into());
+            if thread.spawn(|| self.work()).is_err() {
+                self.shrink();
+            }
+        }
+    }
+
     /// No job runs under the lock, so a poisoned lock guards nothing that is half done.
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
@@ -51,6 +60,7 @@ impl Pool {
 
     /// Runs jobs on one thread until none has come for [`POOL_IDLE`].
     fn work(&self) {
+        let this = std::thread::current();
         let mut queue = self.lock();
         loop {
             if let Some(job) = queue.jobs.pop_front() {
@@ -59,13 +69,17 @@ impl Pool {
                 queue = self.lock();
                 continue;
             }
-            queue.idle += 1;
-            let (woken, wait) = self.wake.wait_timeout(queue, POOL_IDLE).unwrap_or_else(PoisonError::into_inner);
-            queue = woken;
-            queue.idle -= 1;
-            if wait.timed_out() && queue.jobs.is_empty() {
-                queue.threads -= 1;
-                return;
+            queue.idle.push(this.clone());
+            drop(queue);
+            std::thread::park_timeout(POOL_IDLE);
+            queue = self.lock();
+            // Whoever wakes a thread takes it from the list first. One that is still in it has waited in vain.
+            if let Some(at) = queue.idle.iter().position(|idle| idle.id() == this.id()) {
+                queue.idle.remove(at);
+                if queue.jobs.is_empty() {
+                    queue.threads -= 1;
+                    return;
+                }
             }
         }
     }
@@ -105,5 +119,35 @@ mod tests {
         seen.sort_unstable();
         assert_eq!(seen, (0..100).collect::<Vec<_>>());
         drop(release);
+    }
+
+    /// After a burst, what comes one after the other is done by one thread, so that the others become idle for long enough to end.
+    #[test]
+    fn the_thread_that_became_idle_last_is_woken_first() {
+        let pool: &Pool = Box::leak(Box::new(Pool::new()));
+        let (release, wait) = mpsc::channel::<()>();
+        let wait = std::sync::Arc::new(Mutex::new(wait));
+        let is_idle = |threads| {
+            while pool.lock().idle.len() < threads {
+                std::thread::yield_now();
+            }
+        };
+        for _ in 0..4 {
+            let wait = std::sync::Arc::clone(&wait);
+            pool.run(Box::new(move || assert!(wait.lock().unwrap().recv().is_err())));
+        }
+        drop(release);
+        is_idle(4);
+        let (done, ran) = mpsc::channel();
+        let threads: Vec<_> = (0..20)
+            .map(|_| {
+                let done = done.clone();
+                pool.run(Box::new(move || done.send(std::thread::current().id()).unwrap()));
+                let thread = ran.recv_timeout(Duration::from_secs(20)).unwrap();
+                is_idle(4);
+                thread
+            })
+            .collect();
+        assert!(threads.iter().all(|thread| *thread == threads[0]), "{threads:?}");
     }
 }

@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::broadcast;
@@ -26,7 +27,7 @@ use crate::protocol::wire::Role;
 /// ```
 #[derive(Debug)]
 pub struct Events {
-    feed: broadcast::Receiver<NodeEvent>,
+    feed: broadcast::Receiver<Arc<NodeEvent>>,
     /// The node had stopped before this subscribed: the stream tells that once and ends.
     late: bool,
     ended: bool,
@@ -97,7 +98,7 @@ pub enum NodeEvent {
 }
 
 impl Events {
-    pub(in crate::node) fn new(feed: broadcast::Receiver<NodeEvent>, stopped: bool) -> Self {
+    pub(in crate::node) fn new(feed: broadcast::Receiver<Arc<NodeEvent>>, stopped: bool) -> Self {
         Self { feed, late: stopped, ended: false }
     }
 
@@ -111,7 +112,7 @@ impl Events {
             return Some(NodeEvent::Stopped);
         }
         let event = match self.feed.recv().await {
-            Ok(event) => event,
+            Ok(event) => Arc::unwrap_or_clone(event),
             Err(RecvError::Lagged(missed)) => NodeEvent::Missed(missed),
             Err(RecvError::Closed) => NodeEvent::Stopped,
         };
@@ -129,14 +130,15 @@ mod tests {
         let feed = broadcast::Sender::new(2);
         let mut events = Events::new(feed.subscribe(), false);
         for seq in 1..=4 {
-            feed.send(NodeEvent::Changed { revision: Revision::new(Epoch::FIRST, seq), keys: 1 }).unwrap();
+            let revision = Revision::new(Epoch::FIRST, seq);
+            feed.send(Arc::new(NodeEvent::Changed { revision, keys: 1 })).unwrap();
         }
         assert!(matches!(events.next().await, Some(NodeEvent::Missed(2))));
         for seq in 3..=4 {
             let Some(NodeEvent::Changed { revision, .. }) = events.next().await else { panic!("a change") };
             assert_eq!(revision.seq, seq);
         }
-        feed.send(NodeEvent::Stopped).unwrap();
+        feed.send(Arc::new(NodeEvent::Stopped)).unwrap();
         assert!(matches!(events.next().await, Some(NodeEvent::Stopped)));
         assert!(events.next().await.is_none());
     }

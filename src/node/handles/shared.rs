@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::admission::{Admission, AdmissionPermit};
 use super::events::NodeEvent;
+use super::feed::Feed;
 use super::mastership::MastershipState;
 use super::status::Status;
 use super::watch::WatchNotice;
@@ -27,8 +28,8 @@ pub struct Shared {
     pub admission: Arc<Admission>,
     pub mastership: Arc<MastershipState>,
     pub status: watch::Receiver<Arc<Status>>,
-    pub events: broadcast::Sender<NodeEvent>,
-    pub watches: broadcast::Sender<WatchNotice>,
+    pub events: Feed<Arc<NodeEvent>>,
+    pub watches: Feed<WatchNotice>,
     pub stopped: watch::Receiver<bool>,
 }
 

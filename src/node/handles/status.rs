@@ -30,17 +30,35 @@ pub struct Status {
 impl Status {
     /// Whether both are the same, but for what changes all the time: ages, round trips and the witness's counter.
     pub(in crate::node) fn is_equivalent(&self, other: &Self) -> bool {
-        let settled = |record: &WitnessRecord| WitnessRecord { counter: 0, ..record.clone() };
-        let witness = |seen: &WitnessStatus| WitnessStatus { record: seen.record.as_ref().map(settled), ..*seen };
-        let still = |status: &EngineStatus| EngineStatus {
-            link: LinkStatus { last_seen_us: None, round_trip_us: None, ..status.link.clone() },
-            witness: status.witness.as_ref().map(witness),
-            in_sync_as_of_us: None,
-            ..status.clone()
-        };
-        (self.listen, self.key_exchange) == (other.listen, other.key_exchange)
-            && still(&self.engine) == still(&other.engine)
+        (self.listen, self.key_exchange) == (other.listen, other.key_exchange) && is_still(&self.engine, &other.engine)
     }
+}
+
+/// As [`Status::is_equivalent`]. It copies nothing, since it is called at every turn of the node.
+fn is_still(one: &EngineStatus, other: &EngineStatus) -> bool {
+    let EngineStatus { node, pair, role, serving, epoch, position, enabled, link, .. } = one;
+    let EngineStatus { in_sync, in_sync_as_of_us: _, why_not, replication, witness, alerts, .. } = one;
+    let LinkStatus { state, reason, peer, peer_revision, lag, last_seen_us: _, round_trip_us: _ } = link;
+    let link = &other.link;
+    let same_link = (state, reason, peer) == (&link.state, &link.reason, &link.peer)
+        && (peer_revision, lag) == (&link.peer_revision, &link.lag);
+    let same_witness = match (witness, &other.witness) {
+        (Some(one), Some(other)) => is_settled(one, other),
+        (one, other) => one.is_none() && other.is_none(),
+    };
+    same_link
+        && same_witness
+        && (node, pair, role, serving) == (&other.node, &other.pair, &other.role, &other.serving)
+        && (epoch, position, enabled) == (&other.epoch, &other.position, &other.enabled)
+        && (in_sync, why_not, replication) == (&other.in_sync, &other.why_not, &other.replication)
+        && *alerts == other.alerts
+}
+
+/// Whether both know the same of the witness, but for the counter of its record.
+fn is_settled(one: &WitnessStatus, other: &WitnessStatus) -> bool {
+    let WitnessStatus { reachable, record } = one;
+    let settled = |record: &WitnessRecord| WitnessRecord { counter: 0, ..record.clone() };
+    *reachable == other.reachable && record.as_ref().map(settled) == other.record.as_ref().map(settled)
 }
 
 /// The parts of [`Status`] that the engine does not know.

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncWrite, AsyncWriteExt, ReadHalf};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
-use super::address_book::dialable;
+use super::address_book::{Met, dialable};
 use super::bulk_joiner::BulkJoiner;
 use super::connection::Connection;
 use super::frames::{BulkFrame, FrameError, FrameReader, Received, bulk_frame};
@@ -66,6 +66,8 @@ pub struct LinkContext {
     pub progress: Duration,
     /// Held by every link's task until it has ended.
     pub alive: mpsc::Sender<()>,
+    /// What the last link has shown of the peer's address.
+    pub met: Arc<watch::Sender<Option<Met>>>,
 }
 
 impl Link {
@@ -210,6 +212,8 @@ impl LinkTask {
             Message::Hello(hello) => {
                 self.peer_joins.store(Versions::OURS.allows_parts(hello.versions), Ordering::Relaxed);
                 let (remote, dialled) = self.met;
+                let advertised = hello.sender.address.clone();
+                self.context.met.send_replace(Some(Met { remote, advertised }));
                 if let Some(instead) = dialable(&hello.sender.address, remote, dialled) {
                     let advertised = &hello.sender.address;
                     tracing::warn!(%advertised, %instead, "the peer advertises an address that leads nowhere from here");

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
@@ -13,9 +14,9 @@ use super::durable_work::{self, StoreWork};
 use super::store_access::{StoreAccess, Unavailable, on_store};
 use super::tail::{Tail, TailReader};
 use crate::model::Revision;
-use crate::node::environment::{Environment, Panicked, catch};
+use crate::node::environment::{Environment, Panicked, WrittenDisks, catch};
 use crate::node::network::receive_budget::ReceivePermit;
-use crate::protocol::engine::{Completed, Completion, DiskFailure};
+use crate::protocol::engine::{Completed, Completion, DiskFailure, Moment, Room};
 use crate::store::{ReadError, Reader, Store};
 
 /// Results that wait for the driver: those of one batch, of one run of maintenance and of one look at the directory.
@@ -33,8 +34,8 @@ pub enum StoreReport {
     Persisted { completed: Completed, tail: Option<Tail> },
     /// Maintenance is done.
     Maintained(Result<(), DiskFailure>),
-    /// The directory and its files are as they were, or not.
-    Looked(Result<(), DiskFailure>),
+    /// The directory and its files are as they were, or not. With the room on its disk, where that was asked for and can be told.
+    Looked(Result<Option<Room>, DiskFailure>),
 }
 
 /// A batch of the engine, with all that it needs.
@@ -54,6 +55,10 @@ struct Shared {
     queue: Mutex<Queue>,
     /// Bounds the host's reads to one in the queue.
     host_reads: Arc<Semaphore>,
+    /// When the file system of the directory last wrote, as the nodes on it found out; or as this one did, where nobody can tell which file
+    /// system that is.
+    written: WrittenDisks,
+    device: u64,
 }
 
 /// Bounded by its users: the driver has one batch, one run of maintenance and one look here, local entries are admitted like change
@@ -79,10 +84,14 @@ enum Job {
 
 impl StoreExecutor {
     pub fn new(environment: Environment, store: Store, reader: Reader, reports: mpsc::Sender<StoreReport>) -> Self {
+        let (written, device) = match store.device() {
+            Some(device) => (environment.written.clone(), device),
+            None => (WrittenDisks::default(), 0),
+        };
         let queue = Mutex::new(Queue { jobs: VecDeque::new(), store: Some(store), busy: false, abandoned: false });
         let host_reads = Arc::new(Semaphore::new(1));
         let tail = Mutex::new(TailReader::new(reader.clone()));
-        Self { shared: Arc::new(Shared { environment, reader, tail, reports, queue, host_reads }) }
+        Self { shared: Arc::new(Shared { environment, reader, tail, reports, queue, host_reads, written, device }) }
     }
 
     /// Runs a batch, and reports it to the driver.
@@ -116,14 +125,42 @@ impl StoreExecutor {
         })));
     }
 
-    /// Looks whether the directory and its files are still there, and reports that to the driver. `probe`: whether to write and
-    /// sync as well.
-    pub fn look(&self, probe: bool) {
+    /// Looks whether the directory and its files are still there, and reports that to the driver. `writes_after`: also writes and syncs,
+    /// where no write of a node to this disk is known that began within this time; `room`: whether to tell how much room is left.
+    pub fn look(&self, writes_after: Option<Duration>, room: bool) {
         let executor = self.clone();
         self.submit(Job::Run(Box::new(move |access| {
             // Without the store, or a thread, there is nothing to be told of the directory.
-            let looked = access.map_or(Ok(()), |store| on_store(Ok(store), |store| store.look(probe)));
+            let look = |store: &mut Store| executor.look_at(store, writes_after, room);
+            let looked = access.map_or(Ok(None), |store| on_store(Ok(store), look));
             executor.report(StoreReport::Looked(looked));
+        })));
+    }
+
+    fn look_at(
+        &self,
+        store: &mut Store,
+        writes_after: Option<Duration>,
+        room: bool,
+    ) -> Result<Option<Room>, DiskFailure> {
+        let Shared { environment, written, device, .. } = &*self.shared;
+        let now = environment.clock.now();
+        let before = |age: Duration| Moment(now.0.saturating_sub(u64::try_from(age.as_micros()).unwrap_or(u64::MAX)));
+        let probe = writes_after.is_some_and(|age| !written.wrote_after(*device, before(age)));
+        store.look(probe)?;
+        if probe {
+            written.note(*device, now);
+        }
+        Ok(if room { store.room().ok() } else { None })
+    }
+
+    /// Stores where the peer was reached.
+    pub fn keep_addresses(&self, addresses: Vec<u8>) {
+        self.submit(Job::Run(Box::new(move |access| {
+            if let Ok(store) = access {
+                // A node that lacks the file goes on.
+                let _ = catch(|| store.keep_addresses(&addresses));
+            }
         })));
     }
 

@@ -8,6 +8,7 @@ use super::{first_start, identity_file};
 use crate::identity::{Identity, IdentityError, JoinToken, Pins, Tls};
 use crate::model::{PairId, Revision};
 use crate::node::environment::Environment;
+use crate::node::network::address_book::AddressBook;
 use crate::node::network::enrolment_client::{EnrolmentClient, Stored};
 use crate::protocol::engine::DurableState;
 use crate::protocol::wire::Role;
@@ -21,6 +22,8 @@ pub struct OpenedNode {
     pub opened: Opened,
     /// Master and token of an enrolment that this node has stored, and the master perhaps has not.
     pub unconfirmed: Option<(String, JoinToken)>,
+    /// Where the peer was reached in earlier runs.
+    pub addresses: AddressBook,
 }
 
 /// Locks the data directory, which is made for a first start. Returns whether it holds a node.
@@ -65,7 +68,7 @@ pub async fn open_or_create(
         }
         None => return Err(StartError::FirstStartMissing),
     };
-    Ok(OpenedNode { identity, pins, tls, opened, unconfirmed })
+    Ok(OpenedNode { identity, pins, tls, opened, unconfirmed, addresses: AddressBook::default() })
 }
 
 async fn open(settings: &Settings, lock: DirLock) -> Result<OpenedNode, StartError> {
@@ -74,9 +77,10 @@ async fn open(settings: &Settings, lock: DirLock) -> Result<OpenedNode, StartErr
     let read = move || {
         first_start::completed(&*disk, &dir);
         let pem = identity_file::read_identity(&*disk, &dir)?;
-        Ok::<_, StoreError>((pem, Store::open(disk, &dir, lock, options)?))
+        let addresses = Store::addresses(&*disk, &dir);
+        Ok::<_, StoreError>((pem, addresses, Store::open(disk, &dir, lock, options)?))
     };
-    let (pem, opened) = on_disk(environment, read).await?;
+    let (pem, addresses, opened) = on_disk(environment, read).await?;
     let identity = Identity::from_pem(&pem)?;
     if identity.node() != opened.durable_state.node {
         let reason = "it is not the one that the data directory was made with".to_owned();
@@ -91,7 +95,7 @@ async fn open(settings: &Settings, lock: DirLock) -> Result<OpenedNode, StartErr
         Some(FirstStart::Join { master, token }) if never_met => Some((master.clone(), token.clone())),
         _ => None,
     };
-    Ok(OpenedNode { identity, pins, tls, opened, unconfirmed })
+    Ok(OpenedNode { identity, pins, tls, opened, unconfirmed, addresses: AddressBook::restore(&addresses) })
 }
 
 /// Creates the node's files. The identity comes first, so that every directory with a store has one.

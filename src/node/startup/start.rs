@@ -23,7 +23,8 @@ use crate::node::handles::shared::{Request, Shared};
 use crate::node::handles::status::NodeInfo;
 use crate::node::network::accept_policy::AcceptPolicy;
 use crate::node::network::acceptor::Acceptor;
-use crate::node::network::address_book::{AddressBook, is_undialable};
+use crate::node::network::address_book::is_undialable;
+use crate::node::network::address_check::AddressCheck;
 use crate::node::network::enrolment_client::EnrolmentClient;
 use crate::node::network::enrolment_server::EnrolmentServer;
 use crate::node::network::link::LinkContext;
@@ -113,12 +114,13 @@ async fn listen(settings: &Settings) -> Result<Box<dyn Listener>, StartError> {
     }
 }
 
-/// Whether an address that cannot be listened on now may be there later: this machine does not have it, or its name does not resolve.
+/// Whether an address that cannot be listened on now may be there later: this machine does not have it, its name does not resolve, or a
+/// process uses it that may be about to end, as the predecessor of this one is.
 fn may_come(address: &str, error: &io::Error) -> bool {
     use io::ErrorKind::{AddrInUse, AddrNotAvailable, InvalidInput, PermissionDenied};
     match error.kind() {
-        AddrNotAvailable => true,
-        AddrInUse | InvalidInput | PermissionDenied => false,
+        AddrNotAvailable | AddrInUse => true,
+        InvalidInput | PermissionDenied => false,
         _ => address.parse::<SocketAddr>().is_err(),
     }
 }
@@ -131,7 +133,7 @@ fn assemble(
     advertise: String,
     opened: OpenedNode,
 ) -> Result<Node, StartError> {
-    let OpenedNode { identity, pins, tls, opened, unconfirmed } = opened;
+    let OpenedNode { identity, pins, tls, opened, unconfirmed, addresses } = opened;
     let Settings { options, hooks, witness, master_address, environment, .. } = settings;
     let info = NodeInfo::new(&options.name, listener.address(), &advertise, witness.as_deref());
     tracing::info!(node = %identity.node(), listen = %info.listen, advertise, "started");
@@ -147,7 +149,6 @@ fn assemble(
     let store = StoreExecutor::new(environment.clone(), store, reader.clone(), reports);
     let notifier = Notifier::new(info.status(engine.status(now.at, now.wall_ms), None, now.at));
     let policy = Arc::new(AcceptPolicy::new(pins));
-    let hooks = HookRunner::new(hooks, environment.clone(), options.timeouts.hook);
     let shared = shared(&environment, (identity.node(), options.schema), &reader, &store, callers, &notifier);
     let enrolment = EnrolmentServer {
         environment: environment.clone(),
@@ -172,12 +173,12 @@ fn assemble(
         links: link_context(&environment, &options, &reader, inputs, alive),
         reader,
         store,
-        hooks,
+        hooks: HookRunner::new(hooks, environment.clone(), options.timeouts.hook),
         witness: WitnessClient::new(witness, environment.clone(), options.witness_timeout()),
         policy,
         links_over,
         master_address,
-        addresses: AddressBook::default(),
+        addresses,
         certificate_ends: identity.expires(),
         unconfirmed,
         scope: TaskScope::new(),
@@ -191,6 +192,7 @@ fn assemble(
     };
     let tasks = Arc::clone(&context.environment.tasks);
     context.spawn(acceptor.run(listener));
+    context.spawn(AddressCheck::new(&context.links, advertise).run());
     tasks.spawn(Box::pin(Driver::new(engine, inbox, notifier, context).run(first)));
     Ok(Node::new(shared, handles))
 }
@@ -203,9 +205,11 @@ fn link_context(
     inputs: mpsc::Sender<Input>,
     alive: mpsc::Sender<()>,
 ) -> LinkContext {
+    let environment = environment.clone();
     let pusher = Pusher::new(environment.clone(), reader.clone());
     let (drain, progress) = (options.timeouts.drain, options.heartbeat / 2);
-    LinkContext { environment: environment.clone(), pusher, inputs, keys: reader.digest_key(), drain, progress, alive }
+    let (keys, met) = (reader.digest_key(), Arc::new(watch::Sender::new(None)));
+    LinkContext { environment, pusher, inputs, keys, drain, progress, alive, met }
 }
 
 /// Splits the opened store into the store, its reader, and the input of [`Engine::start`].

@@ -10,6 +10,7 @@
 mod operator_states;
 pub(super) mod texts;
 
+pub use operator_states::Undialable;
 pub(super) use operator_states::{OperatorState, OperatorStates};
 
 use super::durable::ClockStep;
@@ -25,6 +26,8 @@ pub(super) const PEER: &str = "peer";
 pub(super) const THIS_NODE: &str = "this node";
 /// Subject of alerts about a disk that does not answer.
 pub(super) const DISK: &str = "this node's disk";
+/// Subject of the warning that a disk has little room left.
+pub(super) const ROOM: &str = "room on this node's disk";
 /// Subject of the alert about strangers whose addresses are not told apart.
 pub(super) const OTHER_ADDRESSES: &str = "other addresses";
 /// Subject of alerts about the witness.

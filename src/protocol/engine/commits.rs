@@ -99,8 +99,8 @@ impl Commits {
         Ok(())
     }
 
-    /// The next group: all that waits, within the bounds of a group.
-    pub(super) fn next_group(&mut self) -> Option<Vec<Ticket>> {
+    /// The next group, and its bytes: all that waits, within the bounds of a group.
+    pub(super) fn next_group(&mut self) -> Option<(Vec<Ticket>, usize)> {
         let mut group = Vec::new();
         let mut group_bytes = 0;
         while let Some((ticket, bytes)) = self.queue.front().copied() {
@@ -112,7 +112,7 @@ impl Commits {
             group_bytes += bytes;
             group.push(ticket);
         }
-        (!group.is_empty()).then_some(group)
+        (!group.is_empty()).then_some((group, group_bytes))
     }
 
     /// Takes everything that has not reached the log.

@@ -1,6 +1,6 @@
 //! What can happen to an engine.
 
-use super::{LinkId, Peer, StoredToken, Ticket};
+use super::{LinkId, Peer, StoredToken, Ticket, Undialable};
 use crate::model::{Revision, WitnessRecord, WitnessVersion};
 use crate::protocol::wire::{Bulk, BulkId, Message, SnapshotHeader};
 
@@ -166,6 +166,19 @@ pub enum Event {
         /// Whether the disk is full.
         full: bool,
     },
+    /// How much room is left on the disk. Comes at the start, and then from time to time.
+    Room(Room),
+    /// Whether the addresses that the nodes advertise can be dialled, where that has changed. Of one that nobody knows it is not said.
+    AddressesChecked(Undialable),
+}
+
+/// The room on the disk of the data directory, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// What a full push of what this node holds needs.
+    pub needed: u64,
+    /// What may still be written.
+    pub free: u64,
 }
 
 /// What the witness said.

@@ -1,8 +1,10 @@
 //! Durable work that waits, and the one batch in flight.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use super::{BatchId, Work};
+use crate::model::limits::DISK_RATE_MIN;
 use crate::model::{Epoch, Moment};
 use crate::protocol::wire::BulkId;
 
@@ -26,6 +28,8 @@ pub(super) struct WorkQueue {
 #[derive(Clone, Debug)]
 struct InFlight {
     work: Work,
+    /// The bytes of the change sets in it.
+    bytes: usize,
     since: Moment,
     /// An alert says that it takes too long.
     reported_slow: bool,
@@ -88,8 +92,22 @@ impl WorkQueue {
     pub(super) fn start(&mut self, at: Moment, work: impl Into<Work>) -> Work {
         self.last += 1;
         let work = work.into().numbered(BatchId(self.last));
-        self.in_flight = Some(InFlight { work: work.clone(), since: at, reported_slow: false, given_up: false });
+        let (reported_slow, given_up) = (false, false);
+        self.in_flight = Some(InFlight { work: work.clone(), bytes: 0, since: at, reported_slow, given_up });
         work
+    }
+
+    /// The change sets of the batch in flight have so many bytes.
+    pub(super) fn weigh(&mut self, bytes: usize) {
+        if let Some(batch) = &mut self.in_flight {
+            batch.bytes = bytes;
+        }
+    }
+
+    /// The time that the slowest disk needs for the bytes of the batch in flight.
+    pub(super) fn grace(&self) -> Duration {
+        let bytes = self.in_flight.as_ref().map_or(0, |batch| batch.bytes as u64);
+        Duration::from_millis(bytes * 1_000 / DISK_RATE_MIN)
     }
 
     /// The batch is over. Returns `None` where it is not the one in flight.

@@ -110,7 +110,6 @@ impl SimDisk {
     }
 
     /// It tells how much room is left, from now on.
-    #[cfg(test)]
     pub fn tell_room(&self) {
         self.inner().tells_room = true;
     }

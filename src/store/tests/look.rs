@@ -1,6 +1,7 @@
 //! A directory or a file that is gone, or is another one, while the store is open. On the real disk, since it is about names.
 
 use super::*;
+use crate::model::limits::room_for_push;
 use crate::store::disk::RealDisk;
 
 fn master_at(dir: &Path) -> Opened {
@@ -26,9 +27,35 @@ fn a_directory_that_stays_is_found() {
         while opened.store.maintain().unwrap() {}
     }
     std::fs::remove_file(dir.path().join("data/lock")).unwrap();
-    opened.store.look(true).unwrap();
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     assert!(matches!(Store::lock(&disk, &dir.path().join("data")), Err(StoreError::Locked(_))), "one process");
+    assert!(!dir.path().join("data/lock").exists(), "the directory itself is locked");
+}
+
+#[test]
+fn a_lock_file_that_was_removed_is_made_again_and_locked() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut opened = master_at(&dir.path().join("data"));
+    let path = dir.path().join("data/lock");
+    for _ in 0..2 {
+        std::fs::remove_file(&path).unwrap();
+        opened.store.look(false).unwrap();
+        assert!(path.exists());
+        assert_eq!(RealDisk.lock(&path).err().map(|error| error.kind()), Some(std::io::ErrorKind::WouldBlock));
+        opened.store.look(true).unwrap();
+    }
+    drop(opened);
+    RealDisk.lock(&path).unwrap();
+}
+
+#[test]
+fn the_room_that_a_full_push_would_need_is_told() {
+    let (disk, mut opened) = master();
+    disk.tell_room();
+    commit(&mut opened, &[ChangeSet::new().put("key", large(1_000_000, 1))]);
+    disk.set_capacity(disk.used() + 7_000_000);
+    let room = opened.store.room().unwrap();
+    assert_eq!((room.needed, room.free), (room_for_push(1, 1_000_003), 7_000_000));
 }
 
 #[test]

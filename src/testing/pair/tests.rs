@@ -4,6 +4,7 @@ mod gateway;
 
 use crate::model::ChangeSet;
 use crate::node::CommitError;
+use crate::protocol::alerts::Severity;
 use crate::protocol::engine::{AlertKind, Replication};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -248,4 +249,77 @@ fn a_resolver_that_fails_or_hangs_parts_no_pair() {
             pair.run_until(Duration::from_secs(5), whole).unwrap();
         }
     }
+}
+
+/// The addresses that worked are in the data directory: a node finds its peer although no name has resolved since it started.
+#[test]
+fn a_node_that_restarts_while_no_name_resolves_finds_its_peer() {
+    for hangs in [false, true] {
+        let pair = Pair::builder(8).witnessed(false).named(true).start().unwrap();
+        for side in Side::BOTH {
+            pair.link().refuse(side.other(), 1);
+            pair.link().reset();
+            pair.run_for(Duration::from_secs(5));
+        }
+        pair.run_until(MINUTE, Pair::is_whole).unwrap();
+        if hangs {
+            pair.link().names_hang()
+        } else {
+            pair.link().names_fail()
+        }
+        // Also where power fails, and where neither remembers anything but what is on its disk.
+        pair.node(Side::B).crash(Crash::Power);
+        pair.node(Side::A).crash(Crash::Process);
+        for side in Side::BOTH {
+            pair.node(side).restart().unwrap();
+        }
+        pair.run_until(Duration::from_secs(4), Pair::is_whole).unwrap();
+        assert_eq!(pair.master(), Some(Side::A));
+    }
+}
+
+fn needs_operator(pair: &Pair, side: Side) -> Vec<String> {
+    let alerts = pair.node(side).status().unwrap().engine.alerts.clone().into_iter();
+    alerts.filter(|alert| alert.kind == AlertKind::NeedsOperator).map(|alert| alert.subject).collect()
+}
+
+/// The link stands and hides that neither could dial the other. Both say so, and it ends with the name server's trouble.
+#[test]
+fn names_that_do_not_resolve_are_told_of_while_the_link_stands() {
+    let pair = Pair::builder(9).named(true).start().unwrap();
+    pair.run_for(MINUTE);
+    assert!(Side::BOTH.into_iter().all(|side| needs_operator(&pair, side).is_empty()));
+    pair.link().names_fail();
+    pair.link().reset();
+    let told = |pair: &Pair| {
+        Side::BOTH.into_iter().all(|side| needs_operator(pair, side) == ["undialable", "peer_undialable"])
+    };
+    pair.run_until(2 * MINUTE, told).unwrap();
+    pair.link().names_work();
+    let over = |pair: &Pair| Side::BOTH.into_iter().all(|side| needs_operator(pair, side).is_empty());
+    pair.run_until(2 * MINUTE, over).unwrap();
+    assert!(pair.is_whole());
+}
+
+/// Said at the start, and of an idle node within the interval of the look.
+#[test]
+fn little_room_is_told_before_the_disk_is_full() {
+    let pair = Pair::builder(10).start().unwrap();
+    let little = |pair: &Pair, side| {
+        let status = pair.node(side).status().unwrap();
+        status
+            .engine
+            .alerts
+            .iter()
+            .any(|alert| alert.subject.starts_with("room") && alert.severity == Severity::Warning)
+    };
+    for side in Side::BOTH {
+        pair.node(side).disk().leave(5_000_000);
+        pair.run_until(MINUTE, |pair| little(pair, side)).unwrap();
+        assert!(pair.is_whole());
+    }
+    pair.node(Side::A).crash(Crash::Process);
+    pair.node(Side::A).disk().make_room();
+    pair.node(Side::A).restart().unwrap();
+    pair.run_until(Duration::from_secs(1), |pair| !little(pair, Side::A)).unwrap();
 }

@@ -36,15 +36,29 @@ pub(in super::super) enum OperatorState {
     Token,
     /// A shadow whose pairing was forgotten.
     Detached,
+    /// This node advertises an address at which its peer cannot dial it.
+    Undialable,
+    /// So does the peer.
+    PeerUndialable,
 }
 
-const STATES: usize = 11;
+const STATES: usize = 13;
 
 /// When each of them began, as far as it holds.
 #[derive(Clone, Debug)]
 pub(in super::super) struct OperatorStates {
     started: Moment,
     since: [Option<Moment>; STATES],
+    addresses: Undialable,
+}
+
+/// Why nobody can dial the addresses that the two nodes advertise, where that is known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Undialable {
+    /// This node's.
+    pub own: Option<String>,
+    /// The peer's.
+    pub peer: Option<String>,
 }
 
 impl OperatorState {
@@ -60,6 +74,8 @@ impl OperatorState {
         Self::NoShadow,
         Self::Token,
         Self::Detached,
+        Self::Undialable,
+        Self::PeerUndialable,
     ];
 
     /// The stable word for it.
@@ -76,6 +92,8 @@ impl OperatorState {
             Self::NoShadow => "no_shadow",
             Self::Token => "token",
             Self::Detached => "detached",
+            Self::Undialable => "undialable",
+            Self::PeerUndialable => "peer_undialable",
         }
     }
 
@@ -87,7 +105,17 @@ impl OperatorState {
 
 impl OperatorStates {
     pub(in super::super) fn new(started: Moment) -> Self {
-        Self { started, since: [None; STATES] }
+        Self { started, since: [None; STATES], addresses: Undialable::default() }
+    }
+
+    /// The advertised addresses were looked at.
+    pub(in super::super) fn set_addresses(&mut self, found: Undialable) {
+        self.addresses = found;
+    }
+
+    /// What was found at the last look at them.
+    pub(in super::super) fn addresses(&self) -> &Undialable {
+        &self.addresses
     }
 
     /// When this run began.

@@ -54,6 +54,27 @@ pub(in super::super) fn not_serving(why: &str, link: &str) -> String {
     format!("this master does not serve: {parts}; bring the peer back, or say take-over on the node that is to serve")
 }
 
+pub(in super::super) fn hold_ended(seconds: u64) -> String {
+    format!(
+        "the hold of the link (disconnect) of {seconds} s ended with the restart of this node: say disconnect again where it is still \
+         meant"
+    )
+}
+
+pub(in super::super) fn undialable(why: &str) -> String {
+    format!(
+        "the peer cannot dial this node where it advertises to be: {why}. A link that is lost comes again only where this node can dial; \
+         advertise an address at which the peer reaches this node"
+    )
+}
+
+pub(in super::super) fn peer_undialable(why: &str) -> String {
+    format!(
+        "this node cannot dial the peer where that advertises to be: {why}. A link that is lost comes again only where the peer can dial; \
+         have the peer advertise an address at which this node reaches it"
+    )
+}
+
 pub(in super::super) fn refused(link: &str) -> String {
     format!("the nodes refuse each other, and neither takes over by itself: {link}")
 }
@@ -181,6 +202,13 @@ pub(in super::super) fn disk_trouble(full: bool, reason: &str) -> String {
         true => format!("the disk is full (disk_full): {reason}; make room, nothing was changed"),
         false => format!("the disk failed: {reason}; the store is opened again to find out what is left"),
     }
+}
+
+pub(in super::super) fn little_room(needed: u64, free: u64) -> String {
+    format!(
+        "{free} bytes are free on the disk of the data directory, and a full push of what this node holds needs {needed}: a full disk \
+         refuses changes, and a shadow that needs a full push is not repaired; make room"
+    )
 }
 
 pub(in super::super) fn damaged(damage: &str) -> String {

@@ -1,12 +1,12 @@
 //! What enters the alert log and what ends it.
 
 use crate::model::Position;
-use crate::model::limits::CERTIFICATE_WARN_DAYS;
-use crate::protocol::alerts::{AlertKind, NewAlert};
-use crate::protocol::engine::alerts::{self, DISK, PEER, THIS_NODE, texts};
+use crate::model::limits::{CERTIFICATE_WARN_DAYS, ROOM_SPARE};
+use crate::protocol::alerts::{AlertKind, NewAlert, Severity};
+use crate::protocol::engine::alerts::{self, DISK, PEER, ROOM, THIS_NODE, texts};
 use crate::protocol::engine::{
     Action, Alert, AlertChange, CommandRefusal, DiskFailure, Engine, Moment, Mutant, Notice, Now, RepairKind,
-    RoleReason, Transition,
+    RoleReason, Room, Transition,
 };
 use crate::protocol::failover::{NodeState, micros};
 use crate::protocol::wire::RefusalKind;
@@ -98,6 +98,17 @@ impl Engine {
     /// Something was written: trouble with this node's disk is over.
     pub(super) fn disk_works(&mut self, now: Now) {
         self.disk_ended(now, THIS_NODE);
+    }
+
+    /// So much room is left. What is too little is said before the disk is full.
+    pub(in super::super) fn room_left(&mut self, now: Now, Room { needed, free }: Room) {
+        let stands = self.alerts.stands_about(AlertKind::DiskTrouble, ROOM);
+        if free < needed && !stands {
+            let alert = NewAlert::new(AlertKind::DiskTrouble, ROOM, texts::little_room(needed, free));
+            self.raise(now, NewAlert { severity: Some(Severity::Warning), ..alert });
+        } else if stands && free >= needed.saturating_add(needed / ROOM_SPARE) {
+            self.clear(now, |alert| alert.kind == AlertKind::DiskTrouble && alert.subject == ROOM);
+        }
     }
 
     /// A batch has been under way for this long.

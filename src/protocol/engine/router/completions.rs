@@ -52,10 +52,11 @@ impl Engine {
             return self.start_batch(now, StoreState { state, purpose });
         }
         if self.authority.is_serving()
-            && let Some(tickets) = self.commits.next_group()
+            && let Some((tickets, bytes)) = self.commits.next_group()
         {
             let change_sets = tickets.into_iter().map(|ticket| (ticket, ())).collect();
             self.start_batch(now, AppendGroup { change_sets, epoch: self.log.epoch() });
+            self.work.weigh(bytes);
         }
     }
 
@@ -69,7 +70,12 @@ impl Engine {
     }
 
     fn slow_us(&self) -> u64 {
-        micros(BATCH_SLOW).max(self.setup.timing.delay_us)
+        micros(BATCH_SLOW).max(self.setup.timing.delay_us).saturating_add(micros(self.disk_grace()))
+    }
+
+    /// How much longer than another the batch in flight may take, since it has so many bytes.
+    pub fn disk_grace(&self) -> Duration {
+        self.work.grace()
     }
 
     /// The moment from which the batch in flight counts as slow.
@@ -86,7 +92,7 @@ impl Engine {
             Work::AppendRecords(_) => options.timeouts.hook,
             _ => Duration::ZERO,
         };
-        Some(micros(bound + hook))
+        Some(micros(bound + hook + self.disk_grace()))
     }
 
     /// When the batch in flight has had its time.

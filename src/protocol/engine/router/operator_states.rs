@@ -2,8 +2,8 @@
 
 use crate::model::limits::{OPERATOR_ERROR_AFTER, OPERATOR_GRACE};
 use crate::protocol::alerts::{AlertKind, NewAlert, Severity};
-use crate::protocol::engine::alerts::{OperatorState, texts};
-use crate::protocol::engine::{Alert, Engine, Moment, Mutant, Now, TakeoverBlocker};
+use crate::protocol::engine::alerts::{OperatorState, PEER, texts};
+use crate::protocol::engine::{Alert, Engine, Moment, Mutant, Now, TakeoverBlocker, Undialable};
 use crate::protocol::failover::{NodeState, held_down, micros};
 use crate::protocol::wire::Role;
 
@@ -27,6 +27,17 @@ impl Engine {
                 }
                 _ => {}
             }
+        }
+    }
+
+    /// A hold ends with the run in which it began: nobody is surprised by a machine that was restarted and stays without its peer. Its
+    /// operator is told that it has ended.
+    pub(in super::super) fn end_former_hold(&mut self, now: Now) {
+        let held = OperatorState::Held.as_str();
+        let ended = self.clear(now, |alert| alert.kind == AlertKind::NeedsOperator && alert.subject == held);
+        for alert in ended {
+            let seconds = now.wall_ms.saturating_sub(alert.first_ms) / 1_000;
+            self.raise(now, NewAlert::new(AlertKind::Recovered, PEER, texts::hold_ended(seconds)));
         }
     }
 
@@ -68,7 +79,12 @@ impl Engine {
     /// What an operator begins on purpose and ends soon is not said at once. What prevents a takeover is.
     fn grace_ends(&self, state: OperatorState, since: Moment) -> Moment {
         let grace_us = match state {
-            OperatorState::Held | OperatorState::HeldByPeer | OperatorState::Frozen | OperatorState::HoldDown => 0,
+            OperatorState::Held
+            | OperatorState::HeldByPeer
+            | OperatorState::Frozen
+            | OperatorState::HoldDown
+            | OperatorState::Undialable
+            | OperatorState::PeerUndialable => 0,
             OperatorState::NoTakeover | OperatorState::Refused => self.setup.timing.delay_us,
             OperatorState::NotServing => self.start_up_us(),
             OperatorState::NotEnabled | OperatorState::NoShadow | OperatorState::Token | OperatorState::Detached => {
@@ -115,7 +131,13 @@ impl Engine {
             OperatorState::NoShadow => lone_master && durable.enabled,
             OperatorState::Token => !durable.tokens.is_empty(),
             OperatorState::Detached => durable.role == Role::Shadow && !paired,
+            OperatorState::Undialable => (paired || durable.enabled) && self.undialable().own.is_some(),
+            OperatorState::PeerUndialable => paired && self.undialable().peer.is_some(),
         }
+    }
+
+    fn undialable(&self) -> &Undialable {
+        self.alerts.operator_states_seen().addresses()
     }
 
     /// Whether the master of this shadow is away, and what keeps the shadow from taking over is for a person to decide.
@@ -156,6 +178,10 @@ impl Engine {
             OperatorState::NoShadow => texts::NO_SHADOW.to_owned(),
             OperatorState::Token => texts::tokens(self.durable.tokens.len()),
             OperatorState::Detached => texts::DETACHED.to_owned(),
+            OperatorState::Undialable => texts::undialable(self.undialable().own.as_deref().unwrap_or_default()),
+            OperatorState::PeerUndialable => {
+                texts::peer_undialable(self.undialable().peer.as_deref().unwrap_or_default())
+            }
         }
     }
 }

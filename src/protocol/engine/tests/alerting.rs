@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::model::limits::{ALERT_WRITES_MAX, ALERTS_MAX, UNPERMITTED_SOURCES_MAX};
-use crate::protocol::alerts::NewAlert;
+use crate::protocol::alerts::{NewAlert, Severity};
 
 const MINUTE: u64 = 60 * SECOND;
 const HOUR: u64 = 60 * MINUTE;
@@ -137,4 +137,29 @@ fn what_flaps_is_written_a_bounded_number_of_times() {
         let actions = engine.handle(now(901 * SECOND), Event::Timer);
         assert!(matches!(actions[..], [Action::Notify(_), Action::Persist(_), ..]), "{actions:#?}");
     }
+}
+
+/// Too little room is a warning before the disk is full, and ends with some more than is needed. It costs two writes, and is no trouble
+/// that keeps a node from anything.
+#[test]
+fn too_little_room_is_a_warning_before_it_hurts() {
+    let (mut engine, _) = leading_master();
+    settle(&mut engine, 700);
+    let mut look = |free| {
+        let actions = engine.handle(now(SECOND), Event::Room(Room { needed: 8_000, free }));
+        let stands =
+            engine.status(Moment(SECOND), 0).alerts.into_iter().find(|alert| alert.kind == AlertKind::DiskTrouble);
+        let told = actions.iter().any(|action| matches!(action, Action::Notify(Notice::Alert { .. })));
+        if batch_in_flight(&engine) != 0 {
+            settle(&mut engine, SECOND);
+        }
+        (told, stands.map(|alert| (alert.severity, alert.subject)))
+    };
+    let warning = || Some((Severity::Warning, "room on this node's disk".to_owned()));
+    assert_eq!(look(8_000), (false, None));
+    assert_eq!(look(7_999), (true, warning()));
+    assert_eq!(look(100), (false, warning()));
+    assert_eq!(look(8_500), (false, warning()));
+    assert_eq!(look(9_000), (true, None));
+    assert!(engine.authority().serving);
 }

@@ -1,6 +1,7 @@
 //! A disk that does not answer: after the disk timeout the batch in flight counts as failed, and nothing waits for it.
 
 use super::*;
+use crate::model::limits::{CHANGE_SET_BYTES_MAX, DISK_RATE_MIN};
 
 /// The disk timeout of [`Options::default`].
 const TIMEOUT: u64 = 15 * SECOND;
@@ -76,6 +77,39 @@ fn a_master_whose_disk_hangs_lets_go_and_asks_again_when_it_answers() {
     assert!(actions.iter().any(|action| matches!(action, Action::Dial { .. })), "it asks its peer: {actions:#?}");
     assert!(!engine.authority().serving && disk_alerts(&engine).is_empty());
     assert_eq!(engine.log.revision(), next);
+}
+
+/// The largest change set, on a disk that writes 4 MB/s, takes longer than the disk timeout.
+#[test]
+fn a_large_change_set_has_the_time_that_a_slow_disk_needs_for_it() {
+    let (mut engine, _) = leading_master();
+    settle(&mut engine, 700);
+    let bytes = CHANGE_SET_BYTES_MAX;
+    let needed = bytes as u64 / 4;
+    let (slow, _) = batch(&engine.handle(now(SECOND), Event::Commit { ticket: Ticket(1), bytes }));
+    assert!(needed > TIMEOUT);
+    let before = wait(&mut engine, SECOND, SECOND + needed);
+    assert!(engine.authority().serving && !before.iter().any(is_answer), "it has time until then");
+    assert!(disk_alerts(&engine).is_empty(), "it is not slow for what it writes");
+    let next = at(engine.log.epoch(), engine.log.revision().seq + 1);
+    let (head, verdicts) = (position(next.epoch, next.seq), vec![(Ticket(1), Ok(next))]);
+    let receipt = Receipt::Commits { verdicts, head, log_floor: Revision::NONE };
+    let actions = done(&mut engine, SECOND + needed, slow, receipt);
+    assert!(actions.iter().any(is_answer), "{actions:#?}");
+    // The next one is small, and has no more time than usual.
+    let then = SECOND + needed + 1;
+    let _ = engine.handle(now(then), Event::Commit { ticket: Ticket(2), bytes: 10 });
+    let _ = wait(&mut engine, then, then + TIMEOUT);
+    assert!(!engine.authority().serving);
+    // One that hangs is given up too.
+    let (mut engine, _) = leading_master();
+    settle(&mut engine, 700);
+    let _ = engine.handle(now(SECOND), Event::Commit { ticket: Ticket(1), bytes });
+    let grace = bytes as u64 * 1_000 / DISK_RATE_MIN * 1_000;
+    let _ = wait(&mut engine, SECOND, SECOND + TIMEOUT + grace - 1);
+    assert!(engine.authority().serving);
+    let _ = engine.handle(now(SECOND + TIMEOUT + grace), Event::Timer);
+    assert!(!engine.authority().serving);
 }
 
 #[test]

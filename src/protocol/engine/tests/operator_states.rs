@@ -59,6 +59,29 @@ fn a_hold_is_an_error_at_once_and_says_how_long_it_has_lasted() {
     assert!(!said(&engine, 600 * MINUTE).iter().any(|(word, ..)| word == "held"));
 }
 
+/// A hold does not outlast a restart of its node, and its operator is told.
+#[test]
+fn a_hold_that_ended_with_a_restart_is_told() {
+    let mut engine = following_shadow();
+    settle(&mut engine, 350);
+    let actions = command(&mut engine, SECOND, 1, Command::Disconnect);
+    let (_, Work::StoreState(order)) = batch(&actions) else { panic!("{actions:#?}") };
+    let (mut engine, actions) = begin(*order.job.state, position(Epoch::FIRST, 5), history(&[(Epoch::FIRST, 1)]));
+    let told = actions.iter().any(|action| match action {
+        Action::Notify(Notice::Alert { change: AlertChange::Raised, alert }) => {
+            alert.kind == AlertKind::Recovered && alert.message.contains("say disconnect again")
+        }
+        _ => false,
+    });
+    assert!(told && said(&engine, SECOND).is_empty(), "{actions:#?}");
+    assert!(actions.iter().any(|action| matches!(action, Action::Dial { .. })), "{actions:#?}");
+    // The next start has nothing to tell.
+    let state = engine.durable_state().clone();
+    settle(&mut engine, SECOND);
+    let (_, actions) = begin(state, position(Epoch::FIRST, 5), history(&[(Epoch::FIRST, 1)]));
+    assert!(!actions.iter().any(|action| matches!(action, Action::Notify(Notice::Alert { .. }))), "{actions:#?}");
+}
+
 /// The peer of the node that is held says so too. A master that restarts meanwhile does not serve: that is an error of its own.
 #[test]
 fn a_master_that_restarts_beside_a_held_shadow_says_that_it_does_not_serve() {
@@ -185,4 +208,37 @@ fn a_hold_down_is_said_and_ends() {
     assert_eq!(said(&engine, 2 * SECOND), [state("hold_down", Severity::Error, 1)]);
     let _ = engine.handle(now(600 * SECOND), Event::Timer);
     assert!(!said(&engine, 600 * SECOND).iter().any(|(word, ..)| word == "hold_down"));
+}
+
+/// An address that nobody can dial is a warning at once, on the node that advertises it and on its peer. It is no error: the link stands.
+#[test]
+fn an_address_that_nobody_can_dial_is_a_warning_while_that_lasts() {
+    let mut engine = following_shadow();
+    settle(&mut engine, 350);
+    let own = || Some("0.0.0.0:1 names no machine".to_owned());
+    let checked = |own, peer| Event::AddressesChecked(Undialable { own, peer });
+    let actions = engine.handle(now(SECOND), checked(own(), own()));
+    let told = |word: &str| {
+        actions.iter().any(|action| match action {
+            Action::Notify(Notice::Alert { change: AlertChange::Raised, alert }) => {
+                alert.subject == word && alert.message.contains("0.0.0.0:1 names no machine")
+            }
+            _ => false,
+        })
+    };
+    assert!(told("undialable") && told("peer_undialable"), "{actions:#?}");
+    settle(&mut engine, SECOND);
+    let both = ["undialable", "peer_undialable"].map(|word| state(word, Severity::Warning, 59));
+    assert_eq!(said(&engine, MINUTE), both);
+    let _ = engine.handle(now(2 * SECOND), checked(None, own()));
+    assert_eq!(said(&engine, MINUTE), both[1..]);
+    let _ = engine.handle(now(3 * SECOND), checked(None, None));
+    assert!(said(&engine, MINUTE).is_empty());
+    // A lone master says it as soon as a shadow may be enrolled.
+    let mut engine = lone_master();
+    let _ = engine.handle(now(SECOND), checked(own(), None));
+    assert!(!said(&engine, SECOND).iter().any(|(word, ..)| word == "undialable"));
+    let _ = command(&mut engine, 2 * SECOND, 1, Command::Enable);
+    settle(&mut engine, 2 * SECOND);
+    assert!(said(&engine, 2 * SECOND).contains(&state("undialable", Severity::Warning, 0)));
 }
