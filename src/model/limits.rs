@@ -313,6 +313,9 @@ pub enum Limit {
         /// Length of the value.
         bytes: usize,
     },
+    /// The value cannot be written as JSON. (A map whose keys are no text cannot, for example.)
+    #[error("the value cannot be written as JSON")]
+    NotJson,
     /// The change set has more than [`CHANGES_MAX`] changes.
     #[error("a change set has at most {CHANGES_MAX} changes, this one has {changes}")]
     TooManyChanges {
