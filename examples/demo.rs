@@ -100,7 +100,7 @@ async fn fill(config: &Config) -> Step {
 
 async fn changes(master: &Node, shadow: &Node) -> Step {
     heading("A change and a deletion follow at once");
-    let mut watch = shadow.config().watch("routes/");
+    let mut watch = shadow.config().watch("routes/", None);
     let change = ChangeSet::new().put("routes/00007", "10.9.9.9:443").delete("routes/00008");
     let (took, committed) = timed(async {
         let committed = master.config().commit(change).await.map_err(because("commit"))?;

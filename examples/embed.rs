@@ -28,7 +28,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     // The same code runs on both nodes. Only the one that serves does the work.
     let worker = tokio::spawn(forward_while_master(node.clone(), say.clone()));
     // Both nodes receive every change.
-    let mut watch = node.config().watch("routes/");
+    let mut watch = node.config().watch("routes/", None);
     let watched = say.clone();
     let watcher = tokio::spawn(async move {
         while let Some(change) = watch.next().await {

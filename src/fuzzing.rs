@@ -8,8 +8,9 @@ use crate::identity::{Identity, JoinToken, PeerCertificate};
 use crate::model::limits::{BULK_FRAME_BYTES_MAX, FRAME_READ_BYTES_MIN};
 use crate::protocol::engine::{decode_durable_state, encode_durable_state};
 use crate::protocol::wire::{
-    Bulk, FrameDecoder, FrameKind, HEADER_BYTES, Message, decode, decode_bulk, decode_enrol, decode_witness, encode,
-    encode_bulk, encode_enrol, encode_witness,
+    Bulk, Carried, FrameDecoder, FrameKind, HEADER_BYTES, Message, decode, decode_bulk, decode_carried,
+    decode_change_set, decode_enrol, decode_witness, encode, encode_bulk, encode_change_set, encode_enrol,
+    encode_witness,
 };
 
 /// A stream of frames on a link. The first byte chooses the length of the pieces in which it arrives.
@@ -22,6 +23,10 @@ pub fn frames(bytes: &[u8]) {
             assert!(frame.payload.len() <= frame.kind.payload_max());
             if frame.kind == FrameKind::Control {
                 let _ = decode(&frame.payload);
+            } else if frame.kind == FrameKind::Carried {
+                if let Ok(Carried::Part { bytes, .. }) = decode_carried(frame.payload) {
+                    let _ = decode_change_set(&bytes);
+                }
             } else if let Ok((bulk, rest)) = decode_bulk(frame.clone()) {
                 let prefix = encode_bulk(&bulk, rest.len()).expect("what was read can be written");
                 assert!(prefix.as_ref().ends_with(&frame.payload[..frame.payload.len() - rest.len()]));
@@ -49,6 +54,10 @@ pub fn messages(bytes: &[u8]) {
             assert_eq!(written, bytes);
         }
         assert_eq!(decode_durable_state(&written), Ok(durable_state));
+    }
+    if let Ok(set) = decode_change_set(bytes) {
+        let written = encode_change_set(&set).expect("what was read can be written");
+        assert_eq!(decode_change_set(&written), Ok(set));
     }
     if let Ok(record) = decode_witness(bytes) {
         assert_eq!(encode_witness(&record).expect("what was read can be written"), bytes);

@@ -15,7 +15,7 @@
 //!     .await?;
 //!
 //! // Both roles can read and watch.
-//! let mut watch = node.config().watch("routes/");
+//! let mut watch = node.config().watch("routes/", None);
 //! let route = node.config().snapshot().get("routes/api")?;
 //!
 //! // The master writes; on a shadow this waits until it has taken over.
@@ -107,9 +107,10 @@ pub use model::{
     Revision, WitnessRecord, WitnessVersion, limits,
 };
 pub use node::{
-    BackupError, Builder, CommitError, Committed, Config, DivergedConflict, DivergedError, Ended, Events, Exported,
-    FirstStart, Hooks, Imported, Local, Mastership, NewPairRefused, Node, NodeEvent, Operator, OperatorError, Pending,
-    Reapplied, Remaining, StartError, Status, Stopped, Watch, Watched,
+    BackupError, Builder, CommitError, Committed, Config, DivergedConflict, DivergedError, Ended, EntryError, Events,
+    Exported, FirstStart, Hooks, Imported, Local, Mastership, NewPairRefused, Node, NodeEvent, Operator, OperatorError,
+    Pending, Reapplied, Remaining, StartError, Status, Stopped, Typed, TypedChange, TypedSnapshot, TypedWatch, Watch,
+    Watched,
 };
 pub use protocol::alerts::{Alert, AlertKind, Severity};
 pub use protocol::engine::{

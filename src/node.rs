@@ -28,6 +28,7 @@ pub use handles::node::Node;
 pub use handles::operator::{Operator, OperatorError};
 pub use handles::quarantine::{DivergedConflict, DivergedError, Reapplied};
 pub use handles::status::Status;
+pub use handles::typed::{EntryError, Typed, TypedChange, TypedSnapshot, TypedWatch};
 pub use handles::watch::{Watch, Watched};
 pub use startup::builder::Builder;
 pub use startup::error::{NewPairRefused, StartError};

@@ -32,7 +32,7 @@ fn an_accepted_commit_is_not_undone_by_dropping_its_future() {
         Box::pin(async {
             let dir = tempfile::tempdir().unwrap();
             let node = master(dir.path()).await;
-            let mut watch = node.config().watch("dropped/");
+            let mut watch = node.config().watch("dropped/", None);
             drop(node.config().try_commit(ChangeSet::new().put("dropped/key", "value")).unwrap());
             let seen = tokio::time::timeout(LONG, watch.next()).await.unwrap().unwrap();
             assert!(matches!(seen, Watched::Changed { keys, .. } if keys[0].as_str() == "dropped/key"));
@@ -327,5 +327,98 @@ fn a_copy_of_a_live_directory_is_refused_or_one_whole_revision() {
         println!("refused {}, damaged {}, whole {}", outcomes[0], outcomes[1], outcomes[2]);
         tokio::time::timeout(LONG, writer).await.unwrap().unwrap();
         node.shutdown().await;
+    });
+}
+
+/// A host's type, and what it was in an earlier version.
+#[derive(serde::Serialize, serde::Deserialize, Debug, PartialEq, Clone)]
+struct Route {
+    backend: String,
+    #[serde(default)]
+    weight: u32,
+}
+
+#[test]
+fn typed_entries_evolve_and_one_that_does_not_parse_hides_no_other() {
+    on_both_flavours(|| {
+        Box::pin(async {
+            let dir = tempfile::tempdir().unwrap();
+            let node = master(dir.path()).await;
+            let routes = node.config().typed::<Route>("routes/");
+            let api = Route { backend: "10.0.0.7:80".into(), weight: 3 };
+            let set = routes.put(ChangeSet::new(), "api", &api).put("routes/bad", "no json");
+            let set = set.put("routes/old", r#"{"backend":"10.0.0.8:80"}"#).put("other", "1");
+            let set = set.put("routes/new", r#"{"backend":"10.0.0.9:80","weight":1,"zone":"a"}"#);
+            node.config().commit(set.put_secret("routes/secret", "\"hunter2\"")).await.unwrap();
+            let snapshot = routes.snapshot();
+            assert_eq!(snapshot.get("api").unwrap(), Some(api));
+            assert_eq!(snapshot.get("old").unwrap().unwrap().weight, 0, "a field that is missing");
+            assert_eq!(snapshot.get("new").unwrap().unwrap().weight, 1, "a field that is unknown");
+            assert_eq!(snapshot.get("none").unwrap(), None);
+            let read: Vec<_> = snapshot.scan().collect();
+            assert_eq!(read.iter().filter(|entry| entry.is_ok()).count(), 3);
+            let errors: Vec<String> =
+                read.iter().filter_map(|entry| entry.as_ref().err()).map(|e| e.to_string()).collect();
+            assert!(errors[0].contains("routes/bad") && errors[1].contains("routes/secret"), "{errors:?}");
+            assert!(!errors[1].contains("hunter2"), "{errors:?}");
+            node.shutdown().await;
+        })
+    });
+}
+
+/// Changes before the watch is first asked, more than it can lag behind, and a replaced configuration: the copy that it keeps is
+/// right in the end.
+#[test]
+fn a_typed_watch_misses_no_change() {
+    on_both_flavours(|| {
+        Box::pin(async {
+            let dir = tempfile::tempdir().unwrap();
+            let node = master(dir.path()).await;
+            let config = node.config();
+            let limits = config.typed::<u64>("limits/");
+            config.commit(limits.put(ChangeSet::new(), "gone", &1)).await.unwrap();
+            let exported = dir.path().join("export");
+            node.operator().export(&exported).await.unwrap();
+            let (now, mut changes) = limits.watch().unwrap();
+            let mut copy: std::collections::BTreeMap<String, u64> =
+                now.scan().map(|entry| entry.map(|(key, value)| (key.to_string(), value)).unwrap()).collect();
+            assert_eq!(copy.len(), 1);
+            let check = async |changes: &mut shadowpair::TypedWatch<u64>,
+                               copy: &mut std::collections::BTreeMap<_, _>| {
+                let expected: std::collections::BTreeMap<String, u64> =
+                    limits.snapshot().scan().flatten().map(|(key, value)| (key.to_string(), value)).collect();
+                while *copy != expected {
+                    match tokio::time::timeout(LONG, changes.next()).await.unwrap().unwrap().unwrap() {
+                        shadowpair::TypedChange::Put { key, value } => drop(copy.insert(key.to_string(), value)),
+                        shadowpair::TypedChange::Removed { key } => drop(copy.remove(key.as_str())),
+                    }
+                }
+            };
+            config
+                .commit(limits.put(ChangeSet::new(), "a", &1).delete(limits.key("gone")).put("other", "1"))
+                .await
+                .unwrap();
+            config.commit(limits.put(ChangeSet::new(), "b", &2)).await.unwrap();
+            check(&mut changes, &mut copy).await;
+            // Many more than a watch remembers.
+            for number in 0..3_000u64 {
+                let name = format!("{}", number % 7);
+                let set = limits.put(ChangeSet::new(), &name, &number);
+                drop(config.try_commit(if number % 5 == 0 { set.delete(limits.key("3")) } else { set }));
+            }
+            config.commit(limits.put(ChangeSet::new(), "last", &7)).await.unwrap();
+            check(&mut changes, &mut copy).await;
+            node.operator().restore(&exported).await.unwrap();
+            check(&mut changes, &mut copy).await;
+            assert_eq!(copy.len(), 1, "what the export has: {copy:?}");
+            config.commit(ChangeSet::new().put("limits/bad", "no number")).await.unwrap();
+            let told = tokio::time::timeout(LONG, changes.next()).await.unwrap().unwrap();
+            assert!(matches!(told, Err(shadowpair::EntryError::Parse { key, .. }) if key.as_str() == "limits/bad"));
+            // A plain watch that begins at an older revision says that it missed something.
+            let mut late = config.watch("", Some(now.revision()));
+            assert_eq!(late.next().await, Some(Watched::Lagged));
+            node.shutdown().await;
+            assert!(changes.next().await.is_none());
+        })
     });
 }

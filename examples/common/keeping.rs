@@ -174,6 +174,7 @@ fn refused(error: DivergedError) -> Refusal {
         DivergedError::Unknown { .. } => Refusal::new("unknown_diverged", message),
         DivergedError::Read(error) => session::unreadable(error),
         DivergedError::Commit(error) => session::commit_refused(error),
+        DivergedError::Unanswered => Refusal::new("unanswered", message),
         _ => Refusal::new("unknown", message),
     }
 }

@@ -107,7 +107,7 @@ impl<M: Machine> OpenRoutes<M> {
     /// Opens and closes routes as the configuration changes, until mastership ends. Returns why it ended.
     async fn follow_config(&mut self, config: Config) -> &'static str {
         // The watch begins before the snapshot is taken, so that no change falls between the two.
-        let mut watch = config.watch(PREFIX);
+        let mut watch = config.watch(PREFIX, None);
         loop {
             let of = config.clone();
             let wanted = self.machine.blocking(move || read(&of)).await;

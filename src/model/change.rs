@@ -1,6 +1,7 @@
 use std::fmt;
 
 use bytes::Bytes;
+use serde::Serialize;
 
 use super::key::Key;
 use super::limits::{CHANGE_SET_BYTES_MAX, CHANGES_MAX, GROUP_BYTES_MAX, GUARDS_MAX, Limit, VALUE_BYTES_MAX};
@@ -26,7 +27,7 @@ use super::revision::Revision;
 pub struct ChangeSet {
     changes: Vec<Change>,
     guards: Vec<Guard>,
-    /// The first limit that a key exceeded.
+    /// The first limit that a key or a value in JSON exceeded.
     key_limit: Option<Limit>,
     /// Stands for the staged import of this number, which replaces everything. Then there are no changes.
     import: Option<u64>,
@@ -140,6 +141,23 @@ impl ChangeSet {
     #[must_use]
     pub fn put_secret(self, key: impl AsRef<str>, value: impl Into<Bytes>) -> Self {
         self.put_flagged(key, value.into(), true)
+    }
+
+    /// Adds a put of a value in JSON. It is read by [`Snapshot::get_json`](crate::Snapshot::get_json).
+    ///
+    /// ```
+    /// use shadowpair::{ChangeSet, Limit};
+    /// assert_eq!(ChangeSet::new().put_json("limits/connections", &100).bytes(), "limits/connections".len() + 3);
+    /// // What cannot be written as JSON is reported as the other limits are.
+    /// let keys_are_no_text = std::collections::BTreeMap::from([((1, 2), 3)]);
+    /// assert_eq!(ChangeSet::new().put_json("key", &keys_are_no_text).check(), Err(Limit::NotJson));
+    /// ```
+    #[must_use]
+    pub fn put_json<T: Serialize + ?Sized>(self, key: impl AsRef<str>, value: &T) -> Self {
+        match serde_json::to_vec(value) {
+            Ok(json) => self.put_flagged(key, json.into(), false),
+            Err(_) => Self { key_limit: self.key_limit.or(Some(Limit::NotJson)), ..self },
+        }
     }
 
     /// Adds a delete. It is no error if there is no such entry.

@@ -42,6 +42,12 @@ pub const PART_BYTES: usize = 128 * KIB;
 /// Payload of the largest log record: changes just below [`PART_BYTES`], and one more inline value with its key.
 pub const RECORD_BYTES_MAX: usize = PART_BYTES + VALUE_INLINE_BYTES_MAX + KEY_BYTES_MAX + KIB;
 
+/// Bytes of a change set that is carried to the master in one frame: at [`LINK_RATE_MIN`] it delays a heartbeat by 2 s at most.
+pub const CARRIED_PART_BYTES: usize = 32 * KIB;
+/// Longest change set that is carried: two of the largest, since its guards hold what it replaces.
+pub const CARRIED_BYTES_MAX: usize = 2 * CHANGE_SET_BYTES_MAX;
+/// Time for which an operator on the shadow waits until what was carried to the master is visible there too.
+pub const CARRIED_WAIT: Duration = Duration::from_secs(5);
 /// Longest control frame (all frames but bulk), without its header. The largest is a hello with a full history:
 /// `HISTORY_ERAS_MAX` x 50 bytes and some text.
 pub const CONTROL_FRAME_BYTES_MAX: usize = 128 * KIB;
@@ -333,6 +339,9 @@ pub enum Limit {
         /// Length of the value.
         bytes: usize,
     },
+    /// The value cannot be written as JSON. (A map whose keys are no text cannot, for example.)
+    #[error("the value cannot be written as JSON")]
+    NotJson,
     /// The change set has more than [`CHANGES_MAX`] changes.
     #[error("a change set has at most {CHANGES_MAX} changes, this one has {changes}")]
     TooManyChanges {

@@ -6,6 +6,8 @@
 
 pub mod alarms;
 pub mod callers;
+mod carried_sets;
+mod carrier;
 pub mod context;
 pub mod event_loop;
 pub mod inbox;

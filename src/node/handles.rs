@@ -13,4 +13,5 @@ pub mod operator;
 pub mod quarantine;
 pub mod shared;
 pub mod status;
+pub mod typed;
 pub mod watch;

@@ -5,6 +5,7 @@
 //! may change while the bytes stay the same. Nothing here does I/O. No length is used before it was compared with its
 //! bound.
 
+mod carried;
 mod codec;
 mod enrol;
 mod error;
@@ -18,6 +19,7 @@ pub mod record;
 mod v1;
 mod witness;
 
+pub use carried::{Carried, CarriedOutcome, decode_carried, decode_change_set, encode_carried, encode_change_set};
 pub use codec::{
     BulkPrefix, decode, decode_bulk, decode_enrol, durable_format, encode, encode_bulk, encode_enrol,
     enrol_proof_input, open_durable, seal_durable,

@@ -8,7 +8,7 @@ use super::error::ReadError;
 use super::state::ValueReader;
 use super::types::Entry;
 use super::view::{View, ViewEntries};
-use crate::model::{Digest, History, Key, Revision};
+use crate::model::{Digest, EntryHash, History, Key, Revision};
 
 /// The configuration at one revision. It never changes, reading it never waits for a writer, and a clone is cheap.
 ///
@@ -90,6 +90,16 @@ impl Snapshot {
     /// ```
     pub fn scan(&self, prefix: &str) -> Scan {
         Scan { entries: ViewEntries::new(&self.0, prefix) }
+    }
+
+    /// The hash of an entry. `None` if there is no such entry.
+    pub(crate) fn hash(&self, key: &Key) -> Result<Option<EntryHash>, ReadError> {
+        Ok(self.0.get(key.as_str())?.map(|entry| entry.hash))
+    }
+
+    /// The hashes of the entries whose keys begin with `prefix`, in key order.
+    pub(crate) fn hashes(&self, prefix: &str) -> impl Iterator<Item = Result<(Key, EntryHash), ReadError>> {
+        ViewEntries::new(&self.0, prefix).map(|entry| entry.map(|(key, entry)| (key, entry.hash)))
     }
 
     /// Reads the value of an entry piece by piece, so that a large one is never in memory as a whole. `None` if there is no

@@ -10,7 +10,7 @@ use crate::campaign::simulator::random::{Random, mix};
 use crate::model::ChangeSet;
 use crate::model::limits::VALUE_INLINE_BYTES_MAX;
 use crate::node::mutants::{Mutant, make};
-use crate::node::{Config, Node};
+use crate::node::{CommitError, Config, DivergedError, Node};
 use crate::protocol::engine::Options;
 use crate::store::{Diverged, DivergedChange, DivergedReader, DivergedSide};
 use crate::testing::{Crash, Pair, Side};
@@ -145,9 +145,14 @@ fn history(seed: u64) -> Checked {
 /// Applies the quarantine again while somebody else writes, then discards it.
 fn reapply(pair: &Pair, random: &mut Random, lost: &[Diverged], values: &Lost, before: &Map) -> Checked {
     let former = pair.node(Side::A).handle();
-    let taken = pair.block_on(former.operator().take_over());
-    taken.map_err(|error| format!("take-over: {error}"))?;
-    until(pair, "the former master again", |pair| pair.is_whole() && pair.master() == Some(Side::A))?;
+    // On the shadow the changes are carried to the master.
+    let master = *random.pick(&Side::BOTH);
+    if master == Side::A {
+        let taken = pair.block_on(former.operator().take_over());
+        taken.map_err(|error| format!("take-over: {error}"))?;
+    }
+    until(pair, "the pair", |pair| pair.is_whole() && pair.master() == Some(master))?;
+    let resets = random.percent(30);
     let mut newer = Map::new();
     let sets: Vec<_> = (0..random.range(0, 6) as usize)
         .map(|number| {
@@ -157,12 +162,24 @@ fn reapply(pair: &Pair, random: &mut Random, lost: &[Diverged], values: &Lost, b
             ChangeSet::new().put(&key, value)
         })
         .collect();
-    let (operator, config) = (former.operator(), former.config());
+    let (operator, config) = (former.operator(), pair.node(master).handle().config());
+    let timer = pair.node(Side::A).timer();
     let done: Vec<_> = pair.block_on(async {
         let apply = async {
             let mut done = Vec::new();
             for lost in lost {
-                done.push(operator.reapply(lost.id).await.map_err(|error| format!("reapply: {error}"))?);
+                done.push(loop {
+                    match operator.reapply(lost.id).await {
+                        Ok(done) => break done,
+                        // The link was reset. What was committed before is unchanged the next time.
+                        Err(DivergedError::Unanswered | DivergedError::Commit(CommitError::NotMaster { .. }))
+                            if resets =>
+                        {
+                            timer.sleep(Duration::from_secs(2)).await;
+                        }
+                        Err(error) => return Err(format!("reapply: {error}")),
+                    }
+                });
             }
             Ok::<_, String>(done)
         };
@@ -170,11 +187,15 @@ fn reapply(pair: &Pair, random: &mut Random, lost: &[Diverged], values: &Lost, b
             for set in sets {
                 config.commit(set).await.map_err(|error| format!("a commit: {error}"))?;
             }
+            if resets {
+                pair.link().reset();
+            }
             Ok::<_, String>(())
         };
         let (done, others) = tokio::join!(apply, others);
         others.and(done)
     })?;
+    until(pair, "the pair after it", Pair::is_whole)?;
     let after = content(&former.config())?;
     let conflicts: BTreeSet<&str> =
         done.iter().flat_map(|done| &done.conflicts).map(|conflict| conflict.change.key.as_str()).collect();

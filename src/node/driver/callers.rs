@@ -1,18 +1,23 @@
 //! Callers that wait for an answer.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
+use super::carried_sets::CarriedSets;
 use crate::model::ChangeSet;
-use crate::node::handles::admission::AdmissionPermit;
+use crate::node::handles::admission::{Admission, AdmissionPermit};
 use crate::protocol::engine::{CommandAnswer, CommitAnswer, Ticket};
 
 /// Callers that wait for an answer, by ticket.
-#[derive(Default)]
 pub struct Callers {
     commits: BTreeMap<Ticket, Commit>,
     commands: BTreeMap<Ticket, oneshot::Sender<CommandAnswer>>,
+    /// Operators of this node whose change sets the peer commits, and those of the peer.
+    pub carried: CarriedSets,
+    /// Bounds what waits, with the callers of this node.
+    pub admission: Arc<Admission>,
 }
 
 struct Commit {
@@ -24,6 +29,12 @@ struct Commit {
 }
 
 impl Callers {
+    /// Nobody waits yet.
+    pub fn new(admission: &Arc<Admission>) -> Self {
+        let (commits, commands) = (BTreeMap::new(), BTreeMap::new());
+        Self { commits, commands, carried: CarriedSets::default(), admission: Arc::clone(admission) }
+    }
+
     /// A caller that commits.
     pub fn add_commit(
         &mut self,

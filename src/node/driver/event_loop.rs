@@ -66,13 +66,13 @@ pub(super) enum Lifecycle {
 }
 
 impl Driver {
-    pub fn new(engine: Engine, inbox: Inbox, notifier: Notifier, context: DriverContext) -> Self {
+    pub fn new(engine: Engine, inbox: Inbox, notifier: Notifier, callers: Callers, context: DriverContext) -> Self {
         Self {
             engine,
             inbox,
             alarms: Alarms::new(Arc::clone(&context.environment.clock)),
             notifier,
-            callers: Callers::default(),
+            callers,
             links: BTreeMap::new(),
             received: ReceivedBulk::default(),
             enrolments: BTreeMap::new(),
@@ -125,6 +125,7 @@ impl Driver {
             Wake::Input(input) => self.on_input(input),
             Wake::Request(Request::Commit { changes, permit, answer }) => self.on_commit(changes, permit, answer),
             Wake::Request(Request::Command { command, answer }) => self.on_command(command, answer),
+            Wake::Request(Request::Carry { changes, answer }) => self.on_carry(&changes, answer),
             Wake::Request(Request::StoreFailed { reason }) => self.handle(Event::StoreTrouble { reason, full: false }),
             Wake::Abandoned => self.on_command(Command::Shutdown, oneshot::channel().0),
         }
@@ -140,9 +141,10 @@ impl Driver {
             Input::Bulk { link, what, piece, counted, permit } if self.links.contains_key(&link) => {
                 self.on_bulk(link, what, (piece, permit), counted);
             }
+            Input::Carried { link, payload } if self.links.contains_key(&link) => self.on_carried(link, payload),
             // From a link that this node has closed.
             Input::Progress { link } if self.links.contains_key(&link) => self.handle(Event::Progress { link }),
-            Input::Message { .. } | Input::Bulk { .. } | Input::Progress { .. } => {}
+            Input::Message { .. } | Input::Bulk { .. } | Input::Carried { .. } | Input::Progress { .. } => {}
             Input::LinkDown { link, reason } => self.on_link_down(link, reason),
             Input::Dialled { outcome: Ok(connection), pin } => {
                 self.on_connection(connection, pin, true);
@@ -203,7 +205,12 @@ impl Driver {
         self.notifier.publish_status(self.context.info.status(self.engine.status(at, wall_ms), key_exchange, at));
     }
 
-    fn on_commit(&mut self, changes: ChangeSet, permit: AdmissionPermit, answer: oneshot::Sender<CommitAnswer>) {
+    pub(super) fn on_commit(
+        &mut self,
+        changes: ChangeSet,
+        permit: AdmissionPermit,
+        answer: oneshot::Sender<CommitAnswer>,
+    ) {
         let (ticket, bytes) = (Ticket(self.number()), permit.bytes());
         self.callers.add_commit(ticket, changes, permit, answer);
         self.handle(Event::Commit { ticket, bytes });
@@ -265,6 +272,7 @@ impl Driver {
     }
 
     fn on_link_down(&mut self, link: LinkId, reason: String) {
+        self.callers.carried.forget(link);
         if self.links.remove(&link).is_some() {
             self.handle(Event::LinkDown { link, reason });
         }
@@ -370,7 +378,8 @@ impl Driver {
             match request {
                 Request::Commit { answer, .. } => drop(answer.send(Err(CommitRefusal::Stopped))),
                 Request::Command { answer, .. } => drop(answer.send(Err(CommandRefusal::Stopped))),
-                Request::StoreFailed { .. } => {}
+                // Without an answer the operator knows that there is none.
+                Request::StoreFailed { .. } | Request::Carry { .. } => {}
             }
         }
         for (_, link) in std::mem::take(&mut self.links) {
@@ -394,7 +403,7 @@ impl Driver {
         Now { at, wall_ms, random }
     }
 
-    fn number(&mut self) -> u64 {
+    pub(super) fn number(&mut self) -> u64 {
         self.last_number += 1;
         self.last_number
     }

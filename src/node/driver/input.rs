@@ -1,5 +1,6 @@
 //! What the node's other tasks tell the driver.
 
+use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use crate::node::network::connection::{Connection, Pin};
@@ -17,6 +18,8 @@ pub enum Input {
     Message { link: LinkId, message: Message },
     /// Bulk came: whole records or items, and how many bytes the frame had of which they come.
     Bulk { link: LinkId, what: Bulk, piece: SnapshotPiece, counted: usize, permit: ReceivePermit },
+    /// A part of a change set that the peer's operator carries here came, or an answer to one.
+    Carried { link: LinkId, payload: Bytes },
     /// Bytes of a frame came that is not whole yet.
     Progress { link: LinkId },
     /// A connection is gone.

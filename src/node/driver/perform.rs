@@ -44,6 +44,7 @@ impl Driver {
             Action::DropBulk { bulk } => drop(self.received.take(bulk)),
             Action::Close { link } => {
                 if let Some(open) = self.links.remove(&link) {
+                    self.callers.carried.forget(link);
                     open.close();
                 }
             }

@@ -96,14 +96,15 @@ impl Config {
         }
     }
 
-    /// The changes of keys with this prefix, from now on; the empty prefix means all keys. See [`Watch`].
+    /// The changes of keys with this prefix; the empty prefix means all keys. `from` is the revision of a snapshot: the changes
+    /// after it are told, and where that is not possible any more the first thing that is told is [`Watched::Lagged`]. Without
+    /// it, the changes from now on. See [`Watch`], and [`Config::typed`] for changes with their values.
     ///
     /// ```no_run
     /// # async fn example(config: &shadowpair::Config) {
     /// use shadowpair::Watched;
-    /// let mut watch = config.watch("routes/");
-    /// // Taken after the watch began, so that no change falls between the two.
     /// let mut routes = config.snapshot();
+    /// let mut watch = config.watch("routes/", Some(routes.revision()));
     /// while let Some(change) = watch.next().await {
     ///     match change {
     ///         Watched::Changed { revision, keys } => println!("{revision}: {keys:?}"),
@@ -114,11 +115,13 @@ impl Config {
     /// # drop(routes);
     /// # }
     /// ```
-    pub fn watch(&self, prefix: &str) -> Watch {
+    pub fn watch(&self, prefix: &str, from: Option<Revision>) -> Watch {
         // Subscribes first: a node that stops in between is then heard to stop, or found stopped.
         let feed = self.shared.watches.subscribe();
         let feed = (!self.shared.is_stopped()).then_some(feed);
-        Watch::new(feed, prefix)
+        // What became visible before the feed began is not in it.
+        let missed = from.is_some_and(|from| from != self.shared.reader.snapshot().revision());
+        Watch::new(feed, prefix, from, missed)
     }
 }
 

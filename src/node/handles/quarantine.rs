@@ -3,14 +3,17 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::oneshot;
 
 use super::config::{CommitError, Committed, Config};
 use super::operator::Operator;
 use super::shared::{Request, Shared};
-use crate::model::limits::{GROUP_BYTES_MAX, GUARDS_MAX};
+use crate::model::limits::{CARRIED_WAIT, GROUP_BYTES_MAX, GUARDS_MAX};
 use crate::model::{ChangeSet, Conflict, Expected, Guard, Key};
 use crate::node::mutants::{Mutant, made};
 use crate::node::offload::store_access::{StoreAccess, Unavailable};
+use crate::protocol::wire::CarriedOutcome;
 use crate::store::{
     Diverged, DivergedChange, DivergedReader, DivergedSide, DivergedValue, ReadError, Reader, Snapshot,
 };
@@ -53,9 +56,13 @@ pub enum DivergedError {
     #[error(transparent)]
     Read(#[from] ReadError),
     /// A change set was not committed, or the store refused. What was committed before stays, and repeating the call does
-    /// only what is missing. [`CommitError::NotMaster`]: make this node master first.
+    /// only what is missing. [`CommitError::NotMaster`]: the link to the master is down, or it is of an older version.
     #[error(transparent)]
     Commit(#[from] CommitError),
+    /// The master, to which a change set was sent, did not answer. It may have been committed. Repeat the call when the link is
+    /// up: it does only what is missing.
+    #[error("the master did not answer: repeat it when the link is up, which does only what is missing")]
+    Unanswered,
 }
 
 /// A change set of one step of [`Operator::reapply`], and what need not be in it.
@@ -105,7 +112,7 @@ impl Operator {
         self.shared.store.read(move |reader| reader.diverged_value(id, &key, side)).await
     }
 
-    /// Applies what is in quarantine under this number again, as ordinary change sets of at most
+    /// Applies what is in quarantine under this number again, on this node or, where it is the shadow, on its master, as ordinary change sets of at most
     /// [`GUARDS_MAX`](crate::limits::GUARDS_MAX) entries each. Every entry is guarded: one that somebody changed meanwhile is
     /// left as it is, and is returned. The quarantine keeps everything until [`Operator::discard`], so the call may be
     /// repeated: it does only what is missing.
@@ -139,13 +146,13 @@ impl Operator {
             let step = self.shared.store.read(move |reader| plan(reader, id, &next, &passed)).await?;
             let applied = step.changes.len() as u64;
             if applied > 0 {
-                match Config::new(self.shared.clone()).commit(step.changes).await {
+                match self.commit_or_carry(step.changes).await {
                     Ok(committed) => done.committed = Some(committed),
-                    Err(CommitError::Guard(Conflict::Key { key })) => {
+                    Err(DivergedError::Commit(CommitError::Guard(Conflict::Key { key }))) => {
                         moved.insert(key);
                         continue;
                     }
-                    Err(error) => return Err(error.into()),
+                    Err(error) => return Err(error),
                 }
             }
             done.applied += applied;
@@ -154,6 +161,38 @@ impl Operator {
             keys.drain(..step.keys);
         }
         Ok(done)
+    }
+
+    /// Commits here, or on the master where this node is its shadow.
+    async fn commit_or_carry(&self, changes: ChangeSet) -> Result<Committed, DivergedError> {
+        let config = Config::new(self.shared.clone());
+        let master = match config.commit(changes.clone()).await {
+            Err(CommitError::NotMaster { master }) => master,
+            other => return other.map_err(DivergedError::Commit),
+        };
+        let mut feed = self.shared.watches.subscribe();
+        let (answer, answered) = oneshot::channel();
+        let asked = self.shared.callers.send(Request::Carry { changes, answer }).await;
+        asked.map_err(|_| CommitError::Stopped)?;
+        let refusal = match answered.await.map_err(|_| DivergedError::Unanswered)? {
+            CarriedOutcome::Committed { revision, replicated } => {
+                // What comes next looks at this node's copy.
+                let shown = async {
+                    while self.shared.reader.snapshot().revision() < revision
+                        && !matches!(feed.recv().await, Err(RecvError::Closed))
+                    {}
+                };
+                self.shared.environment.within(CARRIED_WAIT, shown).await;
+                return Ok(Committed { revision, replicated });
+            }
+            CarriedOutcome::Conflict { key } => CommitError::Guard(Conflict::Key { key }),
+            CarriedOutcome::InDoubt { revision } => CommitError::InDoubt { revision },
+            CarriedOutcome::NotMaster => CommitError::NotMaster { master },
+            CarriedOutcome::Overloaded => CommitError::Overloaded,
+            CarriedOutcome::DiskFull => CommitError::DiskFull,
+            CarriedOutcome::Refused => return Err(DivergedError::Unanswered),
+        };
+        Err(refusal.into())
     }
 
     /// Removes what is in quarantine under this number, durably and for good.

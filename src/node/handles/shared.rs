@@ -14,6 +14,7 @@ use crate::model::{ChangeSet, NodeId};
 use crate::node::environment::Environment;
 use crate::node::offload::store_executor::StoreExecutor;
 use crate::protocol::engine::{Command, CommandAnswer, CommitAnswer};
+use crate::protocol::wire::CarriedOutcome;
 use crate::store::Reader;
 
 /// Everything a handle needs. It does not keep the node running.
@@ -39,6 +40,8 @@ pub enum Request {
     Commit { changes: ChangeSet, permit: AdmissionPermit, answer: oneshot::Sender<CommitAnswer> },
     /// Execute an operator's command.
     Command { command: Command, answer: oneshot::Sender<CommandAnswer> },
+    /// Carry this change set to the master, since this node is the shadow.
+    Carry { changes: ChangeSet, answer: oneshot::Sender<CarriedOutcome> },
     /// The store failed under a write that the engine does not know of.
     StoreFailed { reason: String },
 }

@@ -11,6 +11,10 @@ use crate::model::{Key, Revision};
 pub struct Watch {
     feed: Option<broadcast::Receiver<WatchNotice>>,
     prefix: Box<str>,
+    /// What came up to here is known.
+    from: Option<Revision>,
+    /// Something was missed before the next change.
+    missed: bool,
 }
 
 /// What a [`Watch`] tells.
@@ -41,12 +45,25 @@ pub enum WatchNotice {
 
 impl Watch {
     /// `None` where the node has stopped already.
-    pub(in crate::node) fn new(feed: Option<broadcast::Receiver<WatchNotice>>, prefix: &str) -> Self {
-        Self { feed, prefix: prefix.into() }
+    pub(in crate::node) fn new(
+        feed: Option<broadcast::Receiver<WatchNotice>>,
+        prefix: &str,
+        from: Option<Revision>,
+        missed: bool,
+    ) -> Self {
+        Self { feed, prefix: prefix.into(), from, missed }
+    }
+
+    /// Tells again that something was missed.
+    pub(in crate::node) fn lag(&mut self) {
+        self.missed = true;
     }
 
     /// Waits for the next change. `None` when the node has stopped. Dropping the future loses no change.
     pub async fn next(&mut self) -> Option<Watched> {
+        if std::mem::take(&mut self.missed) {
+            return Some(Watched::Lagged);
+        }
         loop {
             let notice = match self.feed.as_mut()?.recv().await {
                 Ok(notice) => notice,
@@ -54,6 +71,7 @@ impl Watch {
                 Err(RecvError::Closed) => WatchNotice::Stopped,
             };
             match notice {
+                WatchNotice::Changed { revision, .. } if Some(revision) <= self.from => {}
                 WatchNotice::Changed { revision, keys } => {
                     if let Some(keys) = self.chosen(keys) {
                         return Some(Watched::Changed { revision, keys });
@@ -89,7 +107,10 @@ mod tests {
     #[tokio::test]
     async fn a_watch_shows_its_prefix_and_says_when_it_missed_something() {
         let feed = broadcast::Sender::new(4);
-        let mut watch = Watch::new(Some(feed.subscribe()), "a/");
+        let known = Revision::new(Epoch::FIRST, 0);
+        let mut watch = Watch::new(Some(feed.subscribe()), "a/", Some(known), true);
+        assert_eq!(watch.next().await, Some(Watched::Lagged), "something came before it began");
+        feed.send(changed(0, &["a/0"])).unwrap();
         feed.send(changed(1, &["b/1"])).unwrap();
         feed.send(changed(2, &["a/1", "b/1", "a/2"])).unwrap();
         let Some(Watched::Changed { revision, keys }) = watch.next().await else { panic!("a change") };

@@ -17,6 +17,8 @@ pub enum Received {
     Control(Message),
     /// Bulk. Its bytes stay in the shell.
     Bulk(Bulk, Bytes),
+    /// The payload of a carried frame.
+    Carried(Bytes),
     /// Bytes of a frame that is not whole yet.
     Unfinished,
 }
@@ -68,6 +70,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         };
         match frame.kind {
             FrameKind::Control => Ok(Received::Control(decode(&frame.payload)?)),
+            FrameKind::Carried => Ok(Received::Carried(frame.payload)),
             _ => decode_bulk(frame).map(|(what, bytes)| Received::Bulk(what, bytes)).map_err(FrameError::Protocol),
         }
     }

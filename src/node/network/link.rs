@@ -22,8 +22,11 @@ use crate::node::driver::input::Input;
 use crate::node::environment::{BoxStream, Environment, later};
 use crate::node::offload::pusher::{Push, Pusher};
 use crate::protocol::engine::{LinkId, Moment};
-use crate::protocol::wire::{Bulk, Message, Versions, WireError, encode};
+use crate::protocol::wire::{Bulk, BulkPrefix, Message, Versions, WireError, encode};
 use crate::store::SnapshotPiece;
+
+/// Bytes of a carried frame that are written before its content.
+const CARRIED_HEAD_BYTES: usize = 16;
 
 /// The driver's end of a link. Dropping it cuts the link; [`Link::close`] first writes the queued control messages.
 pub struct Link {
@@ -31,6 +34,8 @@ pub struct Link {
     pub key_exchange: &'static str,
     control: mpsc::Sender<Bytes>,
     bulk: mpsc::Sender<BulkFrame>,
+    /// The peer takes carried change sets, as its hello says.
+    carries: Arc<AtomicBool>,
     pushes: mpsc::Sender<Push>,
     closing: oneshot::Sender<()>,
 }
@@ -78,11 +83,13 @@ impl Link {
         let (pushes, push_queue) = mpsc::channel(LINK_PUSHES_MAX);
         let (closing, closed) = oneshot::channel();
         let (budget, peer_joins) = (ReceiveBudget::default(), Arc::default());
+        let carries: Arc<AtomicBool> = Arc::default();
         let (met, key_exchange) = ((connection.remote, dialled), connection.key_exchange);
-        let task = LinkTask { link, context: context.clone(), budget, peer_joins, met };
+        let task =
+            LinkTask { link, context: context.clone(), budget, peer_joins, peer_carries: Arc::clone(&carries), met };
         let queues = Queues { control: control_queue, bulk: bulk_queue, pushes: push_queue, pushed: bulk.clone() };
         context.environment.tasks.spawn(Box::pin(task.run(connection, queues, closed)));
-        Self { key_exchange, control, bulk, pushes, closing }
+        Self { key_exchange, control, bulk, carries, pushes, closing }
     }
 
     /// Queues a control message; never waits. Where it begins a repair, nothing of a push before it goes on.
@@ -101,6 +108,30 @@ impl Link {
     pub fn push_now(&self, what: &Bulk, bytes: Bytes) -> bool {
         let idle = self.pushes.capacity() == LINK_PUSHES_MAX;
         idle && bulk_frame(what, bytes).is_ok_and(|frame| self.bulk.try_send(frame).is_ok())
+    }
+
+    /// Whether the peer takes change sets that this node carries to it.
+    pub fn carries(&self) -> bool {
+        self.carries.load(Ordering::Relaxed)
+    }
+
+    /// Sends the frames of a carried change set, one after the other, as the link takes them.
+    pub fn carry(&self, frames: Vec<Bytes>) -> impl Future<Output = ()> + Send + 'static {
+        let bulk = self.bulk.clone();
+        async move {
+            for mut frame in frames {
+                let head = frame.split_to(frame.len().min(CARRIED_HEAD_BYTES));
+                let Some(head) = BulkPrefix::of(&head) else { return };
+                if bulk.send((head, frame)).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Where the answer to a carried change set is queued.
+    pub fn answers(&self) -> mpsc::Sender<Bytes> {
+        self.control.clone()
     }
 
     /// Queues a push; never waits.
@@ -130,6 +161,8 @@ struct LinkTask {
     budget: ReceiveBudget,
     /// The peer joins what is sent in parts, as its hello says.
     peer_joins: Arc<AtomicBool>,
+    /// The peer takes carried change sets, as its hello says.
+    peer_carries: Arc<AtomicBool>,
     /// The other end of the connection, and whether this node dialled it.
     met: (SocketAddr, bool),
 }
@@ -180,6 +213,7 @@ impl LinkTask {
                     self.note(&mut message, &mut joiner);
                     Input::Message { link: self.link, message }
                 }
+                Received::Carried(payload) => Input::Carried { link: self.link, payload },
                 Received::Bulk(what, bytes) => match self.budget.admit(bytes.len()) {
                     Some(permit) => {
                         let counted = bytes.len();
@@ -210,6 +244,7 @@ impl LinkTask {
     fn note(&self, message: &mut Message, joiner: &mut BulkJoiner) {
         match message {
             Message::Hello(hello) => {
+                self.peer_carries.store(Versions::OURS.carries(hello.versions), Ordering::Relaxed);
                 self.peer_joins.store(Versions::OURS.allows_parts(hello.versions), Ordering::Relaxed);
                 let (remote, dialled) = self.met;
                 let advertised = hello.sender.address.clone();

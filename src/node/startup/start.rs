@@ -11,6 +11,7 @@ use super::open_or_create::{OpenedNode, lock, open_or_create};
 use super::settings::{FirstStart, Settings};
 use crate::model::limits::{ADDRESS_BYTES_MAX, COMMAND_QUEUE_MAX, COMMIT_QUEUE_MAX, INPUTS_MAX, LISTEN_RETRY};
 use crate::model::{NodeId, RunId};
+use crate::node::driver::callers::Callers;
 use crate::node::driver::context::DriverContext;
 use crate::node::driver::event_loop::Driver;
 use crate::node::driver::inbox::Inbox;
@@ -193,7 +194,7 @@ fn assemble(
     let tasks = Arc::clone(&context.environment.tasks);
     context.spawn(acceptor.run(listener));
     context.spawn(AddressCheck::new(&context.links, advertise).run());
-    tasks.spawn(Box::pin(Driver::new(engine, inbox, notifier, context).run(first)));
+    tasks.spawn(Box::pin(Driver::new(engine, inbox, notifier, Callers::new(&shared.admission), context).run(first)));
     Ok(Node::new(shared, handles))
 }
 

@@ -175,6 +175,15 @@ where
     }
 }
 
+impl BulkPrefix {
+    /// These bytes, which were encoded elsewhere. `None` if they are too many.
+    pub fn of(head: &[u8]) -> Option<Self> {
+        let mut prefix = Self { bytes: [0; _], len: head.len() };
+        prefix.bytes.get_mut(..head.len())?.copy_from_slice(head);
+        Some(prefix)
+    }
+}
+
 impl AsRef<[u8]> for BulkPrefix {
     fn as_ref(&self) -> &[u8] {
         &self.bytes[..self.len]

@@ -1,6 +1,8 @@
 use std::fmt;
 
-use crate::model::limits::{BULK_FRAME_BYTES_MAX, CONTROL_FRAME_BYTES_MAX, ENROL_FRAME_BYTES_MAX};
+use crate::model::limits::{
+    BULK_FRAME_BYTES_MAX, CARRIED_PART_BYTES, CONTROL_FRAME_BYTES_MAX, ENROL_FRAME_BYTES_MAX, KEY_BYTES_MAX,
+};
 
 /// What a frame carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -11,6 +13,8 @@ pub enum FrameKind {
     Records,
     /// A piece of a snapshot.
     Snapshot,
+    /// A part of a change set that the shadow's operator sends to the master, or the answer to one.
+    Carried,
     /// A message of the enrolment protocol, which has connections of its own.
     Enrolment,
 }
@@ -21,6 +25,7 @@ impl FrameKind {
         match self {
             Self::Control => CONTROL_FRAME_BYTES_MAX,
             Self::Records | Self::Snapshot => BULK_FRAME_BYTES_MAX,
+            Self::Carried => CARRIED_PART_BYTES + 64 + KEY_BYTES_MAX,
             Self::Enrolment => ENROL_FRAME_BYTES_MAX,
         }
     }
@@ -31,6 +36,7 @@ impl FrameKind {
             Self::Control => 1,
             Self::Records => 2,
             Self::Snapshot => 3,
+            Self::Carried => 5,
             Self::Enrolment => 16,
         }
     }
@@ -42,6 +48,7 @@ impl fmt::Display for FrameKind {
             Self::Control => "control",
             Self::Records => "records",
             Self::Snapshot => "snapshot",
+            Self::Carried => "carried",
             Self::Enrolment => "enrolment",
         })
     }

@@ -27,14 +27,21 @@ pub struct Versions {
 
 impl Versions {
     /// The versions that this build supports.
-    pub const OURS: Self = Self { min: 1, max: 2 };
+    pub const OURS: Self = Self { min: 1, max: 3 };
     /// The first version in which a bulk frame may end within a record or an item.
     const PARTS: u16 = 2;
+    /// The first version in which an operator of the shadow may carry a change set to the master.
+    const CARRIES: u16 = 3;
 
     /// The newest version that both support.
     pub fn common(self, other: Self) -> Option<u16> {
         let newest = self.max.min(other.max);
         (newest >= self.min.max(other.min)).then_some(newest)
+    }
+
+    /// Whether the shadow may carry change sets to the master, between this node and a peer of these versions.
+    pub fn carries(self, other: Self) -> bool {
+        self.common(other).is_some_and(|version| version >= Self::CARRIES)
     }
 
     /// Whether a bulk frame may end within a record or an item, between this node and a peer of these versions.

@@ -323,3 +323,26 @@ fn little_room_is_told_before_the_disk_is_full() {
     pair.node(Side::A).restart().unwrap();
     pair.run_until(Duration::from_secs(1), |pair| !little(pair, Side::A)).unwrap();
 }
+
+/// The schema of the host's data: the shadow is upgraded first, then the master. The other way round the link is refused, and the
+/// master says so.
+#[test]
+fn an_older_shadow_is_refused_under_a_newer_master_and_a_newer_one_is_not() {
+    let pair = Pair::builder(11).start().unwrap();
+    let upgrade = |side: Side, schema: u32| {
+        pair.node(side).set_options(Options { schema, ..Options::default() });
+        pair.node(side).restart().unwrap();
+    };
+    upgrade(Side::B, 1);
+    pair.run_until(MINUTE, Pair::is_whole).unwrap();
+    upgrade(Side::A, 2);
+    pair.run_until(MINUTE, |pair| has_alert(pair, Side::A, AlertKind::VersionMismatch)).unwrap();
+    pair.run_until(MINUTE, |pair| {
+        pair.node(Side::B).status().is_some_and(|status| status.engine.link.reason.contains("schema"))
+    })
+    .unwrap();
+    assert!(!pair.is_whole());
+    upgrade(Side::B, 2);
+    pair.run_until(MINUTE, Pair::is_whole).unwrap();
+    assert!(!has_alert(&pair, Side::A, AlertKind::VersionMismatch));
+}
