@@ -8,8 +8,8 @@ use crate::identity::{Identity, JoinToken, PeerCertificate};
 use crate::model::limits::{BULK_FRAME_BYTES_MAX, FRAME_READ_BYTES_MIN};
 use crate::protocol::engine::{decode_durable_state, encode_durable_state};
 use crate::protocol::wire::{
-    Bulk, FrameDecoder, FrameKind, HEADER_BYTES, Message, decode, decode_bulk, decode_enrol, decode_witness, encode,
-    encode_bulk, encode_enrol, encode_witness,
+    Bulk, FrameDecoder, FrameKind, HEADER_BYTES, Message, decode, decode_bulk, decode_enrol, decode_v3, decode_witness,
+    encode, encode_bulk, encode_enrol, encode_witness,
 };
 
 /// A stream of frames on a link. The first byte chooses the length of the pieces in which it arrives.
@@ -22,6 +22,8 @@ pub fn frames(bytes: &[u8]) {
             assert!(frame.payload.len() <= frame.kind.payload_max());
             if frame.kind == FrameKind::Control {
                 let _ = decode(&frame.payload);
+            } else if frame.kind == FrameKind::ControlV3 {
+                let _ = decode_v3(&frame.payload);
             } else if let Ok((bulk, rest)) = decode_bulk(frame.clone()) {
                 let prefix = encode_bulk(&bulk, rest.len()).expect("what was read can be written");
                 assert!(prefix.as_ref().ends_with(&frame.payload[..frame.payload.len() - rest.len()]));
@@ -41,6 +43,10 @@ pub fn messages(bytes: &[u8]) {
             assert_eq!(&frame[HEADER_BYTES..], bytes);
         }
         assert_eq!(decode(&frame[HEADER_BYTES..]), Ok(message));
+    }
+    if let Ok(message) = decode_v3(bytes) {
+        let frame = encode(&message).expect("what was read can be written");
+        assert_eq!(&frame[HEADER_BYTES..], bytes);
     }
     if let Ok(durable_state) = decode_durable_state(bytes) {
         // An older format is written again in the newest.

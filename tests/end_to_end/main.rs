@@ -33,6 +33,7 @@ mod outage;
 mod partition;
 mod permissions;
 mod refusals;
+mod resumption;
 mod signals;
 mod streams;
 mod takeover;
