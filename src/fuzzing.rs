@@ -9,7 +9,7 @@ use crate::model::limits::{BULK_FRAME_BYTES_MAX, FRAME_READ_BYTES_MIN};
 use crate::protocol::engine::{decode_durable_state, encode_durable_state};
 use crate::protocol::wire::{
     Bulk, Carried, FrameDecoder, FrameKind, HEADER_BYTES, Message, decode, decode_bulk, decode_carried,
-    decode_change_set, decode_enrol, decode_witness, encode, encode_bulk, encode_change_set, encode_enrol,
+    decode_change_set, decode_enrol, decode_v3, decode_witness, encode, encode_bulk, encode_change_set, encode_enrol,
     encode_witness,
 };
 
@@ -27,6 +27,8 @@ pub fn frames(bytes: &[u8]) {
                 if let Ok(Carried::Part { bytes, .. }) = decode_carried(frame.payload) {
                     let _ = decode_change_set(&bytes);
                 }
+            } else if frame.kind == FrameKind::ControlV3 {
+                let _ = decode_v3(&frame.payload);
             } else if let Ok((bulk, rest)) = decode_bulk(frame.clone()) {
                 let prefix = encode_bulk(&bulk, rest.len()).expect("what was read can be written");
                 assert!(prefix.as_ref().ends_with(&frame.payload[..frame.payload.len() - rest.len()]));
@@ -46,6 +48,10 @@ pub fn messages(bytes: &[u8]) {
             assert_eq!(&frame[HEADER_BYTES..], bytes);
         }
         assert_eq!(decode(&frame[HEADER_BYTES..]), Ok(message));
+    }
+    if let Ok(message) = decode_v3(bytes) {
+        let frame = encode(&message).expect("what was read can be written");
+        assert_eq!(&frame[HEADER_BYTES..], bytes);
     }
     if let Ok(durable_state) = decode_durable_state(bytes) {
         // An older format is written again in the newest.

@@ -276,6 +276,12 @@ pub const fn room_for_push(entries: u64, bytes: u64) -> u64 {
 pub const ROOM_SPARE: u64 = 8;
 /// Interval at which the room on the disk is looked at. Few disks fill within it, and the look costs one system call.
 pub const ROOM_INTERVAL: Duration = Duration::from_secs(30);
+/// Most bytes of the keys that changed of a part of a full push that is staged already, [`RESUME_KEY_OVERHEAD_BYTES`] for each
+/// included. If there are more, the full push begins again. They are in memory while it is read: a million changes of short
+/// keys leave little of what was staged.
+pub const RESUME_KEYS_BYTES_MAX: usize = 16 * MIB;
+/// What a changed key takes in memory beside its text: its place in a set, and its allocation.
+pub const RESUME_KEY_OVERHEAD_BYTES: usize = 64;
 /// Dials with a small TLS hello after a large one was not answered. Then a large one is tried again, so that one lost packet does
 /// not keep a pair from the post-quantum key exchange for ever.
 pub const SMALL_HELLOS: u32 = 8;

@@ -55,7 +55,7 @@ impl DataDir {
         for dir in [self.dir.clone(), self.state_dir(), self.log_dir()] {
             self.disk.create_dir(&dir)?;
         }
-        self.remove_other_generations(0)?;
+        self.remove_generations()?;
         NodeFile::create(&*self.disk, &self.dir, durable_state)?;
         self.create_state(1)?;
         self.create_log(1, ChainState::EMPTY)?;
@@ -67,7 +67,7 @@ impl DataDir {
     pub(super) fn remove(&self) -> io::Result<()> {
         self.disk.remove(&self.dir.join(POINTER))?;
         self.disk.sync_dir(&self.dir)?;
-        self.remove_other_generations(0)?;
+        self.remove_generations()?;
         self.disk.remove(&self.dir.join(NODE_FILE))?;
         self.disk.remove_dir(&self.state_dir())?;
         self.disk.remove_dir(&self.log_dir())?;
@@ -77,6 +77,19 @@ impl DataDir {
     /// Makes an empty state of this generation.
     pub(super) fn create_state(&self, generation: u64) -> io::Result<StateFile> {
         StateFile::create(&*self.disk, &self.state_path(generation), Summary::empty(LogPosition::FIRST))
+    }
+
+    /// Opens the state of this generation.
+    ///
+    /// # Errors
+    /// As [`StateFile::open`].
+    pub(super) fn open_state(&self, generation: u64) -> Result<StateFile, StoreError> {
+        StateFile::open(&*self.disk, &self.state_path(generation))
+    }
+
+    /// Makes the names of states durable.
+    pub(super) fn sync_states(&self) -> io::Result<()> {
+        self.disk.sync_dir(&self.state_dir())
     }
 
     /// Makes a log of this generation that begins after `start`.
@@ -152,14 +165,29 @@ impl DataDir {
         let _ = self.remove_logs(|found| found == generation);
     }
 
-    /// Removes the files of all other generations.
-    pub(super) fn remove_other_generations(&self, generation: u64) -> io::Result<()> {
+    /// Removes the files of all other generations, except for the state of the next one. Returns whether that is there: it may be a
+    /// part of a full push.
+    pub(super) fn remove_leftovers(&self, generation: u64) -> io::Result<bool> {
+        let mut next = false;
         for name in self.disk.list(&self.state_dir())? {
-            if generation_of(&name).is_some_and(|found| found != generation) {
+            match generation_of(&name) {
+                Some(found) if found == generation + 1 => next = true,
+                Some(found) if found != generation => self.disk.remove(&self.state_dir().join(name))?,
+                _ => {}
+            }
+        }
+        self.remove_logs(|found| found != generation)?;
+        Ok(next)
+    }
+
+    /// Removes the files of all generations.
+    fn remove_generations(&self) -> io::Result<()> {
+        for name in self.disk.list(&self.state_dir())? {
+            if generation_of(&name).is_some() {
                 self.disk.remove(&self.state_dir().join(name))?;
             }
         }
-        self.remove_logs(|found| found != generation)
+        self.remove_logs(|_| true)
     }
 
     fn remove_logs(&self, is_removed: impl Fn(u64) -> bool) -> io::Result<()> {

@@ -1,19 +1,28 @@
-//! Reads a snapshot in pieces, for a full push.
+//! Reads a snapshot in pieces, for a full push: whole, or from where another one was cut.
 
+use std::collections::btree_set;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::changed_keys::changed_keys;
 use super::error::ReadError;
+use super::log::LogIndex;
 use super::state::ValueReader;
 use super::version::{EntryRef, ValueRef};
 use super::view::{View, ViewEntries};
-use crate::protocol::wire::SnapshotHeader;
+use crate::model::Key;
 use crate::protocol::wire::record::{Item, encode_item};
+use crate::protocol::wire::{ResumePoint, SnapshotHeader};
 
 /// A snapshot that is being read for a full push.
 pub struct Export {
     view: Arc<View>,
+    log: Arc<LogIndex>,
+    /// What the receiver has staged already.
+    resume: Option<ResumePoint>,
+    /// What changed of that, to be read before `entries`.
+    changed: btree_set::IntoIter<Key>,
     entries: ViewEntries,
     /// The large value that is being read.
     value: Option<ValueReader>,
@@ -23,7 +32,7 @@ pub struct Export {
 }
 
 impl Export {
-    pub(super) fn new(view: Arc<View>, transfer: u64) -> (SnapshotHeader, Self) {
+    pub(super) fn new(view: Arc<View>, log: Arc<LogIndex>, transfer: u64) -> (SnapshotHeader, Self) {
         let header = SnapshotHeader {
             transfer,
             position: view.summary.position(),
@@ -33,7 +42,30 @@ impl Export {
             bytes: view.summary.bytes,
         };
         let entries = ViewEntries::new(&view, "");
-        (header, Self { view, entries, value: None, carried_over: Vec::new(), done: false })
+        let (changed, carried_over) = (btree_set::BTreeSet::new().into_iter(), Vec::new());
+        (header, Self { view, log, resume: None, changed, entries, value: None, carried_over, done: false })
+    }
+
+    /// Goes on where another snapshot was cut, if the log tells what changed since: [`Export::prepare`]. Must come before the
+    /// first piece.
+    pub fn resume(&mut self, point: ResumePoint) {
+        self.resume = Some(point);
+    }
+
+    /// Finds out what changed of what the receiver has. Returns whether the snapshot goes on there; if not, it begins at the
+    /// first key. The first piece does this where nobody did.
+    ///
+    /// # Errors
+    /// The log could not be read.
+    pub fn prepare(&mut self) -> Result<bool, ReadError> {
+        let Some(ResumePoint { after, from, .. }) = self.resume.take() else { return Ok(false) };
+        let Some(changed) = changed_keys(&self.log, from, self.view.summary.revision, &after)? else {
+            return Ok(false);
+        };
+        self.changed = changed.into_iter();
+        self.entries = ViewEntries::after(&self.view, &after);
+        encode_item(&mut self.carried_over, &Item::Continue { after, from });
+        Ok(true)
     }
 
     /// The next piece. It has at most `max_bytes`, or one item. `None` at the end.
@@ -41,6 +73,7 @@ impl Export {
     /// # Errors
     /// The configuration could not be read. The push must begin again.
     pub fn next(&mut self, max_bytes: usize) -> Result<Option<Bytes>, ReadError> {
+        self.prepare()?;
         let mut piece = std::mem::take(&mut self.carried_over);
         while !self.done && piece.len() < max_bytes {
             let before = piece.len();
@@ -63,8 +96,19 @@ impl Export {
             }
             self.value = None;
         }
-        let Some(entry) = self.entries.next() else { return Ok(false) };
-        let (key, entry) = entry?;
+        let (key, entry) = match self.changed.next() {
+            Some(key) => match self.view.get(key.as_str())? {
+                Some(entry) => (key, entry),
+                None => {
+                    encode_item(out, &Item::Delete { key });
+                    return Ok(true);
+                }
+            },
+            None => match self.entries.next() {
+                Some(entry) => entry?,
+                None => return Ok(false),
+            },
+        };
         let EntryRef { secret, bytes, .. } = entry;
         match &entry.value {
             ValueRef::Inline(value) => encode_item(out, &Item::Entry { key, value, secret }),

@@ -16,7 +16,7 @@ use super::writer::Store;
 use crate::model::Position;
 use crate::model::limits::room_for_push;
 use crate::protocol::engine::DiskFailure;
-use crate::protocol::wire::SnapshotHeader;
+use crate::protocol::wire::{ResumePoint, SnapshotHeader};
 
 /// What [`Store::stage_verify`] found a full push to be.
 pub enum Verified {
@@ -48,7 +48,74 @@ impl Store {
         self.check_open()?;
         self.stage_drop();
         self.import_drop();
-        self.check_room(header)?;
+        self.check_room(header, (0, 0))?;
+        self.stage_anew(header)
+    }
+
+    /// Begins a full push whose source can go on with one that was cut. What is staged of that stays, and the answer says how much
+    /// it is. The first piece says whether the source goes on there. If nothing is staged, this is [`Store::stage_begin`].
+    ///
+    /// # Errors
+    /// [`DiskFailure`], see [`Store`]; what was staged is dropped.
+    pub fn stage_resume(&mut self, header: &SnapshotHeader) -> Result<Option<ResumePoint>, DiskFailure> {
+        self.check_open()?;
+        self.import_drop();
+        let Some(mut staging) = self.take_staged(header) else {
+            self.stage_begin(header)?;
+            return Ok(None);
+        };
+        if let Err(failure) = self.check_room(header, staging.size()) {
+            self.drop_staging(*staging);
+            return Err(failure);
+        }
+        if let Err(error) = staging.offer(header) {
+            self.drop_staging(*staging);
+            return Err(self.full_or_close("writing a staging file", &error));
+        }
+        let point = staging.point().cloned();
+        self.staged = Staged::Loading(staging);
+        Ok(point)
+    }
+
+    /// What is staged of a full push that was cut, if it is of use.
+    fn take_staged(&mut self, header: &SnapshotHeader) -> Option<Box<Staging>> {
+        let generation = self.generation + 1;
+        let staging = match std::mem::replace(&mut self.staged, Staged::Nothing) {
+            Staged::Loading(staging) => Some(staging),
+            Staged::Left => {
+                let state = self.dir.open_state(generation).map_err(|error| io::Error::other(error.to_string()));
+                let reopened = state.and_then(|state| Staging::reopen(state, generation, header, self.keys.clone()));
+                reopened
+                    .unwrap_or_else(|error| {
+                        tracing::warn!(%error, "what is staged of a full push cannot be read, and is dropped");
+                        None
+                    })
+                    .map(Box::new)
+            }
+            other => {
+                self.staged = other;
+                return None;
+            }
+        };
+        let useful = staging.filter(|staging| staging.point().is_some());
+        if useful.is_none() {
+            self.dir.remove_state(generation);
+        }
+        useful
+    }
+
+    /// What is staged of a full push that was cut, and its entries.
+    #[cfg(test)]
+    pub fn staged_part(&mut self) -> Option<(ResumePoint, Snapshot)> {
+        let (position, history) = (Position::NONE, crate::model::History::default());
+        let header = SnapshotHeader { transfer: 0, position, history, chain: 0, entries: 0, bytes: 0 };
+        let staging = self.take_staged(&header)?;
+        let part = staging.point().cloned().zip(staging.snapshot().ok());
+        self.staged = Staged::Loading(staging);
+        part.map(|(point, state)| (point, Snapshot(Arc::new(View::of_state(state, &self.keys)))))
+    }
+
+    fn stage_anew(&mut self, header: &SnapshotHeader) -> Result<(), DiskFailure> {
         let generation = self.generation + 1;
         let state = self.dir.create_state(generation);
         let state = state.map_err(|error| self.full_or_close("making a staging file", &error))?;
@@ -57,17 +124,24 @@ impl Store {
         Ok(())
     }
 
-    /// Refuses a full push that the disk has no room for, before the peer sends all of it in vain.
-    pub(super) fn check_room(&self, header: &SnapshotHeader) -> Result<(), DiskFailure> {
-        let needed = room_for_push(header.entries, header.bytes);
+    fn drop_staging(&self, staging: Staging) {
+        let generation = staging.generation;
+        drop(staging);
+        self.dir.remove_state(generation);
+    }
+
+    /// Refuses a full push that the disk has no room for, before the peer sends all of it in vain. So many entries and bytes of it
+    /// are staged.
+    pub(super) fn check_room(&self, header: &SnapshotHeader, staged: (u64, u64)) -> Result<(), DiskFailure> {
+        let (entries, bytes) = (header.entries.saturating_sub(staged.0), header.bytes.saturating_sub(staged.1));
+        let needed = room_for_push(entries, bytes);
         // A file system that does not tell how much is free is asked for nothing: it is noticed when it is full.
         let free = self.dir.disk.free(&self.dir.dir).unwrap_or(u64::MAX);
         match free < needed {
             true => Err(DiskFailure {
                 full: true,
                 reason: format!(
-                    "a full push of {} entries with {} bytes needs {needed} bytes of room, and {free} are free",
-                    header.entries, header.bytes
+                    "a full push of {entries} entries with {bytes} bytes needs {needed} bytes of room, and {free} are free"
                 ),
             }),
             false => Ok(()),
@@ -80,6 +154,12 @@ impl Store {
     /// [`DiskFailure`]; the full push is dropped, and the configuration is as before. It is a misuse if none was begun.
     pub fn stage_write(&mut self, piece: &SnapshotPiece) -> Result<(), DiskFailure> {
         self.check_open()?;
+        if let Staged::Loading(staging) = &mut self.staged
+            && staging.is_offered()
+            && !staging.goes_on(piece)
+        {
+            self.begin_again()?;
+        }
         let Staged::Loading(staging) = &mut self.staged else { return Err(misuse("no full push was begun")) };
         match staging.write(piece) {
             Ok(()) => Ok(()),
@@ -90,12 +170,38 @@ impl Store {
         }
     }
 
+    /// The source does not go on with what is staged: it is dropped.
+    fn begin_again(&mut self) -> Result<(), DiskFailure> {
+        let Staged::Loading(staging) = &self.staged else { return Ok(()) };
+        let header = staging.header().clone();
+        self.stage_drop();
+        self.stage_anew(&header)
+    }
+
+    /// Makes what is staged durable, so that the push can go on there after a crash.
+    ///
+    /// # Errors
+    /// As [`Store::stage_write`].
+    pub fn stage_keep(&mut self) -> Result<(), DiskFailure> {
+        self.check_open()?;
+        let Staged::Loading(staging) = &mut self.staged else { return Err(misuse("no full push was begun")) };
+        let kept = staging.keep().and_then(|()| self.dir.sync_states());
+        kept.map_err(|error| {
+            self.stage_drop();
+            self.full_or_close("writing a staging file", &error)
+        })
+    }
+
     /// Makes the loaded full push durable, and compares it with its header.
     ///
     /// # Errors
     /// As [`Store::stage_write`].
     pub fn stage_verify(&mut self) -> Result<Verified, DiskFailure> {
         self.check_open()?;
+        if matches!(&self.staged, Staged::Loading(staging) if staging.is_offered()) {
+            // The push has no entries.
+            self.begin_again()?;
+        }
         let staging = match std::mem::replace(&mut self.staged, Staged::Nothing) {
             Staged::Loading(staging) => staging,
             other => {
@@ -174,10 +280,11 @@ impl Store {
         Ok(())
     }
 
-    /// Drops the full push, if there is one.
+    /// Drops the full push, if there is one, or what is left of one that was cut.
     pub fn stage_drop(&mut self) {
         let generation = match std::mem::replace(&mut self.staged, Staged::Nothing) {
             Staged::Nothing => return,
+            Staged::Left => self.generation + 1,
             Staged::Loading(staging) => staging.generation,
             Staged::Verified { mut state, generation } => {
                 state.close();

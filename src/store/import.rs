@@ -28,7 +28,7 @@ impl Store {
     pub fn import_begin(&mut self, header: &SnapshotHeader) -> Result<u64, DiskFailure> {
         self.check_open()?;
         self.import_drop();
-        self.check_room(header)?;
+        self.check_room(header, (0, 0))?;
         // A full push uses the next one.
         let generation = self.generation + 2;
         let state = self.dir.create_state(generation);
@@ -86,7 +86,7 @@ impl Store {
     /// Drops the import, if there is one.
     pub fn import_drop(&mut self) {
         let generation = match self.import.take().map(|import| import.staged) {
-            None | Some(Staged::Nothing) => return,
+            None | Some(Staged::Nothing | Staged::Left) => return,
             Some(Staged::Loading(staging)) => staging.generation,
             Some(Staged::Verified { mut state, generation }) => {
                 state.close();
@@ -123,6 +123,7 @@ impl Store {
             return Ok(Err(Conflict::Superseded));
         }
         self.prepare_append()?;
+        self.stage_drop();
         let Some(Import { staged: Staged::Verified { mut state, generation }, .. }) = self.import.take() else {
             return Err(misuse("no import was verified"));
         };

@@ -30,6 +30,8 @@ pub enum Mutant {
     LateSums,
     /// What goes to quarantine is reported as durable while it is in memory only.
     QuarantineInMemory,
+    /// A part of a full push is noted up to a later key than it is staged.
+    NoteAhead,
 }
 
 /// Whether this defect is switched on.

@@ -70,7 +70,7 @@ impl Reader {
     /// # Errors
     /// None at present. [`Export::next`] reports what fails later.
     pub fn export(&self, transfer: u64) -> Result<(SnapshotHeader, Export), ReadError> {
-        Ok(Export::new(self.0.view.load_full(), transfer))
+        Ok(Export::new(self.0.view.load_full(), self.0.log_index.load_full(), transfer))
     }
 
     /// What is in quarantine, oldest first.

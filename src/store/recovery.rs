@@ -24,6 +24,8 @@ pub(super) struct Recovered {
     pub(super) versions: Vec<Version>,
     /// Damage that is not repaired yet.
     pub(super) damage: Option<String>,
+    /// There may be a part of a full push that was cut.
+    pub(super) staged: bool,
 }
 
 /// Opens all files, and replays the log. Nothing is changed before the version of every file is known.
@@ -48,7 +50,7 @@ pub(super) fn recover(dir: &DataDir) -> Result<Recovered, StoreError> {
         node_file.note_damage(damage.as_deref()).map_err(reading)?;
     }
     let log = Log::open(&dir.disk, &log_dir, generation, dir.options, scan, segments).map_err(reading)?;
-    dir.remove_other_generations(generation).map_err(reading)?;
+    let staged = dir.remove_leftovers(generation).map_err(reading)?;
     let mut tip = assembler.tip;
     if tip.summary.log_end != log.durable_end() {
         state.relocate(log.durable_end()).map_err(reading)?;
@@ -56,7 +58,7 @@ pub(super) fn recover(dir: &DataDir) -> Result<Recovered, StoreError> {
     }
     let damage = node_file.damage().map_err(reading)?;
     let versions = assembler.versions;
-    Ok(Recovered { node_file, durable_state, generation, state, log, tip, versions, damage })
+    Ok(Recovered { node_file, durable_state, generation, state, log, tip, versions, damage, staged })
 }
 
 /// Opens the state of this generation. If it is damaged, an empty one of the next generation takes its place, and the damage

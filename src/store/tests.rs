@@ -9,6 +9,7 @@ mod full_push;
 mod golden;
 mod look;
 mod received_records;
+mod resumption;
 mod size;
 
 use std::path::Path;
@@ -17,7 +18,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::disk::Disk;
-use super::disk::sim::SimDisk;
+use super::disk::sim::{PowerCut, SimDisk};
 use super::*;
 use crate::model::limits::{BULK_FRAME_BYTES_MAX, LOG_BYTES_DEFAULT, LOG_CHANGES_DEFAULT, VALUE_INLINE_BYTES_MAX};
 use crate::model::{
@@ -440,7 +441,7 @@ fn facts_and_local_entries_are_durable_and_apart() {
     opened.store.put_local(&key("x/2"), Some(b"two")).unwrap();
     opened.store.put_local(&key("y"), Some(b"three")).unwrap();
     opened.store.put_local(&key("x/1"), None).unwrap();
-    disk.cut_power(disk::sim::PowerCut::Lost);
+    disk.cut_power(PowerCut::Lost);
     drop(opened);
     let opened = open(&disk, options()).unwrap();
     assert_eq!(opened.durable_state, changed);
@@ -484,7 +485,7 @@ fn after_a_failed_sync_nothing_goes_until_it_is_opened_again() {
     assert_eq!((reopened.head, reopened.damage), (opened.store.head(), None));
     let seen = opened.reader.snapshot().get("a").unwrap().unwrap();
     commit(&mut opened, &[put("b", "3")]);
-    disk.cut_power(disk::sim::PowerCut::Lost);
+    disk.cut_power(PowerCut::Lost);
     drop(opened);
     let opened = open(&disk, options()).unwrap();
     let snapshot = opened.reader.snapshot();

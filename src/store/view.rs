@@ -88,10 +88,19 @@ impl View {
 
 impl ViewEntries {
     pub(super) fn new(view: &View, prefix: &str) -> Self {
-        let overlay = view.overlay.range::<_, str>((Bound::Included(prefix), Bound::Unbounded));
+        Self::between(view, prefix, Bound::Included(prefix))
+    }
+
+    /// The entries after this key.
+    pub(super) fn after(view: &View, key: &Key) -> Self {
+        Self::between(view, "", Bound::Excluded(key.as_str()))
+    }
+
+    fn between(view: &View, prefix: &str, from: Bound<&str>) -> Self {
+        let overlay = view.overlay.range::<_, str>((from, Bound::Unbounded));
         let overlay = overlay.take_while(|(key, _)| key.as_str().starts_with(prefix));
         let overlay = overlay.map(|(key, over)| (key.clone(), over.clone())).collect();
-        match view.state.scan(prefix) {
+        match view.state.scan(from) {
             Ok(state) => Self { prefix: prefix.to_owned(), overlay, state: Some(state), next: None, failed: None },
             Err(error) => Self::failed(error),
         }

@@ -39,7 +39,7 @@ pub(super) const LOCK_FILE: &str = "lock";
 /// a `DiskFailure`; its reason says so, and nothing is changed.
 ///
 /// Received records and full pushes take several calls: `receive`, then `accept` or `reject`; and `stage_begin`,
-/// `stage_write`..., `stage_verify`, then `stage_switch` or `stage_drop`.
+/// `stage_write` (now and then `stage_keep`)..., `stage_verify`, then `stage_switch` or `stage_drop`.
 pub struct Store {
     pub(super) dir: DataDir,
     pub(super) lock: DirLock,
@@ -189,7 +189,7 @@ impl Store {
             tip,
             unfinished: None,
             pending: None,
-            staged: Staged::Nothing,
+            staged: if recovered.staged { Staged::Left } else { Staged::Nothing },
             import: None,
             imports: 0,
             closed: None,
@@ -224,6 +224,9 @@ impl Store {
         self.publication.node_file.load().fence();
         self.dir.rewrite(self.generation).map_err(|source| StoreError::io("writing the files again", source))?;
         let recovered = recover(&self.dir)?;
+        if recovered.staged {
+            self.dir.remove_state(recovered.generation + 1);
+        }
         (self.generation, self.state, self.log) = (recovered.generation, recovered.state, recovered.log);
         self.publication.log_index.store(self.log.index());
         self.publication.node_file.store(Arc::new(recovered.node_file));
@@ -360,7 +363,12 @@ impl Store {
     pub(super) fn sync(&mut self, versions: &[Version]) -> Result<(), DiskFailure> {
         let completed: Vec<_> =
             versions.iter().map(|version| (version.summary.revision, version.summary.log_end)).collect();
-        self.log.sync(&completed).map_err(|error| self.close_on("syncing the log", &error))
+        self.log.sync(&completed).map_err(|error| self.close_on("syncing the log", &error))?;
+        if !versions.is_empty() {
+            // The log goes on, so a full push that was cut is not needed any more.
+            self.stage_drop();
+        }
+        Ok(())
     }
 
     /// Cuts the log back to the last complete change set.

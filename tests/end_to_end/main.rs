@@ -34,6 +34,7 @@ mod outage;
 mod partition;
 mod permissions;
 mod refusals;
+mod resumption;
 mod signals;
 mod streams;
 mod takeover;

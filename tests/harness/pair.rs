@@ -42,20 +42,31 @@ impl Pair {
 
     /// The same through proxies with which something was done before.
     pub fn enrolling_through(options: &[&str], prepare: impl Fn(&Proxy)) -> Self {
-        Self::enrolling_with(["master", "shadow"], options, prepare)
+        Self::enrolling_with(["master", "shadow"], options, &[], prepare)
+    }
+
+    /// The same, and with a master that has executed these commands before.
+    pub fn enrolling_after(options: &[&str], commands: &[&str], prepare: impl Fn(&Proxy)) -> Self {
+        Self::enrolling_with(["master", "shadow"], options, commands, prepare)
     }
 
     fn enrolling_as(programs: [&'static str; 2], options: &[&str]) -> Self {
-        Self::enrolling_with(programs, options, |_| {})
+        Self::enrolling_with(programs, options, &[], |_| {})
     }
 
-    fn enrolling_with(programs: [&'static str; 2], options: &[&str], prepare: impl Fn(&Proxy)) -> Self {
+    fn enrolling_with(
+        programs: [&'static str; 2],
+        options: &[&str],
+        commands: &[&str],
+        prepare: impl Fn(&Proxy),
+    ) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let proxies = [Proxy::new(), Proxy::new()];
         proxies.iter().for_each(prepare);
         let mut first = at(programs[0], &dir.path().join("first"), &proxies[0], options).start();
         proxies[0].forward_to(&first.listen());
         first.serving();
+        commands.iter().for_each(|command| _ = first.ok(command));
         let token = token(&mut first);
         let join = ["--master", &proxies[0].address(), "--token", &token];
         let second = at(programs[1], &dir.path().join("second"), &proxies[1], options).with(join).start();

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::random::Random;
-use crate::model::{Digest, Epoch, Era, History, NodeId, PairId, Position, Revision, RunId};
+use crate::model::{Digest, Epoch, Era, History, Key, NodeId, PairId, Position, Revision, RunId};
 use crate::protocol::wire::{
     Bulk, Bye, Heartbeat, HeartbeatAck, Hello, HelloLog, HelloOptions, HelloSender, Message, Refusal, RefusalKind,
-    Repair, Role, SnapshotHeader, Versions,
+    Repair, ResumePoint, Role, SnapshotHeader, Versions,
 };
 
 /// What the byzantine peer knows of its victim, so that some of its messages are close to the truth.
@@ -24,7 +24,7 @@ pub struct VictimView {
 
 /// A message, drawn from these bits.
 pub fn message(random: &mut Random, victim: &VictimView) -> Message {
-    match random.below(16) {
+    match random.below(17) {
         0..=1 => Message::Hello(Box::new(hello(random, victim))),
         2 => Message::Refuse(Refusal { kind: *random.pick(&RefusalKind::ALL), reason: text(random) }),
         3 => Message::Bye(*random.pick(&[Bye::Held, Bye::Shutdown, Bye::Duplicate, Bye::Reset])),
@@ -53,6 +53,10 @@ pub fn message(random: &mut Random, victim: &VictimView) -> Message {
         12 => Message::Ack { position: position(random, victim), received: number(random) },
         13 => Message::Rejected { at: position(random, victim).revision, reason: text(random) },
         14 => Message::Mismatch { at: position(random, victim) },
+        15 => match point(random, victim) {
+            Some(point) => Message::SnapshotResume { transfer: number(random), point: Box::new(point) },
+            None => Message::Resync,
+        },
         _ if random.percent(50) => Message::DiskTrouble { full: random.percent(50), reason: text(random) },
         _ => Message::Resync,
     }
@@ -107,6 +111,12 @@ fn header(random: &mut Random, victim: &VictimView) -> SnapshotHeader {
         entries: number(random),
         bytes: number(random),
     }
+}
+
+fn point(random: &mut Random, victim: &VictimView) -> Option<ResumePoint> {
+    let after = Key::new(random.pick(&["!", "entry/05", "~"])).ok()?;
+    let mut any = || position(random, victim).revision;
+    Some(ResumePoint { after, from: any(), upto: any() })
 }
 
 fn history(random: &mut Random, victim: &VictimView) -> History {

@@ -1,13 +1,15 @@
 //! Frames and connections reach the nodes, or do not.
 
+use std::collections::VecDeque;
+
 use super::network::Frame;
 use super::schedule::Scheduled;
-use super::store::{ITEM_BYTES, Payload, Record, Sent};
+use super::store::{Export, ITEM_BYTES, Payload, Record, Sent, SnapshotItem};
 use super::world::World;
 use crate::campaign::violation::Checked;
 use crate::model::limits::BULK_FRAME_BYTES_MAX;
 use crate::protocol::engine::{BulkId, Event, LinkId};
-use crate::protocol::wire::Bulk;
+use crate::protocol::wire::{Bulk, ResumePoint, SnapshotHeader};
 use crate::testing::Side;
 
 impl World {
@@ -166,5 +168,40 @@ impl World {
         let bytes = (records.len() * ITEM_BYTES).min(BULK_FRAME_BYTES_MAX);
         self.send(conn, side.other(), Frame::Bulk(what, Payload::Records(records), bytes));
         bytes
+    }
+    /// Opens a snapshot of what is visible.
+    pub fn open(&mut self, side: Side, transfer: u64) -> Checked {
+        if !self.machine(side).driver.opening.remove(&transfer) {
+            return Ok(());
+        }
+        let machine = self.machine(side);
+        let Some(point) = machine.disk.visible_point() else {
+            return self.event(side, Event::ReadFailed { reason: "not held".into() });
+        };
+        let entries = point.state.entries.into_iter();
+        let rest: VecDeque<SnapshotItem> = entries.map(|(key, value)| SnapshotItem::Entry(key, value)).collect();
+        let header = SnapshotHeader {
+            transfer,
+            position: point.position,
+            history: point.history,
+            chain: point.chain,
+            entries: rest.len() as u64,
+            bytes: (rest.len() * ITEM_BYTES) as u64,
+        };
+        machine.disk.open_export(&header)?;
+        machine.driver.exports.insert(transfer, Export { revision: header.position.revision, rest });
+        self.event(side, Event::SnapshotOpened { header })
+    }
+
+    /// A snapshot goes on where another one was cut.
+    pub fn resume(&mut self, side: Side, transfer: u64, point: &ResumePoint) -> Checked {
+        let machine = self.machine(side);
+        let Some(mut export) = machine.driver.exports.remove(&transfer) else { return Ok(()) };
+        let resumed = machine.disk.resume_export(transfer, &mut export, point)?;
+        machine.driver.exports.insert(transfer, export);
+        if resumed == Ok(true) {
+            self.journal.summary.resumed += 1;
+        }
+        Ok(())
     }
 }

@@ -5,17 +5,17 @@ use super::machine::Caller;
 use super::network::Frame;
 use super::schedule::{Read, Scheduled};
 use super::step::Verb;
-use super::store::{Export, ITEM_BYTES, Job, Payload, Sent};
+use super::store::{ITEM_BYTES, Job, Payload, Sent, SnapshotItem};
 use super::world::World;
 use crate::campaign::violation::{Checked, Invariant, Violation, catch_panic};
 use crate::model::Revision;
 use crate::protocol::engine::{
     Action, BatchId, Command, CommandAnswer, CommandRefusal, CommitAnswer, CommitRefusal, Committed, Completed,
-    Completion, DialFailureKind, Event, LinkId, Moment, Notice, RepairKind, Ticket, WitnessAnswer, WitnessQuestion,
-    Work,
+    Completion, DialFailureKind, Event, LinkId, Moment, Notice, RepairKind, StagingReceipt, Ticket, WitnessAnswer,
+    WitnessQuestion, Work,
 };
 use crate::protocol::failover::NodeState;
-use crate::protocol::wire::{Bulk, SnapshotHeader};
+use crate::protocol::wire::Bulk;
 use crate::testing::Side;
 
 /// Most actions of one event: the answers to a full queue of callers, and a few more.
@@ -111,6 +111,7 @@ impl World {
                 self.machine(side).driver.opening.insert(transfer);
                 self.after(30, Scheduled::Read { side, run, read: Read::Open { transfer } });
             }
+            Action::ResumeSnapshot { transfer, point } => return self.resume(side, transfer, &point),
             Action::PushSnapshot { link, transfer, max_bytes } => {
                 self.after(30, Scheduled::Read { side, run, read: Read::Piece { link, transfer, max_bytes } });
             }
@@ -198,7 +199,7 @@ impl World {
 
     /// The disk has done a batch, or failed to.
     pub fn batch_ended(&mut self, side: Side, batch: BatchId) -> Checked {
-        let bug = self.bug;
+        let (bug, byzantine) = (self.bug, self.plan.byzantine);
         let machine = self.machine(side);
         let Some(job) = machine.driver.batch.take_if(|job| job.batch() == batch) else {
             return Ok(());
@@ -217,6 +218,14 @@ impl World {
         let late = machine.engine.as_ref().is_some_and(|engine| engine.node_state() == NodeState::Broken);
         if durable_state && done && !late {
             machine.callers.settings.in_doubt.clear();
+        }
+        if let Completion::StagingFinished(Ok(StagingReceipt::Mismatch { found })) = completed.completion()
+            && !byzantine
+        {
+            return Err(Violation {
+                invariant: Invariant::SameContent,
+                what: format!("{side:?} received a snapshot that is not what its header said: {found:?}"),
+            });
         }
         let node = machine.disk.node();
         self.oracle.check_written(node, &written)?;
@@ -281,10 +290,10 @@ impl World {
                     return self.event(side, Event::SnapshotPushed { transfer, bytes: 0, done: true });
                 };
                 let count = (max_bytes / ITEM_BYTES).max(1).min(export.rest.len());
-                let piece: Vec<(u8, u64)> = export.rest.drain(..count).collect();
+                let piece: Vec<SnapshotItem> = export.rest.drain(..count).collect();
                 let done = export.rest.is_empty();
                 let bytes = piece.len() * ITEM_BYTES;
-                let real = match self.machine(side).disk.export_piece(transfer, done)? {
+                let real = match self.machine(side).disk.export_piece(transfer, piece.len(), done)? {
                     Ok(real) => real,
                     Err(reason) => return self.event(side, Event::ReadFailed { reason }),
                 };
@@ -295,28 +304,6 @@ impl World {
                 self.event(side, Event::SnapshotPushed { transfer, bytes, done })
             }
         }
-    }
-
-    fn open(&mut self, side: Side, transfer: u64) -> Checked {
-        if !self.machine(side).driver.opening.remove(&transfer) {
-            return Ok(());
-        }
-        let machine = self.machine(side);
-        let Some(point) = machine.disk.visible_point() else {
-            return self.event(side, Event::ReadFailed { reason: "not held".into() });
-        };
-        let rest: std::collections::VecDeque<(u8, u64)> = point.state.entries.into_iter().collect();
-        let header = SnapshotHeader {
-            transfer,
-            position: point.position,
-            history: point.history,
-            chain: point.chain,
-            entries: rest.len() as u64,
-            bytes: (rest.len() * ITEM_BYTES) as u64,
-        };
-        machine.disk.open_export(&header)?;
-        machine.driver.exports.insert(transfer, Export { rest });
-        self.event(side, Event::SnapshotOpened { header })
     }
 
     fn close(&mut self, side: Side, link: LinkId) {

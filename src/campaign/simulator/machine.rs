@@ -331,6 +331,7 @@ impl Machine {
             | Action::Publish { .. }
             | Action::Confirm { .. }
             | Action::CloseSnapshot { .. }
+            | Action::ResumeSnapshot { .. }
             | Action::AnswerEnrol { .. }
             | Action::SetTimer { .. }
             | Action::Notify(_)

@@ -69,6 +69,8 @@ pub enum Scenario {
     WrongClocks,
     /// Without a witness: the master's disk does not answer for a long time, and then does what it was asked.
     HungDiskWithoutWitness,
+    /// Without a witness: the shadow's first copy is cut several times, by the network and by restarts, between commits.
+    CutPush,
 }
 
 impl Scenario {
@@ -104,8 +106,8 @@ impl Scenario {
         Self::HungDiskWithoutWitness,
     ];
 
-    /// A scenario that no seed draws by itself.
-    pub const ALONE: Self = Self::WrongClocks;
+    /// The scenarios that no seed draws by itself.
+    pub const ALONE: [Self; 2] = [Self::WrongClocks, Self::CutPush];
 
     /// Whether the pair has a witness.
     pub fn is_witnessed(self) -> bool {
@@ -145,6 +147,7 @@ impl Scenario {
             Self::BlankMaster => script.blank_master(),
             Self::RolledBackTwice => script.rolled_back_twice(),
             Self::WrongClocks => script.wrong_clocks(),
+            Self::CutPush => script.cut_push(),
             Self::HungDisk | Self::HungDiskWithoutWitness => script.hung_disk(),
         }
     }

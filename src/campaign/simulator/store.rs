@@ -8,28 +8,51 @@ mod job;
 mod model;
 mod real;
 mod records;
+mod staging;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use crate::campaign::violation::{Checked, Invariant, Violation};
 use crate::model::Revision;
 use crate::protocol::engine::{Completed, DurableState};
-use crate::protocol::wire::SnapshotHeader;
+use crate::protocol::wire::{ResumePoint, SnapshotHeader};
 use crate::store::disk::sim::PowerCut;
 pub use job::Job;
 use model::ModelStore;
 pub use real::StoreContext;
 use real::{ReadOutcome, RealStore};
-use records::Checkpoint;
-pub use records::{Change, ITEM_BYTES, Payload, Record, RecordBody, Sent};
+pub use records::{Change, ITEM_BYTES, Payload, Record, RecordBody, Sent, SnapshotItem};
+use records::{Checkpoint, key_of};
 
 /// A snapshot that is being read for a push.
 #[derive(Clone, Debug)]
 pub struct Export {
+    /// What it is of.
+    pub revision: Revision,
     /// What is still to be sent.
-    pub rest: VecDeque<(u8, u64)>,
+    pub rest: VecDeque<SnapshotItem>,
+}
+
+impl Export {
+    /// Goes on behind this point: first what changed at or before it.
+    fn resume(&mut self, point: &ResumePoint, changed: &BTreeSet<u8>) {
+        let (mut now, mut rest) = (BTreeMap::new(), VecDeque::new());
+        for item in std::mem::take(&mut self.rest) {
+            match item {
+                SnapshotItem::Entry(key, value) if *key_of(key) <= *point.after.as_str() => {
+                    now.insert(key, value);
+                }
+                item => rest.push_back(item),
+            }
+        }
+        self.rest.push_back(SnapshotItem::Continue { after: point.after.clone(), from: point.from });
+        let item =
+            |key: &u8| now.get(key).map_or(SnapshotItem::Delete(*key), |value| SnapshotItem::Entry(*key, *value));
+        self.rest.extend(changed.iter().map(item));
+        self.rest.append(&mut rest);
+    }
 }
 
 /// One data directory. It dereferences to the model, which is asked what the directory holds.
@@ -144,9 +167,27 @@ impl Disk {
         self.real.as_mut().map_or(Ok(()), |real| real.export(header.transfer, header))
     }
 
-    /// The bytes of its next piece, or of all that is left.
-    pub fn export_piece(&mut self, transfer: u64, last: bool) -> ReadOutcome<Vec<bytes::Bytes>> {
-        self.real.as_mut().map_or(Ok(Ok(Vec::new())), |real| real.piece(transfer, last))
+    /// The snapshot goes on behind this point, if the log tells what changed since. Returns whether it does.
+    pub fn resume_export(&mut self, transfer: u64, export: &mut Export, point: &ResumePoint) -> ReadOutcome<bool> {
+        let changed = self.model.changed(point.from, export.revision, &point.after);
+        let resumes = match self.real.as_mut().map(|real| real.resume(transfer, point)).transpose()? {
+            Some(Err(reason)) => return Ok(Err(reason)),
+            // The log of the real store may have been trimmed meanwhile.
+            Some(Ok(resumes)) => resumes,
+            None => changed.is_some(),
+        };
+        Invariant::SameContent.check(changed.is_some() || !resumes, || {
+            format!("the store tells what changed since {}, and the model cannot", point.from)
+        })?;
+        if let Some(changed) = changed.filter(|_| resumes) {
+            export.resume(point, &changed);
+        }
+        Ok(Ok(resumes))
+    }
+
+    /// The bytes of its next items, or of all that is left.
+    pub fn export_piece(&mut self, transfer: u64, items: usize, last: bool) -> ReadOutcome<Vec<bytes::Bytes>> {
+        self.real.as_mut().map_or(Ok(Ok(Vec::new())), |real| real.piece(transfer, items, last))
     }
 
     /// A snapshot is no longer needed.

@@ -15,6 +15,8 @@ pub struct Summary {
     pub takeovers: u64,
     /// Full pushes that completed.
     pub full_pushes: u64,
+    /// Full pushes that went on where another one was cut.
+    pub resumed: u64,
     /// Whether the pair was left with a reason that needs an operator; 1 or 0.
     pub operator_needed: u64,
     /// Times a former master's change sets went to quarantine.
@@ -42,6 +44,7 @@ impl std::ops::AddAssign for Summary {
         self.acknowledged += other.acknowledged;
         self.takeovers += other.takeovers;
         self.full_pushes += other.full_pushes;
+        self.resumed += other.resumed;
         self.operator_needed += other.operator_needed;
         self.quarantines += other.quarantines;
         self.replicated += other.replicated;

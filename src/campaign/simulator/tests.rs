@@ -88,6 +88,7 @@ fn report(runs: u64, total: &Summary, real: f64) {
     println!("{simulated:.0} s simulated in {real:.1} s: {:.0} times as fast", simulated / real);
     println!("acknowledged {} ({} as durable on both)", total.acknowledged, total.replicated);
     println!("takeovers {}, full pushes {}, quarantines {}", total.takeovers, total.full_pushes, total.quarantines);
+    println!("full pushes that went on where one was cut {}", total.resumed);
     println!("one master promised to the end in {}, nothing lost in {}", total.one_master, total.lossless);
     println!("led alone at the end {}, an operator was needed {}", total.served_alone, total.operator_needed);
     println!("faults, {} in all:", total.faults.values().sum::<u64>());
@@ -111,9 +112,23 @@ fn random_histories_hold_every_invariant() {
         // Histories in which nothing happens prove nothing.
         assert!(total.takeovers > 100 && total.quarantines > 50 && total.full_pushes > 100, "{total:?}");
         assert!(total.acknowledged > 10_000 && total.served_alone > 100, "{total:?}");
+        assert!(total.resumed > 5, "no full push went on where one was cut: {total:?}");
         let unwitnessed = number("SHADOWPAIR_WITNESSED").unwrap_or(WITNESSED_PERCENT) == 0;
         assert!(!unwitnessed || total.operator_needed * 15 < runs, "too often an operator is needed: {total:?}");
     }
+}
+
+/// A shadow's first copy is cut again and again, on the model of the store and on the real one.
+#[test]
+fn a_push_that_is_cut_goes_on_where_it_stopped() {
+    let runs = number("SHADOWPAIR_RUNS").unwrap_or(RUNS).min(1_000);
+    let total = histories_of(runs, |seed| {
+        let plan = draw_scenario(seed, Scenario::CutPush);
+        Some(if seed % 4 == 0 { plan.on_stores() } else { plan })
+    });
+    assert!(total.resumed * 4 >= runs, "{total:?}");
+    let there = total.faults.get("store: a part of a full push is there after a start").copied();
+    assert!(there >= Some(runs / 50), "{total:?}");
 }
 
 /// Whoever is in sync serves while the disk of its master hangs, and not only when it answers again.
@@ -161,7 +176,7 @@ fn histories_that_once_failed_hold() {
 #[test]
 fn wrong_clocks_hold_nobody_down_for_long() {
     let runs = 400;
-    let total = histories_of(runs, |seed| Some(draw_scenario(seed, Scenario::ALONE)));
+    let total = histories_of(runs, |seed| Some(draw_scenario(seed, Scenario::WrongClocks)));
     // Three before the clocks are set right, and in the end one more, once the hold-down is over.
     assert!(total.takeovers > 3 * runs, "{total:?}");
 }

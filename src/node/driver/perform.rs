@@ -37,6 +37,7 @@ impl Driver {
                 self.push_records(link, after, durable, max_bytes);
             }
             Action::OpenSnapshot { transfer } => self.open_snapshot(transfer),
+            Action::ResumeSnapshot { transfer, point } => self.context.links.pusher.resume(transfer, *point),
             Action::PushSnapshot { link, transfer, max_bytes } => {
                 self.on_link(link, |open| open.push(Push::Snapshot { transfer, max_bytes }));
             }

@@ -6,8 +6,9 @@ use super::store_access::{StoreAccess, on_store};
 use crate::model::{ChangeSet, Era, Position, Revision};
 use crate::node::mutants::{Mutant, made};
 use crate::protocol::engine::{
-    AppendGroup, AppendRecords, BeginEra, Completed, DiskFailure, EraReceipt, FinishStaging, GroupReceipt, Job, Order,
-    Outcome, Quarantine, QuarantineReceipt, RecordsReceipt, Reopen, ReopenReceipt, StagePieces, StagingReceipt, Work,
+    AppendGroup, AppendRecords, BeginEra, BeginStaging, Completed, DiskFailure, EraReceipt, FinishStaging,
+    GroupReceipt, Job, Order, Outcome, Quarantine, QuarantineReceipt, RecordsReceipt, Reopen, ReopenReceipt,
+    StagePieces, StagingReceipt, Work,
 };
 use crate::store::{Received, SnapshotPiece, Store, Verified};
 
@@ -24,7 +25,7 @@ pub fn execute(access: StoreAccess<'_>, work: StoreWork) -> Completed {
         Work::AppendGroup(order) => complete(access, order, append_group),
         Work::BeginEra(order) => complete(access, order, begin_era),
         Work::AppendRecords(order) => complete(access, order, append_records),
-        Work::BeginStaging(order) => complete(access, order, |store, job| store.stage_begin(&job.header)),
+        Work::BeginStaging(order) => complete(access, order, begin_staging),
         Work::StagePieces(order) => complete(access, order, stage_pieces),
         Work::FinishStaging(order) => complete(access, order, |store, _| finish_staging(store)),
         Work::Quarantine(order) => complete(access, order, quarantine),
@@ -81,8 +82,18 @@ pub fn accept(store: &mut Store, before: Position) -> Outcome<AppendRecords<Byte
     Ok(RecordsReceipt::Appended { head, log_floor, eras })
 }
 
+fn begin_staging(store: &mut Store, job: BeginStaging) -> Outcome<BeginStaging> {
+    match job.resumes {
+        true => Ok(store.stage_resume(&job.header)?.map(Box::new)),
+        false => store.stage_begin(&job.header).map(|()| None),
+    }
+}
+
 fn stage_pieces(store: &mut Store, job: StagePieces<SnapshotPiece>) -> Outcome<StagePieces<SnapshotPiece>> {
     job.pieces.iter().try_for_each(|piece| store.stage_write(piece))?;
+    if job.keep {
+        store.stage_keep()?;
+    }
     Ok(job.pieces.iter().map(|piece| piece.bytes.len() as u64).sum())
 }
 

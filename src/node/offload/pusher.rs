@@ -12,7 +12,7 @@ use crate::node::driver::input::Input;
 use crate::node::environment::Environment;
 use crate::node::network::frames::{BulkFrame, bulk_frame};
 use crate::protocol::engine::{Event, LinkId};
-use crate::protocol::wire::Bulk;
+use crate::protocol::wire::{Bulk, ResumePoint};
 use crate::store::{Cursor, Export, ReadError, Reader};
 
 /// What a link is to send.
@@ -80,6 +80,13 @@ impl Pusher {
                 slots.remove(&transfer);
                 Some(Event::ReadFailed { reason: error.to_string() })
             }
+        }
+    }
+
+    /// An open snapshot goes on where another one was cut. Nothing of it was pushed yet, so nobody reads it.
+    pub fn resume(&self, transfer: u64, point: ResumePoint) {
+        if let Some(Slot::Open(export)) = self.slots().get(&transfer) {
+            export.lock().unwrap_or_else(PoisonError::into_inner).resume(point);
         }
     }
 

@@ -8,7 +8,7 @@ pub use crate::protocol::alerts::AlertChange;
 
 use crate::protocol::alerts::Alert;
 use crate::protocol::replication::RepairKind;
-use crate::protocol::wire::{Message, RefusalKind, Role};
+use crate::protocol::wire::{Message, RefusalKind, ResumePoint, Role};
 
 /// What the shell must do, in this order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +48,14 @@ pub enum Action {
     OpenSnapshot {
         /// Its number.
         transfer: u64,
+    },
+    /// The snapshot begins with what changed of this part, which the peer has staged, and goes on behind it. Where the log does
+    /// not tell what changed, it begins at the first key. Comes before the first piece is asked for.
+    ResumeSnapshot {
+        /// Of this transfer.
+        transfer: u64,
+        /// What the peer has.
+        point: Box<ResumePoint>,
     },
     /// Read the next piece of it, queue it as one frame, and report [`super::Event::SnapshotPushed`]; also where it was
     /// closed meanwhile (no bytes, done). As long as the link is up there is exactly one report.

@@ -108,6 +108,10 @@ pub enum Mutant {
     TrustsWallClock,
     /// A master whose disk does not answer waits for it for ever.
     WaitsForDisk,
+    /// A snapshot that was cut goes on after a later key than the last one that is staged.
+    ResumesAtWrongKey,
+    /// A snapshot that was cut goes on as if nothing had changed meanwhile.
+    ResumesUnchanged,
 }
 
 /// Until when a promise and a lease are waited for, by another measure than rules 2 and 4 want.
@@ -134,4 +138,24 @@ pub(super) fn misjudged_waits(
     let leased = leased.filter(|_| !wiped);
     let leased = leased.map(|until| earlier(until, margin(lease_us, Mutant::NoMarginOnLease) + early_us));
     (earlier(promised, margin(micros(usual), Mutant::NoMarginOnPromise)), leased)
+}
+
+/// Takes another part of a snapshot for staged than the sink has said.
+#[cfg(test)]
+pub(super) fn misread_point(
+    setup: &super::setup::Setup,
+    head: crate::model::Revision,
+    message: crate::protocol::wire::Message,
+) -> crate::protocol::wire::Message {
+    use crate::protocol::wire::Message;
+    let mut message = message;
+    if let Message::SnapshotResume { point, .. } = &mut message {
+        if setup.makes(Mutant::ResumesUnchanged) {
+            (point.from, point.upto) = (head, head);
+        }
+        if let (true, Ok(later)) = (setup.makes(Mutant::ResumesAtWrongKey), crate::model::Key::new("~")) {
+            point.after = later;
+        }
+    }
+    message
 }

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `transitions.rs` | changes of the node's state, and what each new state requires |
 //! | `links.rs`, `hello.rs`, `heartbeat.rs` | connections, hellos, heartbeats and their answers |
-//! | `session.rs` | repairs, bulk, and the outputs of the session's ends |
+//! | `session.rs`, `session_outputs.rs` | repairs, bulk, and the outputs of the session's ends |
 //! | `completions.rs` | the next batch of durable work, and the consequences of its receipt |
 //! | `duplicates.rs` | two nodes with one identity |
 //! | `rollback.rs` | a disk that turns out to be an older copy |
@@ -29,6 +29,7 @@ mod links;
 mod operator_states;
 mod rollback;
 mod session;
+mod session_outputs;
 mod startup_check;
 mod status;
 mod step_down;

@@ -202,8 +202,8 @@ impl Session {
         self.end = End::Source(source);
     }
 
-    pub(super) fn begin_sink(&mut self, at: Moment) {
-        self.end = End::Sink(Sink::begin(at));
+    pub(super) fn begin_sink(&mut self, sink: Sink) {
+        self.end = End::Sink(sink);
     }
 
     pub(super) fn is_idle(&self) -> bool {

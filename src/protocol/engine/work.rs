@@ -6,7 +6,7 @@
 
 use crate::model::{Conflict, Epoch, Era, History, Position, Revision};
 use crate::protocol::replication::RecordsReceipt;
-use crate::protocol::wire::{BulkId, SnapshotHeader};
+use crate::protocol::wire::{BulkId, ResumePoint, SnapshotHeader};
 
 use super::{BatchId, DurableState, Ticket};
 
@@ -174,18 +174,23 @@ pub struct AppendRecords<R> {
     pub frames: Vec<R>,
 }
 
-/// Opens a new staging file for this snapshot; one that is there is deleted.
+/// Opens a staging file for this snapshot. The receipt tells how much of one is staged already; where the source cannot go on
+/// there, what is staged is deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BeginStaging {
     /// What the source says of the snapshot.
     pub header: Box<SnapshotHeader>,
+    /// The source can go on with a snapshot that was cut.
+    pub resumes: bool,
 }
 
-/// Writes pieces of a snapshot to the staging file (not yet synced). The receipt is their number of bytes.
+/// Writes pieces of a snapshot to the staging file. The receipt is their number of bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StagePieces<P> {
     /// In this order.
     pub pieces: Vec<P>,
+    /// Make what is staged durable, so that the snapshot can go on there after a crash.
+    pub keep: bool,
 }
 
 /// Verifies the staged snapshot by its digest, asks the host's validation, and switches to it; the log starts anew after it.
@@ -400,7 +405,7 @@ impl Work {
                 None => return Err(Box::new(order.fail(lost("a frame of records that the engine names")))),
             },
             Self::StagePieces(order) => match order.job.pieces.iter().map(|bulk| piece(*bulk)).collect() {
-                Some(pieces) => Work::StagePieces(order.map(|_| StagePieces { pieces })),
+                Some(pieces) => Work::StagePieces(order.map(|job| StagePieces { pieces, keep: job.keep })),
                 None => return Err(Box::new(order.fail(lost("a piece of a snapshot that the engine names")))),
             },
             Self::StoreState(order) => Work::StoreState(order),
@@ -480,7 +485,7 @@ macro_rules! job {
 
 job!(BeginEra => EraBegun, EraReceipt);
 job!(AppendRecords<R>, R => RecordsAppended, RecordsReceipt);
-job!(BeginStaging => StagingBegun, ());
+job!(BeginStaging => StagingBegun, Option<Box<ResumePoint>>);
 job!(StagePieces<P>, P => PiecesStaged, u64);
 job!(FinishStaging => StagingFinished, StagingReceipt);
 job!(Quarantine => Quarantined, QuarantineReceipt);

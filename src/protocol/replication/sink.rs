@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::{RecordsReceipt, RepairKind};
 use crate::model::{Moment, Position, Revision};
-use crate::protocol::wire::{Bulk, BulkId, Message, Misbehaviour, Repair, SnapshotHeader};
+use crate::protocol::wire::{Bulk, BulkId, Message, Misbehaviour, Repair, ResumePoint, SnapshotHeader};
 
 /// The receiving end of one session.
 ///
@@ -26,6 +26,12 @@ pub struct Sink {
     received: u64,
     /// How far the source's own log is durable.
     source_durable: Revision,
+    /// The source can go on with a snapshot that was cut.
+    resumes: bool,
+    /// After this time what was staged is made durable, so that a power cut costs no more.
+    keep_every: Duration,
+    /// When what was staged was made durable last.
+    kept_at: Moment,
     repair_began: Moment,
     repair_from_seq: u64,
     repair_bytes: u64,
@@ -56,10 +62,20 @@ pub enum SinkOut {
     Send(Message),
     /// Append these records durably, byte for byte.
     AppendRecords(Vec<BulkId>),
-    /// Open a new staging file for this snapshot.
-    BeginStaging(Box<SnapshotHeader>),
+    /// Open a staging file for this snapshot.
+    BeginStaging {
+        /// What the source says of it.
+        header: Box<SnapshotHeader>,
+        /// What is staged already stays, until the source's first piece says whether it goes on there.
+        resumes: bool,
+    },
     /// Write these pieces to the staging file.
-    StagePieces(Vec<BulkId>),
+    StagePieces {
+        /// In this order.
+        pieces: Vec<BulkId>,
+        /// Make what is staged durable.
+        keep: bool,
+    },
     /// Verify the staged snapshot and switch to it.
     FinishStaging,
     /// Drop these bytes.
@@ -84,14 +100,18 @@ pub enum SinkOut {
 }
 
 impl Sink {
-    /// Begins a session.
-    pub fn begin(at: Moment) -> Self {
+    /// Begins a session. `resumes`: the source can go on with a snapshot that was cut. `keep_every`: what is staged is made durable
+    /// after this time.
+    pub fn begin(at: Moment, keep_every: Duration, resumes: bool) -> Self {
         Self {
             state: State::AwaitingRepair,
             queue: Vec::new(),
             in_flight: None,
             received: 0,
             source_durable: Revision::NONE,
+            resumes,
+            keep_every,
+            kept_at: at,
             repair_began: at,
             repair_from_seq: 0,
             repair_bytes: 0,
@@ -121,14 +141,16 @@ impl Sink {
             }
             Repair::Incremental { to } => self.state = State::Following { to: Some(to) },
             Repair::Full(header) => {
-                out.push(SinkOut::BeginStaging(Box::new(header.clone())));
+                let resumes = self.resumes;
+                self.kept_at = at;
+                out.push(SinkOut::BeginStaging { header: Box::new(header.clone()), resumes });
                 self.state = State::Staging { header: Box::new(header), open: false };
             }
         }
     }
 
     /// Bulk arrived.
-    pub fn bulk(&mut self, bulk: BulkId, what: Bulk, bytes: usize, out: &mut Vec<SinkOut>) {
+    pub fn bulk(&mut self, bulk: BulkId, what: Bulk, bytes: usize, at: Moment, out: &mut Vec<SinkOut>) {
         match (&self.state, what) {
             (State::Following { .. }, Bulk::Records { durable, .. }) => {
                 self.source_durable = self.source_durable.max(durable);
@@ -143,7 +165,7 @@ impl Sink {
                 return out.push(SinkOut::Send(Message::Received { sum: self.received }));
             }
         }
-        self.start_batch(out);
+        self.start_batch(at, out);
     }
 
     /// The source reports that all pieces were sent and acknowledged.
@@ -178,7 +200,7 @@ impl Sink {
                     let change_sets = head.revision.seq.saturating_sub(self.repair_from_seq);
                     self.report_synced(RepairKind::Incremental, *head, change_sets, at, out);
                 }
-                self.start_batch(out);
+                self.start_batch(at, out);
             }
             RecordsReceipt::Rejected { at: refused, reason } => {
                 out.push(SinkOut::Send(Message::Rejected { at: *refused, reason: reason.clone() }));
@@ -191,19 +213,23 @@ impl Sink {
         }
     }
 
-    /// The staging file is open.
-    pub fn staging_begun(&mut self, out: &mut Vec<SinkOut>) {
+    /// The staging file is open, and holds this much of a snapshot that was cut.
+    pub fn staging_begun(&mut self, staged: Option<Box<ResumePoint>>, out: &mut Vec<SinkOut>) {
         if let State::Staging { header, open } = &mut self.state {
             *open = true;
-            out.push(SinkOut::Send(Message::SnapshotReady { transfer: header.transfer }));
+            let transfer = header.transfer;
+            out.push(SinkOut::Send(match staged {
+                Some(point) => Message::SnapshotResume { transfer, point },
+                None => Message::SnapshotReady { transfer },
+            }));
         }
     }
 
     /// A batch of pieces was staged.
-    pub fn pieces_staged(&mut self, out: &mut Vec<SinkOut>) {
+    pub fn pieces_staged(&mut self, at: Moment, out: &mut Vec<SinkOut>) {
         self.repair_bytes += self.batch_done();
         out.push(SinkOut::Send(Message::Received { sum: self.received }));
-        self.start_batch(out);
+        self.start_batch(at, out);
     }
 
     /// The snapshot was verified and is this node's configuration now.
@@ -258,14 +284,20 @@ impl Sink {
     }
 
     /// Starts the next batch with all waiting bulk.
-    fn start_batch(&mut self, out: &mut Vec<SinkOut>) {
+    fn start_batch(&mut self, at: Moment, out: &mut Vec<SinkOut>) {
         if self.in_flight.is_some() || self.queue.is_empty() {
             return;
         }
         self.in_flight = Some(self.queue.iter().map(|(_, bytes)| bytes).sum());
         let bulk = self.queue.drain(..).map(|(bulk, _)| bulk).collect();
-        let staging = matches!(self.state, State::Staging { .. });
-        out.push(if staging { SinkOut::StagePieces(bulk) } else { SinkOut::AppendRecords(bulk) });
+        if !matches!(self.state, State::Staging { .. }) {
+            return out.push(SinkOut::AppendRecords(bulk));
+        }
+        let keep = u128::from(at.0.saturating_sub(self.kept_at.0)) >= self.keep_every.as_micros();
+        if keep {
+            self.kept_at = at;
+        }
+        out.push(SinkOut::StagePieces { pieces: bulk, keep });
     }
 
     /// The batch in flight has ended. Its bytes count as received.

@@ -4,7 +4,7 @@ use super::window::Window;
 use super::{LogView, RepairKind, RepairPlan, SinkCopy};
 use crate::model::limits::PUSH_STEP_BYTES;
 use crate::model::{Moment, Position, Revision};
-use crate::protocol::wire::{Message, Misbehaviour, Repair, SnapshotHeader};
+use crate::protocol::wire::{Message, Misbehaviour, Repair, ResumePoint, SnapshotHeader};
 
 /// Mismatches that a session tolerates. After one more the link is closed.
 const MISMATCHES_MAX: u32 = 3;
@@ -16,7 +16,7 @@ const MISMATCHES_MAX: u32 = 3;
 /// | `Draining` | the acknowledgement of everything in flight, so that no old one counts for the next repair |
 /// | `Live` | a newer head, and room in the window |
 /// | `Opening` | the shell to open a snapshot |
-/// | `Offered` | the sink to be ready for the snapshot |
+/// | `Offered` | the sink to be ready for the snapshot, or to say how much of one it has |
 /// | `Sending` | room in the window, and the last acknowledgement |
 /// | `Verifying` | the sink to verify the snapshot |
 /// | `Rejected` | a head newer than the one that the sink's host refused |
@@ -82,6 +82,13 @@ pub enum SourceOut {
     OpenSnapshot {
         /// Its transfer number.
         transfer: u64,
+    },
+    /// The open snapshot begins with what changed of this, and goes on behind it.
+    ResumeSnapshot {
+        /// Its transfer number.
+        transfer: u64,
+        /// What the sink has staged.
+        point: Box<ResumePoint>,
     },
     /// Push the next piece of the open snapshot.
     PushSnapshot {
@@ -276,6 +283,7 @@ impl Source {
     pub fn message(&mut self, log_view: LogView<'_>, message: &Message, at: Moment, out: &mut Vec<SourceOut>) {
         match message {
             Message::SnapshotReady { transfer } => self.sink_ready(*transfer, out),
+            Message::SnapshotResume { transfer, point } => self.sink_resumes(log_view, *transfer, point, out),
             Message::Received { sum } => {
                 if !self.window.acknowledged(*sum, at.0) {
                     out.push(SourceOut::Misbehaved(Misbehaviour::ImpossibleAck));
@@ -359,6 +367,21 @@ impl Source {
             _ if ready < self.next_transfer => {}
             _ => out.push(SourceOut::Misbehaved(Misbehaviour::SnapshotNeverOffered)),
         }
+    }
+
+    /// The sink has a part of a snapshot. Where that is of this lineage and the log tells what changed since, the open snapshot
+    /// goes on there. Otherwise it begins at the first key, and its first piece tells the sink so.
+    fn sink_resumes(&mut self, log_view: LogView<'_>, ready: u64, point: &ResumePoint, out: &mut Vec<SourceOut>) {
+        if let State::Offered { header } = &self.state
+            && header.transfer == ready
+        {
+            let of_lineage = log_view.history.contains(log_view.head.revision, point.upto);
+            let ordered = point.from <= point.upto && point.upto <= header.position.revision;
+            if of_lineage && ordered && log_view.reaches(point.from) {
+                out.push(SourceOut::ResumeSnapshot { transfer: ready, point: Box::new(point.clone()) });
+            }
+        }
+        self.sink_ready(ready, out);
     }
 
     fn acknowledged(

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::*;
-use crate::model::{Digest, Epoch, Era, Moment, NodeId};
-use crate::protocol::wire::{Bulk, BulkId, Message, Repair, SnapshotHeader};
+use crate::model::{Digest, Epoch, Era, Key, Moment, NodeId};
+use crate::protocol::wire::{Bulk, BulkId, Message, Repair, ResumePoint, SnapshotHeader};
 
 fn at(seq: u64) -> Revision {
     Revision::new(Epoch::FIRST, seq)
@@ -29,6 +29,10 @@ fn short(what: &impl std::fmt::Debug) -> String {
 
 fn header(transfer: u64, seq: u64) -> SnapshotHeader {
     SnapshotHeader { transfer, position: position(seq), history: history(), chain: 7, entries: 3, bytes: 300 }
+}
+
+fn part(from: u64, upto: u64) -> ResumePoint {
+    ResumePoint { after: Key::new("k").unwrap(), from: at(from), upto: at(upto) }
 }
 
 /// A source at 1.0/9 whose log begins after 1.0/2, and what it put out.
@@ -67,6 +71,10 @@ impl Bench {
             "log gone" => self.source.records_pushed(at(3), 0, true, time),
             "opened" => self.source.snapshot_opened(header(1, 9), out),
             "ready" => self.source.message(log_view, &Message::SnapshotReady { transfer: 1 }, time, out),
+            "ready, a part is there" => {
+                let message = Message::SnapshotResume { transfer: 1, point: Box::new(part(3, 5)) };
+                self.source.message(log_view, &message, time, out);
+            }
             "last piece" => self.source.snapshot_pushed(1, 100, true, time),
             "received all" => self.source.message(log_view, &Message::Received { sum: 100 }, time, out),
             "received too much" => self.source.message(log_view, &Message::Received { sum: 1_000 }, time, out),
@@ -96,11 +104,12 @@ impl Bench {
     }
 }
 
-const SOURCE_EVENTS: [&str; 14] = [
+const SOURCE_EVENTS: [&str; 15] = [
     "pushed to the head",
     "log gone",
     "opened",
     "ready",
+    "ready, a part is there",
     "last piece",
     "received all",
     "received too much",
@@ -142,16 +151,18 @@ fn every_state_of_a_source_and_every_event() {
     insta::assert_snapshot!("source", table);
 }
 
-const SINK_EVENTS: [&str; 16] = [
+const SINK_EVENTS: [&str; 18] = [
     "repair none",
     "repair incremental",
     "repair full",
     "records",
     "pieces",
+    "pieces, late",
     "appended",
     "rejected",
     "mismatch",
     "begun",
+    "begun, a part is there",
     "staged",
     "snapshot end",
     "finished",
@@ -168,8 +179,9 @@ fn sink_event(sink: &mut Sink, name: &str, out: &mut Vec<SinkOut>) {
         "repair none" => sink.repair(Repair::None, head, time, out),
         "repair incremental" => sink.repair(Repair::Incremental { to: at(9) }, head, time, out),
         "repair full" => sink.repair(Repair::Full(header(4, 9)), head, time, out),
-        "records" => sink.bulk(BulkId(1), records, 100, out),
-        "pieces" => sink.bulk(BulkId(2), Bulk::Snapshot { transfer: 4 }, 100, out),
+        "records" => sink.bulk(BulkId(1), records, 100, time, out),
+        "pieces" => sink.bulk(BulkId(2), Bulk::Snapshot { transfer: 4 }, 100, time, out),
+        "pieces, late" => sink.bulk(BulkId(3), Bulk::Snapshot { transfer: 4 }, 100, Moment(2_000_000), out),
         "appended" => {
             let receipt = RecordsReceipt::Appended { head: position(9), log_floor: at(2), eras: Vec::new() };
             sink.records_done(&receipt, time, out);
@@ -179,8 +191,9 @@ fn sink_event(sink: &mut Sink, name: &str, out: &mut Vec<SinkOut>) {
             sink.records_done(&receipt, time, out);
         }
         "mismatch" => sink.records_done(&RecordsReceipt::Mismatch { head }, time, out),
-        "begun" => sink.staging_begun(out),
-        "staged" => sink.pieces_staged(out),
+        "begun" => sink.staging_begun(None, out),
+        "begun, a part is there" => sink.staging_begun(Some(Box::new(part(3, 5))), out),
+        "staged" => sink.pieces_staged(time, out),
         "snapshot end" => sink.snapshot_end(4, out),
         "finished" => sink.staging_finished(position(9), time, out),
         "stage mismatch" => sink.staging_mismatch(position(8), out),
@@ -207,7 +220,7 @@ fn every_state_of_a_sink_and_every_event() {
     for (name, path) in states {
         table.push_str(&format!("{name}\n"));
         for event in SINK_EVENTS {
-            let mut sink = Sink::begin(Moment(0));
+            let mut sink = Sink::begin(Moment(0), Duration::from_secs(1), true);
             path.iter().for_each(|step| sink_event(&mut sink, step, &mut Vec::new()));
             let mut out = Vec::new();
             sink_event(&mut sink, event, &mut out);
@@ -235,6 +248,26 @@ fn a_refused_update_is_not_resent_until_there_is_a_newer_one() {
             SourceOut::PushRecords { after: at(5), max_bytes: crate::model::limits::WINDOW_BYTES_MIN },
         ]
     );
+}
+
+/// A snapshot goes on behind a part of this lineage whose changes the log still tells, and begins anew behind any other.
+#[test]
+fn a_snapshot_goes_on_only_behind_a_part_that_the_log_can_bring_up_to_date() {
+    let resumes = |point: ResumePoint| {
+        let mut bench = Bench::blank().after(&["opened"]);
+        let log_view = LogView { head: bench.head, log_floor: at(2), history: &bench.history };
+        let message = Message::SnapshotResume { transfer: 1, point: Box::new(point) };
+        bench.source.message(log_view, &message, Moment(1_000), &mut bench.out);
+        assert!(bench.out.iter().any(|out| matches!(out, SourceOut::PushSnapshot { .. })), "{:?}", bench.out);
+        bench.out.iter().any(|out| matches!(out, SourceOut::ResumeSnapshot { .. }))
+    };
+    assert!(resumes(part(2, 2)) && resumes(part(2, 9)) && resumes(part(9, 9)));
+    assert!(!resumes(part(1, 5)), "the log begins later");
+    assert!(!resumes(part(5, 10)), "it holds what this source does not have");
+    assert!(!resumes(part(6, 5)), "no such part");
+    let foreign = Revision::new(Epoch::new(1, 7), 5);
+    assert!(!resumes(ResumePoint { from: foreign, upto: foreign, ..part(5, 5) }));
+    assert!(!resumes(ResumePoint { from: Revision::NONE, upto: Revision::NONE, ..part(5, 5) }));
 }
 
 #[test]

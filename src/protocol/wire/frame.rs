@@ -42,7 +42,13 @@ struct Header {
 impl FrameDecoder {
     /// A decoder for the link between two enrolled nodes.
     pub fn link() -> Self {
-        Self::accepting(&[FrameKind::Control, FrameKind::Records, FrameKind::Snapshot, FrameKind::Carried])
+        Self::accepting(&[
+            FrameKind::Control,
+            FrameKind::ControlV3,
+            FrameKind::Records,
+            FrameKind::Snapshot,
+            FrameKind::Carried,
+        ])
     }
 
     /// A decoder for a connection of the enrolment protocol.

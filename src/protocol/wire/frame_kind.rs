@@ -7,8 +7,10 @@ use crate::model::limits::{
 /// What a frame carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FrameKind {
-    /// A [`super::Message`].
+    /// A [`super::Message`] of protocol version 1.
     Control,
+    /// A [`super::Message`] that protocol version 3 added.
+    ControlV3,
     /// Log records.
     Records,
     /// A piece of a snapshot.
@@ -23,7 +25,7 @@ impl FrameKind {
     /// Longest payload of this kind, in bytes.
     pub const fn payload_max(self) -> usize {
         match self {
-            Self::Control => CONTROL_FRAME_BYTES_MAX,
+            Self::Control | Self::ControlV3 => CONTROL_FRAME_BYTES_MAX,
             Self::Records | Self::Snapshot => BULK_FRAME_BYTES_MAX,
             Self::Carried => CARRIED_PART_BYTES + 64 + KEY_BYTES_MAX,
             Self::Enrolment => ENROL_FRAME_BYTES_MAX,
@@ -37,6 +39,7 @@ impl FrameKind {
             Self::Records => 2,
             Self::Snapshot => 3,
             Self::Carried => 5,
+            Self::ControlV3 => 4,
             Self::Enrolment => 16,
         }
     }
@@ -45,7 +48,7 @@ impl FrameKind {
 impl fmt::Display for FrameKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Control => "control",
+            Self::Control | Self::ControlV3 => "control",
             Self::Records => "records",
             Self::Snapshot => "snapshot",
             Self::Carried => "carried",

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Epoch, History, NodeId, PairId, Position, Revision, RunId};
+use crate::model::{Epoch, History, Key, NodeId, PairId, Position, Revision, RunId};
 
 /// Whether a node owns the configuration or keeps a copy of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -32,6 +32,8 @@ impl Versions {
     const PARTS: u16 = 2;
     /// The first version in which an operator of the shadow may carry a change set to the master.
     const CARRIES: u16 = 3;
+    /// The first version in which a snapshot that was cut goes on where it stopped.
+    const RESUMES: u16 = 3;
 
     /// The newest version that both support.
     pub fn common(self, other: Self) -> Option<u16> {
@@ -47,6 +49,11 @@ impl Versions {
     /// Whether a bulk frame may end within a record or an item, between this node and a peer of these versions.
     pub fn allows_parts(self, other: Self) -> bool {
         self.common(other).is_some_and(|version| version >= Self::PARTS)
+    }
+
+    /// Whether a snapshot that was cut may go on where it stopped, between this node and a peer of these versions.
+    pub fn allows_resumption(self, other: Self) -> bool {
+        self.common(other).is_some_and(|version| version >= Self::RESUMES)
     }
 }
 
@@ -69,6 +76,13 @@ pub enum Message {
     SnapshotReady {
         /// Its transfer number.
         transfer: u64,
+    },
+    /// Sink to source, in place of `SnapshotReady`: a part of a snapshot is staged already. From version 3 on.
+    SnapshotResume {
+        /// Transfer number of the snapshot that is offered.
+        transfer: u64,
+        /// What is staged.
+        point: Box<ResumePoint>,
     },
     /// Sink to source: pieces of a snapshot were staged, or bulk was dropped. It says nothing about the sink's position.
     Received {
@@ -331,6 +345,19 @@ pub struct SnapshotHeader {
     pub entries: u64,
     /// Bytes of keys and values.
     pub bytes: u64,
+}
+
+/// How far a snapshot that was cut is staged: every entry whose key is at or before `after`. Each of them is as of some
+/// revision between `from` and `upto`: a transfer that was resumed before may have brought some of them up to date, and not
+/// all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResumePoint {
+    /// The last key that is staged with its whole value.
+    pub after: Key,
+    /// Nothing that changed after this revision is certain to be staged.
+    pub from: Revision,
+    /// Nothing that changed after this revision is staged.
+    pub upto: Revision,
 }
 
 /// Names received bulk that the shell holds. The shell chooses it, unique in its run.

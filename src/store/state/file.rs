@@ -26,6 +26,16 @@ pub(in crate::store) struct StateFile {
     storage: ChecksummedFile,
     file: Arc<dyn File>,
     pub(super) header: StateHeader,
+    /// It is being loaded: when it is dropped, nothing more is written.
+    pub(super) is_unfinished: bool,
+}
+
+impl Drop for StateFile {
+    fn drop(&mut self) {
+        if self.is_unfinished {
+            self.close();
+        }
+    }
 }
 
 impl StateFile {
@@ -47,7 +57,7 @@ impl StateFile {
             write_header(&transaction, &header)?;
         }
         transaction.commit().map_err(redb_io)?;
-        Ok(Self { database: Some(database), storage, file, header })
+        Ok(Self { database: Some(database), storage, file, header, is_unfinished: false })
     }
 
     /// Opens an existing state.
@@ -60,7 +70,9 @@ impl StateFile {
         let file = disk.open(path, false).map_err(unreadable)?;
         let (database, storage) = open_database(file.clone(), STATE_CACHE_BYTES).map_err(unreadable)?;
         match stored_header(&database).map_err(unreadable)? {
-            Some(StoredHeader::Known(header)) => Ok(Self { database: Some(database), storage, file, header }),
+            Some(StoredHeader::Known(header)) => {
+                Ok(Self { database: Some(database), storage, file, header, is_unfinished: false })
+            }
             Some(StoredHeader::Newer(found)) => {
                 Err(StoreError::Newer { what: name.clone(), found, known: STATE_VERSION })
             }

@@ -7,20 +7,23 @@ use std::ops::Bound;
 use redb::WriteTransaction;
 
 use super::file::StateFile;
-use super::rows::{chunked_row, inline_row_into, write_header};
-use super::tables::{BUCKETS, CHUNKS, ENTRIES};
+use super::rows::{STAGED_ROW, chunked_row, inline_row_into, write_header};
+use super::tables::{BUCKETS, CHUNKS, ENTRIES, META};
 use crate::model::limits::STATE_CACHE_BYTES;
 use crate::model::{Digest, EntryHash, Key, bucket_of};
 use crate::store::database::{begin_write, redb_io};
 use crate::store::version::Summary;
 
-/// Loads entries, in key order, into an empty state.
+/// Loads entries, in key order, into a state. Until [`Loader::finish`] nothing points to its file, which a crash leaves as it was
+/// at the last [`Loader::keep`].
 pub(in crate::store) struct Loader {
-    state: StateFile,
+    /// Dropped before the database whose it is.
     transaction: Option<WriteTransaction>,
-    buckets: HashMap<u16, Digest>,
+    pub(super) state: StateFile,
+    /// Digests of buckets, and whether those in the file are older.
+    pub(super) buckets: HashMap<u16, (Digest, bool)>,
     /// The last key.
-    last: Option<Key>,
+    pub(super) last: Option<Key>,
     /// Bytes written in the transaction.
     uncommitted: usize,
 }
@@ -35,8 +38,9 @@ pub(in crate::store) struct LoadedEntry<'a> {
 }
 
 impl Loader {
-    pub(in crate::store) fn new(state: StateFile) -> Self {
-        Self { state, transaction: None, buckets: HashMap::new(), last: None, uncommitted: 0 }
+    pub(in crate::store) fn new(mut state: StateFile) -> Self {
+        state.is_unfinished = true;
+        Self { transaction: None, state, buckets: HashMap::new(), last: None, uncommitted: 0 }
     }
 
     /// Digest and sizes of the entries so far.
@@ -115,31 +119,57 @@ impl Loader {
             transaction.commit().map_err(redb_io)?;
         }
         let transaction = begin_write(self.state.database()?)?;
-        {
-            let mut buckets = transaction.open_table(BUCKETS).map_err(redb_io)?;
-            for (bucket, digest) in &self.buckets {
-                buckets.insert(bucket, digest.0.as_slice()).map_err(redb_io)?;
-            }
-        }
+        self.write_buckets(&transaction)?;
+        // Nothing is said of a part any more.
+        transaction.open_table(META).map_err(redb_io)?.remove(STAGED_ROW).map_err(redb_io)?;
         let header = &mut self.state.header;
         header.confirmed = summary.revision;
         header.undo_from = summary.revision.seq + 1;
         header.summary = summary;
         write_header(&transaction, header)?;
         transaction.commit().map_err(redb_io)?;
+        self.state.is_unfinished = false;
         Ok(self.state)
     }
 
-    fn count(&mut self, key: &Key, bucket: u16, hash: &EntryHash, bytes: u64) {
+    /// Writes the digests of buckets that changed.
+    pub(super) fn write_buckets(&self, transaction: &WriteTransaction) -> io::Result<()> {
+        let mut table = transaction.open_table(BUCKETS).map_err(redb_io)?;
+        for (bucket, (digest, _)) in self.buckets.iter().filter(|(_, (_, changed))| *changed) {
+            table.insert(bucket, digest.0.as_slice()).map_err(redb_io)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn count(&mut self, key: &Key, bucket: u16, hash: &EntryHash, bytes: u64) {
         let summary = &mut self.state.header.summary;
         summary.digest.add(hash);
         summary.entries += 1;
         summary.bytes += key.as_bytes().len() as u64 + bytes;
-        self.buckets.entry(bucket).or_insert(Digest::ZERO).add(hash);
+        let (digest, changed) = self.buckets.entry(bucket).or_insert((Digest::ZERO, true));
+        digest.add(hash);
+        *changed = true;
+    }
+
+    /// The same for an entry that is gone.
+    pub(super) fn uncount(&mut self, key: &Key, hash: &EntryHash, bytes: u64) {
+        let summary = &mut self.state.header.summary;
+        summary.digest.remove(hash);
+        summary.entries = summary.entries.saturating_sub(1);
+        summary.bytes = summary.bytes.saturating_sub(key.as_bytes().len() as u64 + bytes);
+        let (digest, changed) = self.buckets.entry(bucket_of(key) as u16).or_insert((Digest::ZERO, true));
+        digest.remove(hash);
+        *changed = true;
+    }
+
+    /// Takes the transaction under way.
+    pub(super) fn take_transaction(&mut self) -> Option<WriteTransaction> {
+        self.uncommitted = 0;
+        self.transaction.take()
     }
 
     /// The transaction under way. It is not durable: until [`Loader::finish`] nothing points to the file.
-    fn transaction(&mut self) -> io::Result<&mut WriteTransaction> {
+    pub(super) fn transaction(&mut self) -> io::Result<&mut WriteTransaction> {
         if self.transaction.is_none() {
             let mut transaction = self.state.database()?.begin_write().map_err(redb_io)?;
             transaction.set_durability(redb::Durability::None).map_err(redb_io)?;
@@ -148,7 +178,7 @@ impl Loader {
         self.transaction.as_mut().ok_or_else(|| io::Error::other("no transaction"))
     }
 
-    fn count_written(&mut self, bytes: usize) -> io::Result<()> {
+    pub(super) fn count_written(&mut self, bytes: usize) -> io::Result<()> {
         self.uncommitted += bytes;
         // redb writes pages twice that leave its cache before they are committed, and half of its cache is for them.
         if self.uncommitted >= STATE_CACHE_BYTES / 4 {

@@ -62,8 +62,8 @@ impl StateSnapshot {
     }
 
     /// The entries from this key on, in key order.
-    pub(in crate::store) fn scan(&self, from: &str) -> Result<StateScan, ReadError> {
-        let range = (Bound::Included(from.as_bytes()), Bound::Unbounded);
+    pub(in crate::store) fn scan(&self, from: Bound<&str>) -> Result<StateScan, ReadError> {
+        let range = (from.map(str::as_bytes), Bound::Unbounded);
         self.entries.range::<&[u8]>(range).map(StateScan).map_err(redb_read)
     }
 

@@ -15,6 +15,8 @@ use crate::store::version::{EntryRef, Summary, ValueRef};
 
 /// Newest version of the state's tables that this program writes and reads.
 pub(super) const STATE_VERSION: u32 = 1;
+/// The row of the table `meta` that says how much of a full push is loaded.
+pub(super) const STAGED_ROW: &str = "staged";
 /// The row of an undo image whose change set made the entry.
 pub(super) const NO_ENTRY: &[u8] = &[0];
 
@@ -105,10 +107,10 @@ pub(super) fn read_header(transaction: &redb::ReadTransaction) -> io::Result<Opt
 }
 
 /// The rest of a row, from which fields are read.
-struct Fields<'a>(&'a [u8]);
+pub(super) struct Fields<'a>(pub(super) &'a [u8]);
 
 impl Fields<'_> {
-    fn take<const N: usize>(&mut self) -> io::Result<[u8; N]> {
+    pub(super) fn take<const N: usize>(&mut self) -> io::Result<[u8; N]> {
         let (taken, rest) = self.0.split_first_chunk().ok_or_else(|| corrupt("a row"))?;
         self.0 = rest;
         Ok(*taken)
@@ -118,13 +120,13 @@ impl Fields<'_> {
         self.take().map(u64::from_le_bytes)
     }
 
-    fn revision(&mut self) -> io::Result<Revision> {
+    pub(super) fn revision(&mut self) -> io::Result<Revision> {
         Ok(Revision::new(Epoch::from_u64(self.number()?), self.number()?))
     }
 }
 
 /// The row of an inline entry: 1 (secret: 2), hash, value.
-pub(super) fn inline_row(secret: bool, hash: &EntryHash, value: &[u8]) -> Vec<u8> {
+pub(in crate::store) fn inline_row(secret: bool, hash: &EntryHash, value: &[u8]) -> Vec<u8> {
     let mut row = Vec::with_capacity(33 + value.len());
     inline_row_into(&mut row, secret, hash, value);
     row
@@ -139,7 +141,7 @@ pub(super) fn inline_row_into(row: &mut Vec<u8>, secret: bool, hash: &EntryHash,
 }
 
 /// The row of an entry in chunks: 3 (secret: 4), hash, length, number of the value.
-pub(super) fn chunked_row(secret: bool, hash: &EntryHash, bytes: u64, id: u64) -> Vec<u8> {
+pub(in crate::store) fn chunked_row(secret: bool, hash: &EntryHash, bytes: u64, id: u64) -> Vec<u8> {
     let mut stored = vec![3 + u8::from(secret)];
     stored.extend_from_slice(&hash.0);
     stored.extend_from_slice(&bytes.to_le_bytes());

@@ -5,11 +5,13 @@
 //! reported. `SHADOWPAIR_CRASH_SEED=n` replays one run, `SHADOWPAIR_CRASH_RUNS=n` makes n runs.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::super::disk::sim::{PowerCut, SimDisk};
 use super::*;
 
 const RUNS: u64 = 2_000;
+/// Full pushes that went on where another one was cut.
+static RESUMED: AtomicU64 = AtomicU64::new(0);
 
 type Map = BTreeMap<String, (Bytes, bool)>;
 
@@ -53,6 +55,8 @@ struct Run {
     durable_state: [u64; 2],
     source: Option<Source>,
     salt: u8,
+    /// A full push was cut, and the next step may go on with it.
+    cut: bool,
 }
 
 /// A master whose disk never fails.
@@ -77,7 +81,18 @@ impl Run {
         });
         let acked = Rev { revision: Revision::NONE, map: Map::new() };
         let coming = Vec::new();
-        Self { random, disk, options, opened: Some(opened), acked, coming, durable_state: [1; 2], source, salt: 0 }
+        Self {
+            random,
+            disk,
+            options,
+            opened: Some(opened),
+            acked,
+            coming,
+            durable_state: [1; 2],
+            source,
+            salt: 0,
+            cut: false,
+        }
     }
 
     fn store(&mut self) -> &mut Store {
@@ -118,7 +133,9 @@ impl Run {
 
     /// Makes one step. Returns `false` if the store must be opened again.
     fn step(&mut self) -> bool {
+        let again = std::mem::take(&mut self.cut) && !self.random.once_in(4);
         let done = match (self.random.below(12), self.source.is_some()) {
+            (_, true) if again => self.push(),
             (0 | 1, _) => self.maintain(),
             (2, _) => self.durable_state(),
             (3, false) => self.era(),
@@ -247,17 +264,31 @@ impl Run {
 
     fn push(&mut self) -> Result<(), DiskFailure> {
         self.produce();
+        self.cut = true;
         let source = self.source.as_ref().unwrap();
         let (header, mut export) = source.opened.reader.export(1).unwrap();
         let rev = source.revs.last().unwrap().clone();
-        self.store().stage_begin(&header)?;
+        if self.random.once_in(3) {
+            self.store().stage_begin(&header)?;
+        } else if let Some(point) = self.store().stage_resume(&header)? {
+            RESUMED.fetch_add(1, Ordering::Relaxed);
+            export.resume(point);
+            assert!(export.prepare().unwrap(), "the log of the source has everything");
+        }
         let max_bytes = 1 + self.random.below(300_000) as usize;
         while let Some(piece) = export.next(max_bytes).unwrap() {
             self.store().stage_write(&piece.into())?;
+            if self.random.once_in(4) {
+                self.store().stage_keep()?;
+            }
+            if self.random.once_in(12) {
+                return Ok(());
+            }
         }
         if self.random.once_in(6) {
             return Ok(());
         }
+        self.cut = false;
         match self.store().stage_verify()? {
             Verified::Good { candidate } => check(&candidate, &rev),
             Verified::Bad { found } => panic!("staged {found:?}"),
@@ -412,6 +443,7 @@ fn every_mutant_is_found() {
         Mutant::TrimTooMuch,
         Mutant::IgnoreSums,
         Mutant::LateSums,
+        Mutant::NoteAhead,
     ];
     let found: Vec<_> = mutants
         .into_iter()
@@ -434,11 +466,13 @@ fn what_was_acknowledged_survives_every_failure() {
     if let Some(seed) = number("SHADOWPAIR_CRASH_SEED") {
         return Run::new(seed).go();
     }
-    for seed in 0..number("SHADOWPAIR_CRASH_RUNS").unwrap_or(RUNS) {
+    let runs = number("SHADOWPAIR_CRASH_RUNS").unwrap_or(RUNS);
+    for seed in 0..runs {
         let run = std::panic::catch_unwind(|| Run::new(seed).go());
         assert!(
             run.is_ok(),
             "replay with: SHADOWPAIR_CRASH_SEED={seed} cargo test --lib store::tests::crash::what_was -- --nocapture"
         );
     }
+    assert!(runs < RUNS || RESUMED.load(Ordering::Relaxed) > 100, "no full push went on where one was cut");
 }

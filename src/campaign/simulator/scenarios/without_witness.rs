@@ -31,6 +31,30 @@ impl Script<'_> {
         self.run(900, 1_500);
     }
 
+    pub(super) fn cut_push(&mut self) {
+        self.plan.log_changes = self.random.range(4, 40) as usize;
+        self.partition();
+        self.run(650, 900);
+        self.commits(A, 12, 10);
+        // A piece at a time, so that a push takes several heartbeats.
+        let us = self.random.range(10_000, 60_000);
+        self.step(Step::DiskLatency { node: B, us });
+        self.heal();
+        for _ in 0..self.random.range(2, 5) {
+            self.run(150, 700);
+            self.commits(A, 2, 5);
+            match self.random.below(4) {
+                0 | 1 => self.step(Step::Reset),
+                node => {
+                    let node = if node == 2 { A } else { B };
+                    self.crash(node);
+                    self.step(Step::Start { node });
+                }
+            }
+        }
+        self.run(900, 1_500);
+    }
+
     pub(super) fn blank_master(&mut self) {
         self.run(900, 1_200);
         self.step(Step::KeepCopy { node: A });

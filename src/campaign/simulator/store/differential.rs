@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use super::job::{Job, has_change_sets};
 use super::model::ModelStore;
 use super::real::{RealStore, Recovered, UncertainJob, violation};
-use super::records::{Record, RecordBody, Sent, key_of, value_of};
+use super::records::{Record, RecordBody, Sent, State, key_of, value_of};
+use super::staging::Staging;
 use crate::campaign::violation::{Checked, Invariant, Violation, catch_panic};
 use crate::model::{Epoch, Revision};
 use crate::protocol::engine::{
@@ -122,6 +123,12 @@ impl RealStore {
         let found = self.recover(crashed)?;
         self.reconcile(model, &found, written)?;
         model.crash();
+        // How much of a full push a fault left is for the store to say. A wrong word shows when the push that goes on there is
+        // verified.
+        model.staging = self.staged(model)?;
+        if model.staging.is_some() {
+            self.context.count("store: a part of a full push is there after a start");
+        }
         model.real_floor = self.store()?.log_floor();
         self.compare(model)?;
         self.compare_content(model)
@@ -167,6 +174,25 @@ impl RealStore {
         written.extend(records);
         let same = found.history == model.head.history;
         Invariant::SameContent.check(same, || format!("the store's history is {:?}", found.history))
+    }
+
+    /// What the store has of a full push that was cut.
+    fn staged(&mut self, model: &ModelStore) -> Result<Option<Staging>, Violation> {
+        let store = self.store()?;
+        let Some((point, snapshot)) = catch_panic(|| store.staged_part())? else { return Ok(None) };
+        let empty = State::new(model.floor.state.digests());
+        let mut state = empty.clone();
+        for entry in snapshot.scan("") {
+            let entry = entry.map_err(|error| violation(format!("reading what is staged: {error}")))?;
+            let value = snapshot.get(&entry.key).ok().flatten().unwrap_or_default();
+            let key = entry.key.as_str().rsplit('/').next().and_then(|number| number.parse().ok());
+            let number = value.first_chunk().copied().map(u64::from_le_bytes);
+            let (Some(key), Some(number)) = (key, number) else {
+                return Err(violation(format!("{:?} is staged, and nobody wrote it", entry.key)));
+            };
+            state.apply(key, Some(number));
+        }
+        Ok(Some(Staging::found(state, empty, point)))
     }
 
     fn quarantined(&self) -> Result<Vec<Diverged>, Violation> {
@@ -368,6 +394,7 @@ fn same_outcome(real: &Completion, model: &Completion) -> bool {
             (R::Mismatch { head: real }, R::Mismatch { head: model }) => real == model,
             _ => false,
         },
+        (C::StagingBegun(Ok(real)), C::StagingBegun(Ok(model))) => real == model,
         (C::StagingFinished(Ok(real)), C::StagingFinished(Ok(model))) => {
             std::mem::discriminant(real) == std::mem::discriminant(model)
         }

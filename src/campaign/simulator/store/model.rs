@@ -3,20 +3,14 @@
 use std::collections::BTreeSet;
 
 use super::job::{Job, has_change_sets};
-use super::records::{Change, Checkpoint, ITEM_BYTES, Record, RecordBody, Sent, State};
-use crate::model::{Conflict, NodeId, Position, Revision};
+use super::records::{Change, Checkpoint, ITEM_BYTES, Record, RecordBody, Sent, SnapshotItem, State, key_of};
+use super::staging::Staging;
+use crate::model::{Conflict, Key, NodeId, Position, Revision};
 use crate::protocol::engine::{
     Completed, DiskFailure, DurableState, EraReceipt, GroupReceipt, QuarantineReceipt, RecordsReceipt, ReopenReceipt,
     StagingReceipt,
 };
 use crate::protocol::wire::SnapshotHeader;
-
-/// A snapshot that is being received.
-#[derive(Clone, Debug)]
-pub(super) struct Staging {
-    header: SnapshotHeader,
-    pub(super) state: State,
-}
 
 /// A store.
 #[derive(Clone, Debug)]
@@ -84,7 +78,7 @@ impl ModelStore {
 
     /// The process is gone, and what was only in memory with it.
     pub fn crash(&mut self) {
-        self.staging = None;
+        self.staging = self.staging.take().and_then(Staging::after_crash);
         self.fail_next = None;
         self.closed = false;
         self.visible = self.head.position.revision;
@@ -178,7 +172,9 @@ impl ModelStore {
                 order.job.frames.truncate(share(order.job.frames.len()));
                 let _ = self.apply(Job::AppendRecords(order), true, written);
             }
-            Job::FinishStaging(_) | Job::Quarantine(_) if kept > 127 => drop(self.apply(job, true, written)),
+            Job::FinishStaging(_) | Job::BeginStaging(_) | Job::StagePieces(_) | Job::Quarantine(_) if kept > 127 => {
+                drop(self.apply(job, true, written))
+            }
             _ => {}
         }
     }
@@ -211,12 +207,15 @@ impl ModelStore {
             }
             Job::BeginStaging(order) => {
                 let (job, pending) = order.split();
-                self.staging = Some(Staging { header: *job.header, state: State::new(self.floor.state.digests()) });
-                pending.complete(Ok(()))
+                let before = self.staging.take().filter(|_| job.resumes);
+                let staging = Staging::begin(before, *job.header, State::new(self.floor.state.digests()));
+                let staged = staging.point().cloned().map(Box::new);
+                self.staging = Some(staging);
+                pending.complete(Ok(staged))
             }
             Job::StagePieces(order) => {
                 let (job, pending) = order.split();
-                pending.complete(Ok(self.stage(&job.pieces)))
+                pending.complete(Ok(self.stage(&job.pieces, job.keep)))
             }
             Job::FinishStaging(order) => order.split().1.complete(Ok(self.finish_staging(accepts))),
             Job::Quarantine(order) => {
@@ -225,6 +224,7 @@ impl ModelStore {
             }
             Job::Reopen(order) => {
                 self.crash();
+                self.staging = None;
                 let (head, log_floor) = (self.head.position, self.log_floor());
                 let history = self.head.history.clone();
                 order.split().1.complete(Ok(ReopenReceipt { head, log_floor, history, damage: None }))
@@ -245,6 +245,7 @@ impl ModelStore {
     fn append(&mut self, content: RecordBody, written: &mut Vec<Record>) {
         let record = self.head.next(content);
         if self.head.advance(&record) {
+            self.staging = None;
             self.log.push(record);
             written.push(record);
         }
@@ -275,6 +276,10 @@ impl ModelStore {
         if !accepts && all().next().is_some() && has_change_sets(pieces) {
             return RecordsReceipt::Rejected { at: head.position.revision, reason: "the host says no".into() };
         }
+        if all().next().is_some() {
+            // The log goes on: what was staged is not needed any more.
+            self.staging = None;
+        }
         self.log.extend(all());
         self.head = head;
         self.trim();
@@ -285,30 +290,40 @@ impl ModelStore {
         RecordsReceipt::Appended { head: self.head.position, log_floor: self.log_floor(), eras: eras.collect() }
     }
 
-    fn stage(&mut self, pieces: &[Sent<(u8, u64)>]) -> u64 {
-        let mut bytes = 0;
-        if let Some(staging) = &mut self.staging {
-            for (key, value) in pieces.iter().flat_map(|piece| piece.iter()) {
-                staging.state.apply(*key, Some(*value));
-                bytes += ITEM_BYTES as u64;
-            }
+    fn stage(&mut self, pieces: &[Sent<SnapshotItem>], keep: bool) -> u64 {
+        let Some(staging) = &mut self.staging else { return 0 };
+        let items = pieces.iter().flat_map(|piece| piece.iter());
+        let bytes = items.map(|item| staging.stage(item)).count() * ITEM_BYTES;
+        if keep {
+            staging.keep();
         }
-        bytes
+        bytes as u64
+    }
+
+    /// The keys at or before this one that change sets after `from` changed, up to another revision. `None` where the log does not
+    /// reach back that far.
+    pub fn changed(&self, from: Revision, upto: Revision, after: &Key) -> Option<BTreeSet<u8>> {
+        let records = self.records(from, upto, usize::MAX)?;
+        let keys = records.iter().filter_map(|record| match record.content {
+            RecordBody::Set(change) => Some(change.key),
+            RecordBody::Era(_) => None,
+        });
+        Some(keys.filter(|key| *key_of(*key) <= *after.as_str()).collect())
     }
 
     fn finish_staging(&mut self, accepts: bool) -> StagingReceipt {
-        let Some(staging) = self.staging.take() else {
+        let Some((header, state)) = self.staging.take().map(Staging::finish) else {
             return StagingReceipt::Mismatch { found: Position::NONE };
         };
-        let found = Position { revision: staging.header.position.revision, digest: staging.state.digest() };
-        if found != staging.header.position {
+        let found = Position { revision: header.position.revision, digest: state.digest() };
+        if found != header.position {
             return StagingReceipt::Mismatch { found };
         }
         if !accepts {
             return StagingReceipt::Rejected { reason: "the host says no".into() };
         }
-        let SnapshotHeader { position, history, chain, .. } = staging.header;
-        self.floor = Checkpoint { position, history, chain, state: staging.state };
+        let SnapshotHeader { position, history, chain, .. } = header;
+        self.floor = Checkpoint { position, history, chain, state };
         self.head = self.floor.clone();
         self.log.clear();
         self.visible = position.revision;

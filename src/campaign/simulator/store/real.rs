@@ -17,7 +17,8 @@ use crate::protocol::engine::{
     self, Completed, DiskFailure, DurableState, EraReceipt, GroupReceipt, Order, Outcome, QuarantineReceipt,
     RecordsReceipt, ReopenReceipt, StagingReceipt,
 };
-use crate::protocol::wire::SnapshotHeader;
+use crate::protocol::wire::record::{Item, decode_items};
+use crate::protocol::wire::{ResumePoint, SnapshotHeader};
 use crate::store::disk::Disk as FileSystem;
 use crate::store::disk::sim::{PowerCut, SimDisk};
 use crate::store::{Diverged, Export, Opened, Reader, Received, Store, StoreError, StoreOptions, Verified};
@@ -283,16 +284,38 @@ impl RealStore {
         Ok(())
     }
 
-    /// The next piece of a snapshot, or all that is left of it.
-    pub(super) fn piece(&mut self, transfer: u64, last: bool) -> ReadOutcome<Vec<Bytes>> {
+    /// The snapshot goes on behind this point, if the log tells what changed since. Returns whether it does.
+    pub(super) fn resume(&mut self, transfer: u64, point: &ResumePoint) -> ReadOutcome<bool> {
+        let Some((life, export)) = self.exports.get_mut(&transfer) else {
+            return Err(violation(format!("snapshot {transfer} is not open")));
+        };
+        export.resume(point.clone());
+        match catch_panic(|| export.prepare())? {
+            Ok(resumes) => Ok(Ok(resumes)),
+            Err(error) if *life < self.life || self.uncertain.is_some() => Ok(Err(error.to_string())),
+            Err(error) => Err(broken("reading what changed since a snapshot was cut", &error)),
+        }
+    }
+
+    /// The next items of a snapshot, or all that are left, in pieces. A large value is one item here.
+    pub(super) fn piece(&mut self, transfer: u64, items: usize, last: bool) -> ReadOutcome<Vec<Bytes>> {
         let max_bytes = 1 + self.random.below(40_000) as usize;
         let Some((life, export)) = self.exports.get_mut(&transfer) else {
             return Err(violation(format!("snapshot {transfer} is not open")));
         };
-        let mut pieces = Vec::new();
-        loop {
-            match catch_panic(|| export.next(max_bytes))? {
-                Ok(Some(piece)) => pieces.push(piece),
+        let (mut pieces, mut piece, mut whole, mut missing) = (Vec::new(), Vec::new(), 0, 0);
+        while last || whole < items || missing > 0 {
+            // One item at a time.
+            match catch_panic(|| export.next(1))? {
+                Ok(Some(bytes)) => {
+                    match decode_items(&bytes).next() {
+                        Some(Ok(Item::Large { bytes, .. })) => missing = bytes,
+                        Some(Ok(Item::Chunk(chunk))) => missing -= chunk.len() as u64,
+                        _ => {}
+                    }
+                    whole += usize::from(missing == 0);
+                    piece.extend_from_slice(&bytes);
+                }
                 Ok(None) => break,
                 // It may have been closed under the reader.
                 Err(error) if *life < self.life || self.uncertain.is_some() => {
@@ -300,9 +323,12 @@ impl RealStore {
                 }
                 Err(error) => return Err(broken("reading a snapshot", &error)),
             }
-            if !last {
-                break;
+            if piece.len() > max_bytes {
+                pieces.push(std::mem::take(&mut piece).into());
             }
+        }
+        if !piece.is_empty() {
+            pieces.push(piece.into());
         }
         Ok(Ok(pieces))
     }
@@ -348,10 +374,19 @@ fn carry_out(store: &mut Store, job: Job, header: Option<SnapshotHeader>, accept
             Ok(EraReceipt { head: store.head(), log_floor: store.log_floor() })
         }),
         Job::AppendRecords(order) => complete(order, |job| receive(store, &job.frames, accepts)),
-        Job::BeginStaging(order) => complete(order, |job| store.stage_begin(&header.unwrap_or(*job.header))),
+        Job::BeginStaging(order) => complete(order, |job| {
+            let header = header.unwrap_or(*job.header);
+            match job.resumes {
+                true => Ok(store.stage_resume(&header)?.map(Box::new)),
+                false => store.stage_begin(&header).map(|()| None),
+            }
+        }),
         Job::StagePieces(order) => complete(order, |job| {
             let pieces = job.pieces.iter().flat_map(|piece| &piece.bytes);
             pieces.cloned().try_for_each(|bytes| store.stage_write(&bytes.into()))?;
+            if job.keep {
+                store.stage_keep()?;
+            }
             // The engines count the bytes of the model.
             Ok(job.pieces.iter().map(|piece| (piece.len() * ITEM_BYTES) as u64).sum())
         }),

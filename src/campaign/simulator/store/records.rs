@@ -76,8 +76,24 @@ pub struct Sent<T> {
 pub enum Payload {
     /// Log records.
     Records(Sent<Record>),
-    /// Entries of a snapshot.
-    Snapshot(Sent<(u8, u64)>),
+    /// Items of a snapshot.
+    Snapshot(Sent<SnapshotItem>),
+}
+
+/// One item of a snapshot on its way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SnapshotItem {
+    /// An entry.
+    Entry(u8, u64),
+    /// The snapshot goes on where another one was cut.
+    Continue {
+        /// After this key.
+        after: Key,
+        /// What changed after this follows first.
+        from: Revision,
+    },
+    /// There is no such entry any more.
+    Delete(u8),
 }
 
 /// A configuration at a position, with what is needed to append to it.

@@ -140,6 +140,8 @@ const TABLE: &[(InjectedBug, Histories, Invariant)] = &[
     (InjectedBug::Engine(Mutant::ReusesIncarnation), Histories::In(Scenario::RolledBackTwice), Invariant::SameContent),
     (InjectedBug::Engine(Mutant::ServesBeforeEra), Histories::Unwitnessed, Invariant::NoBlankMaster),
     (InjectedBug::Engine(Mutant::AnswerIsPromise), Histories::In(Scenario::HeardDuringSwap), Invariant::OneMaster),
+    (InjectedBug::Engine(Mutant::ResumesAtWrongKey), Histories::In(Scenario::CutPush), Invariant::SameContent),
+    (InjectedBug::Engine(Mutant::ResumesUnchanged), Histories::In(Scenario::CutPush), Invariant::SameContent),
     (InjectedBug::Engine(Mutant::WaitsForDisk), Histories::In(Scenario::HungDisk), Invariant::HungDisk),
     (InjectedBug::Engine(Mutant::WaitsForDisk), Histories::In(Scenario::HungDiskWithoutWitness), Invariant::HungDisk),
     (
@@ -209,7 +211,7 @@ fn survey() {
 #[ignore = "a tool for whoever works on the engine"]
 fn scenarios() {
     let runs = number("SHADOWPAIR_RUNS").unwrap_or(1_000);
-    for scenario in Scenario::WITNESSED.into_iter().chain(Scenario::UNWITNESSED).chain([Scenario::ALONE]) {
+    for scenario in Scenario::WITNESSED.into_iter().chain(Scenario::UNWITNESSED).chain(Scenario::ALONE) {
         let mut kinds: BTreeMap<Invariant, (u64, u64, String)> = BTreeMap::new();
         let mut total = Summary::default();
         quietly(|| {

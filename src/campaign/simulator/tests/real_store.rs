@@ -53,6 +53,18 @@ fn histories_on_the_real_store_hold_every_invariant() {
     }
 }
 
+/// A full push must be cut between two notes of it, which few histories do but those that are made for it.
+#[test]
+fn a_part_of_a_push_that_is_noted_wrongly_is_found() {
+    activate(Some(Mutant::NoteAhead));
+    let found = quietly(|| {
+        (0..SEEDS)
+            .find(|seed| attempt(*seed, draw_scenario(*seed, Scenario::CutPush).on_stores(), None, &mut None).is_err())
+    });
+    activate(None);
+    assert!(found.is_some());
+}
+
 #[test]
 fn a_mistake_of_the_store_is_found() {
     let missed: Vec<_> = FOUND.into_iter().filter(|mutant| found(*mutant).is_none()).collect();

@@ -5,12 +5,13 @@ use crate::protocol::alerts::{AlertKind, NewAlert};
 use crate::protocol::engine::alerts::{self, PEER, texts};
 use crate::protocol::engine::hello::Negotiation;
 use crate::protocol::engine::{
-    Action, AppendRecords, BeginStaging, BulkId, DiskFailure, Engine, FinishStaging, LinkId, Moment, Mutant, Notice,
-    Now, Quarantine, RecordsReceipt, RepairKind, StagePieces, StagingReceipt, Work,
+    Action, BulkId, DiskFailure, Engine, LinkId, Moment, Mutant, Now, Quarantine, RecordsReceipt, StagingReceipt,
 };
-use crate::protocol::failover::{NodeState, micros};
-use crate::protocol::replication::{LogView, Sink, SinkCopy, SinkOut, Source, SourceOut};
-use crate::protocol::wire::{Bulk, Hello, HelloLog, Message, Misbehaviour, RefusalKind, Repair, Role, SnapshotHeader};
+use crate::protocol::failover::NodeState;
+use crate::protocol::replication::{Sink, SinkCopy, SinkOut, Source};
+use crate::protocol::wire::{
+    Bulk, Hello, HelloLog, Message, Misbehaviour, RefusalKind, Repair, ResumePoint, Role, SnapshotHeader, Versions,
+};
 
 /// Time after which a sink whose disk failed reports that it is ready again.
 const DISK_RETRY_US: u64 = 1_000_000;
@@ -56,7 +57,7 @@ impl Engine {
                 if *outcome == Negotiation::Follow && hello.log.position != self.log.head() {
                     self.session.fell_behind();
                 }
-                self.session.begin_sink(now.at);
+                self.begin_sink(now);
             }
             // This node has the tail and serves: it becomes the source.
             Negotiation::TakeTail if serving => {
@@ -69,6 +70,12 @@ impl Engine {
             }
             _ => {}
         }
+    }
+
+    fn begin_sink(&mut self, now: Now) {
+        let versions = self.session.agreement().map(|(_, hello)| hello.versions);
+        let resumes = versions.is_some_and(|theirs| Versions::OURS.allows_resumption(theirs));
+        self.session.begin_sink(Sink::begin(now.at, self.setup.options.heartbeat, resumes));
     }
 
     fn begin_source(&mut self, now: Now) {
@@ -117,6 +124,8 @@ impl Engine {
             }
             Message::Resync if self.durable.role == Role::Master => self.session.want_full_push(),
             other => {
+                #[cfg(test)]
+                let other = super::super::mutants::misread_point(&self.setup, self.log.shown(), other);
                 self.alert_from_sink(now, &other);
                 self.with_source(now, |source, log, at, out| source.message(log, &other, at, out));
                 self.peer_confirmed(now);
@@ -145,7 +154,7 @@ impl Engine {
             // The master has the tail and leads now.
             self.end_session(now);
             self.session.follow_instead();
-            self.session.begin_sink(now.at);
+            self.begin_sink(now);
         }
         if !self.session.is_sink() {
             return self.refuse_misbehaviour(now, link, Misbehaviour::RepairWithoutSink);
@@ -204,7 +213,7 @@ impl Engine {
         if let Bulk::Records { durable, .. } = what {
             self.session.source_is_durable(durable);
         }
-        self.with_sink(now, |sink, _, _, out| sink.bulk(bulk, what, bytes, out));
+        self.with_sink(now, |sink, _, at, out| sink.bulk(bulk, what, bytes, at, out));
     }
 
     pub(in super::super) fn records_pushed(
@@ -263,6 +272,11 @@ impl Engine {
         if matches!(receipt, RecordsReceipt::Rejected { .. }) {
             self.tail_refused(now);
         }
+    }
+
+    /// The staging file is open.
+    pub(super) fn staging_begun(&mut self, now: Now, staged: Option<Box<ResumePoint>>) {
+        self.with_sink(now, |sink, _, _, out| sink.staging_begun(staged, out));
     }
 
     pub(super) fn staging_finished(&mut self, now: Now, receipt: StagingReceipt) {
@@ -378,117 +392,6 @@ impl Engine {
         // A master that does not serve yet is about to open an era that its shadow lacks.
         let settled = self.durable.role == Role::Shadow || self.authority.is_serving();
         same && settled && self.durable.peer.is_some() && self.durable.complete
-    }
-
-    // The outputs of Source and Sink.
-
-    pub(super) fn with_source(
-        &mut self,
-        now: Now,
-        act: impl FnOnce(&mut Source, LogView<'_>, Moment, &mut Vec<SourceOut>),
-    ) {
-        let Some(source) = self.session.source_mut() else { return };
-        let mut out = Vec::new();
-        act(source, self.log.view(), now.at, &mut out);
-        self.source_out(now, out);
-    }
-
-    pub(super) fn with_sink(&mut self, now: Now, act: impl FnOnce(&mut Sink, Position, Moment, &mut Vec<SinkOut>)) {
-        let Some(sink) = self.session.sink_mut() else { return };
-        let mut out = Vec::new();
-        act(sink, self.log.head(), now.at, &mut out);
-        self.sink_out(now, out);
-    }
-
-    fn source_out(&mut self, now: Now, out: Vec<SourceOut>) {
-        for step in out {
-            let Some(link) = self.links.active_id() else { return };
-            let durable = self.log.revision();
-            match step {
-                SourceOut::Send(message) => self.out.push(Action::Send { link, message }),
-                SourceOut::PushRecords { after, max_bytes } => {
-                    self.out.push(Action::PushRecords { link, after, durable, max_bytes });
-                }
-                SourceOut::OpenSnapshot { transfer } => self.session.want_snapshot(Some(transfer)),
-                SourceOut::PushSnapshot { transfer, max_bytes } => {
-                    self.out.push(Action::PushSnapshot { link, transfer, max_bytes });
-                }
-                SourceOut::CloseSnapshot { transfer } => self.out.push(Action::CloseSnapshot { transfer }),
-                SourceOut::Synced { how, position, entries, bytes, took } => {
-                    if how == RepairKind::Full {
-                        self.session.full_push_ended();
-                    }
-                    self.peer_confirmed(now);
-                    self.links.peer_is_at(position, now.at);
-                    let took_us = micros(took);
-                    self.out.push(Action::Notify(Notice::Synced { how, position, entries, bytes, took_us }));
-                    if self.durable.role == Role::Master {
-                        self.recovered(now, how);
-                    }
-                }
-                SourceOut::Misbehaved(what) => return self.refuse_misbehaviour(now, link, what),
-            }
-        }
-    }
-
-    fn sink_out(&mut self, now: Now, out: Vec<SinkOut>) {
-        for step in out {
-            let link = self.links.active_id();
-            match step {
-                SinkOut::DropBulk(bulk) => {
-                    self.session.bulk_dropped();
-                    self.out.push(Action::DropBulk { bulk });
-                }
-                SinkOut::AppendRecords(frames) => self.queue_bulk(AppendRecords { frames }),
-                SinkOut::StagePieces(pieces) => self.queue_bulk(StagePieces { pieces }),
-                SinkOut::BeginStaging(header) => self.work.queue(BeginStaging { header }),
-                SinkOut::FinishStaging => self.work.queue(FinishStaging),
-                SinkOut::Publish(upto) => {
-                    // A revision outside this history must not become visible.
-                    if upto > self.log.shown() && self.log.contains(upto) {
-                        self.log.show(upto);
-                        self.out.push(Action::Publish { upto });
-                    }
-                }
-                SinkOut::Send(message) => {
-                    if let Some(link) = link {
-                        self.out.push(Action::Send { link, message });
-                    }
-                }
-                SinkOut::Synced { how, position, entries, bytes, took } => {
-                    let took_us = micros(took);
-                    let notice = Notice::Synced { how, position, entries, bytes, took_us };
-                    self.sink_synced(now, how, position, notice);
-                }
-                SinkOut::Misbehaved(what) => {
-                    if let Some(link) = link {
-                        return self.refuse_misbehaviour(now, link, what);
-                    }
-                }
-            }
-        }
-    }
-
-    /// All bulk that waits goes into one batch.
-    fn queue_bulk(&mut self, work: impl Into<Work>) {
-        self.session.bulk_taken();
-        self.work.queue(work);
-    }
-
-    fn sink_synced(&mut self, now: Now, how: RepairKind, position: Position, notice: Notice) {
-        self.session.caught_up();
-        if how == RepairKind::Full {
-            self.session.full_push_ended();
-        }
-        self.links.peer_is_at(position, now.at);
-        self.out.push(Action::Notify(notice));
-        if self.durable.role == Role::Master {
-            // The tail is taken over: this node may lead again.
-            self.durable.assume_complete(true);
-            return self.links.ask_peer(now.at);
-        }
-        self.shadow_recovered(now);
-        self.durable.set_complete();
     }
 
     pub(super) fn digest_mismatch(&mut self, now: Now, theirs: Position) {

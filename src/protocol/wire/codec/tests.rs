@@ -7,10 +7,10 @@ use crate::model::limits::{
     ADDRESS_BYTES_MAX, BULK_FRAME_BYTES_MAX, HISTORY_ERAS_MAX, NAME_BYTES_MAX, PEER_DURATION_MAX, RECORD_BYTES_MAX,
     TEXT_BYTES_MAX,
 };
-use crate::model::{Digest, Era, History, NodeId, PairId, Position, RunId};
+use crate::model::{Digest, Era, History, Key, NodeId, PairId, Position, RunId};
 use crate::protocol::wire::{
     Bye, FrameDecoder, Heartbeat, HeartbeatAck, Hello, HelloLog, HelloOptions, HelloSender, Refusal, RefusalKind,
-    Repair, Role, SnapshotHeader, Versions, golden,
+    Repair, ResumePoint, Role, SnapshotHeader, Versions, golden,
 };
 
 fn revision(n: u64) -> Revision {
@@ -113,6 +113,12 @@ fn samples() -> Vec<(&'static str, Message)> {
     ]
 }
 
+/// One of each kind that version 3 added.
+fn v3_samples() -> Vec<(&'static str, Message)> {
+    let point = ResumePoint { after: Key::new("routes/é").unwrap(), from: revision(6), upto: revision(7) };
+    vec![("message-snapshot-resume", Message::SnapshotResume { transfer: 9, point: Box::new(point) })]
+}
+
 fn enrol_samples() -> Vec<(&'static str, EnrolMessage)> {
     let (name, address) = (String::from("right"), String::from("right.example:7444"));
     let request = EnrolMessage::Request {
@@ -144,6 +150,30 @@ fn every_message_has_the_bytes_that_were_promised() {
         let frame = decoder.next().unwrap().unwrap();
         assert_eq!((frame.kind, decode(&frame.payload)), (FrameKind::Control, Ok(message)), "{name}");
     }
+}
+
+#[test]
+fn every_message_of_version_3_has_the_bytes_that_were_promised_and_a_kind_of_its_own() {
+    for (name, message) in v3_samples() {
+        golden::compare(name, &encode(&message).unwrap());
+        let mut decoder = FrameDecoder::link();
+        decoder.push(&golden::read(name));
+        let frame = decoder.next().unwrap().unwrap();
+        assert_eq!((frame.kind, decode_v3(&frame.payload)), (FrameKind::ControlV3, Ok(message)), "{name}");
+        for len in 0..frame.payload.len() {
+            assert!(decode_v3(&frame.payload[..len]).is_err(), "{name} cut to {len}");
+        }
+        assert!(decode_v3(&[&frame.payload[..], &[0]].concat()).is_err(), "{name}");
+    }
+    // A key has 1 to 512 bytes.
+    assert_eq!(decode_v3(&[0, 9, 0, 0, 0, 0, 0]), Err(WireError::Bound { field: "key" }));
+}
+
+#[test]
+fn what_two_nodes_may_use_follows_from_the_versions_that_both_speak() {
+    let speaks = |max| Versions { min: 1, max };
+    let allowed = |max| (speaks(max).allows_parts(Versions::OURS), speaks(max).allows_resumption(Versions::OURS));
+    assert_eq!([allowed(1), allowed(2), allowed(3)], [(false, false), (true, false), (true, true)]);
 }
 
 #[test]
@@ -436,6 +466,27 @@ proptest! {
     #[test]
     fn every_message_is_read_back(message in any_message()) {
         prop_assert_eq!(decode(payload(&encode(&message).unwrap())), Ok(message));
+    }
+
+    #[test]
+    fn every_message_of_version_3_is_read_back(
+        after in "[^\\p{Cc}]{1,40}",
+        from in any_revision(),
+        upto in any_revision(),
+        transfer in any::<u64>(),
+        at in any::<prop::sample::Index>(),
+        flip in 1..=255u8,
+    ) {
+        let point = Box::new(ResumePoint { after: Key::new(after).unwrap(), from, upto });
+        let message = Message::SnapshotResume { transfer, point };
+        let mut bytes = payload(&encode(&message).unwrap()).to_vec();
+        prop_assert_eq!(decode_v3(&bytes), Ok(message));
+        let at = at.index(bytes.len());
+        bytes[at] ^= flip;
+        if let Ok(message) = decode_v3(&bytes) {
+            let frame = encode(&message).unwrap();
+            prop_assert_eq!(payload(&frame), &bytes[..]);
+        }
     }
 
     #[test]

@@ -22,7 +22,7 @@ fn decode_in_pieces(mut decoder: FrameDecoder, stream: &[u8], piece: usize) -> R
 }
 
 fn kinds() -> impl Strategy<Value = FrameKind> {
-    prop::sample::select(vec![FrameKind::Control, FrameKind::Records, FrameKind::Snapshot])
+    prop::sample::select(vec![FrameKind::Control, FrameKind::ControlV3, FrameKind::Records, FrameKind::Snapshot])
 }
 
 proptest! {

@@ -3,8 +3,8 @@
 use super::BadRecord;
 use super::change::{RecordChange, encode_change};
 use super::payload::{PayloadReader, put_key};
-use crate::model::Key;
 use crate::model::limits::{CHUNK_BYTES, KEY_BYTES_MAX, VALUE_INLINE_BYTES_MAX};
+use crate::model::{Epoch, Key, Revision};
 
 /// One item of a snapshot piece.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +29,19 @@ pub enum Item<'a> {
     },
     /// The next chunk of that value: [`CHUNK_BYTES`], or what is left.
     Chunk(&'a [u8]),
+    /// The first item of a snapshot that goes on where another one was cut. What changed at or before this key follows
+    /// first, in the order of keys, then the entries after it.
+    Continue {
+        /// The last key that is staged.
+        after: Key,
+        /// What changed after this revision follows.
+        from: Revision,
+    },
+    /// Behind [`Item::Continue`]: there is no such entry any more.
+    Delete {
+        /// Name of the entry.
+        key: Key,
+    },
 }
 
 /// The items of one snapshot piece. Ends after the first error.
@@ -53,6 +66,16 @@ pub fn encode_item(out: &mut Vec<u8>, item: &Item<'_>) {
             out.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
             out.extend_from_slice(bytes);
         }
+        Item::Continue { after, from } => {
+            out.push(6);
+            put_key(out, after);
+            out.extend_from_slice(&from.epoch.as_u64().to_le_bytes());
+            out.extend_from_slice(&from.seq.to_le_bytes());
+        }
+        Item::Delete { key } => {
+            out.push(7);
+            put_key(out, key);
+        }
     }
 }
 
@@ -71,6 +94,8 @@ pub fn item_bytes_at(bytes: &[u8]) -> Result<Option<usize>, BadRecord> {
         },
         3 | 4 => (3, u16_at(1).map(|key| key + 8)),
         5 => (5, u32_at(1)),
+        6 => (3, u16_at(1).map(|key| key + 16)),
+        7 => (3, u16_at(1)),
         _ => return Err(BadRecord::Payload),
     };
     match value {
@@ -110,6 +135,11 @@ fn decode_item<'a>(reader: &mut PayloadReader<'a>) -> Result<Item<'a>, BadRecord
             }
             Ok(Item::Chunk(bytes))
         }
+        6 => {
+            let after = reader.key()?;
+            Ok(Item::Continue { after, from: Revision::new(Epoch::from_u64(reader.u64()?), reader.u64()?) })
+        }
+        7 => Ok(Item::Delete { key: reader.key()? }),
         _ => Err(BadRecord::Payload),
     }
 }

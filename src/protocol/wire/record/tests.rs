@@ -40,10 +40,33 @@ fn sample_items() -> Vec<u8> {
     out
 }
 
+/// What protocol version 3 added.
+fn sample_resumed_items() -> Vec<u8> {
+    let mut out = Vec::new();
+    encode_item(&mut out, &Item::Continue { after: key("m"), from: at(9) });
+    encode_item(&mut out, &Item::Delete { key: key("é") });
+    out
+}
+
 #[test]
 fn bytes_are_frozen() {
     golden::compare("records-v1", &sample());
     golden::compare("snapshot-items-v1", &sample_items());
+    golden::compare("snapshot-items-v3", &sample_resumed_items());
+}
+
+#[test]
+fn items_are_read_back_and_measured() {
+    let bytes = [sample_items(), sample_resumed_items()].concat();
+    let (mut rest, mut again) = (&bytes[..], Vec::new());
+    for item in decode_items(&bytes) {
+        let item = item.unwrap();
+        encode_item(&mut again, &item);
+        let length = item_bytes_at(rest).unwrap().unwrap();
+        assert_eq!(decode_items(&rest[..length]).collect::<Result<Vec<_>, _>>(), Ok(vec![item]));
+        rest = &rest[length..];
+    }
+    assert!(again == bytes && rest.is_empty());
 }
 
 #[test]
@@ -116,7 +139,7 @@ proptest! {
 
     #[test]
     fn items_with_a_flipped_byte_are_answered(at in 0usize..400, byte in any::<u8>()) {
-        let mut bytes = sample_items();
+        let mut bytes = [sample_items(), sample_resumed_items()].concat();
         let len = bytes.len();
         bytes[at % len] = byte;
         decode_items(&bytes).for_each(drop);

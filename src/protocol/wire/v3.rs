@@ -1,0 +1,56 @@
+//! The messages that protocol version 3 added, frozen. Their frames have a kind of their own, so that version 1 stays as it is.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Message, ResumePoint, WireError};
+use crate::model::{Epoch, Key, Revision};
+
+/// What version 3 added to [`Message`].
+#[derive(Serialize, Deserialize)]
+pub enum MessageV3 {
+    SnapshotResume { transfer: u64, after: String, from: RevisionV3, upto: RevisionV3 },
+}
+
+#[derive(Serialize, Deserialize)]
+pub struct RevisionV3 {
+    epoch: u64,
+    seq: u64,
+}
+
+impl MessageV3 {
+    /// The message, if this version added it.
+    pub fn of(message: &Message) -> Option<Self> {
+        match message {
+            Message::SnapshotResume { transfer, point } => Some(Self::SnapshotResume {
+                transfer: *transfer,
+                after: point.after.as_str().to_owned(),
+                from: point.from.into(),
+                upto: point.upto.into(),
+            }),
+            _ => None,
+        }
+    }
+}
+
+impl TryFrom<MessageV3> for Message {
+    type Error = WireError;
+
+    fn try_from(message: MessageV3) -> Result<Self, WireError> {
+        let MessageV3::SnapshotResume { transfer, after, from, upto } = message;
+        let after = Key::new(after).map_err(|_| WireError::Bound { field: "key" })?;
+        let point = Box::new(ResumePoint { after, from: from.into(), upto: upto.into() });
+        Ok(Self::SnapshotResume { transfer, point })
+    }
+}
+
+impl From<Revision> for RevisionV3 {
+    fn from(revision: Revision) -> Self {
+        Self { epoch: revision.epoch.as_u64(), seq: revision.seq }
+    }
+}
+
+impl From<RevisionV3> for Revision {
+    fn from(revision: RevisionV3) -> Self {
+        Self::new(Epoch::from_u64(revision.epoch), revision.seq)
+    }
+}
