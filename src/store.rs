@@ -5,11 +5,12 @@
 //!
 //! | to see | read |
 //! |---|---|
-//! | the one writer: opening, failures, maintenance | `writer.rs` |
+//! | the one writer: opening, failures | `writer.rs` |
 //! | what a master writes, what a shadow writes | `commit.rs`, `received_records.rs` |
 //! | how a change set becomes records, and back | `change_set_log.rs` |
 //! | the files of the log | `log.rs` |
 //! | the state, and the files that redb writes to | `state.rs`, `checksummed_file.rs` |
+//! | how what the log has moves to the state | `checkpoint.rs`, `maintenance.rs`, `overlay.rs` |
 //! | what readers see while the writer works | `reader.rs`, `publication.rs`, `view.rs`, `snapshot.rs` |
 //! | a full push: read out, received and switched to, loaded | `export.rs` (`changed_keys.rs`), `snapshot_piece.rs`, `full_push.rs`, `staging.rs` |
 //! | an export to a file, and an import of one | `backup.rs`, `import.rs` |
@@ -21,6 +22,7 @@ mod address_file;
 mod backup;
 mod change_set_log;
 mod changed_keys;
+mod checkpoint;
 mod checksummed_file;
 mod commit;
 mod data_dir;
@@ -33,8 +35,10 @@ mod export;
 mod full_push;
 mod import;
 mod log;
+mod maintenance;
 pub mod mutants;
 mod node_file;
+mod overlay;
 mod publication;
 mod quarantine;
 mod quarantine_tables;
@@ -54,6 +58,8 @@ pub use backup::{
     BackupFileError, BackupHeader, BackupReader, ContentHash, ExportFailure, VerifiedBackup, content_hash,
     verify_backup, write_backup,
 };
+pub use checkpoint::Checkpoint;
+pub use data_dir::DirLock;
 pub use error::{ReadError, StoreError};
 pub use export::Export;
 pub use full_push::Verified;
@@ -65,7 +71,7 @@ pub use snapshot::{Scan, Snapshot};
 pub use snapshot_piece::SnapshotPiece;
 pub use state::ValueReader;
 pub use types::{Diverged, DivergedChange, DivergedSide, DivergedValue, Entry, StoreOptions};
-pub use writer::{DirLock, Opened, Store};
+pub use writer::{Opened, Store};
 
 #[cfg(test)]
 mod tests;

@@ -171,10 +171,16 @@ pub const TOKEN_LIFE_DEFAULT: Duration = Duration::from_secs(15 * 60);
 
 // The store.
 
-/// Bytes of one log segment, which are preallocated. A full push preallocates one more; both fit a small disk.
+/// Most bytes of a log segment, which are preallocated. A segment has as many bytes as the log had when it began, and at most a quarter
+/// of the log's bound.
 pub const SEGMENT_BYTES: u64 = 4 * MIB as u64;
-/// Least bytes of a log segment. A log that is bounded below four segments has segments of a quarter of its bound.
+/// Least bytes of a log segment, and those of the first.
 pub const SEGMENT_BYTES_MIN: u64 = 64 * KIB as u64;
+/// Bytes of a segment behind its last record to which zeros are written, so that 400 small change sets follow before a sync waits
+/// for the journal of the file system again.
+pub const LOG_TOUCH_BYTES: u64 = 128 * KIB as u64;
+/// Least bound of the log in bytes. Above it the bound follows the size of the configuration, which a full push would send instead.
+pub const LOG_BYTES_MIN: u64 = 8 * MIB as u64;
 /// Bytes of log records that one system call reads or writes.
 pub const LOG_STEP_BYTES: usize = 256 * KIB;
 /// Bytes of log between two positions of its index: 256 MiB / 32 KiB = 8,192 positions of 56 bytes.
@@ -187,16 +193,22 @@ pub const STATE_CACHE_BYTES: usize = 8 * MIB;
 pub const NODE_CACHE_BYTES: usize = MIB;
 /// Most undo images that one round of maintenance removes, which takes a few milliseconds.
 pub const UNDO_PRUNE_MAX: usize = 20_000;
-/// Factor of [`OVERLAY_ENTRIES_MAX`] and [`OVERLAY_BYTES_MAX`] at which a commit does the maintenance itself.
-pub const OVERLAY_SLACK: usize = 4;
 /// Default bound of the log in change sets.
 pub const LOG_CHANGES_DEFAULT: u64 = 100_000;
 /// Default bound of the log in bytes.
 pub const LOG_BYTES_DEFAULT: u64 = 256 * MIB as u64;
-/// Entries of the overlay at which the store moves them to the state.
-pub const OVERLAY_ENTRIES_MAX: usize = 20_000;
-/// Bytes of the overlay at which the store moves them to the state.
-pub const OVERLAY_BYTES_MAX: usize = 8 * MIB;
+/// Memory that a change in the overlay takes beside its key and an inline value, about: its place in two maps, its hash, and
+/// what the allocator adds to three small blocks.
+pub const OVERLAY_CHANGE_BYTES: u64 = 256;
+/// Memory of the overlay at which a checkpoint begins: 35,000 changes of 200 bytes.
+pub const CHECKPOINT_BYTES: u64 = 16 * MIB as u64;
+/// The same where nothing has changed for a while: 2,200 changes of 200 bytes. A start reads them again in some 10 ms.
+pub const CHECKPOINT_IDLE_BYTES: u64 = MIB as u64;
+/// Memory of the overlay at which a writer waits for the checkpoint under way: what that moves, and as much again.
+pub const OVERLAY_BYTES_MAX: u64 = 2 * CHECKPOINT_BYTES;
+/// Bytes of pages after which a checkpoint or a full push commits a part, not durably. redb writes pages twice that leave its cache before
+/// they are committed, and half of its cache is for them.
+pub const CHECKPOINT_PART_BYTES: usize = STATE_CACHE_BYTES / 4;
 /// Most local entries of one node.
 pub const LOCAL_ENTRIES_MAX: usize = 10_000;
 /// Most change sets of a former master in quarantine.

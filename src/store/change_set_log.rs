@@ -10,8 +10,8 @@ use bytes::Bytes;
 
 use super::log::{Log, LogPosition, Replay, ReplayError, Segment};
 use super::mutants::{Mutant, is_active};
-use super::version::{AppliedChange, EntryRef, LogChunk, ValueRef, Version, chunk_count};
-use super::view::View;
+use super::version::{AppliedChange, EntryRef, LogChunk, ValueRef, chunk_count};
+use super::view::{Version, View};
 use crate::model::limits::{
     CHANGE_SET_BYTES_MAX, CHANGES_MAX, CHUNK_BYTES, KEY_BYTES_MAX, PART_BYTES, VALUE_INLINE_BYTES_MAX,
 };
@@ -36,7 +36,7 @@ pub(super) struct Assembler {
 /// A change set of which some records are read.
 #[derive(Clone)]
 pub(super) struct PartialChangeSet {
-    changes: Vec<AppliedChange>,
+    changes: Vec<Arc<AppliedChange>>,
     values: Vec<LargeValue>,
     /// Bytes of keys and values.
     bytes: u64,
@@ -62,7 +62,7 @@ impl Assembler {
         Self { tip, partial, chain, versions: Vec::new() }
     }
 
-    fn complete(&mut self, next: View, changes: Vec<AppliedChange>) {
+    fn complete(&mut self, next: View, changes: Vec<Arc<AppliedChange>>) {
         self.tip = next;
         self.partial = None;
         self.versions.push(self.tip.version(changes));
@@ -115,30 +115,27 @@ impl Assembler {
         Ok(())
     }
 
-    fn read_changes(&mut self, changes: record::Changes<'_>) -> Result<(), ReplayError> {
+    fn read_changes(&mut self, seq: u64, changes: record::Changes<'_>) -> Result<(), ReplayError> {
         let keys = self.tip.keys.clone();
         let Some(partial) = &mut self.partial else {
             return Err(ReplayError::Malformed("changes outside a change set"));
         };
         for change in changes {
-            let applied = match change.map_err(|_| ReplayError::Malformed("a change that cannot be decoded"))? {
-                RecordChange::Delete { key } => AppliedChange { key, entry: None },
+            let (key, entry) = match change.map_err(|_| ReplayError::Malformed("a change that cannot be decoded"))? {
+                RecordChange::Delete { key } => (key, None),
                 RecordChange::Put { key, value, secret } => {
                     partial.bytes += value.len() as u64;
                     let hash = keys.entry(&key, value, secret);
                     let value_ref = ValueRef::Inline(Bytes::copy_from_slice(value));
-                    AppliedChange {
-                        key,
-                        entry: Some(EntryRef { secret, bytes: value.len() as u64, hash, value: value_ref }),
-                    }
+                    (key, Some(EntryRef { secret, bytes: value.len() as u64, hash, value: value_ref }))
                 }
                 RecordChange::Large { key, hash, bytes, index, secret } => {
                     let entry = partial.take_large(&key, hash, bytes, index, secret)?;
-                    AppliedChange { key, entry: Some(entry) }
+                    (key, Some(entry))
                 }
             };
-            partial.bytes += applied.key.as_bytes().len() as u64;
-            partial.changes.push(applied);
+            partial.bytes += key.as_bytes().len() as u64;
+            partial.changes.push(Arc::new(AppliedChange { seq, key, entry }));
             if partial.changes.len() > CHANGES_MAX || partial.bytes > CHANGE_SET_BYTES_MAX as u64 {
                 return Err(ReplayError::Malformed("a change set out of bounds"));
             }
@@ -149,7 +146,7 @@ impl Assembler {
     fn read_change_set(&mut self, header: &Header, payload: &[u8], end: LogPosition) -> Result<(), ReplayError> {
         let (digest, count, changes) =
             decode_change_set(payload).map_err(|_| ReplayError::Malformed("a change set that cannot be decoded"))?;
-        self.read_changes(changes)?;
+        self.read_changes(header.revision.seq, changes)?;
         let Some(partial) = self.partial.take() else {
             return Err(ReplayError::Malformed("a change set without changes"));
         };
@@ -159,11 +156,11 @@ impl Assembler {
         let mut next = self.tip.clone();
         let applied = partial.changes.len() - usize::from(is_active(Mutant::HalfChangeSet));
         for change in &partial.changes[..applied] {
-            let twice = next.overlay.get(&change.key).is_some_and(|entry| entry.seq == header.revision.seq);
+            let twice = next.overlay.get(change.key.as_str()).is_some_and(|entry| entry.seq == header.revision.seq);
             if twice {
                 return Err(ReplayError::Malformed("a change set that changes a key twice"));
             }
-            next.set(&change.key, change.entry.clone(), header.revision.seq)?;
+            next.set(change.clone())?;
         }
         if next.summary.digest != digest && !is_active(Mutant::HalfChangeSet) {
             return Err(ReplayError::Malformed("a change set whose digest is wrong"));
@@ -223,7 +220,7 @@ impl Replay for Assembler {
         partial.chain = header.crc;
         match header.kind {
             Kind::Chunk => self.read_chunk(at + HEADER_BYTES as u64, segment, payload)?,
-            Kind::Part => self.read_changes(decode_part(payload))?,
+            Kind::Part => self.read_changes(header.revision.seq, decode_part(payload))?,
             Kind::Era | Kind::ChangeSet => self.read_change_set(header, payload, end)?,
         }
         self.chain = header.crc;
@@ -260,8 +257,9 @@ pub(super) fn append(log: &mut Log, tip: &mut View, set: &ChangeSet) -> io::Resu
                 Some(EntryRef { secret: *secret, bytes: value.len() as u64, hash, value: value_ref })
             }
         };
-        tip.set(change.key(), entry.clone(), revision.seq).map_err(|error| io::Error::other(error.to_string()))?;
-        applied.push(AppliedChange { key: change.key().clone(), entry });
+        let change = Arc::new(AppliedChange { seq: revision.seq, key: change.key().clone(), entry });
+        tip.set(change.clone()).map_err(|error| io::Error::other(error.to_string()))?;
+        applied.push(change);
     }
     append_changes(log, revision, tip, &applied)?;
     tip.summary.revision = revision;
@@ -309,7 +307,7 @@ fn append_chunks(
 }
 
 /// Appends the records with the changes, of which the last one completes the change set.
-fn append_changes(log: &mut Log, revision: Revision, tip: &View, changes: &[AppliedChange]) -> io::Result<()> {
+fn append_changes(log: &mut Log, revision: Revision, tip: &View, changes: &[Arc<AppliedChange>]) -> io::Result<()> {
     let mut encoded = Vec::new();
     let mut index = 0;
     for change in changes {

@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use super::change_set_log;
 use super::error::{ReadError, misuse};
-use super::version::Version;
-use super::view::View;
+use super::view::{Version, View};
 use super::writer::Store;
 use crate::model::{ChangeSet, Conflict, Epoch, Era, Expected, Guard, Revision};
 use crate::protocol::engine::{DiskFailure, DurableState};
@@ -63,7 +62,12 @@ impl Store {
         }
         self.prepare_append()?;
         self.reserve(change_sets.iter().map(change_set_log::appended_bytes_max).sum())?;
-        let appended = match self.append_all(change_sets) {
+        let mut appended = self.append_all(change_sets);
+        if appended.is_err() && self.checkpoint_failed() {
+            self.truncate_log("dropping an incomplete group")?;
+            appended = self.append_all(change_sets);
+        }
+        let appended = match appended {
             Ok(appended) => appended,
             Err(error) => return Err(self.undo_append("appending to the log", &error)),
         };

@@ -9,9 +9,9 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use super::disk::{Disk, read_file, rewrite, write_file_atomically};
+use super::disk::{Disk, FileId, read_file, rewrite, write_file_atomically};
 use super::error::StoreError;
 use super::log::{ChainState, Log, LogPosition, parse_name};
 use super::node_file::{NODE_FILE, NodeFile};
@@ -24,6 +24,16 @@ const POINTER: &str = "current";
 const POINTER_MAGIC: [u8; 4] = *b"SPLC";
 /// Newest version of the pointer file that this program writes and reads.
 const POINTER_VERSION: u32 = 1;
+
+/// The exclusive right to one data directory, until it is dropped.
+pub struct DirLock {
+    /// Another process may be of a version that locks only this.
+    pub(super) file: Mutex<Box<dyn Send + Sync>>,
+    /// A lock file can be removed by whoever cleans up, and made anew. The directory itself stays locked.
+    pub(super) _dir: Box<dyn Send + Sync>,
+    /// The locked directory.
+    pub(super) id: FileId,
+}
 
 /// A data directory.
 pub(super) struct DataDir {

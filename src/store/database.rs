@@ -4,11 +4,12 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use redb::{Database, WriteTransaction};
+use redb::{Database, Durability, WriteTransaction};
 
 use super::checksummed_file::ChecksummedFile;
 use super::disk::File;
 use super::error::{ReadError, invalid_data};
+use super::mutants::{Mutant, is_active};
 
 /// Opens a database, or makes an empty one in an empty file. redb panics on some damaged files; that is caught.
 pub(super) fn open_database(file: Arc<dyn File>, cache_bytes: usize) -> io::Result<(Database, ChecksummedFile)> {
@@ -25,6 +26,15 @@ pub(super) fn open_database(file: Arc<dyn File>, cache_bytes: usize) -> io::Resu
 pub(super) fn begin_write(database: &Database) -> io::Result<WriteTransaction> {
     let mut transaction = database.begin_write().map_err(redb_io)?;
     transaction.set_quick_repair(true);
+    Ok(transaction)
+}
+
+/// Begins a write transaction that becomes durable with the next durable one.
+pub(super) fn begin_part(database: &Database) -> io::Result<WriteTransaction> {
+    let mut transaction = database.begin_write().map_err(redb_io)?;
+    if !is_active(Mutant::DurableParts) {
+        transaction.set_durability(Durability::None).map_err(redb_io)?;
+    }
     Ok(transaction)
 }
 

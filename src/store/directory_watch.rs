@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::PoisonError;
 
 use super::disk::FileId;
 use super::writer::{LOCK_FILE, Store};
@@ -50,7 +51,7 @@ impl Store {
         let (disk, path) = (&self.dir.disk, self.dir.dir.join(LOCK_FILE));
         let missing = disk.id(&path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
         if missing && let Ok(file) = disk.lock(&path) {
-            self.lock.file = file;
+            *self.lock.file.lock().unwrap_or_else(PoisonError::into_inner) = file;
             tracing::warn!("the lock file {} was removed, and is made again", path.display());
         }
     }

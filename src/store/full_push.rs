@@ -4,6 +4,7 @@
 use std::io;
 use std::sync::Arc;
 
+use super::checkpoint::StateHolder;
 use super::error::misuse;
 use super::log::ChainState;
 use super::mutants::{Mutant, is_active};
@@ -267,8 +268,9 @@ impl Store {
         self.dir.point_to(generation).map_err(in_doubt)?;
         self.state.close();
         let old = std::mem::replace(&mut self.generation, generation);
-        (self.state, self.log) = (state, log);
+        (self.state, self.log) = (StateHolder::Here(state), log);
         self.tip = View::of_state(snapshot, &self.keys);
+        self.log.set_data_bytes(self.tip.summary.bytes);
         (self.unfinished, self.pending) = (None, None);
         self.publication.log_index.store(self.log.index());
         self.publication.replace(self.tip.clone(), Vec::new());

@@ -7,6 +7,7 @@
 
 use std::io;
 
+use super::checkpoint::StateHolder;
 use super::error::misuse;
 use super::log::{ChainState, LogPosition};
 use super::quarantine;
@@ -124,6 +125,7 @@ impl Store {
         }
         self.prepare_append()?;
         self.stage_drop();
+        self.settle_checkpoint()?;
         let Some(Import { staged: Staged::Verified { mut state, generation }, .. }) = self.import.take() else {
             return Err(misuse("no import was verified"));
         };
@@ -177,8 +179,9 @@ impl Store {
         }
         self.state.close();
         let old = std::mem::replace(&mut self.generation, generation);
-        (self.state, self.log) = (state, log);
+        (self.state, self.log) = (StateHolder::Here(state), log);
         self.tip = View::of_state(snapshot.clone(), &self.keys);
+        self.log.set_data_bytes(self.tip.summary.bytes);
         (self.unfinished, self.pending) = (None, None);
         self.publication.log_index.store(self.log.index());
         self.publication.enqueue_import(self.tip.version(Vec::new()), snapshot);

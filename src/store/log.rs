@@ -19,7 +19,7 @@ use super::error::StoreError;
 use super::mutants::{Mutant, is_active};
 use super::types::StoreOptions;
 use crate::model::Revision;
-use crate::model::limits::{LOG_STEP_BYTES, SEGMENT_BYTES, SEGMENT_BYTES_MIN};
+use crate::model::limits::{LOG_STEP_BYTES, LOG_TOUCH_BYTES, SEGMENT_BYTES, SEGMENT_BYTES_MIN};
 use crate::protocol::wire::record::{HEADER_BYTES, Writer};
 
 pub(super) use index::LogIndex;
@@ -36,10 +36,14 @@ pub(super) struct Log {
     dir: PathBuf,
     generation: u64,
     options: StoreOptions,
+    /// The bounds beside the configuration as it is now.
+    bounds: StoreOptions,
     /// End of what was written to the files.
     tail: LogPosition,
     /// End of the room that is reserved in the last segment.
     reserved: u64,
+    /// Up to here, zeros or records were written to the reserved room.
+    touched: u64,
     /// End of the last durable complete change set or era.
     durable_end: LogPosition,
     /// Records that are not written yet. They follow `tail`.
@@ -71,8 +75,7 @@ impl Log {
         start: ChainState,
         options: StoreOptions,
     ) -> io::Result<Self> {
-        let segment =
-            Segment::create(&**disk, dir, generation, LogPosition::FIRST.segment, start, segment_bytes(options))?;
+        let segment = Segment::create(&**disk, dir, generation, LogPosition::FIRST.segment, start, SEGMENT_BYTES_MIN)?;
         Self::assemble(disk, dir, generation, options, vec![Arc::new(segment)], start, LogPosition::FIRST)
     }
 
@@ -93,8 +96,10 @@ impl Log {
             dir: dir.to_owned(),
             generation,
             options,
+            bounds: options.beside(0),
             tail: end,
             reserved,
+            touched: end.offset,
             durable_end: end,
             buffer: Vec::new(),
             withholding: Withholding::No,
@@ -149,7 +154,7 @@ impl Log {
             // The segment with the end is missing, which was reported as damage. A new segment begins after the end.
             end = LogPosition::start_of(newest + 1);
             let start = ChainState::after(scan.head.revision, scan.head.chain);
-            let created = Segment::create(&**disk, dir, generation, end.segment, start, segment_bytes(options))?;
+            let created = Segment::create(&**disk, dir, generation, end.segment, start, SEGMENT_BYTES_MIN)?;
             remove_all(&**disk, dir, kept.iter())?;
             kept = vec![Arc::new(created)];
         }
@@ -165,7 +170,6 @@ impl Log {
             } else if let Some(entry) = index.entries.front_mut() {
                 entry.bytes = scan.bytes;
             }
-            index.raise_floor(options);
         }
         Ok(log)
     }
@@ -186,6 +190,12 @@ impl Log {
         segment.set_mark(end.offset)
     }
 
+    /// The configuration has so many bytes now, and the bounds of the log follow.
+    pub(super) fn set_data_bytes(&mut self, bytes: u64) {
+        self.bounds = self.options.beside(bytes);
+        self.index.lock().raise_floor(self.bounds);
+    }
+
     pub(super) fn index(&self) -> Arc<LogIndex> {
         self.index.clone()
     }
@@ -198,7 +208,7 @@ impl Log {
         if self.tail.offset + bytes <= self.reserved {
             return Ok(());
         }
-        let size = segment_bytes(self.options).max(SEGMENT_HEADER_BYTES + bytes);
+        let size = self.next_segment_bytes().max(SEGMENT_HEADER_BYTES + bytes);
         let ordinal = self.tail.segment + 1;
         let segment = Segment::create(&*self.disk, &self.dir, self.generation, ordinal, start, size)?;
         // The room that is left in the old segment is given back to the disk.
@@ -207,6 +217,7 @@ impl Log {
         }
         self.reserved = size;
         self.tail = LogPosition::start_of(ordinal);
+        self.touched = self.tail.offset;
         self.index.lock().segments.push_back(Arc::new(segment));
         Ok(())
     }
@@ -268,9 +279,35 @@ impl Log {
             from = HEADER_BYTES;
         }
         segment.file.write_at(self.tail.offset + from as u64, &self.buffer[from..])?;
-        self.tail.offset += self.buffer.len() as u64;
+        let written = self.buffer.len() as u64;
+        self.tail.offset += written;
         self.buffer.clear();
+        if self.tail.offset > self.touched {
+            self.touched = self.tail.offset;
+            self.touch_ahead(&segment, written);
+        }
         Ok(())
+    }
+
+    /// Writes zeros to some of the room behind the tail. A sync of room that was reserved and never written also waits for the
+    /// journal of the file system; after one such sync, those of the next records in that room do not. Appending much at a time
+    /// needs no help.
+    fn touch_ahead(&mut self, segment: &Segment, written: u64) {
+        let upto = self.reserved.min(self.tail.offset + LOG_TOUCH_BYTES);
+        if written > LOG_TOUCH_BYTES / 4 || upto <= self.tail.offset {
+            return;
+        }
+        // If this fails, syncs are slower. A disk that fails is found by what is written next.
+        if segment.file.write_at(self.tail.offset, &vec![0; (upto - self.tail.offset) as usize]).is_ok() {
+            self.touched = upto;
+        }
+    }
+
+    /// Bytes of the next segment: as many as the log has, so that the log of an idle pair is small.
+    fn next_segment_bytes(&self) -> u64 {
+        let index = self.index.lock();
+        let kept = index.bytes - index.entries.front().map_or(index.bytes, |first| first.bytes);
+        kept.clamp(SEGMENT_BYTES_MIN, (self.bounds.log_bytes / 4).clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES))
     }
 
     /// Makes everything that was appended durable. `completed` are the change sets and eras in it, in order, and their ends.
@@ -289,7 +326,7 @@ impl Log {
             index.extend(*revision, *at, self.options);
             self.durable_end = *at;
         }
-        index.raise_floor(self.options);
+        index.raise_floor(self.bounds);
         drop(index);
         if self.durable_end.segment == segment.ordinal {
             // The next sync makes the mark durable. A mark that lags only weakens a check, so an error does not matter.
@@ -323,9 +360,9 @@ impl Log {
             remove_all(&*self.disk, &self.dir, gone.iter().rev())?;
             self.index.lock().segments.retain(|segment| segment.ordinal <= to.segment);
         }
-        self.tail = to;
+        (self.tail, self.touched) = (to, to.offset);
         let segment = self.current()?;
-        let size = segment.file.len()?.max(segment_bytes(self.options));
+        let size = segment.file.len()?.max(SEGMENT_BYTES_MIN);
         segment.file.set_len(to.offset)?;
         self.reserved = match segment.file.allocate(size) {
             Ok(()) => size,
@@ -355,7 +392,7 @@ impl Log {
     pub(super) fn trim(&mut self, applied: LogPosition) -> io::Result<()> {
         let gone: Vec<_> = {
             let mut index = self.index.lock();
-            index.raise_floor(self.options);
+            index.raise_floor(self.bounds);
             let applied = if is_active(Mutant::TrimTooMuch) { u64::MAX } else { applied.segment };
             let needed = applied.min(index.entries.front().map_or(u64::MAX, |entry| entry.at.segment));
             index.segments.iter().filter(|segment| segment.ordinal < needed).cloned().collect()
@@ -364,7 +401,8 @@ impl Log {
             self.disk.remove(&segment.path)?;
             self.index.lock().segments.retain(|kept| kept.ordinal != segment.ordinal);
         }
-        if gone.is_empty() { Ok(()) } else { self.disk.sync_dir(&self.dir) }
+        // A name that a power cut brings back is removed again when the state is next beyond it.
+        Ok(())
     }
 
     /// Whether segments could be removed if the state, which is at `applied`, did not need them.
@@ -377,10 +415,6 @@ impl Log {
     fn segment(&self, ordinal: u64) -> Option<Arc<Segment>> {
         self.index.lock().segments.iter().find(|segment| segment.ordinal == ordinal).cloned()
     }
-}
-
-fn segment_bytes(options: StoreOptions) -> u64 {
-    (options.log_bytes / 4).clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES)
 }
 
 fn remove_all<'a>(disk: &dyn Disk, dir: &Path, segments: impl Iterator<Item = &'a Arc<Segment>>) -> io::Result<()> {

@@ -32,6 +32,16 @@ pub enum Mutant {
     QuarantineInMemory,
     /// A part of a full push is noted up to a later key than it is staged.
     NoteAhead,
+    /// What a checkpoint is to move leaves the overlay when it begins.
+    LoseOverlay,
+    /// The log is trimmed when a checkpoint begins.
+    TrimBeforeCheckpoint,
+    /// A part of a checkpoint is durable by itself.
+    DurableParts,
+    /// A checkpoint is not synced.
+    SkipStateSync,
+    /// A checkpoint goes on after its state file was opened again or replaced.
+    CheckpointGoesOn,
 }
 
 /// Whether this defect is switched on.

@@ -7,11 +7,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwap;
 
 use super::log::LogIndex;
+use super::mutants::{Mutant, is_active};
 use super::node_file::NodeFile;
+use super::overlay::Overlay;
 use super::state::StateSnapshot;
-use super::version::{Overlay, Version};
-use super::view::View;
-use crate::model::limits::{OVERLAY_BYTES_MAX, OVERLAY_ENTRIES_MAX};
+use super::version::{AppliedChange, Summary};
+use super::view::{Version, View};
 use crate::model::{Key, Revision};
 
 /// What the writer shares with the readers.
@@ -31,29 +32,24 @@ pub(super) struct VersionQueue {
     pub(super) unpublished: VecDeque<Version>,
     /// Visible, not in the state.
     pub(super) visible: VecDeque<Version>,
-    /// Number of changes in `visible`.
-    changes: usize,
-    /// Bytes of the keys and values in `visible`.
-    bytes: u64,
+    /// Memory that the changes in `visible` take, about.
+    memory: u64,
     /// The last import. The state has it, and all that came before.
     imported: Option<Revision>,
     /// Imports that are not visible yet, each with the state that it made.
     replacements: VecDeque<(Revision, Arc<StateSnapshot>)>,
 }
 
-impl VersionQueue {
-    /// The oldest visible versions that one round of maintenance moves to the state: up to its bounds, and at least one.
-    pub(super) fn next_round(&self) -> Vec<Version> {
-        let (mut changes, mut bytes) = (0, 0);
-        let fits = |version: &&Version| {
-            let is_first = (changes, bytes) == (0, 0);
-            changes += version.changes.len();
-            bytes += version.changed_bytes();
-            is_first || (changes <= OVERLAY_ENTRIES_MAX && bytes <= OVERLAY_BYTES_MAX as u64)
-        };
-        self.visible.iter().take_while(fits).cloned().collect()
-    }
+/// What a checkpoint moves: the changes of all versions that are visible.
+pub(super) struct Frozen {
+    /// Number of the versions.
+    pub(super) versions: usize,
+    pub(super) changes: Vec<Arc<AppliedChange>>,
+    /// The configuration after them. `None` if there is no version.
+    pub(super) upto: Option<Summary>,
+}
 
+impl VersionQueue {
     /// Whether the state has this version, because an import came after it or is it.
     pub(super) fn is_superseded(&self, version: &Version) -> bool {
         let revision = version.summary.revision;
@@ -74,16 +70,14 @@ impl VersionQueue {
             return;
         }
         // The visible view has the overlay. Here it would only keep memory.
-        version.overlay = Overlay::new();
-        self.changes += version.changes.len();
-        self.bytes += version.changed_bytes();
+        version.overlay = Overlay::default();
+        self.memory += version.memory();
         self.visible.push_back(version);
     }
 
     fn remove_applied(&mut self, versions: usize) {
         for version in self.visible.drain(..versions.min(self.visible.len())) {
-            self.changes -= version.changes.len();
-            self.bytes -= version.changed_bytes();
+            self.memory -= version.memory();
         }
     }
 }
@@ -152,23 +146,60 @@ impl Publication {
         self.view.store(Arc::new(view));
     }
 
-    /// The state has this many more versions: puts all views on the new state. `tip` is the view of the writer.
-    pub(super) fn rebase(&self, state: &Arc<StateSnapshot>, versions: usize, tip: &mut View) {
-        tip.rebase(state.clone());
+    /// A checkpoint begins to move what is visible to the state. `tip` is the view of the writer.
+    pub(super) fn freeze(&self, tip: &mut View) -> Frozen {
         let mut queue = self.queue();
-        queue.remove_applied(versions);
-        if let Some(last) = queue.unpublished.back_mut()
-            && last.summary.revision == tip.summary.revision
-        {
-            last.overlay = tip.overlay.clone();
-        }
         if !queue.replacements.is_empty() {
-            // What is visible is older than the state that an import has made.
-            return;
+            // What is visible is older than the state that an import has made. Nothing is to be moved until that is visible.
+            return Frozen { versions: 0, changes: Vec::new(), upto: None };
         }
         let mut view = View::clone(&self.view.load());
-        view.rebase(state.clone());
+        view.overlay = match is_active(Mutant::LoseOverlay) {
+            true => Overlay::default(),
+            false => view.overlay.freeze(),
+        };
+        let mut overlay = view.overlay.clone();
+        for version in &mut queue.unpublished {
+            version.changes.iter().for_each(|change| overlay.insert(change.clone()));
+            version.overlay = overlay.clone();
+        }
+        tip.overlay = view.overlay.with_later(&tip.overlay, view.summary.revision.seq);
         self.view.store(Arc::new(view));
+        Frozen {
+            versions: queue.visible.len(),
+            changes: queue.visible.iter().flat_map(|version| version.changes.iter().cloned()).collect(),
+            upto: queue.visible.back().map(|version| version.summary.clone()),
+        }
+    }
+
+    /// A checkpoint has moved this many versions to the state: puts all views on the new state. `tip` is the view of the
+    /// writer.
+    pub(super) fn thaw(&self, state: &Arc<StateSnapshot>, versions: usize, tip: &mut View) {
+        let mut queue = self.queue();
+        queue.remove_applied(versions);
+        if !queue.replacements.is_empty() {
+            // What is visible is older than the state that an import has made.
+            tip.state = state.clone();
+            return;
+        }
+        queue.unpublished.iter_mut().for_each(|version| version.overlay.drop_frozen());
+        let mut view = View::clone(&self.view.load());
+        for view in [&mut view, tip] {
+            view.overlay.drop_frozen();
+            view.state = state.clone();
+        }
+        self.view.store(Arc::new(view));
+    }
+
+    /// A checkpoint has failed and left the state as it was: puts all views on the state, which was opened again.
+    pub(super) fn replace_state(&self, state: &Arc<StateSnapshot>, tip: &mut View) {
+        let queue = self.queue();
+        tip.state = state.clone();
+        if queue.replacements.is_empty() {
+            let mut view = View::clone(&self.view.load());
+            view.state = state.clone();
+            self.view.store(Arc::new(view));
+        }
     }
 
     pub(super) fn confirm(&self, upto: Revision) {
@@ -180,9 +211,8 @@ impl Publication {
         *self.confirmed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether what is visible and not in the state exceeds the bounds by this factor.
-    pub(super) fn exceeds_bounds(&self, factor: usize) -> bool {
-        let queue = self.queue();
-        queue.changes >= factor * OVERLAY_ENTRIES_MAX || queue.bytes >= (factor * OVERLAY_BYTES_MAX) as u64
+    /// Memory that what is visible and not in the state takes, about.
+    pub(super) fn memory(&self) -> u64 {
+        self.queue().memory
     }
 }

@@ -8,8 +8,8 @@ use super::error::ReadError;
 use super::publication::Publication;
 use super::quarantine_tables::{ChangeToQuarantine, ToQuarantine};
 use super::state::Undo;
-use super::version::{EntryRef, Version};
-use super::view::{View, ViewEntries};
+use super::version::EntryRef;
+use super::view::{Version, View, ViewEntries};
 use crate::model::{Key, Revision};
 
 /// The entry before one change.

@@ -40,9 +40,9 @@ impl Reader {
         self.0.confirm(upto);
     }
 
-    /// Whether [`Store::maintain`](super::writer::Store::maintain) should run now.
-    pub fn wants_maintenance(&self) -> bool {
-        self.0.exceeds_bounds(1)
+    /// Whether a checkpoint should begin now: what it would move takes this much memory, or the log holds files only for it.
+    pub fn wants_checkpoint(&self, from_bytes: u64) -> bool {
+        self.0.memory() >= from_bytes
             || Log::is_held_by_state(&self.0.log_index.load(), self.0.view.load().state.summary.log_end)
     }
 

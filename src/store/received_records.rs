@@ -52,7 +52,15 @@ impl Store {
         let bytes: usize = pieces.iter().map(Bytes::len).sum();
         self.reserve(bytes as u64)?;
         let mut assembler = Assembler::new(self.tip.clone(), self.unfinished.clone());
-        let fits = match self.append_received(&mut assembler, &pieces) {
+        let mut appended = self.append_received(&mut assembler, &pieces);
+        if appended.is_err() && self.checkpoint_failed() {
+            self.log
+                .cut_to(self.log.durable_end())
+                .map_err(|error| self.close_on("dropping received records", &error))?;
+            assembler = Assembler::new(self.tip.clone(), self.unfinished.clone());
+            appended = self.append_received(&mut assembler, &pieces);
+        }
+        let fits = match appended {
             Ok(fits) => fits,
             Err(error) => return Err(self.undo_append("appending received records", &error)),
         };

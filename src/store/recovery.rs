@@ -6,8 +6,7 @@ use super::error::StoreError;
 use super::log::{ChainState, Log};
 use super::node_file::NodeFile;
 use super::state::StateFile;
-use super::version::Version;
-use super::view::View;
+use super::view::{Version, View};
 use crate::model::DigestKey;
 use crate::protocol::engine::DurableState;
 

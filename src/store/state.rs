@@ -12,7 +12,7 @@ mod tables;
 mod value;
 
 pub(super) use adopt::Undo;
-pub(super) use apply::UndoBounds;
+pub(super) use apply::{Move, UndoBounds};
 pub(super) use file::StateFile;
 pub(super) use loader::{LoadedEntry, Loader};
 pub(super) use loader_resume::StagedNote;

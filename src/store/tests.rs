@@ -3,11 +3,13 @@
 #![allow(clippy::disallowed_methods, reason = "tests are steered by their surroundings, and measure")]
 
 mod backup;
+mod checkpoint;
 mod commit;
 mod crash;
 mod full_push;
 mod golden;
 mod look;
+mod pace;
 mod received_records;
 mod resumption;
 mod size;
@@ -20,7 +22,9 @@ use bytes::Bytes;
 use super::disk::Disk;
 use super::disk::sim::{PowerCut, SimDisk};
 use super::*;
-use crate::model::limits::{BULK_FRAME_BYTES_MAX, LOG_BYTES_DEFAULT, LOG_CHANGES_DEFAULT, VALUE_INLINE_BYTES_MAX};
+use crate::model::limits::{
+    BULK_FRAME_BYTES_MAX, CHECKPOINT_BYTES, LOG_BYTES_DEFAULT, LOG_CHANGES_DEFAULT, VALUE_INLINE_BYTES_MAX,
+};
 use crate::model::{
     ChangeSet, Conflict, Digest, DigestKey, Epoch, Era, Expected, Guard, Key, NodeId, PairId, Position, Revision,
 };
@@ -298,7 +302,7 @@ fn the_log_keeps_within_its_bound_in_bytes() {
     let (disk, mut opened) = master_with(options);
     for i in 0..200 {
         commit(&mut opened, &[ChangeSet::new().put("k", large(10_000, i))]);
-        if opened.reader.wants_maintenance() {
+        if opened.reader.wants_checkpoint(CHECKPOINT_BYTES) {
             opened.store.maintain().unwrap();
         }
     }

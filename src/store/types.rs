@@ -4,7 +4,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use crate::model::limits::VALUE_INLINE_BYTES_MAX;
+use crate::model::limits::{LOG_BYTES_MIN, VALUE_INLINE_BYTES_MAX};
 use crate::model::{Epoch, Key, Revision};
 
 /// Bounds of the log.
@@ -14,6 +14,13 @@ pub struct StoreOptions {
     pub log_changes: u64,
     /// Most bytes.
     pub log_bytes: u64,
+}
+
+impl StoreOptions {
+    /// The bounds of the log beside a configuration of so many bytes. Beyond them a full push costs less than the records.
+    pub(super) fn beside(self, data_bytes: u64) -> Self {
+        Self { log_bytes: self.log_bytes.min(data_bytes.max(LOG_BYTES_MIN)), ..self }
+    }
 }
 
 /// Change sets of a former master that the new master never had, in quarantine.

@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use imbl::OrdMap;
 
 use super::disk::File;
 use super::log::LogPosition;
-use crate::model::limits::CHUNK_BYTES;
+use crate::model::limits::{CHUNK_BYTES, OVERLAY_CHANGE_BYTES};
 use crate::model::{Digest, EntryHash, History, Key, Position, Revision};
 
 /// All that is known of a version, except its entries.
@@ -26,29 +25,11 @@ pub(super) struct Summary {
     pub(super) log_end: LogPosition,
 }
 
-/// A version that the log holds: the configuration after a change set or an era, and what it changed.
-#[derive(Clone)]
-pub(super) struct Version {
-    pub(super) summary: Summary,
-    pub(super) overlay: Overlay,
-    pub(super) changes: Arc<[AppliedChange]>,
-}
-
-/// Entries that the state does not have yet, by key.
-pub(super) type Overlay = OrdMap<Key, OverlayEntry>;
-
-/// An entry of the overlay.
-#[derive(Clone, Debug)]
-pub(super) struct OverlayEntry {
-    /// Number of the change set that wrote it.
-    pub(super) seq: u64,
-    /// `None` if the change set removed the entry.
-    pub(super) entry: Option<EntryRef>,
-}
-
 /// One change of a change set, as it is applied.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct AppliedChange {
+    /// Number of the change set.
+    pub(super) seq: u64,
     pub(super) key: Key,
     /// `None` if the change removes the entry.
     pub(super) entry: Option<EntryRef>,
@@ -102,16 +83,14 @@ impl Summary {
     }
 }
 
-impl Version {
-    /// Bytes of the keys and values that it changed.
-    pub(super) fn changed_bytes(&self) -> u64 {
-        self.changes.iter().map(AppliedChange::bytes).sum()
-    }
-}
-
 impl AppliedChange {
-    fn bytes(&self) -> u64 {
-        self.key.as_bytes().len() as u64 + self.entry.as_ref().map_or(0, |entry| entry.bytes)
+    /// Memory that it takes, about. A large value stays on the disk.
+    pub(super) fn memory(&self) -> u64 {
+        let value = self.entry.as_ref().map_or(0, |entry| match &entry.value {
+            ValueRef::Inline(value) => value.len() as u64,
+            ValueRef::Log(_) | ValueRef::State(_) => 0,
+        });
+        OVERLAY_CHANGE_BYTES + self.key.as_bytes().len() as u64 + value
     }
 }
 

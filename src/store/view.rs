@@ -3,13 +3,21 @@
 
 use std::cmp::Ordering;
 use std::collections::VecDeque;
-use std::ops::Bound;
 use std::sync::Arc;
 
 use super::error::ReadError;
+use super::overlay::Overlay;
 use super::state::{StateScan, StateSnapshot, ValueReader};
-use super::version::{AppliedChange, EntryRef, Overlay, OverlayEntry, Summary, Version};
+use super::version::{AppliedChange, EntryRef, Summary};
 use crate::model::{DigestKey, Key};
+
+/// A version that the log holds: the configuration after a change set or an era, and what it changed.
+#[derive(Clone)]
+pub(super) struct Version {
+    pub(super) summary: Summary,
+    pub(super) overlay: Overlay,
+    pub(super) changes: Arc<[Arc<AppliedChange>]>,
+}
 
 /// The configuration at one revision.
 #[derive(Clone)]
@@ -23,7 +31,7 @@ pub(super) struct View {
 /// The entries of a view whose keys begin with a prefix, in key order.
 pub(super) struct ViewEntries {
     prefix: String,
-    overlay: VecDeque<(Key, OverlayEntry)>,
+    overlay: VecDeque<Arc<AppliedChange>>,
     /// `None` when the state has no further entry.
     state: Option<StateScan>,
     /// The next entry of the state.
@@ -32,10 +40,17 @@ pub(super) struct ViewEntries {
     failed: Option<ReadError>,
 }
 
+impl Version {
+    /// Memory that its changes take, about.
+    pub(super) fn memory(&self) -> u64 {
+        self.changes.iter().map(|change| change.memory()).sum()
+    }
+}
+
 impl View {
     /// The configuration that the state holds.
     pub(super) fn of_state(state: Arc<StateSnapshot>, keys: &DigestKey) -> Self {
-        Self { summary: state.summary.clone(), overlay: Overlay::new(), state, keys: keys.clone() }
+        Self { summary: state.summary.clone(), overlay: Overlay::default(), state, keys: keys.clone() }
     }
 
     /// The entry of a key.
@@ -46,8 +61,9 @@ impl View {
         }
     }
 
-    /// Applies one change of the change set `seq`: in the overlay, and in the digest and the sizes.
-    pub(super) fn set(&mut self, key: &Key, entry: Option<EntryRef>, seq: u64) -> Result<(), ReadError> {
+    /// Applies one change: in the overlay, and in the digest and the sizes.
+    pub(super) fn set(&mut self, change: Arc<AppliedChange>) -> Result<(), ReadError> {
+        let AppliedChange { key, entry, .. } = &*change;
         let old = match self.overlay.get(key.as_str()) {
             Some(over) => over.entry.as_ref().map(|old| (old.hash, old.bytes)),
             None => self.state.hash_and_bytes(key.as_str())?,
@@ -58,25 +74,17 @@ impl View {
             self.summary.entries = self.summary.entries.saturating_sub(1);
             self.summary.bytes = self.summary.bytes.saturating_sub(key_bytes + bytes);
         }
-        if let Some(entry) = &entry {
+        if let Some(entry) = entry {
             self.summary.digest.add(&entry.hash);
             self.summary.entries += 1;
             self.summary.bytes += key_bytes + entry.bytes;
         }
-        self.overlay.insert(key.clone(), OverlayEntry { seq, entry });
+        self.overlay.insert(change);
         Ok(())
     }
 
-    /// Replaces the state under the overlay by a later one, and drops from the overlay what the state has.
-    pub(super) fn rebase(&mut self, state: Arc<StateSnapshot>) {
-        let applied = state.summary.revision.seq;
-        let kept = self.overlay.iter().filter(|(_, over)| over.seq > applied);
-        self.overlay = kept.map(|(key, over)| (key.clone(), over.clone())).collect();
-        self.state = state;
-    }
-
     /// This view as the version to which these changes led.
-    pub(super) fn version(&self, changes: Vec<AppliedChange>) -> Version {
+    pub(super) fn version(&self, changes: Vec<Arc<AppliedChange>>) -> Version {
         Version { summary: self.summary.clone(), overlay: self.overlay.clone(), changes: changes.into() }
     }
 
@@ -97,9 +105,7 @@ impl ViewEntries {
     }
 
     fn between(view: &View, prefix: &str, from: Bound<&str>) -> Self {
-        let overlay = view.overlay.range::<_, str>((from, Bound::Unbounded));
-        let overlay = overlay.take_while(|(key, _)| key.as_str().starts_with(prefix));
-        let overlay = overlay.map(|(key, over)| (key.clone(), over.clone())).collect();
+        let overlay = view.overlay.between(prefix, from);
         match view.state.scan(from) {
             Ok(state) => Self { prefix: prefix.to_owned(), overlay, state: Some(state), next: None, failed: None },
             Err(error) => Self::failed(error),
@@ -126,7 +132,7 @@ impl ViewEntries {
     /// Merges the overlay and the state. Of two entries with the same key, that of the overlay counts.
     fn merge(&mut self) -> Result<Option<(Key, EntryRef)>, ReadError> {
         loop {
-            let over = self.overlay.front().map(|(key, _)| key.clone());
+            let over = self.overlay.front().map(|change| change.key.clone());
             let order = match (over, self.peek_state()?) {
                 (None, None) => return Ok(None),
                 (None, Some(_)) => Ordering::Greater,
@@ -139,8 +145,10 @@ impl ViewEntries {
             if order == Ordering::Equal {
                 self.next = None;
             }
-            if let Some((key, OverlayEntry { entry: Some(entry), .. })) = self.overlay.pop_front() {
-                return Ok(Some((key, entry)));
+            if let Some(change) = self.overlay.pop_front()
+                && let Some(entry) = &change.entry
+            {
+                return Ok(Some((change.key.clone(), entry.clone())));
             }
         }
     }

@@ -1,13 +1,14 @@
-//! The one writer of a data directory: opening, failures, maintenance.
+//! The one writer of a data directory: opening and failures.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use super::change_set_log::{Assembler, PartialChangeSet};
-use super::data_dir::{self, DataDir};
+use super::checkpoint::StateHolder;
+use super::data_dir::{self, DataDir, DirLock};
 use super::disk::{Disk, FileId, is_full};
 use super::error::{StoreError, misuse};
 use super::log::{ChainState, Log};
@@ -18,11 +19,10 @@ use super::quarantine;
 use super::reader::Reader;
 use super::recovery::recover;
 use super::staging::{Import, Staged};
-use super::state::{StateFile, UndoBounds};
 use super::types::StoreOptions;
-use super::version::{Summary, Version};
-use super::view::View;
-use crate::model::limits::{LOCAL_ENTRIES_MAX, Limit, OVERLAY_SLACK, QUARANTINE_CHANGE_SETS_MAX};
+use super::version::Summary;
+use super::view::{Version, View};
+use crate::model::limits::{LOCAL_ENTRIES_MAX, Limit};
 use crate::model::{DigestKey, History, Key, Position, Revision};
 use crate::protocol::engine::{DiskFailure, DurableState};
 use crate::protocol::wire::record::Writer;
@@ -42,12 +42,11 @@ pub(super) const LOCK_FILE: &str = "lock";
 /// `stage_write` (now and then `stage_keep`)..., `stage_verify`, then `stage_switch` or `stage_drop`.
 pub struct Store {
     pub(super) dir: DataDir,
-    pub(super) lock: DirLock,
     /// Which files its names stood for when they were seen first.
     pub(super) seen: BTreeMap<PathBuf, FileId>,
     pub(super) keys: DigestKey,
     pub(super) generation: u64,
-    pub(super) state: StateFile,
+    pub(super) state: StateHolder,
     pub(super) log: Log,
     /// The configuration after the last durable change set, visible or not.
     pub(super) tip: View,
@@ -62,16 +61,7 @@ pub struct Store {
     /// Why the store is closed. `None` while it is open.
     pub(super) closed: Option<String>,
     pub(super) publication: Arc<Publication>,
-}
-
-/// The exclusive right to one data directory, until it is dropped.
-pub struct DirLock {
-    /// Another process may be of a version that locks only this.
-    pub(super) file: Box<dyn Send + Sync>,
-    /// A lock file can be removed by whoever cleans up, and made anew. The directory itself stays locked.
-    _dir: Box<dyn Send + Sync>,
-    /// The locked directory.
-    pub(super) id: FileId,
+    pub(super) lock: Arc<DirLock>,
 }
 
 /// An opened store, and what it holds.
@@ -105,6 +95,11 @@ pub struct Reopened {
 }
 
 impl Store {
+    /// Closes the store, and returns when the data directory is free.
+    pub fn release(mut self) {
+        self.state.close_and_wait();
+    }
+
     /// Takes the exclusive right to a directory. Makes the directory if it does not exist, and in it only the lock file.
     ///
     /// # Errors
@@ -118,7 +113,7 @@ impl Store {
         let locked = disk.lock_dir(dir).map_err(locking)?;
         let file = disk.lock(&dir.join(LOCK_FILE)).map_err(locking)?;
         let id = disk.id(dir).map_err(locking)?;
-        Ok(DirLock { file, _dir: locked, id })
+        Ok(DirLock { file: Mutex::new(file), _dir: locked, id })
     }
 
     /// Whether the directory has a node.
@@ -169,7 +164,7 @@ impl Store {
     pub fn discard(opened: Opened) -> Result<(), StoreError> {
         let Opened { store: Self { dir, lock: _lock, mut state, .. }, reader, .. } = opened;
         state.close();
-        drop((state, reader));
+        drop(reader);
         dir.remove().map_err(|source| StoreError::io("removing the data directory's files", source))
     }
 
@@ -180,11 +175,10 @@ impl Store {
         publication.replace(tip.clone(), recovered.versions);
         let mut store = Self {
             dir,
-            lock,
             seen: BTreeMap::new(),
             keys: tip.keys.clone(),
             generation: recovered.generation,
-            state: recovered.state,
+            state: StateHolder::Here(recovered.state),
             log,
             tip,
             unfinished: None,
@@ -194,7 +188,9 @@ impl Store {
             imports: 0,
             closed: None,
             publication: publication.clone(),
+            lock: Arc::new(lock),
         };
+        store.log.set_data_bytes(store.tip.summary.bytes);
         store.find_files().map_err(|source| StoreError::io("looking for the data directory's files", source))?;
         Ok(Opened {
             head: store.head(),
@@ -220,17 +216,19 @@ impl Store {
         self.stage_drop();
         self.import_drop();
         (self.pending, self.unfinished) = (None, None);
-        self.state.close();
+        self.state.close_and_wait();
         self.publication.node_file.load().fence();
         self.dir.rewrite(self.generation).map_err(|source| StoreError::io("writing the files again", source))?;
         let recovered = recover(&self.dir)?;
         if recovered.staged {
             self.dir.remove_state(recovered.generation + 1);
         }
-        (self.generation, self.state, self.log) = (recovered.generation, recovered.state, recovered.log);
+        (self.generation, self.log) = (recovered.generation, recovered.log);
+        self.state = StateHolder::Here(recovered.state);
         self.publication.log_index.store(self.log.index());
         self.publication.node_file.store(Arc::new(recovered.node_file));
         self.tip = recovered.tip;
+        self.log.set_data_bytes(self.tip.summary.bytes);
         self.publication.replace(self.tip.clone(), recovered.versions);
         self.closed = None;
         let (head, log_floor, history) = (self.head(), self.log_floor(), self.history());
@@ -289,6 +287,7 @@ impl Store {
         if head.seq <= common.seq {
             return Ok((common, common, 0));
         }
+        self.settle_checkpoint()?;
         let collected = quarantine::collect(&self.publication, &self.tip, common.seq);
         let (from, epochs) = collected.map_err(|error| self.close_on("reading what was changed", &error))?;
         self.write_node_file("writing the quarantine", |node_file| node_file.quarantine(epochs))?;
@@ -308,45 +307,12 @@ impl Store {
         Ok(found)
     }
 
-    /// One round of maintenance: moves visible versions to the state, in one bounded transaction, and trims the log. Returns
-    /// whether there is more to do.
-    ///
-    /// # Errors
-    /// [`DiskFailure`], see [`Store`]. The configuration is the same either way.
-    pub fn maintain(&mut self) -> Result<bool, DiskFailure> {
-        self.check_open()?;
-        let round = self.publication.queue().next_round();
-        let bounds = UndoBounds {
-            confirmed: self.publication.confirmed(),
-            change_sets: self.dir.options.log_changes.min(QUARANTINE_CHANGE_SETS_MAX),
-            bytes: self.dir.options.log_bytes,
-        };
-        let more = match self.state.apply(&round, &self.keys, bounds) {
-            Ok(more) => more,
-            Err(error) if is_full(&error) => {
-                // redb refuses everything after an error. Opened again, the state is as before.
-                let reopened = self.state.reopen().and_then(|()| self.state.snapshot());
-                let snapshot = reopened.map_err(|error| self.close_on("opening the state again", &error))?;
-                self.publication.rebase(&snapshot, 0, &mut self.tip);
-                return Err(self.full_or_close("writing the state", &error));
-            }
-            Err(error) => return Err(self.close_on("writing the state", &error)),
-        };
-        let snapshot = self.state.snapshot().map_err(|error| self.close_on("reading the state", &error))?;
-        self.publication.rebase(&snapshot, round.len(), &mut self.tip);
-        self.log.trim(snapshot.summary.log_end).map_err(|error| self.close_on("trimming the log", &error))?;
-        Ok(more || !self.publication.queue().visible.is_empty())
-    }
-
     /// Before an append: drops received records that were not accepted or are not complete, and keeps the overlay bounded.
     pub(super) fn prepare_append(&mut self) -> Result<(), DiskFailure> {
         if self.pending.is_some() || self.unfinished.is_some() {
             self.truncate_log("dropping an incomplete change set")?;
         }
-        while self.publication.exceeds_bounds(OVERLAY_SLACK) {
-            self.maintain()?;
-        }
-        Ok(())
+        self.bound_overlay()
     }
 
     /// Reserves room in the log.
@@ -363,6 +329,7 @@ impl Store {
     pub(super) fn sync(&mut self, versions: &[Version]) -> Result<(), DiskFailure> {
         let completed: Vec<_> =
             versions.iter().map(|version| (version.summary.revision, version.summary.log_end)).collect();
+        self.log.set_data_bytes(versions.last().map_or(self.tip.summary.bytes, |last| last.summary.bytes));
         self.log.sync(&completed).map_err(|error| self.close_on("syncing the log", &error))?;
         if !versions.is_empty() {
             // The log goes on, so a full push that was cut is not needed any more.

@@ -15,7 +15,7 @@ use super::notifier::Notifier;
 use super::notifier::logged;
 use super::received_bulk::{ReceivedBulk, ReceivedPiece};
 use crate::model::ChangeSet;
-use crate::model::limits::{CERTIFICATE_CHECK, LINGER, WAKE_UPS_MAX};
+use crate::model::limits::{CERTIFICATE_CHECK, CHECKPOINT_BYTES, LINGER, WAKE_UPS_MAX};
 use crate::node::environment::later;
 use crate::node::handles::admission::AdmissionPermit;
 use crate::node::handles::shared::Request;
@@ -193,7 +193,7 @@ impl Driver {
 
     /// Ends a turn: starts maintenance where it is due, and publishes the status.
     fn after_turn(&mut self) {
-        self.maintain();
+        self.maintain(CHECKPOINT_BYTES);
         self.publish_status();
     }
 
@@ -317,6 +317,8 @@ impl Driver {
     fn on_looked(&mut self, result: Result<Option<Room>, DiskFailure>) {
         let now = self.context.environment.clock.now();
         self.alarms.set(Alarm::Directory, self.directory.answered(now, self.engine.options()));
+        let from_bytes = self.maintenance.begins_at(self.context.reader.snapshot().revision());
+        self.maintain(from_bytes);
         match result {
             Ok(Some(room)) => self.handle(Event::Room(room)),
             Ok(None) => {}
@@ -343,12 +345,12 @@ impl Driver {
         }
     }
 
-    /// Starts maintenance where the store wants it.
-    fn maintain(&mut self) {
-        let due = self.lifecycle == Lifecycle::Running && self.context.reader.wants_maintenance();
+    /// Starts a checkpoint where the overlay has so many bytes, or the log is held by the state.
+    fn maintain(&mut self, from_bytes: u64) {
+        let due = self.lifecycle == Lifecycle::Running && self.context.reader.wants_checkpoint(from_bytes);
         if due && self.maintenance.may_start(self.context.environment.clock.now()) {
             self.maintenance.start();
-            self.context.store.maintain();
+            self.context.store.make_checkpoint();
         }
     }
 

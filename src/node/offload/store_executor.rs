@@ -17,9 +17,9 @@ use crate::model::Revision;
 use crate::node::environment::{Environment, Panicked, WrittenDisks, catch};
 use crate::node::network::receive_budget::ReceivePermit;
 use crate::protocol::engine::{Completed, Completion, DiskFailure, Moment, Room};
-use crate::store::{ReadError, Reader, Store};
+use crate::store::{Checkpoint, ReadError, Reader, Store};
 
-/// Results that wait for the driver: those of one batch, of one run of maintenance and of one look at the directory.
+/// Results that wait for the driver: those of one batch, of one checkpoint and of one look at the directory.
 pub const STORE_REPORTS_MAX: usize = 3;
 
 /// Runs work on the store of one node. Clones share.
@@ -61,7 +61,7 @@ struct Shared {
     device: u64,
 }
 
-/// Bounded by its users: the driver has one batch, one run of maintenance and one look here, local entries are admitted like change
+/// Bounded by its users: the driver has one batch, one checkpoint and one look here, local entries are admitted like change
 /// sets, and the host's reads come one at a time.
 struct Queue {
     jobs: VecDeque<Job>,
@@ -114,12 +114,25 @@ impl StoreExecutor {
         lent.await.map_err(|_| Unavailable::NoThread)
     }
 
-    /// Maintains the store in rounds until there is no more to do, and reports that to the driver. Jobs that wait run
-    /// between the rounds.
-    pub fn maintain(&self) {
+    /// Makes a checkpoint of the store, and reports that to the driver. It runs on a thread of its own: other jobs wait neither
+    /// for it nor for its sync.
+    pub fn make_checkpoint(&self) {
         let executor = self.clone();
-        self.submit(Job::Run(Box::new(move |access| match on_store(access, Store::maintain) {
-            Ok(true) => executor.maintain(),
+        self.submit(Job::Run(Box::new(move |access| match on_store(access, Store::begin_checkpoint) {
+            Ok(Some(checkpoint)) => {
+                let planned = PlannedCheckpoint { executor: executor.clone(), checkpoint, ran: false };
+                executor.shared.environment.tasks.block(Box::new(move || planned.run()));
+            }
+            // One is under way that no thread could be found for.
+            Ok(None) => executor.complete_checkpoint(),
+            Err(failure) => executor.report(StoreReport::Maintained(Err(failure))),
+        })));
+    }
+
+    fn complete_checkpoint(&self) {
+        let executor = self.clone();
+        self.submit(Job::Run(Box::new(move |access| match on_store(access, Store::complete_checkpoint) {
+            Ok(true) => executor.make_checkpoint(),
             Ok(false) => executor.report(StoreReport::Maintained(Ok(()))),
             Err(failure) => executor.report(StoreReport::Maintained(Err(failure))),
         })));
@@ -227,7 +240,7 @@ impl StoreExecutor {
             match job {
                 Job::Run(run) => run(store.as_mut().ok_or(Unavailable::Stopped)),
                 Job::Close(done) => {
-                    close(store.take());
+                    let _ = catch(|| store.take().map(Store::release));
                     let _ = done.send(());
                 }
                 Job::Lend(to) => {
@@ -322,6 +335,30 @@ impl Drop for Worker {
     fn drop(&mut self) {
         if !self.ran {
             self.executor.fail_waiting();
+        }
+    }
+}
+
+/// A checkpoint that the pool is to run. Dropped without having run, it waits for the next one.
+struct PlannedCheckpoint {
+    executor: StoreExecutor,
+    checkpoint: Checkpoint,
+    ran: bool,
+}
+
+impl PlannedCheckpoint {
+    fn run(mut self) {
+        self.ran = true;
+        // Where it panics, the store finds out when it completes it.
+        let _ = catch(|| self.checkpoint.run());
+        self.executor.complete_checkpoint();
+    }
+}
+
+impl Drop for PlannedCheckpoint {
+    fn drop(&mut self) {
+        if !self.ran {
+            self.executor.report(StoreReport::Maintained(Err(Unavailable::NoThread.into())));
         }
     }
 }
@@ -423,7 +460,7 @@ mod tests {
         let (one, two, three): (_, Result<(), _>, _) = tokio::join!(one, two, three);
         assert_eq!((one, two, three), (Ok(()), Err(Panicked), Ok(())));
         assert_eq!(*ran.lock().unwrap(), [1, 3]);
-        executor.maintain();
+        executor.make_checkpoint();
         assert!(matches!(reports.recv().await, Some(StoreReport::Maintained(Ok(())))));
         let failed = executor.lend().await.unwrap().finish(|_| -> Result<(), _> { panic!("on purpose") }).await;
         assert_eq!(failed.unwrap_err().reason, "the store panicked");
@@ -473,7 +510,7 @@ mod tests {
         let (executor, mut reports) = executor(dir.path(), environment);
         assert_eq!(executor.call(|access| access.err()).await, Ok(Some(Unavailable::NoThread)));
         assert_eq!(executor.lend().await.err(), Some(Unavailable::NoThread));
-        executor.maintain();
+        executor.make_checkpoint();
         assert!(matches!(reports.recv().await, Some(StoreReport::Maintained(Err(_)))));
         executor.close().await;
     }

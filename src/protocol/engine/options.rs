@@ -63,7 +63,8 @@ pub struct Timeouts {
 pub struct LogBounds {
     /// In change sets. Default 100,000; at least 1.
     pub changes: u64,
-    /// In bytes. Default 256 MiB; at least 1.
+    /// In bytes. Default 256 MiB; at least 1. The log never keeps more bytes than the keys and values of the configuration have,
+    /// or [`LOG_BYTES_MIN`](crate::limits::LOG_BYTES_MIN): beyond that a full push sends less.
     pub bytes: u64,
 }
 

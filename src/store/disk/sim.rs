@@ -53,6 +53,8 @@ struct Inner {
     /// Number of changes until the machine stops. Zero: it does not.
     stop_in: u64,
     stopped: bool,
+    /// Number of changes so far.
+    changes: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -94,6 +96,7 @@ impl SimDisk {
             life: 0,
             stop_in: 0,
             stopped: false,
+            changes: 0,
         })))
     }
 
@@ -128,6 +131,12 @@ impl SimDisk {
     /// [`SimDisk::cut_power`] or [`SimDisk::kill`]. One is the next change; zero means that it does not stop.
     pub fn stop(&self, nth: u64) {
         self.inner().stop_in = nth;
+    }
+
+    /// Number of changes that were made or tried.
+    #[cfg(test)]
+    pub fn changes(&self) -> u64 {
+        self.inner().changes
     }
 
     /// Whether the machine has stopped.
@@ -219,6 +228,7 @@ impl Inner {
 
     /// Counts a change that is about to be made.
     fn change(&mut self) -> io::Result<()> {
+        self.changes += 1;
         if self.stop_in > 0 {
             self.stop_in -= 1;
             self.stopped |= self.stop_in == 0;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
-use redb::{ReadableTable, Table, WriteTransaction};
+use redb::{Database, ReadableTable, Table, WriteTransaction};
 
 use super::read::StateSnapshot;
 use super::rows::{
@@ -12,11 +12,14 @@ use super::rows::{
 };
 use super::tables::{BUCKETS, CHUNKS, ChunkKey, ENTRIES, EntryKey, Row, UNDO, UndoKey};
 use super::value::ValueReader;
-use crate::model::limits::UNDO_PRUNE_MAX;
-use crate::model::{Digest, DigestKey, Key, Revision, bucket_of};
-use crate::store::database::redb_io;
+use crate::model::limits::{CHECKPOINT_PART_BYTES, UNDO_PRUNE_MAX};
+use crate::model::{Digest, DigestKey, EntryHash, Key, Revision, bucket_of};
+use crate::store::database::{begin_part, begin_write, redb_io};
 use crate::store::error::invalid_data;
-use crate::store::version::{AppliedChange, EntryRef, ValueRef, Version, chunk_count};
+use crate::store::version::{AppliedChange, EntryRef, Summary, ValueRef, chunk_count};
+
+/// Bytes of a page, of which a change writes at least one.
+const PAGE_BYTES: usize = 4096;
 
 /// Bounds of the undo images.
 #[derive(Clone, Copy)]
@@ -29,90 +32,141 @@ pub(in crate::store) struct UndoBounds {
     pub(in crate::store) bytes: u64,
 }
 
-/// Applies these versions, in this order, to the state that `before` reads, and prunes undo images. The caller commits the
-/// transaction. Returns the new header, and whether more undo images are to be pruned.
+/// What a checkpoint moves to the state.
+pub(in crate::store) struct Move {
+    /// The changes of versions that follow the state.
+    pub(in crate::store) changes: Vec<Arc<AppliedChange>>,
+    /// The configuration after them. `None` if no version is moved.
+    pub(in crate::store) upto: Option<Summary>,
+    pub(in crate::store) bounds: UndoBounds,
+}
+
+/// Is called with the memory that the changes since the last call take. An error ends the move.
+pub(in crate::store) type Tick<'a> = dyn FnMut(u64) -> io::Result<()> + 'a;
+
+/// Applies changes to the state, and prunes undo images. Only the last of its commits is durable. The others keep the pages
+/// that are written few enough for redb's cache: redb writes those twice that leave it before they are committed. Returns
+/// the new header, and whether more undo images are to be pruned.
 ///
 /// # Errors
-/// What the system says. The transaction must be dropped.
+/// What the system says. The database must be opened again: it shows what was committed before the last commit.
 pub(super) fn apply(
-    transaction: &WriteTransaction,
+    database: &Database,
     before: &Arc<StateSnapshot>,
     mut header: StateHeader,
-    versions: &[Version],
+    work: &mut Move,
     keys: &DigestKey,
-    bounds: UndoBounds,
+    tick: &mut Tick<'_>,
 ) -> io::Result<(StateHeader, bool)> {
-    header.confirmed = header.confirmed.max(bounds.confirmed);
-    if let Some(last) = versions.last() {
-        Application::new(transaction, &mut header, keys, before)?.run(versions)?;
-        if header.summary.digest != last.summary.digest {
+    header.confirmed = header.confirmed.max(work.bounds.confirmed);
+    work.changes.sort_by(|a, b| a.key.cmp(&b.key).then(a.seq.cmp(&b.seq)));
+    let mut moved = Moved { header, buckets: BTreeMap::new(), keys, before };
+    let mut rest = &work.changes[..];
+    while !rest.is_empty() {
+        let transaction = begin_part(database)?;
+        let count = Part::new(&transaction, &mut moved)?.run(rest)?;
+        transaction.commit().map_err(redb_io)?;
+        let (done, left) = rest.split_at(count);
+        rest = left;
+        tick(done.iter().map(|change| change.memory()).sum())?;
+    }
+    let transaction = begin_write(database)?;
+    let Moved { mut header, buckets, .. } = moved;
+    add_to_buckets(&transaction, &buckets)?;
+    if let Some(upto) = &work.upto {
+        if header.summary.digest != upto.digest {
             return Err(invalid_data("the digest of the state differs from the digest in the log"));
         }
-        header.summary = last.summary.clone();
+        header.summary = upto.clone();
     }
-    let more = prune(transaction, &mut header, bounds)?;
-    write_header(transaction, &header)?;
+    let more = prune(&transaction, &mut header, work.bounds)?;
+    write_header(&transaction, &header)?;
+    transaction.commit().map_err(redb_io)?;
     Ok((header, more))
 }
 
-/// One transaction that applies versions. Their changes are sorted by key, so that neighbouring keys share pages.
-struct Application<'t> {
-    header: &'t mut StateHeader,
-    keys: &'t DigestKey,
-    before: &'t Arc<StateSnapshot>,
+/// Adds what has changed to the digests of the buckets.
+fn add_to_buckets(transaction: &WriteTransaction, changed: &BTreeMap<u16, Digest>) -> io::Result<()> {
+    let mut table = transaction.open_table(BUCKETS).map_err(redb_io)?;
+    for (bucket, change) in changed {
+        let mut digest = match table.get(bucket).map_err(redb_io)? {
+            Some(stored) => Digest(stored.value().try_into().map_err(|_| corrupt("a bucket digest"))?),
+            None => Digest::ZERO,
+        };
+        digest.add(&EntryHash(change.0));
+        table.insert(bucket, digest.0.as_slice()).map_err(redb_io)?;
+    }
+    Ok(())
+}
+
+/// What one application of changes has come to.
+struct Moved<'a> {
+    header: StateHeader,
+    /// Per bucket, the sum of what was added and removed.
+    buckets: BTreeMap<u16, Digest>,
+    keys: &'a DigestKey,
+    before: &'a Arc<StateSnapshot>,
+}
+
+/// One transaction of an application. Its changes are sorted by key, so that neighbouring keys share pages.
+struct Part<'t, 'm, 'a> {
+    moved: &'m mut Moved<'a>,
     entries: Table<'t, EntryKey, Row>,
     chunks: Table<'t, ChunkKey, Row>,
     undo: Table<'t, UndoKey, Row>,
-    buckets: BTreeMap<u16, Digest>,
-    bucket_table: Table<'t, u16, Row>,
+    /// Bytes of the pages that it may have written.
+    written: usize,
 }
 
-impl<'t> Application<'t> {
-    fn new(
-        transaction: &'t WriteTransaction,
-        header: &'t mut StateHeader,
-        keys: &'t DigestKey,
-        before: &'t Arc<StateSnapshot>,
-    ) -> io::Result<Self> {
+impl<'t, 'm, 'a> Part<'t, 'm, 'a> {
+    fn new(transaction: &'t WriteTransaction, moved: &'m mut Moved<'a>) -> io::Result<Self> {
         Ok(Self {
-            header,
-            keys,
-            before,
+            moved,
             entries: transaction.open_table(ENTRIES).map_err(redb_io)?,
             chunks: transaction.open_table(CHUNKS).map_err(redb_io)?,
             undo: transaction.open_table(UNDO).map_err(redb_io)?,
-            buckets: BTreeMap::new(),
-            bucket_table: transaction.open_table(BUCKETS).map_err(redb_io)?,
+            written: 0,
         })
     }
 
-    fn run(mut self, versions: &[Version]) -> io::Result<()> {
-        let numbered = |version: &'_ Version| version.summary.revision.seq;
-        let mut changes: Vec<(&AppliedChange, u64)> = versions
-            .iter()
-            .flat_map(|version| version.changes.iter().map(move |change| (change, numbered(version))))
-            .collect();
-        changes.sort_by(|(a, a_seq), (b, b_seq)| a.key.cmp(&b.key).then(a_seq.cmp(b_seq)));
-        for same in changes.chunk_by(|(a, _), (b, _)| a.key == b.key) {
+    /// Applies the first of these changes. Returns how many.
+    fn run(mut self, changes: &[Arc<AppliedChange>]) -> io::Result<usize> {
+        let mut count = 0;
+        for same in changes.chunk_by(|a, b| a.key == b.key) {
             self.apply_key(same)?;
+            count += same.len();
+            if self.written >= CHECKPOINT_PART_BYTES {
+                break;
+            }
         }
-        for (bucket, digest) in &self.buckets {
-            self.bucket_table.insert(bucket, digest.0.as_slice()).map_err(redb_io)?;
-        }
-        Ok(())
+        Ok(count)
     }
 
     /// Applies all changes of one key, oldest first.
-    fn apply_key(&mut self, changes: &[(&AppliedChange, u64)]) -> io::Result<()> {
-        let Some((first, _)) = changes.first() else { return Ok(()) };
+    fn apply_key(&mut self, changes: &[Arc<AppliedChange>]) -> io::Result<()> {
+        let Some(newest) = changes.last() else { return Ok(()) };
+        if newest.seq > self.moved.header.confirmed.seq {
+            return self.apply_key_with_undo(changes);
+        }
+        let row = newest.entry.as_ref().map(|entry| self.store(&newest.key, entry)).transpose()?;
+        let old = self.replace(&newest.key, row.as_deref())?;
+        if let Some(old) = &old {
+            free_value(&mut self.chunks, old)?;
+        }
+        self.update_digests(&newest.key, old.as_deref(), row.as_deref())
+    }
+
+    /// Applies all changes of one key, oldest first, and keeps what was before those that the peer may not have.
+    fn apply_key_with_undo(&mut self, changes: &[Arc<AppliedChange>]) -> io::Result<()> {
+        let Some(first) = changes.first() else { return Ok(()) };
         let key = &first.key;
         let stored = self.entries.get(key.as_bytes()).map_err(redb_io)?.map(|value| value.value().to_vec());
         let mut current = stored.clone();
-        for (i, (change, seq)) in changes.iter().enumerate() {
-            let needs_undo = *seq > self.header.confirmed.seq;
+        for (i, change) in changes.iter().enumerate() {
+            let needs_undo = change.seq > self.moved.header.confirmed.seq;
             let last = i + 1 == changes.len();
             // A value that is replaced in this transaction is stored only if the next change keeps it as its undo image.
-            let next_needs_undo = changes.get(i + 1).is_none_or(|(_, seq)| *seq > self.header.confirmed.seq);
+            let next_needs_undo = changes.get(i + 1).is_none_or(|next| next.seq > self.moved.header.confirmed.seq);
             let new = match &change.entry {
                 Some(entry) if last || next_needs_undo => Some(self.store(key, entry)?),
                 _ => None,
@@ -121,42 +175,42 @@ impl<'t> Application<'t> {
                 (true, old) => {
                     let old = old.unwrap_or(NO_ENTRY);
                     let bytes = value_bytes_of(old)?.unwrap_or(0) + key.as_bytes().len() as u64;
-                    self.header.undo_bytes += bytes;
-                    self.undo.insert((*seq, key.as_bytes()), old).map_err(redb_io)?;
+                    self.moved.header.undo_bytes += bytes;
+                    self.written += PAGE_BYTES + old.len();
+                    self.undo.insert((change.seq, key.as_bytes()), old).map_err(redb_io)?;
                 }
                 (false, Some(old)) => free_value(&mut self.chunks, old)?,
                 (false, None) => {}
             }
             current = new;
         }
-        self.update_digests(key, stored.as_deref(), current.as_deref())?;
-        match current {
-            Some(value) => drop(self.entries.insert(key.as_bytes(), value.as_slice()).map_err(redb_io)?),
-            None => drop(self.entries.remove(key.as_bytes()).map_err(redb_io)?),
-        }
-        Ok(())
+        self.replace(key, current.as_deref())?;
+        self.update_digests(key, stored.as_deref(), current.as_deref())
+    }
+
+    /// Writes or removes the row of an entry. Returns the row before.
+    fn replace(&mut self, key: &Key, row: Option<&[u8]>) -> io::Result<Option<Vec<u8>>> {
+        self.written += PAGE_BYTES + row.map_or(0, <[u8]>::len);
+        let old = match row {
+            Some(row) => self.entries.insert(key.as_bytes(), row),
+            None => self.entries.remove(key.as_bytes()),
+        };
+        Ok(old.map_err(redb_io)?.map(|old| old.value().to_vec()))
     }
 
     fn update_digests(&mut self, key: &Key, old: Option<&[u8]>, new: Option<&[u8]>) -> io::Result<()> {
-        let bucket = bucket_of(key) as u16;
-        let mut digest = match self.buckets.get(&bucket) {
-            Some(digest) => *digest,
-            None => match self.bucket_table.get(bucket).map_err(redb_io)? {
-                Some(stored) => Digest(stored.value().try_into().map_err(|_| corrupt("a bucket digest"))?),
-                None => Digest::ZERO,
-            },
-        };
+        let bucket = self.moved.buckets.entry(bucket_of(key) as u16).or_insert(Digest::ZERO);
+        let total = &mut self.moved.header.summary.digest;
         if let Some(old) = old {
             let hash = hash_of(old)?;
-            digest.remove(&hash);
-            self.header.summary.digest.remove(&hash);
+            bucket.remove(&hash);
+            total.remove(&hash);
         }
         if let Some(new) = new {
             let hash = hash_of(new)?;
-            digest.add(&hash);
-            self.header.summary.digest.add(&hash);
+            bucket.add(&hash);
+            total.add(&hash);
         }
-        self.buckets.insert(bucket, digest);
         Ok(())
     }
 
@@ -165,12 +219,13 @@ impl<'t> Application<'t> {
         if let ValueRef::Inline(value) = &entry.value {
             return Ok(inline_row(entry.secret, &entry.hash, value));
         }
-        let id = self.header.next_value;
-        self.header.next_value += 1;
-        let pieces = ValueReader::new(self.before.clone(), self.keys, key, entry.clone());
+        let id = self.moved.header.next_value;
+        self.moved.header.next_value += 1;
+        let pieces = ValueReader::new(self.moved.before.clone(), self.moved.keys, key, entry.clone());
         for (number, piece) in pieces.enumerate() {
             let piece = piece.map_err(|error| invalid_data(error.to_string()))?;
             self.chunks.insert((id, number as u32), piece.as_ref()).map_err(redb_io)?;
+            self.written += PAGE_BYTES + piece.len();
         }
         Ok(chunked_row(entry.secret, &entry.hash, entry.bytes, id))
     }

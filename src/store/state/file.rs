@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use redb::{Database, ReadableDatabase};
 
-use super::apply::{UndoBounds, apply};
+use super::apply::{Move, Tick, apply};
 use super::read::StateSnapshot;
 use super::rows::{STATE_VERSION, StateHeader, StoredHeader, read_header, write_header};
 use super::tables::{BUCKETS, CHUNKS, ENTRIES, UNDO};
@@ -17,7 +17,7 @@ use crate::store::database::{begin_write, open_database, redb_io};
 use crate::store::disk::{Disk, File, remove_if_present};
 use crate::store::error::{StoreError, invalid_data};
 use crate::store::log::LogPosition;
-use crate::store::version::{Summary, Version};
+use crate::store::version::Summary;
 
 /// The state file.
 pub(in crate::store) struct StateFile {
@@ -90,23 +90,28 @@ impl StateFile {
         StateSnapshot::new(&transaction, self.header.summary.clone()).map(Arc::new)
     }
 
-    /// Applies these versions, in this order, in one durable transaction, and prunes undo images. Returns whether more of
-    /// them are to be pruned.
+    /// Moves changes to the state, whole or not at all, and prunes undo images. Returns whether more of them are to be
+    /// pruned.
     ///
     /// # Errors
-    /// What the system says. The state is as before, or in doubt until it is opened again.
+    /// What the system says. The state is closed. Opened again it is as before, or has all of them.
     pub(in crate::store) fn apply(
         &mut self,
-        versions: &[Version],
+        work: &mut Move,
         keys: &DigestKey,
-        bounds: UndoBounds,
+        tick: &mut Tick<'_>,
     ) -> io::Result<bool> {
         let before = self.snapshot()?;
-        let transaction = begin_write(self.database()?)?;
-        let (header, more) = apply(&transaction, &before, self.header.clone(), versions, keys, bounds)?;
-        transaction.commit().map_err(redb_io)?;
+        let applied = apply(self.database()?, &before, self.header.clone(), work, keys, tick);
+        // A part of them must not become durable when the database is dropped.
+        let (header, more) = applied.inspect_err(|_| self.close())?;
         self.header = header;
         Ok(more)
+    }
+
+    /// The storage under it, to fence it.
+    pub(in crate::store) fn storage(&self) -> ChecksummedFile {
+        self.storage.clone()
     }
 
     /// Notes, durably, that the log goes on at another position.

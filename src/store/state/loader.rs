@@ -9,9 +9,9 @@ use redb::WriteTransaction;
 use super::file::StateFile;
 use super::rows::{STAGED_ROW, chunked_row, inline_row_into, write_header};
 use super::tables::{BUCKETS, CHUNKS, ENTRIES, META};
-use crate::model::limits::STATE_CACHE_BYTES;
+use crate::model::limits::CHECKPOINT_PART_BYTES;
 use crate::model::{Digest, EntryHash, Key, bucket_of};
-use crate::store::database::{begin_write, redb_io};
+use crate::store::database::{begin_part, begin_write, redb_io};
 use crate::store::version::Summary;
 
 /// Loads entries, in key order, into a state. Until [`Loader::finish`] nothing points to its file, which a crash leaves as it was
@@ -171,17 +171,14 @@ impl Loader {
     /// The transaction under way. It is not durable: until [`Loader::finish`] nothing points to the file.
     pub(super) fn transaction(&mut self) -> io::Result<&mut WriteTransaction> {
         if self.transaction.is_none() {
-            let mut transaction = self.state.database()?.begin_write().map_err(redb_io)?;
-            transaction.set_durability(redb::Durability::None).map_err(redb_io)?;
-            self.transaction = Some(transaction);
+            self.transaction = Some(begin_part(self.state.database()?)?);
         }
         self.transaction.as_mut().ok_or_else(|| io::Error::other("no transaction"))
     }
 
     pub(super) fn count_written(&mut self, bytes: usize) -> io::Result<()> {
         self.uncommitted += bytes;
-        // redb writes pages twice that leave its cache before they are committed, and half of its cache is for them.
-        if self.uncommitted >= STATE_CACHE_BYTES / 4 {
+        if self.uncommitted >= CHECKPOINT_PART_BYTES {
             self.uncommitted = 0;
             if let Some(transaction) = self.transaction.take() {
                 transaction.commit().map_err(redb_io)?;

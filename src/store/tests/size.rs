@@ -28,7 +28,7 @@ fn a_million_entries_and_the_largest_value() {
             set.put(format!("key{:016x}", number.wrapping_mul(0x9e37_79b9_7f4a_7c15)), large(200, i as u8))
         });
         commit(&mut master, &[set]);
-        if master.reader.wants_maintenance() {
+        if master.reader.wants_checkpoint(CHECKPOINT_BYTES) {
             master.store.maintain().unwrap();
         }
     }

@@ -21,7 +21,7 @@ use crate::protocol::wire::record::{Item, decode_items};
 use crate::protocol::wire::{ResumePoint, SnapshotHeader};
 use crate::store::disk::Disk as FileSystem;
 use crate::store::disk::sim::{PowerCut, SimDisk};
-use crate::store::{Diverged, Export, Opened, Reader, Received, Store, StoreError, StoreOptions, Verified};
+use crate::store::{Checkpoint, Diverged, Export, Opened, Reader, Received, Store, StoreError, StoreOptions, Verified};
 
 const DIR: &str = "data";
 /// Bytes of a log that is bounded by its change sets only.
@@ -50,6 +50,8 @@ pub struct RealStore {
     open: Option<(Store, Reader)>,
     /// Snapshots being read, each with the `life` in which it was opened.
     exports: BTreeMap<u64, (u64, Export)>,
+    /// A checkpoint that is to be run.
+    checkpoint: Option<Checkpoint>,
     life: u64,
     /// The job whose failure closed the store. How much of it is there is not known.
     pub(super) uncertain: Option<UncertainJob>,
@@ -103,6 +105,7 @@ impl Clone for RealStore {
             options: self.options,
             open: None,
             exports: BTreeMap::new(),
+            checkpoint: None,
             life: self.life,
             uncertain: self.uncertain.clone(),
             confirmed: self.confirmed,
@@ -137,6 +140,7 @@ impl RealStore {
             options,
             open: Some((store, reader)),
             exports: BTreeMap::new(),
+            checkpoint: None,
             life: 0,
             uncertain: None,
             confirmed: Revision::NONE,
@@ -188,8 +192,24 @@ impl RealStore {
     /// Applies what is visible to the state, as the node does from time to time.
     pub(super) fn maintain(&mut self) -> Result<Result<(), DiskFailure>, Violation> {
         self.context.count("store: maintained");
+        let step = self.random.below(5);
+        let checkpoint = self.checkpoint.take();
         let store = self.store()?;
-        catch_panic(|| store.maintain().map(drop))
+        let (kept, done) = catch_panic(|| match step {
+            0 | 1 => match store.begin_checkpoint() {
+                Ok(begun) => (begun.or(checkpoint), Ok(())),
+                Err(failure) => (checkpoint, Err(failure)),
+            },
+            // The store may have been opened again meanwhile, or have switched to a full push.
+            2 => {
+                checkpoint.iter().for_each(Checkpoint::run);
+                (None, Ok(()))
+            }
+            3 => (checkpoint, store.complete_checkpoint().map(drop)),
+            _ => (checkpoint, store.maintain().map(drop)),
+        })?;
+        self.checkpoint = kept;
+        Ok(done)
     }
 
     /// Power is cut while the store does a job, or something of its own, or nothing.
@@ -215,8 +235,8 @@ impl RealStore {
         if let Some(cut) = cut {
             self.disk.cut_power(cut);
         }
-        let (open, exports) = (self.open.take(), std::mem::take(&mut self.exports));
-        catch_panic(|| drop((open, exports)))?;
+        let open = (self.open.take(), self.checkpoint.take(), std::mem::take(&mut self.exports));
+        catch_panic(|| drop(open))?;
         if cut.is_none() {
             self.disk.kill();
         }
