@@ -52,6 +52,7 @@ pub use backup::{
     BackupFileError, BackupHeader, BackupReader, ContentHash, ExportFailure, VerifiedBackup, content_hash,
     verify_backup, write_backup,
 };
+pub use commit::Appended;
 pub use error::{ReadError, StoreError};
 pub use export::Export;
 pub use full_push::Verified;

@@ -8,7 +8,7 @@ use super::node_file::NodeFile;
 use super::state::StateFile;
 use super::version::Version;
 use super::view::View;
-use crate::model::DigestKey;
+use crate::model::{DigestKey, Revision};
 use crate::protocol::engine::DurableState;
 
 /// What a data directory has.
@@ -22,6 +22,8 @@ pub(super) struct Recovered {
     pub(super) tip: View,
     /// The versions that the log has and the state does not.
     pub(super) versions: Vec<Version>,
+    /// How far they are visible; `None` for all.
+    pub(super) shown: Option<Revision>,
     /// Damage that is not repaired yet.
     pub(super) damage: Option<String>,
 }
@@ -55,8 +57,8 @@ pub(super) fn recover(dir: &DataDir) -> Result<Recovered, StoreError> {
         tip.summary.log_end = log.durable_end();
     }
     let damage = node_file.damage().map_err(reading)?;
-    let versions = assembler.versions;
-    Ok(Recovered { node_file, durable_state, generation, state, log, tip, versions, damage })
+    let (versions, shown) = (assembler.versions, log.shown());
+    Ok(Recovered { node_file, durable_state, generation, state, log, tip, versions, shown, damage })
 }
 
 /// Opens the state of this generation. If it is damaged, an empty one of the next generation takes its place, and the damage

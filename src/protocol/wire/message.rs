@@ -27,9 +27,11 @@ pub struct Versions {
 
 impl Versions {
     /// The versions that this build supports.
-    pub const OURS: Self = Self { min: 1, max: 2 };
+    pub const OURS: Self = Self { min: 1, max: 3 };
     /// The first version in which a bulk frame may end within a record or an item.
     const PARTS: u16 = 2;
+    /// The first version with [`Message::Durable`].
+    const MARKS: u16 = 3;
 
     /// The newest version that both support.
     pub fn common(self, other: Self) -> Option<u16> {
@@ -40,6 +42,12 @@ impl Versions {
     /// Whether a bulk frame may end within a record or an item, between this node and a peer of these versions.
     pub fn allows_parts(self, other: Self) -> bool {
         self.common(other).is_some_and(|version| version >= Self::PARTS)
+    }
+
+    /// Whether a source tells its durable mark apart from bulk, between this node and a peer of these versions. So it may push
+    /// what is not durable on it yet.
+    pub fn tells_marks(self, other: Self) -> bool {
+        self.common(other).is_some_and(|version| version >= Self::MARKS)
     }
 }
 
@@ -101,6 +109,11 @@ pub enum Message {
     },
     /// An operator of the sender asks for a full push.
     Resync,
+    /// Source to sink: the source's own log is durable up to here, so the sink may show as much. From version 3 on.
+    Durable {
+        /// Up to this revision.
+        upto: Revision,
+    },
 }
 
 /// The first message on a link, from both sides: who the sender is and what it holds.

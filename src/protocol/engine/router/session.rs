@@ -5,12 +5,14 @@ use crate::protocol::alerts::{AlertKind, NewAlert};
 use crate::protocol::engine::alerts::{self, PEER, texts};
 use crate::protocol::engine::hello::Negotiation;
 use crate::protocol::engine::{
-    Action, AppendRecords, BeginStaging, BulkId, DiskFailure, Engine, FinishStaging, LinkId, Moment, Mutant, Notice,
-    Now, Quarantine, RecordsReceipt, RepairKind, StagePieces, StagingReceipt, Work,
+    Action, BeginStaging, BulkId, DiskFailure, Engine, FinishStaging, LinkId, Moment, Mutant, Notice, Now, Quarantine,
+    RecordsReceipt, RepairKind, StagePieces, StagingReceipt, Work,
 };
 use crate::protocol::failover::{NodeState, micros};
 use crate::protocol::replication::{LogView, Sink, SinkCopy, SinkOut, Source, SourceOut};
-use crate::protocol::wire::{Bulk, Hello, HelloLog, Message, Misbehaviour, RefusalKind, Repair, Role, SnapshotHeader};
+use crate::protocol::wire::{
+    Bulk, Hello, HelloLog, Message, Misbehaviour, RefusalKind, Repair, Role, SnapshotHeader, Versions,
+};
 
 /// Time after which a sink whose disk failed reports that it is ready again.
 const DISK_RETRY_US: u64 = 1_000_000;
@@ -36,7 +38,7 @@ impl Engine {
     fn open_snapshot(&mut self) {
         let Some(transfer) = self.session.wanted_snapshot() else { return };
         let held = self.session.confirmed().map_or(Revision::NONE, |position| position.revision);
-        if self.authority.is_leading() && self.log.shown() < held && self.log.contains(held) {
+        if self.authority.is_leading() && self.log.shown() < held && self.log.view().may_hold(held) {
             return;
         }
         self.session.want_snapshot(None);
@@ -50,7 +52,8 @@ impl Engine {
         }
         let (idle, serving) = (self.session.is_idle(), self.authority.is_serving());
         match outcome {
-            Negotiation::Lead if idle && serving => self.begin_source(now),
+            // Where a group is about to become durable, the shadow may hold it already.
+            Negotiation::Lead if idle && serving && !self.log.is_writing() => self.begin_source(now),
             Negotiation::GiveTail if idle => self.begin_source(now),
             Negotiation::Follow | Negotiation::TakeTail if idle => {
                 if *outcome == Negotiation::Follow && hello.log.position != self.log.head() {
@@ -73,7 +76,7 @@ impl Engine {
 
     fn begin_source(&mut self, now: Now) {
         let Some((_, hello)) = self.session.agreement() else { return };
-        let held = hello.log.clone();
+        let (held, told_marks) = (hello.log.clone(), Versions::OURS.tells_marks(hello.versions));
         let position = held.position;
         let full = self.session.wants_full_push();
         if full {
@@ -82,8 +85,8 @@ impl Engine {
         let log = self.log.view();
         let mismatch = log.head.revision == position.revision && log.head.digest != position.digest && held.complete;
         let copy = match self.setup.makes(Mutant::SkipsRepair) {
-            true => SinkCopy { position: log.head, history: log.history, complete: true },
-            false => SinkCopy { position, history: &held.history, complete: held.complete },
+            true => SinkCopy { position: log.head, history: log.history, complete: true, told_marks },
+            false => SinkCopy { position, history: &held.history, complete: held.complete, told_marks },
         };
         let (heartbeat, transfer) = (self.setup.options.heartbeat, self.session.next_transfer());
         let (source, out) = Source::begin(log, copy, full, heartbeat, transfer, now.at);
@@ -115,6 +118,7 @@ impl Engine {
             Message::SnapshotEnd { transfer } => {
                 self.with_sink(now, |sink, _, _, out| sink.snapshot_end(transfer, out));
             }
+            Message::Durable { upto } => self.durable_at_source(now, upto),
             Message::Resync if self.durable.role == Role::Master => self.session.want_full_push(),
             other => {
                 self.alert_from_sink(now, &other);
@@ -204,7 +208,7 @@ impl Engine {
         if let Bulk::Records { durable, .. } = what {
             self.session.source_is_durable(durable);
         }
-        self.with_sink(now, |sink, _, _, out| sink.bulk(bulk, what, bytes, out));
+        self.with_sink(now, |sink, head, _, out| sink.bulk(bulk, what, bytes, head, out));
     }
 
     pub(in super::super) fn records_pushed(
@@ -406,8 +410,8 @@ impl Engine {
             let durable = self.log.revision();
             match step {
                 SourceOut::Send(message) => self.out.push(Action::Send { link, message }),
-                SourceOut::PushRecords { after, max_bytes } => {
-                    self.out.push(Action::PushRecords { link, after, durable, max_bytes });
+                SourceOut::PushRecords { after, upto, max_bytes } => {
+                    self.out.push(Action::PushRecords { link, after, upto, durable, max_bytes });
                 }
                 SourceOut::OpenSnapshot { transfer } => self.session.want_snapshot(Some(transfer)),
                 SourceOut::PushSnapshot { transfer, max_bytes } => {
@@ -439,17 +443,11 @@ impl Engine {
                     self.session.bulk_dropped();
                     self.out.push(Action::DropBulk { bulk });
                 }
-                SinkOut::AppendRecords(frames) => self.queue_bulk(AppendRecords { frames }),
+                SinkOut::AppendRecords(frames) => self.append_records(frames),
                 SinkOut::StagePieces(pieces) => self.queue_bulk(StagePieces { pieces }),
                 SinkOut::BeginStaging(header) => self.work.queue(BeginStaging { header }),
                 SinkOut::FinishStaging => self.work.queue(FinishStaging),
-                SinkOut::Publish(upto) => {
-                    // A revision outside this history must not become visible.
-                    if upto > self.log.shown() && self.log.contains(upto) {
-                        self.log.show(upto);
-                        self.out.push(Action::Publish { upto });
-                    }
-                }
+                SinkOut::Publish(upto) => self.show_received(upto),
                 SinkOut::Send(message) => {
                     if let Some(link) = link {
                         self.out.push(Action::Send { link, message });
@@ -470,7 +468,7 @@ impl Engine {
     }
 
     /// All bulk that waits goes into one batch.
-    fn queue_bulk(&mut self, work: impl Into<Work>) {
+    pub(super) fn queue_bulk(&mut self, work: impl Into<Work>) {
         self.session.bulk_taken();
         self.work.queue(work);
     }
