@@ -59,6 +59,7 @@ pub use backup::{
     verify_backup, write_backup,
 };
 pub use checkpoint::Checkpoint;
+pub use commit::Appended;
 pub use data_dir::DirLock;
 pub use error::{ReadError, StoreError};
 pub use export::Export;

@@ -37,6 +37,7 @@ mod lifecycle;
 pub(super) mod liveness;
 mod machine;
 mod network;
+mod newest_group;
 mod oracle;
 mod outline;
 pub(super) mod plan;

@@ -75,7 +75,7 @@ pub use work::*;
 pub use crate::model::Moment;
 pub use crate::protocol::alerts::{Alert, AlertChange, AlertKind};
 pub use crate::protocol::failover::{TakeoverBlocker, Transition};
-pub use crate::protocol::replication::{RecordsReceipt, RepairKind};
+pub use crate::protocol::replication::{RecordsReceipt, RepairKind, Written};
 pub use crate::protocol::wire::BulkId;
 
 /// The inputs of [`Engine::start`].
@@ -89,6 +89,8 @@ pub struct Start {
     pub log_floor: Revision,
     /// Lineage up to the head.
     pub history: History,
+    /// What readers see of it. A shadow may hold more: what its master had not said to be durable.
+    pub shown: Revision,
     /// The options, validated.
     pub options: Options,
     /// Random id of this run.
@@ -118,7 +120,8 @@ pub struct Authority {
 /// It executes the returned actions in their order before the next event.
 ///
 /// 1. [`Action::Publish`], [`Action::Confirm`], the answers, [`Action::Notify`] and [`Action::SetTimer`] take effect at once.
-/// 2. Every [`Action::Persist`] is answered by one [`Event::Persisted`]. The engine asks for one batch at a time.
+/// 2. Every [`Action::Persist`] is answered by one [`Event::Persisted`]. The engine asks for one batch at a time. The driver may say
+///    with [`Event::Written`] that a group is in the log and not durable yet, where it keeps the bytes until that batch is done.
 /// 3. Every [`Action::Dial`] is answered by one [`Event::LinkUp`] or [`Event::DialFailed`], one dial at a time. [`Event::LinkUp`]
 ///    also reports every connection that the pinned peer dialled.
 /// 4. [`Event::LinkDown`] reports every link that ends, except a link that [`Action::Close`] closed. No event names a link after
@@ -174,7 +177,7 @@ impl Engine {
             commits: Commits::new(start.options.replication),
             setup: Setup::new(start.options, start.run, start.address),
             durable: Durable::new(durable_state),
-            log: OwnLog::new(start.head, start.log_floor, start.history),
+            log: OwnLog::new(start.head, start.log_floor, start.history, start.shown),
             work: WorkQueue::default(),
             authority: AuthorityMachine::new(now.at, state, witness),
             links: Links::new(now.at),
@@ -223,6 +226,7 @@ impl Engine {
             Event::SnapshotPushed { transfer, bytes, done } => self.snapshot_pushed(now, transfer, bytes, done),
             Event::ReadFailed { reason } => self.read_failed(now, reason),
             Event::Commit { ticket, bytes } => self.commit(now, ticket, bytes),
+            Event::Written { batch, written } => self.written(batch, written),
             Event::Persisted(completed) => self.persisted(now, completed),
             Event::HostAnswered { question, allowed, reason } => self.host_answered(now, question, allowed, &reason),
             Event::WitnessAnswered { ask, answer } => self.witness_answered(now, ask, answer),
@@ -257,6 +261,7 @@ impl Engine {
         self.advance_operator_states(now);
         self.advance_alerts(now);
         self.advance_work(now);
+        self.tell_mark(now);
         self.advance_shutdown(now);
         self.notify_changes();
         self.set_timer(now);

@@ -21,10 +21,21 @@ use crate::model::{Era, History, Position, Relation, Revision};
 pub struct LogView<'a> {
     /// Durable head.
     pub head: Position,
+    /// What follows the head in the log and is not durable yet.
+    pub written: Option<Written>,
     /// The log holds every record after this revision.
     pub log_floor: Revision,
     /// Lineage up to the head.
     pub history: &'a History,
+}
+
+/// Records of this node's own that are in its log and not durable yet. They follow its durable head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// The head after them.
+    pub head: Position,
+    /// Their bytes.
+    pub bytes: usize,
 }
 
 /// What a sink held when the session began.
@@ -36,6 +47,8 @@ pub struct SinkCopy<'a> {
     pub history: &'a History,
     /// Whether it is a complete, verified copy.
     pub complete: bool,
+    /// Whether it is told how far the source's log is durable, apart from bulk. Only then may it get what is not.
+    pub told_marks: bool,
 }
 
 /// What brings a sink up to date.
@@ -53,7 +66,7 @@ impl LogView<'_> {
     /// The cheapest sufficient repair of a sink's copy. An incomplete copy needs a snapshot, unless its position and digest
     /// are this node's.
     pub fn cheapest_repair(&self, copy: SinkCopy<'_>) -> RepairPlan {
-        let SinkCopy { position, history, complete } = copy;
+        let SinkCopy { position, history, complete, .. } = copy;
         match self.history.relate(self.head.revision, history, position.revision) {
             Relation::Same if position.digest == self.head.digest => RepairPlan::Nothing,
             Relation::Behind if complete && self.reaches(position.revision) => RepairPlan::Log,
@@ -63,7 +76,17 @@ impl LogView<'_> {
 
     /// Whether `position` belongs to this node's history and the log holds every record after it.
     pub fn reaches(&self, position: Revision) -> bool {
-        position != Revision::NONE && position >= self.log_floor && self.history.contains(self.head.revision, position)
+        position != Revision::NONE && position >= self.log_floor && self.may_hold(position)
+    }
+
+    /// Where the log ends, durable or not.
+    pub fn end(&self) -> Position {
+        self.written.map_or(self.head, |written| written.head)
+    }
+
+    /// Whether a sink of this source can hold this revision: it is in the log, durable or not.
+    pub fn may_hold(&self, revision: Revision) -> bool {
+        self.history.contains(self.end().revision, revision)
     }
 }
 

@@ -3,22 +3,40 @@
 use std::io;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::change_set_log;
 use super::error::{ReadError, misuse};
 use super::view::{Version, View};
 use super::writer::Store;
-use crate::model::{ChangeSet, Conflict, Epoch, Era, Expected, Guard, Revision};
+use crate::model::{ChangeSet, Conflict, Epoch, Era, Expected, Guard, Position, Revision};
 use crate::protocol::engine::{DiskFailure, DurableState};
 use crate::protocol::wire::record::HEADER_BYTES;
 
 /// Most bytes of an era in the log.
 const ERA_BYTES: u64 = 2 * HEADER_BYTES as u64;
 
-/// A group of change sets that was appended to the log and not synced.
-struct Appended {
+/// A group of change sets that is in the log and not durable. [`Store::make_durable`] must follow, before anything else is written.
+pub struct Appended {
     tip: View,
     versions: Vec<Version>,
-    verdicts: Vec<Result<Revision, Conflict>>,
+    verdicts: Vec<Verdict>,
+    records: Bytes,
+}
+
+/// What became of a change set: its revision, or the guard that did not hold.
+pub type Verdict = Result<Revision, Conflict>;
+
+impl Appended {
+    /// The head after the group.
+    pub fn head(&self) -> Position {
+        self.tip.summary.position()
+    }
+
+    /// The records of the group, as they stand in the log. Empty where there are none, or too many for one step of a push.
+    pub fn records(&self) -> &Bytes {
+        &self.records
+    }
 }
 
 impl Store {
@@ -37,17 +55,13 @@ impl Store {
         self.append_era(tip, era).map_err(|failure| self.close(failure.reason))
     }
 
-    /// Appends change sets as one group, with one sync. They are written under the epoch of the last era, which must be
-    /// `epoch`. Returns a verdict for each.
+    /// Appends change sets as one group. They are written under the epoch of the last era, which must be `epoch`. Nothing of the group
+    /// is durable, nor can be made visible, before [`Store::make_durable`].
     ///
     /// # Errors
     /// [`DiskFailure`], see [`Store`]: none of the change sets was written, or all are in doubt. Another epoch and a change
     /// set beyond the limits are a misuse.
-    pub fn commit(
-        &mut self,
-        epoch: Epoch,
-        change_sets: &[ChangeSet],
-    ) -> Result<Vec<Result<Revision, Conflict>>, DiskFailure> {
+    pub fn append(&mut self, epoch: Epoch, change_sets: &[ChangeSet]) -> Result<Appended, DiskFailure> {
         self.check_open()?;
         if self.tip.summary.revision.epoch != epoch {
             return Err(misuse(format!("epoch {epoch} is not that of the last era")));
@@ -55,7 +69,10 @@ impl Store {
         if let [only] = change_sets
             && let Some(number) = only.import()
         {
-            return Ok(vec![self.commit_import(number)?]);
+            // It is durable at once, and has no records.
+            let verdicts = vec![self.commit_import(number)?];
+            let (tip, versions, records) = (self.tip.clone(), Vec::new(), Bytes::new());
+            return Ok(Appended { tip, versions, verdicts, records });
         }
         if let Some(limit) = change_sets.iter().find_map(|change_set| change_set.check().err()) {
             return Err(misuse(limit));
@@ -67,12 +84,16 @@ impl Store {
             self.truncate_log("dropping an incomplete group")?;
             appended = self.append_all(change_sets);
         }
-        let appended = match appended {
-            Ok(appended) => appended,
-            Err(error) => return Err(self.undo_append("appending to the log", &error)),
-        };
+        appended.map_err(|error| self.undo_append("appending to the log", &error))
+    }
+
+    /// Makes an appended group durable, with one sync. Returns a verdict for each change set.
+    ///
+    /// # Errors
+    /// [`DiskFailure`], see [`Store`]: all of the change sets are in doubt.
+    pub fn make_durable(&mut self, appended: Appended) -> Result<Vec<Verdict>, DiskFailure> {
         if !appended.versions.is_empty() {
-            self.sync(&appended.versions)?;
+            self.sync(&appended.versions, None)?;
             self.tip = appended.tip;
             self.publication.enqueue(appended.versions);
         }
@@ -82,6 +103,7 @@ impl Store {
     fn append_all(&mut self, change_sets: &[ChangeSet]) -> io::Result<Appended> {
         let mut tip = self.tip.clone();
         let (mut versions, mut verdicts) = (Vec::new(), Vec::new());
+        let begins = self.log.position();
         for change_set in change_sets {
             let conflict = conflict(&tip, change_set).map_err(|error| io::Error::other(error.to_string()))?;
             verdicts.push(match conflict {
@@ -94,7 +116,8 @@ impl Store {
                 }
             });
         }
-        Ok(Appended { tip, versions, verdicts })
+        let records = self.log.flush_since(begins)?;
+        Ok(Appended { tip, versions, verdicts, records })
     }
 
     /// Checks that the era follows the last one, and reserves room for it. Returns the tip with its history.
@@ -119,10 +142,17 @@ impl Store {
         }
         (tip.summary.chain, tip.summary.log_end) = (self.log.writer.chain(), self.log.position());
         let versions = vec![tip.version(Vec::new())];
-        self.sync(&versions)?;
+        self.sync(&versions, None)?;
         self.tip = tip;
         self.publication.enqueue(versions);
         Ok(())
+    }
+
+    /// Appends a group and makes it durable.
+    #[cfg(test)]
+    pub(super) fn commit(&mut self, epoch: Epoch, change_sets: &[ChangeSet]) -> Result<Vec<Verdict>, DiskFailure> {
+        let appended = self.append(epoch, change_sets)?;
+        self.make_durable(appended)
     }
 
     /// Begins an era without a change of the durable state.

@@ -14,6 +14,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use bytes::Bytes;
+
 use super::disk::{Disk, is_full, remove_if_present, rewrite};
 use super::error::StoreError;
 use super::mutants::{Mutant, is_active};
@@ -49,6 +51,8 @@ pub(super) struct Log {
     /// Records that are not written yet. They follow `tail`.
     buffer: Vec<u8>,
     withholding: Withholding,
+    /// How far the log is visible where it is opened again; `None` for all of it. The newest segment says so.
+    shown: Option<Revision>,
     /// Encodes records, each chained to the one before.
     pub(super) writer: Writer,
     index: Arc<LogIndex>,
@@ -75,7 +79,8 @@ impl Log {
         start: ChainState,
         options: StoreOptions,
     ) -> io::Result<Self> {
-        let segment = Segment::create(&**disk, dir, generation, LogPosition::FIRST.segment, start, SEGMENT_BYTES_MIN)?;
+        let name = (generation, LogPosition::FIRST.segment);
+        let segment = Segment::create(&**disk, dir, name, start, SEGMENT_BYTES_MIN, None)?;
         Self::assemble(disk, dir, generation, options, vec![Arc::new(segment)], start, LogPosition::FIRST)
     }
 
@@ -89,6 +94,7 @@ impl Log {
         end: LogPosition,
     ) -> io::Result<Self> {
         let reserved = segments.last().map_or(Ok(0), |last| last.file.len())?;
+        let shown = segments.last().map_or(Ok(None), |last| last.shown())?;
         let entries = VecDeque::from([IndexEntry { revision: head.revision, at: end, bytes: 0 }]);
         let index = Index { segments: segments.into(), entries, end, head: head.revision, bytes: 0 };
         Ok(Self {
@@ -103,6 +109,7 @@ impl Log {
             durable_end: end,
             buffer: Vec::new(),
             withholding: Withholding::No,
+            shown,
             writer: Writer::new(head.chain),
             index: Arc::new(LogIndex(Mutex::new(index))),
         })
@@ -154,7 +161,7 @@ impl Log {
             // The segment with the end is missing, which was reported as damage. A new segment begins after the end.
             end = LogPosition::start_of(newest + 1);
             let start = ChainState::after(scan.head.revision, scan.head.chain);
-            let created = Segment::create(&**disk, dir, generation, end.segment, start, SEGMENT_BYTES_MIN)?;
+            let created = Segment::create(&**disk, dir, (generation, end.segment), start, SEGMENT_BYTES_MIN, None)?;
             remove_all(&**disk, dir, kept.iter())?;
             kept = vec![Arc::new(created)];
         }
@@ -196,6 +203,11 @@ impl Log {
         self.index.lock().raise_floor(self.bounds);
     }
 
+    /// How far the log is visible where it is opened again; `None` for all of it.
+    pub(super) fn shown(&self) -> Option<Revision> {
+        self.shown
+    }
+
     pub(super) fn index(&self) -> Arc<LogIndex> {
         self.index.clone()
     }
@@ -210,7 +222,8 @@ impl Log {
         }
         let size = self.next_segment_bytes().max(SEGMENT_HEADER_BYTES + bytes);
         let ordinal = self.tail.segment + 1;
-        let segment = Segment::create(&*self.disk, &self.dir, self.generation, ordinal, start, size)?;
+        let name = (self.generation, ordinal);
+        let segment = Segment::create(&*self.disk, &self.dir, name, start, size, self.shown)?;
         // The room that is left in the old segment is given back to the disk.
         if let Some(last) = self.segment(self.tail.segment) {
             let _ = last.file.set_len(self.tail.offset);
@@ -268,6 +281,21 @@ impl Log {
         self.flush_from(0)
     }
 
+    /// The same, and returns the records after this position where they are all in the buffer. Not one of them is copied.
+    ///
+    /// # Errors
+    /// As [`Log::append`].
+    pub(super) fn flush_since(&mut self, begins: LogPosition) -> io::Result<Bytes> {
+        if self.tail != begins || self.buffer.is_empty() {
+            self.flush()?;
+            return Ok(Bytes::new());
+        }
+        let records = Bytes::from(std::mem::take(&mut self.buffer));
+        self.current()?.file.write_at(self.tail.offset, &records)?;
+        self.tail.offset += records.len() as u64;
+        Ok(records)
+    }
+
     fn flush_from(&mut self, bytes: usize) -> io::Result<()> {
         if self.buffer.len() <= bytes || self.buffer.is_empty() {
             return Ok(());
@@ -311,12 +339,21 @@ impl Log {
     }
 
     /// Makes everything that was appended durable. `completed` are the change sets and eras in it, in order, and their ends.
+    /// `shown`: how far the log is visible from now on where it is opened again; `None` for all of it.
     ///
     /// # Errors
     /// What the system says. What is on the disk is in doubt.
-    pub(super) fn sync(&mut self, completed: &[(Revision, LogPosition)]) -> io::Result<()> {
+    pub(super) fn sync(&mut self, completed: &[(Revision, LogPosition)], shown: Option<Revision>) -> io::Result<()> {
         self.flush()?;
         let segment = self.current()?;
+        if self.shown != shown && !is_active(Mutant::ShowsAllAtStart) {
+            segment.set_shown(shown)?;
+            if self.shown.is_none() {
+                // A power cut may keep the records and lose this: then what stood here before counts, and that was "all".
+                segment.file.sync()?;
+            }
+            self.shown = shown;
+        }
         if let Withholding::Header(at, header) = std::mem::replace(&mut self.withholding, Withholding::No) {
             segment.file.write_at(at.offset, &header)?;
         }

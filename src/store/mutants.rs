@@ -24,6 +24,8 @@ pub enum Mutant {
     PointerFirst,
     /// Segments are removed although the state does not have their records.
     TrimTooMuch,
+    /// What a shadow's master had not said to be durable is visible after a start.
+    ShowsAllAtStart,
     /// The blocks of the state are read without a check of their checksums.
     IgnoreSums,
     /// The checksums of the blocks of the state are written after the sync that makes the blocks durable.

@@ -138,6 +138,22 @@ impl Publication {
         changed
     }
 
+    /// Replaces everything by what recovery found: all of it is visible, or all up to a revision.
+    pub(super) fn recovered(&self, tip: &View, mut versions: Vec<Version>, shown: Option<Revision>) {
+        let visible =
+            shown.map_or(versions.len(), |shown| versions.partition_point(|version| version.summary.revision <= shown));
+        let withheld = versions.split_off(visible);
+        let view = match versions.last() {
+            _ if withheld.is_empty() => tip.clone(),
+            Some(Version { summary, overlay, .. }) => {
+                View { summary: summary.clone(), overlay: overlay.clone(), ..tip.clone() }
+            }
+            None => View::of_state(tip.state.clone(), &tip.keys),
+        };
+        self.replace(view, versions);
+        self.enqueue(withheld);
+    }
+
     /// Replaces everything: this view is visible, and these versions of it are not in the state yet.
     pub(super) fn replace(&self, view: View, versions: Vec<Version>) {
         let mut queue = self.queue();

@@ -10,6 +10,7 @@ use super::error::misuse;
 use super::log::{Replay, ReplayError};
 use super::snapshot::Snapshot;
 use super::writer::Store;
+use crate::model::Revision;
 use crate::protocol::engine::DiskFailure;
 use crate::protocol::wire::record::{Header, Writer};
 
@@ -119,15 +120,15 @@ impl Store {
         Ok(true)
     }
 
-    /// Makes received records durable.
+    /// Makes received records durable. `shown`: how far they are to be visible where the store is opened again; `None` for all.
     ///
     /// # Errors
     /// [`DiskFailure`], see [`Store`]. It is a misuse if nothing was received.
-    pub fn accept(&mut self) -> Result<(), DiskFailure> {
+    pub fn accept(&mut self, shown: Option<Revision>) -> Result<(), DiskFailure> {
         self.check_open()?;
         let Some(mut assembler) = self.pending.take() else { return Err(misuse("nothing was received")) };
         let versions = std::mem::take(&mut assembler.versions);
-        self.sync(&versions)?;
+        self.sync(&versions, shown)?;
         self.log.writer = Writer::new(assembler.chain);
         self.tip = assembler.tip;
         self.unfinished = assembler.partial;

@@ -7,7 +7,7 @@ use super::log::{ChainState, Log};
 use super::node_file::NodeFile;
 use super::state::StateFile;
 use super::view::{Version, View};
-use crate::model::DigestKey;
+use crate::model::{DigestKey, Revision};
 use crate::protocol::engine::DurableState;
 
 /// What a data directory has.
@@ -21,6 +21,8 @@ pub(super) struct Recovered {
     pub(super) tip: View,
     /// The versions that the log has and the state does not.
     pub(super) versions: Vec<Version>,
+    /// How far they are visible; `None` for all.
+    pub(super) shown: Option<Revision>,
     /// Damage that is not repaired yet.
     pub(super) damage: Option<String>,
     /// There may be a part of a full push that was cut.
@@ -56,8 +58,8 @@ pub(super) fn recover(dir: &DataDir) -> Result<Recovered, StoreError> {
         tip.summary.log_end = log.durable_end();
     }
     let damage = node_file.damage().map_err(reading)?;
-    let versions = assembler.versions;
-    Ok(Recovered { node_file, durable_state, generation, state, log, tip, versions, damage, staged })
+    let (versions, shown) = (assembler.versions, log.shown());
+    Ok(Recovered { node_file, durable_state, generation, state, log, tip, versions, shown, damage, staged })
 }
 
 /// Opens the state of this generation. If it is damaged, an empty one of the next generation takes its place, and the damage

@@ -128,7 +128,7 @@ fn shadow() -> (SimDisk, Opened) {
 fn follow(shadow: &mut Opened, master: &Opened, max_bytes: usize) {
     for (piece, last) in pieces(&master.reader, shadow.store.head().revision, master.store.head().revision, max_bytes) {
         assert!(matches!(shadow.store.receive(&[piece]).unwrap(), Received::Pending { .. }));
-        shadow.store.accept().unwrap();
+        shadow.store.accept(None).unwrap();
         assert_eq!(shadow.store.head().revision, last);
     }
     shadow.reader.publish(shadow.store.head().revision);
@@ -220,7 +220,7 @@ fn a_callers_mistake_changes_nothing() {
     assert!(!failure.full && failure.reason.contains("nothing was changed"), "{failure:?}");
     assert!(opened.store.commit(Epoch::new(1, 0), &[ChangeSet::new()]).is_err());
     assert!(opened.store.begin_era_only(era(1, 1)).is_err() && opened.store.begin_era_only(era(2, 5)).is_err());
-    assert!(opened.store.accept().is_err() && opened.store.stage_switch().is_err());
+    assert!(opened.store.accept(None).is_err() && opened.store.stage_switch().is_err());
     assert!(opened.store.stage_write(&Bytes::new().into()).is_err() && opened.store.stage_verify().is_err());
     commit(&mut opened, &[put("a", "1")]);
     assert_eq!(opened.store.head().revision.seq, 1);

@@ -78,6 +78,8 @@ pub struct Opened {
     pub log_floor: Revision,
     /// The history up to the head.
     pub history: History,
+    /// What is visible.
+    pub shown: Revision,
     /// Damage that recovery found and could not repair. The copy is not complete and must be repaired from the peer.
     pub damage: Option<String>,
 }
@@ -90,6 +92,8 @@ pub struct Reopened {
     pub log_floor: Revision,
     /// The history up to the head.
     pub history: History,
+    /// What is visible.
+    pub shown: Revision,
     /// As in [`Opened`].
     pub damage: Option<String>,
 }
@@ -148,7 +152,7 @@ impl Store {
         Self::start(dir, lock)
     }
 
-    /// Opens and recovers a store. Everything that is durable is visible.
+    /// Opens and recovers a store. Everything that is durable is visible, except received records that [`Store::accept`] withheld.
     ///
     /// # Errors
     /// [`StoreError::Newer`], [`StoreError::Corrupt`] if the node file or the durable state in it is damaged,
@@ -172,7 +176,7 @@ impl Store {
         let recovered = recover(&dir)?;
         let (tip, log) = (recovered.tip, recovered.log);
         let publication = Arc::new(Publication::new(tip.clone(), log.index(), recovered.node_file));
-        publication.replace(tip.clone(), recovered.versions);
+        publication.recovered(&tip, recovered.versions, recovered.shown);
         let mut store = Self {
             dir,
             seen: BTreeMap::new(),
@@ -196,6 +200,7 @@ impl Store {
             head: store.head(),
             log_floor: store.log_floor(),
             history: store.history(),
+            shown: store.shown(),
             reader: Reader(publication),
             store,
             durable_state: recovered.durable_state,
@@ -203,8 +208,8 @@ impl Store {
         })
     }
 
-    /// After a failed batch: drops what is in memory, and opens what is on the disk. The reader stays valid, and everything
-    /// that is durable is visible to it. Watchers should take a snapshot again.
+    /// After a failed batch: drops what is in memory, and opens what is on the disk. The reader stays valid, and sees what
+    /// [`Store::open`] would show, and no less than before. Watchers should take a snapshot again.
     ///
     /// # Errors
     /// As [`Store::open`]. The store stays closed, and the call may be repeated.
@@ -229,10 +234,11 @@ impl Store {
         self.publication.node_file.store(Arc::new(recovered.node_file));
         self.tip = recovered.tip;
         self.log.set_data_bytes(self.tip.summary.bytes);
-        self.publication.replace(self.tip.clone(), recovered.versions);
+        let shown = recovered.shown.map(|shown| shown.max(self.shown()));
+        self.publication.recovered(&self.tip, recovered.versions, shown);
         self.closed = None;
-        let (head, log_floor, history) = (self.head(), self.log_floor(), self.history());
-        Ok(Reopened { head, log_floor, history, damage: recovered.damage })
+        let (head, log_floor, history, shown) = (self.head(), self.log_floor(), self.history(), self.shown());
+        Ok(Reopened { head, log_floor, history, shown, damage: recovered.damage })
     }
 
     /// The last durable position.
@@ -243,6 +249,11 @@ impl Store {
     /// The log holds every change set after this one.
     pub fn log_floor(&self) -> Revision {
         self.publication.log_index.load().floor()
+    }
+
+    /// What is visible.
+    fn shown(&self) -> Revision {
+        self.publication.view.load().summary.revision
     }
 
     /// The history up to the head.
@@ -325,12 +336,12 @@ impl Store {
         self.log.reserve(bytes, start).map_err(|error| self.full_or_close("reserving room in the log", &error))
     }
 
-    /// Makes appended versions durable.
-    pub(super) fn sync(&mut self, versions: &[Version]) -> Result<(), DiskFailure> {
+    /// Makes appended versions durable. `shown`: how far they are to be visible where the store is opened again.
+    pub(super) fn sync(&mut self, versions: &[Version], shown: Option<Revision>) -> Result<(), DiskFailure> {
         let completed: Vec<_> =
             versions.iter().map(|version| (version.summary.revision, version.summary.log_end)).collect();
         self.log.set_data_bytes(versions.last().map_or(self.tip.summary.bytes, |last| last.summary.bytes));
-        self.log.sync(&completed).map_err(|error| self.close_on("syncing the log", &error))?;
+        self.log.sync(&completed, shown).map_err(|error| self.close_on("syncing the log", &error))?;
         if !versions.is_empty() {
             // The log goes on, so a full push that was cut is not needed any more.
             self.stage_drop();

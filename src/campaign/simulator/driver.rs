@@ -103,8 +103,8 @@ impl World {
                     self.send(conn, side.other(), Frame::Message(message));
                 }
             }
-            Action::PushRecords { link, after, durable, max_bytes } => {
-                let read = Read::Records { link, after, durable, max_bytes };
+            Action::PushRecords { link, after, upto, durable, max_bytes } => {
+                let read = Read::Records { link, after, upto, durable, max_bytes };
                 self.after(30, Scheduled::Read { side, run, read });
             }
             Action::OpenSnapshot { transfer } => {
@@ -178,10 +178,14 @@ impl World {
         let (batch, now_us) = (work.batch(), self.now);
         let machine = self.machine(side);
         let job = machine.job(work)?;
+        let group = matches!(job, Job::AppendGroup(_));
         machine.driver.batch = Some(job);
         machine.driver.batch_since = now_us;
         let (run, batch_us) = (machine.run, machine.conditions.batch_us);
         let us = batch_us / 2 + self.random.below(batch_us + 1);
+        if group {
+            self.after(us / 3, Scheduled::GroupWritten { side, run, batch });
+        }
         self.after(us, Scheduled::BatchEnds { side, run, batch });
         Ok(())
     }
@@ -229,6 +233,7 @@ impl World {
         }
         let node = machine.disk.node();
         self.oracle.check_written(node, &written)?;
+        self.oracle.note_durable(&self.machines[side.index()].disk);
         if quarantines && done {
             self.journal.summary.quarantines += 1;
             self.oracle.may_be_cut(side);
@@ -263,11 +268,14 @@ impl World {
     /// Reads for a push. The engine does not hear of reads for a closed link.
     pub fn read(&mut self, side: Side, read: Read) -> Checked {
         match read {
-            Read::Records { link, after, durable, max_bytes } => {
+            Read::Records { link, after, upto, durable, max_bytes } => {
                 let Some(conn) = self.machine(side).driver.links.get(&link).copied() else {
                     return Ok(());
                 };
-                let found = match self.machine(side).disk.read(after, durable, max_bytes)? {
+                if let Some(bytes) = self.push_newest_group(side, conn, (after, upto), durable) {
+                    return self.event(side, Event::RecordsPushed { link, last: upto, bytes, gone: false });
+                }
+                let found = match self.machine(side).disk.read(after, upto, max_bytes)? {
                     Ok(found) => found,
                     Err(reason) => return self.event(side, Event::ReadFailed { reason }),
                 };

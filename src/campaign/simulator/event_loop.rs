@@ -57,6 +57,7 @@ impl World {
             }
             Scheduled::DialEnds { run, dial, refused, .. } if run == current => self.dial_ended(side, dial, refused),
             Scheduled::BatchEnds { run, batch, .. } if run == current => self.batch_ended(side, batch),
+            Scheduled::GroupWritten { run, batch, .. } if run == current => self.group_written(side, batch),
             Scheduled::Read { run, read, .. } if run == current => self.read(side, read),
             Scheduled::HostAnswers { run, question, .. } if run == current => self.host_answered(side, question),
             Scheduled::GivesUpDisk { run, .. } if run == current => self.event(side, Event::Abandoned),

@@ -27,6 +27,7 @@ impl World {
             head: machine.disk.head.position,
             log_floor: machine.disk.log_floor(),
             history: machine.disk.head.history.clone(),
+            shown: machine.disk.visible,
             options: machine.options.clone(),
             run: run_id,
             address: Machine::address(side),
@@ -62,6 +63,8 @@ impl World {
         let node = machine.disk.node();
         self.schedule.take_deferred(side);
         self.oracle.check_written(node, &written)?;
+        self.oracle.note_durable(&self.machines[side.index()].disk);
+        self.oracle.ended(side);
         if kept.is_some() && self.bug == Some(InjectedBug::ForgetfulDisk) {
             self.machine(side).disk.forget_last();
         }

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use super::expected_settings::{ExpectedSettings, OperatorCall};
 use super::plan::Plan;
-use super::store::{Change, Disk, Export, Job, Payload, Record};
+use super::store::{Change, Disk, Export, Job, Payload, Record, Sent};
 use crate::campaign::violation::{Checked, Invariant, Violation};
-use crate::model::{Epoch, WitnessRecord};
+use crate::model::{Epoch, Revision, WitnessRecord};
 use crate::protocol::engine::{
     Action, BatchId, BulkId, Engine, LinkId, Moment, Now, Options, Replication, Ticket, Timeouts, Work,
 };
@@ -120,6 +120,8 @@ pub struct Driver {
     pub exports: BTreeMap<u64, Export>,
     /// The batch under way.
     pub batch: Option<Job>,
+    /// The newest group, as it is sent before it is durable: the head before it, and its records.
+    pub tail: Option<(Revision, Sent<Record>)>,
     /// Since when, in true time; since the node goes on, where it stood still meanwhile.
     pub batch_since: u64,
     last_batch: Option<BatchId>,

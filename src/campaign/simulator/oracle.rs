@@ -18,6 +18,8 @@ pub struct Oracle {
     byzantine: bool,
     /// Every position that a master wrote, with its record.
     written: BTreeMap<Revision, Record>,
+    /// How far each epoch is durable on the node that wrote it.
+    durable: BTreeMap<Epoch, u64>,
     /// The revision of each change set.
     changes: BTreeMap<u64, Revision>,
     /// The node that wrote under each epoch.
@@ -30,6 +32,8 @@ pub struct Oracle {
     found: [Option<(Revision, usize)>; 2],
     /// The newest revision that a node has shown while it was shadow.
     shown: [Option<Revision>; 2],
+    /// The newest that it has shown in this run.
+    shown_in_run: [Option<Revision>; 2],
 }
 
 impl Oracle {
@@ -59,6 +63,16 @@ impl Oracle {
         Ok(())
     }
 
+    /// What this disk holds of its own node's epochs is durable where it was written.
+    pub fn note_durable(&mut self, disk: &Disk) {
+        let eras = disk.head.history.eras();
+        for (at, era) in eras.iter().enumerate().filter(|(_, era)| era.node == disk.node()) {
+            let end = eras.get(at + 1).map_or(disk.head.position.revision.seq, |next| next.first_seq - 1);
+            let durable = self.durable.entry(era.epoch).or_default();
+            *durable = end.max(*durable);
+        }
+    }
+
     /// 4: a master wrote this position, with this content.
     pub fn check_known(&self, position: Position) -> Checked {
         if position == Position::NONE || self.byzantine {
@@ -75,8 +89,16 @@ impl Oracle {
         let Some(visible) = disk.visible_position() else {
             return Invariant::OneRevision.check(false, || format!("{} is visible and not held", disk.visible));
         };
-        self.check_known(visible)
-            .map_err(|violation| Violation { invariant: Invariant::OneRevision, what: format!("visible: {violation}") })
+        self.check_known(visible).map_err(|violation| Violation {
+            invariant: Invariant::OneRevision,
+            what: format!("visible: {violation}"),
+        })?;
+        let Revision { epoch, seq } = visible.revision;
+        let durable = self.durable.get(&epoch).is_some_and(|durable| *durable >= seq);
+        let exempt = self.byzantine || visible.revision == Revision::NONE || disk.durable_state.role == Role::Master;
+        Invariant::OneRevision.check(durable || exempt, || {
+            format!("{} is visible on a shadow, and was never durable where it was written", visible.revision)
+        })
     }
 
     /// 4: what a message claims is durable at its sender.
@@ -113,14 +135,16 @@ impl Oracle {
 
     /// 5: what a shadow has shown stays while it is shadow. Called after every event.
     pub fn check_shown_stays(&mut self, side: Side, disk: &Disk) -> Checked {
-        let shown = &mut self.shown[side.index()];
+        let at = side.index();
         if disk.durable_state.role == Role::Master {
-            *shown = None;
+            self.may_be_cut(side);
             return Ok(());
         }
-        if let Some(shown) = *shown {
+        if let Some(shown) = self.shown[at] {
             Invariant::NoBlankMaster
                 .check(disk.holds(shown), || format!("{shown} was shown by the shadow and is gone from its history"))?;
+        }
+        if let Some(shown) = self.shown_in_run[at] {
             let back = disk.visible.seq < shown.seq;
             Invariant::OneRevision.check(!back, || format!("visible went back from {shown} to {}", disk.visible))?;
         }
@@ -128,13 +152,23 @@ impl Oracle {
         let seq = disk.visible.seq;
         let set = disk.head.history.epoch_of(seq).map(|epoch| Revision::new(epoch, seq));
         let set_aside = disk.quarantine.iter().any(|(revision, _)| Some(*revision) == set);
-        *shown = set.filter(|_| !set_aside && seq > 0);
+        let set = set.filter(|_| !set_aside && seq > 0);
+        self.shown_in_run[at] = set;
+        // What was shown before a restart may not be shown again at once, and is kept all the same.
+        if set.is_none() || self.shown[at].is_none_or(|shown| shown.seq <= seq) {
+            self.shown[at] = set;
+        }
         Ok(())
+    }
+
+    /// The process of a shadow ended. It may show less at first: what it is told again to be durable on its master.
+    pub fn ended(&mut self, side: Side) {
+        self.shown_in_run[side.index()] = None;
     }
 
     /// A former master, or a node whose operator allows it, may cut what it has shown.
     pub fn may_be_cut(&mut self, side: Side) {
-        self.shown[side.index()] = None;
+        (self.shown[side.index()], self.shown_in_run[side.index()]) = (None, None);
     }
 
     /// 9: an acknowledged change set was written as that revision, and is durable here.
@@ -161,7 +195,7 @@ impl Oracle {
     /// A disk was rolled back: what either node kept to undo, or had shown, may be gone.
     pub fn disk_rolled_back(&mut self, side: Side) {
         self.acknowledged = [Vec::new(), Vec::new()];
-        self.shown[side.index()] = None;
+        self.may_be_cut(side);
     }
 
     /// 9: a change set in doubt was not written after the revision that the answer names. (It may be before it, where the guard

@@ -19,6 +19,8 @@ pub enum Scheduled {
     DialEnds { side: Side, run: u64, dial: u64, refused: bool },
     /// The disk has done a batch, or failed to.
     BatchEnds { side: Side, run: u64, batch: BatchId },
+    /// The group of a batch is in the log.
+    GroupWritten { side: Side, run: u64, batch: BatchId },
     /// Content is read for a push.
     Read { side: Side, run: u64, read: Read },
     /// The host answers whether the node may take over.
@@ -37,7 +39,7 @@ pub enum Scheduled {
 #[derive(Clone, Debug)]
 pub enum Read {
     /// Records of the log.
-    Records { link: LinkId, after: Revision, durable: Revision, max_bytes: usize },
+    Records { link: LinkId, after: Revision, upto: Revision, durable: Revision, max_bytes: usize },
     /// Opens a snapshot.
     Open { transfer: u64 },
     /// A piece of it.
@@ -53,6 +55,7 @@ impl Scheduled {
             | Self::Arrival { to: side, .. }
             | Self::DialEnds { side, .. }
             | Self::BatchEnds { side, .. }
+            | Self::GroupWritten { side, .. }
             | Self::Read { side, .. }
             | Self::WitnessAnswers { side, .. }
             | Self::WitnessTimesOut { side, .. }
@@ -187,6 +190,7 @@ fn matters(machines: &[Machine; 2], event: &Scheduled) -> bool {
             current(side, run) && machines[side.index()].witness_client.pending == Some(*ask)
         }
         Scheduled::BatchEnds { side, run, .. }
+        | Scheduled::GroupWritten { side, run, .. }
         | Scheduled::Read { side, run, .. }
         | Scheduled::GivesUpDisk { side, run }
         | Scheduled::HostAnswers { side, run, .. } => current(side, run),

@@ -15,7 +15,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use crate::campaign::violation::{Checked, Invariant, Violation};
-use crate::model::Revision;
+use crate::model::{Position, Revision};
 use crate::protocol::engine::{Completed, DurableState};
 use crate::protocol::wire::{ResumePoint, SnapshotHeader};
 use crate::store::disk::sim::PowerCut;
@@ -97,6 +97,16 @@ impl Disk {
             None => Ok(self.model.execute(job, accepts, written)),
             Some(real) => real.execute(&mut self.model, job, accepts, written),
         }
+    }
+
+    /// Writes the group of a job to the log, without making it durable. Returns the head after it, and its records.
+    pub fn write(&mut self, job: &Job) -> Result<Option<(Position, Sent<Record>)>, Violation> {
+        let written = self.model.group_of(job);
+        self.model.written = written.is_some();
+        let Some(real) = &mut self.real else {
+            return Ok(written.map(|(head, records)| (head, Sent::modelled(records))));
+        };
+        real.write(&self.model, job, written)
     }
 
     /// The process ends. `kept` is how much of the job under way reaches the disk, of 255, where power is cut.

@@ -44,7 +44,7 @@ pub struct Driver {
     pub(super) enrolments: BTreeMap<u64, mpsc::Sender<EnrolVerdict>>,
     maintenance: Maintenance,
     directory: DirectoryWatch,
-    /// The records of the group whose receipt is being handled.
+    /// The records of the newest group, until they are sent.
     pub(super) tail: Option<Tail>,
     /// Events that came up while actions were performed. The engine hears of them after those actions.
     pub(super) backlog: VecDeque<Event>,
@@ -96,30 +96,44 @@ impl Driver {
         self.after_turn();
         while self.lifecycle != Lifecycle::Stopped {
             let wake = self.inbox.next(&mut self.alarms).await;
-            self.on_wake(wake);
-            self.handle_waiting();
+            let gives_way = self.on_wake(wake) || self.handle_waiting();
             self.after_turn();
+            if gives_way {
+                // The push of a group goes out before anything else is handled.
+                tokio::task::yield_now().await;
+            }
         }
         Box::pin(self.shutdown()).await;
     }
 
-    /// Handles what has come meanwhile, so that status is published once for all of it.
-    fn handle_waiting(&mut self) {
+    /// Handles what has come meanwhile, so that status is published once for all of it. Returns whether to give way to links.
+    fn handle_waiting(&mut self) -> bool {
         for turn in 0..WAKE_UPS_MAX {
             match self.inbox.take(turn % 2 == 0) {
-                Some(wake) if self.lifecycle != Lifecycle::Stopped => self.on_wake(wake),
-                _ => return,
+                Some(wake) if self.lifecycle != Lifecycle::Stopped => {
+                    if self.on_wake(wake) {
+                        return true;
+                    }
+                }
+                _ => return false,
             }
         }
+        false
     }
 
-    fn on_wake(&mut self, wake: Wake) {
+    /// Returns whether to give way to links.
+    fn on_wake(&mut self, wake: Wake) -> bool {
+        let gives_way = matches!(wake, Wake::Store(StoreReport::Written { .. }));
         match wake {
             Wake::Alarm(Alarm::Engine) => self.handle(Event::Timer),
             Wake::Alarm(Alarm::Certificate) => self.check_certificate(),
             Wake::Alarm(Alarm::ShutdownDeadline) => self.handle(Event::Abandoned),
             Wake::Alarm(Alarm::Directory) => self.watch_directory(),
-            Wake::Store(StoreReport::Persisted { completed, tail }) => self.on_persisted(completed, tail),
+            Wake::Store(StoreReport::Written { batch, written, tail }) => {
+                self.tail = Some(tail);
+                self.handle(Event::Written { batch, written });
+            }
+            Wake::Store(StoreReport::Persisted(completed)) => self.on_persisted(completed),
             Wake::Store(StoreReport::Maintained(result)) => self.on_maintained(result),
             Wake::Store(StoreReport::Looked(result)) => self.on_looked(result),
             Wake::Input(input) => self.on_input(input),
@@ -130,6 +144,7 @@ impl Driver {
             Wake::Abandoned => self.on_command(Command::Shutdown, oneshot::channel().0),
         }
         self.handle_backlog();
+        gives_way
     }
 
     fn on_input(&mut self, input: Input) {
@@ -288,7 +303,7 @@ impl Driver {
         self.handle(Event::EnrolAsked { ask, peer, token, from });
     }
 
-    fn on_persisted(&mut self, completed: Completed, tail: Option<Tail>) {
+    fn on_persisted(&mut self, completed: Completed) {
         // Another copy is visible at once: watchers must take a snapshot again.
         let replaced = match completed.completion() {
             Completion::StagingFinished(Ok(StagingReceipt::Switched { head })) => Some(head.revision),
@@ -301,9 +316,7 @@ impl Driver {
         if let Some(DiskFailure { full, reason }) = completed.failure() {
             logged(|| tracing::warn!(full, reason, "durable work failed"));
         }
-        self.tail = tail;
         self.handle(Event::Persisted(completed));
-        self.tail = None;
     }
 
     fn on_maintained(&mut self, result: Result<(), DiskFailure>) {

@@ -33,8 +33,8 @@ impl Driver {
             }
             Action::Confirm { upto } => self.context.reader.confirm(upto),
             Action::Send { link, message } => self.on_link(link, |open| open.send(&message)),
-            Action::PushRecords { link, after, durable, max_bytes } => {
-                self.push_records(link, after, durable, max_bytes);
+            Action::PushRecords { link, after, upto, durable, max_bytes } => {
+                self.push_records(link, (after, upto), durable, max_bytes);
             }
             Action::OpenSnapshot { transfer } => self.open_snapshot(transfer),
             Action::ResumeSnapshot { transfer, point } => self.context.links.pusher.resume(transfer, *point),
@@ -85,7 +85,7 @@ impl Driver {
                 return self.backlog.push_back(Event::Persisted(*failed));
             }
         };
-        let batch = Batch { work, permits, read_back: !self.links.is_empty() };
+        let batch = Batch { work, permits, links_wait: !self.links.is_empty() };
         let (store, hooks) = (&self.context.store, &self.context.hooks);
         match hooks.is_set() {
             true => self.context.spawn(persist_validated(store.clone(), batch, hooks.clone())),
@@ -120,16 +120,21 @@ impl Driver {
         Ok((work, permits))
     }
 
-    /// Sends records: at once where they are those of the group that was just appended, else when they have been read.
-    fn push_records(&mut self, link: LinkId, after: Revision, durable: Revision, max_bytes: usize) {
-        let fits = |tail: &&Tail| tail.after == after && tail.last == durable && tail.bytes.len() <= max_bytes;
-        if let (Some(open), Some(tail)) = (self.links.get(&link), self.tail.as_ref().filter(fits))
-            && open.push_now(&Bulk::Records { after, last: tail.last, durable }, tail.bytes.clone())
-        {
-            let event = Event::RecordsPushed { link, last: tail.last, bytes: tail.bytes.len(), gone: false };
+    /// Sends records: at once where they are those of the newest group, else when they have been read.
+    fn push_records(&mut self, link: LinkId, (after, upto): (Revision, Revision), durable: Revision, max_bytes: usize) {
+        let fits = |tail: &mut Tail| tail.after == after && tail.last == upto && tail.bytes.len() <= max_bytes;
+        let Some(Tail { last, bytes, .. }) = self.tail.take_if(fits) else {
+            // What is read may go in parts, so it must not come from memory as well.
+            self.tail.take_if(|tail| tail.after == after);
+            return self.on_link(link, |open| open.push(Push::Records { after, upto, durable, max_bytes }));
+        };
+        let what = Bulk::Records { after, last, durable };
+        let event = Event::RecordsPushed { link, last, bytes: bytes.len(), gone: false };
+        if self.links.get(&link).is_some_and(|open| open.push_now(&what, bytes.clone())) {
             return self.backlog.push_back(event);
         }
-        self.on_link(link, |open| open.push(Push::Records { after, durable, max_bytes }));
+        // Behind what the link has still to write.
+        self.on_link(link, |open| open.push(Push::Here { what, bytes, event }));
     }
 
     fn open_snapshot(&self, transfer: u64) {

@@ -6,23 +6,32 @@ use super::store_access::{StoreAccess, on_store};
 use crate::model::{ChangeSet, Era, Position, Revision};
 use crate::node::mutants::{Mutant, made};
 use crate::protocol::engine::{
-    AppendGroup, AppendRecords, BeginEra, BeginStaging, Completed, DiskFailure, EraReceipt, FinishStaging,
+    AppendGroup, AppendRecords, BatchId, BeginEra, BeginStaging, Completed, DiskFailure, EraReceipt, FinishStaging,
     GroupReceipt, Job, Order, Outcome, Quarantine, QuarantineReceipt, RecordsReceipt, Reopen, ReopenReceipt,
     StagePieces, StagingReceipt, Work,
 };
-use crate::store::{Received, SnapshotPiece, Store, Verified};
+use crate::store::{Appended, Received, SnapshotPiece, Store, Verified};
 
 /// Durable work with all that it needs: change sets, frames of records, pieces of a snapshot.
 pub type StoreWork = Work<ChangeSet, Bytes, SnapshotPiece>;
 
-/// Executes work in one step, without asking the host.
-pub fn execute(access: StoreAccess<'_>, work: StoreWork) -> Completed {
+/// Executes work in one step, without asking the host. `written` hears of a group that is in the log and not durable yet.
+pub fn execute(
+    access: StoreAccess<'_>,
+    work: StoreWork,
+    written: impl FnOnce(BatchId, Revision, &Appended),
+) -> Completed {
     match work {
         Work::StoreState(order) => complete(access, order, |store, job| match store.write_durable_state(&job.state) {
             Err(_) if made(Mutant::IgnoreFailedState) => Ok(()),
             written => written,
         }),
-        Work::AppendGroup(order) => complete(access, order, append_group),
+        Work::AppendGroup(order) => {
+            let batch = order.batch();
+            complete(access, order, |store, job| {
+                append_group(store, job, |before, group| written(batch, before, group))
+            })
+        }
         Work::BeginEra(order) => complete(access, order, begin_era),
         Work::AppendRecords(order) => complete(access, order, append_records),
         Work::BeginStaging(order) => complete(access, order, begin_staging),
@@ -42,12 +51,19 @@ fn complete<J: Job>(
     pending.complete(on_store(access, |store| work(store, job)))
 }
 
-fn append_group(store: &mut Store, job: AppendGroup<ChangeSet>) -> Outcome<AppendGroup<ChangeSet>> {
+fn append_group(
+    store: &mut Store,
+    job: AppendGroup<ChangeSet>,
+    written: impl FnOnce(Revision, &Appended),
+) -> Outcome<AppendGroup<ChangeSet>> {
     let (tickets, mut change_sets): (Vec<_>, Vec<_>) = job.change_sets.into_iter().unzip();
     if made(Mutant::ReverseGroup) {
         change_sets.reverse();
     }
-    let verdicts = store.commit(job.epoch, &change_sets)?;
+    let before = store.head().revision;
+    let appended = store.append(job.epoch, &change_sets)?;
+    written(before, &appended);
+    let verdicts = store.make_durable(appended)?;
     let (head, log_floor) = ends(store);
     Ok(GroupReceipt { verdicts: tickets.into_iter().zip(verdicts).collect(), head, log_floor })
 }
@@ -60,10 +76,11 @@ fn begin_era(store: &mut Store, job: BeginEra) -> Outcome<BeginEra> {
 
 fn append_records(store: &mut Store, job: AppendRecords<Bytes>) -> Outcome<AppendRecords<Bytes>> {
     let (received, head) = (store.receive(&job.frames)?, store.head());
+    let durable = job.durable;
     match received {
         Received::Mismatch => Ok(RecordsReceipt::Mismatch { head }),
         Received::Duplicate => Ok(duplicate(store)),
-        Received::Pending { .. } => accept(store, head),
+        Received::Pending { .. } => accept(store, head, durable),
     }
 }
 
@@ -73,9 +90,9 @@ pub fn duplicate(store: &Store) -> RecordsReceipt {
     RecordsReceipt::Appended { head, log_floor, eras: Vec::new() }
 }
 
-/// Makes received records durable. `before` is the head before them.
-pub fn accept(store: &mut Store, before: Position) -> Outcome<AppendRecords<Bytes>> {
-    store.accept()?;
+/// Makes received records durable. `before` is the head before them, `durable` how far they are durable on their source.
+pub fn accept(store: &mut Store, before: Position, durable: Revision) -> Outcome<AppendRecords<Bytes>> {
+    store.accept(Some(durable))?;
     let began = |era: &&Era| era.epoch > before.revision.epoch;
     let eras = store.history().eras().iter().filter(began).copied().collect();
     let (head, log_floor) = ends(store);
@@ -117,8 +134,8 @@ fn quarantine(store: &mut Store, job: Quarantine) -> Outcome<Quarantine> {
 
 fn reopen(store: &mut Store) -> Outcome<Reopen> {
     let found = store.reopen().map_err(|error| DiskFailure { full: false, reason: error.to_string() })?;
-    let (head, log_floor, history) = (found.head, found.log_floor, found.history);
-    Ok(ReopenReceipt { head, log_floor, history, damage: found.damage })
+    let (head, log_floor, history, shown) = (found.head, found.log_floor, found.history, found.shown);
+    Ok(ReopenReceipt { head, log_floor, history, shown, damage: found.damage })
 }
 
 /// Durable head and log floor.

@@ -18,8 +18,10 @@ use crate::store::{Cursor, Export, ReadError, Reader};
 /// What a link is to send.
 #[derive(Debug)]
 pub enum Push {
-    /// Whole records after a position, up to the durable mark.
-    Records { after: Revision, durable: Revision, max_bytes: usize },
+    /// Whole records after a position, up to another. The frame says how far they are durable.
+    Records { after: Revision, upto: Revision, durable: Revision, max_bytes: usize },
+    /// What need not be read, and what the engine is told when it is queued.
+    Here { what: Bulk, bytes: Bytes, event: Event },
     /// The next piece of a snapshot.
     Snapshot { transfer: u64, max_bytes: usize },
     /// A repair begins: what comes next is read anew.
@@ -130,8 +132,9 @@ impl Pusher {
     async fn step(&self, link: LinkId, push: Push, progress: &mut Progress, parts: bool) -> Option<Step> {
         let (read, max_bytes) = match push {
             Push::Restart => return None,
-            Push::Records { after, durable, max_bytes } => {
-                (self.records(link, after, durable, max_bytes, progress).await, max_bytes)
+            Push::Here { what, bytes, event } => return Some(Step { frame: Some((what, bytes)), event }),
+            Push::Records { after, upto, durable, max_bytes } => {
+                (self.records(link, (after, upto), durable, max_bytes, progress).await, max_bytes)
             }
             Push::Snapshot { transfer, max_bytes } => (self.snapshot(transfer, max_bytes, progress).await, max_bytes),
         };
@@ -145,7 +148,7 @@ impl Pusher {
     async fn records(
         &self,
         link: LinkId,
-        after: Revision,
+        (after, upto): (Revision, Revision),
         durable: Revision,
         max_bytes: usize,
         progress: &mut Progress,
@@ -158,7 +161,7 @@ impl Pusher {
             return Ok(Step { frame: Some((Bulk::Records { after, last, durable }, bytes)), event });
         }
         let (reader, from) = (self.reader.clone(), progress.cursor.take());
-        let read = move || reader.records_after(after, from, durable, max_bytes);
+        let read = move || reader.records_after(after, from, upto, max_bytes);
         let Some(records) = self.block(read).await? else {
             return Ok(Step { frame: None, event: pushed(after, 0, true) });
         };

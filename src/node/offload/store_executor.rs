@@ -12,15 +12,14 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::durable_work::{self, StoreWork};
 use super::store_access::{StoreAccess, Unavailable, on_store};
-use super::tail::{Tail, TailReader};
-use crate::model::Revision;
+use super::tail::Tail;
 use crate::node::environment::{Environment, Panicked, WrittenDisks, catch};
 use crate::node::network::receive_budget::ReceivePermit;
-use crate::protocol::engine::{Completed, Completion, DiskFailure, Moment, Room};
+use crate::protocol::engine::{BatchId, Completed, DiskFailure, Moment, Room, Written};
 use crate::store::{Checkpoint, ReadError, Reader, Store};
 
-/// Results that wait for the driver: those of one batch, of one checkpoint and of one look at the directory.
-pub const STORE_REPORTS_MAX: usize = 3;
+/// Results that wait for the driver: two of one batch, that of one checkpoint and of one look at the directory.
+pub const STORE_REPORTS_MAX: usize = 4;
 
 /// Runs work on the store of one node. Clones share.
 #[derive(Clone)]
@@ -30,8 +29,10 @@ pub struct StoreExecutor {
 
 /// What the executor tells the driver.
 pub enum StoreReport {
-    /// A batch is done. `tail` are the records that it appended, where they were asked for.
-    Persisted { completed: Completed, tail: Option<Tail> },
+    /// A group is in the log, and its sync is about to begin. Only where a link waits for its records.
+    Written { batch: BatchId, written: Written, tail: Tail },
+    /// A batch is done.
+    Persisted(Completed),
     /// Maintenance is done.
     Maintained(Result<(), DiskFailure>),
     /// The directory and its files are as they were, or not. With the room on its disk, where that was asked for and can be told.
@@ -43,14 +44,13 @@ pub struct Batch {
     pub work: StoreWork,
     /// Received bulk counts against its link until the batch is done.
     pub permits: Vec<ReceivePermit>,
-    /// Whether to read back the records of a group, since a link waits for them.
-    pub read_back: bool,
+    /// Whether links wait for the records of a group.
+    pub links_wait: bool,
 }
 
 struct Shared {
     environment: Environment,
     reader: Reader,
-    tail: Mutex<TailReader>,
     reports: mpsc::Sender<StoreReport>,
     queue: Mutex<Queue>,
     /// Bounds the host's reads to one in the queue.
@@ -90,20 +90,24 @@ impl StoreExecutor {
         };
         let queue = Mutex::new(Queue { jobs: VecDeque::new(), store: Some(store), busy: false, abandoned: false });
         let host_reads = Arc::new(Semaphore::new(1));
-        let tail = Mutex::new(TailReader::new(reader.clone()));
-        Self { shared: Arc::new(Shared { environment, reader, tail, reports, queue, host_reads, written, device }) }
+        Self { shared: Arc::new(Shared { environment, reader, reports, queue, host_reads, written, device }) }
     }
 
     /// Runs a batch, and reports it to the driver.
     pub fn persist(&self, batch: Batch) {
         let executor = self.clone();
         self.submit(Job::Run(Box::new(move |access| {
-            let Batch { work, permits, read_back } = batch;
-            let before = access.as_ref().ok().map(|store| store.head().revision).filter(|_| read_back);
-            let completed = durable_work::execute(access, work);
-            let tail = before.and_then(|before| executor.read_tail(before, &completed));
+            let Batch { work, permits, links_wait } = batch;
+            let completed = durable_work::execute(access, work, |batch, after, group| {
+                let (head, bytes) = (group.head(), group.records().clone());
+                if links_wait && !bytes.is_empty() {
+                    let written = Written { head, bytes: bytes.len() };
+                    let tail = Tail { after, last: head.revision, bytes };
+                    executor.report(StoreReport::Written { batch, written, tail });
+                }
+            });
             drop(permits);
-            executor.report(StoreReport::Persisted { completed, tail });
+            executor.report(StoreReport::Persisted(completed));
         })));
     }
 
@@ -296,14 +300,6 @@ impl StoreExecutor {
                 Job::Lend(_) | Job::Close(_) => {}
             }
         }
-    }
-
-    /// The records that a group has appended after `before`.
-    fn read_tail(&self, before: Revision, completed: &Completed) -> Option<Tail> {
-        let Completion::GroupAppended(_, Ok(receipt)) = completed.completion() else { return None };
-        let mut tail = self.shared.tail.lock().unwrap_or_else(PoisonError::into_inner);
-        // The pusher reads again what cannot be read here, and reports why.
-        catch(|| tail.read(before, receipt.head.revision)).ok().flatten()
     }
 
     /// Tells the driver.

@@ -10,17 +10,17 @@ use crate::store::{Received, Store, Verified};
 
 /// Runs a batch, and reports it to the driver. Received records and snapshots wait for the host's decision.
 pub async fn persist_validated(executor: StoreExecutor, batch: Batch, hooks: HookRunner) {
-    let Batch { work, permits, read_back } = batch;
+    let Batch { work, permits, links_wait } = batch;
     let completed = match work {
         Work::AppendRecords(order) => {
             let (job, pending) = order.split();
             pending.complete(append_records(&executor, job, &hooks).await)
         }
         Work::FinishStaging(order) => order.split().1.complete(finish_staging(&executor, &hooks).await),
-        work => return executor.persist(Batch { work, permits, read_back }),
+        work => return executor.persist(Batch { work, permits, links_wait }),
     };
     drop(permits);
-    executor.report(StoreReport::Persisted { completed, tail: None });
+    executor.report(StoreReport::Persisted(completed));
 }
 
 /// Writes the records, asks the host, and then makes them durable or cuts them off again.
@@ -29,6 +29,7 @@ async fn append_records(
     job: AppendRecords<Bytes>,
     hooks: &HookRunner,
 ) -> Outcome<AppendRecords<Bytes>> {
+    let durable = job.durable;
     let receive = move |store: &mut Store| Ok((store.receive(&job.frames)?, store.head()));
     let (store, (received, head)) = executor.lend().await?.step(receive).await?;
     let candidate = match received {
@@ -38,7 +39,7 @@ async fn append_records(
     };
     let at = candidate.revision();
     match hooks.validate(candidate).await {
-        Ok(()) => store.finish(move |store| accept(store, head)).await,
+        Ok(()) => store.finish(move |store| accept(store, head, durable)).await,
         Err(reason) => {
             store.finish(Store::reject).await?;
             Ok(RecordsReceipt::Rejected { at, reason })

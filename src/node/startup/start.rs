@@ -222,9 +222,13 @@ fn engine_start(
     witnessed: bool,
 ) -> Result<(Store, Reader, Start), StartError> {
     let run = RunId(environment.random_u64().map_err(StartError::System)?);
-    let Opened { store, reader, durable_state, head, log_floor, history, damage } = opened;
+    let Opened { store, reader, durable_state, head, log_floor, history, shown, damage } = opened;
     let (options, address) = (options.clone(), advertise.to_owned());
-    Ok((store, reader, Start { durable_state, head, log_floor, history, options, run, address, witnessed, damage }))
+    Ok((
+        store,
+        reader,
+        Start { durable_state, head, log_floor, history, shown, options, run, address, witnessed, damage },
+    ))
 }
 
 /// Makes the state that the handles of the node share.

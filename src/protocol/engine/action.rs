@@ -33,13 +33,16 @@ pub enum Action {
         message: Message,
     },
     /// Read whole records after this position, at most so many bytes (one record at the least), queue them as one
-    /// frame, and report [`super::Event::RecordsPushed`].
+    /// frame, and report [`super::Event::RecordsPushed`]. Where the last position is above the durable mark, they are the group of
+    /// [`super::Event::Written`], as a whole.
     PushRecords {
         /// On this link.
         link: LinkId,
         /// Records after this.
         after: Revision,
-        /// The durable mark to send along, and the last position to send.
+        /// The last position to send.
+        upto: Revision,
+        /// The durable mark to send along.
         durable: Revision,
         /// At most so many bytes.
         max_bytes: usize,

@@ -2,6 +2,7 @@
 
 use super::{LinkId, Peer, StoredToken, Ticket, Undialable};
 use crate::model::{Revision, WitnessRecord, WitnessVersion};
+use crate::protocol::replication::Written;
 use crate::protocol::wire::{Bulk, BulkId, Message, SnapshotHeader};
 
 /// What happens to a node.
@@ -100,6 +101,14 @@ pub enum Event {
         ticket: Ticket,
         /// Bytes of keys and values.
         bytes: usize,
+    },
+    /// The group of this batch is in the log, and about to be made durable. Comes once at the most, before its
+    /// [`Self::Persisted`]; until then [`super::Action::PushRecords`] may ask for it.
+    Written {
+        /// Of this batch.
+        batch: super::BatchId,
+        /// The head after it, and its bytes.
+        written: Written,
     },
     /// A batch is done.
     Persisted(super::Completed),

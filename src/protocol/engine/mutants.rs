@@ -32,6 +32,10 @@ pub enum Mutant {
     BlankWipes,
     /// What is being written shows before it is durable.
     ShowsBeforeDurable,
+    /// A shadow shows what it holds, also where its master could still lose it.
+    ShowsBeyondMark,
+    /// A change set is acknowledged when it is in the log, before its sync.
+    AcknowledgesWritten,
     /// After a failed sync the same era goes on.
     AppendsAfterFailedSync,
     /// Rule 1: a promise counts from its answer.

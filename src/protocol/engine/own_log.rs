@@ -1,13 +1,15 @@
 //! Where this node's own log stands: its durable head, how far back it reaches, its lineage, and what of it readers see.
 
 use crate::model::{Epoch, Era, History, Position, Relation, Revision};
-use crate::protocol::replication::LogView;
+use crate::protocol::replication::{LogView, Written};
 use crate::protocol::wire::Hello;
 
 /// This node's own log.
 #[derive(Clone, Debug)]
 pub(super) struct OwnLog {
     head: Position,
+    /// The group that follows the head and is not durable yet. It may be sent, and shows nowhere.
+    written: Option<Written>,
     floor: Revision,
     history: History,
     /// The newest revision that was made visible.
@@ -15,8 +17,8 @@ pub(super) struct OwnLog {
 }
 
 impl OwnLog {
-    pub(super) fn new(head: Position, floor: Revision, history: History) -> Self {
-        Self { head, floor, history, shown: head.revision }
+    pub(super) fn new(head: Position, floor: Revision, history: History, shown: Revision) -> Self {
+        Self { head, written: None, floor, history, shown }
     }
 
     /// Durable head.
@@ -46,12 +48,27 @@ impl OwnLog {
 
     /// The same for a session.
     pub(super) fn view(&self) -> LogView<'_> {
-        LogView { head: self.head, log_floor: self.floor, history: &self.history }
+        LogView { head: self.head, written: self.written, log_floor: self.floor, history: &self.history }
     }
 
     /// Whether this revision belongs to what is held.
     pub(super) fn contains(&self, revision: Revision) -> bool {
         self.history.contains(self.head.revision, revision)
+    }
+
+    /// A group is in the log, and about to be made durable.
+    pub(super) fn wrote(&mut self, written: Written) {
+        self.written = Some(written);
+    }
+
+    /// What became of that group is not known, or nothing is left of it.
+    pub(super) fn forget_written(&mut self) {
+        self.written = None;
+    }
+
+    /// Whether there is such a group.
+    pub(super) fn is_writing(&self) -> bool {
+        self.written.is_some()
     }
 
     /// How the peer's history stands to this one.
@@ -73,7 +90,7 @@ impl OwnLog {
 
     /// The durable head is here now.
     pub(super) fn moved(&mut self, head: Position, floor: Revision) {
-        self.head = head;
+        (self.head, self.written) = (head, None);
         self.floor = floor;
     }
 
@@ -113,11 +130,6 @@ impl OwnLog {
     /// Readers see up to here.
     pub(super) fn show(&mut self, upto: Revision) {
         self.shown = upto;
-    }
-
-    /// What a failed store lost is not shown any more.
-    pub(super) fn hide_what_is_lost(&mut self) {
-        self.shown = self.shown.min(self.head.revision);
     }
 
     /// Whether no era was ever begun.

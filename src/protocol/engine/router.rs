@@ -6,6 +6,7 @@
 //! | `links.rs`, `hello.rs`, `heartbeat.rs` | connections, hellos, heartbeats and their answers |
 //! | `session.rs`, `session_outputs.rs` | repairs, bulk, and the outputs of the session's ends |
 //! | `completions.rs` | the next batch of durable work, and the consequences of its receipt |
+//! | `durable_mark.rs` | a group that is pushed while it is made durable |
 //! | `duplicates.rs` | two nodes with one identity |
 //! | `rollback.rs` | a disk that turns out to be an older copy |
 //! | `commits.rs` | callers that commit |
@@ -23,6 +24,7 @@ mod commits;
 mod completions;
 mod deadlines;
 mod duplicates;
+mod durable_mark;
 mod heartbeat;
 mod hello;
 mod links;

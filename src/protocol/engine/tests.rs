@@ -3,6 +3,7 @@
 mod alerting;
 mod callers;
 mod copies;
+mod durable_mark;
 mod hung_disk;
 mod links_table;
 mod machines;
@@ -71,6 +72,7 @@ fn start(durable_state: DurableState, head: Position, history: History, damage: 
         head,
         log_floor: Revision::NONE,
         history,
+        shown: head.revision,
         options: Options::default(),
         run: RunId(7),
         address: "here:1".to_owned(),
@@ -121,7 +123,8 @@ fn done(engine: &mut Engine, at_us: u64, batch: u64, receipt: Receipt) -> Vec<Ac
             complete(order, QuarantineReceipt { from, to, change_sets })
         }
         (Work::Reopen(order), Receipt::Reopened { head, log_floor, history, damage }) => {
-            complete(order, ReopenReceipt { head, log_floor, history, damage })
+            let shown = head.revision;
+            complete(order, ReopenReceipt { head, log_floor, history, shown, damage })
         }
         (work, _) => panic!("{work:?} does not end so"),
     };

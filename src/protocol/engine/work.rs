@@ -172,6 +172,8 @@ pub struct EraReceipt {
 pub struct AppendRecords<R> {
     /// Frames of records, in this order.
     pub frames: Vec<R>,
+    /// How far the source's own log is durable, as far as that is known. After a restart no more than that is shown at first.
+    pub durable: Revision,
 }
 
 /// Opens a staging file for this snapshot. The receipt tells how much of one is staged already; where the source cannot go on
@@ -248,6 +250,8 @@ pub struct ReopenReceipt {
     pub log_floor: Revision,
     /// Lineage that was found.
     pub history: History,
+    /// What readers see of it.
+    pub shown: Revision,
     /// Damage that was found: the copy does not count before it is repaired.
     pub damage: Option<String>,
 }
@@ -269,6 +273,11 @@ impl<J> Order<J> {
 }
 
 impl<J: Job> Order<J> {
+    /// The number of its batch.
+    pub fn batch(&self) -> BatchId {
+        self.batch
+    }
+
     /// The job, and what its receipt completes.
     pub fn split(self) -> (J, Pending<J>) {
         let context = self.job.context();
@@ -401,7 +410,7 @@ impl Work {
                 }
             }
             Self::AppendRecords(order) => match order.job.frames.iter().map(|bulk| records(*bulk)).collect() {
-                Some(frames) => Work::AppendRecords(order.map(|_| AppendRecords { frames })),
+                Some(frames) => Work::AppendRecords(order.map(|job| AppendRecords { frames, durable: job.durable })),
                 None => return Err(Box::new(order.fail(lost("a frame of records that the engine names")))),
             },
             Self::StagePieces(order) => match order.job.pieces.iter().map(|bulk| piece(*bulk)).collect() {

@@ -57,6 +57,16 @@ impl WorkQueue {
         self.in_flight.is_some()
     }
 
+    /// Whether this batch is in flight, and counts.
+    pub(super) fn is_waiting_for(&self, batch: BatchId) -> bool {
+        self.in_flight.as_ref().is_some_and(|current| current.work.batch() == batch && !current.given_up)
+    }
+
+    /// Whether a group is in flight.
+    pub(super) fn is_busy_with_group(&self) -> bool {
+        self.in_flight.as_ref().is_some_and(|current| matches!(current.work, Work::AppendGroup(_)))
+    }
+
     /// Whether the batch in flight belongs to a sink.
     pub(super) fn is_busy_for_sink(&self) -> bool {
         self.in_flight.as_ref().is_some_and(|batch| batch.work.is_of_sink())

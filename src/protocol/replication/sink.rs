@@ -132,14 +132,19 @@ impl Sink {
         match repair {
             Repair::None => {
                 self.state = State::Following { to: None };
+                self.durable_at_source(head.revision, head, out);
                 self.report_synced(RepairKind::None, head, 0, at, out);
             }
             Repair::Incremental { to } if to <= head.revision => {
                 self.state = State::Following { to: None };
+                self.durable_at_source(to, head, out);
                 self.acknowledge(head, out);
                 self.report_synced(RepairKind::Incremental, head, 0, at, out);
             }
-            Repair::Incremental { to } => self.state = State::Following { to: Some(to) },
+            Repair::Incremental { to } => {
+                self.state = State::Following { to: Some(to) };
+                self.durable_at_source(to, head, out);
+            }
             Repair::Full(header) => {
                 let resumes = self.resumes;
                 self.kept_at = at;
@@ -149,11 +154,20 @@ impl Sink {
         }
     }
 
+    /// The source's own log is durable up to here. What this sink holds of that may be shown.
+    pub fn durable_at_source(&mut self, upto: Revision, head: Position, out: &mut Vec<SinkOut>) {
+        // Else a snapshot may be about to replace what this sink holds, which need not be the source's.
+        if matches!(self.state, State::Following { .. } | State::Discarding) {
+            self.source_durable = self.source_durable.max(upto);
+            out.push(SinkOut::Publish(head.revision.min(self.source_durable)));
+        }
+    }
+
     /// Bulk arrived.
-    pub fn bulk(&mut self, bulk: BulkId, what: Bulk, bytes: usize, at: Moment, out: &mut Vec<SinkOut>) {
+    pub fn bulk(&mut self, bulk: BulkId, what: Bulk, bytes: usize, head: Position, at: Moment, out: &mut Vec<SinkOut>) {
         match (&self.state, what) {
             (State::Following { .. }, Bulk::Records { durable, .. }) => {
-                self.source_durable = self.source_durable.max(durable);
+                self.durable_at_source(durable, head, out);
                 self.queue.push((bulk, bytes));
             }
             (State::Staging { header, open: true }, Bulk::Snapshot { transfer }) if transfer == header.transfer => {

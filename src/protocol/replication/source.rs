@@ -31,6 +31,10 @@ pub struct Source {
     confirmed: Position,
     /// The newest revision that was pushed.
     sent: Revision,
+    /// How far the sink knows the source's log to be durable; no further than that matters to it.
+    told: Revision,
+    /// The sink is told so apart from bulk.
+    tells_marks: bool,
     /// A full push was asked for while the sink verified another one.
     full_push_queued: bool,
     /// The lowest transfer number of this session. Lower numbers belong to earlier sessions.
@@ -75,6 +79,8 @@ pub enum SourceOut {
     PushRecords {
         /// The revision before the first of them.
         after: Revision,
+        /// The last revision to push. It may be above the durable head: then everything after that is pushed at once.
+        upto: Revision,
         /// Most bytes to push.
         max_bytes: usize,
     },
@@ -137,6 +143,8 @@ impl Source {
             reading: false,
             confirmed: position,
             sent: position.revision,
+            told: Revision::NONE,
+            tells_marks: copy.told_marks,
             full_push_queued: false,
             first_transfer: transfer,
             next_transfer: transfer,
@@ -208,10 +216,13 @@ impl Source {
                     if log_view.reaches(self.confirmed.revision) { RepairPlan::Log } else { RepairPlan::Snapshot };
                 self.begin_repair(log_view, plan, at, out);
             }
-            State::Live if !self.reading && self.sent < log_view.head.revision && self.window.room(at.0) > 0 => {
-                self.reading = true;
+            State::Live if !self.reading => {
                 let max_bytes = self.window.room(at.0).min(PUSH_STEP_BYTES);
-                out.push(SourceOut::PushRecords { after: self.sent, max_bytes });
+                if let Some(upto) = self.next_push(log_view, max_bytes) {
+                    self.reading = true;
+                    self.told = log_view.head.revision;
+                    out.push(SourceOut::PushRecords { after: self.sent, upto, max_bytes });
+                }
             }
             State::Sending { header, done: false } if !self.reading && self.window.room(at.0) > 0 => {
                 self.reading = true;
@@ -225,6 +236,29 @@ impl Source {
                 self.state = State::Verifying { header };
             }
             _ => {}
+        }
+    }
+
+    /// Up to where records can be pushed now. What is not durable yet goes at once and whole, since it cannot be read again; the
+    /// sink then holds more than this node could still lose, and shows it when it is told that this node cannot.
+    fn next_push(&self, log_view: LogView<'_>, max_bytes: usize) -> Option<Revision> {
+        let durable = log_view.head.revision;
+        if max_bytes == 0 {
+            return None;
+        }
+        if self.sent < durable {
+            return Some(durable);
+        }
+        let written = log_view.written.filter(|written| self.tells_marks && written.bytes <= max_bytes)?;
+        (self.sent == durable).then_some(written.head.revision)
+    }
+
+    /// What the sink holds, or is about to, has become durable here: tells it, unless the next push will.
+    pub fn tell_mark(&mut self, log_view: LogView<'_>, out: &mut Vec<SourceOut>) {
+        let upto = log_view.head.revision.min(self.sent);
+        if self.tells_marks && self.state == State::Live && self.told < upto {
+            self.told = upto;
+            out.push(SourceOut::Send(Message::Durable { upto }));
         }
     }
 
@@ -292,7 +326,7 @@ impl Source {
             Message::Ack { position, received } => self.acknowledged(log_view, *position, *received, at, out),
             Message::Rejected { at: refused, .. } => {
                 self.close_snapshot(out);
-                self.state = State::Rejected { at: (*refused).min(log_view.head.revision) };
+                self.state = State::Rejected { at: (*refused).min(log_view.end().revision) };
             }
             Message::Mismatch { .. } => self.mismatch(out),
             Message::Resync => self.restart_full(out),
@@ -331,6 +365,8 @@ impl Source {
     fn begin_repair(&mut self, log_view: LogView<'_>, plan: RepairPlan, at: Moment, out: &mut Vec<SourceOut>) {
         let target = log_view.head.revision;
         self.sent = self.confirmed.revision;
+        // The repair says so.
+        self.told = target;
         match plan {
             RepairPlan::Nothing => {
                 self.repair = RepairProgress::new(RepairKind::None, at, target.seq, target);
@@ -407,7 +443,7 @@ impl Source {
             }
             return;
         }
-        if !log_view.history.contains(log_view.head.revision, position.revision) {
+        if !log_view.may_hold(position.revision) {
             // The sink holds records outside this history, or nothing. The repair under way replaces them. Where the sink's
             // disk had stopped the repair, it begins again.
             if self.state == State::DiskFailed {
@@ -432,7 +468,8 @@ impl Source {
             let plan = if log_view.reaches(position.revision) { RepairPlan::Log } else { RepairPlan::Snapshot };
             self.state = State::Draining { then: plan };
         }
-        if position.revision == log_view.head.revision && position.digest != log_view.head.digest {
+        let differs = |own: Position| position.revision == own.revision && position.digest != own.digest;
+        if differs(log_view.head) || differs(log_view.end()) {
             return self.mismatch(out);
         }
         if matches!(self.state, State::Live) && position.revision >= self.repair.target {

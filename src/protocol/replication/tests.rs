@@ -39,30 +39,35 @@ fn part(from: u64, upto: u64) -> ResumePoint {
 struct Bench {
     history: History,
     head: Position,
+    written: Option<Written>,
     source: Source,
     out: Vec<SourceOut>,
 }
 
 impl Bench {
     fn new(sink: u64) -> Self {
+        Self::of(sink, true)
+    }
+
+    fn of(sink: u64, told_marks: bool) -> Self {
         let (history, head) = (history(), position(9));
-        let log_view = LogView { head, log_floor: at(2), history: &history };
-        let copy = SinkCopy { position: position(sink), history: &history, complete: true };
+        let log_view = LogView { head, written: None, log_floor: at(2), history: &history };
+        let copy = SinkCopy { position: position(sink), history: &history, complete: true, told_marks };
         let (source, out) = Source::begin(log_view, copy, false, Duration::from_secs(1), 1, Moment(0));
-        Self { history, head, source, out }
+        Self { history, head, written: None, source, out }
     }
 
     fn blank() -> Self {
         let (history, head) = (history(), position(9));
-        let log_view = LogView { head, log_floor: at(2), history: &history };
+        let log_view = LogView { head, written: None, log_floor: at(2), history: &history };
         let nothing = History::default();
-        let copy = SinkCopy { position: Position::NONE, history: &nothing, complete: false };
+        let copy = SinkCopy { position: Position::NONE, history: &nothing, complete: false, told_marks: true };
         let (source, out) = Source::begin(log_view, copy, false, Duration::from_secs(1), 1, Moment(0));
-        Self { history, head, source, out }
+        Self { history, head, written: None, source, out }
     }
 
     fn event(&mut self, name: &str) {
-        let log_view = LogView { head: self.head, log_floor: at(2), history: &self.history };
+        let log_view = LogView { head: self.head, written: self.written, log_floor: at(2), history: &self.history };
         let time = Moment(1_000);
         let out = &mut self.out;
         let ack = |seq, received| Message::Ack { position: position(seq), received };
@@ -90,10 +95,14 @@ impl Bench {
                 let message = Message::DiskTrouble { full: true, reason: "full".to_owned() };
                 self.source.message(log_view, &message, time, out);
             }
-            "newer head" => self.head = position(10),
+            "newer head" => (self.head, self.written) = (position(10), None),
+            "a group is written" => self.written = Some(Written { head: position(10), bytes: 100 }),
+            "the group is pushed" => self.source.records_pushed(at(10), 100, false, time),
+            "ack of the group" => self.source.message(log_view, &ack(10, 100), time, out),
+            "told of durability" => self.source.tell_mark(log_view, out),
             other => panic!("no event {other}"),
         }
-        let log_view = LogView { head: self.head, log_floor: at(2), history: &self.history };
+        let log_view = LogView { head: self.head, written: self.written, log_floor: at(2), history: &self.history };
         self.source.advance(log_view, time, &mut self.out);
     }
 
@@ -104,7 +113,7 @@ impl Bench {
     }
 }
 
-const SOURCE_EVENTS: [&str; 15] = [
+const SOURCE_EVENTS: [&str; 17] = [
     "pushed to the head",
     "log gone",
     "opened",
@@ -120,6 +129,8 @@ const SOURCE_EVENTS: [&str; 15] = [
     "resync",
     "disk trouble",
     "newer head",
+    "a group is written",
+    "told of durability",
 ];
 
 #[test]
@@ -151,11 +162,12 @@ fn every_state_of_a_source_and_every_event() {
     insta::assert_snapshot!("source", table);
 }
 
-const SINK_EVENTS: [&str; 18] = [
+const SINK_EVENTS: [&str; 19] = [
     "repair none",
     "repair incremental",
     "repair full",
     "records",
+    "told that 7 is durable",
     "pieces",
     "pieces, late",
     "appended",
@@ -179,9 +191,10 @@ fn sink_event(sink: &mut Sink, name: &str, out: &mut Vec<SinkOut>) {
         "repair none" => sink.repair(Repair::None, head, time, out),
         "repair incremental" => sink.repair(Repair::Incremental { to: at(9) }, head, time, out),
         "repair full" => sink.repair(Repair::Full(header(4, 9)), head, time, out),
-        "records" => sink.bulk(BulkId(1), records, 100, time, out),
-        "pieces" => sink.bulk(BulkId(2), Bulk::Snapshot { transfer: 4 }, 100, time, out),
-        "pieces, late" => sink.bulk(BulkId(3), Bulk::Snapshot { transfer: 4 }, 100, Moment(2_000_000), out),
+        "records" => sink.bulk(BulkId(1), records, 100, head, time, out),
+        "told that 7 is durable" => sink.durable_at_source(at(7), position(9), out),
+        "pieces" => sink.bulk(BulkId(2), Bulk::Snapshot { transfer: 4 }, 100, head, time, out),
+        "pieces, late" => sink.bulk(BulkId(3), Bulk::Snapshot { transfer: 4 }, 100, head, Moment(2_000_000), out),
         "appended" => {
             let receipt = RecordsReceipt::Appended { head: position(9), log_floor: at(2), eras: Vec::new() };
             sink.records_done(&receipt, time, out);
@@ -245,7 +258,7 @@ fn a_refused_update_is_not_resent_until_there_is_a_newer_one() {
         bench.out,
         [
             SourceOut::Send(Message::Repair(Repair::Incremental { to: at(10) })),
-            SourceOut::PushRecords { after: at(5), max_bytes: crate::model::limits::WINDOW_BYTES_MIN },
+            SourceOut::PushRecords { after: at(5), upto: at(10), max_bytes: crate::model::limits::WINDOW_BYTES_MIN },
         ]
     );
 }
@@ -255,7 +268,7 @@ fn a_refused_update_is_not_resent_until_there_is_a_newer_one() {
 fn a_snapshot_goes_on_only_behind_a_part_that_the_log_can_bring_up_to_date() {
     let resumes = |point: ResumePoint| {
         let mut bench = Bench::blank().after(&["opened"]);
-        let log_view = LogView { head: bench.head, log_floor: at(2), history: &bench.history };
+        let log_view = LogView { head: bench.head, written: None, log_floor: at(2), history: &bench.history };
         let message = Message::SnapshotResume { transfer: 1, point: Box::new(point) };
         bench.source.message(log_view, &message, Moment(1_000), &mut bench.out);
         assert!(bench.out.iter().any(|out| matches!(out, SourceOut::PushSnapshot { .. })), "{:?}", bench.out);
@@ -274,7 +287,7 @@ fn a_snapshot_goes_on_only_behind_a_part_that_the_log_can_bring_up_to_date() {
 fn a_disk_that_works_again_is_repaired_whatever_it_holds() {
     let mut bench = Bench::blank().after(&["opened", "disk trouble"]);
     let foreign = Position { revision: Revision::new(Epoch::new(7, 7), 3), digest: Digest::ZERO };
-    let log_view = LogView { head: bench.head, log_floor: at(2), history: &bench.history };
+    let log_view = LogView { head: bench.head, written: None, log_floor: at(2), history: &bench.history };
     let ack = Message::Ack { position: foreign, received: 0 };
     bench.source.message(log_view, &ack, Moment(2_000), &mut bench.out);
     assert_eq!(bench.out, [SourceOut::OpenSnapshot { transfer: 2 }]);
@@ -295,14 +308,46 @@ fn a_copy_that_never_matches_ends_the_link_and_no_loop() {
 #[test]
 fn the_cheapest_repair_that_suffices() {
     let own = history();
-    let log_view = LogView { head: position(9), log_floor: at(4), history: &own };
-    let repair = |position, complete| log_view.cheapest_repair(SinkCopy { position, history: &own, complete });
+    let log_view = LogView { head: position(9), written: None, log_floor: at(4), history: &own };
+    let repair =
+        |position, complete| log_view.cheapest_repair(SinkCopy { position, history: &own, complete, told_marks: true });
     assert_eq!(repair(position(9), true), RepairPlan::Nothing);
     assert_eq!(repair(Position { digest: Digest::ZERO, ..position(9) }, true), RepairPlan::Snapshot);
     assert_eq!(repair(position(6), true), RepairPlan::Log);
     assert_eq!(repair(position(6), false), RepairPlan::Snapshot);
     assert_eq!(repair(position(3), true), RepairPlan::Snapshot);
     assert_eq!(repair(position(12), true), RepairPlan::Snapshot);
-    let blank = SinkCopy { position: Position::NONE, history: &History::default(), complete: false };
+    let blank = SinkCopy { position: Position::NONE, history: &History::default(), complete: false, told_marks: true };
     assert_eq!(log_view.cheapest_repair(blank), RepairPlan::Snapshot);
+}
+
+/// A group is pushed while it is made durable, as a whole and only where the sink is told apart when that is done.
+#[test]
+fn a_written_group_is_pushed_before_it_is_durable() {
+    let group =
+        [SourceOut::PushRecords { after: at(9), upto: at(10), max_bytes: crate::model::limits::WINDOW_BYTES_MIN }];
+    let mut bench = Bench::new(9).after(&[]);
+    bench.event("a group is written");
+    assert_eq!(bench.out, group);
+    let mut bench = bench.after(&["the group is pushed", "told of durability"]);
+    assert_eq!(bench.source.confirmed(), position(9));
+    bench.event("ack of the group");
+    assert_eq!((bench.source.confirmed(), &bench.out), (position(10), &vec![]));
+    bench.event("newer head");
+    bench.event("told of durability");
+    bench.event("told of durability");
+    assert_eq!(bench.out, [SourceOut::Send(Message::Durable { upto: at(10) })]);
+
+    // One that does not fit into the window waits, and so does one for a sink that is not told.
+    let mut large = Bench::new(9).after(&[]);
+    large.written = Some(Written { head: position(10), bytes: crate::model::limits::WINDOW_BYTES_MIN + 1 });
+    large.event("ack of nothing new");
+    assert_eq!(large.out, []);
+    let mut old = Bench::of(9, false).after(&[]);
+    for event in ["a group is written", "told of durability"] {
+        old.event(event);
+    }
+    assert_eq!(old.out, []);
+    old.event("newer head");
+    assert_eq!(old.out, group);
 }

@@ -34,6 +34,8 @@ impl Versions {
     const CARRIES: u16 = 3;
     /// The first version in which a snapshot that was cut goes on where it stopped.
     const RESUMES: u16 = 3;
+    /// The first version with [`Message::Durable`].
+    const MARKS: u16 = 3;
 
     /// The newest version that both support.
     pub fn common(self, other: Self) -> Option<u16> {
@@ -54,6 +56,12 @@ impl Versions {
     /// Whether a snapshot that was cut may go on where it stopped, between this node and a peer of these versions.
     pub fn allows_resumption(self, other: Self) -> bool {
         self.common(other).is_some_and(|version| version >= Self::RESUMES)
+    }
+
+    /// Whether a source tells its durable mark apart from bulk, between this node and a peer of these versions. So it may push
+    /// what is not durable on it yet.
+    pub fn tells_marks(self, other: Self) -> bool {
+        self.common(other).is_some_and(|version| version >= Self::MARKS)
     }
 }
 
@@ -122,6 +130,11 @@ pub enum Message {
     },
     /// An operator of the sender asks for a full push.
     Resync,
+    /// Source to sink: the source's own log is durable up to here, so the sink may show as much. From version 3 on.
+    Durable {
+        /// Up to this revision.
+        upto: Revision,
+    },
 }
 
 /// The first message on a link, from both sides: who the sender is and what it holds.

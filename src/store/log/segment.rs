@@ -1,11 +1,14 @@
 //! One file of the log.
 //!
 //! ```text
-//! sector 0: header | sector 1: mark | records ... | zeros
+//! sector 0: header | sector 1: mark, shown | records ... | zeros
 //! ```
 //!
 //! The header is written once. The mark says up to where the file is known to be synced. It is written after a sync and
 //! becomes durable with the next one. It tells damage from a torn tail: what is damaged below the mark was once complete.
+//!
+//! Where a shadow holds records that its master had not said to be durable, the newest segment says up to which revision they may be
+//! visible after a start. That is written before the sync of the records, so that it is there with them.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -22,6 +25,9 @@ const SEGMENT_VERSION: u32 = 1;
 const MAGIC: [u8; 4] = *b"SPLG";
 const MARK_MAGIC: [u8; 4] = *b"SPLM";
 const MARK_AT: u64 = 512;
+const SHOWN_MAGIC: [u8; 4] = *b"SPLV";
+const SHOWN_AT: u64 = MARK_AT + 32;
+const SHOWN_LEN: usize = 24;
 /// Bytes of the header, with its checksum.
 const HEADER_LEN: usize = 52;
 
@@ -84,10 +90,10 @@ impl Segment {
     pub(in crate::store) fn create(
         disk: &dyn Disk,
         dir: &Path,
-        generation: u64,
-        ordinal: u64,
+        (generation, ordinal): (u64, u64),
         start: ChainState,
         bytes: u64,
+        shown: Option<Revision>,
     ) -> io::Result<Self> {
         let path = dir.join(format!("{generation:08x}-{ordinal:08x}.log"));
         let new = dir.join(format!("{generation:08x}-{ordinal:08x}.new"));
@@ -96,6 +102,7 @@ impl Segment {
             .set_len(0)
             .and_then(|()| file.allocate(bytes))
             .and_then(|()| file.write_at(0, &encode_header(generation, ordinal, start)))
+            .and_then(|()| shown.map_or(Ok(()), |_| file.write_at(SHOWN_AT, &encode_shown(shown))))
             .and_then(|()| file.sync())
             .and_then(|()| disk.rename(&new, &path))
             .and_then(|()| disk.sync_dir(dir));
@@ -124,6 +131,33 @@ impl Segment {
             return Ok(SEGMENT_HEADER_BYTES);
         }
         Ok(offset.try_into().map_or(SEGMENT_HEADER_BYTES, u64::from_le_bytes))
+    }
+
+    /// Up to which revision the log may be visible after a start; `None` for all of it. Where that is damaged, no more than the state
+    /// has.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(in crate::store) fn shown(&self) -> io::Result<Option<Revision>> {
+        let mut bytes = [0; SHOWN_LEN];
+        match self.file.read_at(SHOWN_AT, &mut bytes) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+            read => read?,
+        }
+        if bytes == [0; SHOWN_LEN] {
+            return Ok(None);
+        }
+        let u64_at = |at: usize| bytes[at..at + 8].try_into().map_or(0, u64::from_le_bytes);
+        let intact = bytes[..4] == SHOWN_MAGIC && crc32c::crc32c(&bytes[..20]).to_le_bytes() == bytes[20..];
+        Ok(Some(if intact { Revision::new(Epoch::from_u64(u64_at(4)), u64_at(12)) } else { Revision::NONE }))
+    }
+
+    /// Notes it. The next sync makes it durable.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(in crate::store) fn set_shown(&self, shown: Option<Revision>) -> io::Result<()> {
+        self.file.write_at(SHOWN_AT, &encode_shown(shown))
     }
 
     /// Notes up to where the file is synced.
@@ -190,6 +224,16 @@ fn encode_header(generation: u64, ordinal: u64, start: ChainState) -> Vec<u8> {
     bytes.extend_from_slice(&start.revision.seq.to_le_bytes());
     bytes.extend_from_slice(&start.chain.to_le_bytes());
     bytes.extend_from_slice(&u32::from(start.mid_change_set).to_le_bytes());
+    bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
+    bytes
+}
+
+/// Nothing but zeros where all is visible.
+fn encode_shown(shown: Option<Revision>) -> Vec<u8> {
+    let Some(revision) = shown else { return vec![0; SHOWN_LEN] };
+    let mut bytes = SHOWN_MAGIC.to_vec();
+    bytes.extend_from_slice(&revision.epoch.as_u64().to_le_bytes());
+    bytes.extend_from_slice(&revision.seq.to_le_bytes());
     bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
     bytes
 }

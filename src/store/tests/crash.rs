@@ -268,7 +268,7 @@ impl Run {
                 break;
             }
             self.coming = revs.iter().filter(|rev| rev.revision > before && rev.revision <= last).cloned().collect();
-            self.store().accept()?;
+            self.store().accept(None)?;
             self.acked = self.coming.pop().unwrap_or_else(|| self.acked.clone());
             self.coming.clear();
             self.publish();

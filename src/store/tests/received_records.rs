@@ -22,7 +22,7 @@ fn records_that_come_twice_are_taken_once() {
         commit(&mut source, &[put("d", &max_bytes.to_string())]);
         let again = from_start(&source, max_bytes);
         assert!(matches!(target.store.receive(&again).unwrap(), Received::Pending { .. }));
-        target.store.accept().unwrap();
+        target.store.accept(None).unwrap();
         assert_eq!(target.store.head(), source.store.head());
     }
     // If the content of a known position differs, the records that follow do not fit.
@@ -61,17 +61,17 @@ fn received_records_follow_or_nothing_is_left_of_them() {
     // A change set comes in several calls, is begun again, and a crash interrupts it.
     for piece in &whole[..3] {
         target.store.receive(std::slice::from_ref(piece)).unwrap();
-        target.store.accept().unwrap();
+        target.store.accept(None).unwrap();
     }
     assert_eq!(target.store.head().revision.seq, 1);
     mismatch(&mut target, &whole[4..5]);
     for piece in &whole[2..4] {
         target.store.receive(std::slice::from_ref(piece)).unwrap();
-        target.store.accept().unwrap();
+        target.store.accept(None).unwrap();
     }
     for piece in &whole[2..4] {
         target.store.receive(std::slice::from_ref(piece)).unwrap();
-        target.store.accept().unwrap();
+        target.store.accept(None).unwrap();
     }
     disk.cut_power(disk::sim::PowerCut::Lost);
     drop(target);

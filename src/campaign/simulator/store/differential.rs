@@ -11,10 +11,11 @@ use super::real::{RealStore, Recovered, UncertainJob, violation};
 use super::records::{Record, RecordBody, Sent, State, key_of, value_of};
 use super::staging::Staging;
 use crate::campaign::violation::{Checked, Invariant, Violation, catch_panic};
-use crate::model::{Epoch, Revision};
+use crate::model::{Epoch, Position, Revision};
 use crate::protocol::engine::{
     AppendRecords, Completed, Completion, RecordsReceipt, StagingReceipt, StatePurpose, StoreState,
 };
+use crate::protocol::wire::Role;
 use crate::store::{Diverged, DivergedChange, DivergedValue};
 
 /// After so many of a hundred jobs the store maintains itself.
@@ -58,6 +59,23 @@ impl RealStore {
         Ok(outcome)
     }
 
+    /// Writes a group to the log of the store. The model says what should be in it.
+    pub(super) fn write(
+        &mut self,
+        model: &ModelStore,
+        job: &Job,
+        expected: Option<(Position, Vec<Record>)>,
+    ) -> Result<Option<(Position, Sent<Record>)>, Violation> {
+        self.arm(model.fail_next.map_or(0, |kept| 1 + u64::from(kept % 3)), model.full);
+        let records = self.append(job)?;
+        self.arm(0, model.full);
+        // A group with values in chunks may be more than is sent at once.
+        Ok(expected.zip(records).map(|((head, items), bytes)| {
+            self.context.count("store: a group was sent before it was durable");
+            (head, Sent { items: items.into(), bytes: vec![bytes] })
+        }))
+    }
+
     /// The store has done a job. The model does it too, and its receipt must be the same.
     fn follow(
         &mut self,
@@ -70,8 +88,10 @@ impl RealStore {
         if let Job::Reopen(_) = job {
             self.context.count("store: opened again");
             let found = self.peek()?;
+            let (before, least) = (model.visible, model.shown_at_start());
             self.reconcile(model, &found, written)?;
             model.crash();
+            self.follow_shown(model, before, least)?;
             return self.compare_content(model);
         }
         if let Job::Quarantine(order) = job {
@@ -121,8 +141,10 @@ impl RealStore {
     pub(super) fn come_back(&mut self, model: &mut ModelStore, crashed: bool, written: &mut Vec<Record>) -> Checked {
         self.context.count(if crashed { "store: recovered from a power cut" } else { "store: opened after a stop" });
         let found = self.recover(crashed)?;
+        let (before, least) = (model.visible, model.shown_at_start());
         self.reconcile(model, &found, written)?;
         model.crash();
+        self.follow_shown(model, before, least)?;
         // How much of a full push a fault left is for the store to say. A wrong word shows when the push that goes on there is
         // verified.
         model.staging = self.staged(model)?;
@@ -132,6 +154,19 @@ impl RealStore {
         model.real_floor = self.store()?.log_floor();
         self.compare(model)?;
         self.compare_content(model)
+    }
+
+    /// What is visible after a start depends on how much of the last job is there, and on what was moved to the state. It is at most
+    /// what was visible before, or what may be visible by now, and at least what might be before.
+    fn follow_shown(&mut self, model: &mut ModelStore, before: Revision, least: Revision) -> Checked {
+        let shown = self.reader()?.snapshot().revision();
+        let most = if model.durable_state.role == Role::Master { shown } else { before.max(model.visible) };
+        let right = shown <= most && shown >= least.min(model.visible);
+        Invariant::OneRevision.check(right, || {
+            format!("the store shows {shown} after its start, {before} before, and should from {least} to {most}")
+        })?;
+        model.visible = shown;
+        Ok(())
     }
 
     /// Finds out how much of an uncertain job is there, and brings the model to that state.
@@ -368,7 +403,7 @@ fn outcomes(model: &ModelStore, uncertain: Option<&UncertainJob>) -> Vec<(bool, 
             let records: Vec<Record> = order.job.frames.iter().flat_map(|piece| piece.iter().copied()).collect();
             (1..=records.len()).for_each(|n| {
                 let frames = vec![Sent::modelled(records[..n].to_vec())];
-                also(Job::AppendRecords(order.clone().map(|_| AppendRecords { frames })));
+                also(Job::AppendRecords(order.clone().map(|job| AppendRecords { frames, durable: job.durable })));
             });
         }
         Job::FinishStaging(_) if *accepts && model.staging.is_some() => also(job.clone()),

@@ -26,6 +26,8 @@ pub struct ModelStore {
     pub head: Checkpoint,
     /// Up to where readers see the log.
     pub visible: Revision,
+    /// How far they see it after a start; `None` for all of it.
+    pub shown: Option<Revision>,
     pub(super) staging: Option<Staging>,
     /// The quarantine: revisions and numbers of change sets.
     pub quarantine: Vec<(Revision, u64)>,
@@ -34,6 +36,8 @@ pub struct ModelStore {
     pub(super) log_changes: usize,
     /// Whether the disk is full.
     pub full: bool,
+    /// The group of the job under way is in the log, so it has its room.
+    pub written: bool,
     /// The next job fails, and so much of it reaches the disk, of 255.
     pub fail_next: Option<u8>,
     /// Closed by a failure, until it is opened again.
@@ -54,11 +58,13 @@ impl ModelStore {
             log: Vec::new(),
             head: Checkpoint::none(None),
             visible: Revision::NONE,
+            shown: None,
             staging: None,
             quarantine: Vec::new(),
             unconfirmed: Vec::new(),
             log_changes,
             full: false,
+            written: false,
             fail_next: None,
             closed: false,
             careless: false,
@@ -79,9 +85,17 @@ impl ModelStore {
     /// The process is gone, and what was only in memory with it.
     pub fn crash(&mut self) {
         self.staging = self.staging.take().and_then(Staging::after_crash);
+        self.written = false;
         self.fail_next = None;
         self.closed = false;
-        self.visible = self.head.position.revision;
+        self.visible = self.shown_at_start();
+    }
+
+    /// What readers see after a start.
+    pub(super) fn shown_at_start(&self) -> Revision {
+        let Some(shown) = self.shown else { return self.head.position.revision };
+        let held = self.log.iter().rev().map(|record| record.position.revision);
+        held.into_iter().find(|revision| *revision <= shown).unwrap_or(self.floor.position.revision)
     }
 
     /// Whether this revision belongs to what is held.
@@ -137,8 +151,20 @@ impl ModelStore {
         self.unconfirmed.iter().any(|(revision, _)| *revision > confirmed && self.holds(*revision))
     }
 
+    /// The group of a job as it stands in the log before it is durable: the head after it, and its records. `None` where there are
+    /// none, the disk is full or the store closed.
+    pub fn group_of(&self, job: &Job) -> Option<(Position, Vec<Record>)> {
+        if !matches!(job, Job::AppendGroup(_)) || self.full || self.closed {
+            return None;
+        }
+        let (mut after, mut records) = (self.clone(), Vec::new());
+        after.apply(job.clone(), true, &mut records);
+        Some((after.head.position, records)).filter(|(_, records)| !records.is_empty())
+    }
+
     /// Does a job, or fails as the disk does. `accepts` is the host's validation. Adds to `written` what this node writes itself.
     pub fn execute(&mut self, job: Job, accepts: bool, written: &mut Vec<Record>) -> Completed {
+        let written_before = std::mem::take(&mut self.written);
         if let Some(kept) = self.fail_next.take() {
             if self.careless {
                 self.clone().interrupt(job.clone(), kept, written);
@@ -151,7 +177,7 @@ impl ModelStore {
         if self.closed && !matches!(job, Job::Reopen(_)) {
             return job.fail(DiskFailure { full: false, reason: "the store is closed".into() });
         }
-        if self.full && !matches!(job, Job::Reopen(_)) {
+        if self.full && !written_before && !matches!(job, Job::Reopen(_)) {
             return job.fail(DiskFailure { full: true, reason: "no space left on device".into() });
         }
         self.apply(job, accepts, written)
@@ -191,6 +217,9 @@ impl ModelStore {
                 let (job, pending) = order.split();
                 let verdict = |(ticket, change)| (ticket, self.commit(change, written));
                 let verdicts = job.change_sets.into_iter().map(verdict).collect();
+                if !written.is_empty() {
+                    self.shown = None;
+                }
                 self.trim();
                 let (head, log_floor) = (self.head.position, self.log_floor());
                 pending.complete(Ok(GroupReceipt { verdicts, head, log_floor }))
@@ -199,11 +228,12 @@ impl ModelStore {
                 let (job, pending) = order.split();
                 self.durable_state = *job.state;
                 self.append(RecordBody::Era(job.era), written);
+                self.shown = None;
                 pending.complete(Ok(EraReceipt { head: self.head.position, log_floor: self.log_floor() }))
             }
             Job::AppendRecords(order) => {
                 let (job, pending) = order.split();
-                pending.complete(Ok(self.receive(&job.frames, accepts)))
+                pending.complete(Ok(self.receive(&job.frames, job.durable, accepts)))
             }
             Job::BeginStaging(order) => {
                 let (job, pending) = order.split();
@@ -223,11 +253,15 @@ impl ModelStore {
                 pending.complete(Ok(self.set_aside(job.common)))
             }
             Job::Reopen(order) => {
+                let before = self.visible;
                 self.crash();
                 self.staging = None;
-                let (head, log_floor) = (self.head.position, self.log_floor());
+                if self.holds(before) {
+                    self.visible = self.visible.max(before);
+                }
+                let (head, log_floor, shown) = (self.head.position, self.log_floor(), self.visible);
                 let history = self.head.history.clone();
-                order.split().1.complete(Ok(ReopenReceipt { head, log_floor, history, damage: None }))
+                order.split().1.complete(Ok(ReopenReceipt { head, log_floor, history, shown, damage: None }))
             }
         }
     }
@@ -261,7 +295,7 @@ impl ModelStore {
         }
     }
 
-    fn receive(&mut self, pieces: &[Sent<Record>], accepts: bool) -> RecordsReceipt {
+    fn receive(&mut self, pieces: &[Sent<Record>], durable: Revision, accepts: bool) -> RecordsReceipt {
         let mut head = self.head.clone();
         let (at, history) = (head.position.revision, head.history.clone());
         // Records may come twice.
@@ -279,6 +313,7 @@ impl ModelStore {
         if all().next().is_some() {
             // The log goes on: what was staged is not needed any more.
             self.staging = None;
+            self.shown = Some(durable);
         }
         self.log.extend(all());
         self.head = head;
@@ -326,7 +361,7 @@ impl ModelStore {
         self.floor = Checkpoint { position, history, chain, state };
         self.head = self.floor.clone();
         self.log.clear();
-        self.visible = position.revision;
+        (self.visible, self.shown) = (position.revision, None);
         StagingReceipt::Switched { head: position }
     }
 

@@ -15,13 +15,15 @@ use crate::campaign::violation::{Checked, Invariant, Violation, catch_panic};
 use crate::model::{ChangeSet, Era, Expected, Guard, History, Key, PairId, Position, Revision};
 use crate::protocol::engine::{
     self, Completed, DiskFailure, DurableState, EraReceipt, GroupReceipt, Order, Outcome, QuarantineReceipt,
-    RecordsReceipt, ReopenReceipt, StagingReceipt,
+    RecordsReceipt, ReopenReceipt, StagingReceipt, Ticket,
 };
 use crate::protocol::wire::record::{Item, decode_items};
 use crate::protocol::wire::{ResumePoint, SnapshotHeader};
 use crate::store::disk::Disk as FileSystem;
 use crate::store::disk::sim::{PowerCut, SimDisk};
-use crate::store::{Checkpoint, Diverged, Export, Opened, Reader, Received, Store, StoreError, StoreOptions, Verified};
+use crate::store::{
+    Appended, Checkpoint, Diverged, Export, Opened, Reader, Received, Store, StoreError, StoreOptions, Verified,
+};
 
 const DIR: &str = "data";
 /// Bytes of a log that is bounded by its change sets only.
@@ -53,6 +55,8 @@ pub struct RealStore {
     /// A checkpoint that is to be run.
     checkpoint: Option<Checkpoint>,
     life: u64,
+    /// The group in the log that is not durable, or why there is none.
+    written: Option<Result<Appended, DiskFailure>>,
     /// The job whose failure closed the store. How much of it is there is not known.
     pub(super) uncertain: Option<UncertainJob>,
     /// The newest revision that was ever confirmed. What undoes it may be gone.
@@ -107,6 +111,7 @@ impl Clone for RealStore {
             exports: BTreeMap::new(),
             checkpoint: None,
             life: self.life,
+            written: None,
             uncertain: self.uncertain.clone(),
             confirmed: self.confirmed,
             diverged: self.diverged.clone(),
@@ -142,6 +147,7 @@ impl RealStore {
             exports: BTreeMap::new(),
             checkpoint: None,
             life: 0,
+            written: None,
             uncertain: None,
             confirmed: Revision::NONE,
             diverged: Vec::new(),
@@ -185,8 +191,22 @@ impl RealStore {
             }
             _ => None,
         };
+        let written = self.written.take();
         let store = self.store()?;
-        catch_panic(|| carry_out(store, job.clone(), header, accepts))
+        catch_panic(|| carry_out(store, job.clone(), header, accepts, written))
+    }
+
+    /// Writes the group of a job, without making it durable. Returns its records.
+    pub(super) fn append(&mut self, job: &Job) -> Result<Option<Bytes>, Violation> {
+        let Job::AppendGroup(order) = job else {
+            return Ok(None);
+        };
+        let (epoch, changes) = (order.job.epoch, changes_of(&order.job.change_sets));
+        let store = self.store()?;
+        let written = catch_panic(|| store.append(epoch, &changes))?;
+        let records = written.as_ref().ok().map(|appended| appended.records().clone());
+        self.written = Some(written);
+        Ok(records.filter(|records| !records.is_empty()))
     }
 
     /// Applies what is visible to the state, as the node does from time to time.
@@ -236,6 +256,7 @@ impl RealStore {
             self.disk.cut_power(cut);
         }
         let open = (self.open.take(), self.checkpoint.take(), std::mem::take(&mut self.exports));
+        self.written = None;
         catch_panic(|| drop(open))?;
         if cut.is_none() {
             self.disk.kill();
@@ -380,12 +401,18 @@ fn found(opened: &Opened) -> Result<Recovered, Violation> {
 }
 
 /// The calls that the node makes for a batch (`node::persist`).
-fn carry_out(store: &mut Store, job: Job, header: Option<SnapshotHeader>, accepts: bool) -> Completed {
+fn carry_out(
+    store: &mut Store,
+    job: Job,
+    header: Option<SnapshotHeader>,
+    accepts: bool,
+    written: Option<Result<Appended, DiskFailure>>,
+) -> Completed {
     match job {
         Job::StoreState(order) => complete(order, |job| store.write_durable_state(&job.state)),
         Job::AppendGroup(order) => complete(order, |job| {
-            let changes: Vec<ChangeSet> = job.change_sets.iter().map(|(_, change)| change_set(*change)).collect();
-            let verdicts = store.commit(job.epoch, &changes)?;
+            let appended = written.unwrap_or_else(|| store.append(job.epoch, &changes_of(&job.change_sets)))?;
+            let verdicts = store.make_durable(appended)?;
             let verdicts = job.change_sets.iter().map(|(ticket, _)| *ticket).zip(verdicts).collect();
             Ok(GroupReceipt { verdicts, head: store.head(), log_floor: store.log_floor() })
         }),
@@ -393,7 +420,7 @@ fn carry_out(store: &mut Store, job: Job, header: Option<SnapshotHeader>, accept
             store.begin_era(&job.state, job.era)?;
             Ok(EraReceipt { head: store.head(), log_floor: store.log_floor() })
         }),
-        Job::AppendRecords(order) => complete(order, |job| receive(store, &job.frames, accepts)),
+        Job::AppendRecords(order) => complete(order, |job| receive(store, &job.frames, job.durable, accepts)),
         Job::BeginStaging(order) => complete(order, |job| {
             let header = header.unwrap_or(*job.header);
             match job.resumes {
@@ -428,8 +455,8 @@ fn carry_out(store: &mut Store, job: Job, header: Option<SnapshotHeader>, accept
             let found = store
                 .reopen()
                 .map_err(|error| DiskFailure { full: false, reason: format!("opening again: {error}") })?;
-            let (head, log_floor, history) = (found.head, found.log_floor, found.history);
-            Ok(ReopenReceipt { head, log_floor, history, damage: found.damage })
+            let (head, log_floor, history, shown) = (found.head, found.log_floor, found.history, found.shown);
+            Ok(ReopenReceipt { head, log_floor, history, shown, damage: found.damage })
         }),
     }
 }
@@ -439,7 +466,12 @@ fn complete<J: engine::Job>(order: Order<J>, work: impl FnOnce(J) -> Outcome<J>)
     pending.complete(work(job))
 }
 
-fn receive(store: &mut Store, pieces: &[Sent<Record>], accepts: bool) -> Result<RecordsReceipt, DiskFailure> {
+fn receive(
+    store: &mut Store,
+    pieces: &[Sent<Record>],
+    durable: Revision,
+    accepts: bool,
+) -> Result<RecordsReceipt, DiskFailure> {
     let bytes: Vec<Bytes> = pieces.iter().flat_map(|piece| piece.bytes.iter().cloned()).collect();
     let (received, head) = (store.receive(&bytes)?, store.head());
     let candidate = match received {
@@ -453,10 +485,14 @@ fn receive(store: &mut Store, pieces: &[Sent<Record>], accepts: bool) -> Result<
         store.reject()?;
         return Ok(RecordsReceipt::Rejected { at: candidate.revision(), reason: "the host says no".into() });
     }
-    store.accept()?;
+    store.accept(Some(durable))?;
     let history = store.history();
     let eras: Vec<Era> = history.eras().iter().filter(|era| era.epoch > head.revision.epoch).copied().collect();
     Ok(RecordsReceipt::Appended { head: store.head(), log_floor: store.log_floor(), eras })
+}
+
+fn changes_of(change_sets: &[(Ticket, Change)]) -> Vec<ChangeSet> {
+    change_sets.iter().map(|(_, change)| change_set(*change)).collect()
 }
 
 fn change_set(change: Change) -> ChangeSet {

@@ -46,8 +46,7 @@ const SEEDS: u64 = 12_000;
 /// * Rule 6, "that very value": the wait for its lease is judged once more when the swap is sent, and begins anew with a new value.
 /// * Rule 17, "above all that one has seen": whoever may lead holds what its peer and the record hold, and its own epoch is
 ///   the highest of them; one that was only tried in vain is told apart by its random part.
-/// * Rule 18, "only up to the master's durable mark": nothing is sent before it is durable on the master. "Never shortens":
-///   neither end of a full push begins one that shows less, so that either of them may be left out.
+/// * Rule 18, "never shortens": neither end of a full push begins one that shows less, so that either of them may be left out.
 /// * Rule 19, "reads the witness": with its peer's promise nobody else can lead, and what a rolled_back-back disk lacks is rule 10's.
 /// * Rule 20, "without log": histories decide who follows whom, not epochs (`BlankWipes`). "Without promise": whoever has a
 ///   higher epoch than its master and is no master was named by the witness. It then promises nothing because it is named
@@ -81,6 +80,8 @@ const TABLE: &[(InjectedBug, Histories, Invariant)] = &[
     (InjectedBug::Engine(Mutant::RepairsForEver), Histories::Unwitnessed, Invariant::FailuresShow),
     (InjectedBug::Engine(Mutant::BlankWipes), Histories::In(Scenario::BlankMaster), Invariant::NoBlankMaster),
     (InjectedBug::Engine(Mutant::ShowsBeforeDurable), Histories::Unwitnessed, Invariant::OneRevision),
+    (InjectedBug::Engine(Mutant::ShowsBeyondMark), Histories::Unwitnessed, Invariant::OneRevision),
+    (InjectedBug::Engine(Mutant::AcknowledgesWritten), Histories::Unwitnessed, Invariant::NothingOfRefused),
     (InjectedBug::Engine(Mutant::AppendsAfterFailedSync), Histories::In(Scenario::FailedSync), Invariant::SameContent),
     (InjectedBug::Engine(Mutant::HidesOperatorStates), Histories::Unwitnessed, Invariant::FailuresShow),
     (InjectedBug::Engine(Mutant::TrustsWallClock), Histories::In(Scenario::WrongClocks), Invariant::Bounded),

@@ -7,11 +7,11 @@ use crate::store::mutants::{Mutant, activate};
 /// Seeds of the default run. Seven of eight have a history. `SHADOWPAIR_STORED` asks for another number.
 const RUNS: u64 = 500;
 /// After so many seeds a mistake of the store counts as not found.
-const SEEDS: u64 = 2_000;
+const SEEDS: u64 = 6_000;
 
 /// The mistakes of the store that are found here. Of the others, two need a flipped bit, and two a power cut at a moment that the
 /// crash tests (`store::tests::crash`) meet more often.
-const FOUND: [Mutant; 7] = [
+const FOUND: [Mutant; 8] = [
     Mutant::SkipSync,
     Mutant::IgnoreFailedSync,
     Mutant::HalfChangeSet,
@@ -19,6 +19,7 @@ const FOUND: [Mutant; 7] = [
     Mutant::TrustMemory,
     Mutant::TrimTooMuch,
     Mutant::QuarantineInMemory,
+    Mutant::ShowsAllAtStart,
 ];
 
 /// The plan of a seed, if it is one for the stores.

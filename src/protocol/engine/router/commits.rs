@@ -278,7 +278,7 @@ impl Engine {
         }
     }
 
-    fn acknowledge_commit(&mut self, ticket: Ticket, committed: Committed) {
+    pub(super) fn acknowledge_commit(&mut self, ticket: Ticket, committed: Committed) {
         self.out.push(Action::AnswerCommit { ticket, answer: Ok(committed) });
     }
 

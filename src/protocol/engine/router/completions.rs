@@ -141,10 +141,18 @@ impl Engine {
         match completion {
             Completion::StateStored(purpose, outcome) => self.state_stored(now, purpose, outcome),
             Completion::GroupAppended(_, Ok(receipt)) => {
+                let before = self.log.revision();
                 self.log.moved(receipt.head, receipt.log_floor);
+                if self.session.confirmed().is_some_and(|position| position.revision > before) {
+                    // The shadow was faster: its acknowledgement counts now.
+                    self.peer_confirmed(now);
+                }
                 self.commits_durable(now, receipt.verdicts);
             }
-            Completion::GroupAppended(tickets, Err(failure)) => self.commits_failed(&tickets, &failure),
+            Completion::GroupAppended(tickets, Err(failure)) => {
+                self.log.forget_written();
+                self.commits_failed(&tickets, &failure);
+            }
             Completion::EraBegun(Ok(receipt)) => {
                 self.log.moved(receipt.head, receipt.log_floor);
                 self.disk_works(now);
@@ -213,8 +221,10 @@ impl Engine {
 
     fn reopened(&mut self, now: Now, receipt: ReopenReceipt) {
         self.log.reopened(receipt.head, receipt.log_floor, receipt.history);
-        self.log.hide_what_is_lost();
-        self.publish_head();
+        self.log.show(receipt.shown);
+        if self.durable.role == Role::Master {
+            self.publish_head();
+        }
         self.disk_works(now);
         self.authority.role.retry_after(now.at);
         // A master asks again before it serves, and does not serve a damaged copy.

@@ -1,6 +1,11 @@
-//! A disk that is an older copy: this node's own, or the peer's. Whoever wrote a change set, or stored it durably, has it for good.
-//! A node that lacks one was given an older disk. Nothing is decided here; an alert says what happened.
+//! A disk that is an older copy: this node's own, or the peer's. Whoever made a change set durable has it for good. A node that
+//! lacks one was given an older disk. Nothing is decided here; an alert says what happened.
+//!
+//! A master pushes its group while it makes it durable. What a crash leaves of that group may be on the shadow alone. So a shadow
+//! speaks only of what it has shown, which its master had made durable. From a shadow that became master nobody can tell which of its
+//! predecessor's last change sets those are: then as many as one group may have do not count.
 
+use crate::model::limits::GROUP_CHANGE_SETS_MAX;
 use crate::model::{History, Relation, Revision};
 use crate::protocol::alerts::{AlertKind, NewAlert};
 use crate::protocol::engine::alerts::{PEER, THIS_NODE, texts};
@@ -14,15 +19,26 @@ impl Engine {
         let (head, peer_head) = (self.log.revision(), hello.log.position.revision);
         let (node, peer) = (self.durable.node, hello.sender.node);
         let (whole, peer_whole) = (self.durable.complete && self.damage.is_none(), hello.log.complete);
-        let lost = theirs.written_and_lacking(peer_head, node, own, head).filter(|_| whole);
-        let written = own.written_and_lacking(head, peer, theirs, peer_head);
-        let peer_lost = written.or(self.confirmed_and_lacking(hello)).filter(|_| peer_whole);
-        let common = match self.log.relation(hello) {
-            Relation::Same | Relation::Ahead => head.seq,
-            Relation::Behind => peer_head.seq,
-            Relation::Diverged { common } => common.seq,
-            Relation::Foreign => 0,
+        let relation = self.log.relation(hello);
+        let shared = match relation {
+            Relation::Same | Relation::Ahead => head,
+            Relation::Behind => peer_head,
+            Relation::Diverged { common } => common,
+            Relation::Foreign => Revision::NONE,
         };
+        let was_durable = |held_by: Role, lost: &Revision| {
+            let one_group = lost.epoch == shared.epoch && lost.seq <= shared.seq + GROUP_CHANGE_SETS_MAX as u64;
+            held_by == Role::Shadow || !one_group
+        };
+        let known = |role: Role, head: Revision, shown: Revision| if role == Role::Shadow { shown } else { head };
+        let peer_known = known(hello.role, peer_head, hello.log.shown);
+        let own_known = known(self.durable.role, head, self.log.shown());
+        let lost = theirs.written_and_lacking(peer_known, node, own, head);
+        let lost = lost.filter(|lost| whole && was_durable(hello.role, lost));
+        let written = own.written_and_lacking(own_known, peer, theirs, peer_head);
+        let written = written.filter(|lost| was_durable(self.durable.role, lost));
+        let peer_lost = written.or(self.confirmed_and_lacking(hello)).filter(|_| peer_whole);
+        let common = shared.seq;
         if let Some(lost) = lost {
             let message = texts::rolled_back(lost.seq.saturating_sub(common), head, lost);
             let range = (first_lost(&hello.log.history, common, lost), lost);

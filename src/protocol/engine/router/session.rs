@@ -37,7 +37,7 @@ impl Engine {
     fn open_snapshot(&mut self) {
         let Some(transfer) = self.session.wanted_snapshot() else { return };
         let held = self.session.confirmed().map_or(Revision::NONE, |position| position.revision);
-        if self.authority.is_leading() && self.log.shown() < held && self.log.contains(held) {
+        if self.authority.is_leading() && self.log.shown() < held && self.log.view().may_hold(held) {
             return;
         }
         self.session.want_snapshot(None);
@@ -51,7 +51,8 @@ impl Engine {
         }
         let (idle, serving) = (self.session.is_idle(), self.authority.is_serving());
         match outcome {
-            Negotiation::Lead if idle && serving => self.begin_source(now),
+            // Where a group is about to become durable, the shadow may hold it already.
+            Negotiation::Lead if idle && serving && !self.log.is_writing() => self.begin_source(now),
             Negotiation::GiveTail if idle => self.begin_source(now),
             Negotiation::Follow | Negotiation::TakeTail if idle => {
                 if *outcome == Negotiation::Follow && hello.log.position != self.log.head() {
@@ -80,7 +81,7 @@ impl Engine {
 
     fn begin_source(&mut self, now: Now) {
         let Some((_, hello)) = self.session.agreement() else { return };
-        let held = hello.log.clone();
+        let (held, told_marks) = (hello.log.clone(), Versions::OURS.tells_marks(hello.versions));
         let position = held.position;
         let full = self.session.wants_full_push();
         if full {
@@ -89,8 +90,8 @@ impl Engine {
         let log = self.log.view();
         let mismatch = log.head.revision == position.revision && log.head.digest != position.digest && held.complete;
         let copy = match self.setup.makes(Mutant::SkipsRepair) {
-            true => SinkCopy { position: log.head, history: log.history, complete: true },
-            false => SinkCopy { position, history: &held.history, complete: held.complete },
+            true => SinkCopy { position: log.head, history: log.history, complete: true, told_marks },
+            false => SinkCopy { position, history: &held.history, complete: held.complete, told_marks },
         };
         let (heartbeat, transfer) = (self.setup.options.heartbeat, self.session.next_transfer());
         let (source, out) = Source::begin(log, copy, full, heartbeat, transfer, now.at);
@@ -122,6 +123,7 @@ impl Engine {
             Message::SnapshotEnd { transfer } => {
                 self.with_sink(now, |sink, _, _, out| sink.snapshot_end(transfer, out));
             }
+            Message::Durable { upto } => self.durable_at_source(now, upto),
             Message::Resync if self.durable.role == Role::Master => self.session.want_full_push(),
             other => {
                 #[cfg(test)]
@@ -213,7 +215,7 @@ impl Engine {
         if let Bulk::Records { durable, .. } = what {
             self.session.source_is_durable(durable);
         }
-        self.with_sink(now, |sink, _, at, out| sink.bulk(bulk, what, bytes, at, out));
+        self.with_sink(now, |sink, head, at, out| sink.bulk(bulk, what, bytes, head, at, out));
     }
 
     pub(in super::super) fn records_pushed(

@@ -2,7 +2,7 @@
 
 use crate::model::Position;
 use crate::protocol::engine::{
-    Action, AppendRecords, BeginStaging, Engine, FinishStaging, Moment, Notice, Now, RepairKind, StagePieces, Work,
+    Action, BeginStaging, Engine, FinishStaging, Moment, Notice, Now, RepairKind, StagePieces, Work,
 };
 use crate::protocol::failover::micros;
 use crate::protocol::replication::{LogView, Sink, SinkOut, Source, SourceOut};
@@ -33,8 +33,8 @@ impl Engine {
             let durable = self.log.revision();
             match step {
                 SourceOut::Send(message) => self.out.push(Action::Send { link, message }),
-                SourceOut::PushRecords { after, max_bytes } => {
-                    self.out.push(Action::PushRecords { link, after, durable, max_bytes });
+                SourceOut::PushRecords { after, upto, max_bytes } => {
+                    self.out.push(Action::PushRecords { link, after, upto, durable, max_bytes });
                 }
                 SourceOut::OpenSnapshot { transfer } => self.session.want_snapshot(Some(transfer)),
                 SourceOut::ResumeSnapshot { transfer, point } => {
@@ -69,17 +69,11 @@ impl Engine {
                     self.session.bulk_dropped();
                     self.out.push(Action::DropBulk { bulk });
                 }
-                SinkOut::AppendRecords(frames) => self.queue_bulk(AppendRecords { frames }),
+                SinkOut::AppendRecords(frames) => self.append_records(frames),
                 SinkOut::StagePieces { pieces, keep } => self.queue_bulk(StagePieces { pieces, keep }),
                 SinkOut::BeginStaging { header, resumes } => self.work.queue(BeginStaging { header, resumes }),
                 SinkOut::FinishStaging => self.work.queue(FinishStaging),
-                SinkOut::Publish(upto) => {
-                    // A revision outside this history must not become visible.
-                    if upto > self.log.shown() && self.log.contains(upto) {
-                        self.log.show(upto);
-                        self.out.push(Action::Publish { upto });
-                    }
-                }
+                SinkOut::Publish(upto) => self.show_received(upto),
                 SinkOut::Send(message) => {
                     if let Some(link) = link {
                         self.out.push(Action::Send { link, message });
@@ -100,7 +94,7 @@ impl Engine {
     }
 
     /// All bulk that waits goes into one batch.
-    fn queue_bulk(&mut self, work: impl Into<Work>) {
+    pub(super) fn queue_bulk(&mut self, work: impl Into<Work>) {
         self.session.bulk_taken();
         self.work.queue(work);
     }

@@ -42,7 +42,7 @@ fn the_work_queue() {
     };
     fn writing() -> WorkQueue {
         let mut queue = WorkQueue::default();
-        let _ = queue.start(Moment(0), AppendRecords { frames: vec![BulkId(3)] });
+        let _ = queue.start(Moment(0), AppendRecords { frames: vec![BulkId(3)], durable: Revision::NONE });
         queue
     }
     fn given_up() -> WorkQueue {
@@ -52,7 +52,7 @@ fn the_work_queue() {
     }
     let waiting = || {
         let mut queue = WorkQueue::default();
-        queue.queue(AppendRecords { frames: vec![BulkId(7)] });
+        queue.queue(AppendRecords { frames: vec![BulkId(7)], durable: Revision::NONE });
         queue.queue(Quarantine { common: Revision::NONE });
         queue
     };

@@ -118,6 +118,7 @@ fn manual_failover_calls_its_operator() {
         head: position(Epoch::FIRST, 5),
         log_floor: Revision::NONE,
         history: history(&[(Epoch::FIRST, 1)]),
+        shown: at(Epoch::FIRST, 5),
         options: manual.clone(),
         run: RunId(7),
         address: "here:1".to_owned(),

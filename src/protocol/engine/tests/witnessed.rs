@@ -25,6 +25,7 @@ pub(super) fn start_at(
         head,
         log_floor: Revision::NONE,
         history,
+        shown: head.revision,
         options,
         run: RunId(7),
         address: "here:1".to_owned(),

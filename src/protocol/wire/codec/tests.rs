@@ -110,6 +110,7 @@ fn samples() -> Vec<(&'static str, Message)> {
         ("message-mismatch", Message::Mismatch { at }),
         ("message-disk-trouble", Message::DiskTrouble { full: true, reason: "no space left".into() }),
         ("message-resync", Message::Resync),
+        ("message-durable", Message::Durable { upto: revision(6) }),
     ]
 }
 

@@ -11,19 +11,45 @@ use crate::protocol::wire::{
 #[derive(Serialize, Deserialize)]
 pub enum MessageV1 {
     Hello(Box<HelloV1>),
-    Refuse { kind: u8, reason: String },
-    Bye { why: u8 },
+    Refuse {
+        kind: u8,
+        reason: String,
+    },
+    Bye {
+        why: u8,
+    },
     Heartbeat(HeartbeatV1),
     HeartbeatAck(HeartbeatAckV1),
     Repair(RepairV1),
-    SnapshotReady { transfer: u64 },
-    Received { sum: u64 },
-    SnapshotEnd { transfer: u64 },
-    Ack { position: PositionV1, received: u64 },
-    Rejected { at: RevisionV1, reason: String },
-    Mismatch { at: PositionV1 },
-    DiskTrouble { full: bool, reason: String },
+    SnapshotReady {
+        transfer: u64,
+    },
+    Received {
+        sum: u64,
+    },
+    SnapshotEnd {
+        transfer: u64,
+    },
+    Ack {
+        position: PositionV1,
+        received: u64,
+    },
+    Rejected {
+        at: RevisionV1,
+        reason: String,
+    },
+    Mismatch {
+        at: PositionV1,
+    },
+    DiskTrouble {
+        full: bool,
+        reason: String,
+    },
     Resync,
+    /// From version 3 on.
+    Durable {
+        upto: RevisionV1,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -147,6 +173,7 @@ impl TryFrom<&Message> for MessageV1 {
             }
             Message::Resync => Self::Resync,
             Message::SnapshotResume { .. } => return Err(WireError::Bound { field: "a message of version 3" }),
+            Message::Durable { upto } => Self::Durable { upto: (*upto).into() },
         })
     }
 }
@@ -172,6 +199,7 @@ impl TryFrom<MessageV1> for Message {
             MessageV1::Mismatch { at } => Self::Mismatch { at: at.into() },
             MessageV1::DiskTrouble { full, reason } => Self::DiskTrouble { full, reason: text::reason(&reason)? },
             MessageV1::Resync => Self::Resync,
+            MessageV1::Durable { upto } => Self::Durable { upto: upto.into() },
         })
     }
 }
