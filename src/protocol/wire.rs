@@ -15,11 +15,13 @@ pub(crate) mod golden;
 mod message;
 mod misbehaviour;
 pub mod record;
+mod switch;
 mod v1;
+mod v3;
 mod witness;
 
 pub use codec::{
-    BulkPrefix, decode, decode_bulk, decode_enrol, durable_format, encode, encode_bulk, encode_enrol,
+    BulkPrefix, decode, decode_bulk, decode_enrol, decode_v3, durable_format, encode, encode_bulk, encode_enrol,
     enrol_proof_input, open_durable, seal_durable,
 };
 pub use enrol::EnrolMessage;
@@ -30,4 +32,5 @@ pub use frame::{Frame, FrameDecoder};
 pub use frame_kind::FrameKind;
 pub use message::*;
 pub use misbehaviour::Misbehaviour;
+pub use switch::*;
 pub use witness::{decode_witness, encode_witness};

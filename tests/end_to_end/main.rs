@@ -35,5 +35,6 @@ mod permissions;
 mod refusals;
 mod signals;
 mod streams;
+mod switching;
 mod takeover;
 mod witness;

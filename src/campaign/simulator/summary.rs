@@ -13,6 +13,8 @@ pub struct Summary {
     pub acknowledged: u64,
     /// Takeovers.
     pub takeovers: u64,
+    /// Planned switches of roles that were handed over.
+    pub switches: u64,
     /// Full pushes that completed.
     pub full_pushes: u64,
     /// Whether the pair was left with a reason that needs an operator; 1 or 0.
@@ -41,6 +43,7 @@ impl std::ops::AddAssign for Summary {
         self.events += other.events;
         self.acknowledged += other.acknowledged;
         self.takeovers += other.takeovers;
+        self.switches += other.switches;
         self.full_pushes += other.full_pushes;
         self.operator_needed += other.operator_needed;
         self.quarantines += other.quarantines;

@@ -7,7 +7,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::model::limits::FRAME_READ_BYTES_MIN;
 use crate::protocol::wire::{
-    Bulk, BulkPrefix, FrameDecoder, FrameKind, Message, WireError, decode, decode_bulk, encode_bulk,
+    Bulk, BulkPrefix, FrameDecoder, FrameKind, Message, WireError, decode, decode_bulk, decode_v3, encode_bulk,
 };
 
 /// What a peer sent.
@@ -68,6 +68,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         };
         match frame.kind {
             FrameKind::Control => Ok(Received::Control(decode(&frame.payload)?)),
+            FrameKind::ControlV3 => Ok(Received::Control(decode_v3(&frame.payload)?)),
             _ => decode_bulk(frame).map(|(what, bytes)| Received::Bulk(what, bytes)).map_err(FrameError::Protocol),
         }
     }

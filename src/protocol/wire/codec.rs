@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 
 use super::frame::{HEADER_BYTES, frame_header};
 use super::v1::{EnrolV1, MessageV1, RequestV1};
+use super::v3::MessageV3;
 use super::{Bulk, EnrolMessage, Frame, FrameKind, Message, WireError};
 use crate::model::limits::{CONTROL_FRAME_BYTES_MAX, ENROL_FRAME_BYTES_MAX};
 use crate::model::{Epoch, Revision};
@@ -41,7 +42,10 @@ pub struct BulkPrefix {
 /// # Errors
 /// [`WireError::Bound`] where an address or a duration is out of bounds, [`WireError::TooLong`] where the message is too long.
 pub fn encode(message: &Message) -> Result<Bytes, WireError> {
-    whole_frame(FrameKind::Control, &MessageV1::try_from(message)?)
+    match MessageV3::of(message) {
+        Some(newer) => whole_frame(FrameKind::ControlV3, &newer),
+        None => whole_frame(FrameKind::Control, &MessageV1::try_from(message)?),
+    }
 }
 
 /// Decodes the payload of a [`FrameKind::Control`] frame.
@@ -50,6 +54,14 @@ pub fn encode(message: &Message) -> Result<Bytes, WireError> {
 /// [`WireError::Malformed`] and [`WireError::Bound`].
 pub fn decode(payload: &[u8]) -> Result<Message, WireError> {
     canonical::<MessageV1, CONTROL_FRAME_BYTES_MAX>("a message", payload)?.try_into()
+}
+
+/// Decodes the payload of a [`FrameKind::ControlV3`] frame.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_v3(payload: &[u8]) -> Result<Message, WireError> {
+    canonical::<MessageV3, CONTROL_FRAME_BYTES_MAX>("a message", payload)?.try_into()
 }
 
 /// Encodes an enrolment message as one complete frame.

@@ -42,7 +42,7 @@ struct Header {
 impl FrameDecoder {
     /// A decoder for the link between two enrolled nodes.
     pub fn link() -> Self {
-        Self::accepting(&[FrameKind::Control, FrameKind::Records, FrameKind::Snapshot])
+        Self::accepting(&[FrameKind::Control, FrameKind::ControlV3, FrameKind::Records, FrameKind::Snapshot])
     }
 
     /// A decoder for a connection of the enrolment protocol.

@@ -5,8 +5,10 @@ use crate::model::limits::{BULK_FRAME_BYTES_MAX, CONTROL_FRAME_BYTES_MAX, ENROL_
 /// What a frame carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FrameKind {
-    /// A [`super::Message`].
+    /// A [`super::Message`] of protocol version 1.
     Control,
+    /// A [`super::Message`] that protocol version 3 added.
+    ControlV3,
     /// Log records.
     Records,
     /// A piece of a snapshot.
@@ -19,7 +21,7 @@ impl FrameKind {
     /// Longest payload of this kind, in bytes.
     pub const fn payload_max(self) -> usize {
         match self {
-            Self::Control => CONTROL_FRAME_BYTES_MAX,
+            Self::Control | Self::ControlV3 => CONTROL_FRAME_BYTES_MAX,
             Self::Records | Self::Snapshot => BULK_FRAME_BYTES_MAX,
             Self::Enrolment => ENROL_FRAME_BYTES_MAX,
         }
@@ -31,6 +33,7 @@ impl FrameKind {
             Self::Control => 1,
             Self::Records => 2,
             Self::Snapshot => 3,
+            Self::ControlV3 => 4,
             Self::Enrolment => 16,
         }
     }
@@ -39,7 +42,7 @@ impl FrameKind {
 impl fmt::Display for FrameKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Control => "control",
+            Self::Control | Self::ControlV3 => "control",
             Self::Records => "records",
             Self::Snapshot => "snapshot",
             Self::Enrolment => "enrolment",

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::switch::{Modes, Switch};
 use crate::model::{Epoch, History, NodeId, PairId, Position, Revision, RunId};
 
 /// Whether a node owns the configuration or keeps a copy of it.
@@ -27,9 +28,11 @@ pub struct Versions {
 
 impl Versions {
     /// The versions that this build supports.
-    pub const OURS: Self = Self { min: 1, max: 2 };
+    pub const OURS: Self = Self { min: 1, max: 3 };
     /// The first version in which a bulk frame may end within a record or an item.
     const PARTS: u16 = 2;
+    /// The first version with [`Message::Switch`] and [`Message::Modes`].
+    const SWITCH: u16 = 3;
 
     /// The newest version that both support.
     pub fn common(self, other: Self) -> Option<u16> {
@@ -40,6 +43,11 @@ impl Versions {
     /// Whether a bulk frame may end within a record or an item, between this node and a peer of these versions.
     pub fn allows_parts(self, other: Self) -> bool {
         self.common(other).is_some_and(|version| version >= Self::PARTS)
+    }
+
+    /// Whether roles can be switched, and modes told, between this node and a peer of these versions.
+    pub fn allows_switch(self, other: Self) -> bool {
+        self.common(other).is_some_and(|version| version >= Self::SWITCH)
     }
 }
 
@@ -101,6 +109,10 @@ pub enum Message {
     },
     /// An operator of the sender asks for a full push.
     Resync,
+    /// A step of a planned switch of roles. From version 3 on.
+    Switch(Switch),
+    /// The modes of the pair as the sender knows them. From version 3 on.
+    Modes(Modes),
 }
 
 /// The first message on a link, from both sides: who the sender is and what it holds.

@@ -36,9 +36,13 @@ pub(in super::super) enum OperatorState {
     Token,
     /// A shadow whose pairing was forgotten.
     Detached,
+    /// An operator has paused automatic failover.
+    Paused,
+    /// An operator has frozen the configuration.
+    ReadOnly,
 }
 
-const STATES: usize = 11;
+const STATES: usize = 13;
 
 /// When each of them began, as far as it holds.
 #[derive(Clone, Debug)]
@@ -60,6 +64,8 @@ impl OperatorState {
         Self::NoShadow,
         Self::Token,
         Self::Detached,
+        Self::Paused,
+        Self::ReadOnly,
     ];
 
     /// The stable word for it.
@@ -76,6 +82,8 @@ impl OperatorState {
             Self::NoShadow => "no_shadow",
             Self::Token => "token",
             Self::Detached => "detached",
+            Self::Paused => "paused",
+            Self::ReadOnly => "read_only",
         }
     }
 

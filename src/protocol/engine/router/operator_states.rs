@@ -68,7 +68,12 @@ impl Engine {
     /// What an operator begins on purpose and ends soon is not said at once. What prevents a takeover is.
     fn grace_ends(&self, state: OperatorState, since: Moment) -> Moment {
         let grace_us = match state {
-            OperatorState::Held | OperatorState::HeldByPeer | OperatorState::Frozen | OperatorState::HoldDown => 0,
+            OperatorState::Held
+            | OperatorState::HeldByPeer
+            | OperatorState::Frozen
+            | OperatorState::HoldDown
+            | OperatorState::Paused
+            | OperatorState::ReadOnly => 0,
             OperatorState::NoTakeover | OperatorState::Refused => self.setup.timing.delay_us,
             OperatorState::NotServing => self.start_up_us(),
             OperatorState::NotEnabled | OperatorState::NoShadow | OperatorState::Token | OperatorState::Detached => {
@@ -88,6 +93,7 @@ impl Engine {
             | OperatorState::Frozen => true,
             // Where the master is away, nobody serves until it is over.
             OperatorState::HoldDown => self.links.active_id().is_none(),
+            OperatorState::Paused if self.durable.role == Role::Shadow && self.links.active_id().is_none() => true,
             _ => alert.and_then(|alert| error_at_ms(state, alert)).is_some_and(|error_ms| now.wall_ms >= error_ms),
         };
         if hurts { Severity::Error } else { Severity::Warning }
@@ -108,13 +114,15 @@ impl Engine {
             OperatorState::Refused => paired && links.is_refused() && links.active_id().is_none(),
             OperatorState::Frozen => self.authority.is_leading() && self.commits.is_frozen(),
             OperatorState::HoldDown => {
-                let (taken, hold_down) = (&durable.takeovers_ms, self.setup.options.hold_down);
+                let (taken, hold_down) = (&durable.moves.takeovers_ms, self.setup.options.hold_down);
                 paired && durable.role == Role::Shadow && held_down(taken, hold_down, now.wall_ms)
             }
             OperatorState::NotEnabled => lone_master && !durable.enabled,
             OperatorState::NoShadow => lone_master && durable.enabled,
             OperatorState::Token => !durable.tokens.is_empty(),
             OperatorState::Detached => durable.role == Role::Shadow && !paired,
+            OperatorState::Paused => paired && durable.moves.modes.paused.on,
+            OperatorState::ReadOnly => durable.moves.modes.frozen.on,
         }
     }
 
@@ -156,12 +164,15 @@ impl Engine {
             OperatorState::NoShadow => texts::NO_SHADOW.to_owned(),
             OperatorState::Token => texts::tokens(self.durable.tokens.len()),
             OperatorState::Detached => texts::DETACHED.to_owned(),
+            OperatorState::Paused => texts::PAUSED.to_owned(),
+            OperatorState::ReadOnly => texts::READ_ONLY.to_owned(),
         }
     }
 }
 
 /// When a state that has lasted for long becomes an error, by the wall clock. Never where it may be meant.
 fn error_at_ms(state: OperatorState, alert: &Alert) -> Option<u64> {
-    let becomes = matches!(state, OperatorState::NoShadow | OperatorState::Detached);
+    use OperatorState as S;
+    let becomes = matches!(state, S::NoShadow | S::Detached | S::Paused | S::ReadOnly);
     becomes.then(|| alert.first_ms.saturating_add(micros(OPERATOR_ERROR_AFTER) / 1_000))
 }

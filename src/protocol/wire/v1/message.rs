@@ -146,6 +146,7 @@ impl TryFrom<&Message> for MessageV1 {
                 Self::DiskTrouble { full: *full, reason: text::send_reason(reason) }
             }
             Message::Resync => Self::Resync,
+            Message::Switch(_) | Message::Modes(_) => return Err(WireError::Bound { field: "a message of version 3" }),
         })
     }
 }
