@@ -1,5 +1,5 @@
 //! Both nodes of a pair in one process, narrated: enrolment, full push, changes, an outage with its alerts and the
-//! warning after it, the master's death, the takeover, and the old master's return.
+//! warning after it, the master's death, the takeover, the old master's return, and the switch back.
 //!
 //! ```text
 //! cargo run --release --example demo
@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 
 use network::Network;
 use shadowpair::{
-    AlertKind, ChangeSet, Config, Events, FirstStart, LinkState, Node, NodeEvent, Options, RepairKind, Role, Severity,
-    Status,
+    AlertKind, ChangeSet, Config, Events, FirstStart, Handover, LinkState, Node, NodeEvent, Options, RepairKind, Role,
+    Severity, Status,
 };
 
 /// Longest wait of a step.
@@ -56,6 +56,7 @@ async fn run() -> Step {
     outage(&master, &shadow, &network).await?;
     let (master, shadow) = (takeover(master, shadow).await?, come_back(&a, &network).await?);
     returned(&master, &shadow).await?;
+    switched_back(&master, &shadow).await?;
     shadow.shutdown().await;
     master.shutdown().await;
     Ok(())
@@ -198,11 +199,41 @@ async fn returned(master: &Node, shadow: &Node) -> Step {
     Ok(())
 }
 
+async fn switched_back(master: &Node, shadow: &Node) -> Step {
+    heading("An operator switches the roles back while changes are written");
+    let (config, mastership) = (master.config(), master.mastership().await.map_err(because("mastership"))?);
+    let writer = tokio::spawn(async move {
+        let mut written = 0;
+        loop {
+            let set = ChangeSet::new().put("routes/00011", format!("10.6.6.{}:80", written % 256));
+            match config.commit(set).await {
+                Ok(_) => written += 1,
+                Err(refused) => return (written, refused),
+            }
+        }
+    });
+    let (took, ()) = timed(async { shadow.operator().switch_roles().await.map_err(because("switch-roles")) }).await?;
+    report(took, "the node that was master first serves again; nobody waited for the takeover delay".into());
+    let (written, refused) = within("the end of the changes", writer).await?.map_err(because("the writer"))?;
+    report(
+        Duration::ZERO,
+        format!("{written} change sets were acknowledged meanwhile; the next one is told: {refused}"),
+    );
+    let ended = within("the end of the mastership", mastership.ended()).await?;
+    report(Duration::ZERO, format!("the mastership of the other node has ended: {}", ended.reason));
+    let set = ChangeSet::new().put("routes/00012", "10.5.5.5:80");
+    shadow.config().commit(set).await.map_err(because("a commit after the switch"))?;
+    same(shadow, master).await?;
+    check(shadow.config().snapshot().entries() == ENTRIES as u64 - 1, "an entry was lost")
+}
+
 async fn start(name: &'static str, dir: &Path, network: &Network, first: FirstStart) -> Step<Node> {
     let mut options = Options::default();
     options.heartbeat = Duration::from_millis(100);
     options.takeover_delay = TAKEOVER_DELAY;
     options.name = name.into();
+    // A node that is dropped would hand over before it stops. Here it is to die.
+    options.handover = Handover::Never;
     let builder = Node::builder(dir).options(options).listen("127.0.0.1:0").advertise(network.address(name));
     let node = builder.first_start(first).start().await.map_err(because("start"))?;
     network.leads(name, node.status().listen);

@@ -114,10 +114,10 @@ pub use node::{
 };
 pub use protocol::alerts::{Alert, AlertKind, Severity};
 pub use protocol::engine::{
-    AlertChange, EngineStatus, Failover, LinkState, LinkStatus, LogBounds, Options, OptionsError, RepairKind,
+    AlertChange, EngineStatus, Failover, Handover, LinkState, LinkStatus, LogBounds, Options, OptionsError, RepairKind,
     Replication, RoleReason, TakeoverBlocker, Timeouts, WitnessStatus,
 };
-pub use protocol::wire::Role;
+pub use protocol::wire::{Mode, Modes, Role};
 pub use store::{
     BackupFileError, ContentHash, Diverged, DivergedChange, DivergedReader, DivergedSide, DivergedValue, Entry,
     ReadError, Scan, Snapshot, StoreError, ValueReader,

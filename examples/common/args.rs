@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, ValueEnum};
 use shadowpair::{
-    Builder, Failover, FileWitness, FirstStart, KeyExchange, Node, Options, ParseTokenError, Replication,
+    Builder, Failover, FileWitness, FirstStart, Handover, KeyExchange, Node, Options, ParseTokenError, Replication,
 };
 
 /// What a data directory without a node becomes.
@@ -92,6 +92,9 @@ struct CommonArgs {
     /// Whether a change waits for the shadow.
     #[arg(long, value_enum, default_value_t = ReplicationArg::Async)]
     replication: ReplicationArg,
+    /// Whether a clean shutdown of a master hands over to its shadow.
+    #[arg(long, value_enum, default_value_t = HandoverArg::On)]
+    handover: HandoverArg,
     #[command(flatten)]
     timeouts: TimeoutArgs,
     #[command(flatten)]
@@ -128,8 +131,17 @@ enum KeyExchangeArg {
     Classical,
 }
 
+#[derive(Clone, Copy, ValueEnum)]
+enum HandoverArg {
+    On,
+    Off,
+}
+
 #[derive(Args)]
 struct TimeoutArgs {
+    /// How long a program has before its mastership ends by plan [default: 0s].
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    grace: Option<Duration>,
     /// How long a change waits for the shadow in sync [default: 2s].
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     sync_timeout: Option<Duration>,
@@ -301,6 +313,11 @@ fn options(common: &CommonArgs) -> Result<Options, BadArgument> {
     };
     options.timeouts.sync = common.timeouts.sync_timeout.unwrap_or(options.timeouts.sync);
     options.timeouts.disk = common.timeouts.disk_timeout;
+    options.timeouts.grace = common.timeouts.grace.unwrap_or(options.timeouts.grace);
+    options.handover = match common.handover {
+        HandoverArg::On => Handover::WhenInSync,
+        HandoverArg::Off => Handover::Never,
+    };
     options.lease = common.lease;
     options.name = common.name.clone();
     options.validate().map_err(|rule| (ErrorKind::ValueValidation, rule.to_string()))?;

@@ -37,6 +37,9 @@ pub enum Command {
     Reset,
     TakeOver { accept_loss: bool },
     Replicate(Replication),
+    SwitchRoles,
+    Pause { on: bool },
+    Freeze { on: bool },
     Quit,
 }
 
@@ -85,6 +88,11 @@ fn parse_words(name: &str, rest: Option<&[u8]>) -> Result<Command, Refusal> {
         ("take-over", ["--accept-loss"]) => Command::TakeOver { accept_loss: true },
         ("replication", ["sync"]) => Command::Replicate(Replication::Synchronous),
         ("replication", ["async"]) => Command::Replicate(Replication::Asynchronous),
+        ("switch-roles", []) => Command::SwitchRoles,
+        ("pause", []) => Command::Pause { on: true },
+        ("resume", []) => Command::Pause { on: false },
+        ("freeze", []) => Command::Freeze { on: true },
+        ("unfreeze", []) => Command::Freeze { on: false },
         ("begin", []) => Command::Begin,
         ("commit", []) => Command::Commit,
         ("abort", []) => Command::Abort,
@@ -107,7 +115,7 @@ fn parse_words(name: &str, rest: Option<&[u8]>) -> Result<Command, Refusal> {
 /// Why a line is no command: the word is unknown, not supported yet, or has the wrong arguments.
 fn refuse(name: &str) -> Refusal {
     let usage = match name {
-        "put-secret" | "switch-roles" | "pause" | "resume" | "rotate" | "replace-shadow" => {
+        "put-secret" | "rotate" | "replace-shadow" => {
             return Refusal::new("not_supported", format!("{name} comes with a later version"));
         }
         "delete" | "get" => "KEY, without spaces",
@@ -118,7 +126,8 @@ fn refuse(name: &str) -> Refusal {
         "take-over" => "[--accept-loss]",
         "replication" => "sync or async",
         "begin" | "commit" | "abort" | "status" | "alerts" | "history" | "digest" | "enable" | "disable"
-        | "disconnect" | "reconnect" | "resync" | "reset" | "quit" => "no arguments",
+        | "disconnect" | "reconnect" | "resync" | "reset" | "quit" | "switch-roles" | "pause" | "resume" | "freeze"
+        | "unfreeze" => "no arguments",
         _ => return Refusal::new("unknown_command", "there is no such command; docs/CLI.md lists them"),
     };
     bad(format!("{name} takes {usage}"))

@@ -154,6 +154,11 @@ impl Session {
             Command::TakeOver { accept_loss: false } => operator.take_over().await,
             Command::TakeOver { accept_loss: true } => operator.take_over_accepting_loss().await,
             Command::Replicate(replication) => operator.replicate(replication).await,
+            Command::SwitchRoles => operator.switch_roles().await,
+            Command::Pause { on: true } => operator.pause().await,
+            Command::Pause { on: false } => operator.resume().await,
+            Command::Freeze { on: true } => operator.freeze().await,
+            Command::Freeze { on: false } => operator.unfreeze().await,
             Command::Token { life } => {
                 let (token, expires_ms) = operator.token(life).await.map_err(operator_refused)?;
                 let expires = view::time(expires_ms);
@@ -210,6 +215,7 @@ pub fn commit_refused(error: CommitError) -> Refusal {
         CommitError::Guard(_) => Refusal::new("conflict", message),
         // Both mean: nothing remains of the change, and it may be retried later. The message tells them apart.
         CommitError::Overloaded | CommitError::Frozen => Refusal::new("overloaded", message),
+        CommitError::ReadOnly => Refusal::new("frozen", message),
         CommitError::InDoubt { revision } => {
             Refusal::new("in_doubt", message).with("revision", view::revision(revision))
         }
@@ -238,6 +244,12 @@ fn operator_refused(error: OperatorError) -> Refusal {
         }
         OperatorError::LeaseHeld => Refusal::new("lease_held", message),
         OperatorError::WitnessUnreachable => Refusal::new("witness_unreachable", message),
+        OperatorError::NotInSync => Refusal::new("not_in_sync", message),
+        OperatorError::Held => Refusal::new("held", message),
+        OperatorError::Paused => Refusal::new("paused", message),
+        OperatorError::SwitchUnderWay => Refusal::new("switch_under_way", message),
+        OperatorError::PeerTooOld => Refusal::new("peer_too_old", message),
+        OperatorError::CalledOff { why } => Refusal::new("called_off", message).with("why", why.into()),
         OperatorError::Overloaded => Refusal::new("overloaded", message),
         OperatorError::DiskFull => Refusal::new("disk_full", message),
         OperatorError::Disk(_) => Refusal::new("disk_failed", message),

@@ -115,6 +115,8 @@ pub fn status(status: &Status, chosen: Chosen) -> Value {
         "in_sync_as_of": engine.in_sync_as_of_us.map(|us| (us + age_us(status)) / 1000),
         "takeover": { "able": engine.why_not.is_empty(), "why_not": why_not },
         "failover": chosen.failover,
+        "paused": engine.modes.paused.on,
+        "frozen": engine.modes.frozen.on,
         "two_masters_possible": chosen.failover == "automatic" && status.witness.is_none(),
         "replication": if engine.replication == Replication::Synchronous { "sync" } else { "async" },
         "witness": status.witness.map(|kind| {

@@ -10,6 +10,7 @@
 //! | `commits.rs` | callers that commit, and what an acknowledgement waits for |
 //! | `durable.rs` | the durable state and the updates that wait for it |
 //! | `own_log.rs` | where this node's own log stands |
+//! | `switchover.rs` | a planned switch of roles |
 //! | `work_queue.rs`, `work.rs` | durable work, one batch at a time, each kind with its receipt |
 //! | `alerts.rs` | the alert log, and what was entered already |
 //!
@@ -40,6 +41,7 @@ mod session;
 mod setup;
 mod shutdown;
 mod status;
+mod switchover;
 mod work;
 mod work_queue;
 
@@ -54,6 +56,7 @@ use own_log::OwnLog;
 use session::Session;
 use setup::Setup;
 use shutdown::Shutdown;
+use switchover::Switchover;
 use work_queue::WorkQueue;
 
 use crate::model::{Epoch, History, Position, Revision, RunId};
@@ -62,7 +65,7 @@ use crate::protocol::wire::Role;
 
 pub use action::*;
 pub use alerts::Undialable;
-pub use durable::{DurableState, Peer, StoredToken, decode_durable_state, encode_durable_state};
+pub use durable::{DurableState, Given, Peer, StoredToken, decode_durable_state, encode_durable_state};
 pub use event::*;
 pub use id::*;
 pub use mutants::Mutant;
@@ -154,6 +157,7 @@ pub struct Engine {
     alerts: Alerts,
     enrolments: Enrolments,
     shutdown: Shutdown,
+    switchover: Switchover,
     notifier: Notifier,
     /// The damage that recovery found: changes of this node may be lost.
     damage: Option<String>,
@@ -184,6 +188,7 @@ impl Engine {
             session: Session::default(),
             enrolments: Enrolments::default(),
             shutdown: Shutdown::default(),
+            switchover: Switchover::default(),
             notifier: Notifier::default(),
             damage: None,
             out: Vec::new(),
@@ -256,6 +261,7 @@ impl Engine {
         self.advance_links(now);
         self.advance_session(now);
         self.advance_commits(now);
+        self.advance_switchover(now);
         self.advance_witness(now);
         self.count_failed_pushes(now);
         self.advance_operator_states(now);

@@ -37,5 +37,6 @@ mod refusals;
 mod resumption;
 mod signals;
 mod streams;
+mod switching;
 mod takeover;
 mod witness;

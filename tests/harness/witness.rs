@@ -44,6 +44,11 @@ impl Witness {
         options
     }
 
+    /// The option that names it.
+    pub fn option(&self) -> [String; 2] {
+        ["--witness".into(), format!("file:{}", self.path().display())]
+    }
+
     /// Makes it unavailable to both nodes.
     pub fn take_away(&self, how: Absence) {
         self.link_to(match how {

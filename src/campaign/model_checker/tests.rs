@@ -10,7 +10,7 @@ use stateright::{Checker, Expectation, Model};
 use super::bounds::Bounds;
 use super::choice::FaultKind;
 use super::*;
-use crate::campaign::simulator::step::Step;
+use crate::campaign::simulator::step::{Step, Verb};
 use crate::protocol::engine::Replication;
 use crate::testing::Side;
 
@@ -62,6 +62,11 @@ fn master_gone() -> Vec<Step> {
     vec![Step::Crash { node: Side::A, silent: true, kept: 0 }, Step::Run { us: 400_000 }]
 }
 
+/// An operator of the master has just said that the roles are to be switched.
+fn switching() -> Vec<Step> {
+    vec![Step::Operator { node: Side::A, verb: Verb::SwitchRoles }]
+}
+
 /// Extreme clock rates: one clock fast, the other slow.
 const EXTREMES: [[i64; 2]; 2] = [[9_900, -9_900], [-9_900, 9_900]];
 
@@ -79,6 +84,10 @@ fn shallow(mode: Replication) -> Vec<(&'static str, Bounds)> {
         ("any fault at a heartbeat, the master's clock fast", Bounds { rates_ppm: EXTREMES[0], ..single.clone() }),
         ("any fault at a heartbeat, the shadow's clock fast", Bounds { rates_ppm: EXTREMES[1], ..single.clone() }),
         ("any fault at a heartbeat, then whole again", Bounds { settles: true, onsets: 2, ..single }),
+        (
+            "a fault at any event of a switch of roles, then whole again",
+            Bounds { beginning: switching(), settles: true, onsets: 1, ..events.clone() },
+        ),
         ("a fault at any event", Bounds { onsets: 3, closes: true, ..events.clone() }),
         (
             "two faults at any events of a takeover",
@@ -100,6 +109,10 @@ fn deep(mode: Replication, depth: usize) -> Vec<(&'static str, Bounds)> {
         ("fewer, then whole again", Bounds { settles: true, onsets: 2, ..rates }),
         ("a fault and a commit at any event", Bounds { faults: 1, closes: true, ..events.clone() }),
         ("faults at any event", Bounds { kinds: faults, ..events.clone() }),
+        (
+            "faults at any event of a switch of roles",
+            Bounds { beginning: switching(), faults: fewer, onsets: 1, lengths: vec![2], ..events.clone() },
+        ),
         (
             "faults at any event of a takeover",
             Bounds { beginning: master_gone(), faults: depth, onsets: 2, lengths: vec![2], ..events },

@@ -219,6 +219,21 @@ impl History {
         }
     }
 
+    /// Whether this node is paused, and whether it is frozen.
+    fn modes(&self, side: Side) -> (bool, bool) {
+        let modes = self.pair.node(side).status().map(|status| status.engine.modes).unwrap_or_default();
+        (modes.paused.on, modes.frozen.on)
+    }
+
+    /// An operator ends what an operator has paused or frozen.
+    fn end_modes(&mut self) {
+        for side in Side::BOTH {
+            let (paused, frozen) = self.modes(side);
+            let words = [(paused, Word::Pause(false)), (frozen, Word::Freeze(false))];
+            words.into_iter().filter(|(on, _)| *on).for_each(|(_, word)| self.say(side, word));
+        }
+    }
+
     fn start(&mut self, side: Side) {
         let (machine, stopped) = (self.pair.machine(side), &mut self.stopped[side as usize]);
         if stopped.load(SeqCst) {
@@ -289,8 +304,10 @@ impl History {
             if spent.is_zero() {
                 Side::BOTH.into_iter().for_each(|side| self.say(side, Word::Reconnect));
             }
+            self.end_modes();
             let slice = Duration::from_millis(500);
-            if self.run_until(slice, |history| history.pair.is_whole())? {
+            let free = |history: &Self| Side::BOTH.into_iter().all(|side| history.modes(side) == (false, false));
+            if self.run_until(slice, move |history| history.pair.is_whole() && free(history))? {
                 return Ok(true);
             }
             spent += slice;

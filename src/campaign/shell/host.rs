@@ -117,6 +117,11 @@ pub fn say(pair: &Pair, side: Side, node: &Node, word: Word) {
             Word::Disconnect => operator.disconnect().await,
             Word::Reconnect => operator.reconnect().await,
             Word::Replicate(replication) => operator.replicate(replication).await,
+            Word::SwitchRoles => operator.switch_roles().await,
+            Word::Pause(true) => operator.pause().await,
+            Word::Pause(false) => operator.resume().await,
+            Word::Freeze(true) => operator.freeze().await,
+            Word::Freeze(false) => operator.unfreeze().await,
         };
         scheduler.note(|| format!("{side:?} answers {word:?} with {outcome:?}"));
     });

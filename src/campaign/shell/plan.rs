@@ -9,6 +9,9 @@ use crate::testing::{Crash, Side};
 /// Takeover delay of every history.
 pub const TAKEOVER_DELAY: Duration = Duration::from_millis(500);
 
+/// Seeds with this bit are the histories of the seeds without it, with operators who switch, pause and freeze.
+pub const OPERATED: u64 = 1 << 40;
+
 /// By how much a wall clock is wrong: a year, milliseconds.
 const YEAR_MS: i64 = 365 * 24 * 3_600_000;
 
@@ -97,11 +100,22 @@ pub enum Word {
     Reconnect,
     /// Commits wait for the shadow from now on, or do not.
     Replicate(Replication),
+    /// Switch the roles.
+    SwitchRoles,
+    /// Pause automatic failover, or let it go on.
+    Pause(bool),
+    /// Freeze the configuration, or let it be changed again.
+    Freeze(bool),
 }
 
 impl Plan {
     /// The history of this seed.
     pub fn drawn(seed: u64) -> Self {
+        if seed & OPERATED != 0 {
+            let mut plan = Self::drawn(seed & !OPERATED);
+            add_operators(&mut Random::new(mix(seed)), &mut plan.steps);
+            return plan;
+        }
         let mut random = Random::new(mix(seed ^ 0x0073_6865_6c6c));
         let witnessed = random.percent(75);
         let replication = if random.percent(70) { Replication::Synchronous } else { Replication::Asynchronous };
@@ -143,6 +157,26 @@ impl Plan {
         };
         let synchronous = self.replication == Replication::Synchronous;
         self.witnessed && synchronous && !self.steps.iter().any(|(step, _)| waives(step))
+    }
+}
+
+/// Operators switch roles, and sometimes pause or freeze; callers commit right before.
+fn add_operators(random: &mut Random, steps: &mut Vec<(Step, u64)>) {
+    for _ in 0..random.range(1, 6) {
+        let at = random.below(steps.len() as u64 + 1) as usize;
+        let node = *random.pick(&Side::BOTH);
+        let on = random.percent(50);
+        let step = match random.below(10) {
+            0 => Step::Operator { node, word: Word::Pause(on) },
+            1 => Step::Operator { node, word: Word::Freeze(on) },
+            2 => Step::Shutdown { node },
+            _ => Step::Operator { node, word: Word::SwitchRoles },
+        };
+        steps.insert(at, (step, random.range(0, 30_000)));
+        for node in Side::BOTH {
+            let commit = Step::Commit { node, count: random.range(1, 4) as u8, large: false };
+            steps.insert(at, (commit, random.range(0, 2_000)));
+        }
     }
 }
 

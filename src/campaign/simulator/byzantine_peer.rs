@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::random::Random;
 use crate::model::{Digest, Epoch, Era, History, Key, NodeId, PairId, Position, Revision, RunId};
 use crate::protocol::wire::{
-    Bulk, Bye, Heartbeat, HeartbeatAck, Hello, HelloLog, HelloOptions, HelloSender, Message, Refusal, RefusalKind,
-    Repair, ResumePoint, Role, SnapshotHeader, Versions,
+    Bulk, Bye, Heartbeat, HeartbeatAck, Hello, HelloLog, HelloOptions, HelloSender, Message, Mode, Modes, Refusal,
+    RefusalKind, Repair, ResumePoint, Role, SnapshotHeader, Switch, SwitchObstacle, Versions,
 };
 
 /// What the byzantine peer knows of its victim, so that some of its messages are close to the truth.
@@ -58,6 +58,19 @@ pub fn message(random: &mut Random, victim: &VictimView) -> Message {
             None => Message::Resync,
         },
         _ if random.percent(50) => Message::DiskTrouble { full: random.percent(50), reason: text(random) },
+        _ => switch_or_resync(random, victim),
+    }
+}
+
+fn switch_or_resync(random: &mut Random, victim: &VictimView) -> Message {
+    let mode = |random: &mut Random| Mode { changes: number(random), on: random.percent(50) };
+    match random.below(8) {
+        0 => Message::Switch(Switch::Ask),
+        1 => Message::Switch(Switch::Prepare { position: position(random, victim), epoch: epoch(random, victim) }),
+        2 => Message::Switch(Switch::Ready { epoch: epoch(random, victim) }),
+        3 => Message::Switch(Switch::HandOver { position: position(random, victim), epoch: epoch(random, victim) }),
+        4 => Message::Switch(Switch::CallOff { why: *random.pick(&SwitchObstacle::ALL) }),
+        5 => Message::Modes(Modes { paused: mode(random), frozen: mode(random) }),
         _ => Message::Resync,
     }
 }

@@ -126,6 +126,9 @@ fn fault(step: Step) -> Option<&'static str> {
         Step::Lie { .. } => "peer lies",
         Step::Operator { verb: Verb::Shutdown, .. } => "shutdown",
         Step::Operator { verb: Verb::TakeOver { .. }, .. } => "takeover ordered",
+        Step::Operator { verb: Verb::SwitchRoles, .. } => "switch of roles",
+        Step::Operator { verb: Verb::Pause { on: true }, .. } => "failover paused",
+        Step::Operator { verb: Verb::Freeze { on: true }, .. } => "pair frozen",
         Step::Witness { what } => return witness_fault(what),
         _ => return None,
     })

@@ -9,7 +9,7 @@ use super::world::World;
 use crate::campaign::violation::Checked;
 use crate::model::limits::BULK_FRAME_BYTES_MAX;
 use crate::protocol::engine::{BulkId, Event, LinkId};
-use crate::protocol::wire::{Bulk, ResumePoint, SnapshotHeader};
+use crate::protocol::wire::{Bulk, Message, ResumePoint, SnapshotHeader, Switch};
 use crate::testing::Side;
 
 impl World {
@@ -108,6 +108,10 @@ impl World {
             }
             (Frame::Message(message), Some(link)) => {
                 self.heard(to, sent);
+                if let Message::Switch(Switch::HandOver { .. } | Switch::CallOff { .. }) = &message {
+                    // Mastership is given to this node, or given back.
+                    self.machine(to).callers.takeover_ordered = true;
+                }
                 self.event(to, Event::Message { link, message })
             }
             (Frame::Bulk(what, payload, bytes), Some(link)) => {

@@ -15,7 +15,7 @@ use crate::protocol::engine::{
     WitnessQuestion, Work,
 };
 use crate::protocol::failover::NodeState;
-use crate::protocol::wire::Bulk;
+use crate::protocol::wire::{Bulk, Message, Switch};
 use crate::testing::Side;
 
 /// Most actions of one event: the answers to a full queue of callers, and a few more.
@@ -98,6 +98,9 @@ impl World {
                 if !self.plan.byzantine {
                     let disk = &self.machines[side.index()].disk;
                     self.oracle.check_message(disk, &message)?;
+                }
+                if let Message::Switch(Switch::HandOver { epoch, .. }) = &message {
+                    self.check_hand_over(side, *epoch)?;
                 }
                 if let Some(conn) = self.machine(side).driver.links.get(&link).copied() {
                     self.send(conn, side.other(), Frame::Message(message));
@@ -397,7 +400,7 @@ impl World {
         let machine = self.machine(side);
         let asked = machine.callers.waiting.remove(&ticket);
         if let Some(Caller::Operator(word)) = asked {
-            machine.callers.settings.answered(word, answer);
+            machine.callers.settings.answered(word, answer, &machine.disk.durable_state)?;
             let serves = machine.engine.as_ref().is_some_and(|engine| engine.authority().serving);
             let settles = match word.0 {
                 // A node without a peer has nobody to ask.

@@ -7,6 +7,7 @@ use super::step::Verb;
 use crate::campaign::violation::{Checked, Invariant};
 use crate::protocol::alerts::Alert;
 use crate::protocol::engine::{CommandAnswer, CommandRefusal, DurableState};
+use crate::protocol::wire::Modes;
 
 /// A command of an operator, with the alert that it is about.
 pub type OperatorCall = (Verb, u64);
@@ -19,6 +20,8 @@ pub struct ExpectedSettings {
     peer: bool,
     /// Alerts that were acknowledged.
     seen: BTreeSet<u64>,
+    /// The modes of the pair when an operator was last told of them. Later words may have come since, of the peer too.
+    modes: Modes,
     /// Commands whose settings may be on disk until the durable state is written again.
     pub in_doubt: Vec<OperatorCall>,
 }
@@ -31,17 +34,26 @@ impl ExpectedSettings {
             tokens: durable_state.tokens.iter().map(|token| token.secret).collect(),
             peer: durable_state.peer.is_some(),
             seen: durable_state.alerts.iter().filter(|alert| alert.acknowledged).map(|alert| alert.id).collect(),
+            modes: durable_state.moves.modes,
             in_doubt: Vec::new(),
         }
     }
 
-    /// An operator was answered.
-    pub fn answered(&mut self, word: OperatorCall, answer: &CommandAnswer) {
+    /// An operator was answered. `stored`: what is on disk now.
+    pub fn answered(&mut self, word: OperatorCall, answer: &CommandAnswer, stored: &DurableState) -> Checked {
         match answer {
             Ok(()) => self.done(word),
             Err(CommandRefusal::InDoubt { .. }) => self.in_doubt.push(word),
             _ => {}
         }
+        let Modes { paused, frozen } = stored.moves.modes;
+        let told = match (word.0, answer) {
+            (Verb::Pause { on }, Ok(())) => (on, paused.on),
+            (Verb::Freeze { on }, Ok(())) => (on, frozen.on),
+            _ => return Ok(()),
+        };
+        self.modes = self.modes.merged(stored.moves.modes);
+        Invariant::NothingOfRefused.check(told.0 == told.1, || format!("{word:?} was answered and is not stored"))
     }
 
     fn done(&mut self, (verb, alert): OperatorCall) {
@@ -74,6 +86,8 @@ impl ExpectedSettings {
         let ended = clock_was_set && found.tokens.is_subset(&self.tokens);
         refused
             .check(self.tokens == found.tokens || ended, || "the tokens are others than operators were told".into())?;
+        let later = self.modes.merged(found.modes) == found.modes;
+        refused.check(later, || format!("the modes are {:?}, and {:?} was told", found.modes, self.modes))?;
         refused.check(self.peer == found.peer, || format!("peer: {}, and nobody was told", found.peer))?;
         let unseen = alerts.iter().find(|alert| alert.acknowledged && !self.seen.contains(&alert.id));
         refused.check(unseen.is_none(), || format!("acknowledged, and nobody was told: {unseen:?}"))
@@ -101,7 +115,8 @@ impl ExpectedSettings {
             let of = |(verb, alert): &OperatorCall| *verb == Verb::Acknowledge && alert == id;
             self.seen.contains(id) || pending_calls.iter().chain(&self.in_doubt).any(of)
         });
-        Invariant::NothingOfRefused.check(enabled && tokens && peer && seen, || {
+        let modes = self.modes.merged(found.modes) == found.modes;
+        Invariant::NothingOfRefused.check(enabled && tokens && peer && seen && modes, || {
             format!("on disk is what was refused: {found:?}, told {self:?}, pending {pending_calls:?}")
         })
     }

@@ -187,6 +187,9 @@ fn operate(world: &mut World, node: Side, verb: Verb) -> Checked {
             let expires_ms = world.machines[node.index()].clock.wall(world.now).saturating_add(life_ms);
             Command::Token(StoredToken { secret: token_secret(secret), expires_ms })
         }
+        Verb::SwitchRoles => Command::SwitchRoles,
+        Verb::Pause { on } => Command::Pause(on),
+        Verb::Freeze { on } => Command::Freeze(on),
         Verb::Reset => {
             // A disk that was rolled back and then loses its pairing is bound by nothing.
             world.witness.regressed |= world.exemptions.rolled_back[node.index()];

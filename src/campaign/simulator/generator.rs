@@ -19,8 +19,16 @@ const SCENARIO_PERCENT: [u64; 2] = [25, 5];
 /// Largest error of a clock, parts per million: less than 1 %.
 const RATE_PPM_MAX: i64 = 9_900;
 
+/// Seeds with this bit are the histories of the seeds without it, with operators who switch, pause and freeze.
+pub const OPERATED: u64 = 1 << 40;
+
 /// The plan of this seed, where so many of a hundred plans have a witness.
 pub fn draw_plan(seed: u64, witnessed_percent: u64) -> Plan {
+    if seed & OPERATED != 0 {
+        let mut plan = draw_plan(seed & !OPERATED, witnessed_percent);
+        add_operators(&mut Random::new(seed), &mut plan);
+        return plan;
+    }
     let witnessed = Random::new(seed ^ 0x0a5c).percent(witnessed_percent);
     let mut random = Random::new(seed ^ 0x5eed);
     let byzantine = seed % 8 == 7;
@@ -56,6 +64,25 @@ pub fn draw_plan(seed: u64, witnessed_percent: u64) -> Plan {
         }
     }
     plan
+}
+
+/// Operators switch roles, and sometimes pause or freeze, between the steps of a plan and right behind them.
+fn add_operators(random: &mut Random, plan: &mut Plan) {
+    for _ in 0..random.range(1, 6) {
+        let at = random.below(plan.steps.len() as u64 + 1) as usize;
+        let node = *random.pick(&Side::BOTH);
+        let on = random.percent(60);
+        let verb = match random.below(10) {
+            0 => Verb::Pause { on },
+            1 => Verb::Freeze { on },
+            2 => Verb::Shutdown,
+            _ => Verb::SwitchRoles,
+        };
+        plan.steps.insert(at, Step::Operator { node, verb });
+        if random.percent(70) {
+            plan.steps.insert(at + 1, Step::Run { us: draw_time(random).min(40_000) });
+        }
+    }
 }
 
 /// A plan of this seed that is this scenario and nothing after it.

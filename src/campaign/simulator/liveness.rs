@@ -9,7 +9,7 @@ use crate::campaign::violation::{Checked, Invariant};
 use crate::model::Revision;
 use crate::protocol::alerts::AlertKind;
 use crate::protocol::engine::{Command, EngineStatus, Failover, LinkState, TakeoverBlocker};
-use crate::protocol::wire::Role;
+use crate::protocol::wire::{Modes, Role};
 use crate::testing::Side;
 
 /// The line of a trace after which nothing more is done to the pair.
@@ -53,6 +53,7 @@ pub fn check_liveness(world: &mut World) -> Checked {
     }
     // A clean shutdown under way ends.
     world.run(10 * POLL_US)?;
+    end_modes(world)?;
     if world.is_unpaired() {
         // An operator did it. Only another enrolment, which is not simulated, would bring them together.
         return Ok(());
@@ -89,6 +90,26 @@ pub fn check_liveness(world: &mut World) -> Checked {
             oracle::check_failures_ended(&status)?;
         }
         check_nothing_pending(world, side)?;
+    }
+    Ok(())
+}
+
+/// An operator ends what an operator has paused or frozen.
+fn end_modes(world: &mut World) -> Checked {
+    for _ in 0..20 {
+        let gone = world.plan.gone;
+        Side::BOTH.into_iter().filter(|side| gone != Some(*side)).try_for_each(|side| world.start(side))?;
+        let on = |modes: Modes| modes.paused.on || modes.frozen.on;
+        let left = |world: &World, side| status(world, side).is_some_and(|status| on(status.modes));
+        let left: Vec<Side> = Side::BOTH.into_iter().filter(|side| left(world, *side)).collect();
+        if left.is_empty() {
+            return Ok(());
+        }
+        for side in left {
+            world.command(side, Command::Pause(false))?;
+            world.command(side, Command::Freeze(false))?;
+        }
+        world.run(POLL_US)?;
     }
     Ok(())
 }
@@ -217,6 +238,7 @@ fn check_survivor(world: &mut World, gone: Side) -> Checked {
     }
     world.start(side)?;
     world.command(side, Command::Reconnect)?;
+    end_modes(world)?;
     for _ in 0..WHOLE_US_MAX / 2 / POLL_US {
         world.start(side)?;
         if world.holds_mastership(side) {

@@ -192,6 +192,11 @@ impl Oracle {
         lacking
     }
 
+    /// 2: the first acknowledged revision that one disk holds and the other does not.
+    pub fn first_held_by_one(&self, one: &Disk, other: &Disk) -> Option<Revision> {
+        self.promised.iter().copied().find(|revision| one.holds(*revision) && !other.holds(*revision))
+    }
+
     /// A disk was rolled back: what either node kept to undo, or had shown, may be gone.
     pub fn disk_rolled_back(&mut self, side: Side) {
         self.acknowledged = [Vec::new(), Vec::new()];

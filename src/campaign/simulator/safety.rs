@@ -111,6 +111,35 @@ impl World {
         self.check_holds_all_acknowledged(named)
     }
 
+    /// A planned switch of roles, when it is handed over: the master has let go for good, the shadow has noted the term, and holds
+    /// everything that was acknowledged and that the master holds, whatever the replication.
+    pub fn check_hand_over(&mut self, side: Side, epoch: Epoch) -> Checked {
+        if self.plan.byzantine {
+            return Ok(());
+        }
+        self.journal.summary.switches += 1;
+        let holds = self.holds_mastership(side);
+        Invariant::OneMaster.check(!holds, || format!("{side:?} hands over and holds mastership"))?;
+        let (own, peer) = (&self.machines[side.index()].disk, &self.machines[side.other().index()].disk);
+        let recorded = self.witness.record().is_some_and(|record| record.epoch >= epoch);
+        let let_go = if self.plan.witnessed {
+            recorded || self.witness.tampered
+        } else {
+            own.durable_state.role == Role::Shadow
+        };
+        Invariant::OneMaster
+            .check(let_go, || format!("{side:?} hands over {epoch} and may be master after a restart"))?;
+        if self.exemptions.rolled_back != [false; 2] {
+            return Ok(());
+        }
+        let noted = peer.durable_state.tried.max(peer.durable_state.epoch) >= epoch;
+        Invariant::WholeAgain
+            .check(noted, || format!("{side:?} hands over {epoch}, which is not durable on its peer"))?;
+        let lost = self.oracle.first_held_by_one(own, peer);
+        Invariant::NothingLost
+            .check(lost.is_none(), || format!("{side:?} hands over without {lost:?}, which was acknowledged"))
+    }
+
     /// What a swap records is durable before it is sent: the revision at this node, the epoch at the holder.
     pub fn check_swap_request(&mut self, side: Side, record: &WitnessRecord) -> Checked {
         if self.plan.byzantine {

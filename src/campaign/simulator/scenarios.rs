@@ -4,6 +4,7 @@
 //! `A` is the master when a history begins, `B` its shadow. The times belong to those of `Machine::options`: heartbeat 100 ms,
 //! takeover delay 500 ms, a link is given up after 300 ms.
 
+mod planned;
 mod script;
 mod with_witness;
 mod without_witness;
@@ -57,6 +58,14 @@ pub enum Scenario {
     PairingReset,
     /// The master's disk does not answer for a long time, and then does what it was asked.
     HungDisk,
+    /// Roles are switched while callers commit, and something goes wrong in the middle.
+    PlannedSwitch,
+    /// The same without a witness.
+    PlannedSwitchWithoutWitness,
+    /// What is handed over reaches a shadow that loses the witness, and that its former master does not hear any more.
+    HandedOverAndCutOff,
+    /// Failover is paused, and both nodes restart.
+    PausedAndRestarted,
     /// Without a witness: the master is paused during a handshake.
     PausedDuringHandshake,
     /// Without a witness: the master dies while the shadow receives its first copy.
@@ -109,9 +118,13 @@ impl Scenario {
     /// The scenarios that no seed draws by itself.
     pub const ALONE: [Self; 2] = [Self::WrongClocks, Self::CutPush];
 
+    /// Scenarios of planned moves. No seed draws them by itself.
+    pub const PLANNED: [Self; 4] =
+        [Self::PlannedSwitch, Self::PlannedSwitchWithoutWitness, Self::HandedOverAndCutOff, Self::PausedAndRestarted];
+
     /// Whether the pair has a witness.
     pub fn is_witnessed(self) -> bool {
-        Self::WITNESSED.contains(&self)
+        Self::WITNESSED.contains(&self) || matches!(self, Self::PlannedSwitch | Self::HandedOverAndCutOff)
     }
 
     /// Writes the scenario into a plan, and the surroundings that it needs.
@@ -149,6 +162,9 @@ impl Scenario {
             Self::WrongClocks => script.wrong_clocks(),
             Self::CutPush => script.cut_push(),
             Self::HungDisk | Self::HungDiskWithoutWitness => script.hung_disk(),
+            Self::PlannedSwitch | Self::PlannedSwitchWithoutWitness => script.planned_switch(),
+            Self::HandedOverAndCutOff => script.handed_over_and_cut_off(),
+            Self::PausedAndRestarted => script.paused_and_restarted(),
         }
     }
 }

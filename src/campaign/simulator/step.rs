@@ -273,4 +273,16 @@ pub enum Verb {
     },
     /// Forget the pairing.
     Reset,
+    /// Switch the roles.
+    SwitchRoles,
+    /// Pause automatic failover, or let it go on.
+    Pause {
+        /// Paused?
+        on: bool,
+    },
+    /// Freeze the configuration, or let it be changed again.
+    Freeze {
+        /// Frozen?
+        on: bool,
+    },
 }

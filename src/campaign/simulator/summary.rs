@@ -13,6 +13,8 @@ pub struct Summary {
     pub acknowledged: u64,
     /// Takeovers.
     pub takeovers: u64,
+    /// Planned switches of roles that were handed over.
+    pub switches: u64,
     /// Full pushes that completed.
     pub full_pushes: u64,
     /// Full pushes that went on where another one was cut.
@@ -43,6 +45,7 @@ impl std::ops::AddAssign for Summary {
         self.events += other.events;
         self.acknowledged += other.acknowledged;
         self.takeovers += other.takeovers;
+        self.switches += other.switches;
         self.full_pushes += other.full_pushes;
         self.resumed += other.resumed;
         self.operator_needed += other.operator_needed;

@@ -8,7 +8,7 @@ mod real_store;
 
 use super::coverage::EVENTS;
 use super::faults::apply;
-use super::generator::{WITNESSED_PERCENT, draw_plan, draw_scenario};
+use super::generator::{OPERATED, WITNESSED_PERCENT, draw_plan, draw_scenario};
 use super::history::{attempt, run};
 use super::machine::Machine;
 use super::plan::Plan;
@@ -87,6 +87,7 @@ fn report(runs: u64, total: &Summary, real: f64) {
     println!("{runs} histories, {} steps, {} events", total.steps, total.events);
     println!("{simulated:.0} s simulated in {real:.1} s: {:.0} times as fast", simulated / real);
     println!("acknowledged {} ({} as durable on both)", total.acknowledged, total.replicated);
+    println!("switches {}", total.switches);
     println!("takeovers {}, full pushes {}, quarantines {}", total.takeovers, total.full_pushes, total.quarantines);
     println!("full pushes that went on where one was cut {}", total.resumed);
     println!("one master promised to the end in {}, nothing lost in {}", total.one_master, total.lossless);
@@ -131,6 +132,19 @@ fn a_push_that_is_cut_goes_on_where_it_stopped() {
     assert!(there >= Some(runs / 50), "{total:?}");
 }
 
+/// The same histories with operators who switch roles, pause and freeze, and each scenario of a planned move.
+#[test]
+fn histories_with_planned_moves_hold_every_invariant() {
+    let runs = number("SHADOWPAIR_RUNS").unwrap_or(RUNS) / 2;
+    let total = histories_of(runs, |seed| Some(plan(seed | OPERATED)));
+    for scenario in Scenario::PLANNED {
+        let total = histories_of(runs / 8, |seed| Some(draw_scenario(seed, scenario)));
+        let planned = matches!(scenario, Scenario::PlannedSwitch | Scenario::PlannedSwitchWithoutWitness);
+        assert!(!planned || total.switches > runs / 16, "{scenario:?}: {total:?}");
+    }
+    assert!(total.switches > runs / 20, "{total:?}");
+}
+
 /// Whoever is in sync serves while the disk of its master hangs, and not only when it answers again.
 #[test]
 fn a_shadow_in_sync_serves_while_its_masters_disk_hangs() {
@@ -163,9 +177,35 @@ fn long_campaign() {
 #[test]
 fn histories_that_once_failed_hold() {
     let once = [
-        135_920, 148_653, 164_932, 228_985, 257_386, 272_361, 302_083, 438_872, 523_940, 657_390, 700_283, 708_836,
-        727_961, 746_267, 765_998, 840_178, 848_573, 848_881, 886_957, 941_822, 956_894, 977_249, 1_058_654, 288_072,
-        424_428, 396_401, 996_900,
+        135_920,
+        148_653,
+        164_932,
+        228_985,
+        257_386,
+        272_361,
+        302_083,
+        438_872,
+        523_940,
+        657_390,
+        700_283,
+        708_836,
+        727_961,
+        746_267,
+        765_998,
+        840_178,
+        848_573,
+        848_881,
+        886_957,
+        941_822,
+        956_894,
+        977_249,
+        1_058_654,
+        288_072,
+        424_428,
+        396_401,
+        996_900,
+        1_099_511_628_516,
+        1_099_511_630_144,
     ];
     for seed in once {
         quietly(|| run(seed, plan(seed))).unwrap_or_else(|trace| panic!("{}", with_share(&trace)));

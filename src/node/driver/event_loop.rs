@@ -195,6 +195,7 @@ impl Driver {
             _ => None,
         });
         self.notifier.update_mastership(self.engine.authority(), self.engine.durable_state().epoch, reason);
+        self.notifier.mastership.announce(self.engine.is_ending());
         // A caller that is answered finds the status that goes with the answer.
         if actions.iter().any(|action| matches!(action, Action::AnswerCommit { .. } | Action::AnswerCommand { .. })) {
             self.publish_status();

@@ -167,6 +167,9 @@ pub enum CommitError {
     /// when either answers: no change set is accepted before.
     #[error("earlier change sets are in doubt; nothing was changed: try again when the shadow or the witness answers")]
     Frozen,
+    /// An operator has frozen the pair. Nothing changed. [`Operator::unfreeze`](crate::Operator::unfreeze) ends that.
+    #[error("the pair is frozen by an operator; nothing was changed: unfreeze it first")]
+    ReadOnly,
     /// The change set is in the log, and it is not known yet whether it stays. Do not repeat it before
     /// [`Operator::history`](crate::Operator::history) and a [`Config::snapshot`] show whether it is there.
     #[error(
@@ -197,6 +200,7 @@ impl From<CommitRefusal> for CommitError {
             CommitRefusal::DiskFull => Self::DiskFull,
             CommitRefusal::Stopped => Self::Stopped,
             CommitRefusal::Frozen => Self::Frozen,
+            CommitRefusal::ReadOnly => Self::ReadOnly,
         }
     }
 }

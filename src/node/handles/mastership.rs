@@ -94,6 +94,28 @@ impl Mastership {
         self.why()
     }
 
+    /// Waits until this mastership is about to end by plan: for a switch of roles, or a shutdown that hands over. It ends after
+    /// [`Timeouts::grace`](crate::Timeouts::grace) at the earliest, unless that is called off. Returns at once where it is about to
+    /// end or has ended. A takeover by the other node is not announced.
+    ///
+    /// ```no_run
+    /// # async fn example(node: &shadowpair::Node) -> Result<(), shadowpair::Stopped> {
+    /// let mastership = node.mastership().await?;
+    /// mastership.ending().await;
+    /// // Finish here what is under way; commits still work.
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn ending(&self) {
+        let mut lapsed = self.lapsed.subscribe();
+        let mut current = self.state.current.subscribe();
+        tokio::select! {
+            biased;
+            _ = lapsed.wait_for(|lapsed| *lapsed) => {}
+            _ = current.wait_for(|current| current.ending || current.term != Some(self.term)) => {}
+        }
+    }
+
     fn why(&self) -> Ended {
         let current = self.state.current.borrow();
         let reason = if current.term == Some(self.term) { RoleReason::Stalled } else { current.ended };
@@ -115,6 +137,8 @@ struct Current {
     term: Option<MastershipTerm>,
     /// Why the last term ended.
     ended: RoleReason,
+    /// It is about to end by plan.
+    ending: bool,
     stopped: bool,
 }
 
@@ -133,7 +157,7 @@ pub struct MastershipState {
 
 impl MastershipState {
     pub fn new(witnessed: bool) -> Self {
-        let current = Current { term: None, ended: RoleReason::Started, stopped: false };
+        let current = Current { term: None, ended: RoleReason::Started, ending: false, stopped: false };
         Self { number: AtomicU64::new(0), until: AtomicU64::new(0), witnessed, current: watch::Sender::new(current) }
     }
 
@@ -154,6 +178,11 @@ impl MastershipState {
             self.number.store(*numbers, SeqCst);
             self.current.send_modify(|current| current.term = Some(MastershipTerm { number: *numbers, epoch }));
         }
+    }
+
+    /// Whether mastership is about to end by plan. Only the driver calls it.
+    pub fn announce(&self, ending: bool) {
+        self.current.send_if_modified(|current| std::mem::replace(&mut current.ending, ending) != ending);
     }
 
     /// The node has stopped: it is not master, now or later.

@@ -105,6 +105,9 @@ impl Node {
     /// Stops the node, and waits until it has stopped. Change sets that were accepted are finished, the link is closed, and
     /// the data directory is free for another start. Other clones find the node stopped; stopping it again does nothing.
     ///
+    /// A master whose shadow is in sync hands over to it first ([`Options::handover`](crate::Options::handover)): the shadow serves
+    /// at once instead of after the takeover delay, and this node is the shadow when it starts again.
+    ///
     /// It takes a few times [`Timeouts::drain`](crate::Timeouts::drain) at most, whatever hangs. If the
     /// disk hangs, its work may go on after that.
     pub async fn shutdown(&self) {

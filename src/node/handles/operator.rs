@@ -77,6 +77,28 @@ pub enum OperatorError {
     /// The witness does not answer, and no node becomes master without it. Nothing changed. Try again when it answers.
     #[error("the witness does not answer, and without it nobody becomes master")]
     WitnessUnreachable,
+    /// The shadow is not connected, or does not hold everything. Nothing changed. Wait until
+    /// [`EngineStatus::in_sync`](crate::EngineStatus::in_sync) says so.
+    #[error("the shadow is not in sync: wait until it is connected and holds everything")]
+    NotInSync,
+    /// An operator holds the link. Nothing changed. [`Operator::reconnect`] first.
+    #[error("the link is held: reconnect first")]
+    Held,
+    /// Automatic failover is paused. Nothing changed. [`Operator::resume`] first.
+    #[error("automatic failover is paused: resume first")]
+    Paused,
+    /// A switch of roles is under way. Nothing changed. Wait for its end.
+    #[error("a switch of roles is under way: wait for its end")]
+    SwitchUnderWay,
+    /// The peer runs a program that does not know of this. Nothing changed. Upgrade the peer.
+    #[error("the peer's program is too old for this: upgrade it first")]
+    PeerTooOld,
+    /// The switch of roles was called off, and the roles are as before. Look at the status of both nodes, and try again.
+    #[error("the switch of roles was called off ({why}); the roles are as before: look at both nodes, and try again")]
+    CalledOff {
+        /// Why, as a stable word: `not_serving`, `stopping` or `timed_out`.
+        why: &'static str,
+    },
     /// Too many commands wait for the disk. Nothing changed. Try again later.
     #[error("too many commands wait; nothing was changed: try again later")]
     Overloaded,
@@ -219,6 +241,71 @@ impl Operator {
         self.give(Command::TakeOverAcceptingLoss).await
     }
 
+    /// Makes the shadow master and the master shadow, without loss. Either node takes it.
+    ///
+    /// Commits wait while the shadow gets what it lacks, at most [`Timeouts::sync`](crate::Timeouts::sync). Then the master lets go,
+    /// and the shadow serves. Commits that waited until then end with [`CommitError::NotMaster`](crate::CommitError::NotMaster), which
+    /// names the new master; none of them is in the log. Given on the master, it returns when that node is the shadow; given on the
+    /// shadow, when that node serves. A planned switch does not count for the hold-down.
+    ///
+    /// Where a step fails, the master goes on, and the error says why.
+    ///
+    /// ```no_run
+    /// # async fn example(node: &shadowpair::Node) -> Result<(), shadowpair::OperatorError> {
+    /// use shadowpair::OperatorError;
+    /// match node.operator().switch_roles().await {
+    ///     Err(OperatorError::NotInSync) => println!("not yet: the shadow lacks something"),
+    ///     other => other?,
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`OperatorError::NoPeer`], [`OperatorError::NotInSync`], [`OperatorError::Held`], [`OperatorError::Paused`],
+    /// [`OperatorError::SwitchUnderWay`], [`OperatorError::PeerTooOld`], [`OperatorError::NotMaster`] on a master that does not serve,
+    /// [`OperatorError::Disk`], [`OperatorError::WitnessUnreachable`], [`OperatorError::CalledOff`], [`OperatorError::Stopped`]: the
+    /// roles are as before. [`OperatorError::InDoubt`]: the witness, or the master, did not say what became of it.
+    pub async fn switch_roles(&self) -> Result<(), OperatorError> {
+        self.give(Command::SwitchRoles).await
+    }
+
+    /// Pauses automatic failover of the pair: neither node takes over by itself until [`Operator::resume`]. Both nodes remember it,
+    /// also over restarts. Where the link is down it holds here, and reaches the peer when the link comes; of two words that neither
+    /// node knew of, the later one holds, and `pause` where neither is later. A master that stops hands over nothing meanwhile.
+    ///
+    /// # Errors
+    /// As of [`Operator::enable`].
+    pub async fn pause(&self) -> Result<(), OperatorError> {
+        self.give(Command::Pause(true)).await
+    }
+
+    /// Lets automatic failover go on after [`Operator::pause`], on both nodes.
+    ///
+    /// # Errors
+    /// As of [`Operator::enable`].
+    pub async fn resume(&self) -> Result<(), OperatorError> {
+        self.give(Command::Pause(false)).await
+    }
+
+    /// Freezes the configuration of the pair: commits end with [`CommitError::ReadOnly`](crate::CommitError::ReadOnly) until
+    /// [`Operator::unfreeze`], and all else goes on. Both nodes remember it, as with [`Operator::pause`], so it holds after a
+    /// takeover and after a switch of roles too.
+    ///
+    /// # Errors
+    /// As of [`Operator::enable`].
+    pub async fn freeze(&self) -> Result<(), OperatorError> {
+        self.give(Command::Freeze(true)).await
+    }
+
+    /// Lets the configuration be changed again after [`Operator::freeze`].
+    ///
+    /// # Errors
+    /// As of [`Operator::enable`].
+    pub async fn unfreeze(&self) -> Result<(), OperatorError> {
+        self.give(Command::Freeze(false)).await
+    }
+
     /// Changes whether commits wait for the shadow, until this node's next start: that takes
     /// [`Options::replication`](crate::Options::replication) again. Change sets under way may end in either way. Given on
     /// both nodes, it also holds after a takeover.
@@ -263,6 +350,12 @@ impl From<CommandRefusal> for OperatorError {
             CommandRefusal::Loss { missing } => Self::Loss { missing },
             CommandRefusal::LeaseHeld => Self::LeaseHeld,
             CommandRefusal::WitnessUnreachable => Self::WitnessUnreachable,
+            CommandRefusal::NotInSync => Self::NotInSync,
+            CommandRefusal::Held => Self::Held,
+            CommandRefusal::Paused => Self::Paused,
+            CommandRefusal::SwitchUnderWay => Self::SwitchUnderWay,
+            CommandRefusal::PeerTooOld => Self::PeerTooOld,
+            CommandRefusal::CalledOff { why } => Self::CalledOff { why: why.as_str() },
         }
     }
 }

@@ -23,7 +23,7 @@ use crate::model::limits::{ALERT_WRITE_INTERVAL, ALERT_WRITES_MAX, TAKEOVERS_KEP
 use crate::model::{Epoch, Revision};
 use crate::protocol::alerts::AlertLog;
 use crate::protocol::failover::micros;
-use crate::protocol::wire::{Hello, Role};
+use crate::protocol::wire::{Hello, Modes, Role};
 
 pub use encoding::{decode_durable_state, encode_durable_state};
 pub(super) use pending_updates::{Adopted, Requester, Update};
@@ -236,11 +236,40 @@ impl Durable {
         self.changed();
     }
 
-    /// This node has stepped down. The takeover of the other one counts for the hold-down here too.
-    pub(super) fn stepped_down(&mut self, wall_ms: u64) {
+    /// This node has stepped down. The takeover of the other one counts for the hold-down here too; a planned switch does not.
+    pub(super) fn stepped_down(&mut self, takeover_ms: Option<u64>) {
         self.state.role = Role::Shadow;
-        self.state.remember_takeover(wall_ms);
+        takeover_ms.into_iter().for_each(|wall_ms| self.state.remember_takeover(wall_ms));
         self.changed();
+    }
+
+    /// The state in which this node has handed over what it is master of, for the batch that makes it so.
+    pub(super) fn as_handed_over(&self, given: Given, alerts: &AlertLog) -> DurableState {
+        let mut state = self.with_alerts(alerts);
+        state.hand_over(given);
+        state
+    }
+
+    /// That batch is durable.
+    pub(super) fn handed_over(&mut self, given: Given) {
+        self.state.hand_over(given);
+    }
+
+    /// The node to which this one has handed over is master.
+    pub(super) fn given_is_taken(&mut self) {
+        if self.state.moves.given.take().is_some() {
+            self.changed();
+        }
+    }
+
+    /// The peer says what it knows of the modes. Returns whether it knew less, or other things, than are known now.
+    pub(super) fn merge_modes(&mut self, theirs: Modes) -> bool {
+        let merged = self.state.moves.modes.merged(theirs);
+        if merged != self.state.moves.modes {
+            self.state.moves.modes = merged;
+            self.changed();
+        }
+        merged != theirs
     }
 
     // Writing.
@@ -344,18 +373,26 @@ impl Durable {
 }
 
 impl DurableState {
+    fn hand_over(&mut self, given: Given) {
+        self.role = Role::Shadow;
+        self.tried = self.tried.max(given.epoch);
+        self.moves.given = Some(given);
+    }
+
     fn become_master(&mut self, epoch: Epoch) {
         self.role = Role::Master;
         self.epoch = epoch;
         (self.complete, self.detached) = (true, false);
+        self.moves.given = None;
     }
 
     /// The hold-down is the pair's: a takeover counts on the node that it made master, and on the one that steps down.
     fn remember_takeover(&mut self, wall_ms: u64) {
-        self.takeovers_ms.retain(|at| wall_ms.saturating_sub(*at) < 24 * 3_600_000);
-        if self.takeovers_ms.len() >= TAKEOVERS_KEPT_MAX {
-            self.takeovers_ms.remove(0);
+        let takeovers_ms = &mut self.moves.takeovers_ms;
+        takeovers_ms.retain(|at| wall_ms.saturating_sub(*at) < 24 * 3_600_000);
+        if takeovers_ms.len() >= TAKEOVERS_KEPT_MAX {
+            takeovers_ms.remove(0);
         }
-        self.takeovers_ms.push(wall_ms);
+        takeovers_ms.push(wall_ms);
     }
 }

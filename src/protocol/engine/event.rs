@@ -245,6 +245,12 @@ pub enum Command {
     TakeOverAcceptingLoss,
     /// Changes whether commits wait for the shadow, until the next start.
     Replicate(super::Replication),
+    /// Makes the shadow master and the master shadow, without loss.
+    SwitchRoles,
+    /// Pauses automatic failover of the pair, or lets it go on.
+    Pause(bool),
+    /// Freezes the configuration of the pair, or lets it be changed again.
+    Freeze(bool),
     /// Stops: what can be stored is stored, the link is closed with a word.
     Shutdown,
 }

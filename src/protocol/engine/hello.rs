@@ -1,6 +1,7 @@
 //! The negotiation: which hello is refused, and which node leads, follows or steps down. A pure function of two hellos. The
 //! answers of the two sides fit each other.
 
+use super::alerts::texts;
 use super::authority::Deposed;
 use super::durable::Durable;
 use super::own_log::OwnLog;
@@ -26,6 +27,8 @@ pub(super) enum Negotiation {
     StepDown,
     /// Both are masters, and this node outranks the peer.
     PeerStepsDown,
+    /// Both are shadows, since the last master has handed over, and the other one has not taken it yet.
+    MeetAsShadows,
     /// The nodes cannot work together.
     Refuse(RefusalKind, String),
 }
@@ -41,6 +44,8 @@ pub(super) struct OwnSide<'a> {
     pub(super) epoch: Epoch,
     /// The outer `None`: there is no witness. The inner value: why this master must not serve, if it must not.
     pub(super) witness: Option<Option<Deposed>>,
+    /// Whether this node, as a shadow, waits for what it has noted a term for.
+    pub(super) awaits: bool,
 }
 
 impl OwnSide<'_> {
@@ -90,10 +95,8 @@ impl OwnSide<'_> {
         match (self.durable.role, hello.role) {
             (Role::Master, Role::Master) if self.stays_master(hello) => Negotiation::PeerStepsDown,
             (Role::Master, Role::Master) => Negotiation::StepDown,
-            (Role::Shadow, Role::Shadow) => {
-                let reason = "both nodes are shadows: let an operator make one master with take-over";
-                Negotiation::Refuse(RefusalKind::NoMaster, reason.to_owned())
-            }
+            (Role::Shadow, Role::Shadow) if self.is_handed_over(hello) => Negotiation::MeetAsShadows,
+            (Role::Shadow, Role::Shadow) => Negotiation::Refuse(RefusalKind::NoMaster, texts::BOTH_SHADOWS.to_owned()),
             (Role::Master, Role::Shadow) => {
                 let may_take = matches!(self.state, NodeState::CheckingStartup | NodeState::TakingTail);
                 if may_take && hello.log.complete && (relation == Relation::Ahead || !self.durable.complete) {
@@ -104,6 +107,13 @@ impl OwnSide<'_> {
             }
             (Role::Shadow, Role::Master) => self.negotiate_with_master(hello, relation),
         }
+    }
+
+    /// Whether one of two shadows has handed over to the other, or seems to. With a witness the register says who is master.
+    fn is_handed_over(&self, hello: &Hello) -> bool {
+        let noted = self.durable.tried > self.log.epoch() || self.durable.tried > self.durable.epoch;
+        let awaits = self.awaits && noted && self.witness.is_none();
+        Versions::OURS.allows_switch(hello.versions) && (self.durable.moves.given.is_some() || awaits)
     }
 
     /// Whether this master stays master when it meets another. With a witness the record decides. If this node does not know the

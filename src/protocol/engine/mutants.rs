@@ -116,6 +116,20 @@ pub enum Mutant {
     ResumesAtWrongKey,
     /// A snapshot that was cut goes on as if nothing had changed meanwhile.
     ResumesUnchanged,
+    /// Rule 21: a master that hands over keeps what it rests on until the role of shadow is stored.
+    KeepsCoversInSwitch,
+    /// Rule 21: it hands over before the swap is answered, or the role of shadow durable.
+    HandsOverEarly,
+    /// Rule 21: it does not wait until everything is settled and the shadow holds it.
+    SwitchesUndrained,
+    /// Rule 21: the shadow says that it is ready before its term is durable.
+    ReadyUnnoted,
+    /// Rule 22: the new master does not wait for the old one.
+    SwitchedDoesNotWait,
+    /// Rule 23: what is handed over is a cover.
+    HandOverCovers,
+    /// A pause is not stored, so that a restart forgets it.
+    ForgetsPause,
 }
 
 /// Until when a promise and a lease are waited for, by another measure than rules 2 and 4 want.

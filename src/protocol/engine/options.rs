@@ -24,6 +24,8 @@ pub struct Options {
     /// takeover delay. At least the heartbeat interval, and with its margin for clock rates ([`crate::limits`]) at most the
     /// takeover delay.
     pub lease: Option<Duration>,
+    /// Whether a clean shutdown of a master hands over to its shadow. Default: where the shadow is in sync.
+    pub handover: Handover,
     /// How long this node waits for others.
     pub timeouts: Timeouts,
     /// Difference of wall clocks at which an alert is raised. Default 30 s.
@@ -51,6 +53,9 @@ pub struct Timeouts {
     pub hook: Duration,
     /// Bound on what a shutdown waits for. Default 5 s.
     pub drain: Duration,
+    /// How long the host has before its mastership ends by plan, from when it is told. Default zero; zero to an hour. Commits go
+    /// on meanwhile. In a shutdown it is at most half of [`Timeouts::drain`].
+    pub grace: Duration,
     /// Bound on an answer of the disk, for a node with a peer. A master whose disk has not answered for so long lets go of its
     /// mastership, so that its shadow can take over. Default: three takeover delays, at least
     /// [`DISK_TIMEOUT_MIN`](crate::limits::DISK_TIMEOUT_MIN). Longer than the takeover delay, at most 72 h; zero turns it off.
@@ -88,6 +93,17 @@ pub enum Replication {
     Synchronous,
 }
 
+/// Whether a clean shutdown of a master hands over to its shadow, which then serves at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Handover {
+    /// Where the shadow is in sync, failover is automatic and not paused. Bounded by the timeouts for a synchronous commit and
+    /// for a shutdown; where it does not come about the shutdown is as without.
+    WhenInSync,
+    /// Never: the shadow waits for the takeover delay.
+    Never,
+}
+
 /// The rule that a set of options breaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -101,6 +117,9 @@ pub enum OptionsError {
     /// A timeout is zero or above an hour.
     #[error("{0} must be above zero and at most 1 h")]
     Timeout(&'static str),
+    /// The grace period is above an hour.
+    #[error("timeouts.grace must be at most 1 h")]
+    Grace,
     /// The log would hold nothing.
     #[error("the log must be bounded to at least one change set and one byte")]
     Log,
@@ -129,6 +148,7 @@ impl Default for Options {
             hold_down: Duration::from_secs(600),
             replication: Replication::Asynchronous,
             lease: None,
+            handover: Handover::WhenInSync,
             timeouts: Timeouts::default(),
             clock_skew_warn: Duration::from_secs(30),
             log: LogBounds { changes: LOG_CHANGES_DEFAULT, bytes: LOG_BYTES_DEFAULT },
@@ -146,6 +166,7 @@ impl Default for Timeouts {
             witness: None,
             hook: Duration::from_secs(10),
             drain: Duration::from_secs(5),
+            grace: Duration::ZERO,
             disk: None,
         }
     }
@@ -172,6 +193,9 @@ impl Options {
         ];
         if let Some((name, _)) = timeouts.into_iter().find(|(_, time)| time.is_zero() || *time > HOUR) {
             return Err(OptionsError::Timeout(name));
+        }
+        if self.timeouts.grace > HOUR {
+            return Err(OptionsError::Grace);
         }
         if self.log.changes == 0 || self.log.bytes == 0 {
             return Err(OptionsError::Log);

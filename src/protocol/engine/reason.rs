@@ -24,6 +24,8 @@ pub enum RoleReason {
     Takeover,
     /// An operator made this node master.
     Operator,
+    /// The roles were switched by plan, or that was called off.
+    Switched,
     /// The witness' record names this node.
     Witness,
     /// The witness' record names the other node.
@@ -68,6 +70,7 @@ impl RoleReason {
             Self::LinkLost => "link_lost",
             Self::Takeover => "takeover",
             Self::Operator => "operator",
+            Self::Switched => "switched",
             Self::Witness => "witness",
             Self::NotNamed => "not_named",
             Self::RolledBack => "rolled_back",

@@ -1,6 +1,7 @@
 //! What a caller is answered, by the kind of its call.
 
 use crate::model::{Conflict, Revision};
+use crate::protocol::wire::SwitchObstacle;
 
 /// The answer to a commit.
 pub type CommitAnswer = Result<Committed, CommitRefusal>;
@@ -28,6 +29,8 @@ pub enum CommitRefusal {
     },
     /// A guard did not hold. Nothing changed.
     Guard(Conflict),
+    /// An operator has frozen the pair. Nothing changed.
+    ReadOnly,
     /// Earlier change sets are in doubt, since neither the shadow nor the witness answers. Nothing changed.
     Frozen,
     /// It reached the log, and what becomes of it is not known yet.
@@ -89,4 +92,32 @@ pub enum CommandRefusal {
     LeaseHeld,
     /// The witness did not answer, and without it nobody becomes master. Nothing changed.
     WitnessUnreachable,
+    /// The shadow is not connected, or does not hold everything. Nothing changed.
+    NotInSync,
+    /// An operator holds the link. Nothing changed.
+    Held,
+    /// Automatic failover is paused. Nothing changed.
+    Paused,
+    /// A switch of roles is under way. Nothing changed.
+    SwitchUnderWay,
+    /// The peer's program does not know of switches. Nothing changed.
+    PeerTooOld,
+    /// The switch of roles was called off. The roles are as before.
+    CalledOff {
+        /// Why.
+        why: SwitchObstacle,
+    },
+}
+
+impl From<SwitchObstacle> for CommandRefusal {
+    fn from(why: SwitchObstacle) -> Self {
+        match why {
+            SwitchObstacle::NotInSync => Self::NotInSync,
+            SwitchObstacle::Paused => Self::Paused,
+            SwitchObstacle::UnderWay => Self::SwitchUnderWay,
+            SwitchObstacle::Disk => Self::Disk { reason: "the disk of a node does not work, or is full".to_owned() },
+            SwitchObstacle::Witness => Self::WitnessUnreachable,
+            why => Self::CalledOff { why },
+        }
+    }
 }

@@ -12,6 +12,7 @@
 //! | `commits.rs` | callers that commit |
 //! | `commands.rs` | operators, enrolment, shutdown |
 //! | `startup_check.rs`, `step_down.rs`, `takeover.rs` | a master that starts, one that steps down, a shadow that takes over |
+//! | `switchover.rs`, `switchover_of_shadow.rs`, `modes.rs` | a planned switch of roles, on the master and on the shadow; pause and freeze |
 //! | `authority.rs`, `witness.rs` | covers, promises, and answers of the witness |
 //! | `alerts.rs` | when alerts are raised and when they end |
 //! | `operator_states.rs` | the states that only a person ends |
@@ -28,6 +29,7 @@ mod durable_mark;
 mod heartbeat;
 mod hello;
 mod links;
+mod modes;
 mod operator_states;
 mod rollback;
 mod session;
@@ -35,6 +37,8 @@ mod session_outputs;
 mod startup_check;
 mod status;
 mod step_down;
+mod switchover;
+mod switchover_of_shadow;
 mod takeover;
 mod transitions;
 mod witness;

@@ -142,6 +142,12 @@ impl Session {
         }
     }
 
+    /// Since when the link is one of two shadows, of which one may have handed over to the other.
+    pub(super) fn met_as_shadows(&self) -> Option<Moment> {
+        let met = self.negotiated.as_ref().filter(|negotiated| negotiated.outcome == Negotiation::MeetAsShadows);
+        met.map(|negotiated| negotiated.at)
+    }
+
     /// Whether another master was met that is expected to step down.
     pub(super) fn waits_for_peer(&self) -> bool {
         self.agreement().is_some_and(|(outcome, _)| *outcome == Negotiation::PeerStepsDown)

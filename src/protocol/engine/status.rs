@@ -3,7 +3,7 @@
 use super::{Replication, TakeoverBlocker};
 use crate::model::{Epoch, NodeId, PairId, Position, Revision, WitnessRecord};
 use crate::protocol::alerts::Alert;
-use crate::protocol::wire::Role;
+use crate::protocol::wire::{Modes, Role};
 
 /// The state of the link to the peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -73,6 +73,8 @@ pub struct EngineStatus {
     pub in_sync_as_of_us: Option<u64>,
     /// Why this node would not take over by itself now; empty when it would.
     pub why_not: Vec<TakeoverBlocker>,
+    /// What operators have turned on for the pair.
+    pub modes: Modes,
     /// Whether commits wait for the shadow.
     pub replication: Replication,
     /// What is known of the witness, where there is one.

@@ -11,6 +11,7 @@ mod operator_states;
 mod pending_updates;
 mod regressions;
 mod simulator_regressions;
+mod switchover;
 mod time;
 mod witnessed;
 
@@ -19,6 +20,7 @@ use std::time::Duration;
 use super::*;
 use crate::model::{Conflict, Digest, Era, NodeId, PairId};
 use crate::protocol::alerts::AlertKind;
+use crate::protocol::engine::durable::Moves;
 use crate::protocol::wire::{
     Bulk, Heartbeat, HeartbeatAck, Hello, HelloLog, HelloOptions, HelloSender, Message, Repair, Versions,
 };
@@ -60,6 +62,11 @@ fn peer(node: NodeId) -> Peer {
         takeover_delay_ms: 5_000,
         confirmed: Revision::NONE,
     }
+}
+
+/// The same state after takeovers at these wall-clock times.
+fn after_takeovers(state: &DurableState, takeovers_ms: Vec<u64>) -> DurableState {
+    DurableState { moves: Moves { takeovers_ms, ..state.moves.clone() }, ..state.clone() }
 }
 
 fn begin(durable_state: DurableState, head: Position, history: History) -> (Engine, Vec<Action>) {

@@ -127,6 +127,8 @@ pub enum StatePurpose {
     NoteTerm,
     /// To become the shadow.
     StepDown,
+    /// To become the shadow before anything is handed over.
+    HandOver,
 }
 
 /// Appends change sets as one group, under one epoch.

@@ -24,6 +24,8 @@ pub struct TakeoverConditions {
     pub contact: bool,
     /// An operator keeps the link closed, on this node or on the peer.
     pub held: bool,
+    /// An operator has paused automatic failover.
+    pub paused: bool,
     /// There were too many recent takeovers.
     pub hold_down: bool,
     /// The store does not work.
@@ -52,6 +54,8 @@ pub enum TakeoverBlocker {
     NoContact,
     /// An operator keeps the link closed, on this node or on the peer.
     Held,
+    /// An operator has paused automatic failover.
+    Paused,
     /// There were too many recent takeovers.
     HoldDown,
     /// One side refuses the other.
@@ -91,6 +95,7 @@ impl TakeoverBlocker {
             Self::Syncing => "syncing",
             Self::NoContact => "no_contact",
             Self::Held => "held",
+            Self::Paused => "paused",
             Self::HoldDown => "hold_down",
             Self::Refused => "refused",
             Self::DiskTrouble => "disk_trouble",
@@ -134,6 +139,7 @@ impl TakeoverConditions {
             (self.complete && self.syncing, B::Syncing),
             (!self.contact, B::NoContact),
             (self.held, B::Held),
+            (self.paused, B::Paused),
             (self.hold_down, B::HoldDown),
             (self.refused, B::Refused),
             (self.broken, B::DiskTrouble),

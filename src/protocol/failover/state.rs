@@ -81,6 +81,12 @@ pub enum Transition {
     HostRefuses,
     /// The master was heard again.
     MasterHeard,
+    /// A planned switch of roles: this master lets go, before it hands over.
+    HandsOver,
+    /// It has handed over.
+    HandedOver,
+    /// The master has handed over to this shadow.
+    GivenMastership,
     /// The store failed.
     StoreFailed,
     /// The store is open again. The role is that of master.
@@ -131,7 +137,8 @@ impl NodeState {
             (S::OpeningEra, T::EraDurable) => Some(S::Serving),
             (S::OpeningEra, T::EraFailed) => Some(S::CheckingStartup),
             (S::OpeningEra | S::Promoting, T::EraDurableUncovered) => Some(S::Stalled),
-            (S::Serving, T::Late | T::Uncovered) => Some(S::Stalled),
+            (S::Serving, T::Late | T::Uncovered | T::HandsOver) => Some(S::Stalled),
+            (S::Stalled, T::HandedOver) => Some(S::SteppingDown),
             (S::Stalled, T::Confirmed) => Some(S::Serving),
             (S::CheckingStartup | S::TakingTail | S::Serving | S::Stalled, T::Outranked) => Some(S::SteppingDown),
             (S::Serving | S::Stalled, T::Deposed) => Some(S::CheckingStartup),
@@ -139,6 +146,7 @@ impl NodeState {
 
             (S::Following, T::Silence) => Some(S::AskingHost),
             (S::Following | S::AskingHost, T::OperatorTakesOver) => Some(S::Promoting),
+            (S::Following, T::GivenMastership) => Some(S::Promoting),
             (S::Following | S::AskingHost | S::CheckingStartup | S::TakingTail, T::MustAskWitness) => {
                 Some(S::AskingWitness)
             }

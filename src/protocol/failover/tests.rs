@@ -93,6 +93,7 @@ fn a_ready_shadow_has_no_reason_and_every_reason_has_a_word() {
         syncing: false,
         contact: true,
         held: false,
+        paused: false,
         hold_down: false,
         broken: false,
         refused: false,
@@ -104,12 +105,14 @@ fn a_ready_shadow_has_no_reason_and_every_reason_has_a_word() {
         complete: false,
         contact: false,
         held: true,
+        paused: true,
         hold_down: true,
         broken: true,
         refused: true,
         ..ready
     };
-    let all = ["no_peer", "manual", "incomplete", "no_contact", "held", "hold_down", "refused", "disk_trouble"];
+    let all =
+        ["no_peer", "manual", "incomplete", "no_contact", "held", "paused", "hold_down", "refused", "disk_trouble"];
     assert_eq!(words(never), all);
     assert_eq!(words(TakeoverConditions { syncing: true, ..ready }), ["syncing"]);
     assert_eq!(words(TakeoverConditions { shadow: false, ..never }), ["master", "manual", "incomplete", "held"]);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::switch::{Modes, Switch};
 use crate::model::{Epoch, History, Key, NodeId, PairId, Position, Revision, RunId};
 
 /// Whether a node owns the configuration or keeps a copy of it.
@@ -36,6 +37,8 @@ impl Versions {
     const RESUMES: u16 = 3;
     /// The first version with [`Message::Durable`].
     const MARKS: u16 = 3;
+    /// The first version with [`Message::Switch`] and [`Message::Modes`].
+    const SWITCH: u16 = 3;
 
     /// The newest version that both support.
     pub fn common(self, other: Self) -> Option<u16> {
@@ -62,6 +65,11 @@ impl Versions {
     /// what is not durable on it yet.
     pub fn tells_marks(self, other: Self) -> bool {
         self.common(other).is_some_and(|version| version >= Self::MARKS)
+    }
+
+    /// Whether roles can be switched, and modes told, between this node and a peer of these versions.
+    pub fn allows_switch(self, other: Self) -> bool {
+        self.common(other).is_some_and(|version| version >= Self::SWITCH)
     }
 }
 
@@ -135,6 +143,10 @@ pub enum Message {
         /// Up to this revision.
         upto: Revision,
     },
+    /// A step of a planned switch of roles. From version 3 on.
+    Switch(Switch),
+    /// The modes of the pair as the sender knows them. From version 3 on.
+    Modes(Modes),
 }
 
 /// The first message on a link, from both sides: who the sender is and what it holds.

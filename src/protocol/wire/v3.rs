@@ -1,14 +1,19 @@
 //! The messages that protocol version 3 added, frozen. Their frames have a kind of their own, so that version 1 stays as it is.
 
+mod switch;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Message, ResumePoint, WireError};
 use crate::model::{Epoch, Key, Revision};
+use switch::{ModesV3, SwitchV3};
 
 /// What version 3 added to [`Message`].
 #[derive(Serialize, Deserialize)]
 pub enum MessageV3 {
     SnapshotResume { transfer: u64, after: String, from: RevisionV3, upto: RevisionV3 },
+    Switch(SwitchV3),
+    Modes(ModesV3),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -27,6 +32,8 @@ impl MessageV3 {
                 from: point.from.into(),
                 upto: point.upto.into(),
             }),
+            Message::Switch(step) => Some(Self::Switch(step.into())),
+            Message::Modes(modes) => Some(Self::Modes((*modes).into())),
             _ => None,
         }
     }
@@ -36,10 +43,15 @@ impl TryFrom<MessageV3> for Message {
     type Error = WireError;
 
     fn try_from(message: MessageV3) -> Result<Self, WireError> {
-        let MessageV3::SnapshotResume { transfer, after, from, upto } = message;
-        let after = Key::new(after).map_err(|_| WireError::Bound { field: "key" })?;
-        let point = Box::new(ResumePoint { after, from: from.into(), upto: upto.into() });
-        Ok(Self::SnapshotResume { transfer, point })
+        Ok(match message {
+            MessageV3::SnapshotResume { transfer, after, from, upto } => {
+                let after = Key::new(after).map_err(|_| WireError::Bound { field: "key" })?;
+                let point = Box::new(ResumePoint { after, from: from.into(), upto: upto.into() });
+                Self::SnapshotResume { transfer, point }
+            }
+            MessageV3::Switch(step) => Self::Switch(step.into()),
+            MessageV3::Modes(modes) => Self::Modes(modes.into()),
+        })
     }
 }
 

@@ -5,7 +5,7 @@ mod gateway;
 use crate::model::ChangeSet;
 use crate::node::CommitError;
 use crate::protocol::alerts::Severity;
-use crate::protocol::engine::{AlertKind, Replication};
+use crate::protocol::engine::{AlertKind, Replication, RoleReason, Timeouts};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -57,6 +57,64 @@ fn a_seed_means_the_same_every_time() {
         let (one, other) = (run(seed), run(seed));
         assert_eq!(one.0, other.0);
         assert_eq!(one.1, other.1);
+    }
+}
+
+/// The host learns of the end before it comes, and still commits. Then the other node serves, long before any takeover.
+#[test]
+fn a_switch_of_roles_is_announced_and_takes_far_less_than_a_takeover() {
+    for (seed, witnessed) in [(21, true), (22, false)] {
+        let grace = Duration::from_secs(1);
+        let timeouts = Timeouts { grace, ..Timeouts::default() };
+        let options = Options { replication: Replication::Synchronous, timeouts, ..Options::default() };
+        let pair = Pair::builder(seed).options(options).witnessed(witnessed).start().unwrap();
+        pair.block_on(put(pair.node(Side::A).handle(), "key", "value"));
+        pair.run_until(MINUTE, Pair::is_whole).unwrap();
+        let (old, new) = (pair.node(Side::A).handle(), pair.node(Side::B).handle());
+        let said = pair.elapsed();
+        pair.block_on(async {
+            let mastership = old.mastership().await.unwrap();
+            let operator = old.operator();
+            let switch = operator.switch_roles();
+            let host = async {
+                mastership.ending().await;
+                assert!(mastership.check().is_ok(), "it ends after its announcement");
+                put(old.clone(), "last", "word").await;
+                mastership.ended().await
+            };
+            let (switched, ended) = tokio::join!(switch, host);
+            assert_eq!((switched, ended.reason), (Ok(()), RoleReason::Switched));
+            let mastership = new.mastership().await.unwrap();
+            assert!(mastership.check().is_ok());
+        });
+        let took = pair.elapsed() - said;
+        assert!(took >= grace && took < grace + Duration::from_millis(200), "{took:?}");
+        assert_eq!(new.config().snapshot().get("last").unwrap().unwrap(), "word");
+        pair.block_on(put(new, "key", "other"));
+        pair.run_until(MINUTE, Pair::is_whole).unwrap();
+    }
+}
+
+/// A clean stop hands over, four times in a row, without a hold-down and far within the takeover delay.
+#[test]
+fn a_clean_stop_hands_over_at_once() {
+    for (seed, witnessed) in [(23, true), (24, false)] {
+        let pair = Pair::builder(seed).witnessed(witnessed).start().unwrap();
+        for round in 0..4 {
+            let master = pair.master().unwrap();
+            pair.block_on(put(pair.node(master).handle(), "round", &round.to_string()));
+            pair.run_until(MINUTE, Pair::is_whole).unwrap();
+            let begun = pair.elapsed();
+            let node = pair.node(master).handle();
+            pair.node(master).spawn(async move { node.shutdown().await });
+            pair.run_until(MINUTE, |pair| pair.master() == Some(master.other())).unwrap();
+            let took = pair.elapsed() - begun;
+            assert!(took < Duration::from_millis(200), "{took:?}");
+            pair.run_for(Duration::from_secs(20));
+            pair.node(master).restart().unwrap();
+        }
+        pair.run_until(MINUTE, Pair::is_whole).unwrap();
+        assert!(!has_alert(&pair, Side::A, AlertKind::Takeover) && !has_alert(&pair, Side::B, AlertKind::Takeover));
     }
 }
 

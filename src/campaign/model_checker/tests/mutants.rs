@@ -97,6 +97,9 @@ fn cases() -> Vec<Case> {
                 )
             },
         ),
+        case(M::KeepsCoversInSwitch, I::OneMaster, events(1, &[FaultKind::Swap], switching())),
+        case(M::HandsOverEarly, I::OneMaster, events(1, &[FaultKind::Swap], switching())),
+        case(M::ReadyUnnoted, I::RegisterRises, events(1, &[FaultKind::Crash], switching())),
         case(
             M::NamedServes,
             I::OneMaster,

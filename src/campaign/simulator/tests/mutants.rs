@@ -145,6 +145,26 @@ const TABLE: &[(InjectedBug, Histories, Invariant)] = &[
     (InjectedBug::Engine(Mutant::ResumesUnchanged), Histories::In(Scenario::CutPush), Invariant::SameContent),
     (InjectedBug::Engine(Mutant::WaitsForDisk), Histories::In(Scenario::HungDisk), Invariant::HungDisk),
     (InjectedBug::Engine(Mutant::WaitsForDisk), Histories::In(Scenario::HungDiskWithoutWitness), Invariant::HungDisk),
+    (InjectedBug::Engine(Mutant::KeepsCoversInSwitch), Histories::In(Scenario::PlannedSwitch), Invariant::OneMaster),
+    (InjectedBug::Engine(Mutant::HandsOverEarly), Histories::In(Scenario::PlannedSwitch), Invariant::OneMaster),
+    (
+        InjectedBug::Engine(Mutant::HandsOverEarly),
+        Histories::In(Scenario::PlannedSwitchWithoutWitness),
+        Invariant::OneMaster,
+    ),
+    (
+        InjectedBug::Engine(Mutant::SwitchesUndrained),
+        Histories::In(Scenario::PlannedSwitchWithoutWitness),
+        Invariant::NothingLost,
+    ),
+    (InjectedBug::Engine(Mutant::ReadyUnnoted), Histories::In(Scenario::PlannedSwitch), Invariant::RegisterRises),
+    (InjectedBug::Engine(Mutant::SwitchedDoesNotWait), Histories::In(Scenario::PlannedSwitch), Invariant::NothingLost),
+    (InjectedBug::Engine(Mutant::HandOverCovers), Histories::In(Scenario::HandedOverAndCutOff), Invariant::OneMaster),
+    (
+        InjectedBug::Engine(Mutant::ForgetsPause),
+        Histories::In(Scenario::PausedAndRestarted),
+        Invariant::NothingOfRefused,
+    ),
     (
         InjectedBug::Engine(Mutant::AcknowledgesAfterLease),
         Histories::In(Scenario::OneWayPartition),
@@ -212,7 +232,8 @@ fn survey() {
 #[ignore = "a tool for whoever works on the engine"]
 fn scenarios() {
     let runs = number("SHADOWPAIR_RUNS").unwrap_or(1_000);
-    for scenario in Scenario::WITNESSED.into_iter().chain(Scenario::UNWITNESSED).chain(Scenario::ALONE) {
+    let witnessed = Scenario::WITNESSED.into_iter().chain(Scenario::UNWITNESSED);
+    for scenario in witnessed.chain(Scenario::PLANNED).chain(Scenario::ALONE) {
         let mut kinds: BTreeMap<Invariant, (u64, u64, String)> = BTreeMap::new();
         let mut total = Summary::default();
         quietly(|| {

@@ -40,6 +40,10 @@ pub(in super::super) enum OperatorState {
     Undialable,
     /// So does the peer.
     PeerUndialable,
+    /// An operator has paused automatic failover.
+    Paused,
+    /// An operator has frozen the configuration.
+    ReadOnly,
 }
 
 const STATES: usize = 13;
@@ -76,6 +80,8 @@ impl OperatorState {
         Self::Detached,
         Self::Undialable,
         Self::PeerUndialable,
+        Self::Paused,
+        Self::ReadOnly,
     ];
 
     /// The stable word for it.
@@ -94,6 +100,8 @@ impl OperatorState {
             Self::Detached => "detached",
             Self::Undialable => "undialable",
             Self::PeerUndialable => "peer_undialable",
+            Self::Paused => "paused",
+            Self::ReadOnly => "read_only",
         }
     }
 

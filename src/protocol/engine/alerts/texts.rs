@@ -36,10 +36,27 @@ pub(in super::super) const SHADOW_PROMISES_NOTHING: &str = "the shadow makes no 
 pub(in super::super) const HELD: &str = "this node's operator holds the link (disconnect): the shadow does not take over, and a master that restarts does not serve by itself; say reconnect here";
 pub(in super::super) const HELD_BY_PEER: &str = "the peer's operator holds the link (disconnect): the shadow does not take over, and a master that restarts does not serve by itself; say reconnect on the peer, or take-over where nobody serves";
 pub(in super::super) const FROZEN: &str = "change sets are in doubt, and no other is taken until the shadow or the witness confirms them: repair the shadow's link and disk, or the witness";
+pub(in super::super) const PAUSED: &str = "automatic failover is paused: while the master is away nobody serves, until an operator says take-over; say resume on either node";
+pub(in super::super) const READ_ONLY: &str =
+    "the pair is frozen: change sets are refused, and all else goes on; say unfreeze on either node";
+pub(in super::super) const BOTH_SHADOWS: &str =
+    "both nodes are shadows: let an operator make one master with take-over";
 pub(in super::super) const HOLD_DOWN: &str = "there were too many takeovers, so this shadow makes none by itself until the hold-down is over: find out why they happened; take-over is possible meanwhile";
 pub(in super::super) const NOT_ENABLED: &str = "this master has no shadow, and none may be enrolled: say enable and token, or acknowledge this where no shadow is wanted";
 pub(in super::super) const NO_SHADOW: &str = "this master has no shadow, although one may be enrolled: say token here, and start a shadow with it; or say disable";
 pub(in super::super) const DETACHED: &str = "the pairing was forgotten here (reset): this copy follows nobody and never takes over; enrol the node again in an empty directory";
+
+/// An operator has accepted a loss, which is named as far as it is known.
+pub(in super::super) fn takeover_accepting_loss(missing: Option<(Revision, Revision)>) -> String {
+    let lost = match missing {
+        Some((from, to)) => format!("the change sets {from} to {to} were given up"),
+        None => "what this node lacked was given up; which change sets that were is not known".to_owned(),
+    };
+    format!(
+        "{TAKEOVER_BY_OPERATOR}, who accepted a loss: {lost}. If the node that has them returns, it keeps them in \
+         quarantine (diverged)"
+    )
+}
 
 pub(in super::super) fn no_takeover(why: &str) -> String {
     format!(

@@ -9,9 +9,12 @@
 //! | won | - | - | - | none, once the era is durable |
 
 use super::{Moment, TakeoverBlocker};
-use crate::model::{Epoch, WitnessVersion};
+use crate::model::{Epoch, Revision, WitnessVersion};
 use crate::protocol::engine::Ticket;
 use crate::protocol::failover::Flaw;
+
+/// First and last of what is missing, where known.
+pub(in super::super) type Missing = Option<(Revision, Revision)>;
 
 /// A takeover by this node.
 #[derive(Clone, Debug)]
@@ -19,6 +22,8 @@ pub(in super::super) struct Takeover {
     attempt: Option<Attempt>,
     /// Operators who wait for this node to be master.
     waiters: Vec<Ticket>,
+    /// What an operator has given up for it, as far as that is known.
+    given_up: Option<Missing>,
     /// Until when they wait for what only time or an answer brings: the end of a lease, a cover.
     deadline: Moment,
     /// Number of the last question to the host.
@@ -73,7 +78,7 @@ impl WitnessObstacle {
 
 impl Takeover {
     pub(super) fn new(at: Moment) -> Self {
-        Self { attempt: None, waiters: Vec::new(), deadline: at, question: 0 }
+        Self { attempt: None, waiters: Vec::new(), given_up: None, deadline: at, question: 0 }
     }
 
     pub(in super::super) fn attempt(&self) -> Option<&Attempt> {
@@ -85,7 +90,17 @@ impl Takeover {
     }
 
     pub(in super::super) fn end_attempt(&mut self) {
-        self.attempt = None;
+        (self.attempt, self.given_up) = (None, None);
+    }
+
+    /// An operator gives this up for the takeover that is ordered now, and for no other.
+    pub(in super::super) fn give_up(&mut self, missing: Missing) {
+        self.given_up = Some(missing);
+    }
+
+    /// What was given up for the takeover that is done now.
+    pub(in super::super) fn take_given_up(&mut self) -> Option<Missing> {
+        self.given_up.take()
     }
 
     /// The term is durable.

@@ -45,6 +45,8 @@ pub(in super::super) enum Question {
     Renewal(Box<WitnessRecord>),
     /// A takeover.
     Takeover(Box<WitnessRecord>),
+    /// A planned switch of roles.
+    HandOver(Box<WitnessRecord>),
 }
 
 /// What is wrong with the witness.

@@ -3,15 +3,16 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::state::{DurableState, Peer, StoredToken};
+use super::state::{DurableState, Given, Moves, Peer, StoredToken};
 use crate::model::limits::DURABLE_STATE_BYTES_MAX;
-use crate::model::{Epoch, NodeId, PairId, Revision};
+use crate::model::{Digest, Epoch, NodeId, PairId, Position, Revision};
 use crate::protocol::alerts::{Alert, AlertKind, Severity};
-use crate::protocol::wire::{Role, WireError, durable_format, open_durable, seal_durable};
+use crate::protocol::wire::{Mode, Modes, Role, WireError, durable_format, open_durable, seal_durable};
 
-/// The format that this build writes. 1 lacked what was seen at the witness.
-const FORMAT: u16 = 2;
-/// The oldest that it reads.
+/// The format that this build writes. 1 lacked what was seen at the witness, 2 what was handed over and the modes of the pair.
+const FORMAT: u16 = 3;
+/// The older ones that it reads.
+const WITHOUT_MOVES: u16 = 2;
 const OLDEST: u16 = 1;
 const WHAT: &str = "the durable state";
 
@@ -20,8 +21,11 @@ const WHAT: &str = "the durable state";
 /// # Errors
 /// [`WireError::Bound`] where they exceed [`DURABLE_STATE_BYTES_MAX`]; what was written before stays right.
 pub fn encode_durable_state(durable_state: &DurableState) -> Result<Vec<u8>, WireError> {
-    let all = FactsV2 { durable_state: durable_state.into(), witnessed: durable_state.witnessed.as_u64() };
-    seal_durable::<FactsV2, DURABLE_STATE_BYTES_MAX>(WHAT, FORMAT, &all)
+    let before = FactsV2 { durable_state: durable_state.into(), witnessed: durable_state.witnessed.as_u64() };
+    let Moves { given, modes, .. } = &durable_state.moves;
+    let given = given.as_ref().map(GivenV3::from);
+    let all = FactsV3 { before, given, paused: modes.paused.into(), frozen: modes.frozen.into() };
+    seal_durable::<FactsV3, DURABLE_STATE_BYTES_MAX>(WHAT, FORMAT, &all)
 }
 
 /// Reads what [`encode_durable_state`] wrote.
@@ -30,12 +34,32 @@ pub fn encode_durable_state(durable_state: &DurableState) -> Result<Vec<u8>, Wir
 /// [`WireError::Newer`] where a newer program wrote them, [`WireError::Malformed`] and [`WireError::Bound`] where they
 /// are damaged.
 pub fn decode_durable_state(bytes: &[u8]) -> Result<DurableState, WireError> {
-    if durable_format(bytes) == Some(OLDEST) {
-        return open_durable::<FactsV1, DURABLE_STATE_BYTES_MAX>(WHAT, OLDEST, bytes)?.try_into();
+    match durable_format(bytes) {
+        Some(OLDEST) => open_durable::<FactsV1, DURABLE_STATE_BYTES_MAX>(WHAT, OLDEST, bytes)?.try_into(),
+        Some(WITHOUT_MOVES) => open_durable::<FactsV2, DURABLE_STATE_BYTES_MAX>(WHAT, WITHOUT_MOVES, bytes)?.try_into(),
+        _ => open_durable::<FactsV3, DURABLE_STATE_BYTES_MAX>(WHAT, FORMAT, bytes)?.try_into(),
     }
-    let all = open_durable::<FactsV2, DURABLE_STATE_BYTES_MAX>(WHAT, FORMAT, bytes)?;
-    let durable_state = DurableState::try_from(all.durable_state)?;
-    Ok(DurableState { witnessed: Epoch::from_u64(all.witnessed), ..durable_state })
+}
+
+#[derive(Serialize, Deserialize)]
+struct FactsV3 {
+    before: FactsV2,
+    given: Option<GivenV3>,
+    paused: ModeV3,
+    frozen: ModeV3,
+}
+
+#[derive(Serialize, Deserialize)]
+struct GivenV3 {
+    epoch: u64,
+    revision: RevisionV1,
+    digest: [u8; 32],
+}
+
+#[derive(Serialize, Deserialize)]
+struct ModeV3 {
+    changes: u64,
+    on: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -111,7 +135,7 @@ impl From<&DurableState> for FactsV1 {
             detached: durable_state.detached,
             peer: durable_state.peer.as_ref().map(PeerV1::from),
             tokens: durable_state.tokens.iter().map(TokenV1::from).collect(),
-            takeovers_ms: durable_state.takeovers_ms.clone(),
+            takeovers_ms: durable_state.moves.takeovers_ms.clone(),
             alerts: durable_state.alerts.iter().map(AlertV1::from).collect(),
             next_alert: durable_state.next_alert,
         }
@@ -135,10 +159,56 @@ impl TryFrom<FactsV1> for DurableState {
             detached: durable_state.detached,
             peer: durable_state.peer.map(Peer::from),
             tokens: durable_state.tokens.into_iter().map(StoredToken::from).collect(),
-            takeovers_ms: durable_state.takeovers_ms,
+            moves: Moves { takeovers_ms: durable_state.takeovers_ms, ..Moves::default() },
             alerts: durable_state.alerts.into_iter().map(Alert::try_from).collect::<Result<_, _>>()?,
             next_alert: durable_state.next_alert,
         })
+    }
+}
+
+impl TryFrom<FactsV2> for DurableState {
+    type Error = WireError;
+
+    fn try_from(all: FactsV2) -> Result<Self, WireError> {
+        let durable_state = Self::try_from(all.durable_state)?;
+        Ok(Self { witnessed: Epoch::from_u64(all.witnessed), ..durable_state })
+    }
+}
+
+impl TryFrom<FactsV3> for DurableState {
+    type Error = WireError;
+
+    fn try_from(all: FactsV3) -> Result<Self, WireError> {
+        let mut durable_state = Self::try_from(all.before)?;
+        durable_state.moves.given = all.given.map(Given::from);
+        durable_state.moves.modes = Modes { paused: all.paused.into(), frozen: all.frozen.into() };
+        Ok(durable_state)
+    }
+}
+
+impl From<&Given> for GivenV3 {
+    fn from(given: &Given) -> Self {
+        let Position { revision, digest } = given.position;
+        Self { epoch: given.epoch.as_u64(), revision: revision.into(), digest: digest.0 }
+    }
+}
+
+impl From<GivenV3> for Given {
+    fn from(given: GivenV3) -> Self {
+        let position = Position { revision: given.revision.into(), digest: Digest(given.digest) };
+        Self { epoch: Epoch::from_u64(given.epoch), position }
+    }
+}
+
+impl From<Mode> for ModeV3 {
+    fn from(mode: Mode) -> Self {
+        Self { changes: mode.changes, on: mode.on }
+    }
+}
+
+impl From<ModeV3> for Mode {
+    fn from(mode: ModeV3) -> Self {
+        Self { changes: mode.changes, on: mode.on }
     }
 }
 

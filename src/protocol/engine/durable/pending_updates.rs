@@ -17,6 +17,10 @@ pub(in super::super) enum Update {
     Token(StoredToken),
     /// The pairing is forgotten.
     Forgotten,
+    /// Automatic failover is paused, or goes on.
+    Paused(bool),
+    /// The configuration is frozen, or can be changed again.
+    Frozen(bool),
     /// An alert was seen, as often as it had been raised then. What each time is news must not have occurred again.
     Seen { alert: u64, count: u64 },
     /// A peer is enrolled, and its token used up.
@@ -129,8 +133,10 @@ impl Update {
                 }
             }
             Self::Token(token) => state.tokens.push(token.clone()),
+            Self::Paused(on) => state.moves.modes.paused = state.moves.modes.paused.turned(*on),
+            Self::Frozen(on) => state.moves.modes.frozen = state.moves.modes.frozen.turned(*on),
             Self::Forgotten => {
-                state.peer = None;
+                (state.peer, state.moves.given) = (None, None);
                 state.tokens.clear();
                 state.detached = state.role == Role::Shadow;
                 return alerts.forget().into_iter().map(|alert| (AlertChange::Cleared, alert)).collect();

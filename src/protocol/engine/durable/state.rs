@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Epoch, NodeId, PairId, Revision};
+use crate::model::{Epoch, NodeId, PairId, Position, Revision};
 use crate::protocol::alerts::Alert;
-use crate::protocol::wire::Role;
+use crate::protocol::wire::{Modes, Role};
 
 /// The durable state of a node, beside its configuration. Small; always written whole.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,8 +33,8 @@ pub struct DurableState {
     pub peer: Option<Peer>,
     /// Join tokens alive.
     pub tokens: Vec<StoredToken>,
-    /// Wall clock of the last takeovers, milliseconds since 1970, for the hold-down.
-    pub takeovers_ms: Vec<u64>,
+    /// How mastership moved, and what operators want of that.
+    pub moves: Moves,
     /// The alert log.
     pub alerts: Vec<Alert>,
     /// Number of the next alert.
@@ -66,11 +66,31 @@ impl DurableState {
             detached: false,
             peer: None,
             tokens: Vec::new(),
-            takeovers_ms: Vec::new(),
+            moves: Moves::default(),
             alerts: Vec::new(),
             next_alert: 1,
         }
     }
+}
+
+/// How mastership moved between the nodes, and what operators want of that.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moves {
+    /// Wall clock of the last takeovers, milliseconds since 1970, for the hold-down. Planned switches are not among them.
+    pub takeovers_ms: Vec<u64>,
+    /// What this node has handed over, until it is known that the other node took it.
+    pub given: Option<Given>,
+    /// The modes of the pair.
+    pub modes: Modes,
+}
+
+/// What a former master without a witness has handed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Given {
+    /// The term that its shadow had noted.
+    pub epoch: Epoch,
+    /// The head at which it was handed over.
+    pub position: Position,
 }
 
 /// The other node, as it is remembered.

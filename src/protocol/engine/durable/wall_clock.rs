@@ -51,7 +51,7 @@ impl ClockStep {
 
     /// Moves what the durable state holds, but for the alerts.
     pub(super) fn shift_state(self, state: &mut DurableState) {
-        state.takeovers_ms.iter_mut().for_each(|at_ms| self.shift(at_ms));
+        state.moves.takeovers_ms.iter_mut().for_each(|at_ms| self.shift(at_ms));
         state.tokens.iter_mut().for_each(|token| self.shift(&mut token.expires_ms));
     }
 }
@@ -60,7 +60,7 @@ impl ClockStep {
 pub(in super::super) fn bound_times(state: &mut DurableState, wall_ms: u64) -> bool {
     let token_ms = wall_ms.saturating_add(micros(TOKEN_LIFE_MAX) / 1_000);
     let tokens = state.tokens.iter_mut().map(|token| (&mut token.expires_ms, token_ms));
-    let takeovers = state.takeovers_ms.iter_mut().map(|at_ms| (at_ms, wall_ms));
+    let takeovers = state.moves.takeovers_ms.iter_mut().map(|at_ms| (at_ms, wall_ms));
     let alerts = state.alerts.iter_mut().flat_map(|alert| [&mut alert.first_ms, &mut alert.last_ms]);
     let mut changed = false;
     for (at_ms, most_ms) in tokens.chain(takeovers).chain(alerts.map(|at_ms| (at_ms, wall_ms))) {

@@ -9,7 +9,7 @@ use crate::protocol::engine::{
     RoleReason, StoredToken, Ticket, Transition,
 };
 use crate::protocol::failover::{NodeState, micros};
-use crate::protocol::wire::{Bye, RefusalKind, Role};
+use crate::protocol::wire::{Bye, RefusalKind, Role, SwitchObstacle};
 
 impl Engine {
     pub(in super::super) fn command(&mut self, now: Now, ticket: Ticket, command: Command) {
@@ -40,14 +40,18 @@ impl Engine {
             Command::TakeOver => self.take_over(now, ticket, false),
             Command::TakeOverAcceptingLoss => self.take_over(now, ticket, true),
             Command::Replicate(mode) => self.replicate(now, ticket, mode),
+            Command::SwitchRoles => self.switch_roles(now, ticket),
+            Command::Pause(on) => self.pause(ticket, on),
+            Command::Freeze(on) => self.freeze(ticket, on),
             Command::Shutdown => {
                 self.shutdown.begin(ticket, Moment(now.at.0 + micros(self.setup.options.timeouts.drain)));
+                self.hand_over_before_stop(now);
             }
         }
     }
 
     /// Takes an update of the durable state. The requester is answered once the update is durable.
-    fn update(&mut self, requester: Requester, update: Update) {
+    pub(super) fn update(&mut self, requester: Requester, update: Update) {
         if !self.durable.update(requester, update) {
             self.refuse_update(requester, CommandRefusal::Overloaded);
         }
@@ -74,6 +78,7 @@ impl Engine {
                     self.alerts.start_counting(self.log.revision());
                     self.links.new_peer(now.at);
                 }
+                Update::Paused(_) | Update::Frozen(_) => self.modes_turned(),
                 _ => {}
             }
             self.out.push(match requester {
@@ -225,7 +230,8 @@ impl Engine {
         let writable = self.authority.is_serving() && !self.commits.is_empty();
         let broken = self.authority.is_out_of_service();
         let unsaved = self.durable.is_unsaved() && self.durable.deadline().is_none() && !broken;
-        if self.work.is_idle() && !writable && !unsaved {
+        let switches = self.switchover.is_under_way() && now.at < until;
+        if self.work.is_idle() && !writable && !unsaved && !switches {
             self.stop(now);
         }
     }
@@ -246,6 +252,9 @@ impl Engine {
         if let Some(ticket) = self.commits.cancel_switch() {
             self.refuse(ticket, CommandRefusal::Stopped);
         }
+        self.leave();
+        self.call_off(now, SwitchObstacle::Stopping);
+        self.switch_asked_is_off(CommandRefusal::Stopped);
         self.refuse_takeover_waiters(&CommandRefusal::Stopped);
         for link in self.links.ids() {
             self.close(link, Some(Bye::Shutdown));

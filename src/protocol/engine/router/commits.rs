@@ -15,6 +15,7 @@ impl Engine {
         let taken = match () {
             () if self.shutdown.is_under_way() => Err(CommitRefusal::Stopped),
             () if !self.authority.is_leading() || self.waited_enough(now.at) => Err(self.not_master()),
+            () if self.is_read_only() => Err(CommitRefusal::ReadOnly),
             () => self.commits.enqueue(ticket, bytes),
         };
         if let Err(refusal) = taken {
@@ -160,7 +161,7 @@ impl Engine {
     }
 
     /// Refuses every change set that has not reached the log.
-    fn refuse_queue(&mut self, refusal: &CommitRefusal) {
+    pub(super) fn refuse_queue(&mut self, refusal: &CommitRefusal) {
         for ticket in self.commits.take_queue() {
             self.refuse_commit(ticket, refusal.clone());
         }

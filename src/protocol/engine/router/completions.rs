@@ -11,7 +11,7 @@ use crate::protocol::engine::{
     Now, Reopen, ReopenReceipt, RoleReason, StatePurpose, StoreState, Transition, Work,
 };
 use crate::protocol::failover::{NodeState, micros};
-use crate::protocol::wire::Role;
+use crate::protocol::wire::{Modes, Role};
 
 /// Time after which a failed write of the durable state or of an era is tried again.
 const RETRY_US: u64 = 1_000_000;
@@ -47,11 +47,16 @@ impl Engine {
             return;
         }
         if self.durable.is_due(now.at, self.shutdown.is_under_way()) {
-            let state = Box::new(self.durable.begin_write(self.alerts.log()));
+            let mut state = Box::new(self.durable.begin_write(self.alerts.log()));
+            if self.setup.makes(Mutant::ForgetsPause) {
+                state.moves.modes = Modes::default();
+            }
             let purpose = StatePurpose::Keep { promised_ms: state.promised_ms };
             return self.start_batch(now, StoreState { state, purpose });
         }
+        let holds = self.switchover.holds_commits() && !self.setup.makes(Mutant::SwitchesUndrained);
         if self.authority.is_serving()
+            && !holds
             && let Some((tickets, bytes)) = self.commits.next_group()
         {
             let change_sets = tickets.into_iter().map(|ticket| (ticket, ())).collect();
@@ -195,8 +200,10 @@ impl Engine {
             (StatePurpose::NoteTerm, Ok(())) => {
                 self.updates_not_in_force();
                 self.authority.takeover.noted();
+                self.term_noted();
             }
             (StatePurpose::NoteTerm, Err(failure)) => {
+                self.term_not_noted();
                 self.takeover_lost(now, &CommandRefusal::Disk { reason: failure.reason });
                 self.authority.role.retry_after(retry_at);
             }
@@ -204,6 +211,11 @@ impl Engine {
                 self.updates_not_in_force();
                 self.stepped_down(now);
             }
+            (StatePurpose::HandOver, Ok(())) => {
+                self.updates_not_in_force();
+                self.hand_over_stored(now);
+            }
+            (StatePurpose::HandOver, Err(failure)) => self.hand_over_not_stored(now, failure.full),
             // Until the role is durable this node does not follow, and serves nothing.
             (StatePurpose::StepDown, Err(_)) => self.authority.role.retry_after(retry_at),
         }

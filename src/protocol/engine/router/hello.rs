@@ -78,6 +78,7 @@ impl Engine {
             state: self.authority.state(),
             epoch: self.epoch(),
             witness: self.authority.witnessed.as_ref().map(|witnessed| witnessed.deposed),
+            awaits: !self.switchover.awaited_in_vain(),
         }
     }
 
@@ -111,6 +112,9 @@ impl Engine {
                 self.durable.learn_peer(&hello);
                 self.links.peer_is_at(hello.log.position, now.at);
                 self.negotiated(now, outcome, hello);
+                if self.links.is_active(link) {
+                    self.greet_with_modes(link);
+                }
             }
         }
     }
@@ -140,6 +144,7 @@ impl Engine {
             Negotiation::TakeTail => self.transition(now, Transition::PeerAhead, RoleReason::PeerAhead),
             Negotiation::Follow => {
                 self.outdate_register(&hello);
+                self.durable.given_is_taken();
                 self.master_heard(now);
             }
             Negotiation::GiveTail => self.master_heard(now),
@@ -154,7 +159,10 @@ impl Engine {
                     self.two_masters(now, &hello, true);
                 }
             }
-            Negotiation::Refuse(..) => {}
+            Negotiation::Refuse(..) | Negotiation::MeetAsShadows => {}
+        }
+        if outcome == Negotiation::MeetAsShadows {
+            self.meet_as_shadows();
         }
         self.session.agree(now.at, outcome, hello);
     }

@@ -98,6 +98,8 @@ impl Engine {
             _ if !self.links.is_active(link) => {}
             Message::Heartbeat(beat) => self.heartbeat(now, link, beat),
             Message::HeartbeatAck(ack) => self.heartbeat_answered(now, link, &ack),
+            Message::Switch(step) => self.switch_step(now, link, step),
+            Message::Modes(modes) => self.peer_modes(link, modes),
             other => self.session_message(now, link, other),
         }
     }
@@ -166,6 +168,7 @@ impl Engine {
     pub(super) fn drop_connection(&mut self, now: Now, link: LinkId, reason: &str) {
         if self.links.dropped(link, now.at, reason) {
             self.session_ended(now);
+            self.switch_link_lost();
             self.transition(now, Transition::LinkLost, RoleReason::LinkLost);
         }
     }

@@ -84,7 +84,9 @@ impl Engine {
             | OperatorState::Frozen
             | OperatorState::HoldDown
             | OperatorState::Undialable
-            | OperatorState::PeerUndialable => 0,
+            | OperatorState::PeerUndialable
+            | OperatorState::Paused
+            | OperatorState::ReadOnly => 0,
             OperatorState::NoTakeover | OperatorState::Refused => self.setup.timing.delay_us,
             OperatorState::NotServing => self.start_up_us(),
             OperatorState::NotEnabled | OperatorState::NoShadow | OperatorState::Token | OperatorState::Detached => {
@@ -104,6 +106,7 @@ impl Engine {
             | OperatorState::Frozen => true,
             // Where the master is away, nobody serves until it is over.
             OperatorState::HoldDown => self.links.active_id().is_none(),
+            OperatorState::Paused if self.durable.role == Role::Shadow && self.links.active_id().is_none() => true,
             _ => alert.and_then(|alert| error_at_ms(state, alert)).is_some_and(|error_ms| now.wall_ms >= error_ms),
         };
         if hurts { Severity::Error } else { Severity::Warning }
@@ -124,7 +127,7 @@ impl Engine {
             OperatorState::Refused => paired && links.is_refused() && links.active_id().is_none(),
             OperatorState::Frozen => self.authority.is_leading() && self.commits.is_frozen(),
             OperatorState::HoldDown => {
-                let (taken, hold_down) = (&durable.takeovers_ms, self.setup.options.hold_down);
+                let (taken, hold_down) = (&durable.moves.takeovers_ms, self.setup.options.hold_down);
                 paired && durable.role == Role::Shadow && held_down(taken, hold_down, now.wall_ms)
             }
             OperatorState::NotEnabled => lone_master && !durable.enabled,
@@ -133,6 +136,8 @@ impl Engine {
             OperatorState::Detached => durable.role == Role::Shadow && !paired,
             OperatorState::Undialable => (paired || durable.enabled) && self.undialable().own.is_some(),
             OperatorState::PeerUndialable => paired && self.undialable().peer.is_some(),
+            OperatorState::Paused => paired && durable.moves.modes.paused.on,
+            OperatorState::ReadOnly => durable.moves.modes.frozen.on,
         }
     }
 
@@ -182,12 +187,15 @@ impl Engine {
             OperatorState::PeerUndialable => {
                 texts::peer_undialable(self.undialable().peer.as_deref().unwrap_or_default())
             }
+            OperatorState::Paused => texts::PAUSED.to_owned(),
+            OperatorState::ReadOnly => texts::READ_ONLY.to_owned(),
         }
     }
 }
 
 /// When a state that has lasted for long becomes an error, by the wall clock. Never where it may be meant.
 fn error_at_ms(state: OperatorState, alert: &Alert) -> Option<u64> {
-    let becomes = matches!(state, OperatorState::NoShadow | OperatorState::Detached);
+    use OperatorState as S;
+    let becomes = matches!(state, S::NoShadow | S::Detached | S::Paused | S::ReadOnly);
     becomes.then(|| alert.first_ms.saturating_add(micros(OPERATOR_ERROR_AFTER) / 1_000))
 }

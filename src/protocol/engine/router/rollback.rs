@@ -37,7 +37,9 @@ impl Engine {
         let lost = lost.filter(|lost| whole && was_durable(hello.role, lost));
         let written = own.written_and_lacking(own_known, peer, theirs, peer_head);
         let written = written.filter(|lost| was_durable(self.durable.role, lost));
-        let peer_lost = written.or(self.confirmed_and_lacking(hello)).filter(|_| peer_whole);
+        // A hello of a run that was met before may be older than what that run has sent or confirmed. A rolled-back disk needs a restart.
+        let met = self.links.peer_run() == Some(hello.sender.run);
+        let peer_lost = written.or(self.confirmed_and_lacking(hello)).filter(|_| peer_whole && !met);
         let common = shared.seq;
         if let Some(lost) = lost {
             let message = texts::rolled_back(lost.seq.saturating_sub(common), head, lost);

@@ -26,6 +26,7 @@ impl Engine {
             in_sync: self.in_sync(),
             in_sync_as_of_us: self.links.position_age_us(at).filter(|_| durable.peer.is_some()),
             why_not: self.takeover_conditions(at, wall_ms).blockers(),
+            modes: durable.moves.modes,
             replication: self.commits.mode(),
             witness: self.witness_status(),
             alerts: self.alerts.shown(wall_ms),

@@ -46,7 +46,7 @@ impl Engine {
         }
     }
 
-    fn store_role(&mut self) {
+    pub(super) fn store_role(&mut self) {
         let state = DurableState { role: Role::Shadow, ..self.durable.with_alerts(self.alerts.log()) };
         self.work.queue(StoreState { state: Box::new(state), purpose: StatePurpose::StepDown });
     }
@@ -86,14 +86,22 @@ impl Engine {
 
     /// The role of shadow is durable.
     pub(super) fn stepped_down(&mut self, now: Now) {
-        self.durable.stepped_down(now.wall_ms);
+        let planned = self.authority.role.reason() == RoleReason::Switched;
+        self.durable.stepped_down((!planned).then_some(now.wall_ms));
         self.session.stepped_down();
         self.authority.drop_covers(now.at);
         if let Some(witnessed) = &mut self.authority.witnessed {
             witnessed.deposed = None;
             witnessed.client.register_mut().outdated();
         }
-        self.transition(now, Transition::SteppedDown, RoleReason::SteppedDown);
+        let reason = if planned { RoleReason::Switched } else { RoleReason::SteppedDown };
+        self.transition(now, Transition::SteppedDown, reason);
+        self.leave();
+        let hello = self.links.active().and_then(|connection| connection.hello());
+        if planned && hello.is_some_and(|hello| hello.role == Role::Shadow) {
+            // The new master closes this link, when it is one: then it has read what was said on it.
+            return self.session_ended(now);
+        }
         // New hellos tell who is who now.
         self.close_all_links(now, None, "this node is the shadow now");
     }

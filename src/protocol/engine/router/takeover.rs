@@ -102,9 +102,12 @@ impl Engine {
                 if self.is_bound() && !self.durable.detached {
                     return self.want_takeover(now, ticket, accept_loss);
                 }
-                if !accept_loss && !self.in_sync() {
+                if !self.in_sync() {
                     let refusal = self.loss_to_peer();
-                    return self.refuse(ticket, refusal);
+                    if !accept_loss {
+                        return self.refuse(ticket, refusal);
+                    }
+                    self.give_up(&refusal);
                 }
                 self.authority.takeover.wait(ticket);
                 self.transition(now, Transition::OperatorTakesOver, RoleReason::Operator);
@@ -114,6 +117,13 @@ impl Engine {
                 self.refuse(ticket, CommandRefusal::Disk { reason: "the store is closed".to_owned() });
             }
             NodeState::Stopped => self.refuse(ticket, CommandRefusal::Stopped),
+        }
+    }
+
+    /// What this refusal would be for is given up, for this takeover alone. The alert of the takeover names it.
+    fn give_up(&mut self, refusal: &CommandRefusal) {
+        if let CommandRefusal::Loss { missing } = refusal {
+            self.authority.takeover.give_up(*missing);
         }
     }
 
@@ -139,6 +149,9 @@ impl Engine {
         }
         if let Some(refusal) = self.takeover_refusal(now.at, accept_loss) {
             return self.refuse(ticket, refusal);
+        }
+        if let Some(refusal) = self.takeover_refusal(now.at, false) {
+            self.give_up(&refusal);
         }
         self.wait_for_mastership(now, ticket);
         if let Some(witnessed) = &mut self.authority.witnessed {

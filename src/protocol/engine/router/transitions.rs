@@ -12,7 +12,15 @@ use crate::protocol::failover::{NodeState, TakeoverConditions, held_down, micros
 impl Engine {
     /// Changes the node's state, if the table says so, and does what entering the new one asks for.
     pub(super) fn transition(&mut self, now: Now, transition: Transition, reason: RoleReason) {
+        if transition == Transition::Confirmed && self.switchover.is_yielding() {
+            // What became of the hand-over decides, not an answer to what was asked before.
+            return;
+        }
         let Some((before, next)) = self.authority.role.apply(now.at, transition, reason) else { return };
+        if before == NodeState::Following && reason != RoleReason::Switched {
+            // Something of this node's own is under way: nothing is handed over to it any more.
+            self.switchover.forget();
+        }
         match next {
             NodeState::OpeningEra => {
                 self.begin_own_era();
@@ -74,6 +82,9 @@ impl Engine {
 
     /// Operators who wait for this node to be master are answered when it is, or will not be.
     fn answer_takeover_waiters(&mut self, state: NodeState) {
+        if state == NodeState::Serving {
+            self.switch_asked_is_done();
+        }
         let answer = match state {
             NodeState::Serving => Ok(()),
             NodeState::OpeningEra
@@ -103,6 +114,9 @@ impl Engine {
     /// Does what the state waits for, where time or events now allow it.
     pub(in super::super) fn advance_state(&mut self, now: Now) {
         if self.shutdown.is_under_way() {
+            if self.authority.state() == NodeState::SteppingDown && self.switchover.is_under_way() {
+                self.advance_step_down(now);
+            }
             return;
         }
         if self.session.is_outranked() {
@@ -121,6 +135,7 @@ impl Engine {
                 self.advance_wanted_takeover(now);
             }
             NodeState::SteppingDown => self.advance_step_down(now),
+            NodeState::Stalled if self.switchover.is_yielding() => {}
             NodeState::Stalled if self.is_bound() => {
                 // A master without a cover serves again as soon as it has one.
                 if self.authority.covered_until().is_some() && self.is_covered(now.at) {
@@ -216,7 +231,8 @@ impl Engine {
             syncing: self.session.is_behind() && !careless,
             contact: self.links.last_heard().is_some() || vouched,
             held: self.links.is_held(),
-            hold_down: held_down(&durable.takeovers_ms, options.hold_down, wall_ms),
+            paused: durable.moves.modes.paused.on,
+            hold_down: held_down(&durable.moves.takeovers_ms, options.hold_down, wall_ms),
             broken: self.authority.is_out_of_service(),
             refused: self.links.is_refused(),
             witness,
@@ -237,6 +253,8 @@ impl Engine {
             return;
         }
         self.links.restart_clocks(now.at);
+        // What is handed over may have waited for as long: the one who did it may have taken over again.
+        self.switchover.called_off_by_master();
         self.work.restart_clock(now.at);
         self.alerts.operator_states().restart_clocks(now.at);
         if self.authority.state() == NodeState::CheckingStartup {
@@ -280,7 +298,9 @@ impl Engine {
             witnessed.covers.begin_era();
         }
         #[cfg(test)]
-        if self.setup.makes(Mutant::NewMasterDoesNotWait) {
+        if self.setup.makes(Mutant::NewMasterDoesNotWait)
+            || (self.setup.makes(Mutant::SwitchedDoesNotWait) && self.authority.role.reason() == RoleReason::Switched)
+        {
             self.commits.give_up_shadow();
             if let Some(witnessed) = &mut self.authority.witnessed {
                 witnessed.covers.assume_alone();
@@ -297,19 +317,16 @@ impl Engine {
 
     /// When the takeover that is being made durable happened, for the hold-down.
     fn takeover_counts(&self, now: Now) -> Option<u64> {
-        (self.authority.state() == NodeState::Promoting).then_some(now.wall_ms)
+        let planned = self.authority.role.reason() == RoleReason::Switched;
+        (self.authority.state() == NodeState::Promoting && !planned).then_some(now.wall_ms)
     }
 
     pub(super) fn era_durable(&mut self, now: Now) {
         self.log.begin_own_era(self.durable.node);
         let (takeover_ms, reason) = (self.takeover_counts(now), self.authority.role.reason());
         self.durable.became_master(self.log.epoch(), takeover_ms);
-        if takeover_ms.is_some() {
-            let message = match reason {
-                RoleReason::Operator => texts::TAKEOVER_BY_OPERATOR,
-                _ => texts::TAKEOVER,
-            };
-            self.raise(now, NewAlert::new(AlertKind::Takeover, THIS_NODE, message));
+        if self.authority.state() == NodeState::Promoting {
+            self.raise_takeover(now, reason);
             self.session.became_master();
             self.links.set_outranked(false);
             // The alert that its master was silent says nothing of its shadow.
@@ -324,7 +341,22 @@ impl Engine {
         self.authority.takeover.end_attempt();
     }
 
+    /// Says that this node took over, and what an operator gave up for that. Of a planned switch nothing is said: somebody wanted
+    /// it, and nothing was wrong.
+    fn raise_takeover(&mut self, now: Now, reason: RoleReason) {
+        let given_up = self.authority.takeover.take_given_up();
+        let message = match (reason, given_up) {
+            (RoleReason::Switched, _) => return,
+            (_, Some(missing)) => texts::takeover_accepting_loss(missing),
+            (RoleReason::Operator, None) => texts::TAKEOVER_BY_OPERATOR.to_owned(),
+            _ => texts::TAKEOVER.to_owned(),
+        };
+        let alert = NewAlert::new(AlertKind::Takeover, THIS_NODE, message);
+        self.raise(now, NewAlert { revisions: given_up.flatten(), ..alert });
+    }
+
     pub(super) fn era_failed(&mut self, now: Now) {
+        self.hand_over_not_begun();
         if self.authority.state() == NodeState::Promoting {
             // The role of master may have reached the durable state.
             self.durable.stayed_shadow();

@@ -24,7 +24,11 @@ impl Engine {
             return;
         }
         if !witnessed.client.is_asking() {
-            if let Some(record) = self.takeover_to_send(now) {
+            if self.switchover.is_yielding() {
+                if let Some(record) = self.hand_over_to_send() {
+                    self.swap(now, record, Question::HandOver);
+                }
+            } else if let Some(record) = self.takeover_to_send(now) {
                 self.swap(now, record, Question::Takeover);
             } else if self.authority.renews() {
                 self.renew(now);
@@ -172,6 +176,9 @@ impl Engine {
             (WitnessAnswer::Swapped(version), Question::Takeover(record)) => {
                 self.takeover_won(now, sent, *record, version);
             }
+            (WitnessAnswer::Swapped(version), Question::HandOver(record)) => {
+                self.hand_over_swapped(now, *record, version);
+            }
             (WitnessAnswer::Unknown { .. }, Question::Renewal(record))
                 if self.setup.makes(Mutant::UnknownIsSuccess) =>
             {
@@ -181,8 +188,10 @@ impl Engine {
             (WitnessAnswer::Conflict, question) => {
                 witnessed.client.register_mut().conflicted();
                 witnessed.client.ask_soon();
-                if let Question::Takeover(_) = question {
-                    self.takeover_lost(now, &CommandRefusal::LeaseHeld);
+                match question {
+                    Question::Takeover(_) => self.takeover_lost(now, &CommandRefusal::LeaseHeld),
+                    Question::HandOver(_) => self.hand_over_unanswered(now),
+                    Question::Read | Question::Renewal(_) => {}
                 }
             }
             // An unknown outcome, or an answer to another question, is no answer.
@@ -199,6 +208,7 @@ impl Engine {
         match question {
             Question::Read => {}
             Question::Renewal(_) => self.switch_failed(),
+            Question::HandOver(_) => self.hand_over_unanswered(now),
             Question::Takeover(_) => {
                 let reason =
                     "the witness did not answer the swap: if the witness still makes it, this node becomes master";

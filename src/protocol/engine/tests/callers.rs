@@ -230,7 +230,7 @@ fn a_stopped_master_whose_link_is_held_lets_nobody_wait_for_ever() {
 fn an_attempt_is_not_held_down_by_itself() {
     let mut engine = following_shadow();
     settle(&mut engine, 350);
-    let state = DurableState { takeovers_ms: vec![now(0).wall_ms; 2], ..engine.durable_state().clone() };
+    let state = after_takeovers(engine.durable_state(), vec![now(0).wall_ms; 2]);
     engine.durable = durable::Durable::new(state);
     let _ = engine.handle(now(SECOND), Event::LinkDown { link: LINK, reason: "reset".to_owned() });
     let mut time = SECOND;
@@ -252,7 +252,7 @@ fn an_attempt_is_not_held_down_by_itself() {
         }
         settle(&mut engine, time + 3);
     };
-    assert_eq!(durable_state.takeovers_ms.len(), 3);
+    assert_eq!(durable_state.moves.takeovers_ms.len(), 3);
 }
 
 /// Two nodes that were given different witnesses part by epoch, as without one: else both would serve for ever.

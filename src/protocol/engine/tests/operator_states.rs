@@ -199,7 +199,7 @@ fn a_master_without_a_shadow_says_so_in_time() {
 fn a_hold_down_is_said_and_ends() {
     let mut engine = following_shadow();
     settle(&mut engine, 350);
-    let taken = DurableState { takeovers_ms: vec![now(0).wall_ms; 3], ..engine.durable_state().clone() };
+    let taken = after_takeovers(engine.durable_state(), vec![now(0).wall_ms; 3]);
     engine.durable = durable::Durable::new(taken);
     let _ = engine.handle(now(SECOND), Event::Timer);
     settle(&mut engine, SECOND);

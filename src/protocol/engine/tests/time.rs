@@ -47,7 +47,11 @@ fn is_held_down(engine: &Engine, now: Now) -> bool {
 
 /// A shadow that knows of these takeovers, at its start and once its first batch is written.
 fn shadow_after_takeovers(started: Now, takeovers_ms: Vec<u64>) -> (Engine, Vec<Action>) {
-    let state = DurableState { complete: true, takeovers_ms, ..DurableState::first_shadow(SHADOW, PAIR, peer(MASTER)) };
+    let state = DurableState {
+        complete: true,
+        moves: Moves { takeovers_ms, ..Moves::default() },
+        ..DurableState::first_shadow(SHADOW, PAIR, peer(MASTER))
+    };
     let start = Start {
         durable_state: state,
         head: position(Epoch::FIRST, 5),
@@ -82,7 +86,7 @@ fn a_hold_down_from_the_future_counts_from_the_start_and_only_once() {
     let (engine, actions) = shadow_after_takeovers(now(0), vec![wrong(0, YEAR_MS).wall_ms; 3]);
     assert!(is_held_down(&engine, now(599 * SECOND)) && !is_held_down(&engine, now(600 * SECOND)));
     let written = match batch(&actions) {
-        (_, Work::StoreState(order)) => order.job.state.takeovers_ms.clone(),
+        (_, Work::StoreState(order)) => order.job.state.moves.takeovers_ms.clone(),
         other => panic!("{other:?}"),
     };
     assert_eq!(written, [now(0).wall_ms; 3]);

@@ -1,3 +1,5 @@
+mod switch;
+
 use std::time::Duration;
 
 use proptest::prelude::*;

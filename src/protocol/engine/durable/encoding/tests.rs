@@ -44,7 +44,7 @@ fn durable_state() -> DurableState {
             confirmed: revision(3),
         }),
         tokens: vec![StoredToken { secret: [0x44; 16], expires_ms: 1_790_000_900_000 }],
-        takeovers_ms: vec![1_780_000_000_000, 1_785_000_000_000],
+        moves: Moves { takeovers_ms: vec![1_780_000_000_000, 1_785_000_000_000], ..Moves::default() },
         alerts: alerts.collect(),
         next_alert: 16,
     }
@@ -52,10 +52,17 @@ fn durable_state() -> DurableState {
 
 #[test]
 fn facts_have_the_bytes_that_were_promised() {
-    golden::compare("facts-v2", &encode_durable_state(&durable_state()).unwrap());
-    assert_eq!(decode_durable_state(&golden::read("facts-v2")), Ok(durable_state()));
+    let mut moved = durable_state();
+    let position = Position { revision: Revision::new(Epoch::new(3, 5), 900), digest: Digest([0x55; 32]) };
+    moved.moves.given = Some(Given { epoch: Epoch::new(5, 7), position });
+    moved.moves.modes = Modes { paused: Mode { changes: 3, on: true }, frozen: Mode { changes: 400, on: false } };
+    golden::compare("facts-v3", &encode_durable_state(&moved).unwrap());
+    assert_eq!(decode_durable_state(&golden::read("facts-v3")), Ok(moved));
     let first = DurableState::first_master(NodeId([0x11; 32]), PairId([0x22; 16]));
-    golden::compare("facts-v2-first", &encode_durable_state(&first).unwrap());
+    golden::compare("facts-v3-first", &encode_durable_state(&first).unwrap());
+    assert_eq!(decode_durable_state(&golden::read("facts-v3-first")), Ok(first.clone()));
+    // Those of the second format know of no switch.
+    assert_eq!(decode_durable_state(&golden::read("facts-v2")), Ok(durable_state()));
     assert_eq!(decode_durable_state(&golden::read("facts-v2-first")), Ok(first.clone()));
     // Those of the first format know of no witness.
     assert_eq!(
@@ -78,8 +85,9 @@ fn an_alert_that_needs_an_operator_has_the_bytes_that_were_promised() {
     };
     let alerts = vec![alert(1, Severity::Warning, "no_shadow"), alert(2, Severity::Error, "held")];
     let durable_state = DurableState { alerts, ..durable_state() };
-    golden::compare("facts-v2-operator", &encode_durable_state(&durable_state).unwrap());
-    assert_eq!(decode_durable_state(&golden::read("facts-v2-operator")), Ok(durable_state));
+    assert_eq!(decode_durable_state(&golden::read("facts-v2-operator")), Ok(durable_state.clone()));
+    golden::compare("facts-v3-operator", &encode_durable_state(&durable_state).unwrap());
+    assert_eq!(decode_durable_state(&golden::read("facts-v3-operator")), Ok(durable_state));
 }
 
 /// What was added since the files were written has a code of its own.
@@ -94,8 +102,8 @@ fn every_kind_of_alert_is_read_as_it_was_written() {
 #[test]
 fn facts_of_a_newer_program_are_refused_untouched() {
     let mut bytes = encode_durable_state(&durable_state()).unwrap();
-    bytes[0] = 3;
-    assert_eq!(decode_durable_state(&bytes), Err(WireError::Newer { what: WHAT, found: 3, known: 2 }));
+    bytes[0] = 4;
+    assert_eq!(decode_durable_state(&bytes), Err(WireError::Newer { what: WHAT, found: 4, known: 3 }));
 }
 
 #[test]
@@ -109,8 +117,10 @@ fn truncated_and_extended_facts_are_refused() {
 
 #[test]
 fn facts_beyond_their_bound_are_not_written() {
-    let durable_state =
-        DurableState { takeovers_ms: vec![u64::MAX; DURABLE_STATE_BYTES_MAX / 8 + 1], ..durable_state() };
+    let durable_state = DurableState {
+        moves: Moves { takeovers_ms: vec![u64::MAX; DURABLE_STATE_BYTES_MAX / 8 + 1], ..Moves::default() },
+        ..durable_state()
+    };
     assert_eq!(encode_durable_state(&durable_state), Err(WireError::Bound { field: WHAT }));
 }
 
