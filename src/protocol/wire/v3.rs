@@ -14,6 +14,7 @@ pub enum MessageV3 {
     SnapshotResume { transfer: u64, after: String, from: RevisionV3, upto: RevisionV3 },
     Switch(SwitchV3),
     Modes(ModesV3),
+    Durable { upto: RevisionV3 },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -34,6 +35,7 @@ impl MessageV3 {
             }),
             Message::Switch(step) => Some(Self::Switch(step.into())),
             Message::Modes(modes) => Some(Self::Modes((*modes).into())),
+            Message::Durable { upto } => Some(Self::Durable { upto: (*upto).into() }),
             _ => None,
         }
     }
@@ -51,6 +53,7 @@ impl TryFrom<MessageV3> for Message {
             }
             MessageV3::Switch(step) => Self::Switch(step.into()),
             MessageV3::Modes(modes) => Self::Modes(modes.into()),
+            MessageV3::Durable { upto } => Self::Durable { upto: upto.into() },
         })
     }
 }

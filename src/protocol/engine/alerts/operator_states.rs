@@ -46,7 +46,7 @@ pub(in super::super) enum OperatorState {
     ReadOnly,
 }
 
-const STATES: usize = 13;
+const STATES: usize = 15;
 
 /// When each of them began, as far as it holds.
 #[derive(Clone, Debug)]
