@@ -9,6 +9,7 @@ use crate::model::{Epoch, Key, Revision};
 #[derive(Serialize, Deserialize)]
 pub enum MessageV3 {
     SnapshotResume { transfer: u64, after: String, from: RevisionV3, upto: RevisionV3 },
+    Durable { upto: RevisionV3 },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -27,6 +28,7 @@ impl MessageV3 {
                 from: point.from.into(),
                 upto: point.upto.into(),
             }),
+            Message::Durable { upto } => Some(Self::Durable { upto: (*upto).into() }),
             _ => None,
         }
     }
@@ -36,10 +38,14 @@ impl TryFrom<MessageV3> for Message {
     type Error = WireError;
 
     fn try_from(message: MessageV3) -> Result<Self, WireError> {
-        let MessageV3::SnapshotResume { transfer, after, from, upto } = message;
-        let after = Key::new(after).map_err(|_| WireError::Bound { field: "key" })?;
-        let point = Box::new(ResumePoint { after, from: from.into(), upto: upto.into() });
-        Ok(Self::SnapshotResume { transfer, point })
+        Ok(match message {
+            MessageV3::SnapshotResume { transfer, after, from, upto } => {
+                let after = Key::new(after).map_err(|_| WireError::Bound { field: "key" })?;
+                let point = Box::new(ResumePoint { after, from: from.into(), upto: upto.into() });
+                Self::SnapshotResume { transfer, point }
+            }
+            MessageV3::Durable { upto } => Self::Durable { upto: upto.into() },
+        })
     }
 }
 

@@ -11,45 +11,19 @@ use crate::protocol::wire::{
 #[derive(Serialize, Deserialize)]
 pub enum MessageV1 {
     Hello(Box<HelloV1>),
-    Refuse {
-        kind: u8,
-        reason: String,
-    },
-    Bye {
-        why: u8,
-    },
+    Refuse { kind: u8, reason: String },
+    Bye { why: u8 },
     Heartbeat(HeartbeatV1),
     HeartbeatAck(HeartbeatAckV1),
     Repair(RepairV1),
-    SnapshotReady {
-        transfer: u64,
-    },
-    Received {
-        sum: u64,
-    },
-    SnapshotEnd {
-        transfer: u64,
-    },
-    Ack {
-        position: PositionV1,
-        received: u64,
-    },
-    Rejected {
-        at: RevisionV1,
-        reason: String,
-    },
-    Mismatch {
-        at: PositionV1,
-    },
-    DiskTrouble {
-        full: bool,
-        reason: String,
-    },
+    SnapshotReady { transfer: u64 },
+    Received { sum: u64 },
+    SnapshotEnd { transfer: u64 },
+    Ack { position: PositionV1, received: u64 },
+    Rejected { at: RevisionV1, reason: String },
+    Mismatch { at: PositionV1 },
+    DiskTrouble { full: bool, reason: String },
     Resync,
-    /// From version 3 on.
-    Durable {
-        upto: RevisionV1,
-    },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -172,8 +146,9 @@ impl TryFrom<&Message> for MessageV1 {
                 Self::DiskTrouble { full: *full, reason: text::send_reason(reason) }
             }
             Message::Resync => Self::Resync,
-            Message::SnapshotResume { .. } => return Err(WireError::Bound { field: "a message of version 3" }),
-            Message::Durable { upto } => Self::Durable { upto: (*upto).into() },
+            Message::SnapshotResume { .. } | Message::Durable { .. } => {
+                return Err(WireError::Bound { field: "a message of version 3" });
+            }
         })
     }
 }
@@ -199,7 +174,6 @@ impl TryFrom<MessageV1> for Message {
             MessageV1::Mismatch { at } => Self::Mismatch { at: at.into() },
             MessageV1::DiskTrouble { full, reason } => Self::DiskTrouble { full, reason: text::reason(&reason)? },
             MessageV1::Resync => Self::Resync,
-            MessageV1::Durable { upto } => Self::Durable { upto: upto.into() },
         })
     }
 }
