@@ -112,14 +112,14 @@ fn samples() -> Vec<(&'static str, Message)> {
         ("message-mismatch", Message::Mismatch { at }),
         ("message-disk-trouble", Message::DiskTrouble { full: true, reason: "no space left".into() }),
         ("message-resync", Message::Resync),
-        ("message-durable", Message::Durable { upto: revision(6) }),
     ]
 }
 
 /// One of each kind that version 3 added.
 fn v3_samples() -> Vec<(&'static str, Message)> {
     let point = ResumePoint { after: Key::new("routes/é").unwrap(), from: revision(6), upto: revision(7) };
-    vec![("message-snapshot-resume", Message::SnapshotResume { transfer: 9, point: Box::new(point) })]
+    let resume = Message::SnapshotResume { transfer: 9, point: Box::new(point) };
+    vec![("message-snapshot-resume", resume), ("message-durable", Message::Durable { upto: revision(6) })]
 }
 
 fn enrol_samples() -> Vec<(&'static str, EnrolMessage)> {
