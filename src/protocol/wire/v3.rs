@@ -12,9 +12,9 @@ use switch::{ModesV3, SwitchV3};
 #[derive(Serialize, Deserialize)]
 pub enum MessageV3 {
     SnapshotResume { transfer: u64, after: String, from: RevisionV3, upto: RevisionV3 },
+    Durable { upto: RevisionV3 },
     Switch(SwitchV3),
     Modes(ModesV3),
-    Durable { upto: RevisionV3 },
 }
 
 #[derive(Serialize, Deserialize)]

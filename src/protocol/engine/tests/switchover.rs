@@ -194,6 +194,7 @@ fn a_master_without_a_witness_is_a_shadow_before_it_hands_over() {
 #[test]
 fn a_switch_that_is_not_over_in_time_ends_and_what_waited_is_written() {
     let (mut engine, _) = serving_master();
+    settle(&mut engine, 590);
     let _ = command(&mut engine, 600, 9, Command::SwitchRoles);
     let _ = engine.handle(now(700), Event::Commit { ticket: Ticket(1), bytes: 10 });
     let actions = engine.handle(now(2 * SECOND + 600), Event::Timer);
