@@ -468,7 +468,6 @@ fn every_mutant_is_found() {
         Mutant::TrimTooMuch,
         Mutant::IgnoreSums,
         Mutant::LateSums,
-        Mutant::NoteAhead,
         Mutant::LoseOverlay,
         Mutant::TrimBeforeCheckpoint,
         Mutant::DurableParts,
