@@ -71,15 +71,18 @@ fn measure(settings: Settings) {
     let mut bench = Bench::new(settings);
     let machine = machine::line(bench.dir());
     println!("{machine}\n");
-    parts::measure(&mut bench);
-    let report = table::report(&machine, &bench);
-    println!("\n{report}");
+    parts::measure(&mut bench, |bench| write(bench, &machine));
+    println!("\n{}", table::report(&machine, &bench));
+    println!("written to {}", bench.out().display());
+}
+
+/// Writes what was measured so far.
+fn write(bench: &Bench, machine: &str) {
     let out = bench.out();
     std::fs::create_dir_all(&out).unwrap();
-    std::fs::write(out.join("pair.md"), report).unwrap();
+    std::fs::write(out.join("pair.md"), table::report(machine, bench)).unwrap();
     std::fs::write(out.join("pair.json"), bench.figures.to_json()).unwrap();
-    if let Some(picture) = picture::draw(&machine, &bench.figures) {
+    if let Some(picture) = picture::draw(machine, &bench.figures) {
         std::fs::write(out.join("pair.svg"), picture).unwrap();
     }
-    println!("written to {}", out.display());
 }

@@ -50,8 +50,8 @@ const fn part(name: &'static str, what: &'static str, often: Often, measure: fn(
     Part { name, what, often, measure }
 }
 
-/// Measures what was asked for. A part that fails is told, and the others go on.
-pub fn measure(bench: &mut Bench) {
+/// Measures what was asked for, and shows what there is after each part. A part that fails is told, and the others go on.
+pub fn measure(bench: &mut Bench, show: impl Fn(&Bench)) {
     let rounds = bench.rounds();
     for round in 1..=rounds {
         let wanted: Vec<&Part> = ALL.iter().filter(|part| part.is_wanted(bench, round)).collect();
@@ -64,6 +64,7 @@ pub fn measure(bench: &mut Bench) {
                 bench.end_pairs();
             }
             println!("round {round} of {rounds}: {} in {:.1} s", part.name, begun.elapsed().as_secs_f64());
+            show(bench);
         }
         bench.end_pairs();
     }
