@@ -421,6 +421,7 @@ impl Links {
     /// The peer's hello is accepted.
     pub(super) fn hello_accepted(&mut self, link: LinkId, hello: Box<Hello>) {
         self.peer_is(hello.epoch, hello.serving);
+        self.peer.met(hello.sender.run);
         if let Some(connection) = self.connection_mut(link) {
             connection.set_hello(hello);
         }

@@ -8,6 +8,7 @@
 
 use super::connection::{Connection, Contest};
 use super::{LinkId, Links, Moment};
+use crate::model::RunId;
 use crate::protocol::wire::RefusalKind;
 
 impl Links {
@@ -57,6 +58,11 @@ impl Links {
             !connection.hello_sent() && (!linked || connection.is_dialled() || connection.is_early())
         };
         self.connections.iter().filter(due).map(Connection::id).collect()
+    }
+
+    /// The run of the peer that was met last.
+    pub(in super::super) fn peer_run(&self) -> Option<RunId> {
+        self.peer.run()
     }
 
     /// Whether the peer refuses this node because another one with its identity is linked, or was when the peer was met last.

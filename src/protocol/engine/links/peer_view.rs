@@ -1,7 +1,7 @@
 //! What was last heard of the peer.
 
 use super::Moment;
-use crate::model::{Epoch, Position};
+use crate::model::{Epoch, Position, RunId};
 
 /// The peer, as this node knows it.
 #[derive(Clone, Debug)]
@@ -19,6 +19,8 @@ pub(super) struct PeerView {
     outranks: bool,
     highest_epoch: Epoch,
     round_trip_us: Option<u64>,
+    /// The run of the peer that was met last.
+    run: Option<RunId>,
 }
 
 impl PeerView {
@@ -32,7 +34,18 @@ impl PeerView {
             outranks: false,
             highest_epoch: Epoch::NONE,
             round_trip_us: None,
+            run: None,
         }
+    }
+
+    /// The run of the peer that was met last.
+    pub(super) fn run(&self) -> Option<RunId> {
+        self.run
+    }
+
+    /// This run of the peer was met.
+    pub(super) fn met(&mut self, run: RunId) {
+        self.run = Some(run);
     }
 
     pub(super) fn last_heard(&self) -> Option<Moment> {

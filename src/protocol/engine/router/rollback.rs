@@ -16,7 +16,9 @@ impl Engine {
         let (whole, peer_whole) = (self.durable.complete && self.damage.is_none(), hello.log.complete);
         let lost = theirs.written_and_lacking(peer_head, node, own, head).filter(|_| whole);
         let written = own.written_and_lacking(head, peer, theirs, peer_head);
-        let peer_lost = written.or(self.confirmed_and_lacking(hello)).filter(|_| peer_whole);
+        // A hello of a run that was met before may be older than what that run has sent or confirmed. A rolled-back disk needs a restart.
+        let met = self.links.peer_run() == Some(hello.sender.run);
+        let peer_lost = written.or(self.confirmed_and_lacking(hello)).filter(|_| peer_whole && !met);
         let common = match self.log.relation(hello) {
             Relation::Same | Relation::Ahead => head.seq,
             Relation::Behind => peer_head.seq,

@@ -320,7 +320,7 @@ fn a_master_that_takes_its_tail_back_says_so_and_pushes_its_era() {
     for link in [LinkId(5), LinkId(6)] {
         let _ = shadow.handle(now(link.0 * SECOND), Event::LinkUp { link, dialled: true });
         let mut master = hello_of(Role::Master, MASTER, position(Epoch::FIRST, 3), today.clone());
-        master.serving = false;
+        (master.serving, master.sender.run) = (false, RunId(9));
         let hello = Event::Message { link, message: Message::Hello(Box::new(master)) };
         let _ = shadow.handle(now(link.0 * SECOND + 1), hello);
         settle(&mut shadow, link.0 * SECOND + 2);
