@@ -199,10 +199,11 @@ pub const LOG_CHANGES_DEFAULT: u64 = 100_000;
 pub const LOG_BYTES_DEFAULT: u64 = 256 * MIB as u64;
 /// Memory that a change in the overlay takes beside its key and an inline value, about: its place in two maps, its hash, and
 /// what the allocator adds to three small blocks.
-pub const OVERLAY_CHANGE_BYTES: u64 = 256;
-/// Memory of the overlay at which a checkpoint begins: 35,000 changes of 200 bytes.
-pub const CHECKPOINT_BYTES: u64 = 16 * MIB as u64;
-/// The same where nothing has changed for a while: 2,200 changes of 200 bytes. A start reads them again in some 10 ms.
+pub const OVERLAY_CHANGE_BYTES: u64 = 320;
+/// Memory of the overlay at which a checkpoint begins: 5,800 changes of 200 bytes. A change set keeps the part of the overlay that it
+/// replaced until it is visible, so a node that is loaded takes several times as much.
+pub const CHECKPOINT_BYTES: u64 = 3 * MIB as u64;
+/// The same where nothing has changed for a while: 1,900 changes of 200 bytes. A start reads them again in some 10 ms.
 pub const CHECKPOINT_IDLE_BYTES: u64 = MIB as u64;
 /// Memory of the overlay at which a writer waits for the checkpoint under way: what that moves, and as much again.
 pub const OVERLAY_BYTES_MAX: u64 = 2 * CHECKPOINT_BYTES;

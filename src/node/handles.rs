@@ -13,5 +13,6 @@ pub mod operator;
 pub mod quarantine;
 pub mod shared;
 pub mod status;
+pub mod store_step;
 pub mod typed;
 pub mod watch;

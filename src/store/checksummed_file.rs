@@ -229,10 +229,15 @@ impl redb::StorageBackend for ChecksummedFile {
             let (run, rest) = data.split_at((here * BLOCK) as usize);
             let new: Vec<u32> =
                 run.chunks_exact(BLOCK as usize).map(|bytes| crc32c::crc32c(bytes) ^ ZERO_CHECKSUM).collect();
+            let blocks = self.0.checksums.read().unwrap_or_else(PoisonError::into_inner).of.len() as u64;
+            if block + here > blocks {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            // Other blocks can be read meanwhile. These are not: redb reads a block when it was written.
+            self.0.file.write_at(block_at(block), run)?;
             let mut checksums = self.0.checksums.write().unwrap_or_else(PoisonError::into_inner);
             let known =
                 checksums.of.get_mut(block as usize..(block + here) as usize).ok_or(io::ErrorKind::UnexpectedEof)?;
-            self.0.file.write_at(block_at(block), run)?;
             known.copy_from_slice(&new);
             checksums.note_unwritten(block, block + here);
             drop(checksums);

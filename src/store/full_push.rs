@@ -284,15 +284,10 @@ impl Store {
 
     /// Drops the full push, if there is one, or what is left of one that was cut.
     pub fn stage_drop(&mut self) {
-        let generation = match std::mem::replace(&mut self.staged, Staged::Nothing) {
-            Staged::Nothing => return,
-            Staged::Left => self.generation + 1,
-            Staged::Loading(staging) => staging.generation,
-            Staged::Verified { mut state, generation } => {
-                state.close();
-                generation
-            }
-        };
-        self.dir.remove_state(generation);
+        let left = matches!(self.staged, Staged::Left).then_some(self.generation + 1);
+        let staged = std::mem::replace(&mut self.staged, Staged::Nothing);
+        if let Some(generation) = staged.close().or(left) {
+            self.dir.remove_state(generation);
+        }
     }
 }

@@ -86,15 +86,9 @@ impl Store {
 
     /// Drops the import, if there is one.
     pub fn import_drop(&mut self) {
-        let generation = match self.import.take().map(|import| import.staged) {
-            None | Some(Staged::Nothing | Staged::Left) => return,
-            Some(Staged::Loading(staging)) => staging.generation,
-            Some(Staged::Verified { mut state, generation }) => {
-                state.close();
-                generation
-            }
-        };
-        self.dir.remove_state(generation);
+        if let Some(generation) = self.import.take().and_then(|import| import.staged.close()) {
+            self.dir.remove_state(generation);
+        }
     }
 
     /// Drops the import of this number, if it is still there.

@@ -29,6 +29,20 @@ pub(super) enum Staged {
     Verified { state: StateFile, generation: u64 },
 }
 
+impl Staged {
+    /// Takes it out of use. Returns the generation of its file, where it has one open.
+    pub(super) fn close(self) -> Option<u64> {
+        match self {
+            Self::Nothing | Self::Left => None,
+            Self::Loading(staging) => Some(staging.generation),
+            Self::Verified { mut state, generation } => {
+                state.close();
+                Some(generation)
+            }
+        }
+    }
+}
+
 /// An import that is being loaded, or waits to be committed.
 pub(super) struct Import {
     pub(super) number: u64,

@@ -95,7 +95,7 @@ fn a_shadow_with_too_little_room_says_how_much_it_needs() {
     let mut master = at("master", &dir.path().join("master"), &wire, FAST).start();
     wire.forward_to(&master.listen());
     master.serving();
-    master.ok("load 1000 1000 load/");
+    master.ok("load 6000 1000 load/");
     let token = token(&mut master);
     let join = ["--listen", "127.0.0.1:0", "--master", &wire.address(), "--token", &token];
     let launch = Launch::new("shadow", &disk.data()).with(join).with(FAST.iter().copied());

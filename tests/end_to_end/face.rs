@@ -167,9 +167,10 @@ fn every_refusal_has_its_word() {
     for command in later.into_iter().chain(["replace-shadow"]) {
         master.refused(command, "not_supported");
     }
-    for command in ["reapply 1", "discard 1", "export-diverged 1 /dev/null"] {
+    for command in ["reapply 1", "discard 1"] {
         master.refused(command, "unknown_diverged");
     }
+    master.refused("export-diverged 1 /dev/null", "bad_argument");
     let long = format!("put {} v", "k".repeat(513));
     for command in [
         "put",

@@ -6,10 +6,11 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 use rustix::fs::OFlags;
 
-use super::Launch;
+use super::{Launch, WAIT_MAX};
 
 /// How a stream is broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,8 +49,17 @@ impl Pipe {
         pipe
     }
 
+    /// Reads until the text has these words.
+    pub fn read_until(&mut self, text: &mut String, words: &str) {
+        let end = Instant::now() + WAIT_MAX;
+        while !text.contains(words) {
+            assert!(Instant::now() < end, "waited for {words:?} in {text}");
+            text.push_str(&self.read());
+        }
+    }
+
     /// Reads what there is.
-    pub fn read(&mut self) -> String {
+    fn read(&mut self) -> String {
         let mut bytes = Vec::new();
         let read = self.ends.as_mut().expect("open").read_to_end(&mut bytes);
         assert!(read.is_ok() || read.is_err_and(|error| error.kind() == ErrorKind::WouldBlock), "it can be read");

@@ -6,10 +6,9 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::event_loop::Driver;
-use super::notifier::logged;
 use crate::model::ChangeSet;
 use crate::model::limits::CARRIED_PART_BYTES;
-use crate::protocol::engine::{CommitAnswer, CommitRefusal, Event, LinkId};
+use crate::protocol::engine::{CommitAnswer, CommitRefusal, LinkId};
 use crate::protocol::wire::{
     Carried, CarriedOutcome, decode_carried, decode_change_set, encode_carried, encode_change_set,
 };
@@ -67,14 +66,6 @@ impl Driver {
                 let _ = answers.try_send(frame);
             }
         });
-    }
-
-    fn drop_link(&mut self, link: LinkId, reason: &str) {
-        logged(|| tracing::warn!(reason, "a link is closed"));
-        if self.links.remove(&link).is_some() {
-            self.callers.carried.forget(link);
-            self.backlog.push_back(Event::LinkDown { link, reason: reason.to_owned() });
-        }
     }
 }
 

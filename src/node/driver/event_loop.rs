@@ -288,8 +288,7 @@ impl Driver {
     }
 
     fn on_link_down(&mut self, link: LinkId, reason: String) {
-        self.callers.carried.forget(link);
-        if self.links.remove(&link).is_some() {
+        if self.remove_link(link).is_some() {
             self.handle(Event::LinkDown { link, reason });
         }
     }

@@ -44,8 +44,7 @@ impl Driver {
             Action::CloseSnapshot { transfer } => self.context.links.pusher.close(transfer),
             Action::DropBulk { bulk } => drop(self.received.take(bulk)),
             Action::Close { link } => {
-                if let Some(open) = self.links.remove(&link) {
-                    self.callers.carried.forget(link);
+                if let Some(open) = self.remove_link(link) {
                     open.close();
                 }
             }
@@ -67,14 +66,26 @@ impl Driver {
         }
     }
 
-    /// Drops a link that cannot take what it is given. The engine hears of it after these actions.
+    /// Drops a link that cannot take what it is given.
     fn on_link(&mut self, link: LinkId, act: impl FnOnce(&Link) -> Result<(), LinkError>) {
         let Some(open) = self.links.get(&link) else { return };
         if let Err(error) = act(open) {
-            logged(|| tracing::warn!(%error, "a link is closed"));
-            self.links.remove(&link);
-            self.backlog.push_back(Event::LinkDown { link, reason: error.to_string() });
+            self.drop_link(link, &error.to_string());
         }
+    }
+
+    /// Closes a link. The engine hears of it after these actions.
+    pub(super) fn drop_link(&mut self, link: LinkId, reason: &str) {
+        logged(|| tracing::warn!(reason, "a link is closed"));
+        if self.remove_link(link).is_some() {
+            self.backlog.push_back(Event::LinkDown { link, reason: reason.to_owned() });
+        }
+    }
+
+    /// Takes a link out. What was carried over it is not answered any more.
+    pub(super) fn remove_link(&mut self, link: LinkId) -> Option<Link> {
+        self.callers.carried.forget(link);
+        self.links.remove(&link)
     }
 
     fn persist(&mut self, work: Work) {

@@ -4,10 +4,9 @@ use std::path::Path;
 
 use super::config::{CommitError, Committed, Config};
 use super::operator::Operator;
-use super::quarantine::report;
+use super::store_step::{on_store, refused};
 use crate::model::{ChangeSet, Conflict, Digest, History, PairId, Position};
 use crate::node::environment::Panicked;
-use crate::node::offload::store_access::{StoreAccess, Unavailable};
 use crate::protocol::engine::{DiskFailure, TakeoverBlocker};
 use crate::protocol::wire::{Role, SnapshotHeader};
 use crate::store::{
@@ -228,25 +227,9 @@ impl Operator {
         &self,
         step: impl FnOnce(&mut Store) -> Result<T, DiskFailure> + Send + 'static,
     ) -> Result<T, BackupError> {
-        let done = self.shared.store.call(move |access| on_store(access, step)).await;
-        let done = done.unwrap_or_else(|panicked| Err(CommitError::Disk(panicked.to_string())));
-        report(&self.shared, &done).await;
+        let done = on_store(&self.shared, move |store| step(store).map_err(refused)).await;
         done.map_err(BackupError::Commit)
     }
-}
-
-fn on_store<T>(
-    access: StoreAccess<'_>,
-    step: impl FnOnce(&mut Store) -> Result<T, DiskFailure>,
-) -> Result<T, CommitError> {
-    let store = access.map_err(|unavailable| match unavailable {
-        Unavailable::Stopped => CommitError::Stopped,
-        Unavailable::NoThread => CommitError::Disk(unavailable.to_string()),
-    })?;
-    step(store).map_err(|failure| match failure.full {
-        true => CommitError::DiskFull,
-        false => CommitError::Disk(failure.reason),
-    })
 }
 
 fn superseded() -> BackupError {

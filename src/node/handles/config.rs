@@ -97,7 +97,7 @@ impl Config {
     }
 
     /// The changes of keys with this prefix; the empty prefix means all keys. `from` is the revision of a snapshot: the changes
-    /// after it are told, and where that is not possible any more the first thing that is told is [`Watched::Lagged`]. Without
+    /// after it are told, and where that is not possible any more the first thing that is told is [`Watched::Lagged`](crate::Watched::Lagged). Without
     /// it, the changes from now on. See [`Watch`], and [`Config::typed`] for changes with their values.
     ///
     /// ```no_run

@@ -3,11 +3,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::config::CommitError;
-use super::shared::{Request, Shared};
+use super::shared::Shared;
+use super::store_step::{on_store, refused};
 use crate::model::Key;
 use crate::model::limits::{LOCAL_ENTRIES_MAX, Limit, VALUE_BYTES_MAX};
-use crate::node::offload::store_access::{StoreAccess, Unavailable};
-use crate::store::{ReadError, Reader};
+use crate::store::{ReadError, Reader, Store};
 
 /// This node's own entries. They are never replicated, both roles write them, and they stay when the copy of the
 /// configuration is replaced. At most [`LOCAL_ENTRIES_MAX`].
@@ -71,31 +71,15 @@ impl Local {
         let bytes = value.as_ref().map_or(0, Bytes::len) + key.as_bytes().len();
         let permit = self.shared.admission.admit(bytes).ok_or(CommitError::Overloaded)?;
         let reader = self.shared.reader.clone();
-        let done = self.shared.store.call(move |access| {
+        let step = move |store: &mut Store| {
             let _permit = permit;
-            write(access, &reader, &key, value.as_deref())
-        });
-        let done = done.await.unwrap_or_else(|panicked| Err(CommitError::Disk(panicked.to_string())));
-        if let Err(CommitError::Disk(reason)) = &done {
-            // The store is closed. The engine can open it again, so it must hear of this.
-            let _ = self.shared.callers.send(Request::StoreFailed { reason: reason.clone() }).await;
-        }
-        done
+            if value.is_some() && is_one_too_many(&reader, &key)? {
+                return Err(Limit::TooManyLocalEntries.into());
+            }
+            store.put_local(&key, value.as_deref()).map_err(refused)
+        };
+        on_store(&self.shared, step).await
     }
-}
-
-fn write(access: StoreAccess<'_>, reader: &Reader, key: &Key, value: Option<&[u8]>) -> Result<(), CommitError> {
-    let store = access.map_err(|unavailable| match unavailable {
-        Unavailable::Stopped => CommitError::Stopped,
-        Unavailable::NoThread => CommitError::Disk(unavailable.to_string()),
-    })?;
-    if value.is_some() && is_one_too_many(reader, key)? {
-        return Err(Limit::TooManyLocalEntries.into());
-    }
-    store.put_local(key, value).map_err(|failure| match failure.full {
-        true => CommitError::DiskFull,
-        false => CommitError::Disk(failure.reason),
-    })
 }
 
 /// Whether this entry would be one too many. Nothing writes meanwhile, since this runs on the store's executor.

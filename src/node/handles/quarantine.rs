@@ -8,11 +8,11 @@ use tokio::sync::oneshot;
 
 use super::config::{CommitError, Committed, Config};
 use super::operator::Operator;
-use super::shared::{Request, Shared};
+use super::shared::Request;
+use super::store_step::{on_store, refused};
 use crate::model::limits::{CARRIED_WAIT, GROUP_BYTES_MAX, GUARDS_MAX};
 use crate::model::{ChangeSet, Conflict, Expected, Guard, Key};
 use crate::node::mutants::{Mutant, made};
-use crate::node::offload::store_access::{StoreAccess, Unavailable};
 use crate::protocol::wire::CarriedOutcome;
 use crate::store::{
     Diverged, DivergedChange, DivergedReader, DivergedSide, DivergedValue, ReadError, Reader, Snapshot,
@@ -201,32 +201,11 @@ impl Operator {
     /// [`DivergedError::Unknown`]; [`DivergedError::Commit`] with [`CommitError::DiskFull`], [`CommitError::Disk`] or
     /// [`CommitError::Stopped`].
     pub async fn discard(&self, id: u64) -> Result<(), DivergedError> {
-        let done = self.shared.store.call(move |access| discard(access, id)).await;
-        let done = done.unwrap_or_else(|panicked| Err(CommitError::Disk(panicked.to_string())));
-        report(&self.shared, &done).await;
-        match done? {
+        match on_store(&self.shared, move |store| store.discard_diverged(id).map_err(refused)).await? {
             true => Ok(()),
             false => Err(DivergedError::Unknown { id }),
         }
     }
-}
-
-/// Tells the engine of a store that has closed, which it can open again.
-pub async fn report<T>(shared: &Shared, done: &Result<T, CommitError>) {
-    if let Err(CommitError::Disk(reason)) = done {
-        let _ = shared.callers.send(Request::StoreFailed { reason: reason.clone() }).await;
-    }
-}
-
-fn discard(access: StoreAccess<'_>, id: u64) -> Result<bool, CommitError> {
-    let store = access.map_err(|unavailable| match unavailable {
-        Unavailable::Stopped => CommitError::Stopped,
-        Unavailable::NoThread => CommitError::Disk(unavailable.to_string()),
-    })?;
-    store.discard_diverged(id).map_err(|failure| match failure.full {
-        true => CommitError::DiskFull,
-        false => CommitError::Disk(failure.reason),
-    })
 }
 
 /// What is to be done for the first of these keys, at most [`GUARDS_MAX`], as many as one change set takes. `moved` are known to have changed.

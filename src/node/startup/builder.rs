@@ -77,9 +77,8 @@ impl Builder {
         self
     }
 
-    /// How long [`Builder::start`] waits for an address to listen on that this machine does not have yet, a name that does not
-    /// resolve yet, or an address that another process still uses: after a boot, DHCP or a VPN may be slower than the host, and the
-    /// process before this one may still be about to end. It tries twice a second and warns once in the log (target
+    /// How long [`Builder::start`] waits for an address to listen on that this machine does not have yet, or a name that does not
+    /// resolve yet: after a boot, DHCP or a VPN may be slower than the host. It tries twice a second and warns once in the log (target
     /// `shadowpair::start`). Zero turns it off. Default: [`LISTEN_WAIT_DEFAULT`](crate::limits::LISTEN_WAIT_DEFAULT) (60 s); at most
     /// [`LISTEN_WAIT_MAX`](crate::limits::LISTEN_WAIT_MAX) (24 h), to which a longer time is cut.
     ///

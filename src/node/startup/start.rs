@@ -115,13 +115,13 @@ async fn listen(settings: &Settings) -> Result<Box<dyn Listener>, StartError> {
     }
 }
 
-/// Whether an address that cannot be listened on now may be there later: this machine does not have it, its name does not resolve, or a
-/// process uses it that may be about to end, as the predecessor of this one is.
+/// Whether an address that cannot be listened on now may be there later: this machine does not have it, or its name does not resolve. One that
+/// another process uses is told of at once: whoever starts a second node by mistake must not wait to learn it.
 fn may_come(address: &str, error: &io::Error) -> bool {
     use io::ErrorKind::{AddrInUse, AddrNotAvailable, InvalidInput, PermissionDenied};
     match error.kind() {
-        AddrNotAvailable | AddrInUse => true,
-        InvalidInput | PermissionDenied => false,
+        AddrNotAvailable => true,
+        AddrInUse | InvalidInput | PermissionDenied => false,
         _ => address.parse::<SocketAddr>().is_err(),
     }
 }

@@ -66,7 +66,7 @@ fn an_abandoned_checkpoint_writes_nothing() {
 #[test]
 fn a_checkpoint_that_finds_the_disk_full_stops_no_commit() {
     let (disk, mut opened) = master();
-    for i in 0..40 {
+    for i in 0..20 {
         commit(&mut opened, &[ChangeSet::new().put(format!("k{i:02}"), large(200_000, i))]);
     }
     disk.set_capacity(disk.used());
@@ -77,11 +77,11 @@ fn a_checkpoint_that_finds_the_disk_full_stops_no_commit() {
     let verdicts = commit(&mut opened, &[put("k00", "new").only_if(key)]);
     assert!(verdicts[0].is_ok());
     assert!(opened.store.maintain().unwrap_err().full);
-    assert_eq!(all(&opened.reader.snapshot()).len(), 40);
+    assert_eq!(all(&opened.reader.snapshot()).len(), 20);
     disk.set_capacity(u64::MAX);
     while opened.store.maintain().unwrap() {}
     assert_eq!(opened.reader.snapshot().get("k00").unwrap().unwrap(), "new");
-    assert_eq!(opened.reader.snapshot().get("k39").unwrap().unwrap(), large(200_000, 39));
+    assert_eq!(opened.reader.snapshot().get("k19").unwrap().unwrap(), large(200_000, 19));
 }
 
 #[test]

@@ -4,6 +4,7 @@
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::size::{make, resident};
 use super::*;
 
 /// What the store is asked to do.
@@ -23,12 +24,6 @@ struct Load {
 
 fn key(number: u64) -> String {
     format!("key{:016x}", number.wrapping_mul(0x9e37_79b9_7f4a_7c15))
-}
-
-fn resident() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap_or_default();
-    line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).unwrap_or(0) / 1024
 }
 
 /// Commits, and does what the node does beside it.
@@ -60,9 +55,7 @@ impl Host {
 fn run(load: &Load) {
     let dir = tempfile::tempdir().unwrap();
     let disk: Arc<dyn Disk> = Arc::new(disk::RealDisk);
-    let place = dir.path().join("master");
-    let lock = Store::lock(&disk, &place).unwrap();
-    let mut opened = Store::create(disk.clone(), &place, lock, &durable_state(), options()).unwrap();
+    let mut opened = make(&disk, &dir.path().join("master"));
     opened.store.begin_era_only(era(1, 1)).unwrap();
     let mut host = Host { opened, running: None };
     let mut next = 0;

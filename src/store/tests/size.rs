@@ -3,7 +3,12 @@
 use super::*;
 use crate::model::limits::VALUE_BYTES_MAX;
 
-fn resident() -> usize {
+pub(super) fn make(disk: &Arc<dyn Disk>, place: &Path) -> Opened {
+    let lock = Store::lock(disk, place).unwrap();
+    Store::create(disk.clone(), place, lock, &durable_state(), options()).unwrap()
+}
+
+pub(super) fn resident() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap_or_default();
     line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).unwrap_or(0) / 1024
@@ -14,11 +19,7 @@ fn resident() -> usize {
 fn a_million_entries_and_the_largest_value() {
     let dir = tempfile::tempdir().unwrap();
     let disk: Arc<dyn Disk> = Arc::new(disk::RealDisk);
-    let make = |name: &str| {
-        let place = dir.path().join(name);
-        let lock = Store::lock(&disk, &place).unwrap();
-        Store::create(disk.clone(), &place, lock, &durable_state(), options()).unwrap()
-    };
+    let make = |name: &str| make(&disk, &dir.path().join(name));
     let mut master = make("master");
     master.store.begin_era_only(era(1, 1)).unwrap();
     let started = std::time::Instant::now();
@@ -77,11 +78,7 @@ fn written() -> u64 {
 fn a_full_push_by_its_stages() {
     let dir = tempfile::tempdir().unwrap();
     let disk: Arc<dyn Disk> = Arc::new(disk::RealDisk);
-    let make = |name: &str| {
-        let place = dir.path().join(name);
-        let lock = Store::lock(&disk, &place).unwrap();
-        Store::create(disk.clone(), &place, lock, &durable_state(), options()).unwrap()
-    };
+    let make = |name: &str| make(&disk, &dir.path().join(name));
     let mut master = make("master");
     master.store.begin_era_only(era(1, 1)).unwrap();
     for group in 0..100 {

@@ -279,24 +279,24 @@ fn a_large_change_set_over_a_slow_link_delays_no_heartbeat() {
     pair.run_until(2 * MINUTE, whole).unwrap();
 }
 
+/// Each node reaches the other by its name, by its own dial. Then no name is resolved any more, or no look-up ends.
+fn lose_the_names(pair: &Pair, hangs: bool) {
+    for side in Side::BOTH {
+        pair.link().refuse(side.other(), 1);
+        pair.link().reset();
+        pair.run_for(Duration::from_secs(5));
+    }
+    pair.run_until(MINUTE, Pair::is_whole).unwrap();
+    if hangs { pair.link().names_hang() } else { pair.link().names_fail() }
+}
+
 #[test]
 fn a_resolver_that_fails_or_hangs_parts_no_pair() {
     for hangs in [false, true] {
         let pair = Pair::builder(7).witnessed(false).named(true).start().unwrap();
         let dialled = |side| pair.node(side).status().unwrap().engine.link.peer.clone().unwrap();
         assert!(dialled(Side::A).starts_with("b.pair.example"), "{}", dialled(Side::A));
-        // Once by its own dial, so that either node has reached the other by name.
-        for side in Side::BOTH {
-            pair.link().refuse(side.other(), 1);
-            pair.link().reset();
-            pair.run_for(Duration::from_secs(5));
-        }
-        pair.run_until(MINUTE, Pair::is_whole).unwrap();
-        if hangs {
-            pair.link().names_hang()
-        } else {
-            pair.link().names_fail()
-        }
+        lose_the_names(&pair, hangs);
         for _ in 0..5 {
             pair.link().reset();
             let whole = |pair: &Pair| {
@@ -314,17 +314,7 @@ fn a_resolver_that_fails_or_hangs_parts_no_pair() {
 fn a_node_that_restarts_while_no_name_resolves_finds_its_peer() {
     for hangs in [false, true] {
         let pair = Pair::builder(8).witnessed(false).named(true).start().unwrap();
-        for side in Side::BOTH {
-            pair.link().refuse(side.other(), 1);
-            pair.link().reset();
-            pair.run_for(Duration::from_secs(5));
-        }
-        pair.run_until(MINUTE, Pair::is_whole).unwrap();
-        if hangs {
-            pair.link().names_hang()
-        } else {
-            pair.link().names_fail()
-        }
+        lose_the_names(&pair, hangs);
         // Also where power fails, and where neither remembers anything but what is on its disk.
         pair.node(Side::B).crash(Crash::Power);
         pair.node(Side::A).crash(Crash::Process);

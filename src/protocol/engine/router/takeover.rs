@@ -356,7 +356,10 @@ impl Engine {
         // A promise that was given meanwhile, or still runs, makes the swap void: rule 9.
         let promised = self.wait_obstacle(now.at) == Some(WitnessObstacle::Promised)
             && !self.setup.makes(Mutant::PromisesWhileClaiming);
-        if self.authority.state() != NodeState::AskingWitness || promised {
+        // A disk that failed meanwhile ended the attempt that sent it, and another one may have noted a higher term: rule 8.
+        let own =
+            matches!(self.authority.takeover.attempt(), Some(Attempt::Noted { epoch: tried, .. }) if *tried == epoch);
+        if self.authority.state() != NodeState::AskingWitness || promised || !own {
             return self.takeover_lost(now, &CommandRefusal::LeaseHeld);
         }
         self.authority.takeover.set_attempt(Attempt::Won { epoch });
