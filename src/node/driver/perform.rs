@@ -21,7 +21,7 @@ use crate::protocol::engine::{
     Action, Authority, BulkId, CommitAnswer, CommitRefusal, Committed, Completed, EnrolVerdict, Event, LinkId, Moment,
     WitnessQuestion, Work,
 };
-use crate::protocol::wire::Bulk;
+use crate::protocol::wire::{Bulk, Role};
 
 impl Driver {
     pub(super) fn perform_action(&mut self, action: Action) {
@@ -30,6 +30,9 @@ impl Driver {
             Action::Publish { upto } => {
                 let reader = &self.context.reader;
                 self.notifier.changed(reader.publish(upto), || reader.snapshot().entries());
+                if self.engine.durable_state().role == Role::Shadow {
+                    self.context.store.note_shown();
+                }
             }
             Action::Confirm { upto } => self.context.reader.confirm(upto),
             Action::Send { link, message } => self.on_link(link, |open| open.send(&message)),

@@ -28,6 +28,10 @@ pub struct Sink {
     source_durable: Revision,
     /// The source can go on with a snapshot that was cut.
     resumes: bool,
+    /// A snapshot is not all: the source holds records up to here that it has not shown, and sends them afterwards.
+    tail: Revision,
+    /// Entries of the snapshot that came before them.
+    before_tail: Option<u64>,
     /// After this time what was staged is made durable, so that a power cut costs no more.
     keep_every: Duration,
     /// When what was staged was made durable last.
@@ -101,8 +105,8 @@ pub enum SinkOut {
 
 impl Sink {
     /// Begins a session. `resumes`: the source can go on with a snapshot that was cut. `keep_every`: what is staged is made durable
-    /// after this time.
-    pub fn begin(at: Moment, keep_every: Duration, resumes: bool) -> Self {
+    /// after this time. `tail`: the head of a source that returns it, since that may not show all that it holds.
+    pub fn begin(at: Moment, keep_every: Duration, resumes: bool, tail: Revision) -> Self {
         Self {
             state: State::AwaitingRepair,
             queue: Vec::new(),
@@ -110,6 +114,8 @@ impl Sink {
             received: 0,
             source_durable: Revision::NONE,
             resumes,
+            tail,
+            before_tail: None,
             keep_every,
             kept_at: at,
             repair_began: at,
@@ -129,6 +135,7 @@ impl Sink {
         self.repair_began = at;
         self.repair_from_seq = head.revision.seq;
         self.repair_bytes = 0;
+        self.before_tail = None;
         match repair {
             Repair::None => {
                 self.state = State::Following { to: None };
@@ -154,12 +161,15 @@ impl Sink {
         }
     }
 
-    /// The source's own log is durable up to here. What this sink holds of that may be shown.
+    /// The source's own log is durable up to here. What this sink holds of that may be shown. Where that is more than it holds, the
+    /// next records must first show that what it holds is the source's.
     pub fn durable_at_source(&mut self, upto: Revision, head: Position, out: &mut Vec<SinkOut>) {
         // Else a snapshot may be about to replace what this sink holds, which need not be the source's.
         if matches!(self.state, State::Following { .. } | State::Discarding) {
             self.source_durable = self.source_durable.max(upto);
-            out.push(SinkOut::Publish(head.revision.min(self.source_durable)));
+            if upto <= head.revision {
+                out.push(SinkOut::Publish(upto));
+            }
         }
     }
 
@@ -212,7 +222,10 @@ impl Sink {
                 {
                     self.state = State::Following { to: None };
                     let change_sets = head.revision.seq.saturating_sub(self.repair_from_seq);
-                    self.report_synced(RepairKind::Incremental, *head, change_sets, at, out);
+                    match self.before_tail.take() {
+                        Some(entries) => self.report_synced(RepairKind::Full, *head, entries, at, out),
+                        None => self.report_synced(RepairKind::Incremental, *head, change_sets, at, out),
+                    }
                 }
                 self.start_batch(at, out);
             }
@@ -251,9 +264,14 @@ impl Sink {
         if let State::Verifying { header } = &self.state {
             let entries = header.entries;
             self.source_durable = self.source_durable.max(head.revision);
-            self.state = State::Following { to: None };
+            let ends = head.revision >= self.tail;
+            self.state = State::Following { to: (!ends).then_some(self.tail) };
             self.acknowledge(head, out);
-            self.report_synced(RepairKind::Full, head, entries, at, out);
+            if ends {
+                self.report_synced(RepairKind::Full, head, entries, at, out);
+            } else {
+                self.before_tail = Some(entries);
+            }
         }
     }
 

@@ -74,9 +74,11 @@ impl Engine {
     }
 
     fn begin_sink(&mut self, now: Now) {
-        let versions = self.session.agreement().map(|(_, hello)| hello.versions);
-        let resumes = versions.is_some_and(|theirs| Versions::OURS.allows_resumption(theirs));
-        self.session.begin_sink(Sink::begin(now.at, self.setup.options.heartbeat, resumes));
+        let Some((outcome, hello)) = self.session.agreement() else { return };
+        let resumes = Versions::OURS.allows_resumption(hello.versions);
+        let returned = *outcome == Negotiation::TakeTail;
+        let tail = if returned { hello.log.position.revision } else { Revision::NONE };
+        self.session.begin_sink(Sink::begin(now.at, self.setup.options.heartbeat, resumes, tail));
     }
 
     fn begin_source(&mut self, now: Now) {
