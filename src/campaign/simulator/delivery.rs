@@ -173,13 +173,14 @@ impl World {
         self.send(conn, side.other(), Frame::Bulk(what, Payload::Records(records), bytes));
         bytes
     }
-    /// Opens a snapshot of what is visible.
-    pub fn open(&mut self, side: Side, transfer: u64) -> Checked {
+
+    /// Opens a snapshot of what is visible, or of all that is held.
+    pub fn open(&mut self, side: Side, transfer: u64, withheld: bool) -> Checked {
         if !self.machine(side).driver.opening.remove(&transfer) {
             return Ok(());
         }
         let machine = self.machine(side);
-        let Some(point) = machine.disk.visible_point() else {
+        let Some(point) = machine.disk.point(withheld) else {
             return self.event(side, Event::ReadFailed { reason: "not held".into() });
         };
         let entries = point.state.entries.into_iter();
@@ -192,7 +193,7 @@ impl World {
             entries: rest.len() as u64,
             bytes: (rest.len() * ITEM_BYTES) as u64,
         };
-        machine.disk.open_export(&header)?;
+        machine.disk.open_export(&header, withheld)?;
         machine.driver.exports.insert(transfer, Export { revision: header.position.revision, rest });
         self.event(side, Event::SnapshotOpened { header })
     }

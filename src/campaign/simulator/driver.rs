@@ -110,9 +110,9 @@ impl World {
                 let read = Read::Records { link, after, upto, durable, max_bytes };
                 self.after(30, Scheduled::Read { side, run, read });
             }
-            Action::OpenSnapshot { transfer } => {
+            Action::OpenSnapshot { transfer, withheld } => {
                 self.machine(side).driver.opening.insert(transfer);
-                self.after(30, Scheduled::Read { side, run, read: Read::Open { transfer } });
+                self.after(30, Scheduled::Read { side, run, read: Read::Open { transfer, withheld } });
             }
             Action::ResumeSnapshot { transfer, point } => return self.resume(side, transfer, &point),
             Action::PushSnapshot { link, transfer, max_bytes } => {
@@ -291,7 +291,7 @@ impl World {
                 }
                 self.event(side, Event::RecordsPushed { link, last, bytes, gone })
             }
-            Read::Open { transfer } => self.open(side, transfer),
+            Read::Open { transfer, withheld } => self.open(side, transfer, withheld),
             Read::Piece { link, transfer, max_bytes } => {
                 let machine = self.machine(side);
                 let Some(conn) = machine.driver.links.get(&link).copied() else {

@@ -39,7 +39,7 @@ impl Driver {
             Action::PushRecords { link, after, upto, durable, max_bytes } => {
                 self.push_records(link, (after, upto), durable, max_bytes);
             }
-            Action::OpenSnapshot { transfer } => self.open_snapshot(transfer),
+            Action::OpenSnapshot { transfer, withheld } => self.open_snapshot(transfer, withheld),
             Action::ResumeSnapshot { transfer, point } => self.context.links.pusher.resume(transfer, *point),
             Action::PushSnapshot { link, transfer, max_bytes } => {
                 self.on_link(link, |open| open.push(Push::Snapshot { transfer, max_bytes }));
@@ -151,11 +151,11 @@ impl Driver {
         self.on_link(link, |open| open.push(Push::Here { what, bytes, event }));
     }
 
-    fn open_snapshot(&self, transfer: u64) {
+    fn open_snapshot(&self, transfer: u64, withheld: bool) {
         let (pusher, inputs) = (self.context.links.pusher.clone(), self.context.links.inputs.clone());
         pusher.announce(transfer);
         self.context.spawn(async move {
-            if let Some(event) = pusher.open(transfer).await {
+            if let Some(event) = pusher.open(transfer, withheld).await {
                 drop(inputs.send(Input::Engine(event)).await);
             }
         });

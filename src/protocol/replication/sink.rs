@@ -28,10 +28,6 @@ pub struct Sink {
     source_durable: Revision,
     /// The source can go on with a snapshot that was cut.
     resumes: bool,
-    /// A snapshot is not all: the source holds records up to here that it has not shown, and sends them afterwards.
-    tail: Revision,
-    /// Entries of the snapshot that came before them.
-    before_tail: Option<u64>,
     /// After this time what was staged is made durable, so that a power cut costs no more.
     keep_every: Duration,
     /// When what was staged was made durable last.
@@ -105,8 +101,8 @@ pub enum SinkOut {
 
 impl Sink {
     /// Begins a session. `resumes`: the source can go on with a snapshot that was cut. `keep_every`: what is staged is made durable
-    /// after this time. `tail`: the head of a source that returns it, since that may not show all that it holds.
-    pub fn begin(at: Moment, keep_every: Duration, resumes: bool, tail: Revision) -> Self {
+    /// after this time.
+    pub fn begin(at: Moment, keep_every: Duration, resumes: bool) -> Self {
         Self {
             state: State::AwaitingRepair,
             queue: Vec::new(),
@@ -114,8 +110,6 @@ impl Sink {
             received: 0,
             source_durable: Revision::NONE,
             resumes,
-            tail,
-            before_tail: None,
             keep_every,
             kept_at: at,
             repair_began: at,
@@ -135,7 +129,6 @@ impl Sink {
         self.repair_began = at;
         self.repair_from_seq = head.revision.seq;
         self.repair_bytes = 0;
-        self.before_tail = None;
         match repair {
             Repair::None => {
                 self.state = State::Following { to: None };
@@ -222,10 +215,7 @@ impl Sink {
                 {
                     self.state = State::Following { to: None };
                     let change_sets = head.revision.seq.saturating_sub(self.repair_from_seq);
-                    match self.before_tail.take() {
-                        Some(entries) => self.report_synced(RepairKind::Full, *head, entries, at, out),
-                        None => self.report_synced(RepairKind::Incremental, *head, change_sets, at, out),
-                    }
+                    self.report_synced(RepairKind::Incremental, *head, change_sets, at, out);
                 }
                 self.start_batch(at, out);
             }
@@ -264,14 +254,9 @@ impl Sink {
         if let State::Verifying { header } = &self.state {
             let entries = header.entries;
             self.source_durable = self.source_durable.max(head.revision);
-            let ends = head.revision >= self.tail;
-            self.state = State::Following { to: (!ends).then_some(self.tail) };
+            self.state = State::Following { to: None };
             self.acknowledge(head, out);
-            if ends {
-                self.report_synced(RepairKind::Full, head, entries, at, out);
-            } else {
-                self.before_tail = Some(entries);
-            }
+            self.report_synced(RepairKind::Full, head, entries, at, out);
         }
     }
 

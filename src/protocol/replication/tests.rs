@@ -233,7 +233,7 @@ fn every_state_of_a_sink_and_every_event() {
     for (name, path) in states {
         table.push_str(&format!("{name}\n"));
         for event in SINK_EVENTS {
-            let mut sink = Sink::begin(Moment(0), Duration::from_secs(1), true, Revision::NONE);
+            let mut sink = Sink::begin(Moment(0), Duration::from_secs(1), true);
             path.iter().for_each(|step| sink_event(&mut sink, step, &mut Vec::new()));
             let mut out = Vec::new();
             sink_event(&mut sink, event, &mut out);
@@ -244,29 +244,6 @@ fn every_state_of_a_sink_and_every_event() {
         }
     }
     insta::assert_snapshot!("sink", table);
-}
-
-/// A shadow that returns its master's tail may hold records behind the snapshot of what it shows.
-#[test]
-fn a_snapshot_of_what_a_source_shows_is_not_all_that_it_returns() {
-    let mut sink = Sink::begin(Moment(0), Duration::from_secs(1), true, at(12));
-    for step in ["repair full", "begun", "pieces", "staged", "snapshot end"] {
-        sink_event(&mut sink, step, &mut Vec::new());
-    }
-    let mut out = Vec::new();
-    sink.staging_finished(position(9), Moment(2_000), &mut out);
-    assert_eq!(out, [SinkOut::Send(Message::Ack { position: position(9), received: 100 })]);
-    assert!(sink.syncing());
-    let records = Bulk::Records { after: at(9), last: at(12), durable: at(12) };
-    sink.bulk(BulkId(7), records, 50, position(9), Moment(3_000), &mut Vec::new());
-    let receipt = RecordsReceipt::Appended { head: position(12), log_floor: at(2), eras: Vec::new() };
-    let mut out = Vec::new();
-    sink.records_done(&receipt, Moment(4_000), &mut out);
-    let synced = |step: &SinkOut| {
-        let SinkOut::Synced { how, position, .. } = step else { return false };
-        *how == RepairKind::Full && position.revision == at(12)
-    };
-    assert!(out.iter().any(synced) && !sink.syncing(), "{out:?}");
 }
 
 #[test]

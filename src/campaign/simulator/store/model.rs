@@ -126,15 +126,24 @@ impl ModelStore {
 
     /// The configuration that readers see.
     pub fn visible_point(&self) -> Option<Checkpoint> {
+        self.point_at(self.visible)
+    }
+
+    /// The configuration that readers see, or all that is held.
+    pub fn point(&self, withheld: bool) -> Option<Checkpoint> {
+        self.point_at(if withheld { self.head.position.revision } else { self.visible })
+    }
+
+    fn point_at(&self, revision: Revision) -> Option<Checkpoint> {
         let mut point = self.floor.clone();
-        if point.position.revision == self.visible {
+        if point.position.revision == revision {
             return Some(point);
         }
         for record in &self.log {
             if !point.advance(record) {
                 return None;
             }
-            if point.position.revision == self.visible {
+            if point.position.revision == revision {
                 return Some(point);
             }
         }

@@ -309,10 +309,10 @@ impl RealStore {
         Ok(Ok(Some(vec![read.bytes])))
     }
 
-    /// Opens a snapshot of what is visible; it must be what the model shows.
-    pub(super) fn export(&mut self, transfer: u64, model: &SnapshotHeader) -> Checked {
+    /// Opens a snapshot of what is visible, or of all that is held; it must be what the model has.
+    pub(super) fn export(&mut self, model: &SnapshotHeader, withheld: bool) -> Checked {
         let reader = self.reader()?;
-        let opened = catch_panic(|| reader.export(0))?;
+        let opened = catch_panic(|| if withheld { reader.export_withheld(0) } else { reader.export(0) })?;
         let (header, export) = opened.map_err(|error| broken("opening a snapshot", &error))?;
         let same = header.position == model.position && header.history == model.history;
         Invariant::SameContent
@@ -321,7 +321,7 @@ impl RealStore {
         let known = headers.entry(header.position.revision).or_insert_with(|| header.clone()).clone();
         Invariant::SameContent.check(known == header, || format!("a snapshot is {header:?} here and was {known:?}"))?;
         drop(headers);
-        self.exports.insert(transfer, (self.life, export));
+        self.exports.insert(model.transfer, (self.life, export));
         Ok(())
     }
 

@@ -33,7 +33,8 @@ impl Engine {
     }
 
     /// Opens the snapshot that is wanted. A snapshot contains what this master shows, which may be less than its shadow
-    /// holds. Then the master first waits until it shows that too, so that the push takes nothing away from the shadow.
+    /// holds. Then the master first waits until it shows that too, so that the push takes nothing away from the shadow. A shadow
+    /// returns all that it holds, whether it shows that or not.
     fn open_snapshot(&mut self) {
         let Some(transfer) = self.session.wanted_snapshot() else { return };
         let held = self.session.confirmed().map_or(Revision::NONE, |position| position.revision);
@@ -41,7 +42,8 @@ impl Engine {
             return;
         }
         self.session.want_snapshot(None);
-        self.out.push(Action::OpenSnapshot { transfer });
+        let withheld = self.durable.role == Role::Shadow;
+        self.out.push(Action::OpenSnapshot { transfer, withheld });
     }
 
     fn begin_session(&mut self, now: Now) {
@@ -74,11 +76,9 @@ impl Engine {
     }
 
     fn begin_sink(&mut self, now: Now) {
-        let Some((outcome, hello)) = self.session.agreement() else { return };
-        let resumes = Versions::OURS.allows_resumption(hello.versions);
-        let returned = *outcome == Negotiation::TakeTail;
-        let tail = if returned { hello.log.position.revision } else { Revision::NONE };
-        self.session.begin_sink(Sink::begin(now.at, self.setup.options.heartbeat, resumes, tail));
+        let versions = self.session.agreement().map(|(_, hello)| hello.versions);
+        let resumes = versions.is_some_and(|theirs| Versions::OURS.allows_resumption(theirs));
+        self.session.begin_sink(Sink::begin(now.at, self.setup.options.heartbeat, resumes));
     }
 
     fn begin_source(&mut self, now: Now) {
