@@ -205,7 +205,7 @@ impl World {
         let resumed = machine.disk.resume_export(transfer, &mut export, point)?;
         machine.driver.exports.insert(transfer, export);
         if resumed == Ok(true) {
-            self.journal.summary.resumed += 1;
+            self.journal.summary.pushes.resumed += 1;
         }
         Ok(())
     }

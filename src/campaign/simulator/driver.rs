@@ -164,7 +164,7 @@ impl World {
 
     fn notified(&mut self, notice: &Notice) {
         if let Notice::Synced { how: RepairKind::Full, .. } = notice {
-            self.journal.summary.full_pushes += 1;
+            self.journal.summary.pushes.completed += 1;
         }
     }
 

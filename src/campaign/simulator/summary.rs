@@ -15,10 +15,8 @@ pub struct Summary {
     pub takeovers: u64,
     /// Planned switches of roles that were handed over.
     pub switches: u64,
-    /// Full pushes that completed.
-    pub full_pushes: u64,
-    /// Full pushes that went on where another one was cut.
-    pub resumed: u64,
+    /// Full pushes.
+    pub pushes: FullPushes,
     /// Whether the pair was left with a reason that needs an operator; 1 or 0.
     pub operator_needed: u64,
     /// Times a former master's change sets went to quarantine.
@@ -39,6 +37,15 @@ pub struct Summary {
     pub coverage: BTreeMap<(String, &'static str), u64>,
 }
 
+/// Full pushes in a history.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FullPushes {
+    /// Those that completed.
+    pub completed: u64,
+    /// Those that went on where another one was cut.
+    pub resumed: u64,
+}
+
 impl std::ops::AddAssign for Summary {
     fn add_assign(&mut self, other: Self) {
         self.steps += other.steps;
@@ -46,8 +53,8 @@ impl std::ops::AddAssign for Summary {
         self.acknowledged += other.acknowledged;
         self.takeovers += other.takeovers;
         self.switches += other.switches;
-        self.full_pushes += other.full_pushes;
-        self.resumed += other.resumed;
+        self.pushes.completed += other.pushes.completed;
+        self.pushes.resumed += other.pushes.resumed;
         self.operator_needed += other.operator_needed;
         self.quarantines += other.quarantines;
         self.replicated += other.replicated;
