@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use shadowpair::{FirstStart, LinkState, Node, NodeEvent, Options, RepairKind, Replication};
+use shadowpair::{ChangeSet, FirstStart, LinkState, Node, NodeEvent, Options, RepairKind, Replication};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::sync::watch;
 
@@ -35,6 +35,11 @@ pub enum Request {
     Ready,
     /// Waits until this node is master.
     Serving,
+    /// The same, and until it has acknowledged a change.
+    FirstCommit,
+    SwitchRoles,
+    /// Replies at once, and commits 1,000 changes a second until one is refused.
+    CommitUntilRefused,
     Synchronous(bool),
     Load(Load),
     Run(Run),
@@ -148,6 +153,19 @@ impl Host {
                 self.node.mastership().await.unwrap();
                 Reply::Done
             }
+            Request::FirstCommit => {
+                self.node.mastership().await.unwrap();
+                self.node.config().commit(ChangeSet::new().put("first", "commit")).await.unwrap();
+                Reply::Done
+            }
+            Request::SwitchRoles => {
+                operator.switch_roles().await.unwrap();
+                Reply::Done
+            }
+            Request::CommitUntilRefused => {
+                self.commit_until_refused();
+                Reply::Done
+            }
             Request::Synchronous(wanted) => {
                 let wanted = if wanted { Replication::Synchronous } else { Replication::Asynchronous };
                 operator.replicate(wanted).await.unwrap();
@@ -177,6 +195,21 @@ impl Host {
             }
             Request::RoleChanges => Reply::RoleChanges(self.role_changes.load(Ordering::Relaxed)),
         }
+    }
+
+    fn commit_until_refused(&self) {
+        let config = self.node.config();
+        tokio::spawn(async move {
+            let mut beats = tokio::time::interval(Duration::from_millis(1));
+            for number in 0_u64.. {
+                beats.tick().await;
+                let key = format!("load/{}", number % 1_000);
+                let value = number.to_string().into_bytes();
+                if config.commit(ChangeSet::new().put(&key, value)).await.is_err() {
+                    return;
+                }
+            }
+        });
     }
 
     async fn ready(&self) -> Reply {

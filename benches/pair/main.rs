@@ -41,6 +41,7 @@ mod picture;
 mod process;
 mod rows;
 mod slow_link;
+mod switching;
 mod table;
 mod takeover;
 mod tls;

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 use crate::bench::Bench;
-use crate::{commits, faults, floor, growth, idle, million, peers, slow_link, takeover};
+use crate::{commits, faults, floor, growth, idle, million, peers, slow_link, switching, takeover};
 
 /// A part of the run, which can be asked for by name.
 pub struct Part {
@@ -40,6 +40,7 @@ pub const ALL: &[Part] = &[
     part("redis", "the same with Redis", Often::WithPeers, peers::redis::measure),
     part("postgres", "the same with PostgreSQL", Often::WithPeers, peers::postgres::measure),
     part("takeover", "takeovers after kill -9", Often::Once, takeover::measure),
+    part("switching", "switches of roles under load, and clean ends", Often::Once, switching::measure),
     part("slow-link", "a full push over 2 MB/s, both cores busy", Often::Once, slow_link::measure),
     part("idle", "1,000 pairs in one process", Often::Once, idle::measure),
     part("growth", "load, full push and restart by size", Often::IfNamed, growth::measure),

@@ -16,7 +16,7 @@ use crate::workload::{Load, Run};
 /// A program that answers lines, and ends with this. It is killed when it is dropped.
 pub struct Process {
     child: Child,
-    input: ChildStdin,
+    input: Option<ChildStdin>,
     output: BufReader<ChildStdout>,
 }
 
@@ -27,13 +27,14 @@ impl Process {
         let mut command = Command::new(this);
         let command = command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().expect("this program can be started");
-        let input = child.stdin.take().expect("piped");
+        let input = child.stdin.take();
         let output = BufReader::new(child.stdout.take().expect("piped"));
         Self { child, input, output }
     }
 
     pub fn write_line(&mut self, line: &str) {
-        writeln!(self.input, "{line}").expect("the program reads");
+        let input = self.input.as_mut().expect("its input has not ended");
+        writeln!(input, "{line}").expect("the program reads");
     }
 
     pub fn read_line(&mut self) -> String {
@@ -43,10 +44,20 @@ impl Process {
         line
     }
 
+    /// Waits until it has ended.
+    pub fn wait(&mut self) {
+        let _ = self.child.wait();
+    }
+
     pub fn kill(&mut self) {
         // It fails only where the program has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+
+    /// Its input ends, and with that the program.
+    pub fn end(&mut self) {
+        self.input = None;
     }
 
     pub fn usage(&self) -> Usage {
@@ -123,8 +134,14 @@ impl NodeProcess {
         self.process.kill();
     }
 
-    /// Starts it again after [`NodeProcess::kill`], with the directory that it had.
+    /// Its input ends, so that it shuts its node down.
+    pub fn end(&mut self) {
+        self.process.end();
+    }
+
+    /// Starts it again after [`NodeProcess::kill`] or [`NodeProcess::end`], with the directory that it had.
     pub fn start_again(&mut self) {
+        self.process.wait();
         *self = Self::start(self.launch.clone());
     }
 

@@ -125,6 +125,13 @@ fn rest() -> Vec<Row> {
     vec![
         row("takeover after kill -9, beyond the delay, p50", Unit::Time).ours("takeover.p50"),
         row("p99", Unit::Time).ours("takeover.p99").at_most(0.12, Of::Nothing),
+        row("switch of roles under 1,000 changes/s, to the next acknowledgement, p50", Unit::Time)
+            .ours("switch.p50")
+            .at_most(0.05, Of::Nothing),
+        row("p99", Unit::Time).ours("switch.p99"),
+        row("clean end of a master, to the next acknowledgement, p50", Unit::Time)
+            .ours("clean_end.p50")
+            .at_most(0.1, Of::Nothing),
         row("full push of 200 MB over 2 MB/s, both cores busy", Unit::Time).ours("slow_link.time"),
         row("changes of role meanwhile", Unit::Count).ours("slow_link.role_changes").at_most(0.0, Of::Nothing),
         row("idle pairs in one process", Unit::Count).ours("idle.pairs"),

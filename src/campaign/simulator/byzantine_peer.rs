@@ -68,7 +68,14 @@ fn switch_or_resync(random: &mut Random, victim: &VictimView) -> Message {
         0 => Message::Switch(Switch::Ask),
         1 => Message::Switch(Switch::Prepare { position: position(random, victim), epoch: epoch(random, victim) }),
         2 => Message::Switch(Switch::Ready { epoch: epoch(random, victim) }),
-        3 => Message::Switch(Switch::HandOver { position: position(random, victim), epoch: epoch(random, victim) }),
+        3 => {
+            let stops = random.percent(50);
+            Message::Switch(Switch::HandOver {
+                position: position(random, victim),
+                epoch: epoch(random, victim),
+                stops,
+            })
+        }
         4 => Message::Switch(Switch::CallOff { why: *random.pick(&SwitchObstacle::ALL) }),
         5 => Message::Modes(Modes { paused: mode(random), frozen: mode(random) }),
         _ => Message::Resync,

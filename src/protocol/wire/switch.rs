@@ -27,6 +27,8 @@ pub enum Switch {
         position: Position,
         /// The term that the shadow has noted.
         epoch: Epoch,
+        /// The sender is stopping, and is not to be waited for.
+        stops: bool,
     },
     /// Either way: the switch is off. After a hand-over: the shadow does not take it, and never will.
     CallOff {

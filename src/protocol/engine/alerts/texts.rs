@@ -11,6 +11,8 @@ pub(in super::super) const PEER_SILENT_AT_START: &str = "the peer was silent whe
      asked it: if the peer has taken over behind a cut cable, there are two masters until they meet";
 pub(in super::super) const NOT_CONFIRMED_IN_TIME: &str =
     "the shadow did not confirm in time: change sets are acknowledged without it until it has everything";
+pub(in super::super) const SHADOW_STOPPED: &str =
+    "the shadow was stopped: change sets are acknowledged without it until it has everything";
 pub(in super::super) const NOT_NAMED: &str =
     "the witness names the other node as master: this one does not serve, and becomes its shadow on contact";
 pub(in super::super) const OWN_IDENTITY: &str =

@@ -1,6 +1,6 @@
 //! What was last heard of the peer.
 
-use super::Moment;
+use super::{Links, Moment};
 use crate::model::{Epoch, Position, RunId};
 
 /// The peer, as this node knows it.
@@ -21,6 +21,20 @@ pub(super) struct PeerView {
     round_trip_us: Option<u64>,
     /// The run of the peer that was met last.
     run: Option<RunId>,
+    /// That run has said that it stops.
+    stopped: bool,
+}
+
+impl Links {
+    /// The peer says that it stops.
+    pub(in super::super) fn peer_stops(&mut self) {
+        self.peer.stopped = true;
+    }
+
+    /// Whether the peer has said that it stops, and was not met since.
+    pub(in super::super) fn peer_has_stopped(&self) -> bool {
+        self.peer.stopped
+    }
 }
 
 impl PeerView {
@@ -35,6 +49,7 @@ impl PeerView {
             highest_epoch: Epoch::NONE,
             round_trip_us: None,
             run: None,
+            stopped: false,
         }
     }
 
@@ -45,7 +60,7 @@ impl PeerView {
 
     /// This run of the peer was met.
     pub(super) fn met(&mut self, run: RunId) {
-        self.run = Some(run);
+        (self.run, self.stopped) = (Some(run), false);
     }
 
     pub(super) fn last_heard(&self) -> Option<Moment> {

@@ -144,7 +144,9 @@ impl Engine {
         }
         let timeout_us = micros(self.setup.options.timeouts.sync);
         let late = self.commits.oldest_since().is_some_and(|oldest| now.at.0 >= oldest.0 + timeout_us);
-        let overdue = self.commits.is_frozen() || late;
+        // A shadow that has said that it stops is not to be waited for.
+        let stopped = self.links.peer_has_stopped() && self.commits.oldest_since().is_some();
+        let overdue = self.commits.is_frozen() || late || stopped;
         if self.commits.is_synchronous() && self.commits.waits() && overdue {
             self.give_up_shadow(now);
         }
@@ -171,7 +173,9 @@ impl Engine {
         self.commits.give_up_shadow();
         self.authority.ask_witness_soon();
         let head = self.log.revision();
-        let alert = NewAlert::new(AlertKind::PushFailed, PEER, texts::NOT_CONFIRMED_IN_TIME);
+        let stopped = self.links.peer_has_stopped();
+        let message = if stopped { texts::SHADOW_STOPPED } else { texts::NOT_CONFIRMED_IN_TIME };
+        let alert = NewAlert::new(AlertKind::PushFailed, PEER, message);
         self.raise(now, NewAlert { revisions: Some((head, head)), ..alert });
     }
 

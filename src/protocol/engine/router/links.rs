@@ -111,6 +111,9 @@ impl Engine {
             Bye::Duplicate => "another link stays",
             Bye::Reset => "the peer forgot the pairing",
         };
+        if bye == Bye::Shutdown {
+            self.links.peer_stops();
+        }
         let held = bye == Bye::Held;
         self.links.closed_by_peer(held);
         self.close(link, None);

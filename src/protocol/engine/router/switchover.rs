@@ -213,7 +213,8 @@ impl Engine {
 
     pub(super) fn send_hand_over(&mut self, position: Position, epoch: Epoch) {
         if let Some(link) = self.links.ready().filter(|_| self.peer_switches()) {
-            self.say_step(link, Switch::HandOver { position, epoch });
+            let stops = self.shutdown.is_under_way();
+            self.say_step(link, Switch::HandOver { position, epoch, stops });
         }
     }
 
@@ -351,7 +352,12 @@ impl Engine {
                     self.switchover.ready(epoch);
                 }
             }
-            Switch::HandOver { position, epoch } => self.handed_over_here(now, link, position, epoch),
+            Switch::HandOver { position, epoch, stops } => {
+                if stops {
+                    self.links.peer_stops();
+                }
+                self.handed_over_here(now, link, position, epoch);
+            }
             Switch::CallOff { why } => {
                 self.switch_asked_is_off(why.into());
                 self.switchover.called_off_by_master();

@@ -2,7 +2,7 @@
 
 use super::callers::{answers, commit};
 use super::*;
-use crate::protocol::wire::Bulk;
+use crate::protocol::wire::{Bulk, Bye};
 
 /// Ticket 1 is in the log as `epoch`/6 and was pushed. Returns its batch.
 fn written(engine: &mut Engine, epoch: Epoch) -> u64 {
@@ -49,6 +49,17 @@ fn an_acknowledgement_needs_both_disks_whichever_is_first() {
         let told = sent(if shadow_first { &second } else { &first });
         assert!(told.contains(&Message::Durable { upto: at(epoch, 6) }), "{told:#?}");
     }
+}
+
+#[test]
+fn a_shadow_that_says_that_it_stops_is_not_waited_for() {
+    let (mut engine, epoch) = leading_master();
+    let batch = written(&mut engine, epoch);
+    let actions = durable(&mut engine, 3_000, batch, epoch);
+    assert_eq!(answers(&actions), []);
+    let bye = Event::Message { link: LINK, message: Message::Bye(Bye::Shutdown) };
+    let actions = engine.handle(now(3_100), bye);
+    assert_eq!(answers(&actions), [committed(1, at(epoch, 6), false)]);
 }
 
 #[test]

@@ -184,7 +184,7 @@ fn a_master_without_a_witness_is_a_shadow_before_it_hands_over() {
     let given = Given { epoch: term, position: opened };
     assert_eq!((purpose, state.role, state.moves.given), (StatePurpose::HandOver, Role::Shadow, Some(given)));
     let actions = done(&mut engine, 900, stored, Receipt::DurableState);
-    assert_eq!(steps(&actions), [Switch::HandOver { position: opened, epoch: term }]);
+    assert_eq!(steps(&actions), [Switch::HandOver { position: opened, epoch: term, stops: false }]);
     let elsewhere = CommitRefusal::NotMaster { master: Some("there:1".to_owned()) };
     assert_eq!(answers(&actions), [refused_commit(1, elsewhere), answered(9, Ok(()))]);
     let Moves { takeovers_ms, .. } = &engine.durable_state().moves;
@@ -291,13 +291,13 @@ fn ready_shadow() -> (Engine, Epoch) {
 #[test]
 fn a_shadow_takes_exactly_what_it_was_prepared_for() {
     let (mut engine, epoch) = ready_shadow();
-    let actions = tell(&mut engine, 600, Message::Switch(Switch::HandOver { position: head(), epoch }));
+    let actions = tell(&mut engine, 600, Message::Switch(Switch::HandOver { position: head(), epoch, stops: false }));
     let (_, work) = batch(&actions);
     let Work::BeginEra(Order { job: BeginEra { era, state }, .. }) = work else { panic!("{work:?}") };
     assert_eq!((era.epoch, era.first_seq, state.role), (epoch, 6, Role::Master));
     assert!(state.moves.takeovers_ms.is_empty() && !engine.authority().serving);
     // Said again, it changes nothing.
-    let actions = tell(&mut engine, 700, Message::Switch(Switch::HandOver { position: head(), epoch }));
+    let actions = tell(&mut engine, 700, Message::Switch(Switch::HandOver { position: head(), epoch, stops: false }));
     assert_eq!((steps(&actions), batch_count(&actions)), (vec![], 0));
 }
 
@@ -305,7 +305,7 @@ fn a_shadow_takes_exactly_what_it_was_prepared_for() {
 #[test]
 fn a_hand_over_that_is_not_exact_is_refused() {
     let refused = |engine: &mut Engine, position: Position, epoch: Epoch| {
-        let actions = tell(engine, 600, Message::Switch(Switch::HandOver { position, epoch }));
+        let actions = tell(engine, 600, Message::Switch(Switch::HandOver { position, epoch, stops: false }));
         assert_eq!(steps(&actions), [Switch::CallOff { why: SwitchObstacle::NotInSync }], "{actions:#?}");
         assert_eq!(engine.durable_state().role, Role::Shadow);
     };
@@ -323,7 +323,7 @@ fn a_hand_over_that_is_not_exact_is_refused() {
     // It was stopped in between: the master may have taken over again.
     let (mut engine, epoch) = ready_shadow();
     let _ = engine.handle(now(60 * SECOND), Event::Timer);
-    let over = Message::Switch(Switch::HandOver { position: head(), epoch });
+    let over = Message::Switch(Switch::HandOver { position: head(), epoch, stops: false });
     let actions = engine.handle(now(60 * SECOND + 10), Event::Message { link: LINK, message: over });
     assert!(batch_count(&actions) == 0 || engine.durable_state().role == Role::Shadow, "{actions:#?}");
 }
@@ -338,7 +338,7 @@ fn two_shadows_of_which_one_has_handed_over_go_on_where_they_were() {
     let _ = engine.handle(now(100), Event::LinkUp { link: LINK, dialled: true });
     let hello = hello_of(Role::Shadow, SHADOW, head(), history(&[(Epoch::FIRST, 1)]));
     let actions = tell(&mut engine, 200, Message::Hello(Box::new(hello)));
-    assert_eq!(steps(&actions), [Switch::HandOver { position: head(), epoch }]);
+    assert_eq!(steps(&actions), [Switch::HandOver { position: head(), epoch, stops: false }]);
     // The other one does not take it: this node becomes master again, under a new term.
     settle(&mut engine, 250);
     let actions = tell(&mut engine, 300, Message::Switch(Switch::CallOff { why: SwitchObstacle::Disk }));

@@ -11,7 +11,7 @@ pub enum SwitchV3 {
     Ask,
     Prepare { position: PlaceV3, epoch: u64 },
     Ready { epoch: u64 },
-    HandOver { position: PlaceV3, epoch: u64 },
+    HandOver { position: PlaceV3, epoch: u64, stops: bool },
     CallOff { why: u8 },
 }
 
@@ -44,8 +44,8 @@ impl From<&Switch> for SwitchV3 {
                 Self::Prepare { position: (*position).into(), epoch: epoch.as_u64() }
             }
             Switch::Ready { epoch } => Self::Ready { epoch: epoch.as_u64() },
-            Switch::HandOver { position, epoch } => {
-                Self::HandOver { position: (*position).into(), epoch: epoch.as_u64() }
+            Switch::HandOver { position, epoch, stops } => {
+                Self::HandOver { position: (*position).into(), epoch: epoch.as_u64(), stops: *stops }
             }
             Switch::CallOff { why } => Self::CallOff { why: obstacle_code(*why) },
         }
@@ -60,8 +60,8 @@ impl From<SwitchV3> for Switch {
                 Self::Prepare { position: position.into(), epoch: Epoch::from_u64(epoch) }
             }
             SwitchV3::Ready { epoch } => Self::Ready { epoch: Epoch::from_u64(epoch) },
-            SwitchV3::HandOver { position, epoch } => {
-                Self::HandOver { position: position.into(), epoch: Epoch::from_u64(epoch) }
+            SwitchV3::HandOver { position, epoch, stops } => {
+                Self::HandOver { position: position.into(), epoch: Epoch::from_u64(epoch), stops }
             }
             SwitchV3::CallOff { why } => Self::CallOff { why: obstacle(why) },
         }

@@ -12,7 +12,7 @@ fn samples() -> Vec<(&'static str, Message)> {
         ("message-switch-ask", Message::Switch(Switch::Ask)),
         ("message-switch-prepare", Message::Switch(Switch::Prepare { position, epoch })),
         ("message-switch-ready", Message::Switch(Switch::Ready { epoch })),
-        ("message-switch-hand-over", Message::Switch(Switch::HandOver { position, epoch })),
+        ("message-switch-hand-over", Message::Switch(Switch::HandOver { position, epoch, stops: true })),
         ("message-switch-call-off", Message::Switch(Switch::CallOff { why: SwitchObstacle::Disk })),
         ("message-modes", Message::Modes(modes)),
     ]
