@@ -107,3 +107,12 @@ fn a_peer_that_takes_a_copy_for_a_restart_is_found() {
         assert_eq!((summary.told, summary.strict, summary.doubled), (1, 1, 0), "{of:?}");
     }
 }
+
+/// What is not promised: the fourth row of the table, with a witness. Whoever closes the gap changes this test and the row.
+#[test]
+fn two_can_serve_for_a_moment_where_they_part() {
+    let plan = Plan::drawn(176);
+    let summary = attempt(176, &plan, &mut None).unwrap();
+    assert!(plan.witnessed && summary.strict == 0, "{summary:?}");
+    assert!((1..500_000).contains(&summary.doubled_us), "less than a takeover delay: {summary:?}");
+}
