@@ -6,6 +6,7 @@
 //! SHADOWPAIR_RUNS=1000000 cargo test --release --lib long_campaign -- --ignored --nocapture
 //! SHADOWPAIR_DEPTH=3 cargo test --release --lib deeper_bounds -- --ignored --nocapture
 //! SHADOWPAIR_SHELL_RUNS=20000 cargo test --release --lib shell::tests::random -- --nocapture
+//! SHADOWPAIR_COPY_RUNS=20000 cargo test --release --lib copies::tests::histories -- --nocapture
 //! SHADOWPAIR_SEED=7 cargo test --lib replay_seed -- --nocapture                   one history again
 //! ```
 #![allow(clippy::disallowed_methods, reason = "histories run on threads, and the run is timed")]

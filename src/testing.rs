@@ -108,6 +108,7 @@ mod machine;
 mod machine_state;
 mod network;
 mod pair;
+mod place;
 mod random;
 mod register;
 mod resolver;
@@ -117,7 +118,11 @@ mod witness;
 
 pub use controls::{Link, SimulatedClock, SimulatedDisk, SimulatedWitness, Spawner, Timer};
 pub use machine::Crash;
+#[cfg(test)]
+pub(crate) use machine::Machine;
 pub use pair::{Pair, PairBuilder, SimulatedNode, TimedOut};
+#[cfg(test)]
+pub(crate) use place::Place;
 pub use side::Side;
 #[cfg(test)]
 pub(crate) use witness::record as witness_record;

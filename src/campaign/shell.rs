@@ -8,10 +8,13 @@
 //! |---|---|
 //! | [`plan`] | what can be done to a pair, and how a seed draws it |
 //! | [`host`] | the hosts of both nodes: hooks, callers that commit, operators |
+//! | `copies` | histories of their own: a third machine runs a copy of one of the nodes |
 //! | `former_master` | histories of their own: a partition, the return of the former master, its changes applied again |
 //! | [`history`] | carries out a plan, ends the faults, waits until the pair is whole |
 //! | [`judge`] | the invariants, as somebody sees them who holds handles of both nodes |
 
+#[cfg(test)]
+mod copies;
 #[cfg(test)]
 mod former_master;
 mod history;

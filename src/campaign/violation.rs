@@ -27,6 +27,8 @@ pub enum Invariant {
     NothingOfRefused,
     /// 8: a node whose disk does not answer does not act as master.
     HungDisk,
+    /// 1 and 6: of two nodes with one identity the first keeps its link, and whoever meets both says so.
+    FirstStays,
     /// Basis of 1 and 2: the record at the witness never goes back, and no node records what it does not hold.
     RegisterRises,
 }

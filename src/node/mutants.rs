@@ -1,6 +1,9 @@
 //! Deliberate mistakes in the shell, for mutation tests: the random histories must find each. Outside of tests they are
 //! compiled out.
 
+#[cfg(test)]
+use crate::protocol::engine::Engine;
+
 /// A mistake in the shell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(not(test), allow(dead_code, reason = "mistakes are made in tests only"))]
@@ -17,6 +20,8 @@ pub enum Mutant {
     IgnoreFailedState,
     /// The change sets of a group are written in the reverse order.
     ReverseGroup,
+    /// The engine takes a second node with the peer's identity for the peer after a restart.
+    TakeCopyForRestart,
     /// Changes from quarantine are applied again whatever the entries are now.
     ReapplyUnguarded,
 }
@@ -42,4 +47,13 @@ pub(in crate::node) fn made(mutant: Mutant) -> bool {
 #[cfg(test)]
 pub fn make(mutant: Option<Mutant>) {
     MADE.set(mutant);
+}
+
+/// The engine of a node that starts, with the mistake that is made now.
+#[cfg(test)]
+pub(in crate::node) fn in_engine(mut engine: Engine) -> Engine {
+    if made(Mutant::TakeCopyForRestart) {
+        engine.mutate(crate::protocol::engine::Mutant::TakesCopyForRestart);
+    }
+    engine
 }

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Waker};
 
 use tokio::io::ReadBuf;
 
-use super::side::Side;
+use super::place::Place;
 
 /// Writes that may be on their way or unread, for each direction of a connection.
 const WRITES_MAX: usize = 256;
@@ -18,7 +18,7 @@ pub(crate) struct Connection {
 
 /// One end of it.
 pub(crate) struct End {
-    pub(crate) side: Side,
+    pub(crate) place: Place,
     /// What arrived and was not read.
     pub(crate) unread: VecDeque<Vec<u8>>,
     /// How many bytes of the first unread write were read.
@@ -55,9 +55,9 @@ impl Packet {
 
 impl End {
     /// An end on this machine.
-    pub(crate) fn new(side: Side) -> Self {
+    pub(crate) fn new(place: Place) -> Self {
         Self {
-            side,
+            place,
             unread: VecDeque::new(),
             read: 0,
             finished: false,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::disk::MachineDisk;
 use super::network::Network;
+use super::place::Place;
 use super::register::Register;
 use super::resolver::Resolver;
 use super::scheduler::{Owner, Scheduler};
@@ -14,14 +15,14 @@ use crate::model::WitnessRecord;
 #[derive(Clone, Debug)]
 pub struct Timer {
     pub(crate) scheduler: Scheduler,
-    pub(crate) side: Side,
+    pub(crate) place: Place,
 }
 
 impl Timer {
     /// Returns after this time.
     pub async fn sleep(&self, time: Duration) {
-        let until_us = self.scheduler.local_us(self.side).saturating_add(micros(time));
-        self.scheduler.sleep_until(self.side, until_us).await;
+        let until_us = self.scheduler.local_us(self.place).saturating_add(micros(time));
+        self.scheduler.sleep_until(self.place, until_us).await;
     }
 }
 
@@ -51,7 +52,7 @@ impl std::fmt::Debug for Spawner {
 pub struct SimulatedDisk<'a> {
     pub(crate) scheduler: &'a Scheduler,
     pub(crate) disk: &'a MachineDisk,
-    pub(crate) side: Side,
+    pub(crate) place: Place,
 }
 
 impl SimulatedDisk<'_> {
@@ -114,7 +115,7 @@ impl SimulatedDisk<'_> {
     }
 
     fn note(&self, what: &str) {
-        self.scheduler.note(|| format!("{:?} its disk {what}", self.side));
+        self.scheduler.note(|| format!("{:?} its disk {what}", self.place));
     }
 }
 
@@ -122,7 +123,7 @@ impl SimulatedDisk<'_> {
 #[derive(Clone, Copy)]
 pub struct SimulatedClock<'a> {
     pub(crate) scheduler: &'a Scheduler,
-    pub(crate) side: Side,
+    pub(crate) place: Place,
 }
 
 impl SimulatedClock<'_> {
@@ -139,13 +140,13 @@ impl SimulatedClock<'_> {
     /// How much faster than true time the suspend-aware clock runs, in millionths. The crate's promises hold up to 1 %, that is
     /// 10,000, between the two nodes.
     pub fn rate(&self, ppm: i64) {
-        self.scheduler.note(|| format!("{:?} its clock runs at {ppm} ppm", self.side));
-        self.scheduler.with_clock(self.side, |clock, now_us| clock.set_rate(now_us, ppm));
+        self.scheduler.note(|| format!("{:?} its clock runs at {ppm} ppm", self.place));
+        self.scheduler.with_clock(self.place, |clock, now_us| clock.set_rate(now_us, ppm));
     }
 
     fn jump(&self, us: i64) {
-        self.scheduler.note(|| format!("{:?} its wall clock jumps by {us} us", self.side));
-        self.scheduler.with_clock(self.side, |clock, _| clock.jump_wall(us));
+        self.scheduler.note(|| format!("{:?} its wall clock jumps by {us} us", self.place));
+        self.scheduler.with_clock(self.place, |clock, _| clock.jump_wall(us));
     }
 }
 
@@ -171,7 +172,7 @@ impl Link<'_> {
     /// Ends every cut: everything arrives again, in both directions.
     pub fn heal(&self) {
         self.scheduler.note(|| "everything arrives".into());
-        Side::BOTH.into_iter().for_each(|from| self.network.heal(from));
+        Place::ALL.into_iter().for_each(|from| self.network.heal(from));
     }
 
     /// Breaks every connection.
@@ -227,7 +228,7 @@ impl SimulatedWitness<'_> {
     /// Stops the witness: it answers neither node.
     pub fn down(&self) {
         self.note("is down");
-        Side::BOTH.into_iter().for_each(|side| self.register.set_reachable(side, false));
+        Place::ALL.into_iter().for_each(|place| self.register.set_reachable(place, false));
     }
 
     /// This node cannot reach it.

@@ -48,6 +48,12 @@ impl MachineDisk {
         }
     }
 
+    /// A healthy disk with the same content. The two share nothing.
+    #[cfg(test)]
+    pub(crate) fn copied(&self) -> Self {
+        Self { sim: self.sim.copy(), ..Self::new(0) }
+    }
+
     /// Runs a job that blocks, after the time that it takes. Calls `done` when the job has run.
     pub(crate) fn run(&self, scheduler: &Scheduler, owner: Owner, job: Act, done: impl FnOnce() + Send + 'static) {
         let takes_us = scheduler.draw(self.jobs().takes_us);

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::disk::MachineDisk;
 use super::network::Network;
+use super::place::Place;
 use super::scheduler::{Owner, Scheduler};
-use super::side::Side;
 use crate::node::environment::{BoxFuture, Clock, Environment, Randomness, Tasks, WrittenDisks};
 use crate::protocol::engine::Moment;
 
@@ -18,13 +18,13 @@ pub(crate) fn environment(
     scheduler: &Scheduler,
     network: &Network,
     disk: &MachineDisk,
-    side: Side,
+    place: Place,
     power_lost: PowerLost,
 ) -> Environment {
-    let (scheduler, owner) = (scheduler.clone(), scheduler.owner(side));
+    let (scheduler, owner) = (scheduler.clone(), scheduler.owner(place));
     Environment {
-        clock: Arc::new(MachineClock { scheduler: scheduler.clone(), side }),
-        net: network.of(side),
+        clock: Arc::new(MachineClock { scheduler: scheduler.clone(), place }),
+        net: network.of(place),
         disk: Arc::new(disk.clone()),
         tasks: Arc::new(MachineTasks { scheduler: scheduler.clone(), owner, disk: disk.clone(), power_lost }),
         randomness: Arc::new(SeededRandomness { scheduler }),
@@ -35,20 +35,20 @@ pub(crate) fn environment(
 #[derive(Debug)]
 struct MachineClock {
     scheduler: Scheduler,
-    side: Side,
+    place: Place,
 }
 
 impl Clock for MachineClock {
     fn now(&self) -> Moment {
-        Moment(self.scheduler.read_clock(self.side))
+        Moment(self.scheduler.read_clock(self.place))
     }
 
     fn wall_ms(&self) -> u64 {
-        self.scheduler.with_clock(self.side, |clock, now_us| clock.wall_ms(now_us))
+        self.scheduler.with_clock(self.place, |clock, now_us| clock.wall_ms(now_us))
     }
 
     fn sleep_until(&self, at: Moment) -> BoxFuture<'static, ()> {
-        self.scheduler.sleep_until(self.side, at.0)
+        self.scheduler.sleep_until(self.place, at.0)
     }
 }
 

@@ -6,10 +6,10 @@ use super::disk::MachineDisk;
 use super::environment::environment;
 use super::identities::Identities;
 use super::network::Network;
+use super::place::Place;
 use super::register::Register;
 use super::resolver;
 use super::scheduler::{Owner, Scheduler};
-use super::side::Side;
 use crate::identity::JoinToken;
 use crate::node::{FirstStart, Hooks, Node, NodeEvent, StartError};
 use crate::protocol::engine::Options;
@@ -35,13 +35,13 @@ pub enum Crash {
 /// A machine. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Machine {
-    pub(crate) side: Side,
+    pub(crate) place: Place,
     pub(crate) disk: MachineDisk,
     world: World,
     state: Arc<Mutex<State>>,
 }
 
-/// What both machines share.
+/// What the machines share.
 #[derive(Clone)]
 pub(crate) struct World {
     pub(crate) scheduler: Scheduler,
@@ -77,29 +77,30 @@ enum Process {
 
 impl Machine {
     /// A machine on which nothing runs yet.
-    pub(crate) fn new(side: Side, world: &World, disk: MachineDisk, setup: Setup) -> Self {
+    pub(crate) fn new(place: Place, world: &World, disk: MachineDisk, setup: Setup) -> Self {
         let state = State { setup, process: Process::Down, at_stop: Crash::Power };
-        Self { side, disk, world: world.clone(), state: Arc::new(Mutex::new(state)) }
+        Self { place, disk, world: world.clone(), state: Arc::new(Mutex::new(state)) }
     }
 
     /// Where its node listens.
-    pub(crate) fn address(side: Side) -> String {
-        format!("{}:{PORT}", resolver::address(side))
+    pub(crate) fn address(place: Place) -> String {
+        format!("{}:{PORT}", resolver::address(place))
     }
 
     /// Starts the node in the current life of the machine. On an empty disk, `first` gives the new node's role.
     pub(crate) fn start(&self, first: Option<FirstStart>) {
         let World { scheduler, network, register, identities } = &self.world;
-        network.power_on(self.side);
+        network.power_on(self.place);
         let power_lost = {
             let machine = self.clone();
             Arc::new(move || machine.stopped_by_disk())
         };
-        let environment = environment(scheduler, network, &self.disk, self.side, power_lost);
+        let environment = environment(scheduler, network, &self.disk, self.place, power_lost);
         let Setup { options, hooks, witnessed, named } = self.state().setup.clone();
-        let mut builder = Node::builder(DIR).options(options).listen(Self::address(self.side)).environment(environment);
+        let mut builder =
+            Node::builder(DIR).options(options).listen(Self::address(self.place)).environment(environment);
         if named {
-            builder = builder.advertise(format!("{}:{PORT}", resolver::name(self.side)));
+            builder = builder.advertise(format!("{}:{PORT}", resolver::name(self.place)));
         }
         if let Some(first) = first {
             builder = builder.first_start(first).identity(identities.next());
@@ -108,28 +109,34 @@ impl Machine {
             builder = builder.hooks(hooks);
         }
         if witnessed {
-            builder = builder.witness(register.of(self.side));
+            builder = builder.witness(register.of(self.place));
         }
         self.state().process = Process::Starting;
-        scheduler.note(|| format!("{:?} starts", self.side));
-        let (machine, owner) = (self.clone(), scheduler.owner(self.side));
+        scheduler.note(|| format!("{:?} starts", self.place));
+        let (machine, owner) = (self.clone(), scheduler.owner(self.place));
         scheduler.spawn(owner, Box::pin(async move { machine.started(owner, builder.start().await) }));
     }
 
-    /// Starts the node as the shadow of the other machine.
-    pub(crate) fn join(&self, token: JoinToken) {
-        self.start(Some(FirstStart::Join { master: Self::address(self.side.other()), token }));
+    /// Starts the node as the shadow of the node on that machine.
+    pub(crate) fn join(&self, master: &Self, token: JoinToken) {
+        self.start(Some(FirstStart::Join { master: Self::address(master.place), token }));
+    }
+
+    /// A machine for a copy of the node that runs here: with what the disk holds now on a disk of its own, and an address of its own.
+    #[cfg(test)]
+    pub(crate) fn copied(&self) -> Self {
+        Self::new(Place::Copy, &self.world, self.disk.copied(), self.state().setup.clone())
     }
 
     fn started(&self, owner: Owner, outcome: Result<Node, StartError>) {
         let scheduler = &self.world.scheduler;
         match outcome {
             Ok(node) => {
-                scheduler.spawn(owner, Box::pin(tell(scheduler.clone(), self.side, node.clone())));
+                scheduler.spawn(owner, Box::pin(tell(scheduler.clone(), self.place, node.clone())));
                 self.state().process = Process::Running(node);
             }
             Err(error) => {
-                scheduler.note(|| format!("{:?} does not start: {error}", self.side));
+                scheduler.note(|| format!("{:?} does not start: {error}", self.place));
                 self.state().process = Process::Failed(error);
             }
         }
@@ -169,18 +176,18 @@ impl Machine {
     /// Ends the process at once.
     pub(crate) fn crash(&self, how: Crash) {
         let World { scheduler, network, .. } = &self.world;
-        scheduler.note(|| format!("{:?} crashes: {how:?}", self.side));
+        scheduler.note(|| format!("{:?} crashes: {how:?}", self.place));
         match how {
             Crash::Process => {
                 self.disk.sim.kill();
-                network.process_gone(self.side);
+                network.process_gone(self.place);
             }
             Crash::Power | Crash::TornPower => {
                 let cut = if how == Crash::Power { PowerCut::Lost } else { PowerCut::Torn };
                 self.disk.sim.cut_power(cut);
-                network.power_off(self.side);
+                network.power_off(self.place);
                 let booted_us = scheduler.draw((1_000_000, 60_000_000));
-                scheduler.with_clock(self.side, |clock, now_us| clock.reboot(now_us, booted_us));
+                scheduler.with_clock(self.place, |clock, now_us| clock.reboot(now_us, booted_us));
             }
         }
         self.end();
@@ -189,7 +196,7 @@ impl Machine {
     /// Ends this life of the machine, whatever runs on it.
     pub(crate) fn end(&self) {
         let process = std::mem::replace(&mut self.state().process, Process::Down);
-        self.world.scheduler.end_life(self.side);
+        self.world.scheduler.end_life(self.place);
         drop(process);
     }
 
@@ -216,13 +223,13 @@ impl Machine {
 }
 
 /// Notes a node's events in the trace.
-async fn tell(scheduler: Scheduler, side: Side, node: Node) {
+async fn tell(scheduler: Scheduler, place: Place, node: Node) {
     let mut events = node.events();
     // This task must not keep the node running.
     drop(node);
     while let Some(event) = events.next().await {
         if !matches!(event, NodeEvent::Changed { .. }) {
-            scheduler.note(|| format!("{side:?} {event:?}"));
+            scheduler.note(|| format!("{place:?} {event:?}"));
         }
     }
 }

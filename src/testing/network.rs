@@ -1,4 +1,4 @@
-//! A simulated network between two machines: connections with a latency for each write, held up while a direction is cut.
+//! A simulated network between the machines: connections with a latency for each write, held up while a direction is cut.
 //!
 //! It behaves as TCP does. What is sent into a cut direction arrives after the heal; a process that dies closes its
 //! connections; a machine that loses power is silent, and answers with a reset once it runs again. While no rate is set, the
@@ -16,9 +16,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{mpsc, oneshot};
 
 use super::connection::{Connection, End, Packet};
+use super::place::Place;
 use super::resolver::{Resolver, address};
 use super::scheduler::{Owner, Scheduler};
-use super::side::Side;
 use crate::node::environment::{BoxFuture, BoxStream, Listener, Net};
 
 /// Connections that wait to be accepted.
@@ -35,28 +35,28 @@ pub(crate) struct Network {
 
 struct State {
     /// Whether what this machine sends is held up.
-    cut: [bool; 2],
+    cut: [bool; 3],
     /// Bounds of one way, microseconds.
     latency_us: (u64, u64),
     /// Bytes per second of each way; zero is unlimited.
     rate: u64,
     /// When the way from this machine is free again, microseconds.
-    busy_until: [u64; 2],
+    busy_until: [u64; 3],
     /// Requests of this machine to connect that are refused from now on.
-    refused: [u64; 2],
-    powered: [bool; 2],
+    refused: [u64; 3],
+    powered: [bool; 3],
     resolver: Resolver,
     listeners: BTreeMap<SocketAddr, Listening>,
     connections: BTreeMap<u64, Connection>,
     /// Arrivals that a cut holds up.
-    held: [Vec<Arrival>; 2],
+    held: [Vec<Arrival>; 3],
     next: u64,
     /// Connections so far.
     connected: u64,
 }
 
 struct Listening {
-    side: Side,
+    place: Place,
     number: u64,
     backlog: mpsc::Sender<(BoxStream, SocketAddr)>,
 }
@@ -72,7 +72,7 @@ enum Arrival {
 }
 
 struct Request {
-    from: Side,
+    from: Place,
     to: SocketAddr,
     answer: oneshot::Sender<io::Result<BoxStream>>,
 }
@@ -81,16 +81,16 @@ impl Network {
     /// A network on which everything arrives within a millisecond.
     pub(crate) fn new(scheduler: &Scheduler) -> Self {
         let state = State {
-            cut: [false; 2],
+            cut: [false; 3],
             latency_us: (100, 1_000),
             rate: 0,
-            busy_until: [0; 2],
-            refused: [0; 2],
-            powered: [true; 2],
+            busy_until: [0; 3],
+            refused: [0; 3],
+            powered: [true; 3],
             resolver: Resolver::Answers,
             listeners: BTreeMap::new(),
             connections: BTreeMap::new(),
-            held: [Vec::new(), Vec::new()],
+            held: Default::default(),
             next: 0,
             connected: 0,
         };
@@ -98,8 +98,8 @@ impl Network {
     }
 
     /// The network as this machine sees it.
-    pub(crate) fn of(&self, side: Side) -> Arc<dyn Net> {
-        Arc::new(MachineNet { network: self.clone(), side })
+    pub(crate) fn of(&self, place: Place) -> Arc<dyn Net> {
+        Arc::new(MachineNet { network: self.clone(), place })
     }
 
     /// What the resolver of names does from now on.
@@ -108,12 +108,13 @@ impl Network {
     }
 
     /// Nothing that this machine sends arrives any more.
-    pub(crate) fn cut(&self, from: Side) {
-        self.state().cut[from.index()] = true;
+    pub(crate) fn cut(&self, from: impl Into<Place>) {
+        self.state().cut[from.into().index()] = true;
     }
 
     /// What this machine sent and the cut held up arrives.
-    pub(crate) fn heal(&self, from: Side) {
+    pub(crate) fn heal(&self, from: impl Into<Place>) {
+        let from = from.into();
         let mut state = self.state();
         state.cut[from.index()] = false;
         let held = std::mem::take(&mut state.held[from.index()]);
@@ -132,8 +133,8 @@ impl Network {
     }
 
     /// The next requests of this machine to connect are refused.
-    pub(crate) fn refuse(&self, from: Side, count: u64) {
-        self.state().refused[from.index()] = count;
+    pub(crate) fn refuse(&self, from: impl Into<Place>, count: u64) {
+        self.state().refused[from.into().index()] = count;
     }
 
     /// Breaks every connection.
@@ -150,12 +151,12 @@ impl Network {
     }
 
     /// The machine loses power: nobody answers for it.
-    pub(crate) fn power_off(&self, side: Side) {
+    pub(crate) fn power_off(&self, place: Place) {
         let mut state = self.state();
-        state.powered[side.index()] = false;
-        let closed = state.take_listeners(side);
+        state.powered[place.index()] = false;
+        let closed = state.take_listeners(place);
         for connection in state.connections.values_mut() {
-            for end in connection.ends.iter_mut().filter(|end| end.side == side) {
+            for end in connection.ends.iter_mut().filter(|end| end.place == place) {
                 (end.closed, end.silent) = (true, true);
             }
         }
@@ -164,12 +165,12 @@ impl Network {
     }
 
     /// The process of this machine is gone, and the system closes its connections.
-    pub(crate) fn process_gone(&self, side: Side) {
+    pub(crate) fn process_gone(&self, place: Place) {
         let mut state = self.state();
-        let closed = state.take_listeners(side);
+        let closed = state.take_listeners(place);
         let mut last = Vec::new();
         for (number, connection) in &mut state.connections {
-            for (at, end) in connection.ends.iter_mut().enumerate().filter(|(_, end)| end.side == side) {
+            for (at, end) in connection.ends.iter_mut().enumerate().filter(|(_, end)| end.place == place) {
                 if end.close() {
                     last.push((*number, at));
                 }
@@ -181,12 +182,13 @@ impl Network {
     }
 
     /// The machine runs again: the peers of its former connections get a reset.
-    pub(crate) fn power_on(&self, side: Side) {
+    pub(crate) fn power_on(&self, place: Place) {
         let mut state = self.state();
-        state.powered[side.index()] = true;
+        state.powered[place.index()] = true;
         let mut gone = Vec::new();
         for (number, connection) in &mut state.connections {
-            for (at, end) in connection.ends.iter_mut().enumerate().filter(|(_, end)| end.side == side && end.silent) {
+            for (at, end) in connection.ends.iter_mut().enumerate().filter(|(_, end)| end.place == place && end.silent)
+            {
                 end.silent = false;
                 end.outgoing.push_back(Packet::Reset);
                 gone.push((*number, at));
@@ -224,7 +226,7 @@ impl Network {
         let mut state = self.state();
         let rate = state.rate;
         let Some(end) = state.connections.get_mut(&number).map(|connection| &mut connection.ends[at]) else { return };
-        let (from, bytes) = (end.side, end.outgoing.back().map_or(0, Packet::bytes));
+        let (from, bytes) = (end.place, end.outgoing.back().map_or(0, Packet::bytes));
         // All connections of a machine share its way.
         let carried_us = (bytes * 1_000_000).checked_div(rate).unwrap_or(0);
         let sent_us = if rate == 0 { now_us } else { state.busy_until[from.index()].max(now_us) + carried_us };
@@ -236,19 +238,19 @@ impl Network {
         self.send_at(arrives - now_us, from, Arrival::Packet(number, at));
     }
 
-    fn send(&self, from: Side, arrival: Arrival) {
+    fn send(&self, from: Place, arrival: Arrival) {
         match arrival {
             Arrival::Packet(number, at) => self.send_packet(number, at),
             other => self.send_at(self.latency(), from, other),
         }
     }
 
-    fn send_at(&self, us: u64, from: Side, arrival: Arrival) {
+    fn send_at(&self, us: u64, from: Place, arrival: Arrival) {
         let network = self.clone();
         self.scheduler.after(us, Owner::World, move || network.arrive(from, arrival));
     }
 
-    fn arrive(&self, from: Side, arrival: Arrival) {
+    fn arrive(&self, from: Place, arrival: Arrival) {
         let mut state = self.state();
         if state.cut[from.index()] {
             return state.held[from.index()].push(arrival);
@@ -270,14 +272,14 @@ impl Network {
         let refused = &mut state.refused[request.from.index()];
         let refuses = *refused > 0;
         *refused = refused.saturating_sub(1);
-        let there = Side::BOTH.into_iter().find(|side| address(*side) == request.to.ip());
-        let Some(there) = there.filter(|side| state.powered[side.index()]) else {
+        let there = Place::ALL.into_iter().find(|place| address(*place) == request.to.ip());
+        let Some(there) = there.filter(|place| state.powered[place.index()]) else {
             drop(state);
             // Nobody answers, so the request is sent again.
             return self.send_at(SYN_AGAIN_US, request.from, Arrival::Request(request));
         };
-        let place = state.listeners.get(&request.to).map(|listening| listening.backlog.clone());
-        let Some(place) = place.filter(|_| !refuses) else {
+        let backlog = state.listeners.get(&request.to).map(|listening| listening.backlog.clone());
+        let Some(backlog) = backlog.filter(|_| !refuses) else {
             drop(state);
             return self.send(there, Arrival::Answer(request, Err(io::ErrorKind::ConnectionRefused.into())));
         };
@@ -288,7 +290,7 @@ impl Network {
         let stream = |at| Box::new(SimStream { network: self.clone(), number, at }) as BoxStream;
         let (dialling, accepting) = (stream(0), stream(1));
         let port = 40_000 + u16::try_from(number % 20_000).unwrap_or(0);
-        if place.try_send((accepting, SocketAddr::new(address(request.from), port))).is_ok() {
+        if backlog.try_send((accepting, SocketAddr::new(address(request.from), port))).is_ok() {
             self.send(there, Arrival::Answer(request, Ok(dialling)));
         }
     }
@@ -305,7 +307,7 @@ impl Network {
             Packet::Reset => end.break_off(&mut wakers),
             // A machine without power answers nothing. One that closed the connection answers with a reset.
             Packet::Data(_) if end.closed => {
-                if powered[end.side.index()] && !end.silent {
+                if powered[end.place.index()] && !end.silent {
                     end.outgoing.push_back(Packet::Reset);
                     answers = true;
                 }
@@ -343,9 +345,9 @@ impl State {
     }
 
     /// Takes the sockets of this machine that listen.
-    fn take_listeners(&mut self, side: Side) -> Vec<Listening> {
+    fn take_listeners(&mut self, place: Place) -> Vec<Listening> {
         let theirs: Vec<_> =
-            self.listeners.iter().filter(|(_, of)| of.side == side).map(|(address, _)| *address).collect();
+            self.listeners.iter().filter(|(_, of)| of.place == place).map(|(address, _)| *address).collect();
         theirs.iter().filter_map(|address| self.listeners.remove(address)).collect()
     }
 }
@@ -353,18 +355,18 @@ impl State {
 /// The network of one machine.
 struct MachineNet {
     network: Network,
-    side: Side,
+    place: Place,
 }
 
 impl fmt::Debug for MachineNet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "MachineNet({:?})", self.side)
+        write!(f, "MachineNet({:?})", self.place)
     }
 }
 
 impl Net for MachineNet {
     fn listen(&self, address: String) -> BoxFuture<'static, io::Result<Box<dyn Listener>>> {
-        let (network, side) = (self.network.clone(), self.side);
+        let (network, place) = (self.network.clone(), self.place);
         Box::pin(async move {
             let address: SocketAddr = address.parse().map_err(io::Error::other)?;
             let mut state = network.state();
@@ -373,7 +375,7 @@ impl Net for MachineNet {
             }
             let (backlog, waiting) = mpsc::channel(BACKLOG_MAX);
             let number = state.number();
-            state.listeners.insert(address, Listening { side, number, backlog });
+            state.listeners.insert(address, Listening { place, number, backlog });
             drop(state);
             Ok(Box::new(SimListener { network, address, number, waiting }) as Box<dyn Listener>)
         })
@@ -385,7 +387,7 @@ impl Net for MachineNet {
     }
 
     fn connect(&self, to: SocketAddr) -> BoxFuture<'static, io::Result<BoxStream>> {
-        let (network, from) = (self.network.clone(), self.side);
+        let (network, from) = (self.network.clone(), self.place);
         Box::pin(async move {
             let (answer, answered) = oneshot::channel();
             network.send(from, Arrival::Request(Request { from, to, answer }));

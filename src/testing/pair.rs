@@ -7,6 +7,8 @@ use super::disk::MachineDisk;
 use super::identities::Identities;
 use super::machine::{Crash, Machine, Setup, World};
 use super::network::Network;
+#[cfg(test)]
+use super::place::Place;
 use super::register::Register;
 use super::scheduler::Scheduler;
 use super::side::Side;
@@ -87,7 +89,7 @@ impl PairBuilder {
     pub fn start(self) -> Result<Pair, StartError> {
         let pair = self.build();
         pair.machines[0].start(Some(FirstStart::Master));
-        pair.wait_for_start(Side::A)?;
+        pair.wait_for_start(&pair.machines[0])?;
         let master = pair.node(Side::A).handle();
         let token = pair.block_on(async {
             // A master that has just begun may refuse for a moment; it does not stop.
@@ -97,10 +99,10 @@ impl PairBuilder {
             enabled.and(token).map(|(token, _)| token)
         });
         match token {
-            Ok(token) => pair.machines[1].join(token),
+            Ok(token) => pair.machines[1].join(&pair.machines[0], token),
             Err(error) => panic!("the first master refuses to enrol a shadow: {error}"),
         }
-        pair.wait_for_start(Side::B)?;
+        pair.wait_for_start(&pair.machines[1])?;
         if let Err(error) = pair.run_until(PATIENCE, Pair::is_whole) {
             panic!("{error}\n{}", pair.last_lines());
         }
@@ -116,7 +118,7 @@ impl PairBuilder {
         let [a, b] = self.hooks;
         let machine = |side: Side, hooks| {
             let setup = Setup { options: self.options.clone(), hooks, witnessed: self.witnessed, named: self.named };
-            Machine::new(side, &world, MachineDisk::new(world.scheduler.draw((0, u64::MAX - 1))), setup)
+            Machine::new(side.into(), &world, MachineDisk::new(world.scheduler.draw((0, u64::MAX - 1))), setup)
         };
         let machines = [machine(Side::A, a), machine(Side::B, b)];
         Pair { world, machines }
@@ -240,16 +242,27 @@ impl Pair {
         self.world.network.connected()
     }
 
+    /// What can be done to a machine that runs a copy of one of the nodes.
+    #[cfg(test)]
+    pub(crate) fn on<'a>(&'a self, machine: &'a Machine) -> SimulatedNode<'a> {
+        SimulatedNode { pair: self, machine }
+    }
+
+    /// The network, and the witness, also for machines beside the two.
+    #[cfg(test)]
+    pub(crate) fn world(&self) -> &World {
+        &self.world
+    }
+
     /// The machine under a node.
     #[cfg(test)]
     pub(crate) fn machine(&self, side: Side) -> &Machine {
         &self.machines[side.index()]
     }
 
-    fn wait_for_start(&self, side: Side) -> Result<(), StartError> {
-        let machine = &self.machines[side.index()];
+    fn wait_for_start(&self, machine: &Machine) -> Result<(), StartError> {
         if let Err(error) = self.run_until(PATIENCE, |_| machine.is_settled()) {
-            panic!("{side:?} does not come to the end of its start: {error}\n{}", self.last_lines());
+            panic!("{:?} does not come to the end of its start: {error}\n{}", machine.place, self.last_lines());
         }
         machine.take_failure().map_or(Ok(()), Err)
     }
@@ -281,7 +294,7 @@ impl<'a> SimulatedNode<'a> {
     pub fn handle(&self) -> Node {
         match self.machine.node() {
             Some(node) => node,
-            None => panic!("{:?} does not run", self.machine.side),
+            None => panic!("{:?} does not run", self.machine.place),
         }
     }
 
@@ -295,6 +308,12 @@ impl<'a> SimulatedNode<'a> {
         self.machine.node().map(|node| node.status())
     }
 
+    /// The machine.
+    #[cfg(test)]
+    pub(crate) fn place(&self) -> Place {
+        self.machine.place
+    }
+
     /// Runs a future of the host on this machine. It waits while the machine is paused, and ends with the process.
     pub fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
         self.spawner().spawn(future);
@@ -303,12 +322,12 @@ impl<'a> SimulatedNode<'a> {
     /// Runs futures on this machine, as [`SimulatedNode::spawn`] does, also from within them.
     pub fn spawner(&self) -> Spawner {
         let scheduler = self.pair.scheduler().clone();
-        Spawner { owner: scheduler.owner(self.machine.side), scheduler }
+        Spawner { owner: scheduler.owner(self.machine.place), scheduler }
     }
 
     /// A timer on this machine's clock, for a future of [`SimulatedNode::spawn`].
     pub fn timer(&self) -> Timer {
-        Timer { scheduler: self.pair.scheduler().clone(), side: self.machine.side }
+        Timer { scheduler: self.pair.scheduler().clone(), place: self.machine.place }
     }
 
     /// Ends the process at once.
@@ -323,29 +342,29 @@ impl<'a> SimulatedNode<'a> {
     pub fn restart(&self) -> Result<(), StartError> {
         self.machine.end();
         self.machine.start(None);
-        self.pair.wait_for_start(self.machine.side)
+        self.pair.wait_for_start(self.machine)
     }
 
     /// Pauses the machine, as SIGSTOP pauses a process. Its clock goes on.
     pub fn pause(&self) {
         self.note("stands still");
-        self.pair.scheduler().pause(self.machine.side);
+        self.pair.scheduler().pause(self.machine.place);
     }
 
     /// Ends the pause.
     pub fn resume(&self) {
         self.note("goes on");
-        self.pair.scheduler().resume(self.machine.side);
+        self.pair.scheduler().resume(self.machine.place);
     }
 
     /// Its disk.
     pub fn disk(&self) -> SimulatedDisk<'a> {
-        SimulatedDisk { scheduler: self.pair.scheduler(), disk: &self.machine.disk, side: self.machine.side }
+        SimulatedDisk { scheduler: self.pair.scheduler(), disk: &self.machine.disk, place: self.machine.place }
     }
 
     /// Its clocks.
     pub fn clock(&self) -> SimulatedClock<'a> {
-        SimulatedClock { scheduler: self.pair.scheduler(), side: self.machine.side }
+        SimulatedClock { scheduler: self.pair.scheduler(), place: self.machine.place }
     }
 
     /// Other options, from the next start on.
@@ -354,7 +373,7 @@ impl<'a> SimulatedNode<'a> {
     }
 
     fn note(&self, what: &str) {
-        self.pair.scheduler().note(|| format!("{:?} {what}", self.machine.side));
+        self.pair.scheduler().note(|| format!("{:?} {what}", self.machine.place));
     }
 }
 

@@ -8,8 +8,8 @@ use std::task::{Context, Poll, Waker};
 
 use tokio::sync::oneshot;
 
+use super::place::Place;
 use super::scheduler::{Owner, Scheduler};
-use super::side::Side;
 use super::witness::MemoryWitness;
 use crate::model::{WitnessRecord, WitnessVersion};
 use crate::witness::{BoxFuture, Swap, Witness, WitnessError};
@@ -28,24 +28,24 @@ pub(crate) struct Register {
 #[derive(Debug)]
 struct Faults {
     /// Whether questions of this machine are lost.
-    unreachable: [bool; 2],
+    unreachable: [bool; 3],
     /// Answers to this machine to lose, from now on.
-    lose_answers: [u64; 2],
+    lose_answers: [u64; 3],
     /// Questions of this machine that land late from now on, and how late.
-    late: [(u64, u64); 2],
+    late: [(u64, u64); 3],
     way_us: (u64, u64),
 }
 
 impl Register {
     /// One that holds nothing.
     pub(crate) fn new(scheduler: &Scheduler) -> Self {
-        let faults = Faults { unreachable: [false; 2], lose_answers: [0; 2], late: [(0, 0); 2], way_us: WAY_US };
+        let faults = Faults { unreachable: [false; 3], lose_answers: [0; 3], late: [(0, 0); 3], way_us: WAY_US };
         Self { scheduler: scheduler.clone(), held: MemoryWitness::new(), faults: Arc::new(Mutex::new(faults)) }
     }
 
     /// The witness as this machine sees it.
-    pub(crate) fn of(&self, side: Side) -> Arc<dyn Witness> {
-        Arc::new(MachineWitness { register: self.clone(), side })
+    pub(crate) fn of(&self, place: Place) -> Arc<dyn Witness> {
+        Arc::new(MachineWitness { register: self.clone(), place })
     }
 
     /// What it holds.
@@ -54,18 +54,18 @@ impl Register {
     }
 
     /// Whether questions of this machine arrive.
-    pub(crate) fn set_reachable(&self, side: Side, reachable: bool) {
-        self.faults().unreachable[side.index()] = !reachable;
+    pub(crate) fn set_reachable(&self, place: impl Into<Place>, reachable: bool) {
+        self.faults().unreachable[place.into().index()] = !reachable;
     }
 
     /// The next answers to this machine are lost; what was asked is done.
-    pub(crate) fn lose_answers(&self, side: Side, count: u64) {
-        self.faults().lose_answers[side.index()] = count;
+    pub(crate) fn lose_answers(&self, place: impl Into<Place>, count: u64) {
+        self.faults().lose_answers[place.into().index()] = count;
     }
 
     /// The next questions of this machine reach the register this much late.
-    pub(crate) fn land_late(&self, side: Side, count: u64, us: u64) {
-        self.faults().late[side.index()] = (count, us);
+    pub(crate) fn land_late(&self, place: impl Into<Place>, count: u64, us: u64) {
+        self.faults().late[place.into().index()] = (count, us);
     }
 
     /// Time of one way from now on, microseconds.
@@ -75,7 +75,7 @@ impl Register {
 
     /// Ends all faults and restores the default latency.
     pub(crate) fn set_well(&self) {
-        *self.faults() = Faults { unreachable: [false; 2], lose_answers: [0; 2], late: [(0, 0); 2], way_us: WAY_US };
+        *self.faults() = Faults { unreachable: [false; 3], lose_answers: [0; 3], late: [(0, 0); 3], way_us: WAY_US };
     }
 
     fn faults(&self) -> MutexGuard<'_, Faults> {
@@ -86,18 +86,18 @@ impl Register {
     /// reaches the register even if nobody waits for it. `None`: no answer ever comes.
     fn ask<T: Send + 'static>(
         &self,
-        side: Side,
+        place: Place,
         act: impl FnOnce(&MemoryWitness) -> Option<T> + Send + 'static,
     ) -> Option<oneshot::Receiver<T>> {
         let mut faults = self.faults();
-        if faults.unreachable[side.index()] {
+        if faults.unreachable[place.index()] {
             return None;
         }
         let way_us = faults.way_us;
-        let (late, late_us) = &mut faults.late[side.index()];
+        let (late, late_us) = &mut faults.late[place.index()];
         let extra_us = if *late > 0 { *late_us } else { 0 };
         *late = late.saturating_sub(1);
-        let lose = &mut faults.lose_answers[side.index()];
+        let lose = &mut faults.lose_answers[place.index()];
         let lost = *lose > 0;
         *lose = lose.saturating_sub(1);
         drop(faults);
@@ -136,12 +136,12 @@ fn at_once<T>(future: impl Future<Output = T>) -> Option<T> {
 /// The witness as one machine sees it.
 struct MachineWitness {
     register: Register,
-    side: Side,
+    place: Place,
 }
 
 impl fmt::Debug for MachineWitness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "MachineWitness({:?})", self.side)
+        write!(f, "MachineWitness({:?})", self.place)
     }
 }
 
@@ -151,12 +151,12 @@ impl Witness for MachineWitness {
     }
 
     fn read(&self) -> BoxFuture<'_, Result<Option<(WitnessRecord, WitnessVersion)>, WitnessError>> {
-        let answered = self.register.ask(self.side, |held| at_once(held.read()));
+        let answered = self.register.ask(self.place, |held| at_once(held.read()));
         Box::pin(wait(answered))
     }
 
     fn swap(&self, expected: Option<WitnessVersion>, record: WitnessRecord) -> BoxFuture<'_, Swap> {
-        let answered = self.register.ask(self.side, move |held| at_once(held.swap(expected, record)));
+        let answered = self.register.ask(self.place, move |held| at_once(held.swap(expected, record)));
         Box::pin(wait(answered))
     }
 }

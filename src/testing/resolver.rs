@@ -1,9 +1,9 @@
-//! The names and addresses of the two machines.
+//! The names and addresses of the machines.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use super::side::Side;
+use super::place::Place;
 
 /// What the resolver of names does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,13 +14,13 @@ pub(crate) enum Resolver {
 }
 
 /// The address of a machine.
-pub(crate) fn address(side: Side) -> IpAddr {
-    IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1 + side as u8))
+pub(crate) fn address(place: Place) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1 + place.index() as u8))
 }
 
 /// The name of a machine.
-pub(crate) fn name(side: Side) -> String {
-    format!("{}.pair.example", if side == Side::A { "a" } else { "b" })
+pub(crate) fn name(place: Place) -> String {
+    format!("{}.pair.example", ["a", "b", "c"][place.index()])
 }
 
 impl Resolver {
@@ -34,9 +34,9 @@ impl Resolver {
             Self::Fails => return Err(io::Error::other("the name cannot be resolved")),
             Self::Hangs => std::future::pending().await,
         }
-        let named = Side::BOTH.into_iter().find_map(|side| {
-            let port = wanted.strip_prefix(&name(side))?.strip_prefix(':')?.parse().ok()?;
-            Some(SocketAddr::new(address(side), port))
+        let named = Place::ALL.into_iter().find_map(|place| {
+            let port = wanted.strip_prefix(&name(place))?.strip_prefix(':')?.parse().ok()?;
+            Some(SocketAddr::new(address(place), port))
         });
         named.map(|at| vec![at]).ok_or_else(|| io::ErrorKind::NotFound.into())
     }

@@ -2,7 +2,7 @@
 //!
 //! Only this executor polls futures, and time stands still meanwhile. When no task is ready, time moves to the next
 //! event. The next ready task to poll is drawn. A task or an event belongs to one life of a machine, or to the world
-//! around both machines. Those of a machine wait while it is paused, and are dropped when that life ends.
+//! around the machines. Those of a machine wait while it is paused, and are dropped when that life ends.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -12,14 +12,16 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use super::clock::MachineClock;
 use super::machine_state::MachineState;
+use super::place::Place;
 use super::random::{Random, mix};
-use super::side::Side;
 use crate::node::environment::BoxFuture;
 
 /// Polls and events at one moment from which the simulation counts as spinning.
 const SPIN_MAX: u64 = 200_000;
 /// A timer fires at most this much late, microseconds.
 const TIMER_LATE_US_MAX: u64 = 300;
+/// What the clock of the machine of a copy shows at the beginning.
+const COPY_BOOTED_US: u64 = 77_000_000;
 /// The number of the future that [`Scheduler::block_on`] polls.
 const OUTSIDE: TaskId = TaskId(0);
 
@@ -32,10 +34,10 @@ type Machine = MachineState<(Owner, Act)>;
 /// The owner of a task or an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Owner {
-    /// The world around both machines.
+    /// The world around the machines.
     World,
     /// This life of this machine.
-    Machine(Side, u64),
+    Machine(Place, u64),
 }
 
 /// The executor. Clones share it.
@@ -59,9 +61,9 @@ struct State {
     ready: Vec<TaskId>,
     /// Tasks, events and timers so far.
     serial: u64,
-    machines: [Machine; 2],
+    machines: [Machine; 3],
     /// Whose task is being polled.
-    polling: Option<Side>,
+    polling: Option<Place>,
     spin: u64,
     journal: Journal,
 }
@@ -117,7 +119,9 @@ impl Scheduler {
             let booted_us = random.range((1_000_000, 100_000_000_000));
             Machine::new(MachineClock::new(0, booted_us, 0))
         };
-        let machines = [machine(&mut random), machine(&mut random)];
+        // The machine of a copy draws nothing: a history without one is the same as ever.
+        let copys = Machine::new(MachineClock::new(0, COPY_BOOTED_US, 0));
+        let machines = [machine(&mut random), machine(&mut random), copys];
         let state = State {
             now_us: 0,
             bytes: Random::new(mix(seed)),
@@ -239,7 +243,7 @@ impl Scheduler {
         state.count(task.0);
         let before = state.polling;
         state.polling = match owner {
-            Owner::Machine(side, _) => Some(side),
+            Owner::Machine(place, _) => Some(place),
             Owner::World => None,
         };
         drop(state);
@@ -267,9 +271,9 @@ impl Scheduler {
     fn advance(&self, until_us: u64) -> bool {
         let mut state = self.state();
         let event = state.events.first_key_value().map(|(key, _)| *key);
-        let timer = Side::BOTH
+        let timer = Place::ALL
             .into_iter()
-            .filter_map(|side| Some((state.machines[side.index()].next_timer(state.now_us)?, side)))
+            .filter_map(|place| Some((state.machines[place.index()].next_timer(state.now_us)?, place)))
             .min();
         let event_at = event.map_or(u64::MAX, |(at, _)| at);
         let timer_at = timer.map_or(u64::MAX, |(at, _)| at);
@@ -279,10 +283,10 @@ impl Scheduler {
         }
         state.move_to(event_at.min(timer_at));
         if timer_at < event_at {
-            if let Some((_, side)) = timer {
-                state.count(side as u64);
+            if let Some((_, place)) = timer {
+                state.count(place.index() as u64);
                 let now_us = state.now_us;
-                let due = state.machines[side.index()].due_timers(now_us);
+                let due = state.machines[place.index()].due_timers(now_us);
                 drop(state);
                 due.into_iter().for_each(Waker::wake);
             }
@@ -295,8 +299,8 @@ impl Scheduler {
                 drop(state);
                 drop(act);
             }
-            Owner::Machine(side, _) if state.machines[side.index()].paused => {
-                state.machines[side.index()].deferred.push((owner, act));
+            Owner::Machine(place, _) if state.machines[place.index()].paused => {
+                state.machines[place.index()].deferred.push((owner, act));
             }
             _ => {
                 drop(state);
@@ -314,19 +318,20 @@ impl Scheduler {
 /// Machines.
 impl Scheduler {
     /// The owner of what this machine does now.
-    pub(crate) fn owner(&self, side: Side) -> Owner {
-        Owner::Machine(side, self.state().machines[side.index()].life)
+    pub(crate) fn owner(&self, place: impl Into<Place>) -> Owner {
+        let place = place.into();
+        Owner::Machine(place, self.state().machines[place.index()].life)
     }
 
     /// Ends the life of a machine: drops its tasks, timers and events.
-    pub(crate) fn end_life(&self, side: Side) {
+    pub(crate) fn end_life(&self, place: Place) {
         let mut state = self.state();
-        let ended = state.machines[side.index()].life;
-        let machine = &mut state.machines[side.index()];
+        let ended = state.machines[place.index()].life;
+        let machine = &mut state.machines[place.index()];
         machine.life += 1;
         (machine.paused, machine.stall) = (false, None);
         let (timers, deferred) = (std::mem::take(&mut machine.timers), std::mem::take(&mut machine.deferred));
-        let owner = Owner::Machine(side, ended);
+        let owner = Owner::Machine(place, ended);
         let theirs = |of: &Owner| *of == owner;
         let numbers: Vec<_> = state.tasks.iter().filter(|(_, task)| theirs(&task.owner)).map(|(id, _)| *id).collect();
         let tasks: Vec<_> = numbers.iter().filter_map(|id| state.tasks.remove(id)).collect();
@@ -338,15 +343,17 @@ impl Scheduler {
     }
 
     /// Pauses the machine, as SIGSTOP pauses a process; its clock goes on.
-    pub(crate) fn pause(&self, side: Side) {
-        self.state().machines[side.index()].paused = true;
+    pub(crate) fn pause(&self, place: impl Into<Place>) {
+        let place = place.into();
+        self.state().machines[place.index()].paused = true;
     }
 
     /// Ends the pause: the events that came meanwhile happen now.
-    pub(crate) fn resume(&self, side: Side) {
+    pub(crate) fn resume(&self, place: impl Into<Place>) {
+        let place = place.into();
         let mut state = self.state();
         let now_us = state.now_us;
-        let machine = &mut state.machines[side.index()];
+        let machine = &mut state.machines[place.index()];
         machine.paused = false;
         for event in std::mem::take(&mut machine.deferred) {
             let key = (now_us, state.number());
@@ -356,47 +363,51 @@ impl Scheduler {
 
     /// Stalls the machine in the middle of a poll: at the nth read of its clock from now on, for so many microseconds.
     #[cfg(test)]
-    pub(crate) fn stall(&self, side: Side, stall: Option<(u64, u64)>) {
-        self.state().machines[side.index()].stall = stall;
+    pub(crate) fn stall(&self, place: impl Into<Place>, stall: Option<(u64, u64)>) {
+        let place = place.into();
+        self.state().machines[place.index()].stall = stall;
     }
 
     /// Its clock.
-    pub(crate) fn with_clock<T>(&self, side: Side, act: impl FnOnce(&mut MachineClock, u64) -> T) -> T {
+    pub(crate) fn with_clock<T>(&self, place: impl Into<Place>, act: impl FnOnce(&mut MachineClock, u64) -> T) -> T {
+        let place = place.into();
         let mut state = self.state();
         let now_us = state.now_us;
-        act(&mut state.machines[side.index()].clock, now_us)
+        act(&mut state.machines[place.index()].clock, now_us)
     }
 
     /// What its suspend-aware clock shows, microseconds.
-    pub(crate) fn local_us(&self, side: Side) -> u64 {
-        self.with_clock(side, |clock, now_us| clock.local(now_us))
+    pub(crate) fn local_us(&self, place: impl Into<Place>) -> u64 {
+        let place = place.into();
+        self.with_clock(place, |clock, now_us| clock.local(now_us))
     }
 
     /// What a task of the machine itself reads from that clock. The machine may be stalled here.
-    pub(crate) fn read_clock(&self, side: Side) -> u64 {
-        let stopped_us = self.state().stalls(side, &self.woken);
+    pub(crate) fn read_clock(&self, place: Place) -> u64 {
+        let stopped_us = self.state().stalls(place, &self.woken);
         if let Some(us) = stopped_us {
-            self.note(|| format!("{side:?} stands still for {us} us, in the middle of a poll"));
+            self.note(|| format!("{place:?} stands still for {us} us, in the middle of a poll"));
             let until = self.now_us() + us;
-            self.pause(side);
+            self.pause(place);
             while self.step(until) {}
-            self.resume(side);
+            self.resume(place);
         }
-        self.local_us(side)
+        self.local_us(place)
     }
 
     /// Returns when its suspend-aware clock shows this much, or a little later.
-    pub(crate) fn sleep_until(&self, side: Side, local_us: u64) -> BoxFuture<'static, ()> {
+    pub(crate) fn sleep_until(&self, place: impl Into<Place>, local_us: u64) -> BoxFuture<'static, ()> {
+        let place = place.into();
         let late = self.draw((0, TIMER_LATE_US_MAX));
         let due = local_us.saturating_add(late);
-        Box::pin(Sleep { scheduler: self.clone(), side, due, key: None })
+        Box::pin(Sleep { scheduler: self.clone(), place, due, key: None })
     }
 }
 
 /// Waits for a moment of one machine's clock.
 struct Sleep {
     scheduler: Scheduler,
-    side: Side,
+    place: Place,
     due: u64,
     key: Option<(u64, u64)>,
 }
@@ -405,13 +416,13 @@ impl Future for Sleep {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        let side = self.side;
-        if self.scheduler.local_us(side) >= self.due {
+        let place = self.place;
+        if self.scheduler.local_us(place) >= self.due {
             return Poll::Ready(());
         }
         let mut state = lock(&self.scheduler.state);
         let key = self.key.unwrap_or_else(|| (self.due, state.number()));
-        let before = state.machines[side.index()].timers.insert(key, context.waker().clone());
+        let before = state.machines[place.index()].timers.insert(key, context.waker().clone());
         drop(state);
         drop(before);
         self.key = Some(key);
@@ -422,7 +433,7 @@ impl Future for Sleep {
 impl Drop for Sleep {
     fn drop(&mut self) {
         let Some(key) = self.key else { return };
-        let waker = lock(&self.scheduler.state).machines[self.side.index()].timers.remove(&key);
+        let waker = lock(&self.scheduler.state).machines[self.place.index()].timers.remove(&key);
         drop(waker);
     }
 }
@@ -434,7 +445,7 @@ impl State {
     }
 
     fn is_over(&self, owner: Owner) -> bool {
-        matches!(owner, Owner::Machine(side, life) if self.machines[side.index()].life != life)
+        matches!(owner, Owner::Machine(place, life) if self.machines[place.index()].life != life)
     }
 
     /// Queues the woken tasks in the order of their numbers, since the order of wake-ups does not follow from the seed.
@@ -456,7 +467,7 @@ impl State {
         let (machines, tasks) = (&self.machines, &self.tasks);
         self.ready.retain(|task| tasks.contains_key(task));
         let runs = |task: &TaskId| match tasks.get(task).map(|entry| entry.owner) {
-            Some(Owner::Machine(side, _)) => !machines[side.index()].paused,
+            Some(Owner::Machine(place, _)) => !machines[place.index()].paused,
             _ => true,
         };
         let able: Vec<usize> = (0..self.ready.len()).filter(|at| runs(&self.ready[*at])).collect();
@@ -479,11 +490,11 @@ impl State {
 
     /// How long this machine stalls now, in the middle of a poll, if it does. It does not while another of its tasks is
     /// ready: what this task sent before the stall must be handled first.
-    fn stalls(&mut self, side: Side, woken: &Mutex<Vec<TaskId>>) -> Option<u64> {
+    fn stalls(&mut self, place: Place, woken: &Mutex<Vec<TaskId>>) -> Option<u64> {
         self.take_woken(woken);
-        let own = |task: &TaskId| matches!(self.tasks.get(task).map(|entry| entry.owner), Some(Owner::Machine(of, _)) if of == side);
-        let busy = self.polling != Some(side) || self.ready.iter().any(own);
-        if busy { None } else { self.machines[side.index()].stalls() }
+        let own = |task: &TaskId| matches!(self.tasks.get(task).map(|entry| entry.owner), Some(Owner::Machine(of, _)) if of == place);
+        let busy = self.polling != Some(place) || self.ready.iter().any(own);
+        if busy { None } else { self.machines[place.index()].stalls() }
     }
 }
 

@@ -62,6 +62,12 @@ fn refused_as_a_copy(copy: &mut Program) {
     told(copy, "duplicate_node", "this node");
 }
 
+/// The original says that it has a copy, and where both are: its peer has told it.
+fn told_of_its_copy(pair: &mut Pair, node: usize) {
+    let said = told(&mut pair.nodes[node], "duplicate_node", "copy of this node");
+    assert_eq!(said.matches(&pair.proxies[node].address()).count(), 2, "both are named: {said}");
+}
+
 /// Nothing serves here for several takeover delays.
 fn does_not_serve(copy: &mut Program) {
     let end = Instant::now() + Duration::from_millis(2_500);
@@ -82,6 +88,7 @@ fn a_copy_of_the_shadow_is_refused_and_named_until_the_first_is_gone() {
     refused_as_a_copy(&mut copy);
     let said = told(&mut pair.nodes[0], "duplicate_node", "peer");
     assert_eq!(said.matches(&pair.proxies[1].address()).count(), 2, "both are named: {said}");
+    told_of_its_copy(&mut pair, 1);
     assert!(copy.ok("status")["takeover"]["why_not"].as_array().unwrap().contains(&"refused".into()));
     // It goes on trying. The link stays with the first.
     does_not_serve(&mut copy);
@@ -124,10 +131,12 @@ fn a_copy_of_the_master_does_not_serve_beside_it() {
         refused_as_a_copy(&mut copy);
         let said = told(&mut pair.nodes[1], "duplicate_node", "peer");
         assert_eq!(said.matches(&pair.proxies[0].address()).count(), 2, "both are named: {said}");
+        told_of_its_copy(&mut pair, 0);
         does_not_serve(&mut copy);
         pair.nodes[0].ok("put during x");
         assert_eq!(pair.nodes[0].ok("status")["serving"], true);
         pair.in_sync();
+        assert_eq!(pair.nodes[0].alerts("duplicate_node")[0]["count"], 1, "it is told once");
         // The first is gone: the other one is welcome, as master that takes over the tail or as shadow of the one that took over.
         pair.nodes[0].kill();
         copy.status("it to belong to the pair", |status| {

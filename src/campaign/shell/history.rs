@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
 use super::host::{Callers, Host, say};
-use super::judge::{Judge, read};
+use super::judge::{Judge, Scene, read};
 use super::plan::{Plan, Step, Word};
 use crate::campaign::shrink::shrink;
 use crate::campaign::violation::{Checked, Invariant, Violation, catch_panic};
@@ -100,7 +100,7 @@ impl History {
         for side in Side::BOTH {
             pair.node(side).clock().rate(plan.rate_ppm[side.index()]);
         }
-        let judge = Judge::new(plan);
+        let judge = Judge::new(plan.witnessed, plan.is_lossless());
         Ok(Self {
             pair,
             plan: plan.clone(),
@@ -145,7 +145,7 @@ impl History {
         loop {
             self.pair.scheduler().run_ready();
             let answers = self.callers.take_answers();
-            self.judge.check(&self.pair, self.callers.asked, answers)?;
+            self.judge.check(&Scene::of(&self.pair), self.callers.asked, answers)?;
             if done(self) {
                 return Ok(true);
             }
@@ -219,7 +219,7 @@ impl History {
 
     fn commit(&mut self, side: Side, count: u8, large: bool) {
         if let Some(node) = self.pair.machine(side).node() {
-            self.callers.commit(&self.pair, side, &node, count, large);
+            self.callers.commit(self.pair.node(side), &node, count, large);
         }
     }
 
@@ -368,7 +368,7 @@ impl History {
         for side in Side::BOTH {
             let Some(node) = self.pair.machine(side).node() else { continue };
             if self.plan.is_lossless() {
-                self.judge.has_all(side, &node.config().snapshot())?;
+                self.judge.has_all(side.into(), &node.config().snapshot())?;
             }
         }
         let load = self.pair.scheduler().load();

@@ -7,7 +7,7 @@ use super::plan::Word;
 use crate::model::ChangeSet;
 use crate::node::{CommitError, Committed, Hooks, Node, OperatorError};
 use crate::store::Snapshot;
-use crate::testing::{Pair, Side};
+use crate::testing::{Pair, Place, Side, SimulatedNode};
 
 /// Bytes of a value that is pushed in pieces.
 const LARGE_BYTES: usize = 600 * 1024;
@@ -37,7 +37,7 @@ pub struct Callers {
 #[derive(Clone, Debug)]
 pub struct Answered {
     /// By this node.
-    pub side: Side,
+    pub place: Place,
     /// For this change set.
     pub id: u64,
     /// Which was one of these in a row.
@@ -80,16 +80,17 @@ fn change_set(id: u64, large: bool) -> ChangeSet {
 
 impl Callers {
     /// Hands so many change sets over in a row, on the machine of this node; the caller ends with it.
-    pub fn commit(&mut self, pair: &Pair, side: Side, node: &Node, count: u8, large: bool) {
+    pub fn commit(&mut self, on: SimulatedNode<'_>, node: &Node, count: u8, large: bool) {
         self.bursts += 1;
         let ids = self.asked..self.asked + u64::from(count);
         self.asked = ids.end;
         let (config, answers, burst) = (node.config(), Arc::clone(&self.answers), self.bursts);
+        let place = on.place();
         let answer = move |id, outcome| {
-            let answered = Answered { side, id, burst, outcome };
+            let answered = Answered { place, id, burst, outcome };
             answers.lock().unwrap_or_else(PoisonError::into_inner).push(answered);
         };
-        pair.node(side).spawn(async move {
+        on.spawn(async move {
             let begun: Vec<_> = ids.map(|id| (id, config.try_commit(change_set(id, large)))).collect();
             for (id, begun) in begun {
                 match begun {

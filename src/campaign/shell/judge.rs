@@ -1,20 +1,69 @@
 //! What must hold at every moment, as somebody sees it who holds handles of both nodes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::host::{Answered, mark};
-use super::plan::Plan;
 use crate::campaign::violation::{Checked, Invariant};
 use crate::model::limits::ALERTS_MAX;
 use crate::model::{Digest, Epoch, Revision};
-use crate::node::{CommitError, Node};
+use crate::node::{CommitError, Node, Status};
 use crate::store::{ReadError, Snapshot};
-use crate::testing::{Pair, Side};
+use crate::testing::{Machine, Pair, Place, Side};
 
 /// Tasks of both nodes, hosts included, beyond which something leaks.
 const TASKS_MAX: usize = 400;
 /// Connections beyond which something leaks.
 const CONNECTIONS_MAX: usize = 60;
+
+/// What there is to be looked at.
+#[derive(Clone, Copy)]
+pub struct Scene<'a> {
+    /// The pair.
+    pub pair: &'a Pair,
+    /// The machine of a copy, and of which node it is one.
+    pub copy: Option<(&'a Machine, Side)>,
+}
+
+impl<'a> Scene<'a> {
+    /// A pair alone.
+    pub fn of(pair: &'a Pair) -> Self {
+        Self { pair, copy: None }
+    }
+
+    /// The machines.
+    pub fn places(self) -> impl Iterator<Item = Place> {
+        Place::ALL.into_iter().filter(move |place| *place != Place::Copy || self.copy.is_some())
+    }
+
+    /// The node that runs on this machine.
+    pub fn node(self, place: Place) -> Option<Node> {
+        match place {
+            Place::Node(side) => self.pair.machine(side).node(),
+            Place::Copy => self.copy.and_then(|(machine, _)| machine.node()),
+        }
+    }
+
+    /// What it says of itself.
+    pub fn status(self, place: Place) -> Option<Arc<Status>> {
+        self.node(place).map(|node| node.status())
+    }
+
+    /// The machines whose nodes hold mastership.
+    pub fn masters(self) -> Vec<Place> {
+        self.places().filter(|place| self.status(*place).is_some_and(|status| status.engine.serving)).collect()
+    }
+
+    /// The machines of the nodes that can be the peer of the one on this machine.
+    fn peers(self, place: Place) -> impl Iterator<Item = Place> {
+        let of = self.copy.map(|(_, of)| of);
+        let side = move |place: Place| match place {
+            Place::Node(side) => Some(side),
+            Place::Copy => of,
+        };
+        self.places().filter(move |other| side(*other) != side(place))
+    }
+}
 
 /// Everything that was seen, acknowledged and refused.
 #[derive(Debug)]
@@ -23,10 +72,10 @@ pub struct Judge {
     lossless: bool,
     /// What each position holds, wherever it was visible.
     contents: BTreeMap<Revision, (Digest, u64)>,
-    visible: [Option<Revision>; 2],
-    serving: [Option<Epoch>; 2],
+    visible: [Option<Revision>; 3],
+    serving: [Option<Epoch>; 3],
     /// Who served under an epoch.
-    masters: BTreeMap<Epoch, Side>,
+    masters: BTreeMap<Epoch, Place>,
     refused: BTreeSet<u64>,
     /// As which revision a change set was acknowledged.
     pub acknowledged: BTreeMap<u64, Revision>,
@@ -37,18 +86,20 @@ pub struct Judge {
     pub replicated: u64,
     /// Times that another node than before began to serve.
     pub takeovers: u64,
-    last_master: Option<Side>,
+    last_master: Option<Place>,
+    /// What only this machine is known to have.
+    alone: BTreeMap<u64, Place>,
 }
 
 impl Judge {
     /// Of a history that has not begun.
-    pub fn new(plan: &Plan) -> Self {
+    pub fn new(witnessed: bool, lossless: bool) -> Self {
         Self {
-            witnessed: plan.witnessed,
-            lossless: plan.is_lossless(),
+            witnessed,
+            lossless,
             contents: BTreeMap::new(),
-            visible: [None; 2],
-            serving: [None; 2],
+            visible: [None; 3],
+            serving: [None; 3],
             masters: BTreeMap::new(),
             refused: BTreeSet::new(),
             acknowledged: BTreeMap::new(),
@@ -57,26 +108,28 @@ impl Judge {
             replicated: 0,
             takeovers: 0,
             last_master: None,
+            alone: BTreeMap::new(),
         }
     }
 
     /// Everything that must hold at this moment.
-    pub fn check(&mut self, pair: &Pair, asked: u64, answers: Vec<Answered>) -> Checked {
-        self.one_master(pair)?;
+    pub fn check(&mut self, scene: &Scene<'_>, asked: u64, answers: Vec<Answered>) -> Checked {
+        self.one_master(scene)?;
         for answer in answers {
-            self.answer(pair, answer)?;
+            self.answer(scene, answer)?;
         }
-        for side in Side::BOTH {
-            let node = pair.machine(side).node();
+        for place in scene.places() {
+            let node = scene.node(place);
             let Some(node) = &node else {
-                (self.visible[side.index()], self.serving[side.index()]) = (None, None);
+                (self.visible[place.index()], self.serving[place.index()]) = (None, None);
                 continue;
             };
-            self.one_revision(side, node, asked)?;
-            self.serves(side, node)?;
+            self.one_revision(place, node, asked)?;
+            self.serves(place, node)?;
             let alerts = node.status().engine.alerts.len();
-            Invariant::Bounded.check(alerts <= ALERTS_MAX, || format!("{side:?} has {alerts} alerts"))?;
+            Invariant::Bounded.check(alerts <= ALERTS_MAX, || format!("{place:?} has {alerts} alerts"))?;
         }
+        let pair = scene.pair;
         let (load, connections) = (pair.scheduler().load(), pair.connections());
         Invariant::Bounded.check(load.tasks <= TASKS_MAX && connections <= CONNECTIONS_MAX, || {
             format!("{} tasks, {} events, {connections} connections", load.tasks, load.events)
@@ -84,69 +137,80 @@ impl Judge {
     }
 
     /// 1: with a witness never two nodes hold mastership, paused ones included.
-    fn one_master(&self, pair: &Pair) -> Checked {
-        let masters = pair.masters().len();
-        Invariant::OneMaster.check(!self.witnessed || masters < 2, || "both nodes hold mastership".into())
+    fn one_master(&self, scene: &Scene<'_>) -> Checked {
+        let masters = scene.masters();
+        Invariant::OneMaster.check(!self.witnessed || masters.len() < 2, || format!("{masters:?} hold mastership"))
+    }
+
+    /// From now on two nodes may serve although there is a witness, and what was acknowledged may be lost by that.
+    pub fn excuse(&mut self) {
+        (self.witnessed, self.lossless) = (false, false);
+    }
+
+    /// The disk of this machine is gone, and with it what was acknowledged there alone.
+    pub fn disk_gone(&mut self, place: Place) {
+        let alone = &self.alone;
+        self.acknowledged.retain(|id, _| alone.get(id) != Some(&place));
     }
 
     /// 3: what is visible is one revision, whole: each change set up to it has left its mark, and no other one has. 4: the
     /// same position has the same content on both nodes.
-    fn one_revision(&mut self, side: Side, node: &Node, asked: u64) -> Checked {
+    fn one_revision(&mut self, place: Place, node: &Node, asked: u64) -> Checked {
         let snapshot = node.config().snapshot();
         let revision = snapshot.revision();
-        if self.visible[side.index()] == Some(revision) {
+        if self.visible[place.index()] == Some(revision) {
             return Ok(());
         }
         // A disk that has just stopped cannot be read.
         let Ok((marks, hash)) = read(&snapshot) else { return Ok(()) };
-        self.visible[side.index()] = Some(revision);
+        self.visible[place.index()] = Some(revision);
         Invariant::OneRevision.check(marks.len() as u64 == revision.seq, || {
-            format!("{side:?} shows {revision} with the marks of {} change sets: {marks:?}", marks.len())
+            format!("{place:?} shows {revision} with the marks of {} change sets: {marks:?}", marks.len())
         })?;
         let refused = marks.iter().find(|id| self.refused.contains(id) || **id >= asked);
         Invariant::NothingOfRefused
-            .check(refused.is_none(), || format!("{side:?} shows change set {refused:?}, which was refused"))?;
+            .check(refused.is_none(), || format!("{place:?} shows change set {refused:?}, which was refused"))?;
         let found = (snapshot.digest(), hash);
         let known = *self.contents.entry(revision).or_insert(found);
         Invariant::SameContent
-            .check(known == found, || format!("{revision} holds {found:?} on {side:?}, and {known:?} elsewhere"))
+            .check(known == found, || format!("{revision} holds {found:?} on {place:?}, and {known:?} elsewhere"))
     }
 
     /// 2: who begins to serve has everything that was acknowledged. 5: no two nodes serve under one epoch.
-    fn serves(&mut self, side: Side, node: &Node) -> Checked {
+    fn serves(&mut self, place: Place, node: &Node) -> Checked {
         let status = node.status();
         let snapshot = node.config().snapshot();
         let began = status.engine.serving && snapshot.revision().epoch == status.engine.epoch;
         let epoch = began.then_some(status.engine.epoch);
-        if epoch.is_none() || self.serving[side.index()] == epoch {
-            self.serving[side.index()] = epoch;
+        if epoch.is_none() || self.serving[place.index()] == epoch {
+            self.serving[place.index()] = epoch;
             return Ok(());
         }
-        let owner = epoch.map(|epoch| *self.masters.entry(epoch).or_insert(side));
-        Invariant::NoBlankMaster.check(owner == Some(side), || {
-            format!("{side:?} serves under {epoch:?}, under which {owner:?} has served")
+        let owner = epoch.map(|epoch| *self.masters.entry(epoch).or_insert(place));
+        Invariant::NoBlankMaster.check(owner == Some(place), || {
+            format!("{place:?} serves under {epoch:?}, under which {owner:?} has served")
         })?;
         if self.lossless {
-            self.has_all(side, &snapshot)?;
+            self.has_all(place, &snapshot)?;
         }
-        self.serving[side.index()] = epoch;
-        self.takeovers += u64::from(self.last_master.is_some_and(|last| last != side));
-        self.last_master = Some(side);
+        self.serving[place.index()] = epoch;
+        self.takeovers += u64::from(self.last_master.is_some_and(|last| last != place));
+        self.last_master = Some(place);
         Ok(())
     }
 
     /// 2: everything that was acknowledged is here.
-    pub fn has_all(&self, side: Side, snapshot: &Snapshot) -> Checked {
+    pub fn has_all(&self, place: Place, snapshot: &Snapshot) -> Checked {
         let Ok((marks, _)) = read(snapshot) else { return Ok(()) };
         let lost = self.acknowledged.iter().find(|(id, _)| !marks.contains(id));
         Invariant::NothingLost.check(lost.is_none(), || {
-            format!("{side:?} serves at {} without {lost:?}, which was acknowledged", snapshot.revision())
+            format!("{place:?} serves at {} without {lost:?}, which was acknowledged", snapshot.revision())
         })
     }
 
     /// 9: a change set is answered once; one that is acknowledged is readable where it was, in the order of its burst.
-    fn answer(&mut self, pair: &Pair, answer: Answered) -> Checked {
-        let Answered { side, id, burst, outcome } = answer;
+    fn answer(&mut self, scene: &Scene<'_>, answer: Answered) -> Checked {
+        let Answered { place, id, burst, outcome } = answer;
         Invariant::Contract.check(self.answered.insert(id), || format!("change set {id} was answered twice"))?;
         let committed = match outcome {
             Ok(committed) => committed,
@@ -162,14 +226,18 @@ impl Judge {
             format!("change set {id} of a burst is {revision}, and the one before it is {before:?}")
         })?;
         // What was said before the machine stood still was heard before, too.
-        let peer = pair.node(side.other()).status().filter(|peer| peer.engine.serving);
-        let rival = peer.map(|peer| peer.engine.epoch).filter(|rival| self.witnessed && *rival > revision.epoch);
+        let others = scene.places().filter(|other| *other != place).filter_map(|other| scene.status(other));
+        let rivals = others.filter(|other| other.engine.serving).map(|other| other.engine.epoch);
+        let rival = rivals.max().filter(|rival| self.witnessed && *rival > revision.epoch);
         Invariant::OneMaster.check(rival.is_none(), || {
-            format!("{side:?} acknowledged {revision} after its peer had begun to serve under {rival:?}")
+            format!("{place:?} acknowledged {revision} after another one had begun to serve under {rival:?}")
         })?;
         self.acknowledged.insert(id, revision);
+        if !committed.replicated {
+            self.alone.insert(id, place);
+        }
         self.replicated += u64::from(committed.replicated);
-        let Some(node) = pair.machine(side).node() else { return Ok(()) };
+        let Some(node) = scene.node(place) else { return Ok(()) };
         let status = node.status();
         if status.engine.serving {
             let snapshot = node.config().snapshot();
@@ -181,10 +249,11 @@ impl Judge {
                 )
             })?;
         }
-        let peer = pair.machine(side.other()).node().map(|node| node.status().engine.position.revision);
-        let holds = peer.is_none_or(|peer| peer >= revision);
+        let heads: Vec<_> =
+            scene.peers(place).map(|peer| scene.status(peer).map(|at| at.engine.position.revision)).collect();
+        let holds = heads.iter().any(|head| head.is_none_or(|head| head >= revision));
         Invariant::NothingLost.check(!committed.replicated || holds, || {
-            format!("{revision} is called durable on both nodes, and the peer of {side:?} is at {peer:?}")
+            format!("{revision} is called durable on both nodes, and the peer of {place:?} is at {heads:?}")
         })
     }
 

@@ -12,12 +12,12 @@ use crate::testing::Side;
 /// Histories of the default run. `SHADOWPAIR_SHELL_RUNS` asks for another number, `SHADOWPAIR_FIRST` begins elsewhere.
 const RUNS: u64 = 2_000;
 
-fn number(name: &str) -> Option<u64> {
+pub fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().and_then(|text| text.parse().ok())
 }
 
 /// The panic of a history under test belongs into its story, not between the lines of the test run.
-fn quietly<T>(run: impl FnOnce() -> T) -> T {
+pub fn quietly<T>(run: impl FnOnce() -> T) -> T {
     std::panic::set_hook(Box::new(|_| {}));
     let result = run();
     drop(std::panic::take_hook());
@@ -25,7 +25,7 @@ fn quietly<T>(run: impl FnOnce() -> T) -> T {
 }
 
 /// Runs these seeds on two threads; each history stays on one.
-fn histories<T: Send>(seeds: std::ops::Range<u64>, run: impl Fn(u64) -> T + Sync) -> Vec<(u64, T)> {
+pub fn histories<T: Send>(seeds: std::ops::Range<u64>, run: impl Fn(u64) -> T + Sync) -> Vec<(u64, T)> {
     let next = AtomicU64::new(seeds.start);
     let worker = || {
         let mut results = Vec::new();

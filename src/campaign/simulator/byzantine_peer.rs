@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::random::Random;
 use crate::model::{Digest, Epoch, Era, History, Key, NodeId, PairId, Position, Revision, RunId};
 use crate::protocol::wire::{
-    Bulk, Bye, Heartbeat, HeartbeatAck, Hello, HelloLog, HelloOptions, HelloSender, Message, Mode, Modes, Refusal,
-    RefusalKind, Repair, ResumePoint, Role, SnapshotHeader, Switch, SwitchObstacle, Versions,
+    Bulk, Bye, CopySeen, Heartbeat, HeartbeatAck, Hello, HelloLog, HelloOptions, HelloSender, Message, Mode, Modes,
+    Refusal, RefusalKind, Repair, ResumePoint, Role, SnapshotHeader, Switch, SwitchObstacle, Versions,
 };
 
 /// What the byzantine peer knows of its victim, so that some of its messages are close to the truth.
@@ -78,6 +78,11 @@ fn switch_or_resync(random: &mut Random, victim: &VictimView) -> Message {
         }
         4 => Message::Switch(Switch::CallOff { why: *random.pick(&SwitchObstacle::ALL) }),
         5 => Message::Modes(Modes { paused: mode(random), frozen: mode(random) }),
+        // Nothing is drawn for it: the order of draws is part of every kept seed.
+        6 => {
+            let (run, later) = (RunId(victim.head.revision.seq), victim.sender.to_string());
+            Message::CopySeen(CopySeen { run, first: String::new(), later })
+        }
         _ => Message::Resync,
     }
 }

@@ -142,6 +142,8 @@ fn assemble(
     let now = now(&environment)?;
     let (store, reader, start) = engine_start(&environment, opened, &options, &advertise, witness.is_some())?;
     let (engine, first) = Engine::start(now, start);
+    #[cfg(test)]
+    let engine = crate::node::mutants::in_engine(engine);
     let (inputs, inputs_received) = mpsc::channel(INPUTS_MAX);
     let (callers, callers_received) = mpsc::channel(COMMIT_QUEUE_MAX + COMMAND_QUEUE_MAX);
     let (alive, links_over) = mpsc::channel(1);

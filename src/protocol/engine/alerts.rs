@@ -14,7 +14,7 @@ pub use operator_states::Undialable;
 pub(super) use operator_states::{OperatorState, OperatorStates};
 
 use super::durable::ClockStep;
-use super::{Alert, AlertChange, AlertKind, Moment, Now, RepairKind};
+use super::{Alert, AlertChange, AlertKind, LinkId, Moment, Now, RepairKind};
 use crate::model::limits::{ALERT_UPDATE_INTERVAL, UNPERMITTED_QUIET, UNPERMITTED_SOURCES_MAX};
 use crate::model::{Epoch, Position, Revision, RunId};
 use crate::protocol::alerts::{AlertLog, NewAlert};
@@ -30,6 +30,8 @@ pub(super) const DISK: &str = "this node's disk";
 pub(super) const ROOM: &str = "room on this node's disk";
 /// Subject of the alert about strangers whose addresses are not told apart.
 pub(super) const OTHER_ADDRESSES: &str = "other addresses";
+/// Subject of the alert about another node with this node's identity, which the peer has refused.
+pub(super) const OWN_COPY: &str = "copy of this node";
 /// Subject of alerts about the witness.
 pub(super) const WITNESS: &str = "witness";
 
@@ -45,10 +47,20 @@ pub(super) struct Alerts {
     skew_us: u64,
     /// The other of two masters that was met last.
     rival: Option<(RunId, Epoch)>,
-    /// The second node with the peer's identity that was refused last.
-    duplicate: Option<RunId>,
+    copies: KnownCopies,
     told: Vec<Told>,
     operator_states: OperatorStates,
+}
+
+/// Copies of a node that were heard of in this run.
+#[derive(Clone, Copy, Debug, Default)]
+struct KnownCopies {
+    /// The second node with the peer's identity that was refused last.
+    refused: Option<RunId>,
+    /// Of which one the first was told last, and on which connection.
+    told: Option<(RunId, LinkId)>,
+    /// The second node with this node's identity that the peer has refused last.
+    own: Option<RunId>,
 }
 
 /// An alert whose further occurrences the host was told of.
@@ -73,7 +85,7 @@ impl Alerts {
             rival: None,
             told: Vec::new(),
             operator_states: OperatorStates::new(at),
-            duplicate: None,
+            copies: KnownCopies::default(),
             log,
         }
     }
@@ -237,7 +249,17 @@ impl Alerts {
 
     /// Whether this very second node was refused already, and an alert stands about it. Remembers it.
     pub(super) fn is_known_duplicate(&mut self, run: RunId) -> bool {
-        self.duplicate.replace(run) == Some(run) && self.stands_about(AlertKind::DuplicateNode, PEER)
+        self.copies.refused.replace(run) == Some(run) && self.stands_about(AlertKind::DuplicateNode, PEER)
+    }
+
+    /// Whether the first of two nodes with the peer's identity was told of the second one on this connection. Remembers it.
+    pub(super) fn was_told_of_copy(&mut self, run: RunId, link: LinkId) -> bool {
+        self.copies.told.replace((run, link)) == Some((run, link))
+    }
+
+    /// Whether an alert stands about this very second node with this node's identity. Remembers it.
+    pub(super) fn is_known_copy(&mut self, run: RunId) -> bool {
+        self.copies.own.replace(run) == Some(run) && self.stands_about(AlertKind::DuplicateNode, OWN_COPY)
     }
 
     /// Whether this very master was met already. Remembers it.

@@ -39,6 +39,8 @@ impl Versions {
     const MARKS: u16 = 3;
     /// The first version with [`Message::Switch`] and [`Message::Modes`].
     const SWITCH: u16 = 3;
+    /// The first version with [`Message::CopySeen`].
+    const COPIES: u16 = 3;
 
     /// The newest version that both support.
     pub fn common(self, other: Self) -> Option<u16> {
@@ -70,6 +72,11 @@ impl Versions {
     /// Whether roles can be switched, and modes told, between this node and a peer of these versions.
     pub fn allows_switch(self, other: Self) -> bool {
         self.common(other).is_some_and(|version| version >= Self::SWITCH)
+    }
+
+    /// Whether a node is told of a copy of itself that its peer has refused, between this node and a peer of these versions.
+    pub fn tells_copies(self, other: Self) -> bool {
+        self.common(other).is_some_and(|version| version >= Self::COPIES)
     }
 }
 
@@ -147,6 +154,8 @@ pub enum Message {
     Switch(Switch),
     /// The modes of the pair as the sender knows them. From version 3 on.
     Modes(Modes),
+    /// The sender has refused another node with the receiver's identity. From version 3 on.
+    CopySeen(CopySeen),
 }
 
 /// The first message on a link, from both sides: who the sender is and what it holds.
@@ -224,6 +233,17 @@ pub struct Refusal {
     pub kind: RefusalKind,
     /// The reason in a sentence.
     pub reason: String,
+}
+
+/// Two nodes with one identity, as their peer has met them. It is told to the one that it keeps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CopySeen {
+    /// The run of the one that was refused.
+    pub run: RunId,
+    /// Where the one is that was linked first, and is told of this.
+    pub first: String,
+    /// Where the one is that came later and was refused.
+    pub later: String,
 }
 
 /// Why a link is refused.

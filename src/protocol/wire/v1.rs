@@ -13,4 +13,5 @@ mod witness;
 
 pub use enrol::{EnrolV1, RequestV1};
 pub use message::MessageV1;
+pub use text::{reason, send_reason};
 pub use witness::WitnessV1;

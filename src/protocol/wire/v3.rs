@@ -4,8 +4,9 @@ mod switch;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Message, ResumePoint, WireError};
-use crate::model::{Epoch, Key, Revision};
+use super::v1::{reason, send_reason};
+use super::{CopySeen, Message, ResumePoint, WireError};
+use crate::model::{Epoch, Key, Revision, RunId};
 use switch::{ModesV3, SwitchV3};
 
 /// What version 3 added to [`Message`].
@@ -15,6 +16,7 @@ pub enum MessageV3 {
     Durable { upto: RevisionV3 },
     Switch(SwitchV3),
     Modes(ModesV3),
+    CopySeen { run: u64, first: String, later: String },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -36,6 +38,9 @@ impl MessageV3 {
             Message::Switch(step) => Some(Self::Switch(step.into())),
             Message::Modes(modes) => Some(Self::Modes((*modes).into())),
             Message::Durable { upto } => Some(Self::Durable { upto: (*upto).into() }),
+            Message::CopySeen(CopySeen { run, first, later }) => {
+                Some(Self::CopySeen { run: run.0, first: send_reason(first), later: send_reason(later) })
+            }
             _ => None,
         }
     }
@@ -54,6 +59,9 @@ impl TryFrom<MessageV3> for Message {
             MessageV3::Switch(step) => Self::Switch(step.into()),
             MessageV3::Modes(modes) => Self::Modes(modes.into()),
             MessageV3::Durable { upto } => Self::Durable { upto: upto.into() },
+            MessageV3::CopySeen { run, first, later } => {
+                Self::CopySeen(CopySeen { run: RunId(run), first: reason(&first)?, later: reason(&later)? })
+            }
         })
     }
 }

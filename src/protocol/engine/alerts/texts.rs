@@ -111,6 +111,15 @@ pub(in super::super) fn duplicate_peer(first: &str, later: &str) -> String {
     )
 }
 
+/// On the first one, whose peer has met both.
+pub(in super::super) fn copy_of_this_node(first: &str, later: &str) -> String {
+    format!(
+        "another node with this node's identity runs: its data directory is a copy of this one, or this one of it. The peer \
+         is linked to this node at {first}, and refuses the other at {later}. Stop one of the two for good and empty its \
+         directory; then ack"
+    )
+}
+
 /// To the later one.
 pub(in super::super) fn duplicate_refused(first: &str) -> String {
     format!("another node with this node's identity is linked already, at {first}")

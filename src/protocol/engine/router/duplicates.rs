@@ -1,13 +1,20 @@
 //! Two nodes with one identity: a data directory was copied, and both copies run.
 //!
 //! The node that meets both keeps the one that it was linked to first, as long as that answers. The later one is refused and says so
-//! itself. It neither serves nor takes over before its peer has welcomed it, or an operator decides.
+//! itself. It neither serves nor takes over before its peer has welcomed it, or an operator decides. The first one is told of the later
+//! one, so that all three say that there are two.
+//!
+//! | | on the node that meets both | on the first | on the later |
+//! |---|---|---|---|
+//! | the first answers | alert `peer`; tells both | alert `copy of this node` | alert `this node`, refused |
+//! | the same copy comes again | - | told once on each connection: - | refused again |
+//! | another run of the copy | counts | counts | alert, refused |
 
 use crate::protocol::alerts::{AlertKind, NewAlert};
-use crate::protocol::engine::alerts::{PEER, texts};
+use crate::protocol::engine::alerts::{OWN_COPY, PEER, texts};
 use crate::protocol::engine::links::Connection;
 use crate::protocol::engine::{Action, Engine, LinkId, Now, RoleReason, Transition};
-use crate::protocol::wire::{Hello, Message, Refusal, RefusalKind};
+use crate::protocol::wire::{CopySeen, Hello, Message, Refusal, RefusalKind, Versions};
 
 impl Engine {
     /// The first of two nodes with the peer's identity has answered: the later one is refused.
@@ -22,13 +29,34 @@ impl Engine {
         let first = self.links.active().map(|active| place(active, active.hello())).unwrap_or_default();
         let Some(connection) = self.links.connection(later) else { return };
         let (second, run) = (place(connection, connection.early()), connection.early().map(|hello| hello.sender.run));
-        if run.is_some_and(|run| !self.alerts.is_known_duplicate(run)) {
-            self.raise(now, NewAlert::new(AlertKind::DuplicateNode, PEER, texts::duplicate_peer(&first, &second)));
+        if let Some(run) = run {
+            if !self.alerts.is_known_duplicate(run) {
+                self.raise(now, NewAlert::new(AlertKind::DuplicateNode, PEER, texts::duplicate_peer(&first, &second)));
+            }
+            self.tell_of_copy(CopySeen { run, first: first.clone(), later: second });
         }
         let refusal = Refusal { kind: RefusalKind::DuplicateIdentity, reason: texts::duplicate_refused(&first) };
         self.out.push(Action::Send { link: later, message: Message::Refuse(refusal) });
         self.close(later, None);
         self.drop_connection(now, later, "refused");
+    }
+
+    /// Tells the first of the two about the later one: once on a connection, for the connection may break before it hears of it.
+    fn tell_of_copy(&mut self, seen: CopySeen) {
+        let Some(first) = self.links.active() else { return };
+        let link = first.id();
+        let knows = first.hello().is_some_and(|hello| Versions::OURS.tells_copies(hello.versions));
+        if knows && !self.alerts.was_told_of_copy(seen.run, link) {
+            self.out.push(Action::Send { link, message: Message::CopySeen(seen) });
+        }
+    }
+
+    /// The peer has refused another node with this node's identity. It says so again on every connection: that is the same trouble.
+    pub(super) fn copy_seen(&mut self, now: Now, seen: &CopySeen) {
+        if !self.alerts.is_known_copy(seen.run) {
+            let message = texts::copy_of_this_node(&seen.first, &seen.later);
+            self.raise(now, NewAlert::new(AlertKind::DuplicateNode, OWN_COPY, message));
+        }
     }
 
     /// The connection that counts has not answered although a younger run of the peer has come: the peer was restarted.

@@ -100,6 +100,7 @@ impl Engine {
             Message::HeartbeatAck(ack) => self.heartbeat_answered(now, link, &ack),
             Message::Switch(step) => self.switch_step(now, link, step),
             Message::Modes(modes) => self.peer_modes(link, modes),
+            Message::CopySeen(seen) => self.copy_seen(now, &seen),
             other => self.session_message(now, link, other),
         }
     }

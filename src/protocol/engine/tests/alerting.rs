@@ -3,6 +3,7 @@
 use super::*;
 use crate::model::limits::{ALERT_WRITES_MAX, ALERTS_MAX, UNPERMITTED_SOURCES_MAX};
 use crate::protocol::alerts::{NewAlert, Severity};
+use crate::protocol::wire::CopySeen;
 
 const MINUTE: u64 = 60 * SECOND;
 const HOUR: u64 = 60 * MINUTE;
@@ -92,6 +93,25 @@ fn a_scanner_every_second_costs_little_and_goes_by_itself() {
     idle(&mut engine, &mut cost, 2 * HOUR + SECOND);
     assert_eq!((strangers(&engine), cost.cleared), (vec![], 1));
     assert!(!engine.durable.is_unsaved());
+}
+
+/// A node that is told of another copy of itself twice a second, each by a run of its own, is told one thing that counts.
+#[test]
+fn copies_without_end_cost_little() {
+    let mut engine = following_shadow();
+    settle(&mut engine, 700);
+    let mut cost = Cost::default();
+    for half in 1..=1_800 {
+        let at_us = half * SECOND / 2;
+        let (first, later) = ("here:1".to_owned(), format!("there:{half}"));
+        let seen = Message::CopySeen(CopySeen { run: RunId(half), first, later });
+        let actions = engine.handle(now(at_us), Event::Message { link: LINK, message: seen });
+        cost.of(&mut engine, at_us, actions);
+    }
+    let found = engine.status(Moment(0), u64::MAX).alerts;
+    let found: Vec<_> = found.iter().filter(|alert| alert.kind == AlertKind::DuplicateNode).collect();
+    assert_eq!(found.iter().map(|alert| alert.count).collect::<Vec<_>>(), [1_800]);
+    assert!((cost.raised, cost.cleared) == (1, 0) && cost.updated <= 15 && cost.writes <= 1 + 3, "{cost:?}");
 }
 
 /// However many addresses strangers come from, the alerts about them leave room for all others.

@@ -4,7 +4,7 @@ use super::witnessed::{holds, options, question, record, shadow_facts, start_at,
 use super::*;
 use crate::model::WitnessRecord;
 use crate::protocol::failover::{micros, waited};
-use crate::protocol::wire::{Refusal, RefusalKind};
+use crate::protocol::wire::{CopySeen, Refusal, RefusalKind};
 
 const MS: u64 = 1_000;
 const LATER: LinkId = LinkId(2);
@@ -95,6 +95,128 @@ fn a_copy_beside_a_shadow_that_answers_is_refused_and_named() {
     let actions = copy_dials(&mut engine, 1_300, LinkId(4));
     assert!(sent(&actions).iter().any(|message| matches!(message, Message::Hello(_))), "{actions:#?}");
     assert_eq!(engine.links.active_id(), Some(LinkId(4)));
+}
+
+/// What the master says when the copy by this run comes and the first one answers: to the first, and to the copy.
+fn refuses_copy(engine: &mut Engine, at_us: u64, link: LinkId, run: u64) -> Vec<Action> {
+    let (position, history) = (engine.log.head(), engine.log.history().clone());
+    let actions = dials(engine, at_us, link, run, position, history);
+    let first = engine.links.active_id().unwrap();
+    let [(on, nonce)] = beats(&actions)[..] else { panic!("the first is not asked: {actions:#?}") };
+    assert_eq!(on, first);
+    let (position, epoch) = (engine.log.head(), engine.epoch());
+    let ack = HeartbeatAck { nonce, role: Role::Shadow, epoch, position, promise: Duration::ZERO };
+    let mut actions =
+        engine.handle(now(at_us + 50), Event::Message { link: first, message: Message::HeartbeatAck(ack) });
+    settle(engine, at_us + 60);
+    actions.retain(|action| matches!(action, Action::Send { .. } | Action::Close { .. }));
+    actions
+}
+
+fn seen(run: u64) -> CopySeen {
+    let later = format!("10.0.0.{run}:7 (advertises there:{run})");
+    CopySeen { run: RunId(run), first: "there:1".to_owned(), later }
+}
+
+/// The first of two is told where both are: once on each connection, and of each run of the copy.
+#[test]
+fn the_first_of_two_is_told_of_the_copy() {
+    let (mut engine, _) = leading_master();
+    settle(&mut engine, 700);
+    let refusal = |link| {
+        let reason = "another node with this node's identity is linked already, at there:1".to_owned();
+        let refusal = Refusal { kind: RefusalKind::DuplicateIdentity, reason };
+        [Action::Send { link, message: Message::Refuse(refusal) }, Action::Close { link }]
+    };
+    let told = |link, run| Action::Send { link, message: Message::CopySeen(seen(run)) };
+    let both = |first, link, run| [&[told(first, run)][..], &refusal(link)].concat();
+    assert_eq!(refuses_copy(&mut engine, 800, LinkId(2), 8), both(LINK, LinkId(2), 8));
+    assert_eq!(refuses_copy(&mut engine, 1_000, LinkId(3), 8), refusal(LinkId(3)));
+    assert_eq!(refuses_copy(&mut engine, 1_200, LinkId(4), 9), both(LINK, LinkId(4), 9));
+    assert_eq!(refuses_copy(&mut engine, 1_400, LinkId(5), 9), refusal(LinkId(5)));
+    // The connection of the first breaks, perhaps before it was told. It comes back, and so does the copy.
+    let _ = engine.handle(now(1_600), Event::LinkDown { link: LINK, reason: "reset".to_owned() });
+    let (again, head, history) = (LinkId(6), engine.log.head(), engine.log.history().clone());
+    let _ = engine.handle(now(1_700), Event::LinkUp { link: again, dialled: true });
+    let hello = Message::Hello(Box::new(hello_of(Role::Shadow, SHADOW, head, history)));
+    let _ = engine.handle(now(1_800), Event::Message { link: again, message: hello });
+    settle(&mut engine, 1_850);
+    let actions = refuses_copy(&mut engine, 200_000, LinkId(7), 9);
+    assert_eq!(actions, both(again, LinkId(7), 9));
+    assert_eq!(refuses_copy(&mut engine, 201_000, LinkId(8), 9), refusal(LinkId(8)));
+}
+
+/// A program of before version 3 is not sent what it cannot read.
+#[test]
+fn an_older_node_is_not_told_of_its_copy() {
+    let facts = DurableState { peer: Some(peer(SHADOW)), ..DurableState::first_master(MASTER, PAIR) };
+    let lineage = history(&[(Epoch::FIRST, 1)]);
+    let (mut engine, _) = begin(facts, position(Epoch::FIRST, 5), lineage.clone());
+    let _ = engine.handle(now(100), Event::LinkUp { link: LINK, dialled: true });
+    let hello = hello_of(Role::Shadow, SHADOW, position(Epoch::FIRST, 5), lineage);
+    let old = Hello { versions: Versions { min: 1, max: 2 }, ..hello };
+    let actions = tell(&mut engine, 200, Message::Hello(Box::new(old)));
+    let (_, nonce) = beats(&actions)[0];
+    let ack = HeartbeatAck {
+        nonce,
+        role: Role::Shadow,
+        epoch: Epoch::FIRST,
+        position: position(Epoch::FIRST, 5),
+        promise: Duration::ZERO,
+    };
+    let (begun, work) = batch(&tell(&mut engine, 300, Message::HeartbeatAck(ack)));
+    let Work::BeginEra(Order { job: BeginEra { era, .. }, .. }) = work else { panic!("{work:?}") };
+    let head = Position { revision: at(era.epoch, 5), ..position(Epoch::FIRST, 5) };
+    let _ = done(&mut engine, 350, begun, Receipt::Era { head, log_floor: Revision::NONE });
+    settle(&mut engine, 400);
+    let sends = refuses_copy(&mut engine, 200_000, LATER, 8);
+    assert!(
+        matches!(&sends[..], [Action::Send { message: Message::Refuse(_), .. }, Action::Close { .. }]),
+        "{sends:#?}"
+    );
+    assert!(alert(&engine, AlertKind::DuplicateNode, "peer").is_some());
+}
+
+/// The original hears of its copy: one alert that names both addresses, and nothing else changes.
+#[test]
+fn a_node_that_is_told_of_its_copy_raises_one_alert_and_goes_on() {
+    for mut engine in [leading_master().0, following_shadow()] {
+        settle(&mut engine, 700);
+        let (serving, state) = (engine.authority().serving, engine.node_state());
+        let mut said = |at_us, run| {
+            let mut actions = tell(&mut engine, at_us, Message::CopySeen(seen(run)));
+            settle(&mut engine, at_us + 1);
+            actions.retain(|action| !matches!(action, Action::SetTimer { .. }));
+            (actions, alert(&engine, AlertKind::DuplicateNode, "copy of this node").unwrap())
+        };
+        let (actions, raised) = said(800, 8);
+        let [Action::Notify(Notice::Alert { change: AlertChange::Raised, alert: told }), Action::Persist(work)] =
+            &actions[..]
+        else {
+            panic!("{actions:#?}")
+        };
+        assert_eq!((told, matches!(work, Work::StoreState(_)), raised.count), (&raised, true, 1));
+        assert!(raised.message.contains("there:1") && raised.message.contains("10.0.0.8:7 (advertises there:8)"));
+        // Said again on the next connection it is the same trouble. Another run of the copy counts.
+        assert_eq!(said(900, 8), (vec![], raised.clone()));
+        let (actions, again) = said(1_000, 9);
+        let news = [Action::Notify(Notice::Alert { change: AlertChange::Updated, alert: again.clone() })];
+        assert_eq!((again.count, again.id, &actions[..]), (2, raised.id, &news[..]), "written later");
+        let (actions, again) = said(1_050, 10);
+        assert_eq!((again.count, &actions[..]), (3, &[][..]), "told later as well");
+        assert_eq!((engine.authority().serving, engine.node_state()), (serving, state));
+        // It is no trouble of the link: a new connection does not end it.
+        let _ = engine.handle(now(1_100), Event::LinkDown { link: LINK, reason: "reset".to_owned() });
+        let (role, sender, head) = match engine.durable_state().role {
+            Role::Master => (Role::Shadow, SHADOW, engine.log.head()),
+            Role::Shadow => (Role::Master, MASTER, engine.log.head()),
+        };
+        let hello = Message::Hello(Box::new(hello_of(role, sender, head, engine.log.history().clone())));
+        let _ = engine.handle(now(1_200), Event::LinkUp { link: LATER, dialled: true });
+        let _ = engine.handle(now(1_300), Event::Message { link: LATER, message: hello });
+        assert_eq!(engine.links.active_id(), Some(LATER));
+        assert!(alert(&engine, AlertKind::DuplicateNode, "copy of this node").is_some());
+    }
 }
 
 /// Without the question the link would flap between the two.

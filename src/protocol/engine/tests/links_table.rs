@@ -2,7 +2,7 @@
 //! and so does an extra action.
 
 use super::*;
-use crate::protocol::wire::{Bye, Refusal, RefusalKind};
+use crate::protocol::wire::{Bye, CopySeen, Refusal, RefusalKind};
 
 /// The link that messages of the table come on, and another one.
 const OTHER: LinkId = LinkId(9);
@@ -107,7 +107,7 @@ const STATES: [(&str, Make); 11] = [
     ("refused by the peer", || told(connected(following_shadow()), Message::Refuse(refused()))),
 ];
 
-const EVENTS: [&str; 29] = [
+const EVENTS: [&str; 30] = [
     "a dialled link",
     "an accepted link",
     "hello",
@@ -124,6 +124,7 @@ const EVENTS: [&str; 29] = [
     "received",
     "ack",
     "resync",
+    "copy seen",
     "bulk",
     "bye, shutdown",
     "bye, held",
@@ -184,6 +185,10 @@ fn happens(engine: &mut Engine, event: &str) -> Vec<Action> {
         "received" => says(Message::Received { sum: 1 }),
         "ack" => says(Message::Ack { position: head, received: 1 }),
         "resync" => says(Message::Resync),
+        "copy seen" => {
+            let (first, later) = ("here:1".into(), "there:1".into());
+            says(Message::CopySeen(CopySeen { run: RunId(4), first, later }))
+        }
         "bulk" => {
             let what = Bulk::Snapshot { transfer: 7 };
             Event::Bulk { link: LINK, bulk: BulkId(1), what, bytes: 100 }

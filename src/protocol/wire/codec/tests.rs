@@ -11,8 +11,8 @@ use crate::model::limits::{
 };
 use crate::model::{Digest, Era, History, Key, NodeId, PairId, Position, RunId};
 use crate::protocol::wire::{
-    Bye, FrameDecoder, Heartbeat, HeartbeatAck, Hello, HelloLog, HelloOptions, HelloSender, Refusal, RefusalKind,
-    Repair, ResumePoint, Role, SnapshotHeader, Versions, golden,
+    Bye, CopySeen, FrameDecoder, Heartbeat, HeartbeatAck, Hello, HelloLog, HelloOptions, HelloSender, Refusal,
+    RefusalKind, Repair, ResumePoint, Role, SnapshotHeader, Versions, golden,
 };
 
 fn revision(n: u64) -> Revision {
@@ -119,7 +119,16 @@ fn samples() -> Vec<(&'static str, Message)> {
 fn v3_samples() -> Vec<(&'static str, Message)> {
     let point = ResumePoint { after: Key::new("routes/é").unwrap(), from: revision(6), upto: revision(7) };
     let resume = Message::SnapshotResume { transfer: 9, point: Box::new(point) };
-    vec![("message-snapshot-resume", resume), ("message-durable", Message::Durable { upto: revision(6) })]
+    let copy = CopySeen {
+        run: RunId(0x4444_4444_4444_4444),
+        first: "10.0.0.1:40001 (advertises left.example:7443)".into(),
+        later: "10.0.0.9:40002 (advertises ä.example:7443)".into(),
+    };
+    vec![
+        ("message-snapshot-resume", resume),
+        ("message-durable", Message::Durable { upto: revision(6) }),
+        ("message-copy-seen", Message::CopySeen(copy)),
+    ]
 }
 
 fn enrol_samples() -> Vec<(&'static str, EnrolMessage)> {
