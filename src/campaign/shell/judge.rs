@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::host::{Answered, mark};
+use super::imports::Imports;
 use super::plan::Plan;
 use crate::campaign::violation::{Checked, Invariant};
 use crate::model::limits::ALERTS_MAX;
@@ -38,6 +39,8 @@ pub struct Judge {
     /// Times that another node than before began to serve.
     pub takeovers: u64,
     last_master: Option<Side>,
+    /// Exports and imports.
+    pub imports: Imports,
 }
 
 impl Judge {
@@ -57,6 +60,7 @@ impl Judge {
             replicated: 0,
             takeovers: 0,
             last_master: None,
+            imports: Imports::default(),
         }
     }
 
@@ -100,7 +104,10 @@ impl Judge {
         // A disk that has just stopped cannot be read.
         let Ok((marks, hash)) = read(&snapshot) else { return Ok(()) };
         self.visible[side.index()] = Some(revision);
-        Invariant::OneRevision.check(marks.len() as u64 == revision.seq, || {
+        self.imports.saw(revision, snapshot.digest(), hash, &marks);
+        let whole = marks.len() as u64 == revision.seq;
+        let whole = whole || self.imports.explained(revision, Some(hash), &marks, &self.acknowledged).next().is_some();
+        Invariant::OneRevision.check(whole, || {
             format!("{side:?} shows {revision} with the marks of {} change sets: {marks:?}", marks.len())
         })?;
         let refused = marks.iter().find(|id| self.refused.contains(id) || **id >= asked);
@@ -138,7 +145,17 @@ impl Judge {
     /// 2: everything that was acknowledged is here.
     pub fn has_all(&self, side: Side, snapshot: &Snapshot) -> Checked {
         let Ok((marks, _)) = read(snapshot) else { return Ok(()) };
-        let lost = self.acknowledged.iter().find(|(id, _)| !marks.contains(id));
+        let revision = snapshot.revision();
+        // What an import has replaced is not lost, and the import must not be.
+        let lost_after = |seq: u64| self.acknowledged.iter().find(|(id, at)| at.seq > seq && !marks.contains(id));
+        let untouched = marks.len() as u64 == revision.seq;
+        let explained = self.imports.explained(revision, None, &marks, &self.acknowledged);
+        let explained = explained.filter(|seq| !untouched && lost_after(*seq).is_none()).max();
+        let expected = self.imports.last_before(revision).unwrap_or(0);
+        Invariant::NothingLost.check(explained.unwrap_or(0) >= expected, || {
+            format!("{side:?} serves at {revision} without the import that was acknowledged as number {expected}")
+        })?;
+        let lost = if explained.is_some() { None } else { lost_after(0) };
         Invariant::NothingLost.check(lost.is_none(), || {
             format!("{side:?} serves at {} without {lost:?}, which was acknowledged", snapshot.revision())
         })
@@ -174,7 +191,9 @@ impl Judge {
         if status.engine.serving {
             let snapshot = node.config().snapshot();
             let Ok(found) = snapshot.get(mark(id)) else { return Ok(()) };
-            Invariant::NothingOfRefused.check(found.is_some(), || {
+            // An import that came right after it has replaced it.
+            let replaced = !self.imports.none() && snapshot.revision() > revision;
+            Invariant::NothingOfRefused.check(found.is_some() || replaced, || {
                 format!(
                     "change set {id} is acknowledged as {revision} and is not to be read at {}",
                     snapshot.revision()
