@@ -198,21 +198,6 @@ fn an_upgraded_shadow_takes_over_from_an_old_master_that_is_gone() {
     }
 }
 
-/// Programs without a common version do not work together, and say so; nothing of either is changed by that.
-#[test]
-fn nodes_without_a_common_version_refuse_each_other() {
-    let pair = golden_pair(9, true);
-    install(&pair, Side::A, 0);
-    install(&pair, Side::B, Versions::OURS.max);
-    pair.run_until(MINUTE, |pair| has_alert(pair, Side::B, AlertKind::VersionMismatch)).unwrap();
-    let before = pair.node(Side::B).status().unwrap().engine.position;
-    pair.run_for(MINUTE);
-    assert_eq!(pair.node(Side::B).status().unwrap().engine.position, before);
-    assert_eq!(pair.masters(), [Side::A], "the old master serves on");
-    install(&pair, Side::A, Versions::OURS.max);
-    whole_under(&pair, Side::A);
-}
-
 fn tree(pair: &Pair, side: Side) -> Vec<(std::path::PathBuf, Vec<u8>)> {
     let sim = &pair.machine(side).disk.sim;
     let read = |path: &std::path::Path| crate::store::disk::read_file(sim, path, 1 << 30).unwrap().unwrap();
