@@ -32,6 +32,8 @@ pub struct Backups {
     /// Imports that were asked for.
     pub imports: u64,
     answers: Arc<Mutex<Vec<(Side, Kept)>>>,
+    /// Each command that is not answered holds it, until its process ends.
+    under_way: Arc<()>,
 }
 
 fn path(file: usize) -> PathBuf {
@@ -43,11 +45,13 @@ impl Backups {
     pub fn say(&mut self, pair: &Pair, side: Side, node: &Node, word: Word) {
         let (operator, scheduler, answers) = (node.operator(), pair.scheduler().clone(), Arc::clone(&self.answers));
         let tell = move |kept| answers.lock().unwrap_or_else(PoisonError::into_inner).push((side, kept));
+        let under_way = Arc::clone(&self.under_way);
         match word {
             Word::Export => {
                 let file = self.asked;
                 self.asked += 1;
                 pair.node(side).spawn(async move {
+                    let _under_way = under_way;
                     let outcome = operator.export(path(file)).await;
                     scheduler.note(|| format!("{side:?} answers {word:?} with {outcome:?}"));
                     if let Ok(exported) = outcome {
@@ -59,6 +63,7 @@ impl Backups {
                 let file = self.files[self.files.len() - 1 - usize::from(back) % self.files.len()];
                 self.imports += 1;
                 pair.node(side).spawn(async move {
+                    let _under_way = under_way;
                     let outcome = match word {
                         Word::Restore { .. } => operator.restore(path(file)).await,
                         _ => operator.import(path(file)).await,
@@ -73,6 +78,11 @@ impl Backups {
             }
             _ => {}
         }
+    }
+
+    /// Whether every command is answered, or ended with its process.
+    pub fn idle(&self) -> bool {
+        Arc::strong_count(&self.under_way) == 1
     }
 
     /// The answers since the last call.

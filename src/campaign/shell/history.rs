@@ -296,6 +296,9 @@ impl History {
             Side::BOTH.into_iter().for_each(|side| self.commit(side, 1, false));
         }
         let whole = whole || self.until_whole()?;
+        // An import that is under way would replace what comes next.
+        let idle = |history: &Self| history.backups.idle();
+        let whole = whole && (idle(self) || (self.run_until(SETTLE, idle)? && self.until_whole()?));
         Invariant::WholeAgain.check(whole, || format!("not whole {SETTLE:?} after the faults: {}", self.short()))?;
         self.acknowledges()?;
         self.nothing_is_left()
