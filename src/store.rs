@@ -33,6 +33,7 @@ pub mod disk;
 mod error;
 mod export;
 mod full_push;
+mod held_file;
 mod import;
 mod log;
 mod maintenance;

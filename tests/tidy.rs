@@ -17,6 +17,8 @@ mod reader;
 mod rules;
 #[path = "tidy/source.rs"]
 mod source;
+#[path = "tidy/words.rs"]
+mod words;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -99,6 +101,31 @@ fn documents_name_limits_by_their_values() {
         assert!(checked >= 3 || !states_limits, "{} states limits without their names", path.display());
     }
     clean(found);
+}
+
+#[test]
+fn every_word_that_a_program_shows_is_explained_in_one_place() {
+    let unexplained = |place: &words::Place| {
+        words::unexplained(place, &text(Path::new(place.source)), &text(Path::new(place.document)))
+    };
+    let mut found: Vec<String> = words::PLACES.iter().flat_map(unexplained).collect();
+    // Whoever reads the manual finds each of them.
+    let manual = text(Path::new("docs/OPERATIONS.md"));
+    let away = words::PLACES.iter().map(|place| {
+        let document = place.document.trim_start_matches("docs/").replace("OPERATIONS.md", "");
+        format!("({document}#{})", docs::anchor(place.heading))
+    });
+    found.extend(away.filter(|link| !manual.contains(link)).map(|link| format!("docs/OPERATIONS.md: no link {link}")));
+    clean(found);
+}
+
+#[test]
+fn every_command_of_the_line_interface_is_given_by_a_test() {
+    let commands = words::commands(&text(Path::new("docs/CLI.md")), "Commands");
+    assert!(commands.len() > 30, "{commands:?}");
+    let tests: String = files(&["tests/end_to_end", "tests/harness"], "rs").iter().map(|path| text(path)).collect();
+    let is_given = |command: &String| ["\"", " ", "{"].iter().any(|end| tests.contains(&format!("\"{command}{end}")));
+    clean(commands.iter().filter(|command| !is_given(command)).map(|command| format!("no test says `{command}`")));
 }
 
 /// Prints how many public methods show how they are called. That each says what it does is held by

@@ -10,15 +10,19 @@
 //! | [`host`] | the hosts of both nodes: hooks, callers that commit, operators |
 //! | `copies` | histories of their own: a third machine runs a copy of one of the nodes |
 //! | `former_master` | histories of their own: a partition, the return of the former master, its changes applied again |
+//! | [`backups`] | operators who export, import and restore |
 //! | [`history`] | carries out a plan, ends the faults, waits until the pair is whole |
 //! | [`judge`] | the invariants, as somebody sees them who holds handles of both nodes |
+//! | [`imports`] | those of exports and imports |
 
+mod backups;
 #[cfg(test)]
 mod copies;
 #[cfg(test)]
 mod former_master;
 mod history;
 mod host;
+mod imports;
 mod judge;
 mod plan;
 

@@ -24,6 +24,8 @@ pub enum Mutant {
     TakeCopyForRestart,
     /// Changes from quarantine are applied again whatever the entries are now.
     ReapplyUnguarded,
+    /// An import empties the configuration by one change set, and fills it by another one.
+    ImportInTwo,
 }
 
 /// Whether this mistake is made now.

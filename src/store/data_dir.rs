@@ -94,7 +94,9 @@ impl DataDir {
     /// # Errors
     /// As [`StateFile::open`].
     pub(super) fn open_state(&self, generation: u64) -> Result<StateFile, StoreError> {
-        StateFile::open(&*self.disk, &self.state_path(generation))
+        let state = StateFile::open(&*self.disk, &self.state_path(generation))?;
+        state.release().map_err(|source| StoreError::io("opening a state", source))?;
+        Ok(state)
     }
 
     /// Makes the names of states durable.

@@ -12,6 +12,7 @@ use super::checksummed_file::ChecksummedFile;
 use super::database::{begin_write, open_database, redb_io, redb_read};
 use super::disk::{Disk, File, remove_if_present};
 use super::error::{ReadError, StoreError};
+use super::held_file::HeldFile;
 use super::mutants::{Mutant, is_active};
 use super::quarantine_tables::{self, QuarantineTables, ToQuarantine};
 use crate::model::Key;
@@ -32,6 +33,8 @@ pub(super) struct NodeFile {
     database: Database,
     storage: ChecksummedFile,
     file: Arc<dyn File>,
+    /// The same file, where its changes were held back at first.
+    held: Option<Arc<HeldFile>>,
 }
 
 impl NodeFile {
@@ -41,7 +44,7 @@ impl NodeFile {
         remove_if_present(disk, &path)?;
         let file = disk.open(&path, true)?;
         let (database, storage) = open_database(file.clone(), NODE_CACHE_BYTES)?;
-        let node = Self { database, storage, file };
+        let node = Self { database, storage, file, held: None };
         node.write(|transaction| {
             transaction.open_table(LOCAL).map_err(redb_io)?;
             quarantine_tables::create(transaction)?;
@@ -53,15 +56,17 @@ impl NodeFile {
         Ok(node)
     }
 
-    /// Opens the file.
+    /// Opens the file. Nothing is written to it before [`NodeFile::release`].
     ///
     /// # Errors
     /// [`StoreError::Newer`], [`StoreError::Corrupt`] and [`StoreError::Io`].
     pub(super) fn open(disk: &dyn Disk, dir: &Path) -> Result<Self, StoreError> {
         let unreadable = |source| StoreError::unreadable(NODE_FILE, source);
-        let file = disk.open(&dir.join(NODE_FILE), false).map_err(unreadable)?;
+        let file = disk.open(&dir.join(NODE_FILE), false).and_then(HeldFile::new).map_err(unreadable)?;
+        let held = Arc::new(file);
+        let file: Arc<dyn File> = held.clone();
         let (database, storage) = open_database(file.clone(), NODE_CACHE_BYTES).map_err(unreadable)?;
-        let node = Self { database, storage, file };
+        let node = Self { database, storage, file, held: Some(held) };
         let version = node.meta("version").map_err(unreadable)?;
         let version = version.and_then(|bytes| bytes.try_into().ok()).map(u32::from_le_bytes);
         match version {
@@ -73,11 +78,19 @@ impl NodeFile {
         }
     }
 
+    /// What was held back is written, and what comes too.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(super) fn release(&self) -> io::Result<()> {
+        self.held.as_ref().map_or(Ok(()), |held| held.release())
+    }
+
     /// Opens the file again after a failure. This handle stops writing.
     pub(super) fn reopened(&self) -> io::Result<Self> {
         self.fence();
         let (database, storage) = open_database(self.file.clone(), NODE_CACHE_BYTES)?;
-        Ok(Self { database, storage, file: self.file.clone() })
+        Ok(Self { database, storage, file: self.file.clone(), held: None })
     }
 
     /// Stops writing.

@@ -45,6 +45,7 @@ pub(super) fn recover(dir: &DataDir) -> Result<Recovered, StoreError> {
     let head = (ChainState::after(summary.revision, summary.chain), summary.log_end);
     let log_dir = dir.log_dir();
     let (scan, segments) = Log::scan(&dir.disk, &log_dir, generation, head, dir.options, &mut assembler)?;
+    node_file.release().and_then(|()| state.release()).map_err(reading)?;
     let damage = damage.or_else(|| scan.damage.clone());
     if damage.is_some() {
         // The note comes first: after a crash in between, the log that was cut would look undamaged.
@@ -76,7 +77,7 @@ fn open_state(
         Err(StoreError::Corrupt { what, reason }) => {
             let damage = format!("{what}: {reason}");
             tracing::error!(%damage, "the state is damaged");
-            node_file.note_damage(Some(&damage)).map_err(reading)?;
+            node_file.release().and_then(|()| node_file.note_damage(Some(&damage))).map_err(reading)?;
             let generation = dir.replace_damaged_state(generation).map_err(reading)?;
             Ok((StateFile::open(&*dir.disk, &dir.state_path(generation))?, generation, Some(damage)))
         }

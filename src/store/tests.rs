@@ -9,6 +9,7 @@ mod crash;
 mod full_push;
 mod golden;
 mod look;
+mod newer;
 mod pace;
 mod received_records;
 mod resumption;

@@ -53,6 +53,13 @@ impl Register {
         at_once(self.held.read()).and_then(Result::ok).flatten().map(|(record, _)| record)
     }
 
+    /// Holds this record from now on; it must hold none.
+    #[cfg(test)]
+    pub(crate) fn hold(&self, record: WitnessRecord) {
+        let held = at_once(self.held.swap(None, record));
+        assert!(matches!(held, Some(Swap::Swapped(_))), "{held:?}");
+    }
+
     /// Whether questions of this machine arrive.
     pub(crate) fn set_reachable(&self, place: impl Into<Place>, reachable: bool) {
         self.faults().unreachable[place.into().index()] = !reachable;

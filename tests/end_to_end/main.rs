@@ -39,4 +39,5 @@ mod signals;
 mod streams;
 mod switching;
 mod takeover;
+mod upgrade;
 mod witness;

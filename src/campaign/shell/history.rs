@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
+use super::backups::{Backups, Kept};
 use super::host::{Callers, Host, say};
 use super::judge::{Judge, Scene, read};
 use super::plan::{Plan, Step, Word};
@@ -29,6 +30,10 @@ pub struct Summary {
     pub replicated: u64,
     /// Times that the other node became master.
     pub takeovers: u64,
+    /// Exports that were compared with what was visible.
+    pub exports: u64,
+    /// Imports that were acknowledged.
+    pub imports: u64,
     /// Whether it was asserted to the end that nothing acknowledged is lost; 1 or 0.
     pub lossless: u64,
     /// Simulated time, microseconds.
@@ -79,6 +84,7 @@ struct History {
     plan: Plan,
     hosts: [Arc<Host>; 2],
     callers: Callers,
+    backups: Backups,
     judge: Judge,
     /// A clean shutdown has come to its end.
     stopped: [Arc<AtomicBool>; 2],
@@ -101,15 +107,8 @@ impl History {
             pair.node(side).clock().rate(plan.rate_ppm[side.index()]);
         }
         let judge = Judge::new(plan.witnessed, plan.is_lossless());
-        Ok(Self {
-            pair,
-            plan: plan.clone(),
-            hosts,
-            callers: Callers::default(),
-            judge,
-            stopped: Default::default(),
-            stopping: [false; 2],
-        })
+        let (callers, backups, stopped) = Default::default();
+        Ok(Self { pair, plan: plan.clone(), hosts, callers, backups, judge, stopped, stopping: [false; 2] })
     }
 
     fn play(&mut self) -> Checked {
@@ -127,6 +126,8 @@ impl History {
             acknowledged: self.judge.acknowledged.len() as u64,
             replicated: self.judge.replicated,
             takeovers: self.judge.takeovers,
+            exports: self.judge.imports.compared,
+            imports: self.judge.imports.done(),
             lossless: u64::from(self.plan.is_lossless()),
             simulated_us: self.pair.scheduler().now_us(),
             connections: self.pair.connected(),
@@ -146,6 +147,8 @@ impl History {
             self.pair.scheduler().run_ready();
             let answers = self.callers.take_answers();
             self.judge.check(&Scene::of(&self.pair), self.callers.asked, answers)?;
+            self.judge.imports.asked(std::mem::take(&mut self.backups.imports));
+            self.take_backups()?;
             if done(self) {
                 return Ok(true);
             }
@@ -153,6 +156,18 @@ impl History {
                 return Ok(false);
             }
         }
+    }
+
+    /// Looks at what operators were answered who export and import.
+    fn take_backups(&mut self) -> Checked {
+        for (side, kept) in self.backups.take_answers() {
+            let exported = if let Kept::Exported { file, .. } = kept { Some(file) } else { None };
+            self.judge.imports.answer(kept)?;
+            if let Some(file) = exported.filter(|file| self.judge.imports.knows(*file)) {
+                self.backups.keep(&self.pair, side, file);
+            }
+        }
+        Ok(())
     }
 
     fn apply(&mut self, step: Step) {
@@ -224,8 +239,12 @@ impl History {
     }
 
     fn say(&mut self, side: Side, word: Word) {
-        if let Some(node) = self.pair.machine(side).node() {
-            say(&self.pair, side, &node, word);
+        let Some(node) = self.pair.machine(side).node() else { return };
+        match word {
+            Word::Export | Word::Import { .. } | Word::Restore { .. } => {
+                self.backups.say(&self.pair, side, &node, word);
+            }
+            _ => say(&self.pair, side, &node, word),
         }
     }
 
@@ -281,6 +300,9 @@ impl History {
             Side::BOTH.into_iter().for_each(|side| self.commit(side, 1, false));
         }
         let whole = whole || self.until_whole()?;
+        // An import that is under way would replace what comes next.
+        let idle = |history: &Self| history.backups.idle();
+        let whole = whole && (idle(self) || (self.run_until(SETTLE, idle)? && self.until_whole()?));
         Invariant::WholeAgain.check(whole, || format!("not whole {SETTLE:?} after the faults: {}", self.short()))?;
         self.acknowledges()?;
         self.nothing_is_left()

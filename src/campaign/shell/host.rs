@@ -123,6 +123,7 @@ pub fn say(pair: &Pair, side: Side, node: &Node, word: Word) {
             Word::Pause(false) => operator.resume().await,
             Word::Freeze(true) => operator.freeze().await,
             Word::Freeze(false) => operator.unfreeze().await,
+            Word::Export | Word::Import { .. } | Word::Restore { .. } => Ok(()),
         };
         scheduler.note(|| format!("{side:?} answers {word:?} with {outcome:?}"));
     });

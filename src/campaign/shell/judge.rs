@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::host::{Answered, mark};
+use super::imports::Imports;
 use crate::campaign::violation::{Checked, Invariant};
 use crate::model::limits::ALERTS_MAX;
 use crate::model::{Digest, Epoch, Revision};
@@ -89,6 +90,8 @@ pub struct Judge {
     last_master: Option<Place>,
     /// What only this machine is known to have.
     alone: BTreeMap<u64, Place>,
+    /// Exports and imports.
+    pub imports: Imports,
 }
 
 impl Judge {
@@ -109,6 +112,7 @@ impl Judge {
             takeovers: 0,
             last_master: None,
             alone: BTreeMap::new(),
+            imports: Imports::default(),
         }
     }
 
@@ -164,7 +168,10 @@ impl Judge {
         // A disk that has just stopped cannot be read.
         let Ok((marks, hash)) = read(&snapshot) else { return Ok(()) };
         self.visible[place.index()] = Some(revision);
-        Invariant::OneRevision.check(marks.len() as u64 == revision.seq, || {
+        self.imports.saw(revision, snapshot.digest(), hash, &marks);
+        let whole = marks.len() as u64 == revision.seq;
+        let whole = whole || self.imports.explained(revision, Some(hash), &marks, &self.acknowledged).next().is_some();
+        Invariant::OneRevision.check(whole, || {
             format!("{place:?} shows {revision} with the marks of {} change sets: {marks:?}", marks.len())
         })?;
         let refused = marks.iter().find(|id| self.refused.contains(id) || **id >= asked);
@@ -202,7 +209,17 @@ impl Judge {
     /// 2: everything that was acknowledged is here.
     pub fn has_all(&self, place: Place, snapshot: &Snapshot) -> Checked {
         let Ok((marks, _)) = read(snapshot) else { return Ok(()) };
-        let lost = self.acknowledged.iter().find(|(id, _)| !marks.contains(id));
+        let revision = snapshot.revision();
+        // What an import has replaced is not lost, and the import must not be.
+        let lost_after = |seq: u64| self.acknowledged.iter().find(|(id, at)| at.seq > seq && !marks.contains(id));
+        let untouched = marks.len() as u64 == revision.seq;
+        let explained = self.imports.explained(revision, None, &marks, &self.acknowledged);
+        let explained = explained.filter(|seq| !untouched && lost_after(*seq).is_none()).max();
+        let expected = self.imports.last_before(revision).unwrap_or(0);
+        Invariant::NothingLost.check(explained.unwrap_or(0) >= expected, || {
+            format!("{place:?} serves at {revision} without the import that was acknowledged as number {expected}")
+        })?;
+        let lost = if explained.is_some() { None } else { lost_after(0) };
         Invariant::NothingLost.check(lost.is_none(), || {
             format!("{place:?} serves at {} without {lost:?}, which was acknowledged", snapshot.revision())
         })
@@ -242,7 +259,9 @@ impl Judge {
         if status.engine.serving {
             let snapshot = node.config().snapshot();
             let Ok(found) = snapshot.get(mark(id)) else { return Ok(()) };
-            Invariant::NothingOfRefused.check(found.is_some(), || {
+            // An import that came right after it has replaced it.
+            let replaced = !self.imports.none() && snapshot.revision() > revision;
+            Invariant::NothingOfRefused.check(found.is_some() || replaced, || {
                 format!(
                     "change set {id} is acknowledged as {revision} and is not to be read at {}",
                     snapshot.revision()

@@ -12,6 +12,9 @@ pub const TAKEOVER_DELAY: Duration = Duration::from_millis(500);
 /// Seeds with this bit are the histories of the seeds without it, with operators who switch, pause and freeze.
 pub const OPERATED: u64 = 1 << 40;
 
+/// Seeds with this bit are the histories of the seeds without it, with operators who export, import and restore.
+pub const KEPT: u64 = 1 << 41;
+
 /// By how much a wall clock is wrong: a year, milliseconds.
 const YEAR_MS: i64 = 365 * 24 * 3_600_000;
 
@@ -106,11 +109,22 @@ pub enum Word {
     Pause(bool),
     /// Freeze the configuration, or let it be changed again.
     Freeze(bool),
+    /// Write what is visible to a file.
+    Export,
+    /// Make an export the configuration: the newest one, or one so many before it.
+    Import { back: u8 },
+    /// Go back to such an export of this pair.
+    Restore { back: u8 },
 }
 
 impl Plan {
     /// The history of this seed.
     pub fn drawn(seed: u64) -> Self {
+        if seed & KEPT != 0 {
+            let mut plan = Self::drawn(seed & !KEPT);
+            add_backups(&mut Random::new(mix(seed)), &mut plan.steps);
+            return plan;
+        }
         if seed & OPERATED != 0 {
             let mut plan = Self::drawn(seed & !OPERATED);
             add_operators(&mut Random::new(mix(seed)), &mut plan.steps);
@@ -176,6 +190,27 @@ fn add_operators(random: &mut Random, steps: &mut Vec<(Step, u64)>) {
         for node in Side::BOTH {
             let commit = Step::Commit { node, count: random.range(1, 4) as u8, large: false };
             steps.insert(at, (commit, random.range(0, 2_000)));
+        }
+    }
+}
+
+/// Operators export on either node, and import and restore on either: the master does it, the shadow refuses. Callers commit right
+/// before and after.
+fn add_backups(random: &mut Random, steps: &mut Vec<(Step, u64)>) {
+    for _ in 0..random.range(3, 9) {
+        let at = random.below(steps.len() as u64 + 1) as usize;
+        let back = random.below(3) as u8;
+        let word = match random.below(10) {
+            0..5 => Word::Export,
+            5..8 => Word::Import { back },
+            _ => Word::Restore { back },
+        };
+        for node in Side::BOTH {
+            let commit = Step::Commit { node, count: random.range(1, 4) as u8, large: false };
+            steps.insert(at, (commit, random.range(0, 3_000)));
+            steps.insert(at, (Step::Operator { node, word }, random.range(0, 4_000)));
+            let commit = Step::Commit { node, count: random.range(1, 3) as u8, large: random.percent(10) };
+            steps.insert(at, (commit, random.range(0, 30_000)));
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::history::{Summary, attempt, run};
-use super::plan::{OPERATED, Plan, Step};
+use super::plan::{KEPT, OPERATED, Plan, Step};
 use crate::campaign::violation::{Invariant, Violation};
 use crate::node::mutants::{self, Mutant};
 use crate::protocol::engine::Replication;
@@ -65,6 +65,15 @@ fn histories_of_real_nodes_with_planned_moves_hold_every_invariant() {
     assert!(runs < RUNS / 2 || total.takeovers > runs * 3 / 4, "{total:?}");
 }
 
+/// The same histories with operators who export, import and restore, in the middle of all that happens.
+#[test]
+fn histories_of_real_nodes_with_exports_and_imports_hold_every_invariant() {
+    let (first, runs) = (number("SHADOWPAIR_FIRST").unwrap_or(0), number("SHADOWPAIR_SHELL_RUNS").unwrap_or(RUNS));
+    let runs = runs / 2;
+    let total = campaign(first | KEPT, runs);
+    assert!(runs < RUNS / 2 || (total.exports > runs && total.imports > runs / 4), "{total:?}");
+}
+
 fn campaign(first: u64, runs: u64) -> Summary {
     let begin = std::time::Instant::now();
     let mut total = Summary::default();
@@ -74,6 +83,8 @@ fn campaign(first: u64, runs: u64) -> Summary {
         total.acknowledged += summary.acknowledged;
         total.replicated += summary.replicated;
         total.takeovers += summary.takeovers;
+        total.exports += summary.exports;
+        total.imports += summary.imports;
         total.lossless += summary.lossless;
         total.simulated_us += summary.simulated_us;
         total.connections += summary.connections;
@@ -85,6 +96,7 @@ fn campaign(first: u64, runs: u64) -> Summary {
         "acknowledged {} ({} as durable on both), takeovers {}",
         total.acknowledged, total.replicated, total.takeovers
     );
+    println!("exports {}, imports {}", total.exports, total.imports);
     println!("nothing lost promised to the end in {}", total.lossless);
     total
 }
@@ -178,6 +190,8 @@ fn mistakes_in_the_shell_are_found() {
     let mut found: Vec<_> =
         mistakes.into_iter().map(|(mutant, expected)| (mutant, expected, found(mutant, drawn()))).collect();
     let unauthorised = Mutant::AnswerWithoutAuthority;
+    let kept = (0..TRIES).map(|seed| (seed | KEPT, Plan::drawn(seed | KEPT)));
+    found.push((Mutant::ImportInTwo, &[Invariant::OneRevision], self::found(Mutant::ImportInTwo, kept)));
     found.push((unauthorised, &[Invariant::OneMaster], self::found(unauthorised, stalls())));
     for (mutant, expected, violation) in found {
         let (seed, violation) = violation.unwrap_or_else(|| panic!("{mutant:?} is not found"));

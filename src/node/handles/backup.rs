@@ -7,6 +7,7 @@ use super::operator::Operator;
 use super::store_step::{on_store, refused};
 use crate::model::{ChangeSet, Conflict, Digest, History, PairId, Position};
 use crate::node::environment::Panicked;
+use crate::node::mutants::{Mutant, made};
 use crate::protocol::engine::{DiskFailure, TakeoverBlocker};
 use crate::protocol::wire::{Role, SnapshotHeader};
 use crate::store::{
@@ -174,6 +175,9 @@ impl Operator {
             return Err(BackupError::OtherPair { pair: verified.header.pair });
         }
         let number = self.stage(path, &verified).await?;
+        if made(Mutant::ImportInTwo) {
+            self.empty().await?;
+        }
         let committed = Config::new(self.shared.clone()).commit(ChangeSet::of_import(number)).await;
         if committed.is_err() {
             // If it was not taken, it must not wait for anything.
@@ -183,6 +187,15 @@ impl Operator {
         let BackupHeader { pair, position, entries, bytes, wall_ms, .. } = header;
         let exported = Exported { position, entries, bytes, content };
         Ok(Imported { committed: committed?, digest, pair, exported, exported_ms: wall_ms })
+    }
+
+    /// Removes every entry: the first half of a mistake.
+    async fn empty(&self) -> Result<(), BackupError> {
+        let config = Config::new(self.shared.clone());
+        let entries: Result<Vec<_>, ReadError> = config.snapshot().scan("").collect();
+        let removed = entries?.iter().fold(ChangeSet::new(), |set, entry| set.delete(entry.key.as_str()));
+        config.commit(removed).await?;
+        Ok(())
     }
 
     /// Loads a verified file beside the live copy. Returns the number of the import.

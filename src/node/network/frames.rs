@@ -7,7 +7,8 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::model::limits::FRAME_READ_BYTES_MIN;
 use crate::protocol::wire::{
-    Bulk, BulkPrefix, FrameDecoder, FrameKind, Message, WireError, decode, decode_bulk, decode_v3, encode_bulk,
+    Bulk, BulkPrefix, FrameDecoder, FrameKind, Message, Versions, WireError, decode, decode_bulk, decode_v3,
+    encode_bulk,
 };
 
 /// What a peer sent.
@@ -45,11 +46,17 @@ pub enum FrameError {
 pub struct FrameReader<R> {
     stream: R,
     decoder: FrameDecoder,
+    versions: Versions,
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
     pub fn new(stream: R) -> Self {
-        Self { stream, decoder: FrameDecoder::link() }
+        Self { stream, decoder: FrameDecoder::link(), versions: Versions::OURS }
+    }
+
+    /// Reads only what a node that speaks these versions of the protocol knows.
+    pub fn speaking(self, versions: Versions) -> Self {
+        Self { versions, ..self }
     }
 
     /// The next frame, or [`Received::Unfinished`] after every read that completes none.
@@ -68,6 +75,9 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
                 frame
             }
         };
+        if !self.versions.have(frame.kind) {
+            return Err(WireError::UnknownKind { found: frame.kind.code() }.into());
+        }
         match frame.kind {
             FrameKind::Control => Ok(Received::Control(decode(&frame.payload)?)),
             FrameKind::Carried => Ok(Received::Carried(frame.payload)),
@@ -106,6 +116,18 @@ mod tests {
         let (here, there) = tokio::io::duplex(1024);
         drop(here);
         assert!(matches!(FrameReader::new(there).next().await, Err(FrameError::Closed)));
+    }
+
+    #[tokio::test]
+    async fn a_frame_that_came_with_a_later_version_ends_the_link_of_an_older_node() {
+        let message = Message::Durable { upto: Revision::NONE };
+        for (max, understood) in [(2, false), (3, true)] {
+            let (mut here, there) = tokio::io::duplex(1024);
+            here.write_all(&crate::protocol::wire::encode(&message).unwrap()).await.unwrap();
+            let received = FrameReader::new(there).speaking(Versions { min: 1, max }).next().await;
+            let refused = matches!(received, Err(FrameError::Protocol(WireError::UnknownKind { .. })));
+            assert_eq!((received.is_ok(), refused), (understood, !understood), "{received:?}");
+        }
     }
 
     #[test]

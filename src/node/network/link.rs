@@ -65,6 +65,8 @@ pub struct LinkContext {
     pub inputs: mpsc::Sender<Input>,
     /// What the pair hashes its entries with.
     pub keys: DigestKey,
+    /// The versions of the protocol that the node speaks.
+    pub versions: Versions,
     /// Bound on writing the queued control messages when a link is closed.
     pub drain: Duration,
     /// Interval at which the driver is told that bytes of an unfinished frame came.
@@ -170,7 +172,8 @@ struct LinkTask {
 impl LinkTask {
     /// Runs the link until its connection ends, or the driver closes or drops it.
     async fn run(self, connection: Connection, queues: Queues, closed: oneshot::Receiver<()>) {
-        let Connection { mut reader, mut writer, .. } = connection;
+        let Connection { reader, mut writer, .. } = connection;
+        let mut reader = reader.speaking(self.context.versions);
         let Queues { mut control, mut bulk, mut pushes, pushed } = queues;
         let push = async {
             self.context.pusher.run(self.link, &mut pushes, &pushed, &self.context.inputs, &self.peer_joins).await;
@@ -244,8 +247,9 @@ impl LinkTask {
     fn note(&self, message: &mut Message, joiner: &mut BulkJoiner) {
         match message {
             Message::Hello(hello) => {
-                self.peer_carries.store(Versions::OURS.carries(hello.versions), Ordering::Relaxed);
-                self.peer_joins.store(Versions::OURS.allows_parts(hello.versions), Ordering::Relaxed);
+                let ours = self.context.versions;
+                self.peer_carries.store(ours.carries(hello.versions), Ordering::Relaxed);
+                self.peer_joins.store(ours.allows_parts(hello.versions), Ordering::Relaxed);
                 let (remote, dialled) = self.met;
                 let advertised = hello.sender.address.clone();
                 self.context.met.send_replace(Some(Met { remote, advertised }));

@@ -212,7 +212,8 @@ fn link_context(
     let pusher = Pusher::new(environment.clone(), reader.clone());
     let (drain, progress) = (options.timeouts.drain, options.heartbeat / 2);
     let (keys, met) = (reader.digest_key(), Arc::new(watch::Sender::new(None)));
-    LinkContext { environment, pusher, inputs, keys, drain, progress, alive, met }
+    let versions = options.versions();
+    LinkContext { environment, pusher, inputs, keys, versions, drain, progress, alive, met }
 }
 
 /// Splits the opened store into the store, its reader, and the input of [`Engine::start`].

@@ -10,7 +10,7 @@ use super::{Epoch, Mutant};
 use crate::model::limits::TERMS_AHEAD_MAX;
 use crate::model::{Relation, WitnessRecord};
 use crate::protocol::failover::{NodeState, outranks};
-use crate::protocol::wire::{Hello, RefusalKind, Role, Versions};
+use crate::protocol::wire::{Hello, RefusalKind, Role};
 
 /// The outcome of a negotiation, for this side.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,8 +70,8 @@ impl OwnSide<'_> {
         if self.is_out_of_reach(hello.epoch) || unreachable_era {
             return Some((RefusalKind::ProtocolError, format!("the peer claims the epoch {}", hello.epoch)));
         }
-        if Versions::OURS.common(hello.versions).is_none() {
-            let (ours, theirs) = (Versions::OURS, hello.versions);
+        let (ours, theirs) = (self.setup.options.versions(), hello.versions);
+        if ours.common(theirs).is_none() {
             let reason = format!(
                 "the peer speaks protocol versions {} to {}, this node {} to {}: upgrade the older one",
                 theirs.min, theirs.max, ours.min, ours.max
@@ -115,7 +115,7 @@ impl OwnSide<'_> {
     fn is_handed_over(&self, hello: &Hello) -> bool {
         let noted = self.durable.tried > self.log.epoch() || self.durable.tried > self.durable.epoch;
         let awaits = self.awaits && noted && self.witness.is_none();
-        Versions::OURS.allows_switch(hello.versions) && (self.durable.moves.given.is_some() || awaits)
+        self.setup.options.versions().allows_switch(hello.versions) && (self.durable.moves.given.is_some() || awaits)
     }
 
     /// Whether this master stays master when it meets another. With a witness the record decides. If this node does not know the

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::model::limits::{DISK_TIMEOUT_MIN, LOG_BYTES_DEFAULT, LOG_CHANGES_DEFAULT, NAME_BYTES_MAX};
 use crate::protocol::failover::waited;
+use crate::protocol::wire::Versions;
 
 /// The knobs of a node. Build with [`Options::default`] and the setters by field; [`Options::validate`] refuses
 /// impossible sets and names the rule they break.
@@ -36,6 +37,10 @@ pub struct Options {
     pub schema: u32,
     /// Shown in status. Default empty; at most 128 bytes.
     pub name: String,
+    /// The newest version of the protocol that this node speaks, as an older program does. For tests of an upgrade. Default: the
+    /// newest that there is.
+    #[cfg(any(test, feature = "testing"))]
+    pub newest_protocol: u16,
 }
 
 /// How long a node waits for others. Each is above zero and at most an hour, where it says nothing else.
@@ -154,6 +159,8 @@ impl Default for Options {
             log: LogBounds { changes: LOG_CHANGES_DEFAULT, bytes: LOG_BYTES_DEFAULT },
             schema: 0,
             name: String::new(),
+            #[cfg(any(test, feature = "testing"))]
+            newest_protocol: Versions::OURS.max,
         }
     }
 }
@@ -215,6 +222,14 @@ impl Options {
             Some(time) if time <= self.takeover_delay || time > 72 * HOUR => Err(OptionsError::DiskTimeout),
             _ => Ok(()),
         }
+    }
+
+    /// The versions of the protocol that this node speaks.
+    pub(crate) fn versions(&self) -> Versions {
+        #[cfg(any(test, feature = "testing"))]
+        return Versions { max: self.newest_protocol, ..Versions::OURS };
+        #[cfg(not(any(test, feature = "testing")))]
+        Versions::OURS
     }
 
     /// How long a mastership lasts that nobody renews: the option, or its default.

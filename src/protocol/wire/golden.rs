@@ -22,6 +22,52 @@ pub fn compare(name: &str, bytes: &[u8]) {
     assert_eq!(bytes, read(name), "{name}: the frozen bytes have changed");
 }
 
+/// Encodes repeated bytes as `count:byte` and all others in hexadecimal, because a golden file is mostly zeros.
+pub fn pack(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for run in bytes.chunk_by(|a, b| a == b) {
+        match run.len() {
+            1..=8 => text.push_str(&HEXLOWER.encode(run)),
+            len => text.push_str(&format!("\n{len}:{}\n", HEXLOWER.encode(&run[..1]))),
+        }
+    }
+    text
+}
+
+/// The bytes that [`pack`] has encoded.
+pub fn unpack(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for line in text.lines() {
+        match line.split_once(':') {
+            Some((len, byte)) => {
+                let byte = HEXLOWER.decode(byte.as_bytes()).unwrap()[0];
+                bytes.resize(bytes.len() + len.parse::<usize>().unwrap(), byte);
+            }
+            None => bytes.extend(HEXLOWER.decode(line.as_bytes()).unwrap()),
+        }
+    }
+    bytes
+}
+
+/// All files of a golden directory, by their path in it.
+pub fn directory(name: &str) -> Vec<(PathBuf, Vec<u8>)> {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    let (mut files, mut left) = (Vec::new(), vec![root.clone()]);
+    while let Some(dir) = left.pop() {
+        let listed = std::fs::read_dir(&dir).unwrap_or_else(|error| panic!("golden directory {name}: {error}"));
+        for path in listed.map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                left.push(path);
+            } else {
+                let bytes = unpack(&std::fs::read_to_string(&path).unwrap());
+                files.push((path.strip_prefix(&root).unwrap().with_extension(""), bytes));
+            }
+        }
+    }
+    files.sort();
+    files
+}
+
 fn path(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name).with_extension("hex")
 }

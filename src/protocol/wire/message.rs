@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::frame_kind::FrameKind;
 use super::switch::{Modes, Switch};
 use crate::model::{Epoch, History, Key, NodeId, PairId, Position, Revision, RunId};
 
@@ -46,6 +47,15 @@ impl Versions {
     pub fn common(self, other: Self) -> Option<u16> {
         let newest = self.max.min(other.max);
         (newest >= self.min.max(other.min)).then_some(newest)
+    }
+
+    /// Whether a node of these versions knows frames of this kind.
+    pub fn have(self, kind: FrameKind) -> bool {
+        match kind {
+            FrameKind::ControlV3 => self.max >= Self::RESUMES,
+            FrameKind::Carried => self.max >= Self::CARRIES,
+            FrameKind::Control | FrameKind::Records | FrameKind::Snapshot | FrameKind::Enrolment => true,
+        }
     }
 
     /// Whether the shadow may carry change sets to the master, between this node and a peer of these versions.

@@ -16,6 +16,7 @@ use crate::store::checksummed_file::ChecksummedFile;
 use crate::store::database::{begin_write, open_database, redb_io};
 use crate::store::disk::{Disk, File, remove_if_present};
 use crate::store::error::{StoreError, invalid_data};
+use crate::store::held_file::HeldFile;
 use crate::store::log::LogPosition;
 use crate::store::version::Summary;
 
@@ -25,6 +26,8 @@ pub(in crate::store) struct StateFile {
     database: Option<Database>,
     storage: ChecksummedFile,
     file: Arc<dyn File>,
+    /// The same file, where its changes were held back at first.
+    held: Option<Arc<HeldFile>>,
     pub(super) header: StateHeader,
     /// It is being loaded: when it is dropped, nothing more is written.
     pub(super) is_unfinished: bool,
@@ -57,27 +60,37 @@ impl StateFile {
             write_header(&transaction, &header)?;
         }
         transaction.commit().map_err(redb_io)?;
-        Ok(Self { database: Some(database), storage, file, header, is_unfinished: false })
+        Ok(Self { database: Some(database), storage, file, held: None, header, is_unfinished: false })
     }
 
-    /// Opens an existing state.
+    /// Opens an existing state. Nothing is written to it before [`StateFile::release`].
     ///
     /// # Errors
     /// [`StoreError::Newer`], [`StoreError::Corrupt`] and [`StoreError::Io`].
     pub(in crate::store) fn open(disk: &dyn Disk, path: &Path) -> Result<Self, StoreError> {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let unreadable = |source| StoreError::unreadable(&name, source);
-        let file = disk.open(path, false).map_err(unreadable)?;
+        let file = disk.open(path, false).and_then(HeldFile::new).map_err(unreadable)?;
+        let held = Arc::new(file);
+        let file: Arc<dyn File> = held.clone();
         let (database, storage) = open_database(file.clone(), STATE_CACHE_BYTES).map_err(unreadable)?;
         match stored_header(&database).map_err(unreadable)? {
             Some(StoredHeader::Known(header)) => {
-                Ok(Self { database: Some(database), storage, file, header, is_unfinished: false })
+                Ok(Self { database: Some(database), storage, file, held: Some(held), header, is_unfinished: false })
             }
             Some(StoredHeader::Newer(found)) => {
                 Err(StoreError::Newer { what: name.clone(), found, known: STATE_VERSION })
             }
             None => Err(StoreError::Corrupt { what: name.clone(), reason: "it has no header".into() }),
         }
+    }
+
+    /// What was held back is written, and what comes too.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(in crate::store) fn release(&self) -> io::Result<()> {
+        self.held.as_ref().map_or(Ok(()), |held| held.release())
     }
 
     pub(in crate::store) fn summary(&self) -> &Summary {

@@ -1,10 +1,9 @@
 //! A data directory that version 1 wrote stays readable. `SHADOWPAIR_BLESS=1` writes the golden copy again. Do that only for a
 //! new version, in a directory beside the old one.
 
-use data_encoding::HEXLOWER;
-
 use super::super::disk::sim::SimDisk;
 use super::*;
+use crate::protocol::wire::golden::{pack, unpack};
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/store-v1");
 
@@ -37,32 +36,6 @@ fn contents(disk: &SimDisk) -> Vec<(std::path::PathBuf, Vec<u8>)> {
         }
     }
     contents
-}
-
-/// Encodes repeated bytes as `count:byte` and all others in hexadecimal, because a golden file is mostly zeros.
-fn pack(bytes: &[u8]) -> String {
-    let mut text = String::new();
-    for run in bytes.chunk_by(|a, b| a == b) {
-        match run.len() {
-            1..=8 => text.push_str(&HEXLOWER.encode(run)),
-            len => text.push_str(&format!("\n{len}:{}\n", HEXLOWER.encode(&run[..1]))),
-        }
-    }
-    text
-}
-
-fn unpack(text: &str) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    for line in text.lines() {
-        match line.split_once(':') {
-            Some((len, byte)) => {
-                let byte = HEXLOWER.decode(byte.as_bytes()).unwrap()[0];
-                bytes.resize(bytes.len() + len.parse::<usize>().unwrap(), byte);
-            }
-            None => bytes.extend(HEXLOWER.decode(line.as_bytes()).unwrap()),
-        }
-    }
-    bytes
 }
 
 #[test]

@@ -1,6 +1,8 @@
 use super::*;
 
 mod gateway;
+mod planned_moves;
+mod upgrade;
 
 use crate::model::ChangeSet;
 use crate::node::CommitError;

@@ -7,7 +7,7 @@ use crate::protocol::engine::hello::{Negotiation, OwnSide};
 use crate::protocol::engine::links::Connection;
 use crate::protocol::engine::{Action, Engine, LinkId, Moment, Mutant, Now, RoleReason, Transition};
 use crate::protocol::failover::outranks;
-use crate::protocol::wire::{Bye, Hello, HelloLog, HelloOptions, HelloSender, Message, Versions};
+use crate::protocol::wire::{Bye, Hello, HelloLog, HelloOptions, HelloSender, Message};
 
 impl Engine {
     /// Says hello on every connection without one. The store must first finish what an earlier link gave it: the
@@ -40,7 +40,7 @@ impl Engine {
     fn own_hello(&self, now: Now, hello_no: u64) -> Hello {
         let (durable, options) = (&self.durable, &self.setup.options);
         Hello {
-            versions: Versions::OURS,
+            versions: options.versions(),
             sender: HelloSender {
                 pair: durable.pair,
                 node: durable.node,

@@ -10,7 +10,7 @@ use crate::protocol::engine::{
 use crate::protocol::failover::NodeState;
 use crate::protocol::replication::{Sink, SinkCopy, SinkOut, Source};
 use crate::protocol::wire::{
-    Bulk, Hello, HelloLog, Message, Misbehaviour, RefusalKind, Repair, ResumePoint, Role, SnapshotHeader, Versions,
+    Bulk, Hello, HelloLog, Message, Misbehaviour, RefusalKind, Repair, ResumePoint, Role, SnapshotHeader,
 };
 
 /// Time after which a sink whose disk failed reports that it is ready again.
@@ -77,13 +77,13 @@ impl Engine {
 
     fn begin_sink(&mut self, now: Now) {
         let versions = self.session.agreement().map(|(_, hello)| hello.versions);
-        let resumes = versions.is_some_and(|theirs| Versions::OURS.allows_resumption(theirs));
+        let resumes = versions.is_some_and(|theirs| self.setup.options.versions().allows_resumption(theirs));
         self.session.begin_sink(Sink::begin(now.at, self.setup.options.heartbeat, resumes));
     }
 
     fn begin_source(&mut self, now: Now) {
         let Some((_, hello)) = self.session.agreement() else { return };
-        let (held, told_marks) = (hello.log.clone(), Versions::OURS.tells_marks(hello.versions));
+        let (held, told_marks) = (hello.log.clone(), self.setup.options.versions().tells_marks(hello.versions));
         let position = held.position;
         let full = self.session.wants_full_push();
         if full {

@@ -10,7 +10,7 @@ use crate::protocol::engine::{
     StoreState, Ticket, Transition,
 };
 use crate::protocol::failover::{NodeState, micros};
-use crate::protocol::wire::{Message, Misbehaviour, Role, Switch, SwitchObstacle, Versions};
+use crate::protocol::wire::{Message, Misbehaviour, Role, Switch, SwitchObstacle};
 
 impl Engine {
     // Who wants it.
@@ -80,7 +80,7 @@ impl Engine {
     /// Whether the peer knows of switches.
     pub(super) fn peer_switches(&self) -> bool {
         let hello = self.links.active().and_then(|connection| connection.hello());
-        hello.is_some_and(|hello| Versions::OURS.allows_switch(hello.versions))
+        hello.is_some_and(|hello| self.setup.options.versions().allows_switch(hello.versions))
     }
 
     pub(super) fn say_step(&mut self, link: LinkId, step: Switch) {
