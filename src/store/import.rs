@@ -86,7 +86,7 @@ impl Store {
     /// Drops the import, if there is one.
     pub fn import_drop(&mut self) {
         let generation = match self.import.take().map(|import| import.staged) {
-            None | Some(Staged::Nothing | Staged::Left) => return,
+            None | Some(Staged::Nothing | Staged::Left | Staged::Comparing(_)) => return,
             Some(Staged::Loading(staging)) => staging.generation,
             Some(Staged::Verified { mut state, generation }) => {
                 state.close();

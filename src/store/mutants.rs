@@ -32,6 +32,8 @@ pub enum Mutant {
     QuarantineInMemory,
     /// A part of a full push is noted up to a later key than it is staged.
     NoteAhead,
+    /// A differential repair leaves the entries that its source does not have.
+    KeepsGone,
 }
 
 /// Whether this defect is switched on.

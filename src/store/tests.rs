@@ -5,6 +5,7 @@
 mod backup;
 mod commit;
 mod crash;
+mod differential;
 mod full_push;
 mod golden;
 mod look;
@@ -24,7 +25,7 @@ use crate::model::limits::{BULK_FRAME_BYTES_MAX, LOG_BYTES_DEFAULT, LOG_CHANGES_
 use crate::model::{
     ChangeSet, Conflict, Digest, DigestKey, Epoch, Era, Expected, Guard, Key, NodeId, PairId, Position, Revision,
 };
-use crate::protocol::engine::{DiskFailure, DurableState};
+use crate::protocol::engine::{DiskFailure, DurableState, StagedBefore};
 
 const DIR: &str = "data";
 const NODE: NodeId = NodeId([7; 32]);

@@ -1,4 +1,5 @@
-//! Full pushes over links that break: what arrived is kept.
+//! Full pushes over links that break: what arrived is kept. And repairs of a copy that is out of the log's reach: only what differs is
+//! sent.
 
 use std::time::Duration;
 
@@ -80,4 +81,38 @@ fn a_resync_that_is_cut_goes_on_where_it_stopped() {
     let bytes = carried(&pair) - before;
     pair.nodes[0].check(bytes < BYTES * 13 / 10, &format!("{bytes} bytes were carried for {BYTES}"));
     assert_eq!(pair.nodes[0].ok("status")["role"], "master");
+}
+
+/// The log of the master does not reach back to its shadow any more: what differs is sent, and no more.
+#[test]
+fn a_shadow_out_of_the_logs_reach_is_sent_what_differs() {
+    let _turn = turn();
+    let options = [CALM, &["--log-changes", "5"]].concat();
+    let mut pair = Pair::enrolling_after(&options, &["load 3000 1000"], |_| {});
+    pair.in_sync();
+    pair.nodes[1].kill();
+    let entries = pair.nodes[0].ok("list");
+    let key = |at: usize| entries["entries"][at]["key"].as_str().unwrap().to_owned();
+    for at in 0..10 {
+        pair.nodes[0].ok(&format!("put {} changed", key(at * 200)));
+        pair.nodes[0].ok(&format!("delete {}", key(at * 200 + 1)));
+    }
+    pair.nodes[0].ok("put ~new behind all");
+    let before = carried(&pair);
+    pair.nodes[0].skip_to_now();
+    pair.start_again(1);
+    for node in &mut pair.nodes {
+        let synced = node.wait("the repair", |event| event["event"] == "synced");
+        node.check(synced["how"] == "differential", &format!("what differs is enough: {synced}"));
+        node.check(synced["entries"] == 11, &format!("eleven entries differ: {synced}"));
+    }
+    pair.in_sync();
+    let bytes = carried(&pair) - before;
+    pair.nodes[0].check(bytes < BYTES / 20, &format!("{bytes} bytes were carried, of {BYTES}"));
+    assert_eq!(pair.nodes[1].ok("get ~new")["value"], "behind all");
+    // An operator's resync is a full push all the same.
+    pair.nodes[1].skip_to_now();
+    pair.nodes[0].ok("resync");
+    pair.nodes[1].wait("the full push", |event| event["event"] == "synced" && event["how"] == "full");
+    pair.in_sync();
 }

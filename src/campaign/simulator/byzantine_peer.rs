@@ -24,7 +24,7 @@ pub struct VictimView {
 
 /// A message, drawn from these bits.
 pub fn message(random: &mut Random, victim: &VictimView) -> Message {
-    match random.below(17) {
+    match random.below(18) {
         0..=1 => Message::Hello(Box::new(hello(random, victim))),
         2 => Message::Refuse(Refusal { kind: *random.pick(&RefusalKind::ALL), reason: text(random) }),
         3 => Message::Bye(*random.pick(&[Bye::Held, Bye::Shutdown, Bye::Duplicate, Bye::Reset])),
@@ -53,7 +53,9 @@ pub fn message(random: &mut Random, victim: &VictimView) -> Message {
         12 => Message::Ack { position: position(random, victim), received: number(random) },
         13 => Message::Rejected { at: position(random, victim).revision, reason: text(random) },
         14 => Message::Mismatch { at: position(random, victim) },
-        15 => match point(random, victim) {
+        15 if random.percent(50) => Message::SnapshotBase { transfer: number(random), buckets: bytes(random) },
+        15 => Message::SnapshotWants { transfer: number(random), wants: bytes(random) },
+        16 => match point(random, victim) {
             Some(point) => Message::SnapshotResume { transfer: number(random), point: Box::new(point) },
             None => Message::Resync,
         },
@@ -111,6 +113,10 @@ fn header(random: &mut Random, victim: &VictimView) -> SnapshotHeader {
         entries: number(random),
         bytes: number(random),
     }
+}
+
+fn bytes(random: &mut Random) -> Vec<u8> {
+    (0..random.below(40)).map(|_| random.bits() as u8).collect()
 }
 
 fn point(random: &mut Random, victim: &VictimView) -> Option<ResumePoint> {

@@ -3,12 +3,15 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Message, ResumePoint, WireError};
+use crate::model::limits::{BASE_DIGEST_BYTES, BUCKETS, COMPARED_ENTRIES_MAX};
 use crate::model::{Epoch, Key, Revision};
 
 /// What version 3 added to [`Message`].
 #[derive(Serialize, Deserialize)]
 pub enum MessageV3 {
     SnapshotResume { transfer: u64, after: String, from: RevisionV3, upto: RevisionV3 },
+    SnapshotBase { transfer: u64, buckets: Vec<u8> },
+    SnapshotWants { transfer: u64, wants: Vec<u8> },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -27,6 +30,12 @@ impl MessageV3 {
                 from: point.from.into(),
                 upto: point.upto.into(),
             }),
+            Message::SnapshotBase { transfer, buckets } => {
+                Some(Self::SnapshotBase { transfer: *transfer, buckets: buckets.clone() })
+            }
+            Message::SnapshotWants { transfer, wants } => {
+                Some(Self::SnapshotWants { transfer: *transfer, wants: wants.clone() })
+            }
             _ => None,
         }
     }
@@ -36,10 +45,21 @@ impl TryFrom<MessageV3> for Message {
     type Error = WireError;
 
     fn try_from(message: MessageV3) -> Result<Self, WireError> {
-        let MessageV3::SnapshotResume { transfer, after, from, upto } = message;
-        let after = Key::new(after).map_err(|_| WireError::Bound { field: "key" })?;
-        let point = Box::new(ResumePoint { after, from: from.into(), upto: upto.into() });
-        Ok(Self::SnapshotResume { transfer, point })
+        Ok(match message {
+            MessageV3::SnapshotResume { transfer, after, from, upto } => {
+                let after = Key::new(after).map_err(|_| WireError::Bound { field: "key" })?;
+                let point = Box::new(ResumePoint { after, from: from.into(), upto: upto.into() });
+                Self::SnapshotResume { transfer, point }
+            }
+            MessageV3::SnapshotBase { transfer, buckets } if buckets.len() == BUCKETS * BASE_DIGEST_BYTES => {
+                Self::SnapshotBase { transfer, buckets }
+            }
+            MessageV3::SnapshotWants { transfer, wants } if wants.len() <= COMPARED_ENTRIES_MAX.div_ceil(8) => {
+                Self::SnapshotWants { transfer, wants }
+            }
+            MessageV3::SnapshotBase { .. } => return Err(WireError::Bound { field: "buckets" }),
+            MessageV3::SnapshotWants { .. } => return Err(WireError::Bound { field: "wants" }),
+        })
     }
 }
 

@@ -146,7 +146,9 @@ impl TryFrom<&Message> for MessageV1 {
                 Self::DiskTrouble { full: *full, reason: text::send_reason(reason) }
             }
             Message::Resync => Self::Resync,
-            Message::SnapshotResume { .. } => return Err(WireError::Bound { field: "a message of version 3" }),
+            Message::SnapshotResume { .. } | Message::SnapshotBase { .. } | Message::SnapshotWants { .. } => {
+                return Err(WireError::Bound { field: "a message of version 3" });
+            }
         })
     }
 }
