@@ -9,9 +9,12 @@
 //! | [`plan`] | what can be done to a pair, and how a seed draws it |
 //! | [`host`] | the hosts of both nodes: hooks, callers that commit, operators |
 //! | `former_master` | histories of their own: a partition, the return of the former master, its changes applied again |
+//! | `differential` | histories of their own: a shadow that was away for longer than the log reaches |
 //! | [`history`] | carries out a plan, ends the faults, waits until the pair is whole |
 //! | [`judge`] | the invariants, as somebody sees them who holds handles of both nodes |
 
+#[cfg(test)]
+mod differential;
 #[cfg(test)]
 mod former_master;
 mod history;

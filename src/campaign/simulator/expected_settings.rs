@@ -56,7 +56,8 @@ impl ExpectedSettings {
         // One write may hold several words. Then the last of them is stored.
         let (on, mode, before) = told;
         let superseded = mode.changes > before + 1;
-        Invariant::NothingOfRefused.check(superseded || on == mode.on, || format!("{word:?} was answered and is not stored"))
+        Invariant::NothingOfRefused
+            .check(superseded || on == mode.on, || format!("{word:?} was answered and is not stored"))
     }
 
     fn done(&mut self, (verb, alert): OperatorCall) {

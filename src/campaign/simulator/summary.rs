@@ -17,8 +17,8 @@ pub struct Summary {
     pub switches: u64,
     /// Full pushes that completed.
     pub full_pushes: u64,
-    /// Full pushes that went on where another one was cut.
-    pub resumed: u64,
+    /// Full pushes that were spared a part.
+    pub repairs: Repairs,
     /// Whether the pair was left with a reason that needs an operator; 1 or 0.
     pub operator_needed: u64,
     /// Times a former master's change sets went to quarantine.
@@ -39,6 +39,15 @@ pub struct Summary {
     pub coverage: BTreeMap<(String, &'static str), u64>,
 }
 
+/// Repairs by a snapshot of which not all was sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Repairs {
+    /// Full pushes that went on where another one was cut.
+    pub resumed: u64,
+    /// Repairs by what differed, on both nodes.
+    pub differential: u64,
+}
+
 impl std::ops::AddAssign for Summary {
     fn add_assign(&mut self, other: Self) {
         self.steps += other.steps;
@@ -47,7 +56,8 @@ impl std::ops::AddAssign for Summary {
         self.takeovers += other.takeovers;
         self.switches += other.switches;
         self.full_pushes += other.full_pushes;
-        self.resumed += other.resumed;
+        self.repairs.resumed += other.repairs.resumed;
+        self.repairs.differential += other.repairs.differential;
         self.operator_needed += other.operator_needed;
         self.quarantines += other.quarantines;
         self.replicated += other.replicated;

@@ -5,6 +5,7 @@ mod switch;
 use serde::{Deserialize, Serialize};
 
 use super::{Message, ResumePoint, WireError};
+use crate::model::limits::{BASE_DIGEST_BYTES, BUCKETS, COMPARED_ENTRIES_MAX};
 use crate::model::{Epoch, Key, Revision};
 use switch::{ModesV3, SwitchV3};
 
@@ -15,6 +16,8 @@ pub enum MessageV3 {
     Durable { upto: RevisionV3 },
     Switch(SwitchV3),
     Modes(ModesV3),
+    SnapshotBase { transfer: u64, buckets: Vec<u8> },
+    SnapshotWants { transfer: u64, wants: Vec<u8> },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -36,6 +39,12 @@ impl MessageV3 {
             Message::Switch(step) => Some(Self::Switch(step.into())),
             Message::Modes(modes) => Some(Self::Modes((*modes).into())),
             Message::Durable { upto } => Some(Self::Durable { upto: (*upto).into() }),
+            Message::SnapshotBase { transfer, buckets } => {
+                Some(Self::SnapshotBase { transfer: *transfer, buckets: buckets.clone() })
+            }
+            Message::SnapshotWants { transfer, wants } => {
+                Some(Self::SnapshotWants { transfer: *transfer, wants: wants.clone() })
+            }
             _ => None,
         }
     }
@@ -54,6 +63,14 @@ impl TryFrom<MessageV3> for Message {
             MessageV3::Switch(step) => Self::Switch(step.into()),
             MessageV3::Modes(modes) => Self::Modes(modes.into()),
             MessageV3::Durable { upto } => Self::Durable { upto: upto.into() },
+            MessageV3::SnapshotBase { transfer, buckets } if buckets.len() == BUCKETS * BASE_DIGEST_BYTES => {
+                Self::SnapshotBase { transfer, buckets }
+            }
+            MessageV3::SnapshotWants { transfer, wants } if wants.len() <= COMPARED_ENTRIES_MAX.div_ceil(8) => {
+                Self::SnapshotWants { transfer, wants }
+            }
+            MessageV3::SnapshotBase { .. } => return Err(WireError::Bound { field: "buckets" }),
+            MessageV3::SnapshotWants { .. } => return Err(WireError::Bound { field: "wants" }),
         })
     }
 }

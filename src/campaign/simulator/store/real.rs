@@ -1,7 +1,7 @@
 //! The real store under a node, on a simulated disk. It does every job that the model does, on bytes of its own, and its faults
 //! come from the disk below it. `differential` compares it with the model.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,8 +14,8 @@ use crate::campaign::simulator::random::Random;
 use crate::campaign::violation::{Checked, Invariant, Violation, catch_panic};
 use crate::model::{ChangeSet, Era, Expected, Guard, History, Key, PairId, Position, Revision};
 use crate::protocol::engine::{
-    self, Completed, DiskFailure, DurableState, EraReceipt, GroupReceipt, Order, Outcome, QuarantineReceipt,
-    RecordsReceipt, ReopenReceipt, StagingReceipt, Ticket,
+    self, Completed, DiskFailure, DurableState, EraReceipt, GroupReceipt, Order, Outcome, PiecesReceipt,
+    QuarantineReceipt, RecordsReceipt, ReopenReceipt, StagedBefore, StagingReceipt, Ticket,
 };
 use crate::protocol::wire::record::{Item, decode_items};
 use crate::protocol::wire::{ResumePoint, SnapshotHeader};
@@ -338,6 +338,26 @@ impl RealStore {
         }
     }
 
+    /// The snapshot begins with the hashes of what differs from these buckets. Returns which do; `None` where too many do.
+    pub(super) fn compare_export(&mut self, transfer: u64, base: &[u8]) -> ReadOutcome<Option<BTreeSet<usize>>> {
+        let Some((life, export)) = self.exports.get_mut(&transfer) else {
+            return Err(violation(format!("snapshot {transfer} is not open")));
+        };
+        export.compare(base.to_vec());
+        match catch_panic(|| export.prepare())? {
+            Ok(_) => Ok(Ok(export.compared_buckets())),
+            Err(error) if *life < self.life || self.uncertain.is_some() => Ok(Err(error.to_string())),
+            Err(error) => Err(broken("comparing a snapshot", &error)),
+        }
+    }
+
+    /// The snapshot goes on with what is wanted.
+    pub(super) fn select(&mut self, transfer: u64, wants: &[u8]) {
+        if let Some((_, export)) = self.exports.get_mut(&transfer) {
+            export.select(wants.to_vec());
+        }
+    }
+
     /// The next items of a snapshot, or all that are left, in pieces. A large value is one item here.
     pub(super) fn piece(&mut self, transfer: u64, items: usize, last: bool) -> ReadOutcome<Vec<Bytes>> {
         let max_bytes = 1 + self.random.below(40_000) as usize;
@@ -423,9 +443,10 @@ fn carry_out(
         Job::AppendRecords(order) => complete(order, |job| receive(store, &job.frames, job.durable, accepts)),
         Job::BeginStaging(order) => complete(order, |job| {
             let header = header.unwrap_or(*job.header);
-            match job.resumes {
-                true => Ok(store.stage_resume(&header)?.map(Box::new)),
-                false => store.stage_begin(&header).map(|()| None),
+            match (job.resumes, job.compares) {
+                (false, _) => store.stage_begin(&header).map(|()| StagedBefore::Nothing),
+                (true, false) => store.stage_resume(&header),
+                (true, true) => store.stage_compare(&header),
             }
         }),
         Job::StagePieces(order) => complete(order, |job| {
@@ -435,7 +456,8 @@ fn carry_out(
                 store.stage_keep()?;
             }
             // The engines count the bytes of the model.
-            Ok(job.pieces.iter().map(|piece| (piece.len() * ITEM_BYTES) as u64).sum())
+            let bytes = job.pieces.iter().map(|piece| (piece.len() * ITEM_BYTES) as u64).sum();
+            Ok(PiecesReceipt { bytes, wants: store.stage_wants() })
         }),
         Job::FinishStaging(order) => complete(order, |_| match store.stage_verify()? {
             Verified::Bad { found } => Ok(StagingReceipt::Mismatch { found }),

@@ -146,7 +146,12 @@ impl TryFrom<&Message> for MessageV1 {
                 Self::DiskTrouble { full: *full, reason: text::send_reason(reason) }
             }
             Message::Resync => Self::Resync,
-            Message::SnapshotResume { .. } | Message::Switch(_) | Message::Modes(_) | Message::Durable { .. } => {
+            Message::SnapshotResume { .. }
+            | Message::Switch(_)
+            | Message::Modes(_)
+            | Message::Durable { .. }
+            | Message::SnapshotBase { .. }
+            | Message::SnapshotWants { .. } => {
                 return Err(WireError::Bound { field: "a message of version 3" });
             }
         })
