@@ -178,8 +178,8 @@ pub struct AppendRecords<R> {
     pub durable: Revision,
 }
 
-/// Opens a staging file for this snapshot. The receipt tells what there is already; where the source cannot go on
-/// there, what is staged is deleted.
+/// Opens a staging file for this snapshot. The receipt tells what there is already; where the source cannot go on there, what is
+/// staged is deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BeginStaging {
     /// What the source says of the snapshot.
@@ -364,7 +364,8 @@ impl<C, R, P> Work<C, R, P> {
     }
 
     /// Whether its size is bounded by [`crate::limits`], so that it takes a bounded time on a disk that answers. A staged
-    /// snapshot is as large as the configuration, a piece of one may begin with a copy of it, and a quarantine or an opened store as what the log keeps.
+    /// snapshot is as large as the configuration, a piece of one may begin with a copy of it, and a quarantine or an opened
+    /// store as what the log keeps.
     pub fn is_bounded(&self) -> bool {
         !matches!(self, Self::StagePieces(_) | Self::FinishStaging(_) | Self::Quarantine(_) | Self::Reopen(_))
     }
