@@ -372,6 +372,14 @@ impl Log {
         Ok(())
     }
 
+    /// Notes how far the log is visible where it is opened again. The next sync makes it durable.
+    pub(super) fn note_shown(&mut self, shown: Revision) {
+        let noted = self.current().and_then(|segment| segment.set_shown(Some(shown)));
+        if noted.is_ok() {
+            self.shown = Some(shown);
+        }
+    }
+
     /// Writes the mark again and syncs, to find out whether the disk still does either.
     ///
     /// # Errors

@@ -138,6 +138,16 @@ impl Publication {
         changed
     }
 
+    /// What would be visible if everything durable were.
+    pub(super) fn durable_view(&self) -> Arc<View> {
+        let queue = self.queue();
+        let visible = self.view.load_full();
+        let Some(Version { summary, overlay, .. }) = queue.unpublished.back().cloned() else { return visible };
+        let imported = queue.replacements.back().map(|(_, state)| state.clone());
+        let (state, keys) = (imported.unwrap_or_else(|| visible.state.clone()), visible.keys.clone());
+        Arc::new(View { summary, overlay, state, keys })
+    }
+
     /// Replaces everything by what recovery found: all of it is visible, or all up to a revision.
     pub(super) fn recovered(&self, tip: &View, mut versions: Vec<Version>, shown: Option<Revision>) {
         let visible =

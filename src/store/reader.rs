@@ -73,6 +73,14 @@ impl Reader {
         Ok(Export::new(self.0.view.load_full(), self.0.log_index.load_full(), transfer))
     }
 
+    /// The same with what is durable and not visible yet.
+    ///
+    /// # Errors
+    /// As [`Reader::export`].
+    pub fn export_withheld(&self, transfer: u64) -> Result<(SnapshotHeader, Export), ReadError> {
+        Ok(Export::new(self.0.durable_view(), self.0.log_index.load_full(), transfer))
+    }
+
     /// What is in quarantine, oldest first.
     ///
     /// # Errors

@@ -136,6 +136,15 @@ impl Store {
         Ok(())
     }
 
+    /// Notes how far received records are visible, for the next start. It is not synced: a power cut may lose it, and less is visible then until
+    /// the master is met. An error does not matter for the same reason.
+    pub fn note_shown(&mut self) {
+        let shown = self.shown();
+        if self.closed.is_none() && self.log.shown().is_some_and(|noted| noted < shown) {
+            self.log.note_shown(shown);
+        }
+    }
+
     /// Removes received records from the log, and with them an incomplete change set.
     ///
     /// # Errors

@@ -252,7 +252,7 @@ impl Store {
     }
 
     /// What is visible.
-    fn shown(&self) -> Revision {
+    pub(super) fn shown(&self) -> Revision {
         self.publication.view.load().summary.revision
     }
 

@@ -82,6 +82,8 @@ struct History {
     judge: Judge,
     /// A clean shutdown has come to its end.
     stopped: [Arc<AtomicBool>; 2],
+    /// One was asked for, and the node was not started since.
+    stopping: [bool; 2],
 }
 
 impl History {
@@ -99,7 +101,15 @@ impl History {
             pair.node(side).clock().rate(plan.rate_ppm[side.index()]);
         }
         let judge = Judge::new(plan);
-        Ok(Self { pair, plan: plan.clone(), hosts, callers: Callers::default(), judge, stopped: Default::default() })
+        Ok(Self {
+            pair,
+            plan: plan.clone(),
+            hosts,
+            callers: Callers::default(),
+            judge,
+            stopped: Default::default(),
+            stopping: [false; 2],
+        })
     }
 
     fn play(&mut self) -> Checked {
@@ -245,12 +255,14 @@ impl History {
         }
         if machine.is_down() {
             *stopped = Arc::default();
+            self.stopping[side as usize] = false;
             machine.start(None);
         }
     }
 
     fn shutdown(&mut self, side: Side) {
         if let Some(node) = self.pair.machine(side).node() {
+            self.stopping[side as usize] = true;
             let stopped = Arc::clone(&self.stopped[side as usize]);
             self.pair.node(side).spawn(async move {
                 node.shutdown().await;
@@ -306,7 +318,11 @@ impl History {
             }
             self.end_modes();
             let slice = Duration::from_millis(500);
-            let free = |history: &Self| Side::BOTH.into_iter().all(|side| history.modes(side) == (false, false));
+            // A node that hands over may need a while until it has stopped.
+            let free = |history: &Self| {
+                history.stopping == [false; 2]
+                    && Side::BOTH.into_iter().all(|side| history.modes(side) == (false, false))
+            };
             if self.run_until(slice, move |history| history.pair.is_whole() && free(history))? {
                 return Ok(true);
             }
@@ -315,21 +331,30 @@ impl History {
         Ok(false)
     }
 
-    /// A commit is acknowledged, and both nodes show it.
+    /// A commit is acknowledged, and both nodes show it. It may meet the end of a switch of roles, and is then refused once.
     fn acknowledges(&mut self) -> Checked {
-        let Some(master) = self.pair.master() else {
-            return Invariant::WholeAgain.check(false, || "the pair is whole without a master".into());
-        };
-        let id = self.callers.asked;
-        self.commit(master, 1, false);
-        let shown = move |history: &Self| {
-            history.judge.is_answered(id) && Side::BOTH.into_iter().all(|side| history.shows(side, id))
-        };
-        let shown = self.run_until(ANSWER, shown)?;
+        let mut id = self.callers.asked;
+        let mut shown = self.commit_is_shown()?;
+        if !shown && self.judge.is_refused(id) && self.until_whole()? {
+            id = self.callers.asked;
+            shown = self.commit_is_shown()?;
+        }
         Invariant::WholeAgain.check(shown, || {
             let answered = self.judge.acknowledged.get(&id);
             format!("the pair is whole, and a commit is not shown by both: {answered:?}; {}", self.short())
         })
+    }
+
+    /// Commits on the master. Returns whether both nodes show that within the time for an answer.
+    fn commit_is_shown(&mut self) -> Result<bool, Violation> {
+        let master = self.pair.master();
+        Invariant::WholeAgain.check(master.is_some(), || "the pair is whole without a master".into())?;
+        let id = self.callers.asked;
+        master.into_iter().for_each(|master| self.commit(master, 1, false));
+        let shown = move |history: &Self| Side::BOTH.into_iter().all(|side| history.shows(side, id));
+        let answered = move |history: &Self| history.judge.is_answered(id);
+        self.run_until(ANSWER, move |history| history.judge.is_refused(id) || (answered(history) && shown(history)))?;
+        Ok(answered(self) && shown(self))
     }
 
     fn shows(&self, side: Side, id: u64) -> bool {

@@ -192,6 +192,11 @@ impl Judge {
     pub fn is_answered(&self, id: u64) -> bool {
         self.answered.contains(&id)
     }
+
+    /// Whether this change set was refused, or is in doubt.
+    pub fn is_refused(&self, id: u64) -> bool {
+        self.is_answered(id) && !self.acknowledged.contains_key(&id)
+    }
 }
 
 /// The marks of a configuration, and a sum over all that it holds.

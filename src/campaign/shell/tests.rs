@@ -62,7 +62,7 @@ fn histories_of_real_nodes_with_planned_moves_hold_every_invariant() {
     let (first, runs) = (number("SHADOWPAIR_FIRST").unwrap_or(0), number("SHADOWPAIR_SHELL_RUNS").unwrap_or(RUNS));
     let runs = runs / 2;
     let total = campaign(first | OPERATED, runs);
-    assert!(runs < RUNS / 2 || total.takeovers > runs, "{total:?}");
+    assert!(runs < RUNS / 2 || total.takeovers > runs * 3 / 4, "{total:?}");
 }
 
 fn campaign(first: u64, runs: u64) -> Summary {

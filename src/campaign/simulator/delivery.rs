@@ -171,13 +171,14 @@ impl World {
         self.send(conn, side.other(), Frame::Bulk(what, Payload::Records(records), bytes));
         bytes
     }
-    /// Opens a snapshot of what is visible.
-    pub fn open(&mut self, side: Side, transfer: u64) -> Checked {
+
+    /// Opens a snapshot of what is visible, or of all that is held.
+    pub fn open(&mut self, side: Side, transfer: u64, withheld: bool) -> Checked {
         if !self.machine(side).driver.opening.remove(&transfer) {
             return Ok(());
         }
         let machine = self.machine(side);
-        let Some(point) = machine.disk.visible_point() else {
+        let Some(point) = machine.disk.point(withheld) else {
             return self.event(side, Event::ReadFailed { reason: "not held".into() });
         };
         let entries: Vec<(u8, u64)> = point.state.entries.into_iter().collect();
@@ -189,7 +190,7 @@ impl World {
             entries: entries.len() as u64,
             bytes: (entries.len() * ITEM_BYTES) as u64,
         };
-        machine.disk.open_export(&header)?;
+        machine.disk.open_export(&header, withheld)?;
         machine.driver.exports.insert(transfer, Export::new(header.position.revision, entries));
         self.event(side, Event::SnapshotOpened { header })
     }
@@ -201,7 +202,7 @@ impl World {
         let resumed = machine.disk.resume_export(transfer, &mut export, point)?;
         machine.driver.exports.insert(transfer, export);
         if resumed == Ok(true) {
-            self.journal.summary.repairs.resumed += 1;
+            self.journal.summary.pushes.resumed += 1;
         }
         Ok(())
     }

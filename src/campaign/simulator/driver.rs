@@ -110,9 +110,9 @@ impl World {
                 let read = Read::Records { link, after, upto, durable, max_bytes };
                 self.after(30, Scheduled::Read { side, run, read });
             }
-            Action::OpenSnapshot { transfer } => {
+            Action::OpenSnapshot { transfer, withheld } => {
                 self.machine(side).driver.opening.insert(transfer);
-                self.after(30, Scheduled::Read { side, run, read: Read::Open { transfer } });
+                self.after(30, Scheduled::Read { side, run, read: Read::Open { transfer, withheld } });
             }
             Action::ResumeSnapshot { transfer, point } => return self.resume(side, transfer, &point),
             Action::CompareSnapshot { transfer, buckets } => return self.compare(side, transfer, &buckets),
@@ -166,8 +166,8 @@ impl World {
 
     fn notified(&mut self, notice: &Notice) {
         match notice {
-            Notice::Synced { how: RepairKind::Full, .. } => self.journal.summary.full_pushes += 1,
-            Notice::Synced { how: RepairKind::Differential, .. } => self.journal.summary.repairs.differential += 1,
+            Notice::Synced { how: RepairKind::Full, .. } => self.journal.summary.pushes.completed += 1,
+            Notice::Synced { how: RepairKind::Differential, .. } => self.journal.summary.pushes.differential += 1,
             _ => {}
         }
     }
@@ -295,7 +295,7 @@ impl World {
                 }
                 self.event(side, Event::RecordsPushed { link, last, bytes, gone })
             }
-            Read::Open { transfer } => self.open(side, transfer),
+            Read::Open { transfer, withheld } => self.open(side, transfer, withheld),
             Read::Piece { link, transfer, max_bytes } => {
                 let machine = self.machine(side);
                 let Some(conn) = machine.driver.links.get(&link).copied() else {

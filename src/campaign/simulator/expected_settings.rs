@@ -48,14 +48,14 @@ impl ExpectedSettings {
         }
         let Modes { paused, frozen } = stored.moves.modes;
         let told = match (word.0, answer) {
-            (Verb::Pause { on }, Ok(())) => (on, paused, self.modes.paused.changes),
-            (Verb::Freeze { on }, Ok(())) => (on, frozen, self.modes.frozen.changes),
+            (Verb::Pause { on }, Ok(())) => (on, paused, self.modes.paused),
+            (Verb::Freeze { on }, Ok(())) => (on, frozen, self.modes.frozen),
             _ => return Ok(()),
         };
         self.modes = self.modes.merged(stored.moves.modes);
-        // One write may hold several words. Then the last of them is stored.
+        // One write may hold several words, also of the peer. Then what they come to is stored.
         let (on, mode, before) = told;
-        let superseded = mode.changes > before + 1;
+        let superseded = before.turned(on).merged(mode) == mode;
         Invariant::NothingOfRefused
             .check(superseded || on == mode.on, || format!("{word:?} was answered and is not stored"))
     }

@@ -41,8 +41,8 @@ pub fn apply(world: &mut World, step: Step) -> Checked {
             }
         }
         Step::Resume { node, timer_first } => return resume(world, node, timer_first),
-        Step::DiskFull { node, full } => world.machine(node).disk.full = full,
-        Step::FailSync { node, kept } => world.machine(node).disk.fail_next = Some(kept),
+        Step::DiskFull { node, full } => world.machine(node).disk.faults.full = full,
+        Step::FailSync { node, kept } => world.machine(node).disk.faults.fail_next = Some(kept),
         Step::DiskLatency { node, us } => world.machine(node).conditions.batch_us = us,
         Step::MayTakeOver { node, allowed } => world.machine(node).conditions.may_take_over = allowed,
         Step::Validation { node, accepts } => world.machine(node).conditions.accepts_pushes = accepts,
@@ -115,9 +115,9 @@ fn roll_back(world: &mut World, node: Side, older: Disk) -> Checked {
     }
     world.note_rollback(node);
     let machine = world.machine(node);
-    let full = machine.disk.full;
+    let full = machine.disk.faults.full;
     machine.disk = older;
-    machine.disk.full = full;
+    machine.disk.faults.full = full;
     machine.disk.roll_back()?;
     machine.callers.settings = ExpectedSettings::of(&machine.disk.durable_state);
     world.oracle.disk_rolled_back(node);

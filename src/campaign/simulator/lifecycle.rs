@@ -43,7 +43,7 @@ impl World {
         let (mut engine, actions) = catch_panic(move || Engine::start(now, start))?;
         if let Some(InjectedBug::Engine(mutant)) = self.bug {
             engine.mutate(mutant);
-            self.machine(side).disk.careless = mutant == Mutant::AppendsAfterFailedSync;
+            self.machine(side).disk.faults.careless = mutant == Mutant::AppendsAfterFailedSync;
         }
         self.machine(side).engine = Some(engine);
         self.perform(side, actions)?;

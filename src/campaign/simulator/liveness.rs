@@ -34,7 +34,7 @@ pub fn check_liveness(world: &mut World) -> Checked {
     for side in Side::BOTH {
         world.heal(side);
         let machine = world.machine(side);
-        (machine.disk.full, machine.disk.fail_next, machine.conditions.batch_us) = (false, None, 100);
+        (machine.disk.faults.full, machine.disk.faults.fail_next, machine.conditions.batch_us) = (false, None, 100);
         (machine.conditions.may_take_over, machine.conditions.accepts_pushes, machine.conditions.failing_dials) =
             (true, true, 0);
         (machine.conditions.crash_at, machine.clock.jumped_ms) = (None, 0);

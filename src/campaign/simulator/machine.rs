@@ -312,7 +312,7 @@ impl Machine {
                 contract(self.driver.links.contains_key(link), "an unknown or closed link")?;
                 contract(self.driver.exports.contains_key(transfer), "a snapshot that is not open")
             }
-            Action::OpenSnapshot { transfer } => {
+            Action::OpenSnapshot { transfer, .. } => {
                 let used = self.driver.exports.contains_key(transfer) || self.driver.opening.contains(transfer);
                 contract(!used, "a transfer number used again")
             }

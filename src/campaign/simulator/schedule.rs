@@ -41,7 +41,7 @@ pub enum Read {
     /// Records of the log.
     Records { link: LinkId, after: Revision, upto: Revision, durable: Revision, max_bytes: usize },
     /// Opens a snapshot.
-    Open { transfer: u64 },
+    Open { transfer: u64, withheld: bool },
     /// A piece of it.
     Piece { link: LinkId, transfer: u64, max_bytes: usize },
 }

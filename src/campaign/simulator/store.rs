@@ -202,9 +202,9 @@ impl Disk {
         Ok(Ok(sent))
     }
 
-    /// Opens a snapshot of what is visible, for a full push with this header.
-    pub fn open_export(&mut self, header: &SnapshotHeader) -> Checked {
-        self.real.as_mut().map_or(Ok(()), |real| real.export(header.transfer, header))
+    /// Opens a snapshot of what is visible, or of all that is held, for a full push with this header.
+    pub fn open_export(&mut self, header: &SnapshotHeader, withheld: bool) -> Checked {
+        self.real.as_mut().map_or(Ok(()), |real| real.export(header, withheld))
     }
 
     /// The snapshot goes on behind this point, if the log tells what changed since. Returns whether it does.

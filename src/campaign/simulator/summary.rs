@@ -15,10 +15,8 @@ pub struct Summary {
     pub takeovers: u64,
     /// Planned switches of roles that were handed over.
     pub switches: u64,
-    /// Full pushes that completed.
-    pub full_pushes: u64,
-    /// Full pushes that were spared a part.
-    pub repairs: Repairs,
+    /// Full pushes.
+    pub pushes: FullPushes,
     /// Whether the pair was left with a reason that needs an operator; 1 or 0.
     pub operator_needed: u64,
     /// Times a former master's change sets went to quarantine.
@@ -39,10 +37,12 @@ pub struct Summary {
     pub coverage: BTreeMap<(String, &'static str), u64>,
 }
 
-/// Repairs by a snapshot of which not all was sent.
+/// Repairs by a snapshot in a history.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Repairs {
-    /// Full pushes that went on where another one was cut.
+pub struct FullPushes {
+    /// Full pushes that completed.
+    pub completed: u64,
+    /// Those that went on where another one was cut.
     pub resumed: u64,
     /// Repairs by what differed, on both nodes.
     pub differential: u64,
@@ -55,9 +55,9 @@ impl std::ops::AddAssign for Summary {
         self.acknowledged += other.acknowledged;
         self.takeovers += other.takeovers;
         self.switches += other.switches;
-        self.full_pushes += other.full_pushes;
-        self.repairs.resumed += other.repairs.resumed;
-        self.repairs.differential += other.repairs.differential;
+        self.pushes.completed += other.pushes.completed;
+        self.pushes.resumed += other.pushes.resumed;
+        self.pushes.differential += other.pushes.differential;
         self.operator_needed += other.operator_needed;
         self.quarantines += other.quarantines;
         self.replicated += other.replicated;

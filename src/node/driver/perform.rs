@@ -21,7 +21,7 @@ use crate::protocol::engine::{
     Action, Authority, BulkId, CommitAnswer, CommitRefusal, Committed, Completed, EnrolVerdict, Event, LinkId, Moment,
     WitnessQuestion, Work,
 };
-use crate::protocol::wire::Bulk;
+use crate::protocol::wire::{Bulk, Role};
 
 impl Driver {
     pub(super) fn perform_action(&mut self, action: Action) {
@@ -30,13 +30,16 @@ impl Driver {
             Action::Publish { upto } => {
                 let reader = &self.context.reader;
                 self.notifier.changed(reader.publish(upto), || reader.snapshot().entries());
+                if self.engine.durable_state().role == Role::Shadow {
+                    self.context.store.note_shown();
+                }
             }
             Action::Confirm { upto } => self.context.reader.confirm(upto),
             Action::Send { link, message } => self.on_link(link, |open| open.send(&message)),
             Action::PushRecords { link, after, upto, durable, max_bytes } => {
                 self.push_records(link, (after, upto), durable, max_bytes);
             }
-            Action::OpenSnapshot { transfer } => self.open_snapshot(transfer),
+            Action::OpenSnapshot { transfer, withheld } => self.open_snapshot(transfer, withheld),
             Action::ResumeSnapshot { transfer, point } => self.context.links.pusher.resume(transfer, *point),
             Action::CompareSnapshot { transfer, buckets } => self.context.links.pusher.compare(transfer, buckets),
             Action::SelectSnapshot { transfer, wants } => self.context.links.pusher.select(transfer, wants),
@@ -150,11 +153,11 @@ impl Driver {
         self.on_link(link, |open| open.push(Push::Here { what, bytes, event }));
     }
 
-    fn open_snapshot(&self, transfer: u64) {
+    fn open_snapshot(&self, transfer: u64, withheld: bool) {
         let (pusher, inputs) = (self.context.links.pusher.clone(), self.context.links.inputs.clone());
         pusher.announce(transfer);
         self.context.spawn(async move {
-            if let Some(event) = pusher.open(transfer).await {
+            if let Some(event) = pusher.open(transfer, withheld).await {
                 drop(inputs.send(Input::Engine(event)).await);
             }
         });

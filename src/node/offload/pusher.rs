@@ -67,10 +67,15 @@ impl Pusher {
         self.slots().insert(transfer, Slot::Opening);
     }
 
-    /// Opens a snapshot of what is visible now. Returns what the engine is told; `None` where it was closed meanwhile.
-    pub async fn open(&self, transfer: u64) -> Option<Event> {
+    /// Opens a snapshot of what is visible now, or of all that is held. Returns what the engine is told; `None` where it was closed
+    /// meanwhile.
+    pub async fn open(&self, transfer: u64, withheld: bool) -> Option<Event> {
         let reader = self.reader.clone();
-        let opened = self.environment.block(move || reader.export(transfer)).await;
+        let opened = self.environment.block(move || match withheld {
+            true => reader.export_withheld(transfer),
+            false => reader.export(transfer),
+        });
+        let opened = opened.await;
         let mut slots = self.slots();
         let slot = slots.get_mut(&transfer)?;
         match opened.unwrap_or_else(|panicked| Err(ReadError::Disk(panicked.to_string()))) {

@@ -5,6 +5,7 @@
 //! to a task for the whole batch, and the queue waits until it comes back.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -59,6 +60,8 @@ struct Shared {
     /// system that is.
     written: WrittenDisks,
     device: u64,
+    /// A note of what is visible waits.
+    notes_shown: AtomicBool,
 }
 
 /// Bounded by its users: the driver has one batch, one checkpoint and one look here, local entries are admitted like change
@@ -90,7 +93,9 @@ impl StoreExecutor {
         };
         let queue = Mutex::new(Queue { jobs: VecDeque::new(), store: Some(store), busy: false, abandoned: false });
         let host_reads = Arc::new(Semaphore::new(1));
-        Self { shared: Arc::new(Shared { environment, reader, reports, queue, host_reads, written, device }) }
+        let notes_shown = AtomicBool::new(false);
+        let shared = Shared { environment, reader, reports, queue, host_reads, written, device, notes_shown };
+        Self { shared: Arc::new(shared) }
     }
 
     /// Runs a batch, and reports it to the driver.
@@ -169,6 +174,20 @@ impl StoreExecutor {
             written.note(*device, now);
         }
         Ok(if room { store.room().ok() } else { None })
+    }
+
+    /// Notes how far received records are visible, so that a start without the master shows as much. One note at a time waits.
+    pub fn note_shown(&self) {
+        if self.shared.notes_shown.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let executor = self.clone();
+        self.submit(Job::Run(Box::new(move |access| {
+            executor.shared.notes_shown.store(false, Ordering::Release);
+            if let Ok(store) = access {
+                let _ = catch(|| store.note_shown());
+            }
+        })));
     }
 
     /// Stores where the peer was reached.

@@ -51,6 +51,8 @@ pub enum Action {
     OpenSnapshot {
         /// Its number.
         transfer: u64,
+        /// Also what is durable and not visible yet.
+        withheld: bool,
     },
     /// The snapshot begins with what changed of this part, which the peer has staged, and goes on behind it. Where the log does
     /// not tell what changed, it begins at the first key. Comes before the first piece is asked for.

@@ -7,8 +7,8 @@ use super::durable::Durable;
 use super::own_log::OwnLog;
 use super::setup::Setup;
 use super::{Epoch, Mutant};
-use crate::model::Relation;
 use crate::model::limits::TERMS_AHEAD_MAX;
+use crate::model::{Relation, WitnessRecord};
 use crate::protocol::failover::{NodeState, outranks};
 use crate::protocol::wire::{Hello, RefusalKind, Role, Versions};
 
@@ -44,6 +44,8 @@ pub(super) struct OwnSide<'a> {
     pub(super) epoch: Epoch,
     /// The outer `None`: there is no witness. The inner value: why this master must not serve, if it must not.
     pub(super) witness: Option<Option<Deposed>>,
+    /// The record that the witness holds, as far as this run has seen it.
+    pub(super) record: Option<&'a WitnessRecord>,
     /// Whether this node, as a shadow, waits for what it has noted a term for.
     pub(super) awaits: bool,
 }
@@ -118,15 +120,20 @@ impl OwnSide<'_> {
 
     /// Whether this master stays master when it meets another. With a witness the record decides. If this node does not know the
     /// record, it steps down only for a master that serves: the epoch of one that does not serve may be a term that it tried and
-    /// did not win.
+    /// did not win. A hello that is older than the record may have waited in a buffer while this node was stopped.
     fn stays_master(&self, hello: &Hello) -> bool {
         match self.witness {
             Some(deposed) => {
-                let served = hello.serving && self.state != NodeState::Serving;
+                let served = hello.serving && self.state != NodeState::Serving && !self.was_replaced(hello);
                 deposed != Some(Deposed::NotNamed) && !served
             }
             None => outranks(self.epoch, self.durable.node, (hello.epoch, hello.sender.node)),
         }
+    }
+
+    /// Whether the record has named this node since the sender of this hello served. Epochs in the record only grow.
+    fn was_replaced(&self, hello: &Hello) -> bool {
+        self.record.is_some_and(|record| record.holder == self.durable.node && record.epoch >= hello.epoch)
     }
 
     fn negotiate_with_master(&self, hello: &Hello, relation: Relation) -> Negotiation {

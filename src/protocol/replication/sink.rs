@@ -157,12 +157,15 @@ impl Sink {
         }
     }
 
-    /// The source's own log is durable up to here. What this sink holds of that may be shown.
+    /// The source's own log is durable up to here. What this sink holds of that may be shown. Where that is more than it holds, the
+    /// next records must first show that what it holds is the source's.
     pub fn durable_at_source(&mut self, upto: Revision, head: Position, out: &mut Vec<SinkOut>) {
         // Else a snapshot may be about to replace what this sink holds, which need not be the source's.
         if matches!(self.state, State::Following { .. } | State::Discarding) {
             self.source_durable = self.source_durable.max(upto);
-            out.push(SinkOut::Publish(head.revision.min(self.source_durable)));
+            if upto <= head.revision {
+                out.push(SinkOut::Publish(upto));
+            }
         }
     }
 

@@ -30,14 +30,14 @@ impl RealStore {
         accepts: bool,
         written: &mut Vec<Record>,
     ) -> Result<Completed, Violation> {
-        let fails = model.fail_next.take();
-        self.arm(fails.map_or(0, |kept| 1 + u64::from(kept % 3)), model.full);
+        let fails = model.faults.fail_next.take();
+        self.arm(fails.map_or(0, |kept| 1 + u64::from(kept % 3)), model.faults.full);
         let outcome = self.work(&job, accepts)?;
-        self.arm(0, model.full);
+        self.arm(0, model.faults.full);
         match outcome.failure() {
             None => {
                 // The job had fewer syncs. The first one of the next job fails instead.
-                model.fail_next = fails.map(|_| 0);
+                model.faults.fail_next = fails.map(|_| 0);
                 self.follow(model, &job, accepts, &outcome, written)?;
             }
             Some(failure) if failure.full => {
@@ -66,9 +66,9 @@ impl RealStore {
         job: &Job,
         expected: Option<(Position, Vec<Record>)>,
     ) -> Result<Option<(Position, Sent<Record>)>, Violation> {
-        self.arm(model.fail_next.map_or(0, |kept| 1 + u64::from(kept % 3)), model.full);
+        self.arm(model.faults.fail_next.map_or(0, |kept| 1 + u64::from(kept % 3)), model.faults.full);
         let records = self.append(job)?;
-        self.arm(0, model.full);
+        self.arm(0, model.faults.full);
         // A group with values in chunks may be more than is sent at once.
         Ok(expected.zip(records).map(|((head, items), bytes)| {
             self.context.count("store: a group was sent before it was durable");

@@ -36,18 +36,25 @@ pub struct ModelStore {
     /// Own change sets that the peer is not known to hold. They can be undone, whatever the log keeps.
     unconfirmed: Vec<(Revision, u64)>,
     pub(super) log_changes: usize,
-    /// Whether the disk is full.
-    pub full: bool,
+    /// The state of the disk.
+    pub faults: DiskFaults,
     /// The group of the job under way is in the log, so it has its room.
     pub written: bool,
-    /// The next job fails, and so much of it reaches the disk, of 255.
-    pub fail_next: Option<u8>,
     /// Closed by a failure, until it is opened again.
     pub closed: bool,
-    /// An injected bug: it stays open after a failed sync, as if nothing of the job had reached the disk.
-    pub careless: bool,
     /// Where the log of the real store begins, where there is one. Then nothing is cut off the model's own log.
     pub real_floor: Revision,
+}
+
+/// What is wrong with a disk.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DiskFaults {
+    /// Whether it is full.
+    pub full: bool,
+    /// The next job fails, and so much of it reaches the disk, of 255.
+    pub fail_next: Option<u8>,
+    /// An injected bug: the store stays open after a failed sync, as if nothing of the job had reached the disk.
+    pub careless: bool,
 }
 
 impl ModelStore {
@@ -66,11 +73,9 @@ impl ModelStore {
             quarantine: Vec::new(),
             unconfirmed: Vec::new(),
             log_changes,
-            full: false,
+            faults: DiskFaults::default(),
             written: false,
-            fail_next: None,
             closed: false,
-            careless: false,
             real_floor: Revision::NONE,
         }
     }
@@ -89,7 +94,7 @@ impl ModelStore {
     pub fn crash(&mut self) {
         self.staging = self.staging.take().and_then(Staging::after_crash);
         self.written = false;
-        self.fail_next = None;
+        self.faults.fail_next = None;
         self.closed = false;
         self.visible = self.shown_at_start();
     }
@@ -129,15 +134,24 @@ impl ModelStore {
 
     /// The configuration that readers see.
     pub fn visible_point(&self) -> Option<Checkpoint> {
+        self.point_at(self.visible)
+    }
+
+    /// The configuration that readers see, or all that is held.
+    pub fn point(&self, withheld: bool) -> Option<Checkpoint> {
+        self.point_at(if withheld { self.head.position.revision } else { self.visible })
+    }
+
+    fn point_at(&self, revision: Revision) -> Option<Checkpoint> {
         let mut point = self.floor.clone();
-        if point.position.revision == self.visible {
+        if point.position.revision == revision {
             return Some(point);
         }
         for record in &self.log {
             if !point.advance(record) {
                 return None;
             }
-            if point.position.revision == self.visible {
+            if point.position.revision == revision {
                 return Some(point);
             }
         }
@@ -157,7 +171,7 @@ impl ModelStore {
     /// The group of a job as it stands in the log before it is durable: the head after it, and its records. `None` where there are
     /// none, the disk is full or the store closed.
     pub fn group_of(&self, job: &Job) -> Option<(Position, Vec<Record>)> {
-        if !matches!(job, Job::AppendGroup(_)) || self.full || self.closed {
+        if !matches!(job, Job::AppendGroup(_)) || self.faults.full || self.closed {
             return None;
         }
         let (mut after, mut records) = (self.clone(), Vec::new());
@@ -168,8 +182,8 @@ impl ModelStore {
     /// Does a job, or fails as the disk does. `accepts` is the host's validation. Adds to `written` what this node writes itself.
     pub fn execute(&mut self, job: Job, accepts: bool, written: &mut Vec<Record>) -> Completed {
         let written_before = std::mem::take(&mut self.written);
-        if let Some(kept) = self.fail_next.take() {
-            if self.careless {
+        if let Some(kept) = self.faults.fail_next.take() {
+            if self.faults.careless {
                 self.clone().interrupt(job.clone(), kept, written);
             } else {
                 self.interrupt(job.clone(), kept, written);
@@ -180,7 +194,7 @@ impl ModelStore {
         if self.closed && !matches!(job, Job::Reopen(_)) {
             return job.fail(DiskFailure { full: false, reason: "the store is closed".into() });
         }
-        if self.full && !written_before && !matches!(job, Job::Reopen(_)) {
+        if self.faults.full && !written_before && !matches!(job, Job::Reopen(_)) {
             return job.fail(DiskFailure { full: true, reason: "no space left on device".into() });
         }
         self.apply(job, accepts, written)

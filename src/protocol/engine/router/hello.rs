@@ -78,6 +78,7 @@ impl Engine {
             state: self.authority.state(),
             epoch: self.epoch(),
             witness: self.authority.witnessed.as_ref().map(|witnessed| witnessed.deposed),
+            record: self.authority.witnessed.as_ref().and_then(|witnessed| witnessed.client.register().record()),
             awaits: !self.switchover.awaited_in_vain(),
         }
     }

@@ -34,7 +34,8 @@ impl Engine {
     }
 
     /// Opens the snapshot that is wanted. A snapshot contains what this master shows, which may be less than its shadow
-    /// holds. Then the master first waits until it shows that too, so that the push takes nothing away from the shadow.
+    /// holds. Then the master first waits until it shows that too, so that the push takes nothing away from the shadow. A shadow
+    /// returns all that it holds, whether it shows that or not.
     fn open_snapshot(&mut self) {
         let Some(transfer) = self.session.wanted_snapshot() else { return };
         let held = self.session.confirmed().map_or(Revision::NONE, |position| position.revision);
@@ -42,7 +43,8 @@ impl Engine {
             return;
         }
         self.session.want_snapshot(None);
-        self.out.push(Action::OpenSnapshot { transfer });
+        let withheld = self.durable.role == Role::Shadow;
+        self.out.push(Action::OpenSnapshot { transfer, withheld });
     }
 
     fn begin_session(&mut self, now: Now) {

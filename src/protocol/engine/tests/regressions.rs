@@ -588,7 +588,7 @@ fn a_full_push_that_an_operator_asked_for_outlives_its_link() {
     let (mut engine, _) = leading_master();
     settle(&mut engine, 700);
     let actions = command(&mut engine, 800, 1, Command::Resync);
-    assert!(actions.contains(&Action::OpenSnapshot { transfer: 0 }), "{actions:#?}");
+    assert!(actions.contains(&Action::OpenSnapshot { transfer: 0, withheld: false }), "{actions:#?}");
     let _ = engine.handle(now(900), Event::LinkDown { link: LINK, reason: "reset".to_owned() });
     let again = LinkId(2);
     let _ = engine.handle(now(1_000), Event::LinkUp { link: again, dialled: true });
@@ -596,7 +596,7 @@ fn a_full_push_that_an_operator_asked_for_outlives_its_link() {
     let hello = Hello { hello_no: 2, ..hello_of(Role::Shadow, SHADOW, head, engine.log.history().clone()) };
     let hello_event = Event::Message { link: again, message: Message::Hello(Box::new(hello)) };
     let actions = engine.handle(now(1_100), hello_event);
-    assert!(actions.contains(&Action::OpenSnapshot { transfer: 1 }), "{actions:#?}");
+    assert!(actions.contains(&Action::OpenSnapshot { transfer: 1, withheld: false }), "{actions:#?}");
 }
 
 #[test]
