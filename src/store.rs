@@ -12,7 +12,7 @@
 //! | the state, and the files that redb writes to | `state.rs`, `checksummed_file.rs` |
 //! | how what the log has moves to the state | `checkpoint.rs`, `maintenance.rs`, `overlay.rs` |
 //! | what readers see while the writer works | `reader.rs`, `publication.rs`, `view.rs`, `snapshot.rs` |
-//! | a full push: read out, received and switched to, loaded | `export.rs` (`changed_keys.rs`), `snapshot_piece.rs`, `full_push.rs`, `staging.rs` |
+//! | a full push: read out, received and switched to, loaded | `export.rs` (`changed_keys.rs`, `bucket_set.rs`), `snapshot_piece.rs`, `full_push.rs`, `staging.rs` (`comparison.rs`) |
 //! | an export to a file, and an import of one | `backup.rs`, `import.rs` |
 //! | whether the directory is still the one that was opened | `directory_watch.rs` |
 //! | the files of a data directory, and what a crash leaves | `data_dir.rs`, `recovery.rs` |
@@ -20,11 +20,13 @@
 
 mod address_file;
 mod backup;
+mod bucket_set;
 mod change_set_log;
 mod changed_keys;
 mod checkpoint;
 mod checksummed_file;
 mod commit;
+mod comparison;
 mod data_dir;
 mod database;
 mod denied;

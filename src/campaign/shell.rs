@@ -11,6 +11,7 @@
 //! | `copies` | histories of their own: a third machine runs a copy of one of the nodes |
 //! | `former_master` | histories of their own: a partition, the return of the former master, its changes applied again |
 //! | [`backups`] | operators who export, import and restore |
+//! | `differential` | histories of their own: a shadow that was away for longer than the log reaches |
 //! | [`history`] | carries out a plan, ends the faults, waits until the pair is whole |
 //! | [`judge`] | the invariants, as somebody sees them who holds handles of both nodes |
 //! | [`imports`] | those of exports and imports |
@@ -18,6 +19,8 @@
 mod backups;
 #[cfg(test)]
 mod copies;
+#[cfg(test)]
+mod differential;
 #[cfg(test)]
 mod former_master;
 mod history;

@@ -295,6 +295,18 @@ pub const ROOM_INTERVAL: Duration = Duration::from_secs(30);
 pub const RESUME_KEYS_BYTES_MAX: usize = 16 * MIB;
 /// What a changed key takes in memory beside its text: its place in a set, and its allocation.
 pub const RESUME_KEY_OVERHEAD_BYTES: usize = 64;
+/// Buckets of the digest, by 12 bits of a key's hash.
+pub const BUCKETS: usize = 4_096;
+/// Bytes of a bucket's digest by which a differential repair finds out whether the bucket differs: 16 KiB for all. That one that
+/// differs looks the same is as likely as 1 to 2^32; the digest of the whole finds it, and a full push follows.
+pub const BASE_DIGEST_BYTES: usize = 4;
+/// Most entries of the buckets that differ, on either node, for a differential repair. They are compared by 8 bytes each, which
+/// is 8 MB of memory, and one bit of a control message. With more, a full push costs hardly more.
+pub const COMPARED_ENTRIES_MAX: usize = 1_000_000;
+/// Most entries that a differential repair removes: their keys are in memory at once.
+pub const COMPARED_REMOVED_MAX: usize = 100_000;
+/// Bytes of hashes in one item of a differential repair.
+pub const HASHES_BYTES: usize = 64 * KIB;
 /// Dials with a small TLS hello after a large one was not answered. Then a large one is tried again, so that one lost packet does
 /// not keep a pair from the post-quantum key exchange for ever.
 pub const SMALL_HELLOS: u32 = 8;

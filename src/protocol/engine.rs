@@ -78,7 +78,7 @@ pub use work::*;
 pub use crate::model::Moment;
 pub use crate::protocol::alerts::{Alert, AlertChange, AlertKind};
 pub use crate::protocol::failover::{TakeoverBlocker, Transition};
-pub use crate::protocol::replication::{RecordsReceipt, RepairKind, Written};
+pub use crate::protocol::replication::{RecordsReceipt, RepairKind, StagedBefore, Written};
 pub use crate::protocol::wire::BulkId;
 
 /// The inputs of [`Engine::start`].

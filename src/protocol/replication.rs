@@ -15,6 +15,7 @@ pub use sink::{Sink, SinkOut};
 pub use source::{Source, SourceOut};
 
 use crate::model::{Era, History, Position, Relation, Revision};
+use crate::protocol::wire::ResumePoint;
 
 /// The state of this node's own log.
 #[derive(Clone, Copy, Debug)]
@@ -140,6 +141,17 @@ pub enum RecordsReceipt {
         /// Durable head, unchanged.
         head: Position,
     },
+}
+
+/// What a sink has already when a snapshot is offered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StagedBefore {
+    /// Nothing.
+    Nothing,
+    /// A part of a snapshot that was cut.
+    Part(Box<ResumePoint>),
+    /// A complete copy, with the first bytes of the digest of each bucket.
+    Base(Vec<u8>),
 }
 
 #[cfg(test)]

@@ -11,13 +11,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use super::disk::{Disk, FileId, read_file, rewrite, write_file_atomically};
+use super::disk::{Disk, FileId, read_file, remove_if_present, rewrite, write_file_atomically};
 use super::error::StoreError;
 use super::log::{ChainState, Log, LogPosition, parse_name};
 use super::node_file::{NODE_FILE, NodeFile};
 use super::state::StateFile;
 use super::types::StoreOptions;
 use super::version::Summary;
+use crate::model::limits::LOG_STEP_BYTES;
 use crate::protocol::engine::DurableState;
 
 const POINTER: &str = "current";
@@ -97,6 +98,28 @@ impl DataDir {
         let state = StateFile::open(&*self.disk, &self.state_path(generation))?;
         state.release().map_err(|source| StoreError::io("opening a state", source))?;
         Ok(state)
+    }
+
+    /// Bytes of the state of a generation.
+    pub(super) fn state_bytes(&self, generation: u64) -> io::Result<u64> {
+        self.disk.open(&self.state_path(generation), false)?.len()
+    }
+
+    /// Copies the state of a generation, which nobody writes meanwhile, to another one. The copy is not durable.
+    pub(super) fn copy_state(&self, from: u64, to: u64) -> io::Result<()> {
+        remove_if_present(&*self.disk, &self.state_path(to))?;
+        let source = self.disk.open(&self.state_path(from), false)?;
+        let target = self.disk.open(&self.state_path(to), true)?;
+        let (mut at, len) = (0, source.len()?);
+        let mut buffer = vec![0; LOG_STEP_BYTES];
+        target.set_len(len)?;
+        while at < len {
+            let step = (len - at).min(LOG_STEP_BYTES as u64) as usize;
+            source.read_at(at, &mut buffer[..step])?;
+            target.write_at(at, &buffer[..step])?;
+            at += step as u64;
+        }
+        Ok(())
     }
 
     /// Makes the names of states durable.

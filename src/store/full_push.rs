@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::checkpoint::StateHolder;
+use super::comparison::{Compared, Comparison};
 use super::error::misuse;
 use super::log::ChainState;
 use super::mutants::{Mutant, is_active};
@@ -15,8 +16,8 @@ use super::state::StateFile;
 use super::view::View;
 use super::writer::Store;
 use crate::model::Position;
-use crate::model::limits::room_for_push;
-use crate::protocol::engine::DiskFailure;
+use crate::model::limits::{PUSH_ROOM_BASE, room_for_push};
+use crate::protocol::engine::{DiskFailure, StagedBefore};
 use crate::protocol::wire::{ResumePoint, SnapshotHeader};
 
 /// What [`Store::stage_verify`] found a full push to be.
@@ -58,13 +59,57 @@ impl Store {
     ///
     /// # Errors
     /// [`DiskFailure`], see [`Store`]; what was staged is dropped.
-    pub fn stage_resume(&mut self, header: &SnapshotHeader) -> Result<Option<ResumePoint>, DiskFailure> {
+    pub fn stage_resume(&mut self, header: &SnapshotHeader) -> Result<StagedBefore, DiskFailure> {
+        if let Some(point) = self.offer_staged(header)? {
+            return Ok(StagedBefore::Part(Box::new(point)));
+        }
+        self.stage_begin(header).map(|()| StagedBefore::Nothing)
+    }
+
+    /// The same where the copy that is here is complete: if nothing is staged, the source may send only what differs from it. First
+    /// come hashes, after the last of which [`Store::stage_wants`] says what is wanted.
+    ///
+    /// # Errors
+    /// As [`Store::stage_resume`].
+    pub fn stage_compare(&mut self, header: &SnapshotHeader) -> Result<StagedBefore, DiskFailure> {
+        if let Some(point) = self.offer_staged(header)? {
+            return Ok(StagedBefore::Part(Box::new(point)));
+        }
+        self.stage_drop();
+        self.check_room(header, (0, 0))?;
+        self.move_all_to_state()?;
+        let comparison = Comparison::new(header, self.tip.state.clone());
+        let base = comparison.base().map_err(|error| self.close_on("reading the state", &error))?;
+        self.staged = Staged::Comparing(Box::new(comparison));
+        Ok(StagedBefore::Base(base))
+    }
+
+    /// After the last of the hashes, once: which of the entries are wanted, a bit for each. Without any byte, all of the snapshot.
+    pub fn stage_wants(&mut self) -> Option<Vec<u8>> {
+        match &mut self.staged {
+            Staged::Loading(staging) => staging.take_wants(),
+            Staged::Nothing | Staged::Left | Staged::Comparing(_) | Staged::Verified { .. } => None,
+        }
+    }
+
+    /// Moves what is visible to the state, so that only what really differs from the source's snapshot is found to. On a full disk the
+    /// state stays as it is, and more differs.
+    fn move_all_to_state(&mut self) -> Result<(), DiskFailure> {
+        self.settle_checkpoint()?;
+        match self.publication.memory() {
+            0 => Ok(()),
+            _ => {
+                self.begin_checkpoint()?;
+                self.settle_checkpoint()
+            }
+        }
+    }
+
+    /// Offers what is staged of a full push that was cut. `None` if there is nothing.
+    fn offer_staged(&mut self, header: &SnapshotHeader) -> Result<Option<ResumePoint>, DiskFailure> {
         self.check_open()?;
         self.import_drop();
-        let Some(mut staging) = self.take_staged(header) else {
-            self.stage_begin(header)?;
-            return Ok(None);
-        };
+        let Some(mut staging) = self.take_staged(header) else { return Ok(None) };
         if let Err(failure) = self.check_room(header, staging.size()) {
             self.drop_staging(*staging);
             return Err(failure);
@@ -116,6 +161,12 @@ impl Store {
         part.map(|(point, state)| (point, Snapshot(Arc::new(View::of_state(state, &self.keys)))))
     }
 
+    /// What the state holds, without what only the log has.
+    #[cfg(test)]
+    pub fn applied(&self) -> Snapshot {
+        Snapshot(Arc::new(View::of_state(self.tip.state.clone(), &self.keys)))
+    }
+
     fn stage_anew(&mut self, header: &SnapshotHeader) -> Result<(), DiskFailure> {
         let generation = self.generation + 1;
         let state = self.dir.create_state(generation);
@@ -155,11 +206,18 @@ impl Store {
     /// [`DiskFailure`]; the full push is dropped, and the configuration is as before. It is a misuse if none was begun.
     pub fn stage_write(&mut self, piece: &SnapshotPiece) -> Result<(), DiskFailure> {
         self.check_open()?;
-        if let Staged::Loading(staging) = &mut self.staged
-            && staging.is_offered()
-            && !staging.goes_on(piece)
-        {
-            self.begin_again()?;
+        match &mut self.staged {
+            Staged::Loading(staging) if staging.is_offered() => {
+                if !staging.goes_on(piece) {
+                    self.begin_again()?;
+                }
+            }
+            Staged::Comparing(_) => {
+                if self.compare(piece)? {
+                    return Ok(());
+                }
+            }
+            _ => {}
         }
         let Staged::Loading(staging) = &mut self.staged else { return Err(misuse("no full push was begun")) };
         match staging.write(piece) {
@@ -171,10 +229,67 @@ impl Store {
         }
     }
 
+    /// Compares a piece of hashes. Returns `false` if it is a piece of the whole snapshot.
+    fn compare(&mut self, piece: &SnapshotPiece) -> Result<bool, DiskFailure> {
+        let Staged::Comparing(mut comparison) = std::mem::replace(&mut self.staged, Staged::Nothing) else {
+            return Err(misuse("nothing is compared"));
+        };
+        let header = comparison.header.clone();
+        let compared = comparison.write(piece).map_err(|error| self.close_on("reading the state", &error))?;
+        let wants = match compared {
+            Compared::NotAnswered => return self.stage_anew(&header).map(|()| false),
+            Compared::More => {
+                self.staged = Staged::Comparing(comparison);
+                return Ok(true);
+            }
+            Compared::All(wants) => wants,
+        };
+        // What was compared must be what is copied, and nobody may write it meanwhile.
+        self.settle_checkpoint()?;
+        let unchanged = comparison.revision() == self.tip.state.summary.revision;
+        let wants = wants.filter(|_| unchanged && self.has_room_for_copy());
+        match &wants {
+            Some(_) => self.stage_base(&comparison)?,
+            None => self.stage_anew(&header)?,
+        }
+        if let Staged::Loading(staging) = &mut self.staged {
+            staging.want(wants.unwrap_or_default());
+        }
+        Ok(true)
+    }
+
+    /// Whether the live state can be copied. It may be larger than its content: a full push needs less then.
+    fn has_room_for_copy(&self) -> bool {
+        let needed = self.dir.state_bytes(self.generation).map(|bytes| bytes + PUSH_ROOM_BASE);
+        needed.is_ok_and(|needed| self.dir.disk.free(&self.dir.dir).unwrap_or(u64::MAX) >= needed)
+    }
+
+    /// Begins with a copy of the live state.
+    fn stage_base(&mut self, comparison: &Comparison) -> Result<(), DiskFailure> {
+        let generation = self.generation + 1;
+        let copied = self.dir.copy_state(self.generation, generation).and_then(|()| {
+            let state = self.dir.open_state(generation).map_err(|error| io::Error::other(error.to_string()))?;
+            Staging::of_base(state, generation, comparison, self.keys.clone())
+        });
+        match copied {
+            Ok(staging) => {
+                self.staged = Staged::Loading(Box::new(staging));
+                Ok(())
+            }
+            Err(error) => {
+                self.dir.remove_state(generation);
+                Err(self.full_or_close("copying the state", &error))
+            }
+        }
+    }
+
     /// The source does not go on with what is staged: it is dropped.
     fn begin_again(&mut self) -> Result<(), DiskFailure> {
-        let Staged::Loading(staging) = &self.staged else { return Ok(()) };
-        let header = staging.header().clone();
+        let header = match &self.staged {
+            Staged::Loading(staging) => staging.header().clone(),
+            Staged::Comparing(comparison) => comparison.header.clone(),
+            Staged::Nothing | Staged::Left | Staged::Verified { .. } => return Ok(()),
+        };
         self.stage_drop();
         self.stage_anew(&header)
     }
@@ -185,7 +300,11 @@ impl Store {
     /// As [`Store::stage_write`].
     pub fn stage_keep(&mut self) -> Result<(), DiskFailure> {
         self.check_open()?;
-        let Staged::Loading(staging) = &mut self.staged else { return Err(misuse("no full push was begun")) };
+        let staging = match &mut self.staged {
+            Staged::Loading(staging) => staging,
+            Staged::Comparing(_) => return Ok(()),
+            Staged::Nothing | Staged::Left | Staged::Verified { .. } => return Err(misuse("no full push was begun")),
+        };
         let kept = staging.keep().and_then(|()| self.dir.sync_states());
         kept.map_err(|error| {
             self.stage_drop();
@@ -199,7 +318,12 @@ impl Store {
     /// As [`Store::stage_write`].
     pub fn stage_verify(&mut self) -> Result<Verified, DiskFailure> {
         self.check_open()?;
-        if matches!(&self.staged, Staged::Loading(staging) if staging.is_offered()) {
+        let unanswered = match &self.staged {
+            Staged::Loading(staging) => staging.is_offered(),
+            Staged::Comparing(_) => true,
+            Staged::Nothing | Staged::Left | Staged::Verified { .. } => false,
+        };
+        if unanswered {
             // The push has no entries.
             self.begin_again()?;
         }

@@ -44,6 +44,10 @@ pub enum Mutant {
     SkipStateSync,
     /// A checkpoint goes on after its state file was opened again or replaced.
     CheckpointGoesOn,
+    /// A differential repair leaves the entries that its source does not have.
+    KeepsGone,
+    /// In a differential repair all entries have the same hash.
+    AlikeHashes,
 }
 
 /// Whether this defect is switched on.

@@ -28,7 +28,12 @@ impl SnapshotPiece {
         let most = bytes.len() / size_of::<HashedEntry>();
         let entries = decode_items(&bytes).map_while(Result::ok).filter_map(|item| match item {
             Item::Entry { key, value, secret } => Some(HashedEntry::of(keys, &key, value, secret)),
-            Item::Large { .. } | Item::Chunk(_) | Item::Continue { .. } | Item::Delete { .. } => None,
+            Item::Large { .. }
+            | Item::Chunk(_)
+            | Item::Continue { .. }
+            | Item::Delete { .. }
+            | Item::Compare(_)
+            | Item::Hashes(_) => None,
         });
         let hashed = entries.take(most).collect();
         Self { bytes, hashed }

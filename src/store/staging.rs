@@ -3,11 +3,13 @@
 //! | what is staged | a new full push begins | its first item says that it goes on there | it begins with anything else |
 //! |---|---|---|---|
 //! | nothing | loads from the first key | malformed | loads |
+//! | a copy of the live state | begun anew | - | - |
 //! | a part, in memory or kept by an earlier run | offered | what changed is replaced, then loads behind it | dropped, loads from the first key |
 
 use std::io;
 use std::sync::Arc;
 
+use super::comparison::Comparison;
 use super::log::LogPosition;
 use super::snapshot_piece::{HashedEntry, SnapshotPiece};
 use super::state::{LoadedEntry, Loader, StagedNote, StateFile, chunked_row, inline_row};
@@ -25,6 +27,8 @@ pub(super) enum Staged {
     Left,
     /// Its pieces are being loaded.
     Loading(Box<Staging>),
+    /// It is found out what differs from it.
+    Comparing(Box<Comparison>),
     /// All pieces came, and the content is what its header said.
     Verified { state: StateFile, generation: u64 },
 }
@@ -33,7 +37,7 @@ impl Staged {
     /// Takes it out of use. Returns the generation of its file, where it has one open.
     pub(super) fn close(self) -> Option<u64> {
         match self {
-            Self::Nothing | Self::Left => None,
+            Self::Nothing | Self::Left | Self::Comparing(_) => None,
             Self::Loading(staging) => Some(staging.generation),
             Self::Verified { mut state, generation } => {
                 state.close();
@@ -57,6 +61,10 @@ pub(super) struct Staging {
     loader: Loader,
     /// How much is loaded.
     point: Option<ResumePoint>,
+    /// It began with a copy of the live state: a part of it is of no use.
+    of_base: bool,
+    /// What is wanted of the source, until it is said.
+    wants: Option<Vec<u8>>,
     phase: Phase,
     /// The first item of the next piece was looked at already.
     skips_first: bool,
@@ -96,8 +104,60 @@ struct PartialValue {
 impl Staging {
     pub(super) fn new(state: StateFile, generation: u64, header: &SnapshotHeader, keys: DigestKey) -> Self {
         let (header, loader, bytes_max) = (header.clone(), Loader::new(state), header.bytes);
-        let (point, phase, skips_first, value, malformed) = (None, Phase::Loading, false, None, false);
-        Self { generation, header, keys, loader, point, phase, skips_first, value, bytes_max, malformed }
+        let (point, phase) = (None, Phase::Loading);
+        Self::of(generation, header, keys, loader, point, phase, bytes_max)
+    }
+
+    fn of(
+        generation: u64,
+        header: SnapshotHeader,
+        keys: DigestKey,
+        loader: Loader,
+        point: Option<ResumePoint>,
+        phase: Phase,
+        bytes_max: u64,
+    ) -> Self {
+        let (of_base, wants, skips_first, value, malformed) = (false, None, false, None, false);
+        Self {
+            generation,
+            header,
+            keys,
+            loader,
+            point,
+            of_base,
+            wants,
+            phase,
+            skips_first,
+            value,
+            bytes_max,
+            malformed,
+        }
+    }
+
+    /// A copy of the live state, without what the source does not have.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(super) fn of_base(
+        state: StateFile,
+        generation: u64,
+        comparison: &Comparison,
+        keys: DigestKey,
+    ) -> io::Result<Self> {
+        let loader = Loader::of_base(state, |key, hash| comparison.is_gone(key, hash))?;
+        let header = comparison.header.clone();
+        let bytes_max = header.bytes.saturating_add(loader.summary().bytes);
+        Ok(Self { of_base: true, ..Self::of(generation, header, keys, loader, None, Phase::Patching, bytes_max) })
+    }
+
+    /// This is wanted of the source.
+    pub(super) fn want(&mut self, wants: Vec<u8>) {
+        self.wants = Some(wants);
+    }
+
+    /// What is wanted of the source, once.
+    pub(super) fn take_wants(&mut self) -> Option<Vec<u8>> {
+        self.wants.take()
     }
 
     /// What an earlier run kept. `None` if it is of no use here.
@@ -113,9 +173,7 @@ impl Staging {
         let Some((loader, note)) = Loader::reopen(state)?.filter(|(_, note)| note.pair == pair_of(&keys)) else {
             return Ok(None);
         };
-        let (header, point, phase) = (header.clone(), Some(note.point), Phase::Loading);
-        let (skips_first, value, bytes_max, malformed) = (false, None, 0, false);
-        Ok(Some(Self { generation, header, keys, loader, point, phase, skips_first, value, bytes_max, malformed }))
+        Ok(Some(Self::of(generation, header.clone(), keys, loader, Some(note.point), Phase::Loading, 0)))
     }
 
     /// How much is loaded.
@@ -231,6 +289,9 @@ impl Staging {
 
     /// Everything at or before this key is as of this full push.
     fn loaded_up_to(&mut self, after: Key) {
+        if self.of_base {
+            return;
+        }
         let revision = self.header.position.revision;
         self.point = Some(ResumePoint { after, from: revision, upto: revision });
         self.phase = Phase::Loading;

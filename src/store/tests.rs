@@ -6,6 +6,7 @@ mod backup;
 mod checkpoint;
 mod commit;
 mod crash;
+mod differential;
 mod full_push;
 mod golden;
 mod look;
@@ -29,7 +30,7 @@ use crate::model::limits::{
 use crate::model::{
     ChangeSet, Conflict, Digest, DigestKey, Epoch, Era, Expected, Guard, Key, NodeId, PairId, Position, Revision,
 };
-use crate::protocol::engine::{DiskFailure, DurableState};
+use crate::protocol::engine::{DiskFailure, DurableState, StagedBefore};
 
 const DIR: &str = "data";
 const NODE: NodeId = NodeId([7; 32]);

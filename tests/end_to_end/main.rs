@@ -19,6 +19,7 @@ mod backup;
 mod boot;
 mod content;
 mod copies;
+mod differential;
 mod directory;
 mod disk;
 mod face;

@@ -47,7 +47,7 @@ pub fn message(random: &mut Random, victim: &VictimView) -> Message {
         6 => Message::Repair(Repair::None),
         7 => Message::Repair(Repair::Incremental { to: position(random, victim).revision }),
         8 => Message::Repair(Repair::Full(header(random, victim))),
-        9 => Message::SnapshotReady { transfer: number(random) },
+        9 => answer_to_offer(number(random)),
         10 => Message::Received { sum: number(random) },
         11 => Message::SnapshotEnd { transfer: number(random) },
         12 => Message::Ack { position: position(random, victim), received: number(random) },
@@ -135,6 +135,16 @@ fn header(random: &mut Random, victim: &VictimView) -> SnapshotHeader {
         chain: number(random) as u32,
         entries: number(random),
         bytes: number(random),
+    }
+}
+
+/// What a sink says to a snapshot that is offered. It draws nothing, since the order of draws is part of every kept seed.
+fn answer_to_offer(transfer: u64) -> Message {
+    let lie = |most: u64| transfer.to_le_bytes().into_iter().cycle().take((transfer % most) as usize).collect();
+    match transfer % 4 {
+        1 => Message::SnapshotBase { transfer, buckets: lie(61) },
+        2 => Message::SnapshotWants { transfer, wants: lie(7) },
+        _ => Message::SnapshotReady { transfer },
     }
 }
 

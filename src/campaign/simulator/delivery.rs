@@ -1,10 +1,8 @@
 //! Frames and connections reach the nodes, or do not.
 
-use std::collections::VecDeque;
-
 use super::network::Frame;
 use super::schedule::Scheduled;
-use super::store::{Export, ITEM_BYTES, Payload, Record, Sent, SnapshotItem};
+use super::store::{Export, ITEM_BYTES, Payload, Record, Sent};
 use super::world::World;
 use crate::campaign::violation::Checked;
 use crate::model::limits::BULK_FRAME_BYTES_MAX;
@@ -183,18 +181,17 @@ impl World {
         let Some(point) = machine.disk.point(withheld) else {
             return self.event(side, Event::ReadFailed { reason: "not held".into() });
         };
-        let entries = point.state.entries.into_iter();
-        let rest: VecDeque<SnapshotItem> = entries.map(|(key, value)| SnapshotItem::Entry(key, value)).collect();
+        let entries: Vec<(u8, u64)> = point.state.entries.into_iter().collect();
         let header = SnapshotHeader {
             transfer,
             position: point.position,
             history: point.history,
             chain: point.chain,
-            entries: rest.len() as u64,
-            bytes: (rest.len() * ITEM_BYTES) as u64,
+            entries: entries.len() as u64,
+            bytes: (entries.len() * ITEM_BYTES) as u64,
         };
         machine.disk.open_export(&header, withheld)?;
-        machine.driver.exports.insert(transfer, Export { revision: header.position.revision, rest });
+        machine.driver.exports.insert(transfer, Export::new(header.position.revision, entries));
         self.event(side, Event::SnapshotOpened { header })
     }
 
@@ -208,5 +205,24 @@ impl World {
             self.journal.summary.pushes.resumed += 1;
         }
         Ok(())
+    }
+    /// A snapshot begins with the hashes of what differs.
+    pub fn compare(&mut self, side: Side, transfer: u64, base: &[u8]) -> Checked {
+        let machine = self.machine(side);
+        let Some(mut export) = machine.driver.exports.remove(&transfer) else { return Ok(()) };
+        let compared = machine.disk.compare_export(transfer, &mut export, base)?;
+        machine.driver.exports.insert(transfer, export);
+        match compared {
+            Ok(()) => Ok(()),
+            Err(reason) => self.event(side, Event::ReadFailed { reason }),
+        }
+    }
+
+    /// The hashes were sent: what is wanted follows.
+    pub fn select(&mut self, side: Side, transfer: u64, wants: &[u8]) {
+        let machine = self.machine(side);
+        let Some(mut export) = machine.driver.exports.remove(&transfer) else { return };
+        machine.disk.select_export(transfer, &mut export, wants);
+        machine.driver.exports.insert(transfer, export);
     }
 }

@@ -115,6 +115,8 @@ impl World {
                 self.after(30, Scheduled::Read { side, run, read: Read::Open { transfer, withheld } });
             }
             Action::ResumeSnapshot { transfer, point } => return self.resume(side, transfer, &point),
+            Action::CompareSnapshot { transfer, buckets } => return self.compare(side, transfer, &buckets),
+            Action::SelectSnapshot { transfer, wants } => self.select(side, transfer, &wants),
             Action::PushSnapshot { link, transfer, max_bytes } => {
                 self.after(30, Scheduled::Read { side, run, read: Read::Piece { link, transfer, max_bytes } });
             }
@@ -163,8 +165,10 @@ impl World {
     }
 
     fn notified(&mut self, notice: &Notice) {
-        if let Notice::Synced { how: RepairKind::Full, .. } = notice {
-            self.journal.summary.pushes.completed += 1;
+        match notice {
+            Notice::Synced { how: RepairKind::Full, .. } => self.journal.summary.pushes.completed += 1,
+            Notice::Synced { how: RepairKind::Differential, .. } => self.journal.summary.pushes.differential += 1,
+            _ => {}
         }
     }
 

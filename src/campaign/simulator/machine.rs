@@ -334,6 +334,8 @@ impl Machine {
             | Action::Confirm { .. }
             | Action::CloseSnapshot { .. }
             | Action::ResumeSnapshot { .. }
+            | Action::CompareSnapshot { .. }
+            | Action::SelectSnapshot { .. }
             | Action::AnswerEnrol { .. }
             | Action::SetTimer { .. }
             | Action::Notify(_)

@@ -24,18 +24,48 @@ use model::ModelStore;
 pub use real::StoreContext;
 use real::{ReadOutcome, RealStore};
 pub use records::{Change, ITEM_BYTES, Payload, Record, RecordBody, Sent, SnapshotItem};
-use records::{Checkpoint, key_of};
+use records::{Checkpoint, bucket_of, key_of};
+use staging::entries_of;
 
 /// A snapshot that is being read for a push.
 #[derive(Clone, Debug)]
 pub struct Export {
     /// What it is of.
     pub revision: Revision,
+    /// All of its entries.
+    pub entries: Vec<(u8, u64)>,
     /// What is still to be sent.
     pub rest: VecDeque<SnapshotItem>,
 }
 
 impl Export {
+    /// Of these entries.
+    pub fn new(revision: Revision, entries: Vec<(u8, u64)>) -> Self {
+        let rest = entries.iter().map(|(key, value)| SnapshotItem::Entry(*key, *value)).collect();
+        Self { revision, entries, rest }
+    }
+
+    /// Sends hashes first, of the entries in these buckets.
+    fn compare(&mut self, buckets: Option<BTreeSet<usize>>) {
+        let mut named = self.entries.clone();
+        named.retain(|(key, _)| buckets.as_ref().is_some_and(|buckets| buckets.contains(&bucket_of(*key))));
+        self.rest = [SnapshotItem::Compare(buckets.clone())].into();
+        if !named.is_empty() {
+            self.rest.push_back(SnapshotItem::Hashes(named.clone()));
+        }
+        self.rest.push_back(SnapshotItem::Hashes(Vec::new()));
+        if buckets.is_some() {
+            self.entries = named;
+        }
+    }
+
+    /// Goes on with what is wanted.
+    pub fn select(&mut self, wants: &[u8]) {
+        let wanted = |at: usize| wants.is_empty() || wants.get(at / 8).is_some_and(|byte| byte >> (at % 8) & 1 == 1);
+        let entries = self.entries.iter().enumerate().filter(|(at, _)| wanted(*at));
+        self.rest = entries.map(|(_, (key, value))| SnapshotItem::Entry(*key, *value)).collect();
+    }
+
     /// Goes on behind this point: first what changed at or before it.
     fn resume(&mut self, point: &ResumePoint, changed: &BTreeSet<u8>) {
         let (mut now, mut rest) = (BTreeMap::new(), VecDeque::new());
@@ -193,6 +223,29 @@ impl Disk {
             export.resume(point, &changed);
         }
         Ok(Ok(resumes))
+    }
+
+    /// The snapshot begins with the hashes of what differs from these buckets.
+    pub fn compare_export(&mut self, transfer: u64, export: &mut Export, base: &[u8]) -> ReadOutcome<()> {
+        let differing = match self.real.as_mut().map(|real| real.compare_export(transfer, base)).transpose()? {
+            Some(Err(reason)) => return Ok(Err(reason)),
+            Some(Ok(differing)) => differing,
+            None => {
+                let (theirs, mine) = (entries_of(base), export.entries.iter().copied().collect::<BTreeMap<_, _>>());
+                let differs = |key: &&u8| theirs.get(key) != mine.get(key);
+                Some(theirs.keys().chain(mine.keys()).filter(differs).map(|key| bucket_of(*key)).collect())
+            }
+        };
+        export.compare(differing);
+        Ok(Ok(()))
+    }
+
+    /// The snapshot goes on with what is wanted.
+    pub fn select_export(&mut self, transfer: u64, export: &mut Export, wants: &[u8]) {
+        export.select(wants);
+        if let Some(real) = &mut self.real {
+            real.select(transfer, wants);
+        }
     }
 
     /// The bytes of its next items, or of all that is left.

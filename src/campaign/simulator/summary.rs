@@ -37,13 +37,15 @@ pub struct Summary {
     pub coverage: BTreeMap<(String, &'static str), u64>,
 }
 
-/// Full pushes in a history.
+/// Repairs by a snapshot in a history.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FullPushes {
-    /// Those that completed.
+    /// Full pushes that completed.
     pub completed: u64,
     /// Those that went on where another one was cut.
     pub resumed: u64,
+    /// Repairs by what differed, on both nodes.
+    pub differential: u64,
 }
 
 impl std::ops::AddAssign for Summary {
@@ -55,6 +57,7 @@ impl std::ops::AddAssign for Summary {
         self.switches += other.switches;
         self.pushes.completed += other.pushes.completed;
         self.pushes.resumed += other.pushes.resumed;
+        self.pushes.differential += other.pushes.differential;
         self.operator_needed += other.operator_needed;
         self.quarantines += other.quarantines;
         self.replicated += other.replicated;

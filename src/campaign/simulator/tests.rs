@@ -93,6 +93,7 @@ fn report(runs: u64, total: &Summary, real: f64) {
         total.takeovers, total.pushes.completed, total.quarantines
     );
     println!("full pushes that went on where one was cut {}", total.pushes.resumed);
+    println!("repairs by what differed {}", total.pushes.differential);
     println!("one master promised to the end in {}, nothing lost in {}", total.one_master, total.lossless);
     println!("led alone at the end {}, an operator was needed {}", total.served_alone, total.operator_needed);
     println!("faults, {} in all:", total.faults.values().sum::<u64>());
@@ -116,6 +117,7 @@ fn random_histories_hold_every_invariant() {
         // Histories in which nothing happens prove nothing.
         assert!(total.takeovers > 100 && total.quarantines > 50 && total.pushes.completed > 100, "{total:?}");
         assert!(total.acknowledged > 10_000 && total.served_alone > 100, "{total:?}");
+        assert!(total.pushes.differential > 100, "nothing was repaired by what differed: {total:?}");
         assert!(total.pushes.resumed > 5, "no full push went on where one was cut: {total:?}");
         let unwitnessed = number("SHADOWPAIR_WITNESSED").unwrap_or(WITNESSED_PERCENT) == 0;
         assert!(!unwitnessed || total.operator_needed * 15 < runs, "too often an operator is needed: {total:?}");

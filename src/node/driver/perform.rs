@@ -41,6 +41,8 @@ impl Driver {
             }
             Action::OpenSnapshot { transfer, withheld } => self.open_snapshot(transfer, withheld),
             Action::ResumeSnapshot { transfer, point } => self.context.links.pusher.resume(transfer, *point),
+            Action::CompareSnapshot { transfer, buckets } => self.context.links.pusher.compare(transfer, buckets),
+            Action::SelectSnapshot { transfer, wants } => self.context.links.pusher.select(transfer, wants),
             Action::PushSnapshot { link, transfer, max_bytes } => {
                 self.on_link(link, |open| open.push(Push::Snapshot { transfer, max_bytes }));
             }

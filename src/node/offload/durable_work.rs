@@ -7,8 +7,8 @@ use crate::model::{ChangeSet, Era, Position, Revision};
 use crate::node::mutants::{Mutant, made};
 use crate::protocol::engine::{
     AppendGroup, AppendRecords, BatchId, BeginEra, BeginStaging, Completed, DiskFailure, EraReceipt, FinishStaging,
-    GroupReceipt, Job, Order, Outcome, Quarantine, QuarantineReceipt, RecordsReceipt, Reopen, ReopenReceipt,
-    StagePieces, StagingReceipt, Work,
+    GroupReceipt, Job, Order, Outcome, PiecesReceipt, Quarantine, QuarantineReceipt, RecordsReceipt, Reopen,
+    ReopenReceipt, StagePieces, StagedBefore, StagingReceipt, Work,
 };
 use crate::store::{Appended, Received, SnapshotPiece, Store, Verified};
 
@@ -100,9 +100,10 @@ pub fn accept(store: &mut Store, before: Position, durable: Revision) -> Outcome
 }
 
 fn begin_staging(store: &mut Store, job: BeginStaging) -> Outcome<BeginStaging> {
-    match job.resumes {
-        true => Ok(store.stage_resume(&job.header)?.map(Box::new)),
-        false => store.stage_begin(&job.header).map(|()| None),
+    match (job.resumes, job.compares) {
+        (false, _) => store.stage_begin(&job.header).map(|()| StagedBefore::Nothing),
+        (true, false) => store.stage_resume(&job.header),
+        (true, true) => store.stage_compare(&job.header),
     }
 }
 
@@ -111,7 +112,8 @@ fn stage_pieces(store: &mut Store, job: StagePieces<SnapshotPiece>) -> Outcome<S
     if job.keep {
         store.stage_keep()?;
     }
-    Ok(job.pieces.iter().map(|piece| piece.bytes.len() as u64).sum())
+    let bytes = job.pieces.iter().map(|piece| piece.bytes.len() as u64).sum();
+    Ok(PiecesReceipt { bytes, wants: store.stage_wants() })
 }
 
 fn finish_staging(store: &mut Store) -> Outcome<FinishStaging> {

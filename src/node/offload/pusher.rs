@@ -90,10 +90,25 @@ impl Pusher {
         }
     }
 
-    /// An open snapshot goes on where another one was cut. Nothing of it was pushed yet, so nobody reads it.
+    /// An open snapshot goes on where another one was cut.
     pub fn resume(&self, transfer: u64, point: ResumePoint) {
+        self.with_export(transfer, |export| export.resume(point));
+    }
+
+    /// An open snapshot begins with the hashes of what differs from these buckets.
+    pub fn compare(&self, transfer: u64, buckets: Vec<u8>) {
+        self.with_export(transfer, |export| export.compare(buckets));
+    }
+
+    /// The hashes were pushed: what the peer wants of them follows.
+    pub fn select(&self, transfer: u64, wants: Vec<u8>) {
+        self.with_export(transfer, |export| export.select(wants));
+    }
+
+    /// No push of this snapshot is under way, so nobody reads it.
+    fn with_export(&self, transfer: u64, change: impl FnOnce(&mut Export)) {
         if let Some(Slot::Open(export)) = self.slots().get(&transfer) {
-            export.lock().unwrap_or_else(PoisonError::into_inner).resume(point);
+            change(&mut export.lock().unwrap_or_else(PoisonError::into_inner));
         }
     }
 

@@ -62,6 +62,21 @@ pub enum Action {
         /// What the peer has.
         point: Box<ResumePoint>,
     },
+    /// The snapshot begins with the hashes of the entries in those buckets that differ from the peer's. Comes before the first piece
+    /// is asked for.
+    CompareSnapshot {
+        /// Of this transfer.
+        transfer: u64,
+        /// The first bytes of the digest of each of the peer's buckets.
+        buckets: Vec<u8>,
+    },
+    /// The hashes were sent. The pieces that follow are of those entries that the peer wants.
+    SelectSnapshot {
+        /// Of this transfer.
+        transfer: u64,
+        /// A bit for each of the hashes; none for the whole snapshot.
+        wants: Vec<u8>,
+    },
     /// Read the next piece of it, queue it as one frame, and report [`super::Event::SnapshotPushed`]; also where it was
     /// closed meanwhile (no bytes, done). As long as the link is up there is exactly one report.
     PushSnapshot {

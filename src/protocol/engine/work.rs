@@ -5,8 +5,8 @@
 //! other way, so a receipt of another kind than the job's cannot be written down.
 
 use crate::model::{Conflict, Epoch, Era, History, Position, Revision};
-use crate::protocol::replication::RecordsReceipt;
-use crate::protocol::wire::{BulkId, ResumePoint, SnapshotHeader};
+use crate::protocol::replication::{RecordsReceipt, StagedBefore};
+use crate::protocol::wire::{BulkId, SnapshotHeader};
 
 use super::{BatchId, DurableState, Ticket};
 
@@ -180,17 +180,28 @@ pub struct AppendRecords<R> {
     pub durable: Revision,
 }
 
-/// Opens a staging file for this snapshot. The receipt tells how much of one is staged already; where the source cannot go on
-/// there, what is staged is deleted.
+/// Opens a staging file for this snapshot. The receipt tells what there is already; where the source cannot go on there, what is
+/// staged is deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BeginStaging {
     /// What the source says of the snapshot.
     pub header: Box<SnapshotHeader>,
     /// The source can go on with a snapshot that was cut.
     pub resumes: bool,
+    /// This node's copy is complete: the source may send only what differs.
+    pub compares: bool,
 }
 
-/// Writes pieces of a snapshot to the staging file. The receipt is their number of bytes.
+/// The receipt of [`StagePieces`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PiecesReceipt {
+    /// How many bytes were staged.
+    pub bytes: u64,
+    /// After the last of the hashes: which of the entries are wanted.
+    pub wants: Option<Vec<u8>>,
+}
+
+/// Writes pieces of a snapshot to the staging file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StagePieces<P> {
     /// In this order.
@@ -355,9 +366,10 @@ impl<C, R, P> Work<C, R, P> {
     }
 
     /// Whether its size is bounded by [`crate::limits`], so that it takes a bounded time on a disk that answers. A staged
-    /// snapshot is as large as the configuration, and a quarantine or an opened store as what the log keeps.
+    /// snapshot is as large as the configuration, a piece of one may begin with a copy of it, and a quarantine or an opened
+    /// store as what the log keeps.
     pub fn is_bounded(&self) -> bool {
-        !matches!(self, Self::FinishStaging(_) | Self::Quarantine(_) | Self::Reopen(_))
+        !matches!(self, Self::StagePieces(_) | Self::FinishStaging(_) | Self::Quarantine(_) | Self::Reopen(_))
     }
 
     /// It could not be done; what is left of it says the failure.

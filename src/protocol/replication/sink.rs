@@ -1,8 +1,8 @@
 use std::time::Duration;
 
-use super::{RecordsReceipt, RepairKind};
+use super::{RecordsReceipt, RepairKind, StagedBefore};
 use crate::model::{Moment, Position, Revision};
-use crate::protocol::wire::{Bulk, BulkId, Message, Misbehaviour, Repair, ResumePoint, SnapshotHeader};
+use crate::protocol::wire::{Bulk, BulkId, Message, Misbehaviour, Repair, SnapshotHeader};
 
 /// The receiving end of one session.
 ///
@@ -32,6 +32,8 @@ pub struct Sink {
     keep_every: Duration,
     /// When what was staged was made durable last.
     kept_at: Moment,
+    /// Of a snapshot of which only what differs is sent: how many entries that is.
+    differing: Option<u64>,
     repair_began: Moment,
     repair_from_seq: u64,
     repair_bytes: u64,
@@ -112,6 +114,7 @@ impl Sink {
             resumes,
             keep_every,
             kept_at: at,
+            differing: None,
             repair_began: at,
             repair_from_seq: 0,
             repair_bytes: 0,
@@ -147,7 +150,7 @@ impl Sink {
             }
             Repair::Full(header) => {
                 let resumes = self.resumes;
-                self.kept_at = at;
+                (self.kept_at, self.differing) = (at, None);
                 out.push(SinkOut::BeginStaging { header: Box::new(header.clone()), resumes });
                 self.state = State::Staging { header: Box::new(header), open: false };
             }
@@ -230,33 +233,43 @@ impl Sink {
         }
     }
 
-    /// The staging file is open, and holds this much of a snapshot that was cut.
-    pub fn staging_begun(&mut self, staged: Option<Box<ResumePoint>>, out: &mut Vec<SinkOut>) {
+    /// The staging file is open, or there is something for it already.
+    pub fn staging_begun(&mut self, before: StagedBefore, out: &mut Vec<SinkOut>) {
         if let State::Staging { header, open } = &mut self.state {
             *open = true;
             let transfer = header.transfer;
-            out.push(SinkOut::Send(match staged {
-                Some(point) => Message::SnapshotResume { transfer, point },
-                None => Message::SnapshotReady { transfer },
+            out.push(SinkOut::Send(match before {
+                StagedBefore::Nothing => Message::SnapshotReady { transfer },
+                StagedBefore::Part(point) => Message::SnapshotResume { transfer, point },
+                StagedBefore::Base(buckets) => Message::SnapshotBase { transfer, buckets },
             }));
         }
     }
 
-    /// A batch of pieces was staged.
-    pub fn pieces_staged(&mut self, at: Moment, out: &mut Vec<SinkOut>) {
+    /// A batch of pieces was staged. `wants`: they ended with the last of the hashes, and these of the entries are missing here.
+    pub fn pieces_staged(&mut self, wants: Option<Vec<u8>>, at: Moment, out: &mut Vec<SinkOut>) {
         self.repair_bytes += self.batch_done();
         out.push(SinkOut::Send(Message::Received { sum: self.received }));
+        // Not open: they belong to the snapshot before.
+        if let (Some(wants), State::Staging { header, open: true }) = (wants, &self.state) {
+            let wanted = wants.iter().map(|byte| u64::from(byte.count_ones())).sum();
+            self.differing = (!wants.is_empty()).then_some(wanted);
+            out.push(SinkOut::Send(Message::SnapshotWants { transfer: header.transfer, wants }));
+        }
         self.start_batch(at, out);
     }
 
     /// The snapshot was verified and is this node's configuration now.
     pub fn staging_finished(&mut self, head: Position, at: Moment, out: &mut Vec<SinkOut>) {
         if let State::Verifying { header } = &self.state {
-            let entries = header.entries;
+            let (kind, entries) = match self.differing {
+                Some(entries) => (RepairKind::Differential, entries),
+                None => (RepairKind::Full, header.entries),
+            };
             self.source_durable = self.source_durable.max(head.revision);
             self.state = State::Following { to: None };
             self.acknowledge(head, out);
-            self.report_synced(RepairKind::Full, head, entries, at, out);
+            self.report_synced(kind, head, entries, at, out);
         }
     }
 

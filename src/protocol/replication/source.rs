@@ -19,7 +19,7 @@ const MISMATCHES_MAX: u32 = 3;
 /// | `Live` | a newer head, and room in the window |
 /// | `Opening` | the shell to open a snapshot |
 /// | `Offered` | the sink to be ready for the snapshot, or to say how much of one it has |
-/// | `Sending` | room in the window, and the last acknowledgement |
+/// | `Sending` | room in the window, and the last acknowledgement; behind hashes, what the sink wants |
 /// | `Verifying` | the sink to verify the snapshot |
 /// | `Rejected` | a head newer than the one that the sink's host refused |
 /// | `DiskFailed` | the sink's disk to work again |
@@ -37,6 +37,9 @@ pub struct Source {
     told: Revision,
     /// The sink is told so apart from bulk.
     tells_marks: bool,
+    /// A sink with a complete copy is sent only what differs. It is not where an operator asked for a full push, nor where its copy was
+    /// found to be something else than its position says.
+    compares: bool,
     /// A full push was asked for while the sink verified another one.
     full_push_queued: bool,
     /// The lowest transfer number of this session. Lower numbers belong to earlier sessions.
@@ -52,10 +55,21 @@ enum State {
     Live,
     Opening { transfer: u64 },
     Offered { header: Box<SnapshotHeader> },
-    Sending { header: Box<SnapshotHeader>, done: bool },
+    Sending { header: Box<SnapshotHeader>, done: bool, asks: Asks },
     Verifying { header: Box<SnapshotHeader> },
     Rejected { at: Revision },
     DiskFailed,
+}
+
+/// Whether the sink says between two parts of a snapshot what it wants of the second.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Asks {
+    /// There is no second part, or this is it.
+    No,
+    /// What is sent are hashes. The sink has not said yet what it wants.
+    Waits,
+    /// It has.
+    Wants(Vec<u8>),
 }
 
 /// The repair that is under way, or the last one.
@@ -97,6 +111,20 @@ pub enum SourceOut {
         transfer: u64,
         /// What the sink has staged.
         point: Box<ResumePoint>,
+    },
+    /// The open snapshot begins with the hashes of what differs from this.
+    CompareSnapshot {
+        /// Its transfer number.
+        transfer: u64,
+        /// The first bytes of the digest of each bucket of the sink.
+        buckets: Vec<u8>,
+    },
+    /// The hashes were pushed: what follows is what the sink wants.
+    SelectSnapshot {
+        /// The transfer number.
+        transfer: u64,
+        /// A bit for each of the hashes; none for the whole snapshot.
+        wants: Vec<u8>,
     },
     /// Push the next piece of the open snapshot.
     PushSnapshot {
@@ -147,6 +175,7 @@ impl Source {
             sent: position.revision,
             told: Revision::NONE,
             tells_marks: copy.told_marks,
+            compares: !full && position.revision != log_view.head.revision,
             full_push_queued: false,
             first_transfer: transfer,
             next_transfer: transfer,
@@ -226,12 +255,22 @@ impl Source {
                     out.push(SourceOut::PushRecords { after: self.sent, upto, max_bytes });
                 }
             }
-            State::Sending { header, done: false } if !self.reading && self.window.room(at.0) > 0 => {
+            State::Sending { header, done: false, .. } if !self.reading && self.window.room(at.0) > 0 => {
                 self.reading = true;
                 let max_bytes = self.window.room(at.0).min(PUSH_STEP_BYTES);
                 out.push(SourceOut::PushSnapshot { transfer: header.transfer, max_bytes });
             }
-            State::Sending { header, done: true, .. } if self.window.is_empty() => {
+            State::Sending { header, done, asks } if *done && !self.reading && matches!(asks, Asks::Wants(_)) => {
+                let Asks::Wants(wants) = std::mem::replace(asks, Asks::No) else { return };
+                *done = false;
+                if !wants.is_empty() {
+                    self.repair.kind = RepairKind::Differential;
+                    self.repair.entries = wants.iter().map(|byte| u64::from(byte.count_ones())).sum();
+                }
+                out.push(SourceOut::SelectSnapshot { transfer: header.transfer, wants });
+                self.advance(log_view, at, out);
+            }
+            State::Sending { header, done: true, asks: Asks::No } if self.window.is_empty() => {
                 let header = header.clone();
                 out.push(SourceOut::Send(Message::SnapshotEnd { transfer: header.transfer }));
                 out.push(SourceOut::CloseSnapshot { transfer: header.transfer });
@@ -283,6 +322,8 @@ impl Source {
     pub fn message(&mut self, log_view: LogView<'_>, message: &Message, at: Moment, out: &mut Vec<SourceOut>) {
         match message {
             Message::SnapshotReady { transfer } => self.sink_ready(*transfer, out),
+            Message::SnapshotBase { transfer, buckets } => self.sink_has_base(*transfer, buckets, out),
+            Message::SnapshotWants { transfer, wants } => self.sink_wants(*transfer, wants, out),
             Message::SnapshotResume { transfer, point } => self.sink_resumes(log_view, *transfer, point, out),
             Message::Received { sum } => {
                 if !self.window.acknowledged(*sum, at.0) {
@@ -314,6 +355,7 @@ impl Source {
         }
         self.close_snapshot(out);
         self.repair.reported = false;
+        self.compares = false;
         self.state = State::Draining { then: RepairPlan::Snapshot };
     }
 

@@ -80,6 +80,14 @@ impl Bench {
                 let message = Message::SnapshotResume { transfer: 1, point: Box::new(part(3, 5)) };
                 self.source.message(log_view, &message, time, out);
             }
+            "ready, a copy is there" => {
+                let message = Message::SnapshotBase { transfer: 1, buckets: vec![7] };
+                self.source.message(log_view, &message, time, out);
+            }
+            "wants" => {
+                let message = Message::SnapshotWants { transfer: 1, wants: vec![5] };
+                self.source.message(log_view, &message, time, out);
+            }
             "last piece" => self.source.snapshot_pushed(1, 100, true, time),
             "received all" => self.source.message(log_view, &Message::Received { sum: 100 }, time, out),
             "received too much" => self.source.message(log_view, &Message::Received { sum: 1_000 }, time, out),
@@ -113,12 +121,14 @@ impl Bench {
     }
 }
 
-const SOURCE_EVENTS: [&str; 17] = [
+const SOURCE_EVENTS: [&str; 19] = [
     "pushed to the head",
     "log gone",
     "opened",
     "ready",
     "ready, a part is there",
+    "ready, a copy is there",
+    "wants",
     "last piece",
     "received all",
     "received too much",
@@ -136,13 +146,18 @@ const SOURCE_EVENTS: [&str; 17] = [
 #[test]
 fn every_state_of_a_source_and_every_event() {
     type MakeBench = fn() -> Bench;
-    let states: [(&str, MakeBench); 9] = [
+    let states: [(&str, MakeBench); 12] = [
         ("live, in sync", || Bench::new(9).after(&[])),
         ("live, reading", || Bench::new(5).after(&[])),
         ("live, pushed", || Bench::new(5).after(&["pushed to the head"])),
         ("opening", || Bench::blank().after(&[])),
         ("offered", || Bench::blank().after(&["opened"])),
         ("sending", || Bench::blank().after(&["opened", "ready"])),
+        ("sending hashes", || Bench::blank().after(&["opened", "ready, a copy is there"])),
+        ("hashes sent", || Bench::blank().after(&["opened", "ready, a copy is there", "last piece", "received all"])),
+        ("sending what is wanted", || {
+            Bench::blank().after(&["opened", "ready, a copy is there", "last piece", "received all", "wants"])
+        }),
         ("verifying", || Bench::blank().after(&["opened", "ready", "last piece", "received all"])),
         ("rejected", || Bench::new(5).after(&["pushed to the head", "rejected", "received all"])),
         ("disk failed", || Bench::new(5).after(&["pushed to the head", "disk trouble", "received all"])),
@@ -162,7 +177,7 @@ fn every_state_of_a_source_and_every_event() {
     insta::assert_snapshot!("source", table);
 }
 
-const SINK_EVENTS: [&str; 19] = [
+const SINK_EVENTS: [&str; 22] = [
     "repair none",
     "repair incremental",
     "repair full",
@@ -175,7 +190,10 @@ const SINK_EVENTS: [&str; 19] = [
     "mismatch",
     "begun",
     "begun, a part is there",
+    "begun, a copy is there",
     "staged",
+    "compared",
+    "compared, too much differs",
     "snapshot end",
     "finished",
     "stage mismatch",
@@ -204,9 +222,12 @@ fn sink_event(sink: &mut Sink, name: &str, out: &mut Vec<SinkOut>) {
             sink.records_done(&receipt, time, out);
         }
         "mismatch" => sink.records_done(&RecordsReceipt::Mismatch { head }, time, out),
-        "begun" => sink.staging_begun(None, out),
-        "begun, a part is there" => sink.staging_begun(Some(Box::new(part(3, 5))), out),
-        "staged" => sink.pieces_staged(time, out),
+        "begun" => sink.staging_begun(StagedBefore::Nothing, out),
+        "begun, a part is there" => sink.staging_begun(StagedBefore::Part(Box::new(part(3, 5))), out),
+        "begun, a copy is there" => sink.staging_begun(StagedBefore::Base(vec![7]), out),
+        "staged" => sink.pieces_staged(None, time, out),
+        "compared" => sink.pieces_staged(Some(vec![5]), time, out),
+        "compared, too much differs" => sink.pieces_staged(Some(Vec::new()), time, out),
         "snapshot end" => sink.snapshot_end(4, out),
         "finished" => sink.staging_finished(position(9), time, out),
         "stage mismatch" => sink.staging_mismatch(position(8), out),
@@ -219,13 +240,14 @@ fn sink_event(sink: &mut Sink, name: &str, out: &mut Vec<SinkOut>) {
 
 #[test]
 fn every_state_of_a_sink_and_every_event() {
-    let states: [(&str, &[&str]); 8] = [
+    let states: [(&str, &[&str]); 9] = [
         ("awaiting repair", &[]),
         ("following", &["repair none"]),
         ("catching up", &["repair incremental"]),
         ("appending, more waits", &["repair incremental", "records", "records"]),
         ("staging, not open", &["repair full"]),
         ("staging", &["repair full", "begun"]),
+        ("verifying what differed", &["repair full", "begun", "pieces", "compared", "snapshot end"]),
         ("verifying", &["repair full", "begun", "pieces", "staged", "snapshot end"]),
         ("discarding", &["repair incremental", "records", "rejected"]),
     ];
@@ -281,6 +303,22 @@ fn a_snapshot_goes_on_only_behind_a_part_that_the_log_can_bring_up_to_date() {
     let foreign = Revision::new(Epoch::new(1, 7), 5);
     assert!(!resumes(ResumePoint { from: foreign, upto: foreign, ..part(5, 5) }));
     assert!(!resumes(ResumePoint { from: Revision::NONE, upto: Revision::NONE, ..part(5, 5) }));
+}
+
+/// Where an operator asks for a full push, and after a mismatch, the whole snapshot is sent.
+#[test]
+fn what_differs_is_not_enough_for_a_resync_nor_after_a_mismatch() {
+    let compares = |events: &[&str]| {
+        let mut bench = Bench::new(1).after(events);
+        let transfer = bench.source.open_transfer().unwrap();
+        let log_view = LogView { head: bench.head, written: None, log_floor: at(2), history: &bench.history };
+        bench.source.snapshot_opened(header(transfer, 9), &mut bench.out);
+        let message = Message::SnapshotBase { transfer, buckets: vec![7] };
+        bench.source.message(log_view, &message, Moment(1_000), &mut bench.out);
+        bench.out.iter().any(|out| matches!(out, SourceOut::CompareSnapshot { .. }))
+    };
+    assert!(compares(&[]));
+    assert!(!compares(&["opened", "resync"]) && !compares(&["opened", "mismatch"]));
 }
 
 #[test]

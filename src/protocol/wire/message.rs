@@ -117,6 +117,20 @@ pub enum Message {
         /// What is staged.
         point: Box<ResumePoint>,
     },
+    /// Sink to source, in place of `SnapshotReady`: this node has a complete copy, and needs only what differs. From version 3 on.
+    SnapshotBase {
+        /// Transfer number of the snapshot that is offered.
+        transfer: u64,
+        /// The first bytes of the digest of each bucket.
+        buckets: Vec<u8>,
+    },
+    /// Sink to source: which of the entries whose hashes came this node lacks. From version 3 on.
+    SnapshotWants {
+        /// Transfer number of the snapshot.
+        transfer: u64,
+        /// A bit for each, in order, the lowest of a byte first. Without any byte: the whole snapshot.
+        wants: Vec<u8>,
+    },
     /// Sink to source: pieces of a snapshot were staged, or bulk was dropped. It says nothing about the sink's position.
     Received {
         /// Bytes of bulk (frame headers excluded) staged, stored or dropped on this link.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::v1::{reason, send_reason};
 use super::{CopySeen, Message, ResumePoint, WireError};
+use crate::model::limits::{BASE_DIGEST_BYTES, BUCKETS, COMPARED_ENTRIES_MAX};
 use crate::model::{Epoch, Key, Revision, RunId};
 use switch::{ModesV3, SwitchV3};
 
@@ -17,6 +18,8 @@ pub enum MessageV3 {
     Switch(SwitchV3),
     Modes(ModesV3),
     CopySeen { run: u64, first: String, later: String },
+    SnapshotBase { transfer: u64, buckets: Vec<u8> },
+    SnapshotWants { transfer: u64, wants: Vec<u8> },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -41,6 +44,12 @@ impl MessageV3 {
             Message::CopySeen(CopySeen { run, first, later }) => {
                 Some(Self::CopySeen { run: run.0, first: send_reason(first), later: send_reason(later) })
             }
+            Message::SnapshotBase { transfer, buckets } => {
+                Some(Self::SnapshotBase { transfer: *transfer, buckets: buckets.clone() })
+            }
+            Message::SnapshotWants { transfer, wants } => {
+                Some(Self::SnapshotWants { transfer: *transfer, wants: wants.clone() })
+            }
             _ => None,
         }
     }
@@ -62,6 +71,14 @@ impl TryFrom<MessageV3> for Message {
             MessageV3::CopySeen { run, first, later } => {
                 Self::CopySeen(CopySeen { run: RunId(run), first: reason(&first)?, later: reason(&later)? })
             }
+            MessageV3::SnapshotBase { transfer, buckets } if buckets.len() == BUCKETS * BASE_DIGEST_BYTES => {
+                Self::SnapshotBase { transfer, buckets }
+            }
+            MessageV3::SnapshotWants { transfer, wants } if wants.len() <= COMPARED_ENTRIES_MAX.div_ceil(8) => {
+                Self::SnapshotWants { transfer, wants }
+            }
+            MessageV3::SnapshotBase { .. } => return Err(WireError::Bound { field: "buckets" }),
+            MessageV3::SnapshotWants { .. } => return Err(WireError::Bound { field: "wants" }),
         })
     }
 }

@@ -7,10 +7,11 @@ use redb::{ReadableDatabase, ReadableTable};
 use super::file::StateFile;
 use super::loader::Loader;
 use super::rows::{Fields, STAGED_ROW, corrupt, hash_of, key_of, value_bytes_of, value_number_of, write_header};
-use super::tables::{BUCKETS, CHUNKS, ENTRIES, META};
+use super::tables::{BUCKETS, CHUNKS, ENTRIES, META, UNDO};
 use crate::model::{Digest, EntryHash, Key, bucket_of};
 use crate::protocol::wire::ResumePoint;
 use crate::store::database::redb_io;
+use crate::store::error::ReadError;
 use crate::store::mutants::{Mutant, is_active};
 
 /// Newest version of the note that this program writes and reads.
@@ -39,15 +40,56 @@ impl Loader {
             None => return Ok(None),
         };
         let Some(note) = note else { return Ok(None) };
-        for row in transaction.open_table(BUCKETS).map_err(redb_io)?.iter().map_err(redb_io)? {
-            let (bucket, digest) = row.map_err(redb_io)?;
-            let digest = digest.value().try_into().map_err(|_| corrupt("a bucket digest"))?;
-            loader.buckets.insert(bucket.value(), (Digest(digest), false));
-        }
         drop((meta, transaction));
+        loader.read_buckets()?;
         loader.last = Some(note.point.after.clone());
         loader.drop_values(loader.state.header.next_value)?;
         Ok(Some((loader, note)))
+    }
+
+    /// Begins with a copy of a state, without these of its entries and without undo images.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(in crate::store) fn of_base(state: StateFile, is_gone: impl Fn(&Key, &EntryHash) -> bool) -> io::Result<Self> {
+        let mut loader = Self::new(state);
+        loader.read_buckets()?;
+        let read = |error: ReadError| io::Error::other(error.to_string());
+        let mut gone = Vec::new();
+        for entry in loader.state.snapshot()?.hashes().map_err(read)? {
+            let (key, hash) = entry.map_err(read)?;
+            if is_gone(&key, &hash) {
+                gone.push(key.clone());
+            }
+            loader.last = Some(key);
+        }
+        loader.drop_undo()?;
+        gone.iter().try_for_each(|key| loader.replace(key, None))?;
+        Ok(loader)
+    }
+
+    fn read_buckets(&mut self) -> io::Result<()> {
+        let transaction = self.state.database()?.begin_read().map_err(redb_io)?;
+        for row in transaction.open_table(BUCKETS).map_err(redb_io)?.iter().map_err(redb_io)? {
+            let (bucket, digest) = row.map_err(redb_io)?;
+            let digest = digest.value().try_into().map_err(|_| corrupt("a bucket digest"))?;
+            self.buckets.insert(bucket.value(), (Digest(digest), false));
+        }
+        Ok(())
+    }
+
+    /// Removes all undo images: they are of another history.
+    fn drop_undo(&mut self) -> io::Result<()> {
+        self.state.header.undo_bytes = 0;
+        let transaction = self.transaction()?;
+        let mut undo = transaction.open_table(UNDO).map_err(redb_io)?;
+        let mut chunks = transaction.open_table(CHUNKS).map_err(redb_io)?;
+        while let Some((_, old)) = undo.pop_first().map_err(redb_io)? {
+            if let Some((id, _)) = value_number_of(old.value())? {
+                chunks.retain_in((id, 0)..(id + 1, 0), |_, _| false).map_err(redb_io)?;
+            }
+        }
+        Ok(())
     }
 
     /// The entries that were committed.

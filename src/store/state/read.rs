@@ -7,8 +7,9 @@ use bytes::Bytes;
 use redb::{ReadOnlyTable, ReadTransaction};
 
 use super::rows::{corrupt, entry_of, hash_of, key_of, value_bytes_of};
-use super::tables::{CHUNKS, ChunkKey, ENTRIES, EntryKey, Row, UNDO, UndoKey};
-use crate::model::{EntryHash, Key};
+use super::tables::{BUCKETS, CHUNKS, ChunkKey, ENTRIES, EntryKey, Row, UNDO, UndoKey};
+use crate::model::limits::BUCKETS as BUCKETS_MAX;
+use crate::model::{Digest, EntryHash, Key};
 use crate::store::database::{redb_io, redb_read};
 use crate::store::error::ReadError;
 use crate::store::version::{EntryRef, Summary};
@@ -19,6 +20,7 @@ pub(in crate::store) struct StateSnapshot {
     entries: ReadOnlyTable<EntryKey, Row>,
     chunks: ReadOnlyTable<ChunkKey, Row>,
     undo: ReadOnlyTable<UndoKey, Row>,
+    buckets: ReadOnlyTable<u16, Row>,
 }
 
 /// Entries of a [`StateSnapshot`] in key order.
@@ -31,6 +33,7 @@ impl StateSnapshot {
             entries: transaction.open_table(ENTRIES).map_err(redb_io)?,
             chunks: transaction.open_table(CHUNKS).map_err(redb_io)?,
             undo: transaction.open_table(UNDO).map_err(redb_io)?,
+            buckets: transaction.open_table(BUCKETS).map_err(redb_io)?,
         })
     }
 }
@@ -65,6 +68,31 @@ impl StateSnapshot {
     pub(in crate::store) fn scan(&self, from: Bound<&str>) -> Result<StateScan, ReadError> {
         let range = (from.map(str::as_bytes), Bound::Unbounded);
         self.entries.range::<&[u8]>(range).map(StateScan).map_err(redb_read)
+    }
+
+    /// The digests of all buckets.
+    pub(in crate::store) fn buckets(&self) -> Result<Vec<Digest>, ReadError> {
+        let mut digests = vec![Digest::ZERO; BUCKETS_MAX];
+        for row in self.buckets.range::<u16>(..).map_err(redb_read)? {
+            let (bucket, digest) = row.map_err(redb_read)?;
+            let digest = digest.value().try_into().map_err(|_| ReadError::of(corrupt("a bucket digest")))?;
+            if let Some(place) = digests.get_mut(usize::from(bucket.value())) {
+                *place = Digest(digest);
+            }
+        }
+        Ok(digests)
+    }
+
+    /// The key and hash of every entry, in key order.
+    pub(in crate::store) fn hashes(
+        &self,
+    ) -> Result<impl Iterator<Item = Result<(Key, EntryHash), ReadError>>, ReadError> {
+        let rows = self.entries.range::<&[u8]>(..).map_err(redb_read)?;
+        Ok(rows.map(|row| {
+            let (key, entry) = row.map_err(redb_read)?;
+            let hash = hash_of(entry.value()).map_err(ReadError::of)?;
+            Ok((key_of(key.value()).map_err(ReadError::of)?, hash))
+        }))
     }
 
     /// The undo images of all changes after `seq`, in the order of change sets: number, key, and the entry before.

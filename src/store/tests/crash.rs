@@ -14,6 +14,8 @@ use super::*;
 const RUNS: u64 = 2_000;
 /// Full pushes that went on where another one was cut.
 static RESUMED: AtomicU64 = AtomicU64::new(0);
+/// Full pushes of which only what differed was sent.
+static DIFFERENTIAL: AtomicU64 = AtomicU64::new(0);
 
 type Map = BTreeMap<String, (Bytes, bool)>;
 
@@ -282,16 +284,28 @@ impl Run {
         let source = self.source.as_ref().unwrap();
         let (header, mut export) = source.opened.reader.export(1).unwrap();
         let rev = source.revs.last().unwrap().clone();
-        if self.random.once_in(3) {
-            self.store().stage_begin(&header)?;
-        } else if let Some(point) = self.store().stage_resume(&header)? {
-            RESUMED.fetch_add(1, Ordering::Relaxed);
-            export.resume(point);
-            assert!(export.prepare().unwrap(), "the log of the source has everything");
+        let before = match self.random.below(3) {
+            0 => self.store().stage_begin(&header).map(|()| StagedBefore::Nothing)?,
+            1 => self.store().stage_resume(&header)?,
+            _ => self.store().stage_compare(&header)?,
+        };
+        match before {
+            StagedBefore::Nothing => {}
+            StagedBefore::Part(point) => {
+                RESUMED.fetch_add(1, Ordering::Relaxed);
+                export.resume(*point);
+                assert!(export.prepare().unwrap(), "the log of the source has everything");
+            }
+            StagedBefore::Base(base) => export.compare(base),
         }
         let max_bytes = 1 + self.random.below(300_000) as usize;
         while let Some(piece) = export.next(max_bytes).unwrap() {
             self.store().stage_write(&piece.into())?;
+            if let Some(wants) = self.store().stage_wants() {
+                DIFFERENTIAL.fetch_add(u64::from(!wants.is_empty()), Ordering::Relaxed);
+                assert!(export.next(max_bytes).unwrap().is_none(), "nothing follows the last of the hashes");
+                export.select(wants);
+            }
             if self.random.once_in(4) {
                 self.store().stage_keep()?;
             }
@@ -473,6 +487,8 @@ fn every_mutant_is_found() {
         Mutant::DurableParts,
         Mutant::SkipStateSync,
         Mutant::CheckpointGoesOn,
+        Mutant::KeepsGone,
+        Mutant::AlikeHashes,
     ];
     let found: Vec<_> = mutants
         .into_iter()
@@ -503,5 +519,6 @@ fn what_was_acknowledged_survives_every_failure() {
             "replay with: SHADOWPAIR_CRASH_SEED={seed} cargo test --lib store::tests::crash::what_was -- --nocapture"
         );
     }
+    assert!(runs < RUNS || DIFFERENTIAL.load(Ordering::Relaxed) > 100, "nothing was repaired by what differed");
     assert!(runs < RUNS || RESUMED.load(Ordering::Relaxed) > 100, "no full push went on where one was cut");
 }

@@ -4,8 +4,8 @@ use redb::{ReadableDatabase, ReadableTable};
 
 use super::super::database::open_database;
 use super::*;
+use crate::protocol::wire::SnapshotHeader;
 use crate::protocol::wire::record::{Item, encode_item};
-use crate::protocol::wire::{ResumePoint, SnapshotHeader};
 
 /// A master with entries of every kind.
 fn source() -> Opened {
@@ -27,8 +27,8 @@ fn change(source: &mut Opened, salt: u8) {
 /// Stages items one at a time until `more` says no. Returns the header and how many there were.
 fn stage(shadow: &mut Opened, source: &Opened, mut more: impl FnMut(usize) -> bool) -> (SnapshotHeader, usize) {
     let (header, mut export) = source.reader.export(1).unwrap();
-    if let Some(point) = shadow.store.stage_resume(&header).unwrap() {
-        export.resume(point);
+    if let StagedBefore::Part(point) = shadow.store.stage_resume(&header).unwrap() {
+        export.resume(*point);
     }
     let mut items = 0;
     while more(items)
@@ -76,7 +76,7 @@ fn a_push_that_is_cut_anywhere_goes_on_there() {
                 target.store.stage_keep().unwrap();
                 // What comes behind is lost.
                 let header = source.reader.export(1).unwrap().0;
-                assert!(cut == 0 || target.store.stage_resume(&header).unwrap().is_some());
+                assert!(cut == 0 || target.store.stage_resume(&header).unwrap() != StagedBefore::Nothing);
                 stage(&mut target, &source, |items| items < 3);
                 disk.cut_power(PowerCut::Torn);
                 drop(target);
@@ -114,9 +114,9 @@ fn a_push_begins_again_where_the_log_does_not_tell_what_changed() {
         while source.store.maintain().unwrap() {}
     }
     let (header, mut export) = source.reader.export(1).unwrap();
-    let point = target.store.stage_resume(&header).unwrap().unwrap();
+    let StagedBefore::Part(point) = target.store.stage_resume(&header).unwrap() else { panic!("a part is there") };
     assert_eq!((point.after.as_str(), point.from, point.upto), ("b", point.upto, Revision::new(Epoch::new(1, 0), 1)));
-    export.resume(point);
+    export.resume(*point);
     assert!(!export.prepare().unwrap());
     assert_eq!(finish(&mut target, &source), 3);
 }
@@ -131,12 +131,12 @@ fn a_push_that_goes_on_elsewhere_is_found() {
     for (after, from) in [("k05", header.position.revision), ("k04", other)] {
         let (_, mut target) = shadow();
         stage(&mut target, &source, |items| items < 5);
-        target.store.stage_resume(&header).unwrap().unwrap();
+        assert_ne!(target.store.stage_resume(&header).unwrap(), StagedBefore::Nothing);
         let mut piece = Vec::new();
         encode_item(&mut piece, &Item::Continue { after: key(after), from });
         target.store.stage_write(&Bytes::from(piece).into()).unwrap();
         assert!(matches!(target.store.stage_verify().unwrap(), Verified::Bad { .. }));
-        assert!(target.store.stage_resume(&header).unwrap().is_none(), "nothing is left of it");
+        assert_eq!(target.store.stage_resume(&header).unwrap(), StagedBefore::Nothing, "nothing is left of it");
     }
     // Changes of a part that nobody offered, and what no push contains.
     let items = [Item::Delete { key: key("a") }, Item::Continue { after: key("a"), from: other }];
@@ -189,5 +189,5 @@ fn a_part_goes_when_the_log_goes_on_and_with_its_pair() {
     drop(target);
     let mut target = open(&disk, options()).unwrap();
     let (header, _) = source.reader.export(1).unwrap();
-    assert_eq!(target.store.stage_resume(&header).unwrap(), None::<ResumePoint>);
+    assert_eq!(target.store.stage_resume(&header).unwrap(), StagedBefore::Nothing);
 }

@@ -13,10 +13,10 @@ use super::staging::Staging;
 use crate::campaign::violation::{Checked, Invariant, Violation, catch_panic};
 use crate::model::{Epoch, Position, Revision};
 use crate::protocol::engine::{
-    AppendRecords, Completed, Completion, RecordsReceipt, StagingReceipt, StatePurpose, StoreState,
+    AppendRecords, Completed, Completion, RecordsReceipt, StagedBefore, StagingReceipt, StatePurpose, StoreState,
 };
 use crate::protocol::wire::Role;
-use crate::store::{Diverged, DivergedChange, DivergedValue};
+use crate::store::{Diverged, DivergedChange, DivergedValue, Snapshot};
 
 /// After so many of a hundred jobs the store maintains itself.
 const MAINTAIN_PERCENT: u64 = 25;
@@ -99,7 +99,21 @@ impl RealStore {
             let before = std::mem::replace(&mut self.diverged, quarantined);
             self.set_aside(model, order.job.common, &before)?;
         }
+        if let Completion::StagingBegun(Ok(StagedBefore::Base(_))) = outcome.completion() {
+            self.context.count("store: compared with a snapshot");
+            let store = self.store()?;
+            let applied = catch_panic(|| store.applied())?;
+            let empty = State::new(model.floor.state.digests());
+            model.applied = Some(content(&applied, &empty)?);
+        }
         let expected = model.apply(job.clone(), accepts, written);
+        if let Completion::PiecesStaged(Ok(receipt)) = outcome.completion()
+            && receipt.wants.as_ref().is_some_and(Vec::is_empty)
+            && let Some(staging) = &mut model.staging
+        {
+            // The state has moved on since it was compared.
+            staging.begin_whole();
+        }
         let same = same_outcome(outcome.completion(), expected.completion());
         Invariant::SameContent.check(same, || format!("the store says {outcome:?} and the model {expected:?}"))?;
         if matches!(outcome.completion(), Completion::StagingFinished(Ok(StagingReceipt::Switched { .. }))) {
@@ -216,18 +230,7 @@ impl RealStore {
         let store = self.store()?;
         let Some((point, snapshot)) = catch_panic(|| store.staged_part())? else { return Ok(None) };
         let empty = State::new(model.floor.state.digests());
-        let mut state = empty.clone();
-        for entry in snapshot.scan("") {
-            let entry = entry.map_err(|error| violation(format!("reading what is staged: {error}")))?;
-            let value = snapshot.get(&entry.key).ok().flatten().unwrap_or_default();
-            let key = entry.key.as_str().rsplit('/').next().and_then(|number| number.parse().ok());
-            let number = value.first_chunk().copied().map(u64::from_le_bytes);
-            let (Some(key), Some(number)) = (key, number) else {
-                return Err(violation(format!("{:?} is staged, and nobody wrote it", entry.key)));
-            };
-            state.apply(key, Some(number));
-        }
-        Ok(Some(Staging::found(state, empty, point)))
+        Ok(Some(Staging::found(content(&snapshot, &empty)?, empty, point)))
     }
 
     fn quarantined(&self) -> Result<Vec<Diverged>, Violation> {
@@ -412,6 +415,22 @@ fn outcomes(model: &ModelStore, uncertain: Option<&UncertainJob>) -> Vec<(bool, 
     all
 }
 
+/// The entries of a snapshot of the real store, as the model has them.
+fn content(snapshot: &Snapshot, empty: &State) -> Result<State, Violation> {
+    let mut state = empty.clone();
+    for entry in snapshot.scan("") {
+        let entry = entry.map_err(|error| violation(format!("reading a snapshot: {error}")))?;
+        let value = snapshot.get(&entry.key).ok().flatten().unwrap_or_default();
+        let key = entry.key.as_str().rsplit('/').next().and_then(|number| number.parse().ok());
+        let number = value.first_chunk().copied().map(u64::from_le_bytes);
+        let (Some(key), Some(number)) = (key, number) else {
+            return Err(violation(format!("{:?} is there, and nobody wrote it", entry.key)));
+        };
+        state.apply(key, Some(number));
+    }
+    Ok(state)
+}
+
 /// Whether the store and the model tell the same of a job.
 fn same_outcome(real: &Completion, model: &Completion) -> bool {
     use Completion as C;
@@ -429,7 +448,12 @@ fn same_outcome(real: &Completion, model: &Completion) -> bool {
             (R::Mismatch { head: real }, R::Mismatch { head: model }) => real == model,
             _ => false,
         },
+        (C::StagingBegun(Ok(StagedBefore::Base(_))), C::StagingBegun(Ok(StagedBefore::Base(_)))) => true,
         (C::StagingBegun(Ok(real)), C::StagingBegun(Ok(model))) => real == model,
+        (C::PiecesStaged(Ok(real)), C::PiecesStaged(Ok(model))) => {
+            let moved_on = real.wants.as_ref().is_some_and(Vec::is_empty) && model.wants.is_some();
+            real == model || moved_on
+        }
         (C::StagingFinished(Ok(real)), C::StagingFinished(Ok(model))) => {
             std::mem::discriminant(real) == std::mem::discriminant(model)
         }

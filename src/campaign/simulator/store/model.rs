@@ -7,8 +7,8 @@ use super::records::{Change, Checkpoint, ITEM_BYTES, Record, RecordBody, Sent, S
 use super::staging::Staging;
 use crate::model::{Conflict, Key, NodeId, Position, Revision};
 use crate::protocol::engine::{
-    Completed, DiskFailure, DurableState, EraReceipt, GroupReceipt, QuarantineReceipt, RecordsReceipt, ReopenReceipt,
-    StagingReceipt,
+    Completed, DiskFailure, DurableState, EraReceipt, GroupReceipt, PiecesReceipt, QuarantineReceipt, RecordsReceipt,
+    ReopenReceipt, StagingReceipt,
 };
 use crate::protocol::wire::SnapshotHeader;
 
@@ -29,6 +29,8 @@ pub struct ModelStore {
     /// How far they see it after a start; `None` for all of it.
     pub shown: Option<Revision>,
     pub(super) staging: Option<Staging>,
+    /// What the real store has applied to its state, where a snapshot is about to be compared with that.
+    pub(super) applied: Option<State>,
     /// The quarantine: revisions and numbers of change sets.
     pub quarantine: Vec<(Revision, u64)>,
     /// Own change sets that the peer is not known to hold. They can be undone, whatever the log keeps.
@@ -67,6 +69,7 @@ impl ModelStore {
             visible: Revision::NONE,
             shown: None,
             staging: None,
+            applied: None,
             quarantine: Vec::new(),
             unconfirmed: Vec::new(),
             log_changes,
@@ -252,10 +255,12 @@ impl ModelStore {
             Job::BeginStaging(order) => {
                 let (job, pending) = order.split();
                 let before = self.staging.take().filter(|_| job.resumes);
-                let staging = Staging::begin(before, *job.header, State::new(self.floor.state.digests()));
-                let staged = staging.point().cloned().map(Box::new);
+                let base = self.applied.take().unwrap_or_else(|| self.head.state.clone());
+                let empty = State::new(self.floor.state.digests());
+                let staging = Staging::begin(before, *job.header, empty, job.compares.then_some(base));
+                let before = staging.before();
                 self.staging = Some(staging);
-                pending.complete(Ok(staged))
+                pending.complete(Ok(before))
             }
             Job::StagePieces(order) => {
                 let (job, pending) = order.split();
@@ -339,14 +344,17 @@ impl ModelStore {
         RecordsReceipt::Appended { head: self.head.position, log_floor: self.log_floor(), eras: eras.collect() }
     }
 
-    fn stage(&mut self, pieces: &[Sent<SnapshotItem>], keep: bool) -> u64 {
-        let Some(staging) = &mut self.staging else { return 0 };
-        let items = pieces.iter().flat_map(|piece| piece.iter());
-        let bytes = items.map(|item| staging.stage(item)).count() * ITEM_BYTES;
+    fn stage(&mut self, pieces: &[Sent<SnapshotItem>], keep: bool) -> PiecesReceipt {
+        let mut receipt = PiecesReceipt { bytes: 0, wants: None };
+        let Some(staging) = &mut self.staging else { return receipt };
+        for item in pieces.iter().flat_map(|piece| piece.iter()) {
+            receipt.bytes += ITEM_BYTES as u64;
+            receipt.wants = staging.stage(item).or(receipt.wants);
+        }
         if keep {
             staging.keep();
         }
-        bytes as u64
+        receipt
     }
 
     /// The keys at or before this one that change sets after `from` changed, up to another revision. `None` where the log does not

@@ -14,8 +14,8 @@ use crate::campaign::simulator::random::Random;
 use crate::campaign::violation::{Checked, Invariant, Violation, catch_panic};
 use crate::model::{ChangeSet, Era, Expected, Guard, History, Key, PairId, Position, Revision};
 use crate::protocol::engine::{
-    self, Completed, DiskFailure, DurableState, EraReceipt, GroupReceipt, Order, Outcome, QuarantineReceipt,
-    RecordsReceipt, ReopenReceipt, StagingReceipt, Ticket,
+    self, Completed, DiskFailure, DurableState, EraReceipt, GroupReceipt, Order, Outcome, PiecesReceipt,
+    QuarantineReceipt, RecordsReceipt, ReopenReceipt, StagedBefore, StagingReceipt, Ticket,
 };
 use crate::protocol::wire::SnapshotHeader;
 use crate::store::disk::Disk as FileSystem;
@@ -337,9 +337,10 @@ fn carry_out(
         Job::AppendRecords(order) => complete(order, |job| receive(store, &job.frames, job.durable, accepts)),
         Job::BeginStaging(order) => complete(order, |job| {
             let header = header.unwrap_or(*job.header);
-            match job.resumes {
-                true => Ok(store.stage_resume(&header)?.map(Box::new)),
-                false => store.stage_begin(&header).map(|()| None),
+            match (job.resumes, job.compares) {
+                (false, _) => store.stage_begin(&header).map(|()| StagedBefore::Nothing),
+                (true, false) => store.stage_resume(&header),
+                (true, true) => store.stage_compare(&header),
             }
         }),
         Job::StagePieces(order) => complete(order, |job| {
@@ -349,7 +350,8 @@ fn carry_out(
                 store.stage_keep()?;
             }
             // The engines count the bytes of the model.
-            Ok(job.pieces.iter().map(|piece| (piece.len() * ITEM_BYTES) as u64).sum())
+            let bytes = job.pieces.iter().map(|piece| (piece.len() * ITEM_BYTES) as u64).sum();
+            Ok(PiecesReceipt { bytes, wants: store.stage_wants() })
         }),
         Job::FinishStaging(order) => complete(order, |_| match store.stage_verify()? {
             Verified::Bad { found } => Ok(StagingReceipt::Mismatch { found }),

@@ -1,13 +1,13 @@
 //! What the model of the store holds: change sets of one entry, log records, and configurations at a position.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
 use crate::campaign::simulator::random::mix;
-use crate::model::{Digest, DigestKey, EntryHash, Era, History, Key, PairId, Position, Revision};
+use crate::model::{self, Digest, DigestKey, EntryHash, Era, History, Key, PairId, Position, Revision};
 
 /// Bytes that one record or entry stands for: a few of them fill one step of a push.
 pub const ITEM_BYTES: usize = 90_000;
@@ -94,6 +94,15 @@ pub enum SnapshotItem {
     },
     /// There is no such entry any more.
     Delete(u8),
+    /// The buckets that differ. `None`: too many do.
+    Compare(Option<BTreeSet<usize>>),
+    /// The entries in them, by their hashes. None at the end.
+    Hashes(Vec<(u8, u64)>),
+}
+
+/// The bucket of a key in the real store.
+pub fn bucket_of(key: u8) -> usize {
+    Key::new(key_of(key)).map_or(0, |key| model::bucket_of(&key))
 }
 
 /// A configuration at a position, with what is needed to append to it.

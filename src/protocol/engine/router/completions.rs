@@ -173,8 +173,10 @@ impl Engine {
             Completion::Reopened(Ok(receipt)) => self.reopened(now, receipt),
             Completion::Reopened(Err(_)) => self.authority.role.retry_after(retry_at),
             Completion::RecordsAppended(Ok(receipt)) => self.records_appended(now, &receipt),
-            Completion::StagingBegun(Ok(staged)) => self.staging_begun(now, staged),
-            Completion::PiecesStaged(Ok(_)) => self.with_sink(now, |sink, _, at, out| sink.pieces_staged(at, out)),
+            Completion::StagingBegun(Ok(before)) => self.staging_begun(now, before),
+            Completion::PiecesStaged(Ok(receipt)) => {
+                self.with_sink(now, |sink, _, at, out| sink.pieces_staged(receipt.wants, at, out));
+            }
             Completion::StagingFinished(Ok(receipt)) => self.staging_finished(now, receipt),
             Completion::RecordsAppended(Err(failure))
             | Completion::StagingBegun(Err(failure))

@@ -5,13 +5,12 @@ use crate::protocol::alerts::{AlertKind, NewAlert};
 use crate::protocol::engine::alerts::{self, PEER, texts};
 use crate::protocol::engine::hello::Negotiation;
 use crate::protocol::engine::{
-    Action, BulkId, DiskFailure, Engine, LinkId, Moment, Mutant, Now, Quarantine, RecordsReceipt, StagingReceipt,
+    Action, BulkId, DiskFailure, Engine, LinkId, Moment, Mutant, Now, Quarantine, RecordsReceipt, StagedBefore,
+    StagingReceipt,
 };
 use crate::protocol::failover::NodeState;
 use crate::protocol::replication::{Sink, SinkCopy, SinkOut, Source};
-use crate::protocol::wire::{
-    Bulk, Hello, HelloLog, Message, Misbehaviour, RefusalKind, Repair, ResumePoint, Role, SnapshotHeader,
-};
+use crate::protocol::wire::{Bulk, Hello, HelloLog, Message, Misbehaviour, RefusalKind, Repair, Role, SnapshotHeader};
 
 /// Time after which a sink whose disk failed reports that it is ready again.
 const DISK_RETRY_US: u64 = 1_000_000;
@@ -279,8 +278,8 @@ impl Engine {
     }
 
     /// The staging file is open.
-    pub(super) fn staging_begun(&mut self, now: Now, staged: Option<Box<ResumePoint>>) {
-        self.with_sink(now, |sink, _, _, out| sink.staging_begun(staged, out));
+    pub(super) fn staging_begun(&mut self, now: Now, before: StagedBefore) {
+        self.with_sink(now, |sink, _, _, out| sink.staging_begun(before, out));
     }
 
     pub(super) fn staging_finished(&mut self, now: Now, receipt: StagingReceipt) {

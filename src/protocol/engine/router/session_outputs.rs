@@ -40,6 +40,12 @@ impl Engine {
                 SourceOut::ResumeSnapshot { transfer, point } => {
                     self.out.push(Action::ResumeSnapshot { transfer, point });
                 }
+                SourceOut::CompareSnapshot { transfer, buckets } => {
+                    self.out.push(Action::CompareSnapshot { transfer, buckets });
+                }
+                SourceOut::SelectSnapshot { transfer, wants } => {
+                    self.out.push(Action::SelectSnapshot { transfer, wants });
+                }
                 SourceOut::PushSnapshot { transfer, max_bytes } => {
                     self.out.push(Action::PushSnapshot { link, transfer, max_bytes });
                 }
@@ -71,7 +77,10 @@ impl Engine {
                 }
                 SinkOut::AppendRecords(frames) => self.append_records(frames),
                 SinkOut::StagePieces { pieces, keep } => self.queue_bulk(StagePieces { pieces, keep }),
-                SinkOut::BeginStaging { header, resumes } => self.work.queue(BeginStaging { header, resumes }),
+                SinkOut::BeginStaging { header, resumes } => {
+                    let compares = resumes && self.durable.complete && self.durable.role == Role::Shadow;
+                    self.work.queue(BeginStaging { header, resumes, compares });
+                }
                 SinkOut::FinishStaging => self.work.queue(FinishStaging),
                 SinkOut::Publish(upto) => self.show_received(upto),
                 SinkOut::Send(message) => {

@@ -152,7 +152,10 @@ fn an_era_without_change_sets_is_no_reason_to_refuse_a_master() {
         bytes: 1,
     };
     let (begun, work) = batch(&tell(&mut engine, 300, Message::Repair(Repair::Full(header.clone()))));
-    assert_eq!(work, Work::from(BeginStaging { header: Box::new(header), resumes: true }).numbered(BatchId(begun)));
+    assert_eq!(
+        work,
+        Work::from(BeginStaging { header: Box::new(header), resumes: true, compares: true }).numbered(BatchId(begun))
+    );
 }
 
 /// The simulator found a pair that nobody led: the host of a master refused what its disk had lost, and nobody asked again.

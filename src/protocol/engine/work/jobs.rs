@@ -69,8 +69,8 @@ macro_rules! job {
 
 job!(BeginEra => EraBegun, EraReceipt);
 job!(AppendRecords<R>, R => RecordsAppended, RecordsReceipt);
-job!(BeginStaging => StagingBegun, Option<Box<ResumePoint>>);
-job!(StagePieces<P>, P => PiecesStaged, u64);
+job!(BeginStaging => StagingBegun, StagedBefore);
+job!(StagePieces<P>, P => PiecesStaged, PiecesReceipt);
 job!(FinishStaging => StagingFinished, StagingReceipt);
 job!(Quarantine => Quarantined, QuarantineReceipt);
 job!(Reopen => Reopened, ReopenReceipt);

@@ -1,6 +1,6 @@
 //! A snapshot as the source offers, pushes and closes it.
 
-use super::{Source, SourceOut, State};
+use super::{Asks, Source, SourceOut, State};
 use crate::model::Moment;
 use crate::protocol::replication::LogView;
 use crate::protocol::wire::{Message, Misbehaviour, Repair, ResumePoint, SnapshotHeader};
@@ -35,7 +35,7 @@ impl Source {
         self.window.pushed(bytes, at.0);
         self.repair.bytes += bytes as u64;
         self.reading = false;
-        if let State::Sending { header, done } = &mut self.state
+        if let State::Sending { header, done, .. } = &mut self.state
             && header.transfer == transfer
         {
             *done = last;
@@ -46,9 +46,34 @@ impl Source {
         match &self.state {
             State::Offered { header } if header.transfer == ready => {
                 let header = header.clone();
-                self.state = State::Sending { header, done: false };
+                self.state = State::Sending { header, done: false, asks: Asks::No };
             }
             // It answers an offer that was withdrawn since.
+            _ if ready < self.next_transfer => {}
+            _ => out.push(SourceOut::Misbehaved(Misbehaviour::SnapshotNeverOffered)),
+        }
+    }
+
+    /// The sink has a complete copy. It is sent the hashes of what differs, and then what it wants of that.
+    pub(super) fn sink_has_base(&mut self, ready: u64, buckets: &[u8], out: &mut Vec<SourceOut>) {
+        let offered = matches!(&self.state, State::Offered { header } if header.transfer == ready);
+        self.sink_ready(ready, out);
+        if let State::Sending { asks, .. } = &mut self.state
+            && offered
+            && self.compares
+        {
+            *asks = Asks::Waits;
+            out.push(SourceOut::CompareSnapshot { transfer: ready, buckets: buckets.to_vec() });
+        }
+    }
+
+    /// The sink has compared the hashes.
+    pub(super) fn sink_wants(&mut self, ready: u64, wants: &[u8], out: &mut Vec<SourceOut>) {
+        match &mut self.state {
+            State::Sending { header, asks, .. } if header.transfer == ready && *asks == Asks::Waits => {
+                *asks = Asks::Wants(wants.to_vec());
+            }
+            // It belongs to an offer that was withdrawn since.
             _ if ready < self.next_transfer => {}
             _ => out.push(SourceOut::Misbehaved(Misbehaviour::SnapshotNeverOffered)),
         }

@@ -3,7 +3,7 @@
 use super::BadRecord;
 use super::change::{RecordChange, encode_change};
 use super::payload::{PayloadReader, put_key};
-use crate::model::limits::{CHUNK_BYTES, KEY_BYTES_MAX, VALUE_INLINE_BYTES_MAX};
+use crate::model::limits::{BUCKETS, CHUNK_BYTES, HASHES_BYTES, KEY_BYTES_MAX, VALUE_INLINE_BYTES_MAX};
 use crate::model::{Epoch, Key, Revision};
 
 /// One item of a snapshot piece.
@@ -42,6 +42,12 @@ pub enum Item<'a> {
         /// Name of the entry.
         key: Key,
     },
+    /// The first item of a snapshot of which only what differs is sent: a bit for each bucket that differs. Without any byte,
+    /// too many do.
+    Compare(&'a [u8]),
+    /// Behind [`Item::Compare`]: the first 8 bytes of the hash of each entry in these buckets, in the order of keys. Without any
+    /// byte it is the last of them.
+    Hashes(&'a [u8]),
 }
 
 /// The items of one snapshot piece. Ends after the first error.
@@ -76,6 +82,16 @@ pub fn encode_item(out: &mut Vec<u8>, item: &Item<'_>) {
             out.push(7);
             put_key(out, key);
         }
+        Item::Compare(buckets) => {
+            out.push(8);
+            out.extend_from_slice(&(buckets.len() as u16).to_le_bytes());
+            out.extend_from_slice(buckets);
+        }
+        Item::Hashes(hashes) => {
+            out.push(9);
+            out.extend_from_slice(&(hashes.len() as u32).to_le_bytes());
+            out.extend_from_slice(hashes);
+        }
     }
 }
 
@@ -95,7 +111,8 @@ pub fn item_bytes_at(bytes: &[u8]) -> Result<Option<usize>, BadRecord> {
         3 | 4 => (3, u16_at(1).map(|key| key + 8)),
         5 => (5, u32_at(1)),
         6 => (3, u16_at(1).map(|key| key + 16)),
-        7 => (3, u16_at(1)),
+        7 | 8 => (3, u16_at(1)),
+        9 => (5, u32_at(1)),
         _ => return Err(BadRecord::Payload),
     };
     match value {
@@ -140,6 +157,20 @@ fn decode_item<'a>(reader: &mut PayloadReader<'a>) -> Result<Item<'a>, BadRecord
             Ok(Item::Continue { after, from: Revision::new(Epoch::from_u64(reader.u64()?), reader.u64()?) })
         }
         7 => Ok(Item::Delete { key: reader.key()? }),
+        8 => {
+            let bytes = usize::from(reader.u16()?);
+            if bytes != 0 && bytes != BUCKETS / 8 {
+                return Err(BadRecord::Payload);
+            }
+            Ok(Item::Compare(reader.take(bytes)?))
+        }
+        9 => {
+            let bytes = reader.inline_value()?;
+            if bytes.len() > HASHES_BYTES || !bytes.len().is_multiple_of(8) {
+                return Err(BadRecord::Payload);
+            }
+            Ok(Item::Hashes(bytes))
+        }
         _ => Err(BadRecord::Payload),
     }
 }

@@ -48,16 +48,27 @@ fn sample_resumed_items() -> Vec<u8> {
     out
 }
 
+/// The same, for what differs.
+fn sample_compared_items() -> Vec<u8> {
+    let mut out = Vec::new();
+    encode_item(&mut out, &Item::Compare(&[0x81; 512]));
+    encode_item(&mut out, &Item::Compare(&[]));
+    encode_item(&mut out, &Item::Hashes(&[1, 2, 3, 4, 5, 6, 7, 8]));
+    encode_item(&mut out, &Item::Hashes(&[]));
+    out
+}
+
 #[test]
 fn bytes_are_frozen() {
     golden::compare("records-v1", &sample());
     golden::compare("snapshot-items-v1", &sample_items());
     golden::compare("snapshot-items-v3", &sample_resumed_items());
+    golden::compare("snapshot-items-v3-compared", &sample_compared_items());
 }
 
 #[test]
 fn items_are_read_back_and_measured() {
-    let bytes = [sample_items(), sample_resumed_items()].concat();
+    let bytes = [sample_items(), sample_resumed_items(), sample_compared_items()].concat();
     let (mut rest, mut again) = (&bytes[..], Vec::new());
     for item in decode_items(&bytes) {
         let item = item.unwrap();
@@ -138,8 +149,8 @@ proptest! {
     }
 
     #[test]
-    fn items_with_a_flipped_byte_are_answered(at in 0usize..400, byte in any::<u8>()) {
-        let mut bytes = [sample_items(), sample_resumed_items()].concat();
+    fn items_with_a_flipped_byte_are_answered(at in 0usize..2000, byte in any::<u8>()) {
+        let mut bytes = [sample_items(), sample_resumed_items(), sample_compared_items()].concat();
         let len = bytes.len();
         bytes[at % len] = byte;
         decode_items(&bytes).for_each(drop);

@@ -150,7 +150,9 @@ impl TryFrom<&Message> for MessageV1 {
             | Message::Switch(_)
             | Message::Modes(_)
             | Message::Durable { .. }
-            | Message::CopySeen(_) => {
+            | Message::CopySeen(_)
+            | Message::SnapshotBase { .. }
+            | Message::SnapshotWants { .. } => {
                 return Err(WireError::Bound { field: "a message of version 3" });
             }
         })

@@ -1,5 +1,6 @@
 //! What the other node is sent of a real store: records, and snapshots in pieces.
 
+use std::collections::BTreeSet;
 use std::sync::PoisonError;
 
 use bytes::Bytes;
@@ -54,6 +55,30 @@ impl RealStore {
             Ok(resumes) => Ok(Ok(resumes)),
             Err(error) if *life < self.life || self.uncertain.is_some() => Ok(Err(error.to_string())),
             Err(error) => Err(broken("reading what changed since a snapshot was cut", &error)),
+        }
+    }
+
+    /// The snapshot begins with the hashes of what differs from these buckets. Returns which do; `None` where too many do.
+    pub(in super::super) fn compare_export(
+        &mut self,
+        transfer: u64,
+        base: &[u8],
+    ) -> ReadOutcome<Option<BTreeSet<usize>>> {
+        let Some((life, export)) = self.exports.get_mut(&transfer) else {
+            return Err(violation(format!("snapshot {transfer} is not open")));
+        };
+        export.compare(base.to_vec());
+        match catch_panic(|| export.prepare())? {
+            Ok(_) => Ok(Ok(export.compared_buckets())),
+            Err(error) if *life < self.life || self.uncertain.is_some() => Ok(Err(error.to_string())),
+            Err(error) => Err(broken("comparing a snapshot", &error)),
+        }
+    }
+
+    /// The snapshot goes on with what is wanted.
+    pub(in super::super) fn select(&mut self, transfer: u64, wants: &[u8]) {
+        if let Some((_, export)) = self.exports.get_mut(&transfer) {
+            export.select(wants.to_vec());
         }
     }
 
