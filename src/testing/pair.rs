@@ -40,6 +40,14 @@ pub struct Pair {
     machines: [Machine; 2],
 }
 
+impl Drop for Pair {
+    /// What still runs holds the world in which it runs: nothing of it would ever be freed.
+    fn drop(&mut self) {
+        self.machines.iter().for_each(Machine::end);
+        self.world.scheduler.end();
+    }
+}
+
 /// The condition did not hold in time.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("it did not come about within {limit:?} of simulated time")]

@@ -342,6 +342,16 @@ impl Scheduler {
         drop((timers, deferred, tasks, events));
     }
 
+    /// Drops all that is to come, of every machine and of the world.
+    pub(crate) fn end(&self) {
+        let mut state = self.state();
+        let (tasks, events) = (std::mem::take(&mut state.tasks), std::mem::take(&mut state.events));
+        let timers = state.machines.each_mut().map(|machine| std::mem::take(&mut machine.timers));
+        let deferred = state.machines.each_mut().map(|machine| std::mem::take(&mut machine.deferred));
+        drop(state);
+        drop((tasks, events, timers, deferred));
+    }
+
     /// Pauses the machine, as SIGSTOP pauses a process; its clock goes on.
     pub(crate) fn pause(&self, place: impl Into<Place>) {
         let place = place.into();
