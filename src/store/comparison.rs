@@ -33,7 +33,7 @@ enum Phase {
     /// The source has not said yet whether it compares.
     Offered,
     /// These buckets differ.
-    Under(BucketSet),
+    Under(Box<BucketSet>),
     /// The whole snapshot is wanted. What comes up to the last of the hashes is passed over.
     GivenUp,
 }
@@ -104,7 +104,7 @@ impl Comparison {
         }
         self.own.sort_unstable();
         self.seen = vec![false; self.own.len()];
-        self.phase = Phase::Under(buckets);
+        self.phase = Phase::Under(Box::new(buckets));
         Ok(true)
     }
 

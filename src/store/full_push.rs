@@ -206,18 +206,14 @@ impl Store {
     /// [`DiskFailure`]; the full push is dropped, and the configuration is as before. It is a misuse if none was begun.
     pub fn stage_write(&mut self, piece: &SnapshotPiece) -> Result<(), DiskFailure> {
         self.check_open()?;
-        match &mut self.staged {
-            Staged::Loading(staging) if staging.is_offered() => {
-                if !staging.goes_on(piece) {
-                    self.begin_again()?;
-                }
-            }
-            Staged::Comparing(_) => {
-                if self.compare(piece)? {
-                    return Ok(());
-                }
-            }
-            _ => {}
+        if let Staged::Loading(staging) = &mut self.staged
+            && staging.is_offered()
+            && !staging.goes_on(piece)
+        {
+            self.begin_again()?;
+        }
+        if matches!(self.staged, Staged::Comparing(_)) && self.compare(piece)? {
+            return Ok(());
         }
         let Staged::Loading(staging) = &mut self.staged else { return Err(misuse("no full push was begun")) };
         match staging.write(piece) {

@@ -24,7 +24,8 @@ fn carried(pair: &Pair) -> u64 {
 fn apart() -> Pair {
     let mut pair = Pair::enrolling_after(OPTIONS, &["load 20000 200 k/"], |_| {});
     let first = pair.nodes[1].wait("the first push", is_synced);
-    pair.nodes[1].check(first["how"] == "full", &format!("first contact: {first}"));
+    // Of two connections one ends, perhaps when all of it has arrived.
+    pair.nodes[1].check(first["how"] == "full" || first["how"] == "none", &format!("first contact: {first}"));
     pair.in_sync();
     pair.nodes[1].kill();
     pair.nodes[0].ok("load 900 200 k/");

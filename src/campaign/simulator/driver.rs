@@ -125,9 +125,7 @@ impl World {
                 self.machine(side).driver.exports.remove(&transfer);
                 self.machine(side).disk.close_export(transfer);
             }
-            Action::DropBulk { bulk } => {
-                self.machine(side).driver.bulks.remove(&bulk);
-            }
+            Action::DropBulk { bulk } => drop(self.machine(side).driver.bulks.remove(&bulk)),
             Action::Close { link } => self.close(side, link),
             Action::Dial { .. } => return self.dial(side),
             Action::AnswerCommit { ticket, answer } => {

@@ -466,7 +466,7 @@ impl Source {
         self.repair.reported = true;
         let repair = &self.repair;
         let entries = match repair.kind {
-            RepairKind::Full => repair.entries,
+            RepairKind::Full | RepairKind::Differential => repair.entries,
             _ => self.confirmed.revision.seq.saturating_sub(repair.from_seq),
         };
         out.push(SourceOut::Synced {

@@ -321,6 +321,25 @@ fn what_differs_is_not_enough_for_a_resync_nor_after_a_mismatch() {
     assert!(!compares(&["opened", "resync"]) && !compares(&["opened", "mismatch"]));
 }
 
+/// Of the hashes two were wanted: that is what both ends report.
+#[test]
+fn what_was_sent_of_what_differed_is_counted() {
+    let mut bench = Bench::blank().after(&["opened", "ready, a copy is there", "last piece", "received all", "wants"]);
+    let log_view = LogView { head: bench.head, written: None, log_floor: at(2), history: &bench.history };
+    bench.source.snapshot_pushed(1, 50, true, Moment(2_000));
+    for received in [100, 150] {
+        let message = Message::Received { sum: received };
+        bench.source.message(log_view, &message, Moment(3_000), &mut bench.out);
+    }
+    let ack = Message::Ack { position: bench.head, received: 150 };
+    bench.source.message(log_view, &ack, Moment(4_000), &mut bench.out);
+    let synced = bench.out.iter().find_map(|out| match out {
+        SourceOut::Synced { how, entries, bytes, .. } => Some((*how, *entries, *bytes)),
+        _ => None,
+    });
+    assert_eq!(synced, Some((RepairKind::Differential, 2, 150)), "{:?}", bench.out);
+}
+
 #[test]
 fn a_disk_that_works_again_is_repaired_whatever_it_holds() {
     let mut bench = Bench::blank().after(&["opened", "disk trouble"]);

@@ -99,14 +99,18 @@ impl RealStore {
             let before = std::mem::replace(&mut self.diverged, quarantined);
             self.set_aside(model, order.job.common, &before)?;
         }
+        // What is compared is what the store has in its state.
+        let mut base = None;
         if let Completion::StagingBegun(Ok(StagedBefore::Base(_))) = outcome.completion() {
             self.context.count("store: compared with a snapshot");
             let store = self.store()?;
             let applied = catch_panic(|| store.applied())?;
-            let empty = State::new(model.floor.state.digests());
-            model.applied = Some(content(&applied, &empty)?);
+            base = Some(content(&applied, &State::new(model.floor.state.digests()))?);
         }
         let expected = model.apply(job.clone(), accepts, written);
+        if let (Some(base), Some(staging)) = (base, &mut model.staging) {
+            staging.compare_with(base);
+        }
         if let Completion::PiecesStaged(Ok(receipt)) = outcome.completion()
             && receipt.wants.as_ref().is_some_and(Vec::is_empty)
             && let Some(staging) = &mut model.staging

@@ -29,8 +29,6 @@ pub struct ModelStore {
     /// How far they see it after a start; `None` for all of it.
     pub shown: Option<Revision>,
     pub(super) staging: Option<Staging>,
-    /// What the real store has applied to its state, where a snapshot is about to be compared with that.
-    pub(super) applied: Option<State>,
     /// The quarantine: revisions and numbers of change sets.
     pub quarantine: Vec<(Revision, u64)>,
     /// Own change sets that the peer is not known to hold. They can be undone, whatever the log keeps.
@@ -69,7 +67,6 @@ impl ModelStore {
             visible: Revision::NONE,
             shown: None,
             staging: None,
-            applied: None,
             quarantine: Vec::new(),
             unconfirmed: Vec::new(),
             log_changes,
@@ -255,7 +252,7 @@ impl ModelStore {
             Job::BeginStaging(order) => {
                 let (job, pending) = order.split();
                 let before = self.staging.take().filter(|_| job.resumes);
-                let base = self.applied.take().unwrap_or_else(|| self.head.state.clone());
+                let base = self.head.state.clone();
                 let empty = State::new(self.floor.state.digests());
                 let staging = Staging::begin(before, *job.header, empty, job.compares.then_some(base));
                 let before = staging.before();

@@ -69,6 +69,13 @@ impl Staging {
         }
     }
 
+    /// This is the complete copy with which it is compared.
+    pub fn compare_with(&mut self, base: State) {
+        if let Comparison::Offered(offered) = &mut self.comparison {
+            *offered = base;
+        }
+    }
+
     /// The whole snapshot comes after all.
     pub fn begin_whole(&mut self) {
         (self.state, self.point, self.kept, self.comparison) = (self.empty.clone(), None, None, Comparison::No);
