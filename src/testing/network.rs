@@ -435,8 +435,7 @@ impl Drop for SimListener {
         // Another life of the machine may listen there by now.
         let own = state.listeners.get(&self.address).is_some_and(|listening| listening.number == self.number);
         let listening = if own { state.listeners.remove(&self.address) } else { None };
-        drop(state);
-        drop(listening);
+        drop((state, listening));
     }
 }
 

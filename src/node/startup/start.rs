@@ -34,7 +34,7 @@ use crate::node::offload::hook_runner::HookRunner;
 use crate::node::offload::pusher::Pusher;
 use crate::node::offload::store_executor::{STORE_REPORTS_MAX, StoreExecutor};
 use crate::node::offload::witness_client::WitnessClient;
-use crate::protocol::engine::{Engine, Now, Options, Start};
+use crate::protocol::engine::{Action, Engine, Now, Options, Start};
 use crate::store::{Opened, Reader, Store, StoreError};
 
 /// Starts a node. A refused permission is explained.
@@ -141,9 +141,7 @@ fn assemble(
 
     let now = now(&environment)?;
     let (store, reader, start) = engine_start(&environment, opened, &options, &advertise, witness.is_some())?;
-    let (engine, first) = Engine::start(now, start);
-    #[cfg(test)]
-    let engine = crate::node::mutants::in_engine(engine);
+    let (engine, first) = start_engine(now, start);
     let (inputs, inputs_received) = mpsc::channel(INPUTS_MAX);
     let (callers, callers_received) = mpsc::channel(COMMIT_QUEUE_MAX + COMMAND_QUEUE_MAX);
     let (alive, links_over) = mpsc::channel(1);
@@ -198,6 +196,14 @@ fn assemble(
     context.spawn(AddressCheck::new(&context.links, advertise).run());
     tasks.spawn(Box::pin(Driver::new(engine, inbox, notifier, Callers::new(&shared.admission), context).run(first)));
     Ok(Node::new(shared, handles))
+}
+
+/// Starts the engine, in tests with the mistake that is asked for.
+fn start_engine(now: Now, start: Start) -> (Engine, Vec<Action>) {
+    let (engine, first) = Engine::start(now, start);
+    #[cfg(test)]
+    let engine = crate::node::mutants::in_engine(engine);
+    (engine, first)
 }
 
 /// What every link of the node needs.

@@ -12,6 +12,7 @@ mod connection;
 mod contest;
 mod dialer;
 mod peer_view;
+mod stopped_peer;
 
 pub(super) use connection::{Answered, Connection};
 
@@ -490,12 +491,11 @@ impl Links {
 
     /// The state of the link, and why. `syncing`: the session on it is not over.
     pub(super) fn state(&self, syncing: bool) -> (LinkState, String) {
-        let why = |text: &str| text.to_owned();
         match (self.hold, self.contact, &self.refusal) {
-            (Hold::Here, ..) => (LinkState::Held, why("held by this node's operator")),
+            (Hold::Here, ..) => (LinkState::Held, "held by this node's operator".to_owned()),
             (_, Contact::Up(_), _) if syncing => (LinkState::Syncing, String::new()),
             (_, Contact::Up(_), _) => (LinkState::Connected, String::new()),
-            (Hold::Peer, ..) => (LinkState::Held, why("held by the peer's operator")),
+            (Hold::Peer, ..) => (LinkState::Held, "held by the peer's operator".to_owned()),
             (.., Some(refusal)) => {
                 let word = refusal.kind.map_or("not_permitted", RefusalKind::as_str);
                 (LinkState::Refused, format!("{word}: {}", refusal.reason))

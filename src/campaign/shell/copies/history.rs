@@ -254,9 +254,7 @@ impl History {
         }
         // The end of the later one, or of one that runs alone, parts nothing.
         let later = place != self.peer() && self.first.is_some_and(|first| first != place);
-        if self.two_run() && !later {
-            self.part();
-        } else if place == self.peer() && self.runs(Place::Copy) {
+        if (self.two_run() && !later) || (place == self.peer() && self.runs(Place::Copy)) {
             self.part();
         }
         self.first = None;

@@ -1,6 +1,6 @@
 //! What was last heard of the peer.
 
-use super::{Links, Moment};
+use super::Moment;
 use crate::model::{Epoch, Position, RunId};
 
 /// The peer, as this node knows it.
@@ -23,18 +23,6 @@ pub(super) struct PeerView {
     run: Option<RunId>,
     /// That run has said that it stops.
     stopped: bool,
-}
-
-impl Links {
-    /// The peer says that it stops.
-    pub(in super::super) fn peer_stops(&mut self) {
-        self.peer.stopped = true;
-    }
-
-    /// Whether the peer has said that it stops, and was not met since.
-    pub(in super::super) fn peer_has_stopped(&self) -> bool {
-        self.peer.stopped
-    }
 }
 
 impl PeerView {
@@ -61,6 +49,16 @@ impl PeerView {
     /// This run of the peer was met.
     pub(super) fn met(&mut self, run: RunId) {
         (self.run, self.stopped) = (Some(run), false);
+    }
+
+    /// That run says that it stops.
+    pub(super) fn stops(&mut self) {
+        self.stopped = true;
+    }
+
+    /// Whether the run that was met last has said that it stops.
+    pub(super) fn has_stopped(&self) -> bool {
+        self.stopped
     }
 
     pub(super) fn last_heard(&self) -> Option<Moment> {
