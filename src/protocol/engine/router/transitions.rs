@@ -77,11 +77,18 @@ impl Engine {
             }
             NodeState::TakingTail | NodeState::AskingWitness | NodeState::Stopped => {}
         }
-        self.answer_takeover_waiters(next);
+        self.answer_takeover_waiters(before, next);
     }
 
-    /// Operators who wait for this node to be master are answered when it is, or will not be.
-    fn answer_takeover_waiters(&mut self, state: NodeState) {
+    /// Operators who wait for this node to be master are answered when it is, or will not be. Where the witness may name this node
+    /// already it becomes master later, and nobody asks an operator again.
+    fn answer_takeover_waiters(&mut self, before: NodeState, state: NodeState) {
+        let asks = self.authority.witnessed.as_ref().is_some_and(|witnessed| witnessed.client.is_asking());
+        let may_be_named = match before {
+            NodeState::AskingWitness => asks,
+            NodeState::Promoting => self.authority.witnessed.is_some(),
+            _ => false,
+        };
         if state == NodeState::Serving {
             self.switch_asked_is_done();
         }
@@ -94,6 +101,12 @@ impl Engine {
             | NodeState::AskingWitness
             // The takeover goes on, until its time comes or is over.
             | NodeState::TakingTail => return,
+            NodeState::Broken | NodeState::SteppingDown | NodeState::Following | NodeState::CheckingStartup
+                if may_be_named =>
+            {
+                let reason = "the witness was asked for mastership: if it names this node, it becomes master later";
+                Err(CommandRefusal::InDoubt { reason: reason.to_owned() })
+            }
             NodeState::Broken => Err(CommandRefusal::Disk { reason: "the store is closed".to_owned() }),
             NodeState::SteppingDown => Err(CommandRefusal::NotMaster { master: self.master_elsewhere() }),
             NodeState::Following | NodeState::CheckingStartup => Err(CommandRefusal::LeaseHeld),
