@@ -301,8 +301,11 @@ pub const BUCKETS: usize = 4_096;
 /// differs looks the same is as likely as 1 to 2^32; the digest of the whole finds it, and a full push follows.
 pub const BASE_DIGEST_BYTES: usize = 4;
 /// Most entries of the buckets that differ, on either node, for a differential repair. They are compared by 8 bytes each, which
-/// is 8 MB of memory, and one bit of a control message. With more, a full push costs hardly more.
-pub const COMPARED_ENTRIES_MAX: usize = 1_000_000;
+/// is 3.2 MB of memory, and one bit of a control message: 50 KB, which delay a heartbeat by 3 s on the slowest link. With more, a
+/// full push costs hardly more.
+pub const COMPARED_ENTRIES_MAX: usize = 400_000;
+/// Largest state file that a differential repair copies. Nothing else is written on a shadow meanwhile, so that it could not take over.
+pub const COPIED_STATE_BYTES_MAX: u64 = 512 * MIB as u64;
 /// Most entries that a differential repair removes: their keys are in memory at once.
 pub const COMPARED_REMOVED_MAX: usize = 100_000;
 /// Bytes of hashes in one item of a differential repair.

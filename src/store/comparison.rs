@@ -67,28 +67,28 @@ impl Comparison {
         self.state.summary.revision
     }
 
-    /// Compares a piece.
-    ///
-    /// # Errors
-    /// [`ReadError`].
-    pub(super) fn write(&mut self, piece: &SnapshotPiece) -> Result<Compared, ReadError> {
+    /// Compares a piece. Where the own entries cannot be read the whole snapshot is wanted, which replaces them.
+    pub(super) fn write(&mut self, piece: &SnapshotPiece) -> Compared {
         for item in decode_items(&piece.bytes) {
             let fits = match (item, &self.phase) {
-                (Ok(Item::Hashes([])), Phase::Under(_) | Phase::GivenUp) => return Ok(Compared::All(self.end())),
+                (Ok(Item::Hashes([])), Phase::Under(_) | Phase::GivenUp) => return Compared::All(self.end()),
                 (_, Phase::GivenUp) => false,
                 (Ok(Item::Compare(buckets)), Phase::Offered) => match BucketSet::from_bytes(buckets) {
-                    Some(buckets) => self.read_own(buckets)?,
+                    Some(buckets) => self.read_own(buckets).unwrap_or_else(|error| {
+                        tracing::warn!(%error, "the state cannot be compared: the whole snapshot is asked for");
+                        false
+                    }),
                     None => false,
                 },
                 (Ok(Item::Hashes(hashes)), Phase::Under(_)) => self.compare(hashes),
-                (_, Phase::Offered) => return Ok(Compared::NotAnswered),
+                (_, Phase::Offered) => return Compared::NotAnswered,
                 (_, Phase::Under(_)) => false,
             };
             if !fits {
                 self.phase = Phase::GivenUp;
             }
         }
-        Ok(Compared::More)
+        Compared::More
     }
 
     /// Reads the hashes of the own entries in these buckets. Returns whether they are not too many.

@@ -16,7 +16,7 @@ use super::state::StateFile;
 use super::view::View;
 use super::writer::Store;
 use crate::model::Position;
-use crate::model::limits::{PUSH_ROOM_BASE, room_for_push};
+use crate::model::limits::{COPIED_STATE_BYTES_MAX, room_for_push};
 use crate::protocol::engine::{DiskFailure, StagedBefore};
 use crate::protocol::wire::{ResumePoint, SnapshotHeader};
 
@@ -79,7 +79,13 @@ impl Store {
         self.check_room(header, (0, 0))?;
         self.move_all_to_state()?;
         let comparison = Comparison::new(header, self.tip.state.clone());
-        let base = comparison.base().map_err(|error| self.close_on("reading the state", &error))?;
+        let base = match comparison.base() {
+            Ok(base) => base,
+            Err(error) => {
+                tracing::warn!(%error, "the state cannot be compared: the whole snapshot replaces it");
+                return self.stage_begin(header).map(|()| StagedBefore::Nothing);
+            }
+        };
         self.staged = Staged::Comparing(Box::new(comparison));
         Ok(StagedBefore::Base(base))
     }
@@ -231,8 +237,7 @@ impl Store {
             return Err(misuse("nothing is compared"));
         };
         let header = comparison.header.clone();
-        let compared = comparison.write(piece).map_err(|error| self.close_on("reading the state", &error))?;
-        let wants = match compared {
+        let wants = match comparison.write(piece) {
             Compared::NotAnswered => return self.stage_anew(&header).map(|()| false),
             Compared::More => {
                 self.staged = Staged::Comparing(comparison);
@@ -243,10 +248,9 @@ impl Store {
         // What was compared must be what is copied, and nobody may write it meanwhile.
         self.settle_checkpoint()?;
         let unchanged = comparison.revision() == self.tip.state.summary.revision;
-        let wants = wants.filter(|_| unchanged && self.has_room_for_copy());
-        match &wants {
-            Some(_) => self.stage_base(&comparison)?,
-            None => self.stage_anew(&header)?,
+        let wants = wants.filter(|_| unchanged && self.has_room_for_copy(&header) && self.stage_base(&comparison));
+        if wants.is_none() {
+            self.stage_anew(&header)?;
         }
         if let Staged::Loading(staging) = &mut self.staged {
             staging.want(wants.unwrap_or_default());
@@ -254,14 +258,16 @@ impl Store {
         Ok(true)
     }
 
-    /// Whether the live state can be copied. It may be larger than its content: a full push needs less then.
-    fn has_room_for_copy(&self) -> bool {
-        let needed = self.dir.state_bytes(self.generation).map(|bytes| bytes + PUSH_ROOM_BASE);
-        needed.is_ok_and(|needed| self.dir.disk.free(&self.dir.dir).unwrap_or(u64::MAX) >= needed)
+    /// Whether the live state can be copied, and all of it be replaced. It may be larger than its content: a full push needs less then.
+    /// Nothing else is written meanwhile, so that the copy must not take long.
+    fn has_room_for_copy(&self, header: &SnapshotHeader) -> bool {
+        let Ok(bytes) = self.dir.state_bytes(self.generation) else { return false };
+        let needed = bytes.saturating_add(room_for_push(header.entries, header.bytes));
+        bytes <= COPIED_STATE_BYTES_MAX && self.dir.disk.free(&self.dir.dir).unwrap_or(u64::MAX) >= needed
     }
 
-    /// Begins with a copy of the live state.
-    fn stage_base(&mut self, comparison: &Comparison) -> Result<(), DiskFailure> {
+    /// Begins with a copy of the live state. Returns whether that could be made.
+    fn stage_base(&mut self, comparison: &Comparison) -> bool {
         let generation = self.generation + 1;
         let copied = self.dir.copy_state(self.generation, generation).and_then(|()| {
             let state = self.dir.open_state(generation).map_err(|error| io::Error::other(error.to_string()))?;
@@ -270,11 +276,12 @@ impl Store {
         match copied {
             Ok(staging) => {
                 self.staged = Staged::Loading(Box::new(staging));
-                Ok(())
+                true
             }
             Err(error) => {
+                tracing::warn!(%error, "the state cannot be copied: the whole snapshot is asked for");
                 self.dir.remove_state(generation);
-                Err(self.full_or_close("copying the state", &error))
+                false
             }
         }
     }

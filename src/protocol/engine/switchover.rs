@@ -221,9 +221,12 @@ impl Switchover {
         }
     }
 
-    /// The term is durable. Returns it.
-    pub(super) fn noted(&mut self) -> Option<Epoch> {
+    /// Terms up to this one are durable. Returns that of the switch, if it is among them.
+    pub(super) fn noted(&mut self, tried: Epoch) -> Option<Epoch> {
         let Phase::Noting { epoch, .. } = self.phase else { return None };
+        if tried < epoch {
+            return None;
+        }
         self.phase = Phase::Ready { epoch };
         Some(epoch)
     }

@@ -125,8 +125,11 @@ pub enum StatePurpose {
         /// The longest promise that a restart remembers, milliseconds.
         promised_ms: u64,
     },
-    /// To note the term that is tried at the witness.
-    NoteTerm,
+    /// To note the term that is tried at the witness, or handed over.
+    NoteTerm {
+        /// It.
+        tried: Epoch,
+    },
     /// To become the shadow.
     StepDown,
     /// To become the shadow before anything is handed over.
@@ -369,7 +372,14 @@ impl<C, R, P> Work<C, R, P> {
     /// snapshot is as large as the configuration, a piece of one may begin with a copy of it, and a quarantine or an opened
     /// store as what the log keeps.
     pub fn is_bounded(&self) -> bool {
-        !matches!(self, Self::StagePieces(_) | Self::FinishStaging(_) | Self::Quarantine(_) | Self::Reopen(_))
+        !matches!(
+            self,
+            Self::BeginStaging(_)
+                | Self::StagePieces(_)
+                | Self::FinishStaging(_)
+                | Self::Quarantine(_)
+                | Self::Reopen(_)
+        )
     }
 
     /// It could not be done; what is left of it says the failure.

@@ -339,6 +339,8 @@ impl Source {
             Message::Resync => self.restart_full(out),
             Message::DiskTrouble { .. } => {
                 self.close_snapshot(out);
+                // A differential push needs more room than a full one.
+                self.compares = false;
                 self.state = State::DiskFailed;
             }
             _ => out.push(SourceOut::Misbehaved(Misbehaviour::NotOfASink)),

@@ -35,6 +35,11 @@ pub enum Switch {
         /// Why.
         why: SwitchObstacle,
     },
+    /// The answer to [`Switch::Ask`]: no switch begins. One that is under way goes on.
+    Refused {
+        /// Why.
+        why: SwitchObstacle,
+    },
 }
 
 /// Why a switch of roles does not begin, or is called off.

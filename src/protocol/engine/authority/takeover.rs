@@ -103,9 +103,11 @@ impl Takeover {
         self.given_up.take()
     }
 
-    /// The term is durable.
-    pub(in super::super) fn noted(&mut self) {
-        if let Some(Attempt::Noting { epoch, accept_loss, version }) = self.attempt.clone() {
+    /// Terms up to this one are durable.
+    pub(in super::super) fn noted(&mut self, tried: Epoch) {
+        if let Some(Attempt::Noting { epoch, accept_loss, version }) = self.attempt.clone()
+            && tried >= epoch
+        {
             self.attempt = Some(Attempt::Noted { epoch, accept_loss, version });
         }
     }

@@ -134,6 +134,7 @@ impl PeerView {
         self.last_heard = None;
         self.round_trip_us = None;
         self.outranks = false;
+        self.stopped = false;
     }
 
     #[cfg(test)]

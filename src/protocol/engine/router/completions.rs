@@ -36,10 +36,11 @@ impl Engine {
         }
         if let Some(mut work) = self.work.take_next() {
             if let Work::StoreState(order) = &mut work
-                && order.job.purpose == StatePurpose::NoteTerm
+                && let StatePurpose::NoteTerm { tried } = &mut order.job.purpose
             {
                 // The durable state may have changed while this write waited.
                 *order.job.state = self.durable.with_alerts(self.alerts.log());
+                *tried = self.durable.tried;
             }
             return self.start_batch(now, work);
         }
@@ -54,7 +55,9 @@ impl Engine {
             let purpose = StatePurpose::Keep { promised_ms: state.promised_ms };
             return self.start_batch(now, StoreState { state, purpose });
         }
-        let holds = self.switchover.holds_commits() && !self.setup.makes(Mutant::SwitchesUndrained);
+        // Those that a clean shutdown has accepted are written first.
+        let holds = self.switchover.holds_commits() && !self.shutdown.is_under_way();
+        let holds = holds && !self.setup.makes(Mutant::SwitchesUndrained);
         if self.authority.is_serving()
             && !holds
             && let Some((tickets, bytes)) = self.commits.next_group()
@@ -199,12 +202,12 @@ impl Engine {
                 self.updates_failed(&failure);
                 self.durable.write_failed(retry_at);
             }
-            (StatePurpose::NoteTerm, Ok(())) => {
+            (StatePurpose::NoteTerm { tried }, Ok(())) => {
                 self.updates_not_in_force();
-                self.authority.takeover.noted();
-                self.term_noted();
+                self.authority.takeover.noted(tried);
+                self.term_noted(tried);
             }
-            (StatePurpose::NoteTerm, Err(failure)) => {
+            (StatePurpose::NoteTerm { .. }, Err(failure)) => {
                 self.term_not_noted();
                 self.takeover_lost(now, &CommandRefusal::Disk { reason: failure.reason });
                 self.authority.role.retry_after(retry_at);

@@ -112,7 +112,8 @@ impl Engine {
             Bye::Duplicate => "another link stays",
             Bye::Reset => "the peer forgot the pairing",
         };
-        if bye == Bye::Shutdown {
+        // On a link that does not count it may be the word of a copy, or of an earlier run.
+        if bye == Bye::Shutdown && self.links.is_active(link) {
             self.links.peer_stops();
         }
         let held = bye == Bye::Held;

@@ -333,9 +333,9 @@ impl Engine {
                 };
                 match refusal {
                     _ if self.shutdown.is_under_way() => {
-                        self.say_step(link, Switch::CallOff { why: SwitchObstacle::Stopping });
+                        self.say_step(link, Switch::Refused { why: SwitchObstacle::Stopping });
                     }
-                    Some(refusal) => self.say_step(link, Switch::CallOff { why: obstacle(&refusal) }),
+                    Some(refusal) => self.say_step(link, Switch::Refused { why: obstacle(&refusal) }),
                     None => self.begin_switch(now, Asker::Shadow),
                 }
             }
@@ -358,6 +358,7 @@ impl Engine {
                 }
                 self.handed_over_here(now, link, position, epoch);
             }
+            Switch::Refused { why } => self.switch_asked_is_off(why.into()),
             Switch::CallOff { why } => {
                 self.switch_asked_is_off(why.into());
                 self.switchover.called_off_by_master();

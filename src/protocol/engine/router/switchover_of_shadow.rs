@@ -31,7 +31,7 @@ impl Engine {
                 self.durable.note_term(epoch);
                 self.switchover.note(position, epoch);
                 let state = Box::new(self.durable.with_alerts(self.alerts.log()));
-                return self.work.queue(StoreState { state, purpose: StatePurpose::NoteTerm });
+                return self.work.queue(StoreState { state, purpose: StatePurpose::NoteTerm { tried: epoch } });
             }
         };
         self.say_step(link, Switch::CallOff { why });
@@ -46,8 +46,8 @@ impl Engine {
     }
 
     /// The term of a switch is durable, or that of a takeover.
-    pub(super) fn term_noted(&mut self) {
-        if let Some(epoch) = self.switchover.noted()
+    pub(super) fn term_noted(&mut self, tried: Epoch) {
+        if let Some(epoch) = self.switchover.noted(tried)
             && let Some(link) = self.links.ready()
         {
             self.say_step(link, Switch::Ready { epoch });
@@ -67,8 +67,9 @@ impl Engine {
     /// is held, and nothing of one's own under way. It gives no cover: rule 23.
     pub(super) fn handed_over_here(&mut self, now: Now, link: LinkId, position: Position, epoch: Epoch) {
         let phase = self.switchover.phase();
-        if self.durable.role == Role::Master || matches!(phase, Phase::Taking { .. }) {
-            // It is taken already.
+        let promotes = self.authority.state() == NodeState::Promoting;
+        if self.durable.role == Role::Master || promotes || matches!(phase, Phase::Taking { .. }) {
+            // It is taken already, or this node becomes master without it.
             return;
         }
         let head = self.log.head();
@@ -132,6 +133,7 @@ impl Engine {
         let link = self.links.ready().filter(|_| self.authority.state() == NodeState::Following);
         let refusal = match link {
             _ if self.durable.moves.modes.paused.on => CommandRefusal::Paused,
+            _ if self.switchover.phase() != Phase::Idle => CommandRefusal::SwitchUnderWay,
             None => CommandRefusal::NotInSync,
             Some(_) if !self.peer_switches() => CommandRefusal::PeerTooOld,
             Some(link) => {

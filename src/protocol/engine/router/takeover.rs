@@ -304,9 +304,9 @@ impl Engine {
             self.authority.takeover.set_attempt(Attempt::Noting { epoch, accept_loss, version });
         }
         let state = Box::new(self.durable.with_alerts(self.alerts.log()));
-        self.work.queue(StoreState { state, purpose: StatePurpose::NoteTerm });
+        self.work.queue(StoreState { state, purpose: StatePurpose::NoteTerm { tried: self.durable.tried } });
         if self.setup.makes(Mutant::SwapsBeforeNote) {
-            self.authority.takeover.noted();
+            self.authority.takeover.noted(epoch);
         }
     }
 

@@ -352,6 +352,7 @@ impl Engine {
         let transition = if covered { Transition::EraDurable } else { Transition::EraDurableUncovered };
         self.transition(now, transition, reason);
         self.authority.takeover.end_attempt();
+        self.switchover.forget();
     }
 
     /// Says that this node took over, and what an operator gave up for that. Of a planned switch nothing is said: somebody wanted

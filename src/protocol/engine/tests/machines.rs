@@ -226,7 +226,7 @@ fn an_attempt_at_a_takeover() {
             ("won", || with(Attempt::Won { epoch: Epoch::FIRST })),
         ],
         &[
-            ("the term is durable", |machine| done_with(machine, |machine| machine.takeover.noted())),
+            ("the term is durable", |machine| done_with(machine, |machine| machine.takeover.noted(Epoch::FIRST))),
             ("the attempt ends", |machine| done_with(machine, |machine| machine.takeover.end_attempt())),
             ("an operator waits", |machine| {
                 machine.takeover.wait(Ticket(1));

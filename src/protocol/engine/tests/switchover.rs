@@ -18,7 +18,7 @@ fn the_phases_of_a_switch() {
     let at = Moment(90);
     let ready = |switch: &mut Switchover| {
         switch.note(head(), Epoch::new(2, 1));
-        let _ = switch.noted();
+        let _ = switch.noted(Epoch::new(2, 1));
     };
     let states: [(&str, usize); 7] = [
         ("announced", 1),
@@ -83,7 +83,7 @@ fn the_phases_of_a_switch() {
             switch.note(head(), Epoch::new(3, 1));
             String::new()
         }),
-        ("the term is durable", |switch| format!("{:?}", switch.noted())),
+        ("the term is durable", |switch| format!("{:?}", switch.noted(Epoch::new(2, 1)))),
         ("it is taken", |switch| {
             switch.take();
             String::new()
@@ -282,7 +282,10 @@ fn ready_shadow() -> (Engine, Epoch) {
     let actions = tell(&mut engine, 400, Message::Switch(prepare));
     assert!(steps(&actions).is_empty(), "nothing is said before the term is durable");
     let (noted, work) = batch(&actions);
-    assert!(matches!(&work, Work::StoreState(order) if order.job.purpose == StatePurpose::NoteTerm), "{work:?}");
+    assert!(
+        matches!(&work, Work::StoreState(order) if matches!(order.job.purpose, StatePurpose::NoteTerm { .. })),
+        "{work:?}"
+    );
     let actions = done(&mut engine, 500, noted, Receipt::DurableState);
     let [Switch::Ready { epoch }] = steps(&actions)[..] else { panic!("{actions:#?}") };
     (engine, epoch)
@@ -326,6 +329,42 @@ fn a_hand_over_that_is_not_exact_is_refused() {
     let over = Message::Switch(Switch::HandOver { position: head(), epoch, stops: false });
     let actions = engine.handle(now(60 * SECOND + 10), Event::Message { link: LINK, message: over });
     assert!(batch_count(&actions) == 0 || engine.durable_state().role == Role::Shadow, "{actions:#?}");
+}
+
+/// The answer to a question is not the end of the switch that is under way.
+#[test]
+fn a_shadow_that_is_refused_another_switch_takes_the_one_under_way() {
+    let (mut engine, epoch) = ready_shadow();
+    let actions = command(&mut engine, 550, 9, Command::SwitchRoles);
+    assert_eq!(answers(&actions), [answered(9, Err(CommandRefusal::SwitchUnderWay))]);
+    assert_eq!(steps(&actions), []);
+    let _ = tell(&mut engine, 560, Message::Switch(Switch::Refused { why: SwitchObstacle::UnderWay }));
+    let over = Message::Switch(Switch::HandOver { position: head(), epoch, stops: false });
+    let actions = tell(&mut engine, 600, over);
+    assert!(matches!(batch(&actions).1, Work::BeginEra(_)), "{actions:#?}");
+}
+
+/// A node that has handed over asks for nothing before it has seen its peer as master: the answer would be that there is none.
+#[test]
+fn a_node_that_has_handed_over_does_not_ask_to_have_it_back() {
+    let (mut engine, _) = serving_master();
+    let _ = command(&mut engine, 600, 8, Command::SwitchRoles);
+    let term = engine.epoch().promoted(5);
+    let (stored, _) = batch(&tell(&mut engine, 800, Message::Switch(Switch::Ready { epoch: term })));
+    let _ = done(&mut engine, 900, stored, Receipt::DurableState);
+    let actions = command(&mut engine, 950, 9, Command::SwitchRoles);
+    assert_eq!(answers(&actions), [answered(9, Err(CommandRefusal::SwitchUnderWay))]);
+    let actions = tell(&mut engine, 960, Message::Switch(Switch::Refused { why: SwitchObstacle::NotServing }));
+    assert!(batch_count(&actions) == 0 && engine.durable_state().role == Role::Shadow, "{actions:#?}");
+}
+
+/// A term is ready when it is durable itself, and not when an earlier one is.
+#[test]
+fn the_end_of_an_earlier_note_makes_no_term_ready() {
+    let mut switch = Switchover::default();
+    switch.note(head(), Epoch::new(3, 1));
+    assert_eq!(switch.noted(Epoch::new(2, 9)), None);
+    assert_eq!(switch.noted(Epoch::new(3, 1)), Some(Epoch::new(3, 1)));
 }
 
 #[test]

@@ -13,6 +13,7 @@ pub enum SwitchV3 {
     Ready { epoch: u64 },
     HandOver { position: PlaceV3, epoch: u64, stops: bool },
     CallOff { why: u8 },
+    Refused { why: u8 },
 }
 
 /// [`Position`], frozen.
@@ -48,6 +49,7 @@ impl From<&Switch> for SwitchV3 {
                 Self::HandOver { position: (*position).into(), epoch: epoch.as_u64(), stops: *stops }
             }
             Switch::CallOff { why } => Self::CallOff { why: obstacle_code(*why) },
+            Switch::Refused { why } => Self::Refused { why: obstacle_code(*why) },
         }
     }
 }
@@ -64,6 +66,7 @@ impl From<SwitchV3> for Switch {
                 Self::HandOver { position: position.into(), epoch: Epoch::from_u64(epoch), stops }
             }
             SwitchV3::CallOff { why } => Self::CallOff { why: obstacle(why) },
+            SwitchV3::Refused { why } => Self::Refused { why: obstacle(why) },
         }
     }
 }

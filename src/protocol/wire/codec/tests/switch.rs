@@ -14,6 +14,7 @@ fn samples() -> Vec<(&'static str, Message)> {
         ("message-switch-ready", Message::Switch(Switch::Ready { epoch })),
         ("message-switch-hand-over", Message::Switch(Switch::HandOver { position, epoch, stops: true })),
         ("message-switch-call-off", Message::Switch(Switch::CallOff { why: SwitchObstacle::Disk })),
+        ("message-switch-refused", Message::Switch(Switch::Refused { why: SwitchObstacle::UnderWay })),
         ("message-modes", Message::Modes(modes)),
     ]
 }
