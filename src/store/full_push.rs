@@ -102,13 +102,11 @@ impl Store {
     /// state stays as it is, and more differs.
     fn move_all_to_state(&mut self) -> Result<(), DiskFailure> {
         self.settle_checkpoint()?;
-        match self.publication.memory() {
-            0 => Ok(()),
-            _ => {
-                self.begin_checkpoint()?;
-                self.settle_checkpoint()
-            }
+        if self.tip.state.summary.revision == self.shown() {
+            return Ok(());
         }
+        self.begin_checkpoint()?;
+        self.settle_checkpoint()
     }
 
     /// Offers what is staged of a full push that was cut. `None` if there is nothing.
@@ -248,8 +246,10 @@ impl Store {
         // What was compared must be what is copied, and nobody may write it meanwhile.
         self.settle_checkpoint()?;
         let unchanged = comparison.revision() == self.tip.state.summary.revision;
+        let differs_little = wants.is_some();
         let wants = wants.filter(|_| unchanged && self.has_room_for_copy(&header) && self.stage_base(&comparison));
         if wants.is_none() {
+            tracing::info!(differs_little, unchanged, "the whole snapshot is asked for");
             self.stage_anew(&header)?;
         }
         if let Staged::Loading(staging) = &mut self.staged {

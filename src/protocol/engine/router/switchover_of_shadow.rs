@@ -133,7 +133,7 @@ impl Engine {
         let link = self.links.ready().filter(|_| self.authority.state() == NodeState::Following);
         let refusal = match link {
             _ if self.durable.moves.modes.paused.on => CommandRefusal::Paused,
-            _ if self.switchover.phase() != Phase::Idle => CommandRefusal::SwitchUnderWay,
+            _ if !self.may_ask_for_switch() => CommandRefusal::SwitchUnderWay,
             None => CommandRefusal::NotInSync,
             Some(_) if !self.peer_switches() => CommandRefusal::PeerTooOld,
             Some(link) => {
@@ -146,6 +146,15 @@ impl Engine {
             }
         };
         self.refuse(ticket, refusal);
+    }
+
+    /// Whether no switch is under way here. One that is handed over is not, once the other node is seen as master.
+    fn may_ask_for_switch(&self) -> bool {
+        match self.switchover.phase() {
+            Phase::Idle => true,
+            Phase::Left => self.session.is_sink(),
+            _ => false,
+        }
     }
 
     /// This node serves: what its operator asked the master for has come about.
