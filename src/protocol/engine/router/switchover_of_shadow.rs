@@ -86,6 +86,8 @@ impl Engine {
         self.authority.takeover.set_attempt(Attempt::Won { epoch: era });
         self.transition(now, Transition::GivenMastership, RoleReason::Switched);
         if let Some(witnessed) = &mut self.authority.witnessed {
+            // What was read before named the other node.
+            witnessed.deposed = None;
             witnessed.client.register_mut().outdated();
             #[cfg(test)]
             if self.setup.makes(Mutant::HandOverCovers) {

@@ -266,6 +266,8 @@ impl Engine {
     /// The known record has changed. A master that it does not name, or that lacks what it records, steps down.
     pub(super) fn register_changed(&mut self, now: Now) {
         let register = self.authority.witnessed.as_ref().map(|witnessed| witnessed.client.register());
+        // Nothing follows from a value that is known to be replaced.
+        let register = register.filter(|register| !register.is_stale());
         let Some(record) = register.and_then(|register| register.record()).cloned() else { return };
         if record.pair != self.durable.pair {
             return;
