@@ -14,6 +14,7 @@
 //! | `differential` | histories of their own: a shadow that was away for longer than the log reaches |
 //! | [`history`] | carries out a plan, ends the faults, waits until the pair is whole |
 //! | [`judge`] | the invariants, as somebody sees them who holds handles of both nodes |
+//! | [`story`] | a broken invariant, told with as few steps as break it |
 //! | [`imports`] | those of exports and imports |
 
 mod backups;
@@ -28,5 +29,6 @@ mod host;
 mod imports;
 mod judge;
 mod plan;
+mod story;
 
 mod tests;

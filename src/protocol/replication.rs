@@ -154,5 +154,10 @@ pub enum StagedBefore {
     Base(Vec<u8>),
 }
 
+/// How many entries these bits ask for.
+fn wanted_entries(wants: &[u8]) -> u64 {
+    wants.iter().map(|byte| u64::from(byte.count_ones())).sum()
+}
+
 #[cfg(test)]
 mod tests;

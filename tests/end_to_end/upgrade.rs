@@ -47,7 +47,7 @@ fn a_directory_of_a_newer_version_is_refused_and_stays_byte_for_byte() {
         let known = std::fs::read(dir.join("current")).unwrap();
         let mut newer = known.clone();
         newer[4] += 1;
-        let sum = crc32c(&newer[..16]).to_le_bytes();
+        let sum = crc32c::crc32c(&newer[..16]).to_le_bytes();
         newer[16..20].copy_from_slice(&sum);
         std::fs::write(dir.join("current"), &newer).unwrap();
         is_refused_untouched(&Launch::new("shadow", &dir).with(["--listen", "127.0.0.1:0"]).with(FAST), &dir);
@@ -57,13 +57,6 @@ fn a_directory_of_a_newer_version_is_refused_and_stays_byte_for_byte() {
         pair.start_again(1);
         pair.in_sync();
     }
-}
-
-/// The checksum of the pointer file.
-fn crc32c(bytes: &[u8]) -> u32 {
-    !bytes.iter().fold(!0, |sum, byte| {
-        (0..8).fold(sum ^ u32::from(*byte), |sum, _| if sum & 1 == 1 { sum >> 1 ^ 0x82f6_3b78 } else { sum >> 1 })
-    })
 }
 
 /// The programs of the last version, in place of those that were built with this test.

@@ -8,16 +8,14 @@ use super::backups::{Backups, Kept};
 use super::host::{Callers, Host, say};
 use super::judge::{Judge, Scene, read};
 use super::plan::{Plan, Step, Word};
-use crate::campaign::shrink::shrink;
-use crate::campaign::violation::{Checked, Invariant, Violation, catch_panic};
+use super::story::{self, Played, Trace};
+use crate::campaign::violation::{Checked, Invariant, Violation};
 use crate::testing::{Pair, Side};
 
 /// Time within which a pair must be whole after the faults have ended: the hold-down, and many takeover delays.
 const SETTLE: Duration = Duration::from_secs(30);
 /// Time within which a commit must be answered when there are no faults.
 const ANSWER: Duration = Duration::from_secs(5);
-/// Lines of a trace that are shown.
-const LINES: usize = 400;
 
 /// What a history contained.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,37 +44,13 @@ pub struct Summary {
 
 /// Runs the history of this seed; a broken invariant becomes a story with fewer steps.
 pub fn run(seed: u64, plan: Plan) -> Result<Summary, String> {
-    let violation = match attempt(seed, &plan, &mut None) {
-        Ok(summary) => return Ok(summary),
-        Err(violation) => violation,
-    };
     let with = |steps| Plan { steps, ..plan.clone() };
-    let steps = shrink(plan.steps.clone(), violation.invariant, |steps| attempt(seed, &with(steps), &mut None));
-    let plan = with(steps);
-    let mut trace = Some(Vec::new());
-    let violation = attempt(seed, &plan, &mut trace).err().unwrap_or(violation);
-    let trace = trace.unwrap_or_default();
-    let shown = trace[trace.len().saturating_sub(LINES)..].join("\n");
-    Err(format!(
-        "seed {seed}: {violation}\nreplay: SHADOWPAIR_SEED={seed} cargo test --lib shell::tests::replay -- --nocapture\n\
-         {plan:?}\n{shown}\n"
-    ))
+    story::run(seed, plan.steps.clone(), with, "shell::tests::replay", attempt)
 }
 
 /// Runs these steps; `trace` takes what happened, where somebody wants to read it.
-pub fn attempt(seed: u64, plan: &Plan, trace: &mut Option<Vec<String>>) -> Result<Summary, Violation> {
-    let told = trace.is_some();
-    // The trace must outlive a panic.
-    let mut history = None;
-    let result = catch_panic(|| {
-        let history = history.insert(History::new(seed, plan, told)?);
-        history.play()
-    });
-    if let (Some(lines), Some(history)) = (trace, &history) {
-        *lines = history.pair.scheduler().told();
-    }
-    result.and_then(|checked| checked)?;
-    Ok(history.map(|history| history.summary()).unwrap_or_default())
+pub fn attempt(seed: u64, plan: &Plan, trace: &mut Trace) -> Result<Summary, Violation> {
+    story::play(|told| History::new(seed, plan, told), trace).map(|history| history.summary())
 }
 
 struct History {
@@ -90,6 +64,21 @@ struct History {
     stopped: [Arc<AtomicBool>; 2],
     /// One was asked for, and the node was not started since.
     stopping: [bool; 2],
+}
+
+impl Played for History {
+    fn play(&mut self) -> Checked {
+        for (step, us) in self.plan.steps.clone() {
+            self.pair.scheduler().note(|| format!("-- {step:?}"));
+            self.apply(step);
+            self.run_for(Duration::from_micros(us))?;
+        }
+        self.settle()
+    }
+
+    fn pair(&self) -> &Pair {
+        &self.pair
+    }
 }
 
 impl History {
@@ -109,15 +98,6 @@ impl History {
         let judge = Judge::new(plan.witnessed, plan.is_lossless());
         let (callers, backups, stopped) = Default::default();
         Ok(Self { pair, plan: plan.clone(), hosts, callers, backups, judge, stopped, stopping: [false; 2] })
-    }
-
-    fn play(&mut self) -> Checked {
-        for (step, us) in self.plan.steps.clone() {
-            self.pair.scheduler().note(|| format!("-- {step:?}"));
-            self.apply(step);
-            self.run_for(Duration::from_micros(us))?;
-        }
-        self.settle()
     }
 
     fn summary(&self) -> Summary {

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::{RecordsReceipt, RepairKind, StagedBefore};
+use super::{RecordsReceipt, RepairKind, StagedBefore, wanted_entries};
 use crate::model::{Moment, Position, Revision};
 use crate::protocol::wire::{Bulk, BulkId, Message, Misbehaviour, Repair, SnapshotHeader};
 
@@ -252,8 +252,7 @@ impl Sink {
         out.push(SinkOut::Send(Message::Received { sum: self.received }));
         // Not open: they belong to the snapshot before.
         if let (Some(wants), State::Staging { header, open: true }) = (wants, &self.state) {
-            let wanted = wants.iter().map(|byte| u64::from(byte.count_ones())).sum();
-            self.differing = (!wants.is_empty()).then_some(wanted);
+            self.differing = (!wants.is_empty()).then(|| wanted_entries(&wants));
             out.push(SinkOut::Send(Message::SnapshotWants { transfer: header.transfer, wants }));
         }
         self.start_batch(at, out);

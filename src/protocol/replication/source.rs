@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::window::Window;
-use super::{LogView, RepairKind, RepairPlan, SinkCopy};
+use super::{LogView, RepairKind, RepairPlan, SinkCopy, wanted_entries};
 use crate::model::limits::PUSH_STEP_BYTES;
 use crate::model::{Moment, Position, Revision};
 use crate::protocol::wire::{Message, Misbehaviour, Repair, ResumePoint, SnapshotHeader};
@@ -265,7 +265,7 @@ impl Source {
                 *done = false;
                 if !wants.is_empty() {
                     self.repair.kind = RepairKind::Differential;
-                    self.repair.entries = wants.iter().map(|byte| u64::from(byte.count_ones())).sum();
+                    self.repair.entries = wanted_entries(&wants);
                 }
                 out.push(SourceOut::SelectSnapshot { transfer: header.transfer, wants });
                 self.advance(log_view, at, out);

@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::plan::{Plan, Step};
 use crate::campaign::shell::host::Callers;
 use crate::campaign::shell::judge::{Judge, Scene, read};
-use crate::campaign::shrink::shrink;
-use crate::campaign::violation::{Checked, Invariant, Violation, catch_panic};
+use crate::campaign::shell::story::{self, Played, Trace};
+use crate::campaign::violation::{Checked, Invariant, Violation};
 use crate::protocol::alerts::AlertKind;
 use crate::protocol::engine::LinkState;
 use crate::testing::{Crash, Machine, Pair, Place, Side, SimulatedNode};
@@ -20,8 +20,6 @@ const PARTED: Duration = Duration::from_secs(10);
 const TOLD: Duration = Duration::from_secs(4);
 /// Time within which the pair must be whole after the copy has been stopped.
 const SETTLE: Duration = Duration::from_secs(30);
-/// Lines of a trace that are shown.
-const LINES: usize = 300;
 
 /// What a history contained.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,36 +46,13 @@ pub struct Summary {
 
 /// Runs the history of this seed; a broken invariant becomes a story with fewer steps.
 pub fn run(seed: u64, plan: Plan) -> Result<Summary, String> {
-    let violation = match attempt(seed, &plan, &mut None) {
-        Ok(summary) => return Ok(summary),
-        Err(violation) => violation,
-    };
     let with = |steps| Plan { steps, ..plan.clone() };
-    let steps = shrink(plan.steps.clone(), violation.invariant, |steps| attempt(seed, &with(steps), &mut None));
-    let plan = with(steps);
-    let mut trace = Some(Vec::new());
-    let violation = attempt(seed, &plan, &mut trace).err().unwrap_or(violation);
-    let trace = trace.unwrap_or_default();
-    let shown = trace[trace.len().saturating_sub(LINES)..].join("\n");
-    Err(format!(
-        "seed {seed}: {violation}\nreplay: SHADOWPAIR_SEED={seed} cargo test --lib copies::tests::replay -- --nocapture\n\
-         {plan:?}\n{shown}\n"
-    ))
+    story::run(seed, plan.steps.clone(), with, "copies::tests::replay", attempt)
 }
 
 /// Runs these steps; `trace` takes what happened, where somebody wants to read it.
-pub fn attempt(seed: u64, plan: &Plan, trace: &mut Option<Vec<String>>) -> Result<Summary, Violation> {
-    let told = trace.is_some();
-    let mut history = None;
-    let result = catch_panic(|| {
-        let history = history.insert(History::new(seed, plan, told)?);
-        history.play()
-    });
-    if let (Some(lines), Some(history)) = (trace, &history) {
-        *lines = history.pair.scheduler().told();
-    }
-    result.and_then(|checked| checked)?;
-    Ok(history.map(|history| history.summary()).unwrap_or_default())
+pub fn attempt(seed: u64, plan: &Plan, trace: &mut Trace) -> Result<Summary, Violation> {
+    story::play(|told| History::new(seed, plan, told), trace).map(|history| history.summary())
 }
 
 struct History {
@@ -99,6 +74,22 @@ struct History {
     summary: Summary,
 }
 
+impl Played for History {
+    fn play(&mut self) -> Checked {
+        for (step, us) in self.plan.steps.clone() {
+            self.pair.scheduler().note(|| format!("-- {step:?}"));
+            self.apply(step);
+            self.run_for(Duration::from_micros(us))?;
+        }
+        self.both_are_told_of()?;
+        self.settle()
+    }
+
+    fn pair(&self) -> &Pair {
+        &self.pair
+    }
+}
+
 impl History {
     fn new(seed: u64, plan: &Plan, told: bool) -> Result<Self, Violation> {
         let pair = Pair::builder(seed).options(plan.options()).witnessed(plan.witnessed).traced(told).start();
@@ -116,16 +107,6 @@ impl History {
             doubled_since: None,
             summary: Summary::default(),
         })
-    }
-
-    fn play(&mut self) -> Checked {
-        for (step, us) in self.plan.steps.clone() {
-            self.pair.scheduler().note(|| format!("-- {step:?}"));
-            self.apply(step);
-            self.run_for(Duration::from_micros(us))?;
-        }
-        self.both_are_told_of()?;
-        self.settle()
     }
 
     fn summary(mut self) -> Summary {

@@ -14,7 +14,7 @@ use crate::protocol::alerts::{AlertKind, NewAlert};
 use crate::protocol::engine::alerts::{OWN_COPY, PEER, texts};
 use crate::protocol::engine::links::Connection;
 use crate::protocol::engine::{Action, Engine, LinkId, Now, RoleReason, Transition};
-use crate::protocol::wire::{CopySeen, Hello, Message, Refusal, RefusalKind, Versions};
+use crate::protocol::wire::{CopySeen, Hello, Message, Refusal, RefusalKind};
 
 impl Engine {
     /// The first of two nodes with the peer's identity has answered: the later one is refused.
@@ -45,7 +45,8 @@ impl Engine {
     fn tell_of_copy(&mut self, seen: CopySeen) {
         let Some(first) = self.links.active() else { return };
         let link = first.id();
-        let knows = first.hello().is_some_and(|hello| Versions::OURS.tells_copies(hello.versions));
+        let ours = self.setup.options.versions();
+        let knows = first.hello().is_some_and(|hello| ours.tells_copies(hello.versions));
         if knows && !self.alerts.was_told_of_copy(seen.run, link) {
             self.out.push(Action::Send { link, message: Message::CopySeen(seen) });
         }
