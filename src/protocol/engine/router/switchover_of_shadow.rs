@@ -180,9 +180,11 @@ impl Engine {
         }
     }
 
-    /// The link is gone. Before this node is ready the master cannot hand over, and afterwards it cannot say what became of that.
+    /// The link is gone. Before this node is ready the master cannot hand over, and afterwards it cannot say what became of that. Once
+    /// the hand-over is taken nothing is to be said: the operator is answered when this node serves.
     pub(super) fn switch_link_lost(&mut self) {
-        if !matches!(self.switchover.phase(), Phase::Taking { .. }) {
+        let taken = matches!(self.switchover.phase(), Phase::Taking { .. }) || self.durable.role == Role::Master;
+        if !taken {
             self.switch_asked_is_unknown(SwitchObstacle::NotInSync);
         }
         self.switchover.link_lost();
