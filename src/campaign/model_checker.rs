@@ -62,6 +62,8 @@ impl Model for Check {
             Property::sometimes(RETURNED, |_, pair: &PairState| pair.returned()),
             Property::sometimes(FENCED, |_, pair: &PairState| pair.fenced()),
             Property::sometimes(ALONE, |_, pair: &PairState| pair.acknowledged_alone()),
+            Property::sometimes(SWITCHED, |_, pair: &PairState| pair.was_switched()),
+            Property::sometimes(PAUSED, |_, pair: &PairState| pair.pause_holds()),
         ]
     }
 }
@@ -71,5 +73,7 @@ const TAKEN_OVER: &str = "the shadow takes over";
 const RETURNED: &str = "the old master is back as shadow, in sync";
 const FENCED: &str = "a master is fenced, having lost its authority";
 const ALONE: &str = "a master acknowledges alone, the record naming nobody";
+const SWITCHED: &str = "the roles are switched as an operator said";
+const PAUSED: &str = "nothing but a pause keeps the shadow from taking over";
 
 mod tests;

@@ -1,6 +1,6 @@
 //! What may happen next on a path of the check.
 
-use crate::campaign::simulator::step::{Fate, Step, WitnessFault};
+use crate::campaign::simulator::step::{Fate, Step, Verb, WitnessFault};
 use crate::testing::Side;
 
 /// What may happen next on a path.
@@ -28,6 +28,10 @@ pub enum Choice {
     Reachable(&'static [Side]),
     /// The swap of this node that is under way has this fate.
     Swap(Side, Fate),
+    /// An operator of this node says this.
+    Say(Side, Verb),
+    /// An operator ends what an operator began: says this, or starts the node again that was shut down.
+    Unsay(Side, Verb),
     /// All faults end, and the pair must become whole.
     Settle,
 }
@@ -47,11 +51,24 @@ pub enum FaultKind {
     Unreachable,
     /// A swap at the witness is lost, or its answer is, or it lands late.
     Swap,
+    /// An operator switches the roles, orders a takeover, pauses, freezes or shuts down.
+    Operator,
 }
+
+/// What an operator may say.
+pub const VERBS: [Verb; 6] = [
+    Verb::SwitchRoles,
+    Verb::TakeOver { accept_loss: false },
+    Verb::TakeOver { accept_loss: true },
+    Verb::Pause { on: true },
+    Verb::Freeze { on: true },
+    Verb::Shutdown,
+];
 
 impl FaultKind {
     /// All of them.
-    pub const ALL: [Self; 6] = [Self::Commit, Self::Crash, Self::Cut, Self::Pause, Self::Unreachable, Self::Swap];
+    pub const ALL: [Self; 7] =
+        [Self::Commit, Self::Crash, Self::Cut, Self::Pause, Self::Unreachable, Self::Swap, Self::Operator];
 }
 
 impl Choice {
@@ -65,6 +82,7 @@ impl Choice {
             Self::Pause(_) | Self::Resume(_) => FaultKind::Pause,
             Self::Unreachable(_) | Self::Reachable(_) => FaultKind::Unreachable,
             Self::Swap(..) => FaultKind::Swap,
+            Self::Say(..) | Self::Unsay(..) => FaultKind::Operator,
         })
     }
 
@@ -75,6 +93,9 @@ impl Choice {
             Self::Cut(routes) => Some(Self::Heal(routes)),
             Self::Pause(side) => Some(Self::Resume(side)),
             Self::Unreachable(routes) => Some(Self::Reachable(routes)),
+            Self::Say(side, Verb::Pause { on: true }) => Some(Self::Unsay(side, Verb::Pause { on: false })),
+            Self::Say(side, Verb::Freeze { on: true }) => Some(Self::Unsay(side, Verb::Freeze { on: false })),
+            Self::Say(side, Verb::Shutdown) => Some(Self::Unsay(side, Verb::Shutdown)),
             _ => None,
         }
     }
@@ -92,6 +113,8 @@ impl Choice {
             Self::Resume(node) => vec![Step::Resume { node, timer_first: false }],
             Self::Unreachable(routes) => routes.iter().map(|node| witness(*node, true)).collect(),
             Self::Reachable(routes) => routes.iter().map(|node| witness(*node, false)).collect(),
+            Self::Unsay(node, Verb::Shutdown) => vec![Step::Start { node }],
+            Self::Say(node, verb) | Self::Unsay(node, verb) => vec![Step::Operator { node, verb }],
             Self::Continue | Self::Swap(..) | Self::Settle => Vec::new(),
         }
     }

@@ -4,7 +4,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use super::bounds::{BEAT_US, Bounds, Granularity};
-use super::choice::{Choice, FaultKind};
+use super::choice::{Choice, FaultKind, VERBS};
 use crate::campaign::simulator::faults;
 use crate::campaign::simulator::liveness;
 use crate::campaign::simulator::plan::Plan;
@@ -12,7 +12,7 @@ use crate::campaign::simulator::random::Random;
 use crate::campaign::simulator::step::Fate;
 use crate::campaign::simulator::world::World;
 use crate::campaign::violation::{Checked, Invariant, Violation};
-use crate::protocol::engine::{Failover, LinkState};
+use crate::protocol::engine::{Failover, LinkState, TakeoverBlocker};
 use crate::protocol::failover::NodeState;
 use crate::testing::Side;
 
@@ -169,6 +169,20 @@ impl PairState {
         alone && !named
     }
 
+    /// Whether an operator's switch has made the shadow master, without a takeover.
+    pub fn was_switched(&self) -> bool {
+        let summary = &self.world.journal.summary;
+        summary.switches > 0 && summary.takeovers == 0 && self.world.holds_mastership(Side::B)
+    }
+
+    /// Whether a pause keeps the shadow, whose master is away, from taking over.
+    pub fn pause_holds(&self) -> bool {
+        let machine = &self.world.machines[Side::B.index()];
+        let away = self.world.machines[Side::A.index()].engine.is_none();
+        let status = machine.engine.as_ref().map(|engine| engine.status(machine.clock.at(self.now()), 0));
+        away && status.is_some_and(|status| status.why_not == [TakeoverBlocker::Paused])
+    }
+
     fn node_state(&self, side: Side) -> Option<NodeState> {
         self.world.machines[side.index()].engine.as_ref().map(|engine| engine.node_state())
     }
@@ -217,6 +231,11 @@ impl PairState {
             FaultKind::Cut => choices.extend(TARGETS.map(Choice::Cut)),
             FaultKind::Pause => choices.extend(running.map(Choice::Pause)),
             FaultKind::Unreachable => choices.extend(TARGETS.map(Choice::Unreachable)),
+            FaultKind::Operator => {
+                for side in running {
+                    choices.extend(VERBS.map(|verb| Choice::Say(side, verb)));
+                }
+            }
             FaultKind::Swap => {
                 for side in Side::BOTH.into_iter().filter(|side| self.world.schedule.has_swap_from(*side)) {
                     let late = LATE_US.map(|us| Fate::Late { us });

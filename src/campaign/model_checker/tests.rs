@@ -52,8 +52,10 @@ fn explore_all(spaces: Vec<(&str, Bounds)>) {
     for (name, bounds) in spaces {
         met.append(&mut explore(name, bounds));
     }
-    let missing: Vec<_> =
-        [TAKEN_OVER, RETURNED, FENCED, ALONE].into_iter().filter(|what| !met.contains(what)).collect();
+    let missing: Vec<_> = [TAKEN_OVER, RETURNED, FENCED, ALONE, SWITCHED, PAUSED]
+        .into_iter()
+        .filter(|what| !met.contains(what))
+        .collect();
     assert!(missing.is_empty(), "never met: {missing:?}");
 }
 
@@ -80,7 +82,7 @@ fn shallow(mode: Replication) -> Vec<(&'static str, Bounds)> {
             "a crash, a cut and a pause, with restart",
             Bounds { kinds: crash_cut_pause, faults: 3, onsets: 1, lengths: vec![2, 8], ..beats.clone() },
         ),
-        ("any two faults at heartbeats", Bounds { onsets: 2, ..beats }),
+        ("any two faults at heartbeats", Bounds { onsets: 2, ..beats.clone() }),
         ("any fault at a heartbeat, the master's clock fast", Bounds { rates_ppm: EXTREMES[0], ..single.clone() }),
         ("any fault at a heartbeat, the shadow's clock fast", Bounds { rates_ppm: EXTREMES[1], ..single.clone() }),
         ("any fault at a heartbeat, then whole again", Bounds { settles: true, onsets: 2, ..single }),
@@ -89,6 +91,19 @@ fn shallow(mode: Replication) -> Vec<(&'static str, Bounds)> {
             Bounds { beginning: switching(), settles: true, onsets: 1, ..events.clone() },
         ),
         ("a fault at any event", Bounds { onsets: 3, closes: true, ..events.clone() }),
+        (
+            "an operator's word and a fault at heartbeats",
+            Bounds {
+                kinds: vec![FaultKind::Commit, FaultKind::Crash, FaultKind::Cut, FaultKind::Operator],
+                onsets: 2,
+                lengths: vec![2, 8],
+                ..beats.clone()
+            },
+        ),
+        (
+            "an operator's word at any event, then whole again",
+            Bounds { kinds: vec![FaultKind::Commit, FaultKind::Operator], settles: true, onsets: 1, ..events.clone() },
+        ),
         (
             "two faults at any events of a takeover",
             Bounds { beginning: master_gone(), faults: 2, onsets: 1, lengths: vec![2], ..events },
@@ -112,6 +127,27 @@ fn deep(mode: Replication, depth: usize) -> Vec<(&'static str, Bounds)> {
         (
             "faults at any event of a switch of roles",
             Bounds { beginning: switching(), faults: fewer, onsets: 1, lengths: vec![2], ..events.clone() },
+        ),
+        (
+            "an operator's word and faults at heartbeats",
+            Bounds {
+                kinds: vec![
+                    FaultKind::Commit,
+                    FaultKind::Crash,
+                    FaultKind::Cut,
+                    FaultKind::Unreachable,
+                    FaultKind::Operator,
+                ],
+                ..Bounds::beats(mode, depth)
+            },
+        ),
+        (
+            "an operator's word and a fault at any event",
+            Bounds {
+                kinds: vec![FaultKind::Crash, FaultKind::Cut, FaultKind::Swap, FaultKind::Operator],
+                faults: fewer,
+                ..events.clone()
+            },
         ),
         (
             "faults at any event of a takeover",

@@ -100,6 +100,7 @@ fn cases() -> Vec<Case> {
         case(M::KeepsCoversInSwitch, I::OneMaster, events(1, &[FaultKind::Swap], switching())),
         case(M::HandsOverEarly, I::OneMaster, events(1, &[FaultKind::Swap], switching())),
         case(M::ReadyUnnoted, I::RegisterRises, events(1, &[FaultKind::Crash], switching())),
+        case(M::ForgetsPause, I::NothingOfRefused, events(2, &[FaultKind::Operator, FaultKind::Crash], Vec::new())),
         case(
             M::NamedServes,
             I::OneMaster,
