@@ -4,10 +4,10 @@ use std::io;
 
 use rustls::{AlertDescription, CertificateError, Error};
 
-use super::certificate::PeerCertificate;
+use super::pin::PeerVerifier;
 use crate::model::NodeId;
 
-/// Text of [`Refused::ByPeer`] if the peer does not answer the protocol that was asked for.
+/// Text of [`Refused::Unproven`] if the other side does not answer the protocol that was asked for.
 pub(super) const NO_PROTOCOL: &str = "it does not speak this protocol now";
 
 /// A byte stream.
@@ -22,20 +22,27 @@ pub enum Refused {
     /// deserves an alert. The text says what was shown.
     #[error("{0}")]
     Unpermitted(String),
-    /// The other side refused this node. If this node should be its peer, enrol it again.
+    /// The other side refused this node, having proved that it has the permitted key. If this node should be its peer, enrol
+    /// it again.
     #[error("the peer refuses this node: {0}")]
     ByPeer(String),
+    /// The other side refused this node before it proved that it has the permitted key. Anybody who can answer at the peer's
+    /// address can say so: it says nothing about the peer.
+    #[error("the connection was refused by somebody who did not prove to be the peer: {0}")]
+    Unproven(String),
     /// The connection broke before either side refused the other.
     #[error("the connection broke: {0}")]
     Broken(io::Error),
 }
 
 impl Refused {
-    /// The failure of a handshake, by who refused whom. `certificate` is the one that the other side showed, if any.
-    pub(super) fn of_handshake(error: io::Error, certificate: Option<PeerCertificate>) -> Self {
+    /// The failure of a handshake, by who refused whom. `verifier` judged what the other side showed, if it showed anything.
+    pub(super) fn of_handshake(error: io::Error, verifier: &PeerVerifier) -> Self {
+        let certificate = verifier.seen();
         let reason = match tls_error(&error) {
             None => return Self::Broken(error),
-            Some(Error::AlertReceived(alert)) => return Self::ByPeer(reason_of(*alert)),
+            Some(Error::AlertReceived(alert)) if verifier.is_proved() => return Self::ByPeer(reason_of(*alert)),
+            Some(Error::AlertReceived(alert)) => return Self::Unproven(reason_of(*alert)),
             Some(Error::NoCertificatesPresented) => "no certificate".into(),
             Some(Error::InvalidCertificate(error)) => match certificate {
                 Some(shown) if *error == CertificateError::BadSignature => {

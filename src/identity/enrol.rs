@@ -210,8 +210,8 @@ impl EnrolError {
     pub(super) fn refused(refused: Refused) -> Self {
         match refused {
             Refused::Unpermitted(shown) => Self::Protocol(format!("it showed {shown}")),
-            Refused::ByPeer(reason) if reason == NO_PROTOCOL => Self::Refused(ENROLMENT_CLOSED.into()),
-            Refused::ByPeer(reason) => Self::Protocol(reason),
+            Refused::Unproven(reason) if reason == NO_PROTOCOL => Self::Refused(ENROLMENT_CLOSED.into()),
+            Refused::ByPeer(reason) | Refused::Unproven(reason) => Self::Protocol(reason),
             Refused::Broken(error) => Self::Broken(error),
         }
     }

@@ -1,5 +1,6 @@
 //! Which peer a handshake permits.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwapOption;
@@ -71,18 +72,25 @@ pub struct PeerVerifier {
     permitted: Permitted,
     algorithms: WebPkiSupportedAlgorithms,
     seen: OnceLock<PeerCertificate>,
+    proved: AtomicBool,
 }
 
 impl PeerVerifier {
     /// A verifier for one handshake.
     pub fn new(permitted: Permitted, provider: &CryptoProvider) -> Arc<Self> {
         let algorithms = provider.signature_verification_algorithms;
-        Arc::new(Self { permitted, algorithms, seen: OnceLock::new() })
+        Arc::new(Self { permitted, algorithms, seen: OnceLock::new(), proved: AtomicBool::new(false) })
     }
 
     /// The certificate that the peer showed, if it showed one.
     pub fn seen(&self) -> Option<PeerCertificate> {
         self.seen.get().copied()
+    }
+
+    /// Whether the peer has signed this handshake with the key of the permitted certificate that it showed. Until then it may
+    /// be anybody: a certificate is no secret.
+    pub fn is_proved(&self) -> bool {
+        self.proved.load(Ordering::Relaxed)
     }
 
     /// Whether the certificate of the finished connection is the verified one, and its node is still permitted.
@@ -120,7 +128,9 @@ macro_rules! signature_checks {
             certificate: &CertificateDer<'_>,
             signature: &DigitallySignedStruct,
         ) -> Result<HandshakeSignatureValid, Error> {
-            verify_tls13_signature(message, certificate, signature, &self.algorithms)
+            let verified = verify_tls13_signature(message, certificate, signature, &self.algorithms)?;
+            self.proved.store(true, Ordering::Relaxed);
+            Ok(verified)
         }
 
         fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -87,6 +87,19 @@ fn by_peer<T>(result: Result<T, Refused>) -> String {
     }
 }
 
+/// Whoever answers at the peer's address can refuse by a few bytes. That proves nothing.
+#[tokio::test]
+async fn an_alert_of_somebody_who_proved_nothing_is_no_refusal_by_the_peer() {
+    let (_, client) = pair();
+    let (mut stranger, there) = duplex(PIPE_BYTES);
+    stranger.write_all(&[21, 3, 3, 0, 2, 2, 49]).await.unwrap();
+    match client.tls.connect(there).await {
+        Err(Refused::Unproven(reason)) => assert_eq!(reason, "its certificate is not permitted there"),
+        Err(other) => panic!("{other:?}"),
+        Ok(_) => panic!("connected"),
+    }
+}
+
 /// The answer of `accept` to a client that sends these bytes and then waits.
 async fn says(bytes: &[u8], enrol_open: bool) -> (Accepting<DuplexStream>, Vec<u8>) {
     let (mut master, _) = pair();
@@ -299,7 +312,7 @@ mod pinned {
         let (accepted, connected) = meet(&impostor, &shadow).await;
         let reason = unpermitted(connected);
         assert!(reason.contains(&impostor.identity.node().to_string()), "{reason}");
-        by_peer(accepted);
+        assert!(matches!(accepted, Err(Refused::Unproven(_))), "the client did not show who it is");
         drop(master);
     }
 

@@ -93,8 +93,8 @@ impl Tls {
     /// Accepts a connection. The enrolment protocol is answered only if `enrolment_open`.
     ///
     /// # Errors
-    /// [`Refused::Unpermitted`] if this node refuses the other side, [`Refused::ByPeer`] if the other side refuses this
-    /// node, [`Refused::Broken`] if neither did.
+    /// [`Refused::Unpermitted`] if this node refuses the other side, [`Refused::ByPeer`] or
+    /// [`Refused::Unproven`] if the other side refuses this node, [`Refused::Broken`] if neither did.
     pub async fn accept<S: Stream>(&self, mut stream: S, enrolment_open: bool) -> Result<Accepted<S>, Refused> {
         let hello = read_client_hello(&mut stream).await?;
         let protocol = choose_protocol(&hello, enrolment_open, &mut stream).await?;
@@ -105,10 +105,10 @@ impl Tls {
         let verifier = PeerVerifier::new(permitted, self.shared.provider());
         let config = self.server_config(&verifier, protocol).map_err(Refused::broken)?;
         let handshake = StartHandshake::from_parts(hello, stream).into_stream(Arc::new(config));
-        let mut stream = handshake.await.map_err(|error| Refused::of_handshake(error, verifier.seen()))?;
+        let mut stream = handshake.await.map_err(|error| Refused::of_handshake(error, &verifier))?;
         let peer = confirm(stream.get_ref().1, stream.get_ref().1.handshake_kind(), protocol, &verifier)?;
-        stream.write_all(&[WELCOME]).await.map_err(|error| Refused::of_handshake(error, verifier.seen()))?;
-        stream.flush().await.map_err(|error| Refused::of_handshake(error, verifier.seen()))?;
+        stream.write_all(&[WELCOME]).await.map_err(|error| Refused::of_handshake(error, &verifier))?;
+        stream.flush().await.map_err(|error| Refused::of_handshake(error, &verifier))?;
         match protocol {
             Protocol::Link => Ok(Accepted::Link(stream)),
             Protocol::Enrolment => {
@@ -123,7 +123,8 @@ impl Tls {
     ///
     /// # Errors
     /// [`Refused::Unpermitted`] if the other side shows a key that is not pinned or is not a node, [`Refused::ByPeer`] if
-    /// it refuses this node, [`Refused::Broken`] if the connection broke. If the peer withdraws its permission later, a
+    /// it refuses this node, [`Refused::Unproven`] if somebody refuses this node who may be anybody, [`Refused::Broken`] if the
+    /// connection broke. If the peer withdraws its permission later, a
     /// read on the link fails: see [`refused_by_peer`](super::connection::refused_by_peer).
     pub async fn connect<S: Stream>(&self, stream: S) -> Result<client::TlsStream<S>, Refused> {
         if self.shared.pins.get().is_none() {
@@ -192,7 +193,7 @@ impl Tls {
                 stream
             }
             Err(error) => {
-                let refused = Refused::of_handshake(error, verifier.seen());
+                let refused = Refused::of_handshake(error, verifier);
                 // A connection that only breaks may have been broken by what stands on the way.
                 match refused {
                     Refused::Broken(_) => hello.broken(),
@@ -205,7 +206,7 @@ impl Tls {
         match stream.read_u8().await {
             Ok(WELCOME) => Ok(stream),
             Ok(_) => Err(Refused::Unpermitted("a TLS server that is not a node of a pair".into())),
-            Err(error) => Err(Refused::of_handshake(error, verifier.seen())),
+            Err(error) => Err(Refused::of_handshake(error, verifier)),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Hostile connections: silence, noise, wrong certificates, false enrolment.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -207,4 +207,31 @@ impl rustls::client::danger::ServerCertVerifier for Trusting {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.signature_verification_algorithms.supported_schemes()
     }
+}
+
+/// Somebody answers at the dead master's address and refuses every TLS connection: a few bytes that prove nothing, and so stop no
+/// takeover.
+#[test]
+fn a_stranger_who_refuses_at_a_dead_masters_address_does_not_stop_the_takeover() {
+    let _turn = turn();
+    let mut pair = Pair::enrol(FAST);
+    pair.nodes[0].ok("put k v");
+    pair.in_sync();
+    let stranger = TcpListener::bind("127.0.0.1:0").unwrap();
+    pair.proxies[0].forward_to(&stranger.local_addr().unwrap().to_string());
+    let (refused, refusals) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in stranger.incoming() {
+            let Ok(mut stream) = stream else { return };
+            // A fatal alert of TLS, access denied.
+            if stream.write_all(&[21, 3, 3, 0, 2, 2, 49]).is_err() || refused.send(()).is_err() {
+                return;
+            }
+            _ = stream.read(&mut [0; 4096]);
+        }
+    });
+    pair.nodes[0].kill();
+    refusals.recv_timeout(WAIT_MAX).expect("the shadow dials");
+    pair.nodes[1].serving();
+    assert_eq!(pair.nodes[1].ok("get k")["value"], "v");
 }

@@ -97,7 +97,9 @@ impl PendingConnection {
                 None
             }
             Some(Ok(Accepted::Enrolment(request))) => enrolment.answer(self.from, || self.slot.free(), request).await,
-            Some(Err(Refused::Unpermitted(reason) | Refused::ByPeer(reason))) => Some(reason),
+            Some(Err(Refused::Unpermitted(reason) | Refused::ByPeer(reason) | Refused::Unproven(reason))) => {
+                Some(reason)
+            }
             // A port scan, a load balancer's health check, or a broken network: no alert.
             Some(Err(Refused::Broken(error))) => {
                 tracing::debug!(from = %self.from, %error, "a connection broke before its handshake");

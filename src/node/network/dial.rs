@@ -63,7 +63,10 @@ async fn attempt(environment: &Environment, tls: &Tls, address: SocketAddr) -> R
         }
         Err(error @ Refused::Unpermitted(_)) => Err(at(error.to_string(), DialFailureKind::WrongKey)),
         Err(error @ Refused::ByPeer(_)) => Err(at(error.to_string(), DialFailureKind::RefusedByPeer)),
-        Err(error @ Refused::Broken(_)) => Err(at(error.to_string(), DialFailureKind::Unreachable)),
+        // Whoever may be anybody, and cannot show the peer's key, must not keep a shadow from taking over.
+        Err(error @ (Refused::Broken(_) | Refused::Unproven(_))) => {
+            Err(at(error.to_string(), DialFailureKind::Unreachable))
+        }
     }
 }
 
