@@ -1,7 +1,8 @@
 //! Who a node is, who its peer is, and how two nodes come to know each other: keys, pins, TLS, enrolment.
 //!
-//! - [`Identity`] is a node's key and certificate. [`NodeId`](crate::model::NodeId) is the SHA-256 of that key.
-//! - [`Pins`] names the one permitted peer by its key. The rest of its certificate proves nothing and is not checked.
+//! - [`Identity`] is a node's key and certificate. [`KeyId`](crate::model::KeyId) is the SHA-256 of that key;
+//!   [`NodeId`](crate::model::NodeId) that of the node's first key, and it stays when the key is renewed.
+//! - [`Pins`] names the one permitted peer by its key, and while the peer renews it by the next one too. The rest of its certificate proves nothing and is not checked.
 //! - [`Tls`] makes connections, with TLS 1.3 only. Both sides refuse a key that is not pinned *inside* the handshake.
 //!   Sessions are never resumed: a resumed session asks no verifier, so it would outlive its pin.
 //! - [`KeyExchange`] says whether a link must withstand a quantum computer of later, and what follows where a router drops the
@@ -37,7 +38,7 @@ pub use key::{Identity, IdentityError};
 pub use key_exchange::KeyExchange;
 pub use pin::Pins;
 pub use provider::default_provider;
-pub use tls::{Accepted, Tls, key_exchange_of};
+pub use tls::{Accepted, Tls, key_exchange_of, peer_key_of};
 pub use token::{JoinToken, ParseTokenError};
 
 #[cfg(test)]

@@ -103,8 +103,8 @@ pub(crate) mod witness;
 
 pub use identity::{EnrolError, IdentityError, JoinToken, KeyExchange, ParseTokenError};
 pub use model::{
-    Change, ChangeSet, Conflict, Digest, Epoch, Era, Expected, Guard, History, Key, Limit, NodeId, PairId, Position,
-    Revision, WitnessRecord, WitnessVersion, limits,
+    Change, ChangeSet, Conflict, Digest, Epoch, Era, Expected, Guard, History, Key, KeyId, Limit, NodeId, PairId,
+    Position, Revision, WitnessRecord, WitnessVersion, limits,
 };
 pub use node::{
     BackupError, Builder, CommitError, Committed, Config, DivergedConflict, DivergedError, Ended, EntryError, Events,
@@ -114,8 +114,8 @@ pub use node::{
 };
 pub use protocol::alerts::{Alert, AlertKind, Severity};
 pub use protocol::engine::{
-    AlertChange, EngineStatus, Failover, Handover, LinkState, LinkStatus, LogBounds, Options, OptionsError, RepairKind,
-    Replication, RoleReason, TakeoverBlocker, Timeouts, WitnessStatus,
+    AlertChange, EngineStatus, Failover, Handover, LinkState, LinkStatus, LogBounds, Options, OptionsError, OwnKeys,
+    RepairKind, Replication, RoleReason, TakeoverBlocker, Timeouts, WitnessStatus,
 };
 pub use protocol::wire::{Mode, Modes, Role};
 pub use store::{

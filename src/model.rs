@@ -17,7 +17,7 @@ mod witness;
 pub use change::{Change, ChangeSet, Conflict, Expected, Guard};
 pub use digest::{Digest, DigestKey, EntryHash, EntryHasher, bucket_of};
 pub use history::{Era, History, Relation};
-pub use id::{NodeId, PairId, RunId};
+pub use id::{KeyId, NodeId, PairId, PinnedKeys, RunId};
 pub use key::Key;
 pub use limits::Limit;
 pub use moment::Moment;

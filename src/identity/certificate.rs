@@ -6,14 +6,14 @@ use rustls::server::ParsedCertificate;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::provider::sha256;
-use crate::model::NodeId;
+use crate::model::KeyId;
 use crate::model::limits::CERTIFICATE_BYTES_MAX;
 
 /// What a certificate says of its owner. It does not prove that the owner has the key: only the handshake does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerCertificate {
-    /// The owner of the key.
-    pub node: NodeId,
+    /// The fingerprint of the owner's key.
+    pub key: KeyId,
     /// End of the certificate, in seconds since 1970. See "Expired certificates" in [`crate::identity`].
     pub expires: i64,
 }
@@ -33,7 +33,7 @@ impl PeerCertificate {
         if !rest.is_empty() || key_of_rustls.as_ref() != key {
             return None;
         }
-        Some(Self { node: NodeId(sha256(key)?), expires: parsed.validity().not_after.timestamp() })
+        Some(Self { key: KeyId(sha256(key)?), expires: parsed.validity().not_after.timestamp() })
     }
 
     /// The certificate of the other end of an established connection.

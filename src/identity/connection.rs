@@ -5,7 +5,7 @@ use std::io;
 use rustls::{AlertDescription, CertificateError, Error};
 
 use super::pin::PeerVerifier;
-use crate::model::NodeId;
+use crate::model::KeyId;
 
 /// Text of [`Refused::Unproven`] if the other side does not answer the protocol that was asked for.
 pub(super) const NO_PROTOCOL: &str = "it does not speak this protocol now";
@@ -46,9 +46,9 @@ impl Refused {
             Some(Error::NoCertificatesPresented) => "no certificate".into(),
             Some(Error::InvalidCertificate(error)) => match certificate {
                 Some(shown) if *error == CertificateError::BadSignature => {
-                    format!("the certificate of node {}, without its key", shown.node)
+                    format!("the certificate of node {}, without its key", shown.key)
                 }
-                Some(shown) => return Self::not_permitted(shown.node),
+                Some(shown) => return Self::not_permitted(shown.key),
                 None => "a certificate that cannot be read".into(),
             },
             Some(Error::PeerIncompatible(_)) => format!("no TLS that both speak: {error}"),
@@ -59,8 +59,8 @@ impl Refused {
     }
 
     /// This node refused a node that is not permitted.
-    pub(super) fn not_permitted(node: NodeId) -> Self {
-        Self::Unpermitted(format!("the certificate of node {node}, which is not permitted"))
+    pub(super) fn not_permitted(key: KeyId) -> Self {
+        Self::Unpermitted(format!("the certificate of node {key}, which is not permitted"))
     }
 
     /// TLS failed on this side.

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::connection::{NO_PROTOCOL, Refused, Stream};
 use super::token::JoinToken;
-use crate::model::{NodeId, PairId};
+use crate::model::{KeyId, NodeId, PairId};
 use crate::protocol::wire::{EnrolMessage, FrameDecoder, WireError, decode_enrol, encode_enrol, enrol_proof_input};
 
 /// Label of the exported keying material that binds a proof to its connection (RFC 8446, section 7.5).
@@ -37,6 +37,8 @@ pub struct Enrolled {
     pub pair: PairId,
     /// The master.
     pub master: NodeId,
+    /// Its key, which it has proved to have.
+    pub key: KeyId,
     /// Name of the master.
     pub name: String,
     /// Address at which the master can be dialled.
@@ -74,8 +76,10 @@ pub enum EnrolError {
 pub struct Enrolment<S> {
     messages: MessageStream<server::TlsStream<S>>,
     binding: Binding,
-    peer: NodeId,
-    own: NodeId,
+    peer: KeyId,
+    own: KeyId,
+    /// This node, which may have renewed its key since it was named.
+    node: NodeId,
 }
 
 /// The shadow's end of an enrolment. The master has accepted it; neither node has stored it yet.
@@ -96,13 +100,18 @@ where
 }
 
 impl<S: Stream> Enrolment<S> {
-    pub(super) fn new(stream: server::TlsStream<S>, binding: Binding, peer: NodeId, own: NodeId) -> Self {
-        Self { messages: MessageStream::new(stream), binding, peer, own }
+    pub(super) fn new(
+        stream: server::TlsStream<S>,
+        binding: Binding,
+        peer: KeyId,
+        (node, own): (NodeId, KeyId),
+    ) -> Self {
+        Self { messages: MessageStream::new(stream), binding, peer, own, node }
     }
 
-    /// The node that wants to enrol. It has proved that it has the key, and nothing else.
+    /// The key of the node that wants to enrol. It has proved that it has it, and nothing else.
     #[cfg(test)]
-    pub fn peer(&self) -> NodeId {
+    pub fn peer(&self) -> KeyId {
         self.peer
     }
 
@@ -110,7 +119,7 @@ impl<S: Stream> Enrolment<S> {
     ///
     /// # Errors
     /// [`EnrolError::Broken`] and [`EnrolError::Protocol`].
-    pub async fn request(&mut self, secrets: &[[u8; 16]]) -> Result<(NodeId, EnrolRequest, Option<usize>), EnrolError> {
+    pub async fn request(&mut self, secrets: &[[u8; 16]]) -> Result<(KeyId, EnrolRequest, Option<usize>), EnrolError> {
         let (request, shown) = match self.messages.receive().await? {
             EnrolMessage::Request { name, address, takeover_delay_ms, proof } => {
                 (EnrolRequest { name, address, takeover_delay_ms }, proof)
@@ -134,7 +143,11 @@ impl<S: Stream> Enrolment<S> {
     /// [`EnrolError::Broken`] and [`EnrolError::Protocol`]. The other node may have stored the enrolment all the same, and
     /// will ask again.
     pub async fn accept(&mut self, pair: PairId, name: &str, address: &str) -> Result<(), EnrolError> {
-        let accepted = EnrolMessage::Accepted { pair, name: name.into(), address: address.into() };
+        let (name, address) = (name.into(), address.into());
+        let accepted = match self.node.first_key() == self.own {
+            true => EnrolMessage::Accepted { pair, name, address },
+            false => EnrolMessage::AcceptedBy { node: self.node, pair, name, address },
+        };
         self.messages.send(&accepted).await?;
         match self.messages.receive().await? {
             EnrolMessage::Confirm => Ok(()),
@@ -165,7 +178,7 @@ impl<S: Stream> Enrolling<S> {
     pub(super) async fn request(
         stream: client::TlsStream<S>,
         binding: Binding,
-        own: NodeId,
+        own: KeyId,
         token: &JoinToken,
         request: &EnrolRequest,
     ) -> Result<Self, EnrolError> {
@@ -175,7 +188,11 @@ impl<S: Stream> Enrolling<S> {
         messages.send(&EnrolMessage::Request { name, address, takeover_delay_ms, proof }).await?;
         match messages.receive().await? {
             EnrolMessage::Accepted { pair, name, address } => {
-                Ok(Self { messages, enrolled: Enrolled { pair, master: token.master(), name, address } })
+                let (master, key) = (token.master().first_of(), token.master());
+                Ok(Self { messages, enrolled: Enrolled { pair, master, key, name, address } })
+            }
+            EnrolMessage::AcceptedBy { node, pair, name, address } => {
+                Ok(Self { messages, enrolled: Enrolled { pair, master: node, key: token.master(), name, address } })
             }
             EnrolMessage::Refused { word } => Err(EnrolError::Refused(word)),
             _ => Err(unexpected()),
@@ -229,8 +246,8 @@ impl From<WireError> for EnrolError {
 pub(super) fn proof(
     secret: &[u8; 16],
     binding: &Binding,
-    enrolee: &NodeId,
-    master: &NodeId,
+    enrolee: &KeyId,
+    master: &KeyId,
     request: &EnrolRequest,
 ) -> Result<[u8; 32], EnrolError> {
     let key = Zeroizing::new(blake3::derive_key(PROOF_CONTEXT, secret));

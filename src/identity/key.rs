@@ -13,12 +13,15 @@ use zeroize::Zeroizing;
 
 use super::certificate::PeerCertificate;
 use super::provider::default_provider;
-use crate::model::NodeId;
 use crate::model::limits::CERTIFICATE_LIFE;
+use crate::model::{KeyId, NodeId};
 
 /// 2026-01-01, in seconds since 1970. A clock that shows an earlier time was never set. A certificate that is made under
 /// such a clock is dated from here, so that it has not expired once the clock is right.
 const CLOCK_FLOOR_S: u64 = 1_767_225_600;
+
+/// Begins the line of an identity's text that names the node. It is there only where the key is not the node's first one.
+const NODE_LINE: &str = "shadowpair node: ";
 
 /// A node's key and self-signed certificate. The key is an ECDSA key on P-256, which every TLS stack, both providers and
 /// their certified builds support. Clones share.
@@ -29,6 +32,7 @@ pub struct Identity {
 
 struct Shared {
     node: NodeId,
+    key_id: KeyId,
     expires: i64,
     key: Zeroizing<Vec<u8>>,
     certificate: CertificateDer<'static>,
@@ -58,25 +62,44 @@ impl Identity {
     /// # Errors
     /// [`IdentityError::Generate`] if the system has no randomness.
     pub fn generate() -> Result<Self, IdentityError> {
+        Self::make(None)
+    }
+
+    /// Makes the next key and certificate of the same node, in memory.
+    ///
+    /// # Errors
+    /// [`IdentityError::Generate`] if the system has no randomness.
+    pub fn renew(&self) -> Result<Self, IdentityError> {
+        Self::make(Some(self.node()))
+    }
+
+    fn make(node: Option<NodeId>) -> Result<Self, IdentityError> {
         let failed = |error: rcgen::Error| IdentityError::Generate(error.to_string());
         let key = Zeroizing::new(KeyPair::generate().map_err(failed)?);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let certificate = certificate_params(now).self_signed(&*key).map_err(failed)?;
         // The buffer is large enough from the start: a buffer that grows leaves a copy of the key in freed memory.
         let (key_pem, certificate_pem) = (Zeroizing::new(key.serialize_pem()), certificate.pem());
-        let mut pem = Zeroizing::new(String::with_capacity(key_pem.len() + certificate_pem.len()));
+        let node_line = node.map(|node| format!("{NODE_LINE}{node}\n")).unwrap_or_default();
+        let mut pem = Zeroizing::new(String::with_capacity(node_line.len() + key_pem.len() + certificate_pem.len()));
+        pem.push_str(&node_line);
         pem.push_str(&key_pem);
         pem.push_str(&certificate_pem);
         let der = Zeroizing::new(key.serialize_der());
-        Self::new(der, certificate.der().clone(), pem).map_err(IdentityError::Generate)
+        Self::new(node, der, certificate.der().clone(), pem).map_err(IdentityError::Generate)
     }
 
-    /// Reads what [`Identity::to_pem`] wrote: one key (PKCS #8) and its certificate.
+    /// Reads what [`Identity::to_pem`] wrote: one key (PKCS #8) and its certificate, after a line that names the node where the key is
+    /// not its first one.
     ///
     /// # Errors
     /// [`IdentityError::Corrupt`] if either is missing, doubled or damaged, or if they do not belong together.
     pub fn from_pem(pem: &str) -> Result<Self, IdentityError> {
         let corrupt = |reason: &str| IdentityError::Corrupt(reason.into());
+        let node = match pem.lines().next().and_then(|line| line.strip_prefix(NODE_LINE)) {
+            Some(hex) => Some(NodeId::parse(hex.trim()).ok_or_else(|| corrupt("the node's id is damaged"))?),
+            None => None,
+        };
         let (mut key, mut certificate) = (None, None);
         for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(pem.as_bytes()) {
             // The error must not quote the text, which may contain the key.
@@ -92,7 +115,7 @@ impl Identity {
         }
         let key = key.ok_or_else(|| corrupt("there is no key"))?;
         let certificate = certificate.ok_or_else(|| corrupt("there is no certificate"))?;
-        Self::new(key, certificate.into(), Zeroizing::new(pem.into())).map_err(IdentityError::Corrupt)
+        Self::new(node, key, certificate.into(), Zeroizing::new(pem.into())).map_err(IdentityError::Corrupt)
     }
 
     /// The key and the certificate as text. It is secret: store it in a file of mode 0600.
@@ -100,9 +123,14 @@ impl Identity {
         self.shared.pem.clone()
     }
 
-    /// The node: the SHA-256 of the public key (SPKI).
+    /// The node: the SHA-256 of its first public key (SPKI).
     pub fn node(&self) -> NodeId {
         self.shared.node
+    }
+
+    /// The fingerprint of the key: the SHA-256 of the public key (SPKI).
+    pub fn key_id(&self) -> KeyId {
+        self.shared.key_id
     }
 
     /// End of the certificate, in seconds since 1970.
@@ -117,15 +145,17 @@ impl Identity {
         CertifiedKey::from_der(certificate, key, provider).map_err(|error| IdentityError::Tls(error.to_string()))
     }
 
-    /// Checks that the key can be used and that the certificate belongs to it.
+    /// Checks that the key can be used and that the certificate belongs to it. Without a node it is the node's first key.
     fn new(
+        node: Option<NodeId>,
         key: Zeroizing<Vec<u8>>,
         certificate: CertificateDer<'static>,
         pem: Zeroizing<String>,
     ) -> Result<Self, String> {
-        let PeerCertificate { node, expires } =
+        let PeerCertificate { key: key_id, expires } =
             PeerCertificate::read(&certificate).ok_or("the certificate cannot be read")?;
-        let identity = Self { shared: Arc::new(Shared { node, expires, key, certificate, pem }) };
+        let node = node.unwrap_or_else(|| key_id.first_of());
+        let identity = Self { shared: Arc::new(Shared { node, key_id, expires, key, certificate, pem }) };
         identity.certified(&default_provider()).map_err(|error| error.to_string())?;
         Ok(identity)
     }

@@ -12,31 +12,36 @@ use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, 
 use subtle::ConstantTimeEq;
 
 use super::certificate::PeerCertificate;
-use crate::model::NodeId;
+use crate::model::{KeyId, PinnedKeys};
 
-/// The one permitted peer. Clones share.
+/// The one permitted peer, by its keys. Clones share.
 ///
 /// A change applies to every handshake that ends after it. Established connections stay open; whoever removes a pin must
 /// close them.
 #[derive(Clone, Debug)]
 pub struct Pins {
-    permitted: Arc<ArcSwapOption<NodeId>>,
+    permitted: Arc<ArcSwapOption<PinnedKeys>>,
 }
 
 impl Pins {
-    /// Permits this node, or no node.
-    pub fn new(permitted: Option<NodeId>) -> Self {
+    /// Permits the node with these keys, or no node.
+    pub fn new(permitted: Option<PinnedKeys>) -> Self {
         Self { permitted: Arc::new(ArcSwapOption::from_pointee(permitted)) }
     }
 
-    /// From now on permits this node, or no node.
-    pub fn set(&self, permitted: Option<NodeId>) {
+    /// From now on permits the node with these keys, or no node.
+    pub fn set(&self, permitted: Option<PinnedKeys>) {
         self.permitted.store(permitted.map(Arc::new));
     }
 
-    /// The permitted node.
-    pub fn get(&self) -> Option<NodeId> {
+    /// The permitted keys.
+    pub fn get(&self) -> Option<PinnedKeys> {
         self.permitted.load().as_deref().copied()
+    }
+
+    /// Whether a node with this key is permitted now.
+    pub fn permit(&self, key: &KeyId) -> bool {
+        self.get().is_some_and(|pinned| is_one_of(&pinned, key))
     }
 }
 
@@ -45,24 +50,30 @@ impl Pins {
 pub enum Permitted {
     /// The node that is pinned at the moment it shows its certificate.
     Pinned(Pins),
-    /// Only this node.
-    Exactly(NodeId),
+    /// Only a node with this key.
+    Exactly(KeyId),
     /// Every node that proves to have the key it shows. Enrolment permits it, and asks for a secret afterwards.
     Anyone,
 }
 
 impl Permitted {
-    /// Whether this node is permitted.
-    pub fn permits(&self, node: &NodeId) -> bool {
+    /// Whether a node with this key is permitted.
+    pub fn permits(&self, key: &KeyId) -> bool {
         match self {
-            Self::Pinned(pins) => pins.get().is_some_and(|pinned| same(&pinned, node)),
-            Self::Exactly(expected) => same(expected, node),
+            Self::Pinned(pins) => pins.permit(key),
+            Self::Exactly(expected) => same(expected, key),
             Self::Anyone => true,
         }
     }
 }
 
-fn same(one: &NodeId, other: &NodeId) -> bool {
+/// Both comparisons are made, whatever the first one says.
+fn is_one_of(pinned: &PinnedKeys, key: &KeyId) -> bool {
+    let next = pinned.next.is_some_and(|next| same(&next, key));
+    same(&pinned.current, key) | next
+}
+
+fn same(one: &KeyId, other: &KeyId) -> bool {
     one.0.ct_eq(&other.0).into()
 }
 
@@ -93,15 +104,15 @@ impl PeerVerifier {
         self.proved.load(Ordering::Relaxed)
     }
 
-    /// Whether the certificate of the finished connection is the verified one, and its node is still permitted.
+    /// Whether the certificate of the finished connection is the verified one, and its key is still permitted.
     pub fn confirms(&self, shown: PeerCertificate) -> bool {
-        self.seen() == Some(shown) && self.permitted.permits(&shown.node)
+        self.seen() == Some(shown) && self.permitted.permits(&shown.key)
     }
 
     fn verify(&self, certificate: &CertificateDer<'_>) -> Result<(), Error> {
         let shown = PeerCertificate::read(certificate).ok_or(CertificateError::BadEncoding)?;
         let seen = self.seen.get_or_init(|| shown);
-        match *seen == shown && self.permitted.permits(&shown.node) {
+        match *seen == shown && self.permitted.permits(&shown.key) {
             true => Ok(()),
             // rustls reports this error, and no other, to the peer as `access_denied`.
             false => Err(CertificateError::ApplicationVerificationFailure.into()),

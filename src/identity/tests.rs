@@ -11,7 +11,7 @@ use tokio_rustls::{TlsConnector, client, server};
 use super::client_hello::{ALPN_ENROL, ALPN_LINK};
 use super::*;
 use crate::model::limits::CERTIFICATE_LIFE;
-use crate::model::{NodeId, PairId};
+use crate::model::{NodeId, PairId, PinnedKeys};
 use crate::protocol::wire::golden;
 
 /// Larger than any handshake, so that no write waits for a read.
@@ -34,12 +34,12 @@ impl End {
     }
 
     fn permits(&self, other: &Self) -> &Self {
-        self.pins.set(Some(other.identity.node()));
+        self.pins.set(Some(PinnedKeys::only(other.identity.key_id())));
         self
     }
 
     fn token(&self) -> JoinToken {
-        JoinToken::new(self.identity.node(), SECRET)
+        JoinToken::new(self.identity.key_id(), SECRET)
     }
 }
 
@@ -215,8 +215,8 @@ mod pinned {
         let (master, shadow) = pair();
         let (accepted, connected) = meet(&master, &shadow).await;
         let (mut here, mut there) = (link(accepted), connected.unwrap());
-        assert_eq!(PeerCertificate::of_peer(here.get_ref().1).unwrap().node, shadow.identity.node());
-        assert_eq!(PeerCertificate::of_peer(there.get_ref().1).unwrap().node, master.identity.node());
+        assert_eq!(PeerCertificate::of_peer(here.get_ref().1).unwrap().key, shadow.identity.key_id());
+        assert_eq!(PeerCertificate::of_peer(there.get_ref().1).unwrap().key, master.identity.key_id());
         assert_eq!(PeerCertificate::of_peer(there.get_ref().1).unwrap().expires, master.identity.expires());
         here.write_all(b"there").await.unwrap();
         there.write_all(b"here!").await.unwrap();
@@ -337,7 +337,7 @@ mod pinned {
             assert!(matches!(kind, Some(HandshakeKind::Full | HandshakeKind::FullWithHelloRetryRequest)));
             link(accepted);
         }
-        master.pins.set(Some(master.identity.node()));
+        master.pins.set(Some(PinnedKeys::only(master.identity.key_id())));
         let (accepted, connected) = meet(&master, &shadow).await;
         unpermitted(accepted);
         by_peer(connected);
@@ -375,9 +375,9 @@ mod pinned {
         let next = Identity::generate().unwrap();
         shadow.tls.set_identity(&next).unwrap();
         unpermitted(meet(&master, &shadow).await.0);
-        master.pins.set(Some(next.node()));
+        master.pins.set(Some(PinnedKeys::only(next.key_id())));
         let (accepted, connected) = meet(&master, &shadow).await;
-        assert_eq!(PeerCertificate::of_peer(link(accepted).get_ref().1).unwrap().node, next.node());
+        assert_eq!(PeerCertificate::of_peer(link(accepted).get_ref().1).unwrap().key, next.key_id());
         connected.unwrap();
     }
 
@@ -543,9 +543,9 @@ mod enrolment {
         let (here, there) = duplex(PIPE_BYTES);
         let serve = async {
             let mut enrolment = wants_to_enrol(master.tls.accept(here, true).await)?;
-            assert_eq!(enrolment.peer(), shadow.identity.node());
+            assert_eq!(enrolment.peer(), shadow.identity.key_id());
             let (node, asked, proved) = enrolment.request(secrets).await?;
-            assert_eq!((node, asked), (shadow.identity.node(), request()));
+            assert_eq!((node, asked), (shadow.identity.key_id(), request()));
             match proved {
                 Some(_) => {
                     enrolment.accept(PAIR, "master", "master.example:7443").await?;
@@ -582,7 +582,10 @@ mod enrolment {
             let (proved, enrolled) = ask(&master, &shadow, &master.token(), &secrets).await.unwrap();
             assert_eq!(proved, Some(1));
             let (name, address) = ("master".into(), "master.example:7443".into());
-            assert_eq!(enrolled, Enrolled { pair: PAIR, master: master.identity.node(), name, address });
+            assert_eq!(
+                enrolled,
+                Enrolled { pair: PAIR, master: master.identity.node(), key: master.identity.key_id(), name, address }
+            );
         }
     }
 
@@ -642,7 +645,7 @@ mod enrolment {
             let mut stream = connector.connect(server_name(), there).await.unwrap();
             assert_eq!(stream.read_u8().await.unwrap(), 1);
             let binding = enrol::binding(stream.get_ref().1).unwrap();
-            let (own, other) = (shadow.identity.node(), master.identity.node());
+            let (own, other) = (shadow.identity.key_id(), master.identity.key_id());
             let right = enrol::proof(&SECRET, &binding, &own, &other, &request()).unwrap();
             let EnrolRequest { name, address, takeover_delay_ms } = request();
             let proof = proof.unwrap_or(right);

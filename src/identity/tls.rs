@@ -22,7 +22,7 @@ use super::key::{Identity, IdentityError};
 use super::key_exchange::{KeyExchange, KeyExchanges, group_name};
 use super::pin::{PeerVerifier, Permitted, Pins};
 use super::token::JoinToken;
-use crate::model::NodeId;
+use crate::model::{KeyId, NodeId};
 
 /// The first byte that the accepting side sends inside TLS, once it has accepted the peer's certificate. In TLS 1.3 the
 /// handshake of a client is over before the server has checked the client's certificate. By this byte [`Tls::connect`]
@@ -47,6 +47,8 @@ struct Shared {
 #[derive(Debug)]
 struct OwnCertificate {
     node: NodeId,
+    key: KeyId,
+    expires: i64,
     certified: Arc<CertifiedKey>,
 }
 
@@ -84,10 +86,19 @@ impl Tls {
     ///
     /// # Errors
     /// [`IdentityError::Tls`] if the provider cannot use the key. The identity before stays in use.
-    #[cfg(test)]
     pub fn set_identity(&self, identity: &Identity) -> Result<(), IdentityError> {
         self.shared.own.store(Arc::new(OwnCertificate::new(identity, self.shared.provider())?));
         Ok(())
+    }
+
+    /// The fingerprint of the key that this node shows.
+    pub fn key(&self) -> KeyId {
+        self.shared.own.load().key
+    }
+
+    /// End of the certificate that this node shows, in seconds since 1970.
+    pub fn certificate_ends(&self) -> i64 {
+        self.shared.own.load().expires
     }
 
     /// Accepts a connection. The enrolment protocol is answered only if `enrolment_open`.
@@ -113,8 +124,8 @@ impl Tls {
             Protocol::Link => Ok(Accepted::Link(stream)),
             Protocol::Enrolment => {
                 let binding = enrol::binding(stream.get_ref().1).map_err(Refused::broken)?;
-                let own = self.shared.own.load().node;
-                Ok(Accepted::Enrolment(Enrolment::new(stream, binding, peer.node, own)))
+                let own = self.shared.own.load();
+                Ok(Accepted::Enrolment(Enrolment::new(stream, binding, peer.key, (own.node, own.key))))
             }
         }
     }
@@ -148,11 +159,11 @@ impl Tls {
         let verifier = PeerVerifier::new(Permitted::Exactly(token.master()), self.shared.provider());
         let stream =
             self.dial(stream, Protocol::Enrolment, &verifier).await.map_err(|refused| match verifier.seen() {
-                Some(shown) if shown.node != token.master() => EnrolError::WrongMaster,
+                Some(shown) if shown.key != token.master() => EnrolError::WrongMaster,
                 _ => EnrolError::refused(refused),
             })?;
         let binding = enrol::binding(stream.get_ref().1).map_err(|error| EnrolError::Protocol(error.to_string()))?;
-        let own = self.shared.own.load().node;
+        let own = self.key();
         Enrolling::request(stream, binding, own, token, request).await
     }
 
@@ -260,7 +271,7 @@ fn confirm(
     }
     match PeerCertificate::of_peer(connection) {
         Some(shown) if verifier.confirms(shown) => Ok(shown),
-        Some(shown) => Err(Refused::not_permitted(shown.node)),
+        Some(shown) => Err(Refused::not_permitted(shown.key)),
         None => refused("no certificate"),
     }
 }
@@ -271,6 +282,11 @@ impl Shared {
     }
 }
 
+/// The key that the other end of an established connection showed. `None` never happens after a handshake of [`Tls`].
+pub fn peer_key_of(connection: &CommonState) -> Option<KeyId> {
+    PeerCertificate::of_peer(connection).map(|shown| shown.key)
+}
+
 /// The name of the key exchange of an established connection, for status.
 pub fn key_exchange_of(connection: &CommonState) -> &'static str {
     connection.negotiated_key_exchange_group().map_or("unknown", |group| group_name(group.name()))
@@ -278,7 +294,8 @@ pub fn key_exchange_of(connection: &CommonState) -> &'static str {
 
 impl OwnCertificate {
     fn new(identity: &Identity, provider: &CryptoProvider) -> Result<Self, IdentityError> {
-        Ok(Self { node: identity.node(), certified: Arc::new(identity.certified(provider)?) })
+        let certified = Arc::new(identity.certified(provider)?);
+        Ok(Self { node: identity.node(), key: identity.key_id(), expires: identity.expires(), certified })
     }
 }
 

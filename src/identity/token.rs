@@ -7,7 +7,7 @@ use data_encoding::{BASE32_NOPAD, BASE32_NOPAD_NOCASE, DecodeKind};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use crate::model::NodeId;
+use crate::model::KeyId;
 
 const PREFIX: &str = "sp1-";
 /// Fingerprint of the master's key, secret, and CRC-32C of the prefix and both.
@@ -22,8 +22,8 @@ const TEXT: usize = (BYTES * 8).div_ceil(5);
 /// wipes it.
 ///
 /// ```
-/// use shadowpair::{JoinToken, NodeId, ParseTokenError};
-/// let token = JoinToken::new(NodeId([1; 32]), [7; 16]);
+/// use shadowpair::{JoinToken, KeyId, ParseTokenError};
+/// let token = JoinToken::new(KeyId([1; 32]), [7; 16]);
 /// let text = token.to_string();
 /// assert!(text.starts_with("sp1-"));
 /// assert_eq!(text.to_uppercase().parse(), Ok(token));
@@ -31,7 +31,7 @@ const TEXT: usize = (BYTES * 8).div_ceil(5);
 /// ```
 #[derive(Clone)]
 pub struct JoinToken {
-    master: NodeId,
+    master: KeyId,
     secret: Zeroizing<[u8; 16]>,
 }
 
@@ -54,19 +54,19 @@ pub enum ParseTokenError {
 }
 
 impl JoinToken {
-    /// A token of this master with these secret bits.
-    pub fn new(master: NodeId, secret: [u8; 16]) -> Self {
+    /// A token of the master with this key, and with these secret bits.
+    pub fn new(master: KeyId, secret: [u8; 16]) -> Self {
         Self { master, secret: Zeroizing::new(secret) }
     }
 
-    /// The master that made the token.
+    /// The fingerprint of the master's key when the token was made.
     ///
     /// ```
-    /// # use shadowpair::{JoinToken, NodeId};
-    /// let token = JoinToken::new(NodeId([1; 32]), [7; 16]);
-    /// assert_eq!(token.master(), NodeId([1; 32]));
+    /// # use shadowpair::{JoinToken, KeyId};
+    /// let token = JoinToken::new(KeyId([1; 32]), [7; 16]);
+    /// assert_eq!(token.master(), KeyId([1; 32]));
     /// ```
-    pub fn master(&self) -> NodeId {
+    pub fn master(&self) -> KeyId {
         self.master
     }
 
@@ -118,7 +118,7 @@ impl FromStr for JoinToken {
         let (mut master, mut secret) = ([0; 32], [0; 16]);
         master.copy_from_slice(&bytes[..32]);
         secret.copy_from_slice(&bytes[32..48]);
-        let token = Self::new(NodeId(master), secret);
+        let token = Self::new(KeyId(master), secret);
         match bytes[48..] == checksum(&bytes[..48]) {
             true => Ok(token),
             false => Err(ParseTokenError::Checksum),
@@ -154,7 +154,7 @@ mod tests {
     const LETTERS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 
     fn token() -> JoinToken {
-        JoinToken::new(NodeId(std::array::from_fn(|i| i as u8)), [0xa5; 16])
+        JoinToken::new(KeyId(std::array::from_fn(|i| i as u8)), [0xa5; 16])
     }
 
     #[test]
@@ -185,7 +185,7 @@ mod tests {
     proptest! {
         #[test]
         fn every_token_is_read_back(master in any::<[u8; 32]>(), secret in any::<[u8; 16]>()) {
-            let token = JoinToken::new(NodeId(master), secret);
+            let token = JoinToken::new(KeyId(master), secret);
             prop_assert_eq!(token.to_string().parse::<JoinToken>(), Ok(token));
         }
 

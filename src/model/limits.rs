@@ -321,7 +321,9 @@ pub const BROKEN_HELLOS: u32 = 3;
 pub const DIRECTORY_LOOKS: u32 = 2;
 /// Interval at which the ends of certificates are checked.
 pub const CERTIFICATE_CHECK: Duration = Duration::from_secs(24 * 3600);
-/// Days before the end of a certificate at which an alert is raised.
+/// Days before the end of a certificate at which a node renews it, with its key, over the live link.
+pub const CERTIFICATE_RENEW_DAYS: u64 = 90;
+/// Days before the end of a certificate at which an alert is raised: it could not be renewed since [`CERTIFICATE_RENEW_DAYS`].
 pub const CERTIFICATE_WARN_DAYS: u64 = 30;
 /// Most pushes that wait in one link. The engine asks for one at a time, so more are a defect and close the link.
 pub const LINK_PUSHES_MAX: usize = 8;

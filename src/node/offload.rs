@@ -2,6 +2,8 @@
 
 pub mod durable_work;
 pub mod hook_runner;
+pub mod identity_file;
+pub mod identity_store;
 pub mod pusher;
 pub mod store_access;
 pub mod store_executor;

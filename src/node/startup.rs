@@ -3,7 +3,6 @@
 pub mod builder;
 pub mod error;
 mod first_start;
-mod identity_file;
 mod open_or_create;
 pub mod settings;
 mod start;

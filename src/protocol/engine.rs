@@ -36,6 +36,7 @@ mod options;
 mod own_log;
 mod reason;
 mod refusal;
+mod rotation;
 mod router;
 mod session;
 mod setup;
@@ -53,6 +54,7 @@ use enrolments::Enrolments;
 use links::Links;
 use notifier::Notifier;
 use own_log::OwnLog;
+use rotation::Rotation;
 use session::Session;
 use setup::Setup;
 use shutdown::Shutdown;
@@ -72,6 +74,7 @@ pub use mutants::Mutant;
 pub use options::*;
 pub use reason::RoleReason;
 pub use refusal::*;
+pub use rotation::OwnKeys;
 pub use status::*;
 pub use work::*;
 
@@ -100,6 +103,8 @@ pub struct Start {
     pub run: RunId,
     /// Address at which the peer dials this node.
     pub address: String,
+    /// The keys that the data directory holds.
+    pub keys: OwnKeys,
     /// Whether there is a witness.
     pub witnessed: bool,
     /// Damage that recovery found. The copy counts as incomplete until the peer repairs it.
@@ -159,8 +164,7 @@ pub struct Engine {
     shutdown: Shutdown,
     switchover: Switchover,
     notifier: Notifier,
-    /// The damage that recovery found: changes of this node may be lost.
-    damage: Option<String>,
+    rotation: Rotation,
     out: Vec<Action>,
 }
 
@@ -190,7 +194,7 @@ impl Engine {
             shutdown: Shutdown::default(),
             switchover: Switchover::default(),
             notifier: Notifier::default(),
-            damage: None,
+            rotation: Rotation::new(start.keys),
             out: Vec::new(),
         };
         if wrong_times {
@@ -241,6 +245,9 @@ impl Engine {
             Event::EnrolConfirmed { ask } => self.enrol_confirmed(ask),
             Event::Unpermitted { from, reason, times } => self.unpermitted(now, from, &reason, times),
             Event::CertificateEnds { subject, days } => self.certificate_ends_in(now, subject, days),
+            Event::KeyMade(made) => self.key_made(made),
+            Event::KeyUsed(used) => self.key_used(now, used),
+            Event::NextKeyShown { key } => self.next_key_shown(key),
             Event::StoreTrouble { reason, full } => self.store_trouble_aside(now, reason, full),
             Event::Room(room) => self.room_left(now, room),
             Event::AddressesChecked(found) => self.alerts.operator_states().set_addresses(found),
@@ -254,6 +261,11 @@ impl Engine {
         self.durable.state()
     }
 
+    /// The keys of this node.
+    pub fn own_keys(&self) -> OwnKeys {
+        self.rotation.keys()
+    }
+
     /// Does whatever has become due.
     fn advance(&mut self, now: Now) {
         self.notice_hung_disk(now);
@@ -262,6 +274,7 @@ impl Engine {
         self.advance_session(now);
         self.advance_commits(now);
         self.advance_switchover(now);
+        self.advance_rotation();
         self.advance_witness(now);
         self.count_failed_pushes(now);
         self.advance_operator_states(now);

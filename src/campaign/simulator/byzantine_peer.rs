@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::random::Random;
-use crate::model::{Digest, Epoch, Era, History, Key, NodeId, PairId, Position, Revision, RunId};
+use crate::model::{Digest, Epoch, Era, History, Key, KeyId, NodeId, PairId, Position, Revision, RunId};
 use crate::protocol::wire::{
     Bulk, Bye, CopySeen, Heartbeat, HeartbeatAck, Hello, HelloLog, HelloOptions, HelloSender, Message, Mode, Modes,
     Refusal, RefusalKind, Repair, ResumePoint, Role, SnapshotHeader, Switch, SwitchObstacle, Versions,
@@ -83,7 +83,16 @@ fn switch_or_resync(random: &mut Random, victim: &VictimView) -> Message {
             let (run, later) = (RunId(victim.head.revision.seq), victim.sender.to_string());
             Message::CopySeen(CopySeen { run, first: String::new(), later })
         }
-        _ => Message::Resync,
+        // Nothing is drawn for these either.
+        _ => {
+            let seq = victim.head.revision.seq;
+            let key = KeyId([seq as u8; 32]);
+            match seq % 4 {
+                1 => Message::NextKey { key },
+                2 => Message::KeyPinned { key },
+                _ => Message::Resync,
+            }
+        }
     }
 }
 

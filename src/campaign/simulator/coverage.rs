@@ -114,7 +114,7 @@ fn fault(step: Step) -> Option<&'static str> {
         Step::FailDials { .. } => "dials fail",
         Step::Crash { .. } => "crash",
         Step::CrashAt { .. } => "crash at an action",
-        Step::RollBack { .. } => "disk rolled_back back",
+        Step::RollBack { .. } => "disk rolled back",
         Step::Blank { .. } => "disk blank",
         Step::Pause { .. } => "pause",
         Step::DiskFull { full: true, .. } => "disk full",
@@ -129,6 +129,7 @@ fn fault(step: Step) -> Option<&'static str> {
         Step::Operator { verb: Verb::SwitchRoles, .. } => "switch of roles",
         Step::Operator { verb: Verb::Pause { on: true }, .. } => "failover paused",
         Step::Operator { verb: Verb::Freeze { on: true }, .. } => "pair frozen",
+        Step::Operator { verb: Verb::Rotate, .. } => "key renewed",
         Step::Witness { what } => return witness_fault(what),
         _ => return None,
     })

@@ -151,7 +151,14 @@ impl World {
         let link = LinkId(machine.fresh());
         machine.driver.links.insert(link, conn);
         self.network.connections[conn].links[to.index()] = Some(link);
-        self.event(to, Event::LinkUp { link, dialled })
+        self.event(to, Event::LinkUp { link, dialled })?;
+        let key = self.machines[to.other().index()].keys.current;
+        let engine = self.machines[to.index()].engine.as_ref();
+        let peer = engine.and_then(|engine| engine.durable_state().peer.as_ref());
+        if peer.is_some_and(|peer| peer.keys.next == Some(key)) {
+            self.event(to, Event::NextKeyShown { key })?;
+        }
+        Ok(())
     }
 
     /// Whether an operator made a node forget the other one.

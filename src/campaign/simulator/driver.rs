@@ -3,7 +3,7 @@
 use super::injected_bug::InjectedBug;
 use super::machine::Caller;
 use super::network::Frame;
-use super::schedule::{Read, Scheduled};
+use super::schedule::{Read, Renewal, Scheduled};
 use super::step::Verb;
 use super::store::{ITEM_BYTES, Job, Payload, Sent, SnapshotItem};
 use super::world::World;
@@ -148,9 +148,18 @@ impl World {
                 return self.ask_witness(side, ask, question);
             }
             Action::AnswerEnrol { .. } => {}
+            Action::MakeKey => self.renew(side, Renewal::Make),
+            Action::UseKey { .. } => self.renew(side, Renewal::Use),
             Action::Stop => return self.stop(side),
         }
         Ok(())
+    }
+
+    /// The files are replaced now; the engine hears of it later, or never.
+    fn renew(&mut self, side: Side, step: Renewal) {
+        let machine = self.machine(side);
+        let (run, event) = (machine.run, Box::new(machine.renew(step)));
+        self.after(100, Scheduled::Renewed { side, run, event });
     }
 
     fn stop(&mut self, side: Side) -> Checked {
@@ -341,7 +350,7 @@ impl World {
         machine.conditions.failing_dials = machine.conditions.failing_dials.saturating_sub(1);
         let other_down = self.machines[side.other().index()].engine.is_none();
         let one_way = self.network.latency_us;
-        let barred = self.machines[side.other().index()].refuses_connections();
+        let barred = self.bars(side.other(), side);
         if wanted && self.reachable(side) && !barred {
             let conn = self.network.open(dial);
             self.send(conn, side.other(), Frame::Up { dialled: false });
@@ -361,6 +370,12 @@ impl World {
         Ok(())
     }
 
+    /// Whether this node runs and permits no connection with the other one.
+    fn bars(&self, side: Side, other: Side) -> bool {
+        let (here, there) = (&self.machines[side.index()], &self.machines[other.index()]);
+        here.engine.is_some() && !(here.permits(there.keys.current) && there.permits(here.keys.current))
+    }
+
     /// A dial that led to no link ends.
     pub fn dial_ended(&mut self, side: Side, dial: u64, refused: bool) -> Checked {
         if self.machine(side).driver.dial != Some(dial) {
@@ -378,7 +393,7 @@ impl World {
                 self.send(conn, other, Frame::Down("the dial was given up"));
             }
         }
-        let how = match refused && self.machines[other.index()].refuses_connections() {
+        let how = match refused && self.bars(other, side) {
             true => DialFailureKind::RefusedByPeer,
             false => DialFailureKind::Unreachable,
         };

@@ -60,6 +60,7 @@ impl World {
             Scheduled::GroupWritten { run, batch, .. } if run == current => self.group_written(side, batch),
             Scheduled::Read { run, read, .. } if run == current => self.read(side, read),
             Scheduled::HostAnswers { run, question, .. } if run == current => self.host_answered(side, question),
+            Scheduled::Renewed { run, event, .. } if run == current => self.event(side, *event),
             Scheduled::GivesUpDisk { run, .. } if run == current => self.event(side, Event::Abandoned),
             Scheduled::WitnessAnswers { run, ask, answer, .. } if run == current => {
                 self.witness_answered(side, ask, answer)

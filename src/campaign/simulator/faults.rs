@@ -190,6 +190,7 @@ fn operate(world: &mut World, node: Side, verb: Verb) -> Checked {
         Verb::SwitchRoles => Command::SwitchRoles,
         Verb::Pause { on } => Command::Pause(on),
         Verb::Freeze { on } => Command::Freeze(on),
+        Verb::Rotate => Command::Rotate,
         Verb::Reset => {
             // A disk that was rolled back and then loses its pairing is bound by nothing.
             world.witness.regressed |= world.exemptions.rolled_back[node.index()];

@@ -27,6 +27,7 @@ pub fn draw_plan(seed: u64, witnessed_percent: u64) -> Plan {
     if seed & OPERATED != 0 {
         let mut plan = draw_plan(seed & !OPERATED, witnessed_percent);
         add_operators(&mut Random::new(seed), &mut plan);
+        add_renewals(&mut Random::new(seed ^ 0x6e3), &mut plan);
         return plan;
     }
     let witnessed = Random::new(seed ^ 0x0a5c).percent(witnessed_percent);
@@ -81,6 +82,27 @@ fn add_operators(random: &mut Random, plan: &mut Plan) {
         plan.steps.insert(at, Step::Operator { node, verb });
         if random.percent(70) {
             plan.steps.insert(at + 1, Step::Run { us: draw_time(random).min(40_000) });
+        }
+    }
+}
+
+/// Operators renew the keys of nodes whose disks are never rolled back, and whose pairing nobody forgets: a node that forgot the
+/// peer's new key is separated from it.
+fn add_renewals(random: &mut Random, plan: &mut Plan) {
+    let older = |step: &Step| {
+        matches!(
+            step,
+            Step::RollBack { .. } | Step::Blank { .. } | Step::Operator { verb: Verb::Token { .. } | Verb::Reset, .. }
+        )
+    };
+    if plan.steps.iter().any(older) {
+        return;
+    }
+    for _ in 0..random.below(4) {
+        let at = random.below(plan.steps.len() as u64 + 1) as usize;
+        plan.steps.insert(at, Step::Operator { node: *random.pick(&Side::BOTH), verb: Verb::Rotate });
+        if random.percent(50) {
+            plan.steps.insert(at + 1, Step::Run { us: draw_time(random).min(3_000) });
         }
     }
 }

@@ -31,6 +31,7 @@ impl World {
             options: machine.options.clone(),
             run: run_id,
             address: Machine::address(side),
+            keys: machine.keys,
             witnessed: machine.witnessed && !unaware,
             damage: None,
         };

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use super::expected_settings::{ExpectedSettings, OperatorCall};
 use super::plan::Plan;
+use super::schedule::Renewal;
 use super::store::{Change, Disk, Export, Job, Payload, Record, Sent};
 use crate::campaign::violation::{Checked, Invariant, Violation};
-use crate::model::{Epoch, Revision, WitnessRecord};
+use crate::model::{Epoch, KeyId, Revision, WitnessRecord};
 use crate::protocol::engine::{
-    Action, BatchId, BulkId, Engine, LinkId, Moment, Now, Options, Replication, Ticket, Timeouts, Work,
+    Action, BatchId, BulkId, Engine, Event, LinkId, Moment, Now, Options, OwnKeys, Replication, Ticket, Timeouts, Work,
 };
 use crate::testing::Side;
 
@@ -77,6 +78,8 @@ impl Clock {
 pub struct Machine {
     /// Its data directory.
     pub disk: Disk,
+    /// The keys in its data directory.
+    pub keys: OwnKeys,
     /// Its clock.
     pub clock: Clock,
     /// The engine, while its process runs.
@@ -203,6 +206,7 @@ impl Machine {
     pub fn new(side: Side, disk: Disk, clock: Clock, plan: &Plan) -> Self {
         let settings = ExpectedSettings::of(&disk.durable_state);
         Self {
+            keys: OwnKeys::only(disk.node().first_key()),
             disk,
             clock,
             engine: None,
@@ -263,9 +267,26 @@ impl Machine {
         self.driver.next_number
     }
 
-    /// Whether it refuses every connection, having no peer.
-    pub fn refuses_connections(&self) -> bool {
-        self.engine.as_ref().is_some_and(|engine| engine.durable_state().peer.is_none())
+    /// Whether it permits a peer that shows this key.
+    pub fn permits(&self, key: KeyId) -> bool {
+        let peer = self.engine.as_ref().and_then(|engine| engine.durable_state().peer.as_ref());
+        peer.is_some_and(|peer| peer.keys.current == key || peer.keys.next == Some(key))
+    }
+
+    /// Makes the next key, or puts it in the place of the one in use. The files are replaced at once, each as a whole.
+    pub fn renew(&mut self, step: Renewal) -> Event {
+        match step {
+            Renewal::Make => {
+                let mut next = self.keys.current;
+                next.0[31] = next.0[31].wrapping_add(1);
+                self.keys.next = Some(next);
+                Event::KeyMade(Ok(next))
+            }
+            Renewal::Use => {
+                self.keys = OwnKeys::only(self.keys.next.unwrap_or(self.keys.current));
+                Event::KeyUsed(Ok(self.keys.current))
+            }
+        }
     }
 
     /// Commands of operators that are not answered yet.
@@ -316,6 +337,8 @@ impl Machine {
                 let used = self.driver.exports.contains_key(transfer) || self.driver.opening.contains(transfer);
                 contract(!used, "a transfer number used again")
             }
+            Action::MakeKey => contract(self.keys.next.is_none(), "a next key beside another one"),
+            Action::UseKey { key } => contract(self.keys.next == Some(*key), "a next key that there is not"),
             Action::DropBulk { bulk } => contract(self.driver.bulks.contains_key(bulk), "unknown bulk"),
             Action::Dial { .. } => contract(self.driver.dial.is_none(), "a second dial while one is under way"),
             Action::AnswerCommit { ticket, .. } | Action::AnswerCommand { ticket, .. } => {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::machine::Machine;
 use super::step::Fate;
 use crate::model::Revision;
-use crate::protocol::engine::{BatchId, LinkId, WitnessAnswer, WitnessQuestion};
+use crate::protocol::engine::{BatchId, Event, LinkId, WitnessAnswer, WitnessQuestion};
 use crate::testing::Side;
 
 /// Something that will happen.
@@ -25,6 +25,8 @@ pub enum Scheduled {
     Read { side: Side, run: u64, read: Read },
     /// The host answers whether the node may take over.
     HostAnswers { side: Side, run: u64, question: u64 },
+    /// The node's key is renewed on the disk, a step of that.
+    Renewed { side: Side, run: u64, event: Box<Event> },
     /// A node that stops waits for its disk no longer.
     GivesUpDisk { side: Side, run: u64 },
     /// A question arrives at the witness. Its answer takes `back` microseconds; `None` where it is lost.
@@ -33,6 +35,15 @@ pub enum Scheduled {
     WitnessAnswers { side: Side, run: u64, ask: u64, answer: WitnessAnswer },
     /// The witness has not answered in time.
     WitnessTimesOut { side: Side, run: u64, ask: u64 },
+}
+
+/// A step of the renewal of a key on the disk.
+#[derive(Clone, Copy, Debug)]
+pub enum Renewal {
+    /// The next key is made.
+    Make,
+    /// It replaces the one in use.
+    Use,
 }
 
 /// What is read for a push.
@@ -60,6 +71,7 @@ impl Scheduled {
             | Self::WitnessAnswers { side, .. }
             | Self::WitnessTimesOut { side, .. }
             | Self::GivesUpDisk { side, .. }
+            | Self::Renewed { side, .. }
             | Self::HostAnswers { side, .. } => *side,
         })
     }
@@ -193,6 +205,7 @@ fn matters(machines: &[Machine; 2], event: &Scheduled) -> bool {
         | Scheduled::GroupWritten { side, run, .. }
         | Scheduled::Read { side, run, .. }
         | Scheduled::GivesUpDisk { side, run }
+        | Scheduled::Renewed { side, run, .. }
         | Scheduled::HostAnswers { side, run, .. } => current(side, run),
     }
 }

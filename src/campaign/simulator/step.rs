@@ -285,4 +285,6 @@ pub enum Verb {
         /// Frozen?
         on: bool,
     },
+    /// Renew the node's key.
+    Rotate,
 }

@@ -19,7 +19,7 @@ use super::store::{Disk, StoreContext};
 use super::summary::Summary;
 use super::witness::WitnessRegister;
 use crate::campaign::violation::Checked;
-use crate::model::{Epoch, NodeId, PairId, Revision, WitnessRecord};
+use crate::model::{Epoch, NodeId, PairId, PinnedKeys, Revision, WitnessRecord};
 use crate::protocol::engine::{DurableState, Peer};
 use crate::testing::Side;
 
@@ -86,6 +86,7 @@ impl World {
             let (own, other) = (ids[side.index()], ids[side.other().index()]);
             let peer = Peer {
                 node: other,
+                keys: PinnedKeys::only(other.first_key()),
                 name: format!("{:?}", side.other()),
                 address: Machine::address(side.other()),
                 takeover_delay_ms: 500,

@@ -13,6 +13,7 @@ use crate::node::network::address_book::AddressBook;
 use crate::node::network::enrolment_client::EnrolmentClient;
 use crate::node::network::link::LinkContext;
 use crate::node::offload::hook_runner::HookRunner;
+use crate::node::offload::identity_store::IdentityStore;
 use crate::node::offload::store_executor::StoreExecutor;
 use crate::node::offload::witness_client::WitnessClient;
 use crate::store::Reader;
@@ -34,8 +35,8 @@ pub struct DriverContext {
     pub master_address: Option<String>,
     /// Where the peer was last reached.
     pub addresses: AddressBook,
-    /// End of this node's certificate, in seconds since 1970.
-    pub certificate_ends: i64,
+    /// Renews this node's key.
+    pub identity: IdentityStore,
     /// An enrolment that is stored here and perhaps not on the master.
     pub unconfirmed: Option<EnrolmentClient>,
     /// Ends the node's tasks with the driver.

@@ -20,7 +20,7 @@ use crate::node::environment::later;
 use crate::node::handles::admission::AdmissionPermit;
 use crate::node::handles::shared::Request;
 use crate::node::mutants::{Mutant, made};
-use crate::node::network::connection::{Connection, Pin};
+use crate::node::network::connection::Connection;
 use crate::node::network::dial::DialFailure;
 use crate::node::network::link::Link;
 use crate::node::offload::store_executor::StoreReport;
@@ -149,7 +149,14 @@ impl Driver {
 
     fn on_input(&mut self, input: Input) {
         match input {
-            Input::Engine(event) => self.handle(event),
+            Input::Engine(event) => {
+                let renewed = matches!(event, Event::KeyUsed(Ok(_)));
+                self.handle(event);
+                if renewed {
+                    self.check_certificate();
+                    self.handle_backlog();
+                }
+            }
             Input::Message { link, message } if self.links.contains_key(&link) => {
                 self.handle(Event::Message { link, message });
             }
@@ -161,14 +168,14 @@ impl Driver {
             Input::Progress { link } if self.links.contains_key(&link) => self.handle(Event::Progress { link }),
             Input::Message { .. } | Input::Bulk { .. } | Input::Carried { .. } | Input::Progress { .. } => {}
             Input::LinkDown { link, reason } => self.on_link_down(link, reason),
-            Input::Dialled { outcome: Ok(connection), pin } => {
-                self.on_connection(connection, pin, true);
+            Input::Dialled(Ok(connection)) => {
+                self.on_connection(connection, true);
                 if let Some(addresses) = self.context.addresses.unstored(self.context.environment.clock.now()) {
                     self.context.store.keep_addresses(addresses);
                 }
             }
-            Input::Dialled { outcome: Err(failure), .. } => self.on_dial_failure(failure),
-            Input::Accepted { connection, pin } => self.on_connection(connection, pin, false),
+            Input::Dialled(Err(failure)) => self.on_dial_failure(failure),
+            Input::Accepted(connection) => self.on_connection(connection, false),
             Input::EnrolAsked(question) => self.on_enrolment_question(question),
         }
     }
@@ -218,7 +225,12 @@ impl Driver {
         let (at, wall_ms) = (clock.now(), clock.wall_ms());
         // Of two links, the younger stays; the other is about to be closed.
         let key_exchange = self.links.values().next_back().map(|link| link.key_exchange);
-        self.notifier.publish_status(self.context.info.status(self.engine.status(at, wall_ms), key_exchange, at));
+        self.notifier.publish_status(self.context.info.status(
+            self.engine.status(at, wall_ms),
+            self.engine.own_keys(),
+            key_exchange,
+            at,
+        ));
     }
 
     pub(super) fn on_commit(
@@ -253,9 +265,11 @@ impl Driver {
         self.handle(Event::Bulk { link, bulk, what, bytes: counted });
     }
 
-    /// Opens a link on the connection, or drops it if the pin that its peer was checked against has changed since.
-    fn on_connection(&mut self, connection: Connection, pin: Pin, dialled: bool) {
-        if pin.is_none() || pin != self.context.policy.pins.get() {
+    /// Opens a link on the connection, or drops it if the key of its peer has ceased to be permitted since the handshake.
+    fn on_connection(&mut self, connection: Connection, dialled: bool) {
+        let peer_key = connection.peer_key;
+        let pinned = self.context.policy.pins.get();
+        if !self.context.policy.pins.permit(&peer_key) {
             if dialled {
                 let reason = "the pairing changed meanwhile".into();
                 self.handle(Event::DialFailed { how: DialFailureKind::Unreachable, reason });
@@ -272,6 +286,9 @@ impl Driver {
         }
         self.links.insert(link, Link::open(link, connection, dialled, &self.context.links));
         self.handle(Event::LinkUp { link, dialled });
+        if pinned.is_some_and(|pinned| pinned.next == Some(peer_key)) {
+            self.handle(Event::NextKeyShown { key: peer_key });
+        }
         if let Some(from) = from.filter(|_| self.links.contains_key(&link)) {
             self.handle(Event::LinkFrom { link, address: from.to_string() });
         }
@@ -371,18 +388,23 @@ impl Driver {
         let environment = &self.context.environment;
         self.alarms.set(Alarm::Certificate, later(environment.clock.now(), CERTIFICATE_CHECK));
         let now = i64::try_from(environment.clock.wall_ms() / 1_000).unwrap_or(i64::MAX);
-        let days = u64::try_from(self.context.certificate_ends.saturating_sub(now)).unwrap_or(0) / (24 * 3600);
+        let days = u64::try_from(self.context.tls.certificate_ends().saturating_sub(now)).unwrap_or(0) / (24 * 3600);
         let subject = "this node's certificate".into();
         self.backlog.push_back(Event::CertificateEnds { subject, days });
     }
 
-    /// Tells the acceptor whom to accept, and closes all links where the permitted peer changed.
+    /// Tells the acceptor whom to accept, and closes the links whose peer is not permitted any more.
     fn update_accept_policy(&mut self) {
-        if self.context.policy.update(self.engine.durable_state()) {
-            for (link, open) in std::mem::take(&mut self.links) {
-                open.close();
-                self.backlog.push_back(Event::LinkDown { link, reason: "the pairing was changed".into() });
-            }
+        if !self.context.policy.update(self.engine.durable_state()) {
+            return;
+        }
+        let pins = &self.context.policy.pins;
+        let (stay, go) = std::mem::take(&mut self.links).into_iter().partition(|(_, open)| pins.permit(&open.peer_key));
+        let go: BTreeMap<LinkId, Link> = go;
+        self.links = stay;
+        for (link, open) in go {
+            open.close();
+            self.backlog.push_back(Event::LinkDown { link, reason: "the pairing was changed".into() });
         }
     }
 

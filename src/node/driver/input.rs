@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use crate::node::network::connection::{Connection, Pin};
+use crate::node::network::connection::Connection;
 use crate::node::network::dial::DialFailure;
 use crate::node::network::receive_budget::ReceivePermit;
 use crate::protocol::engine::{EnrolVerdict, Event, LinkId, Peer};
@@ -24,10 +24,10 @@ pub enum Input {
     Progress { link: LinkId },
     /// A connection is gone.
     LinkDown { link: LinkId, reason: String },
-    /// The dial that was asked for is over. The peer was checked against this pin.
-    Dialled { outcome: Result<Connection, DialFailure>, pin: Pin },
-    /// The peer dialled. It was checked against this pin.
-    Accepted { connection: Connection, pin: Pin },
+    /// The dial that was asked for is over.
+    Dialled(Result<Connection, DialFailure>),
+    /// The peer dialled.
+    Accepted(Connection),
     /// A node asks to enrol.
     EnrolAsked(EnrolmentQuestion),
 }

@@ -67,6 +67,14 @@ impl Driver {
                 let peer = self.engine.durable_state().peer.as_ref().map(|peer| peer.address.clone());
                 self.notifier.notify(notice, peer);
             }
+            Action::MakeKey => {
+                let identity = self.context.identity.clone();
+                self.report(async move { Event::KeyMade(identity.make().await) });
+            }
+            Action::UseKey { key } => {
+                let identity = self.context.identity.clone();
+                self.report(async move { Event::KeyUsed(identity.use_next(key).await) });
+            }
             Action::Stop => self.lifecycle = Lifecycle::Stopped,
         }
     }
@@ -170,10 +178,10 @@ impl Driver {
         addresses.dedup();
         let (environment, tls) = (self.context.environment.clone(), self.context.tls.clone());
         let book = self.context.addresses.clone();
-        let (inputs, pin) = (self.context.links.inputs.clone(), self.context.policy.pins.get());
+        let inputs = self.context.links.inputs.clone();
         self.context.spawn(async move {
             let outcome = dial(environment, tls, book, addresses, within).await;
-            drop(inputs.send(Input::Dialled { outcome, pin }).await);
+            drop(inputs.send(Input::Dialled(outcome)).await);
         });
     }
 
@@ -189,21 +197,27 @@ impl Driver {
     }
 
     fn ask_may_take_over(&self, question: u64) {
-        let (hooks, inputs) = (self.context.hooks.clone(), self.context.links.inputs.clone());
-        self.context.spawn(async move {
+        let hooks = self.context.hooks.clone();
+        self.report(async move {
             let answer = hooks.may_take_over().await;
             let (allowed, reason) = (answer.is_ok(), answer.err().unwrap_or_default());
-            drop(inputs.send(Input::Engine(Event::HostAnswered { question, allowed, reason })).await);
+            Event::HostAnswered { question, allowed, reason }
+        });
+    }
+
+    /// Does this beside the driver, and tells the engine what came of it. It ends with the driver.
+    fn report(&self, work: impl Future<Output = Event> + Send + 'static) {
+        let inputs = self.context.links.inputs.clone();
+        self.context.spawn(async move {
+            let event = work.await;
+            drop(inputs.send(Input::Engine(event)).await);
         });
     }
 
     /// The question ends with the driver, whatever the back end still does.
     fn ask_witness(&self, ask: u64, question: WitnessQuestion) {
-        let (witness, inputs) = (self.context.witness.clone(), self.context.links.inputs.clone());
-        self.context.spawn(async move {
-            let answer = witness.ask(question).await;
-            drop(inputs.send(Input::Engine(Event::WitnessAnswered { ask, answer })).await);
-        });
+        let witness = self.context.witness.clone();
+        self.report(async move { Event::WitnessAnswered { ask, answer: witness.ask(question).await } });
     }
 }
 

@@ -5,7 +5,7 @@ use super::shared::Shared;
 use crate::identity::JoinToken;
 use crate::model::limits::{TOKEN_LIFE_DEFAULT, TOKEN_LIFE_MAX};
 use crate::model::{History, Revision};
-use crate::protocol::engine::{Command, CommandRefusal, Replication, StoredToken};
+use crate::protocol::engine::{Command, CommandRefusal, OwnKeys, Replication, StoredToken};
 
 /// The operator's commands.
 ///
@@ -99,6 +99,9 @@ pub enum OperatorError {
         /// Why, as a stable word: `not_serving`, `stopping` or `timed_out`.
         why: &'static str,
     },
+    /// A renewal of this node's key is under way. Nothing changed. It ends when the peer is connected.
+    #[error("a renewal of this node's key is under way: it ends when the peer is connected")]
+    RotationUnderWay,
     /// Too many commands wait for the disk. Nothing changed. Try again later.
     #[error("too many commands wait; nothing was changed: try again later")]
     Overloaded,
@@ -163,7 +166,7 @@ impl Operator {
         let life_ms = u64::try_from(life.as_millis()).unwrap_or(u64::MAX);
         let expires_ms = self.shared.environment.clock.wall_ms().saturating_add(life_ms);
         self.give(Command::Token(StoredToken { secret, expires_ms })).await?;
-        Ok((JoinToken::new(self.shared.node, secret), expires_ms))
+        Ok((JoinToken::new(self.shared.tls.key(), secret), expires_ms))
     }
 
     /// Closes the link and keeps it closed until [`Operator::reconnect`] on this node, or its next start. Meanwhile neither
@@ -317,6 +320,43 @@ impl Operator {
         self.give(Command::Replicate(replication)).await
     }
 
+    /// Gives this node a new key and certificate, and returns the fingerprints. The node keeps its id.
+    ///
+    /// The next key is made, the peer is told of it over the live link and permits both, and only then the old one goes; the link
+    /// comes anew with the new one, and the peer forgets the old one. Where the peer is away, this returns once the next key is made
+    /// ([`OwnKeys::next`]), and the rest follows when the peer is back, also after restarts. Join tokens that name the old key are worth
+    /// nothing any more. A node does the same by itself [`CERTIFICATE_RENEW_DAYS`](crate::limits::CERTIFICATE_RENEW_DAYS) (90) days
+    /// before its certificate ends.
+    ///
+    /// After a suspected theft of the key: whoever has it *is* this node until the peer has seen the new key. With the peer connected
+    /// that takes a round trip.
+    ///
+    /// ```no_run
+    /// # async fn example(node: &shadowpair::Node) -> Result<(), shadowpair::OperatorError> {
+    /// let keys = node.operator().rotate().await?;
+    /// match keys.next {
+    ///     None => println!("the key is {} now", keys.current),
+    ///     Some(next) => println!("{next} follows when the peer is back"),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`OperatorError::RotationUnderWay`], [`OperatorError::PeerTooOld`], [`OperatorError::DiskFull`], [`OperatorError::Disk`],
+    /// [`OperatorError::Stopped`]. The key in use stays.
+    pub async fn rotate(&self) -> Result<OwnKeys, OperatorError> {
+        let mut status = self.shared.status.clone();
+        let before = status.borrow().keys;
+        self.give(Command::Rotate).await?;
+        // The answer may come before the status of the same turn.
+        let current = self.shared.tls.key();
+        match status.wait_for(|status| status.keys.current == current && status.keys != before).await {
+            Ok(status) => Ok(status.keys),
+            Err(_) => Err(OperatorError::Stopped),
+        }
+    }
+
     /// The history of what is visible now: which positions belong to it. It shows what became of a change set
     /// [in doubt](crate::CommitError::InDoubt).
     pub fn history(&self) -> History {
@@ -354,6 +394,7 @@ impl From<CommandRefusal> for OperatorError {
             CommandRefusal::Held => Self::Held,
             CommandRefusal::Paused => Self::Paused,
             CommandRefusal::SwitchUnderWay => Self::SwitchUnderWay,
+            CommandRefusal::RotationUnderWay => Self::RotationUnderWay,
             CommandRefusal::PeerTooOld => Self::PeerTooOld,
             CommandRefusal::CalledOff { why } => Self::CalledOff { why: why.as_str() },
         }

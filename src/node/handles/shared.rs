@@ -10,6 +10,7 @@ use super::feed::Feed;
 use super::mastership::MastershipState;
 use super::status::Status;
 use super::watch::WatchNotice;
+use crate::identity::Tls;
 use crate::model::{ChangeSet, NodeId};
 use crate::node::environment::Environment;
 use crate::node::offload::store_executor::StoreExecutor;
@@ -21,6 +22,8 @@ use crate::store::Reader;
 pub struct Shared {
     pub environment: Environment,
     pub node: NodeId,
+    /// Tells which key this node shows.
+    pub tls: Tls,
     /// Schema version of the host's data.
     pub schema: u32,
     pub reader: Reader,

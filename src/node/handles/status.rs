@@ -2,7 +2,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::model::WitnessRecord;
-use crate::protocol::engine::{EngineStatus, LinkStatus, Moment, WitnessStatus};
+use crate::protocol::engine::{EngineStatus, LinkStatus, Moment, OwnKeys, WitnessStatus};
 use crate::witness::Witness;
 
 /// What a node tells of itself, as plain data.
@@ -20,6 +20,8 @@ pub struct Status {
     /// The kind of its witness ([`Witness::kind`](crate::Witness::kind)), where there is one. `engine.witness` is what the
     /// node knows of it.
     pub witness: Option<&'static str>,
+    /// The fingerprints of this node's keys: of the one in use, by which its peer recognises it, and of the one that is to replace it.
+    pub keys: OwnKeys,
     /// The key exchange of the link while there is one: `x25519mlkem768` withstands a quantum computer of later, `x25519` does not.
     pub key_exchange: Option<&'static str>,
     /// When this was written, in microseconds of the suspend-aware clock. The ages in `engine`
@@ -30,7 +32,8 @@ pub struct Status {
 impl Status {
     /// Whether both are the same, but for what changes all the time: ages, round trips and the witness's counter.
     pub(in crate::node) fn is_equivalent(&self, other: &Self) -> bool {
-        (self.listen, self.key_exchange) == (other.listen, other.key_exchange) && is_still(&self.engine, &other.engine)
+        (self.listen, self.keys, self.key_exchange) == (other.listen, other.keys, other.key_exchange)
+            && is_still(&self.engine, &other.engine)
     }
 }
 
@@ -77,8 +80,14 @@ impl NodeInfo {
         Self { name: name.into(), listen, advertise: advertise.into(), witness }
     }
 
-    pub fn status(&self, engine: EngineStatus, key_exchange: Option<&'static str>, at: Moment) -> Arc<Status> {
+    pub fn status(
+        &self,
+        engine: EngineStatus,
+        keys: OwnKeys,
+        key_exchange: Option<&'static str>,
+        at: Moment,
+    ) -> Arc<Status> {
         let Self { name, listen, advertise, witness } = self.clone();
-        Arc::new(Status { engine, name, listen, advertise, witness, key_exchange, written_us: at.0 })
+        Arc::new(Status { engine, name, listen, advertise, witness, keys, key_exchange, written_us: at.0 })
     }
 }

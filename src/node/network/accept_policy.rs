@@ -24,13 +24,13 @@ impl AcceptPolicy {
         Self { pins, enabled, tokens, questions: AtomicU64::new(0) }
     }
 
-    /// Copies what it needs from the durable state. Returns whether the permitted peer changed.
+    /// Copies what it needs from the durable state. Returns whether the permitted keys changed.
     pub fn update(&self, durable_state: &DurableState) -> bool {
         self.enabled.store(durable_state.enabled, SeqCst);
         if **self.tokens.load() != durable_state.tokens {
             self.tokens.store(Arc::new(durable_state.tokens.clone()));
         }
-        let peer = durable_state.peer.as_ref().map(|peer| peer.node);
+        let peer = durable_state.peer.as_ref().map(|peer| peer.keys);
         let changed = self.pins.get() != peer;
         if changed {
             self.pins.set(peer);

@@ -11,7 +11,7 @@ use super::enrolment_server::EnrolmentServer;
 use super::handshake_slots::{HandshakeSlot, HandshakeSlots};
 use super::permitted_sources::{PermittedSources, TooManyLookups};
 use super::refusal_reporter::RefusalReporter;
-use crate::identity::{Accepted, Refused, Tls, key_exchange_of};
+use crate::identity::{Accepted, Refused, Tls, key_exchange_of, peer_key_of};
 use crate::model::limits::{ACCEPT_PAUSE, HANDSHAKE_TIMEOUT, UNAUTHENTICATED_MAX};
 use crate::node::driver::input::Input;
 use crate::node::environment::{BoxStream, Environment, Listener, TaskScope};
@@ -76,7 +76,6 @@ impl PendingConnection {
     /// Returns why the connection was refused, where that is worth an alert.
     async fn authenticate(&self, stream: BoxStream) -> Option<String> {
         let Acceptor { environment, tls, policy, sources, inputs, enrolment } = &self.acceptor;
-        let pin = policy.pins.get();
         let handshake = async {
             match sources.permit(self.from.ip()).await {
                 Ok(true) => {}
@@ -91,9 +90,11 @@ impl PendingConnection {
         match environment.within(HANDSHAKE_TIMEOUT, handshake).await {
             Some(Ok(Accepted::Link(stream))) => {
                 let key_exchange = key_exchange_of(stream.get_ref().1);
-                let connection = Connection::new(Box::new(stream), self.from, key_exchange);
+                // There is always a key after the handshake.
+                let peer_key = peer_key_of(stream.get_ref().1)?;
+                let connection = Connection::new(Box::new(stream), self.from, peer_key, key_exchange);
                 self.slot.free();
-                drop(inputs.send(Input::Accepted { connection, pin }).await);
+                drop(inputs.send(Input::Accepted(connection)).await);
                 None
             }
             Some(Ok(Accepted::Enrolment(request))) => enrolment.answer(self.from, || self.slot.free(), request).await,

@@ -5,11 +5,8 @@ use std::net::SocketAddr;
 use tokio::io::{ReadHalf, WriteHalf};
 
 use super::frames::FrameReader;
-use crate::model::NodeId;
+use crate::model::KeyId;
 use crate::node::environment::BoxStream;
-
-/// The peer that a handshake was checked against.
-pub type Pin = Option<NodeId>;
 
 /// A connection whose two ends have authenticated each other.
 pub struct Connection {
@@ -17,13 +14,15 @@ pub struct Connection {
     pub writer: WriteHalf<BoxStream>,
     /// Its other end.
     pub remote: SocketAddr,
+    /// The key that the peer has shown and proved to have.
+    pub peer_key: KeyId,
     /// The key exchange that protects it.
     pub key_exchange: &'static str,
 }
 
 impl Connection {
-    pub fn new(stream: BoxStream, remote: SocketAddr, key_exchange: &'static str) -> Self {
+    pub fn new(stream: BoxStream, remote: SocketAddr, peer_key: KeyId, key_exchange: &'static str) -> Self {
         let (read, writer) = tokio::io::split(stream);
-        Self { reader: FrameReader::new(read), writer, remote, key_exchange }
+        Self { reader: FrameReader::new(read), writer, remote, peer_key, key_exchange }
     }
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use super::address_book::AddressBook;
 use super::connection::Connection;
-use crate::identity::{Refused, Tls, key_exchange_of};
+use crate::identity::{Refused, Tls, key_exchange_of, peer_key_of};
 use crate::model::limits::{DIAL_ADDRESSES_MAX, DIAL_HEAD_START};
 use crate::node::environment::{BoxFuture, Environment, later};
 use crate::protocol::engine::DialFailureKind;
@@ -59,7 +59,10 @@ async fn attempt(environment: &Environment, tls: &Tls, address: SocketAddr) -> R
     match tls.connect(stream).await {
         Ok(stream) => {
             let key_exchange = key_exchange_of(stream.get_ref().1);
-            Ok(Connection::new(Box::new(stream), address, key_exchange))
+            match peer_key_of(stream.get_ref().1) {
+                Some(peer_key) => Ok(Connection::new(Box::new(stream), address, peer_key, key_exchange)),
+                None => Err(at("it showed no certificate".into(), DialFailureKind::WrongKey)),
+            }
         }
         Err(error @ Refused::Unpermitted(_)) => Err(at(error.to_string(), DialFailureKind::WrongKey)),
         Err(error @ Refused::ByPeer(_)) => Err(at(error.to_string(), DialFailureKind::RefusedByPeer)),

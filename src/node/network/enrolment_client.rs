@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::address_book::is_undialable;
 use crate::identity::{ENROLMENT_CLOSED, EnrolError, EnrolRequest, Enrolled, Enrolling, JoinToken, Tls};
 use crate::model::limits::{ENROL_RETRY, ENROL_TIMEOUT};
-use crate::model::{NodeId, Revision};
+use crate::model::{NodeId, PinnedKeys, Revision};
 use crate::node::environment::{BoxStream, Environment};
 use crate::protocol::engine::{DurableState, Moment, Options, Peer};
 
@@ -101,6 +101,7 @@ impl EnrolmentClient {
     pub fn durable_state(&self, node: NodeId, enrolled: &Enrolled) -> DurableState {
         let master = Peer {
             node: enrolled.master,
+            keys: PinnedKeys::only(enrolled.key),
             name: enrolled.name.clone(),
             address: match is_undialable(&enrolled.address) {
                 true => self.master.clone(),

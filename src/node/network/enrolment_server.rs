@@ -9,7 +9,7 @@ use super::accept_policy::AcceptPolicy;
 use super::address_book::dialable;
 use crate::identity::{EnrolError, EnrolRequest, Enrolment};
 use crate::model::limits::{ENROL_TIMEOUT, HANDSHAKE_TIMEOUT};
-use crate::model::{NodeId, Revision};
+use crate::model::{KeyId, PinnedKeys, Revision};
 use crate::node::driver::input::{EnrolmentQuestion, Input};
 use crate::node::environment::{BoxStream, Environment};
 use crate::protocol::engine::{EnrolVerdict, Event, Peer};
@@ -36,7 +36,7 @@ impl EnrolmentServer {
     ) -> Option<String> {
         let environment = &self.environment;
         let secrets = self.policy.secrets();
-        let (node, request, proved) = match environment.within(HANDSHAKE_TIMEOUT, enrolment.request(&secrets)).await {
+        let (key, request, proved) = match environment.within(HANDSHAKE_TIMEOUT, enrolment.request(&secrets)).await {
             Some(Ok(asked)) => asked,
             Some(Err(error)) => return Some(error.to_string()),
             None => return Some(format!("no enrolment request within {HANDSHAKE_TIMEOUT:?}")),
@@ -48,7 +48,7 @@ impl EnrolmentServer {
         let (verdicts, judged) = mpsc::channel(2);
         let ask = self.policy.next_question();
         let from_ip = from.ip().to_canonical().to_string();
-        let question = EnrolmentQuestion { ask, peer: peer(node, request, from), secret, from: from_ip, verdicts };
+        let question = EnrolmentQuestion { ask, peer: peer(key, request, from), secret, from: from_ip, verdicts };
         if self.inputs.send(Input::EnrolAsked(question)).await.is_err() {
             return None;
         }
@@ -87,9 +87,11 @@ impl EnrolmentServer {
     }
 }
 
-fn peer(node: NodeId, request: EnrolRequest, from: SocketAddr) -> Peer {
+/// A node that enrols shows its first key.
+fn peer(key: KeyId, request: EnrolRequest, from: SocketAddr) -> Peer {
     Peer {
-        node,
+        node: key.first_of(),
+        keys: PinnedKeys::only(key),
         name: request.name,
         address: dialable(&request.address, from, false).unwrap_or(request.address),
         takeover_delay_ms: request.takeover_delay_ms,

@@ -14,10 +14,10 @@ use super::bulk_joiner::BulkJoiner;
 use super::connection::Connection;
 use super::frames::{BulkFrame, FrameError, FrameReader, Received, bulk_frame};
 use super::receive_budget::ReceiveBudget;
-use crate::model::DigestKey;
 use crate::model::limits::{
     FRAME_TIME_MAX, LINGER, LINK_BULK_BYTES_MAX, LINK_BULK_QUEUE_MAX, LINK_CONTROL_QUEUE_MAX, LINK_PUSHES_MAX,
 };
+use crate::model::{DigestKey, KeyId};
 use crate::node::driver::input::Input;
 use crate::node::environment::{BoxStream, Environment, later};
 use crate::node::offload::pusher::{Push, Pusher};
@@ -30,6 +30,8 @@ const CARRIED_HEAD_BYTES: usize = 16;
 
 /// The driver's end of a link. Dropping it cuts the link; [`Link::close`] first writes the queued control messages.
 pub struct Link {
+    /// The key that the peer has shown.
+    pub peer_key: KeyId,
     /// The key exchange that protects it.
     pub key_exchange: &'static str,
     control: mpsc::Sender<Bytes>,
@@ -86,12 +88,13 @@ impl Link {
         let (closing, closed) = oneshot::channel();
         let (budget, peer_joins) = (ReceiveBudget::default(), Arc::default());
         let carries: Arc<AtomicBool> = Arc::default();
-        let (met, key_exchange) = ((connection.remote, dialled), connection.key_exchange);
+        let (met, peer_key) = ((connection.remote, dialled), connection.peer_key);
+        let key_exchange = connection.key_exchange;
         let task =
             LinkTask { link, context: context.clone(), budget, peer_joins, peer_carries: Arc::clone(&carries), met };
         let queues = Queues { control: control_queue, bulk: bulk_queue, pushes: push_queue, pushed: bulk.clone() };
         context.environment.tasks.spawn(Box::pin(task.run(connection, queues, closed)));
-        Self { key_exchange, control, bulk, carries, pushes, closing }
+        Self { peer_key, key_exchange, control, bulk, carries, pushes, closing }
     }
 
     /// Queues a control message; never waits. Where it begins a repair, nothing of a push before it goes on.

@@ -14,7 +14,7 @@ use crate::store::{Store, StoreError};
 
 const MARKER: &str = "first-start";
 /// What a node's directory holds beside the pointer file. The lock file is left by a first start that was refused.
-const NODE_FILES: &[&str] = &["node.redb", "identity.pem", "state", "log", "addresses"];
+const NODE_FILES: &[&str] = &["node.redb", "identity.pem", "identity.next.pem", "state", "log", "addresses"];
 /// What an empty directory may hold.
 const EMPTY: &[&str] = &["lock", "lost+found"];
 

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use super::error::StartError;
+use super::first_start;
 use super::settings::{FirstStart, Settings};
-use super::{first_start, identity_file};
 use crate::identity::{Identity, IdentityError, JoinToken, Pins, Tls};
-use crate::model::{PairId, Revision};
+use crate::model::{KeyId, PairId, Revision};
 use crate::node::environment::Environment;
 use crate::node::network::address_book::AddressBook;
 use crate::node::network::enrolment_client::{EnrolmentClient, Stored};
+use crate::node::offload::identity_file;
 use crate::protocol::engine::DurableState;
 use crate::protocol::wire::Role;
 use crate::store::{DirLock, Opened, Store, StoreError};
@@ -17,6 +18,8 @@ use crate::store::{DirLock, Opened, Store, StoreError};
 /// An opened data directory.
 pub struct OpenedNode {
     pub identity: Identity,
+    /// The key that is to replace that of the identity.
+    pub next_key: Option<KeyId>,
     pub pins: Pins,
     pub tls: Tls,
     pub opened: Opened,
@@ -68,7 +71,7 @@ pub async fn open_or_create(
         }
         None => return Err(StartError::FirstStartMissing),
     };
-    Ok(OpenedNode { identity, pins, tls, opened, unconfirmed, addresses: AddressBook::default() })
+    Ok(OpenedNode { identity, next_key: None, pins, tls, opened, unconfirmed, addresses: AddressBook::default() })
 }
 
 async fn open(settings: &Settings, lock: DirLock) -> Result<OpenedNode, StartError> {
@@ -77,16 +80,18 @@ async fn open(settings: &Settings, lock: DirLock) -> Result<OpenedNode, StartErr
     let read = move || {
         first_start::completed(&*disk, &dir);
         let pem = identity_file::read_identity(&*disk, &dir)?;
+        let next = identity_file::read_next_identity(&*disk, &dir)?;
         let addresses = Store::addresses(&*disk, &dir);
-        Ok::<_, StoreError>((pem, addresses, Store::open(disk, &dir, lock, options)?))
+        Ok::<_, StoreError>((pem, next, addresses, Store::open(disk, &dir, lock, options)?))
     };
-    let (pem, addresses, opened) = on_disk(environment, read).await?;
+    let (pem, next, addresses, opened) = on_disk(environment, read).await?;
     let identity = Identity::from_pem(&pem)?;
+    let next_key = next.map(|pem| Identity::from_pem(&pem)).transpose()?.map(|next| next.key_id());
     if identity.node() != opened.durable_state.node {
         let reason = "it is not the one that the data directory was made with".to_owned();
         return Err(IdentityError::Corrupt(reason).into());
     }
-    let pins = Pins::new(opened.durable_state.peer.as_ref().map(|peer| peer.node));
+    let pins = Pins::new(opened.durable_state.peer.as_ref().map(|peer| peer.keys));
     let tls = Tls::new(&identity, pins.clone(), settings.provider(), settings.key_exchange)?;
     // The first start may have been interrupted after this node stored the enrolment and before the master did. Then the
     // master does not know this shadow.
@@ -95,7 +100,8 @@ async fn open(settings: &Settings, lock: DirLock) -> Result<OpenedNode, StartErr
         Some(FirstStart::Join { master, token }) if never_met => Some((master.clone(), token.clone())),
         _ => None,
     };
-    Ok(OpenedNode { identity, pins, tls, opened, unconfirmed, addresses: AddressBook::restore(&addresses) })
+    let addresses = AddressBook::restore(&addresses);
+    Ok(OpenedNode { identity, next_key, pins, tls, opened, unconfirmed, addresses })
 }
 
 /// Creates the node's files. The identity comes first, so that every directory with a store has one.

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, watch};
 use super::error::StartError;
 use super::open_or_create::{OpenedNode, lock, open_or_create};
 use super::settings::{FirstStart, Settings};
+use crate::identity::Tls;
 use crate::model::limits::{ADDRESS_BYTES_MAX, COMMAND_QUEUE_MAX, COMMIT_QUEUE_MAX, INPUTS_MAX, LISTEN_RETRY};
 use crate::model::{NodeId, RunId};
 use crate::node::driver::callers::Callers;
@@ -31,10 +32,11 @@ use crate::node::network::enrolment_server::EnrolmentServer;
 use crate::node::network::link::LinkContext;
 use crate::node::network::permitted_sources::{InvalidSource, PermittedSource, PermittedSources};
 use crate::node::offload::hook_runner::HookRunner;
+use crate::node::offload::identity_store::IdentityStore;
 use crate::node::offload::pusher::Pusher;
 use crate::node::offload::store_executor::{STORE_REPORTS_MAX, StoreExecutor};
 use crate::node::offload::witness_client::WitnessClient;
-use crate::protocol::engine::{Action, Engine, Now, Options, Start};
+use crate::protocol::engine::{Action, Engine, Now, Options, OwnKeys, Start};
 use crate::store::{Opened, Reader, Store, StoreError};
 
 /// Starts a node. A refused permission is explained.
@@ -134,13 +136,15 @@ fn assemble(
     advertise: String,
     opened: OpenedNode,
 ) -> Result<Node, StartError> {
-    let OpenedNode { identity, pins, tls, opened, unconfirmed, addresses } = opened;
-    let Settings { options, hooks, witness, master_address, environment, .. } = settings;
+    let OpenedNode { identity, next_key, pins, tls, opened, unconfirmed, addresses } = opened;
+    let keys = OwnKeys { current: identity.key_id(), next: next_key };
+    let Settings { dir, options, hooks, witness, master_address, environment, .. } = settings;
+    let identity_store = IdentityStore { environment: environment.clone(), dir, tls: tls.clone() };
     let info = NodeInfo::new(&options.name, listener.address(), &advertise, witness.as_deref());
     tracing::info!(node = %identity.node(), listen = %info.listen, advertise, "started");
 
     let now = now(&environment)?;
-    let (store, reader, start) = engine_start(&environment, opened, &options, &advertise, witness.is_some())?;
+    let (store, reader, start) = engine_start(&environment, opened, keys, &options, &advertise, witness.is_some())?;
     let (engine, first) = start_engine(now, start);
     let (inputs, inputs_received) = mpsc::channel(INPUTS_MAX);
     let (callers, callers_received) = mpsc::channel(COMMIT_QUEUE_MAX + COMMAND_QUEUE_MAX);
@@ -148,9 +152,9 @@ fn assemble(
     let handles = watch::Sender::new(());
     let (reports, reports_received) = mpsc::channel(STORE_REPORTS_MAX);
     let store = StoreExecutor::new(environment.clone(), store, reader.clone(), reports);
-    let notifier = Notifier::new(info.status(engine.status(now.at, now.wall_ms), None, now.at));
+    let notifier = Notifier::new(info.status(engine.status(now.at, now.wall_ms), engine.own_keys(), None, now.at));
     let policy = Arc::new(AcceptPolicy::new(pins));
-    let shared = shared(&environment, (identity.node(), options.schema), &reader, &store, callers, &notifier);
+    let shared = shared(&environment, (identity.node(), &tls, options.schema), &reader, &store, callers, &notifier);
     let enrolment = EnrolmentServer {
         environment: environment.clone(),
         policy: Arc::clone(&policy),
@@ -180,7 +184,7 @@ fn assemble(
         links_over,
         master_address,
         addresses,
-        certificate_ends: identity.expires(),
+        identity: identity_store,
         unconfirmed,
         scope: TaskScope::new(),
         environment,
@@ -226,6 +230,7 @@ fn link_context(
 fn engine_start(
     environment: &Environment,
     opened: Opened,
+    keys: OwnKeys,
     options: &Options,
     advertise: &str,
     witnessed: bool,
@@ -236,14 +241,14 @@ fn engine_start(
     Ok((
         store,
         reader,
-        Start { durable_state, head, log_floor, history, shown, options, run, address, witnessed, damage },
+        Start { durable_state, head, log_floor, history, shown, options, run, address, keys, witnessed, damage },
     ))
 }
 
 /// Makes the state that the handles of the node share.
 fn shared(
     environment: &Environment,
-    (node, schema): (NodeId, u32),
+    (node, tls, schema): (NodeId, &Tls, u32),
     reader: &Reader,
     store: &StoreExecutor,
     callers: mpsc::Sender<Request>,
@@ -252,6 +257,7 @@ fn shared(
     Arc::new(Shared {
         environment: environment.clone(),
         node,
+        tls: tls.clone(),
         schema,
         reader: reader.clone(),
         store: store.clone(),

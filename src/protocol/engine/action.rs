@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{BulkId, CommandAnswer, CommitAnswer, LinkId, Moment, Ticket, Work};
-use crate::model::{Epoch, Position, Revision, WitnessRecord, WitnessVersion};
+use crate::model::{Epoch, KeyId, Position, Revision, WitnessRecord, WitnessVersion};
 pub use crate::protocol::alerts::AlertChange;
 
 use crate::protocol::alerts::Alert;
@@ -147,6 +147,13 @@ pub enum Action {
     SetTimer {
         /// When.
         at: Moment,
+    },
+    /// Make the next key of this node, durable beside the one in use; report [`super::Event::KeyMade`].
+    MakeKey,
+    /// Use the next key of this node, and forget the one before it; report [`super::Event::KeyUsed`].
+    UseKey {
+        /// The next key.
+        key: KeyId,
     },
     /// Tell the host.
     Notify(Notice),

@@ -201,6 +201,14 @@ impl Durable {
     }
 
     /// Forgets join tokens whose time is over.
+    /// No token is worth anything any more.
+    pub(super) fn forget_tokens(&mut self) {
+        if !self.state.tokens.is_empty() {
+            self.state.tokens.clear();
+            self.changed();
+        }
+    }
+
     pub(super) fn expire_tokens(&mut self, wall_ms: u64) {
         let before = self.state.tokens.len();
         self.state.tokens.retain(|token| token.expires_ms > wall_ms);

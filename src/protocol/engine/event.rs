@@ -1,7 +1,7 @@
 //! What can happen to an engine.
 
 use super::{LinkId, Peer, StoredToken, Ticket, Undialable};
-use crate::model::{Revision, WitnessRecord, WitnessVersion};
+use crate::model::{KeyId, Revision, WitnessRecord, WitnessVersion};
 use crate::protocol::replication::Written;
 use crate::protocol::wire::{Bulk, BulkId, Message, SnapshotHeader};
 
@@ -160,6 +160,15 @@ pub enum Event {
         /// How many connections this stands for.
         times: u64,
     },
+    /// The next key of this node is durable beside the one in use, or could not be made. Answers [`super::Action::MakeKey`].
+    KeyMade(Result<KeyId, super::DiskFailure>),
+    /// The next key of this node is the only one it has, or the old one stays. Answers [`super::Action::UseKey`].
+    KeyUsed(Result<KeyId, super::DiskFailure>),
+    /// The peer has shown its next key in the handshake of a link.
+    NextKeyShown {
+        /// That key.
+        key: KeyId,
+    },
     /// When a certificate ends, by the wall clock. Comes at the start, and then every day.
     CertificateEnds {
         /// Whose, and when.
@@ -251,6 +260,8 @@ pub enum Command {
     Pause(bool),
     /// Freezes the configuration of the pair, or lets it be changed again.
     Freeze(bool),
+    /// Gives this node a new key.
+    Rotate,
     /// Stops: what can be stored is stored, the link is closed with a word.
     Shutdown,
 }

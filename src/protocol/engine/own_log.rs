@@ -14,11 +14,23 @@ pub(super) struct OwnLog {
     history: History,
     /// The newest revision that was made visible.
     shown: Revision,
+    /// What recovery found to be damaged: changes of this node may be lost.
+    damage: Option<String>,
 }
 
 impl OwnLog {
     pub(super) fn new(head: Position, floor: Revision, history: History, shown: Revision) -> Self {
-        Self { head, written: None, floor, history, shown }
+        Self { head, written: None, floor, history, shown, damage: None }
+    }
+
+    /// What recovery found to be damaged.
+    pub(super) fn damage(&self) -> Option<&str> {
+        self.damage.as_deref()
+    }
+
+    /// Recovery found damage.
+    pub(super) fn set_damage(&mut self, damage: String) {
+        self.damage = Some(damage);
     }
 
     /// Durable head.

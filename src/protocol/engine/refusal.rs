@@ -107,6 +107,8 @@ pub enum CommandRefusal {
         /// Why.
         why: SwitchObstacle,
     },
+    /// A renewal of this node's key is under way. Nothing changed.
+    RotationUnderWay,
 }
 
 impl From<SwitchObstacle> for CommandRefusal {

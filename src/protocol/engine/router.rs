@@ -13,6 +13,7 @@
 //! | `commands.rs` | operators, enrolment, shutdown |
 //! | `startup_check.rs`, `step_down.rs`, `takeover.rs` | a master that starts, one that steps down, a shadow that takes over |
 //! | `switchover.rs`, `switchover_of_shadow.rs`, `modes.rs` | a planned switch of roles, on the master and on the shadow; pause and freeze |
+//! | `rotation.rs` | renewal of this node's key, and of the peer's |
 //! | `authority.rs`, `witness.rs` | covers, promises, and answers of the witness |
 //! | `alerts.rs` | when alerts are raised and when they end |
 //! | `operator_states.rs` | the states that only a person ends |
@@ -32,6 +33,7 @@ mod links;
 mod modes;
 mod operator_states;
 mod rollback;
+mod rotation;
 mod session;
 mod session_outputs;
 mod startup_check;

@@ -18,7 +18,7 @@ mod witnessed;
 use std::time::Duration;
 
 use super::*;
-use crate::model::{Conflict, Digest, Era, NodeId, PairId};
+use crate::model::{Conflict, Digest, Era, KeyId, NodeId, PairId, PinnedKeys};
 use crate::protocol::alerts::AlertKind;
 use crate::protocol::engine::durable::Moves;
 use crate::protocol::wire::{
@@ -54,9 +54,15 @@ fn history_of(eras: &[(Epoch, u64, NodeId)]) -> History {
     History::from_eras(eras.iter().map(era).collect()).unwrap()
 }
 
+/// A key of a node whose key does not matter.
+fn own_keys() -> OwnKeys {
+    OwnKeys::only(KeyId([1; 32]))
+}
+
 fn peer(node: NodeId) -> Peer {
     Peer {
         node,
+        keys: PinnedKeys::only(node.first_key()),
         name: String::new(),
         address: "there:1".to_owned(),
         takeover_delay_ms: 5_000,
@@ -83,6 +89,7 @@ fn start(durable_state: DurableState, head: Position, history: History, damage: 
         options: Options::default(),
         run: RunId(7),
         address: "here:1".to_owned(),
+        keys: own_keys(),
         witnessed: false,
         damage: damage.map(str::to_owned),
     };

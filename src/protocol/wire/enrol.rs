@@ -1,4 +1,4 @@
-use crate::model::PairId;
+use crate::model::{NodeId, PairId};
 
 /// A message of the enrolment protocol. The order is request, accepted, confirm, stored. The master may answer a request or a
 /// confirm with refused, which ends the connection.
@@ -33,4 +33,15 @@ pub enum EnrolMessage {
     Confirm,
     /// The master has stored the pairing.
     Stored,
+    /// As `Accepted`, from a master that is not named after the key that it shows: it has renewed its key.
+    AcceptedBy {
+        /// The master.
+        node: NodeId,
+        /// The pair.
+        pair: PairId,
+        /// The master's name.
+        name: String,
+        /// The address where the master accepts connections.
+        address: String,
+    },
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::frame_kind::FrameKind;
 use super::switch::{Modes, Switch};
-use crate::model::{Epoch, History, Key, NodeId, PairId, Position, Revision, RunId};
+use crate::model::{Epoch, History, Key, KeyId, NodeId, PairId, Position, Revision, RunId};
 
 /// Whether a node owns the configuration or keeps a copy of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -29,7 +29,7 @@ pub struct Versions {
 
 impl Versions {
     /// The versions that this build supports.
-    pub const OURS: Self = Self { min: 1, max: 3 };
+    pub const OURS: Self = Self { min: 1, max: 4 };
     /// The first version in which a bulk frame may end within a record or an item.
     const PARTS: u16 = 2;
     /// The first version in which an operator of the shadow may carry a change set to the master.
@@ -42,6 +42,9 @@ impl Versions {
     const SWITCH: u16 = 3;
     /// The first version with [`Message::CopySeen`].
     const COPIES: u16 = 3;
+
+    /// The first version with [`Message::NextKey`] and [`Message::KeyPinned`].
+    const KEYS: u16 = 4;
 
     /// The newest version that both support.
     pub fn common(self, other: Self) -> Option<u16> {
@@ -82,6 +85,11 @@ impl Versions {
     /// Whether roles can be switched, and modes told, between this node and a peer of these versions.
     pub fn allows_switch(self, other: Self) -> bool {
         self.common(other).is_some_and(|version| version >= Self::SWITCH)
+    }
+
+    /// Whether a node may renew its key, between this node and a peer of these versions.
+    pub fn renews_keys(self, other: Self) -> bool {
+        self.common(other).is_some_and(|version| version >= Self::KEYS)
     }
 
     /// Whether a node is told of a copy of itself that its peer has refused, between this node and a peer of these versions.
@@ -180,6 +188,16 @@ pub enum Message {
     Modes(Modes),
     /// The sender has refused another node with the receiver's identity. From version 3 on.
     CopySeen(CopySeen),
+    /// The sender will show this key in handshakes, once the receiver permits it. From version 4 on.
+    NextKey {
+        /// Its fingerprint.
+        key: KeyId,
+    },
+    /// The sender durably permits this key of the receiver, beside the one in use. From version 4 on.
+    KeyPinned {
+        /// Its fingerprint.
+        key: KeyId,
+    },
 }
 
 /// The first message on a link, from both sides: who the sender is and what it holds.

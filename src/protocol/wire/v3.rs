@@ -1,4 +1,4 @@
-//! The messages that protocol version 3 added, frozen. Their frames have a kind of their own, so that version 1 stays as it is.
+//! The messages that protocol versions 3 and 4 added, frozen. Their frames have a kind of their own, so that version 1 stays as it is.
 
 mod switch;
 
@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 use super::v1::{reason, send_reason};
 use super::{CopySeen, Message, ResumePoint, WireError};
 use crate::model::limits::{BASE_DIGEST_BYTES, BUCKETS, COMPARED_ENTRIES_MAX};
-use crate::model::{Epoch, Key, Revision, RunId};
+use crate::model::{Epoch, Key, KeyId, Revision, RunId};
 use switch::{ModesV3, SwitchV3};
 
-/// What version 3 added to [`Message`].
+/// What version 3 added to [`Message`], and version 4 behind that.
 #[derive(Serialize, Deserialize)]
 pub enum MessageV3 {
     SnapshotResume { transfer: u64, after: String, from: RevisionV3, upto: RevisionV3 },
@@ -20,6 +20,9 @@ pub enum MessageV3 {
     CopySeen { run: u64, first: String, later: String },
     SnapshotBase { transfer: u64, buckets: Vec<u8> },
     SnapshotWants { transfer: u64, wants: Vec<u8> },
+    // From version 4 on.
+    NextKey { key: [u8; 32] },
+    KeyPinned { key: [u8; 32] },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -50,6 +53,8 @@ impl MessageV3 {
             Message::SnapshotWants { transfer, wants } => {
                 Some(Self::SnapshotWants { transfer: *transfer, wants: wants.clone() })
             }
+            Message::NextKey { key } => Some(Self::NextKey { key: key.0 }),
+            Message::KeyPinned { key } => Some(Self::KeyPinned { key: key.0 }),
             _ => None,
         }
     }
@@ -77,6 +82,8 @@ impl TryFrom<MessageV3> for Message {
             MessageV3::SnapshotWants { transfer, wants } if wants.len() <= COMPARED_ENTRIES_MAX.div_ceil(8) => {
                 Self::SnapshotWants { transfer, wants }
             }
+            MessageV3::NextKey { key } => Self::NextKey { key: KeyId(key) },
+            MessageV3::KeyPinned { key } => Self::KeyPinned { key: KeyId(key) },
             MessageV3::SnapshotBase { .. } => return Err(WireError::Bound { field: "buckets" }),
             MessageV3::SnapshotWants { .. } => return Err(WireError::Bound { field: "wants" }),
         })

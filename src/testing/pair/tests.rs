@@ -2,6 +2,7 @@ use super::*;
 
 mod gateway;
 mod planned_moves;
+mod rotation;
 mod upgrade;
 
 use crate::model::ChangeSet;

@@ -5,13 +5,15 @@ use serde::{Deserialize, Serialize};
 
 use super::state::{DurableState, Given, Moves, Peer, StoredToken};
 use crate::model::limits::DURABLE_STATE_BYTES_MAX;
-use crate::model::{Digest, Epoch, NodeId, PairId, Position, Revision};
+use crate::model::{Digest, Epoch, KeyId, NodeId, PairId, PinnedKeys, Position, Revision};
 use crate::protocol::alerts::{Alert, AlertKind, Severity};
 use crate::protocol::wire::{Mode, Modes, Role, WireError, durable_format, open_durable, seal_durable};
 
-/// The format that this build writes. 1 lacked what was seen at the witness, 2 what was handed over and the modes of the pair.
-const FORMAT: u16 = 3;
+/// The format that this build writes. 1 lacked what was seen at the witness, 2 what was handed over and the modes of the pair,
+/// 3 the keys of the peer, which then was named after its only one.
+const FORMAT: u16 = 4;
 /// The older ones that it reads.
+const WITHOUT_KEYS: u16 = 3;
 const WITHOUT_MOVES: u16 = 2;
 const OLDEST: u16 = 1;
 const WHAT: &str = "the durable state";
@@ -24,8 +26,9 @@ pub fn encode_durable_state(durable_state: &DurableState) -> Result<Vec<u8>, Wir
     let before = FactsV2 { durable_state: durable_state.into(), witnessed: durable_state.witnessed.as_u64() };
     let Moves { given, modes, .. } = &durable_state.moves;
     let given = given.as_ref().map(GivenV3::from);
-    let all = FactsV3 { before, given, paused: modes.paused.into(), frozen: modes.frozen.into() };
-    seal_durable::<FactsV3, DURABLE_STATE_BYTES_MAX>(WHAT, FORMAT, &all)
+    let before = FactsV3 { before, given, paused: modes.paused.into(), frozen: modes.frozen.into() };
+    let peer_keys = durable_state.peer.as_ref().map(|peer| peer.keys.into());
+    seal_durable::<FactsV4, DURABLE_STATE_BYTES_MAX>(WHAT, FORMAT, &FactsV4 { before, peer_keys })
 }
 
 /// Reads what [`encode_durable_state`] wrote.
@@ -37,8 +40,21 @@ pub fn decode_durable_state(bytes: &[u8]) -> Result<DurableState, WireError> {
     match durable_format(bytes) {
         Some(OLDEST) => open_durable::<FactsV1, DURABLE_STATE_BYTES_MAX>(WHAT, OLDEST, bytes)?.try_into(),
         Some(WITHOUT_MOVES) => open_durable::<FactsV2, DURABLE_STATE_BYTES_MAX>(WHAT, WITHOUT_MOVES, bytes)?.try_into(),
-        _ => open_durable::<FactsV3, DURABLE_STATE_BYTES_MAX>(WHAT, FORMAT, bytes)?.try_into(),
+        Some(WITHOUT_KEYS) => open_durable::<FactsV3, DURABLE_STATE_BYTES_MAX>(WHAT, WITHOUT_KEYS, bytes)?.try_into(),
+        _ => open_durable::<FactsV4, DURABLE_STATE_BYTES_MAX>(WHAT, FORMAT, bytes)?.try_into(),
     }
+}
+
+#[derive(Serialize, Deserialize)]
+struct FactsV4 {
+    before: FactsV3,
+    peer_keys: Option<PinnedKeysV4>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct PinnedKeysV4 {
+    current: [u8; 32],
+    next: Option<[u8; 32]>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -186,6 +202,32 @@ impl TryFrom<FactsV3> for DurableState {
     }
 }
 
+impl TryFrom<FactsV4> for DurableState {
+    type Error = WireError;
+
+    fn try_from(all: FactsV4) -> Result<Self, WireError> {
+        let mut durable_state = Self::try_from(all.before)?;
+        match (&mut durable_state.peer, all.peer_keys) {
+            (Some(peer), Some(keys)) => peer.keys = keys.into(),
+            (None, None) => {}
+            _ => return Err(WireError::Bound { field: "the peer's keys" }),
+        }
+        Ok(durable_state)
+    }
+}
+
+impl From<PinnedKeys> for PinnedKeysV4 {
+    fn from(keys: PinnedKeys) -> Self {
+        Self { current: keys.current.0, next: keys.next.map(|next| next.0) }
+    }
+}
+
+impl From<PinnedKeysV4> for PinnedKeys {
+    fn from(keys: PinnedKeysV4) -> Self {
+        Self { current: KeyId(keys.current), next: keys.next.map(KeyId) }
+    }
+}
+
 impl From<&Given> for GivenV3 {
     fn from(given: &Given) -> Self {
         let Position { revision, digest } = given.position;
@@ -226,8 +268,10 @@ impl From<&Peer> for PeerV1 {
 
 impl From<PeerV1> for Peer {
     fn from(peer: PeerV1) -> Self {
+        let node = NodeId(peer.node);
         Self {
-            node: NodeId(peer.node),
+            node,
+            keys: PinnedKeys::only(node.first_key()),
             name: peer.name,
             address: peer.address,
             takeover_delay_ms: peer.takeover_delay_ms,

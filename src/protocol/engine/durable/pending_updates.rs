@@ -3,8 +3,8 @@
 
 use super::super::Ticket;
 use super::state::{DurableState, Peer, StoredToken};
-use crate::model::Revision;
 use crate::model::limits::PENDING_UPDATES_MAX;
+use crate::model::{KeyId, PinnedKeys, Revision};
 use crate::protocol::alerts::{Alert, AlertChange, AlertLog};
 use crate::protocol::wire::Role;
 
@@ -25,6 +25,10 @@ pub(in super::super) enum Update {
     Seen { alert: u64, count: u64 },
     /// A peer is enrolled, and its token used up.
     Enrolled { peer: Peer, token: Option<StoredToken> },
+    /// The peer will show this key next.
+    NextKey(KeyId),
+    /// The peer has shown its next key.
+    KeyShown(KeyId),
 }
 
 /// Who waits for the answer.
@@ -34,6 +38,8 @@ pub(in super::super) enum Requester {
     Operator(Ticket),
     /// A node that enrols, by the number of its question.
     Enrolling(u64),
+    /// The peer. It asks again over the next link.
+    Peer,
 }
 
 /// An update that is in force now.
@@ -135,6 +141,16 @@ impl Update {
             Self::Token(token) => state.tokens.push(token.clone()),
             Self::Paused(on) => state.moves.modes.paused = state.moves.modes.paused.turned(*on),
             Self::Frozen(on) => state.moves.modes.frozen = state.moves.modes.frozen.turned(*on),
+            Self::NextKey(key) => {
+                if let Some(peer) = &mut state.peer {
+                    peer.keys.next = Some(*key);
+                }
+            }
+            Self::KeyShown(key) => {
+                if let Some(peer) = &mut state.peer {
+                    peer.keys = PinnedKeys::only(*key);
+                }
+            }
             Self::Forgotten => {
                 (state.peer, state.moves.given) = (None, None);
                 state.tokens.clear();

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Epoch, NodeId, PairId, Position, Revision};
+use crate::model::{Epoch, NodeId, PairId, PinnedKeys, Position, Revision};
 use crate::protocol::alerts::Alert;
 use crate::protocol::wire::{Modes, Role};
 
@@ -98,6 +98,8 @@ pub struct Given {
 pub struct Peer {
     /// Who.
     pub node: NodeId,
+    /// The keys by which it is recognised.
+    pub keys: PinnedKeys,
     /// Its name.
     pub name: String,
     /// Where it can be dialled.

@@ -75,7 +75,7 @@ impl Engine {
         if let Some(damage) = damage {
             self.durable.assume_complete(false);
             self.raise(now, NewAlert::new(AlertKind::DiskTrouble, THIS_NODE, texts::damaged(&damage)));
-            self.damage = Some(damage);
+            self.log.set_damage(damage);
         }
     }
 
@@ -278,6 +278,7 @@ impl Engine {
 
     /// So many days are left of a certificate. A clock that was wrong may have said that they are few.
     pub(in super::super) fn certificate_ends_in(&mut self, now: Now, subject: String, days: u64) {
+        self.renew_in_time(days);
         if days >= CERTIFICATE_WARN_DAYS {
             let over = |alert: &Alert| alert.kind == AlertKind::CertificateExpiring && alert.subject == subject;
             self.clear(now, over);

@@ -43,6 +43,7 @@ impl Engine {
             Command::SwitchRoles => self.switch_roles(now, ticket),
             Command::Pause(on) => self.pause(ticket, on),
             Command::Freeze(on) => self.freeze(ticket, on),
+            Command::Rotate => self.rotate(ticket),
             Command::Shutdown => {
                 self.shutdown.begin(ticket, Moment(now.at.0 + micros(self.setup.options.timeouts.drain)));
                 self.hand_over_before_stop(now);
@@ -79,12 +80,16 @@ impl Engine {
                     self.links.new_peer(now.at);
                 }
                 Update::Paused(_) | Update::Frozen(_) => self.modes_turned(),
+                Update::NextKey(key) => self.next_key_stored(key),
                 _ => {}
             }
-            self.out.push(match requester {
-                Requester::Operator(ticket) => Action::AnswerCommand { ticket, answer: Ok(()) },
-                Requester::Enrolling(ask) => Action::AnswerEnrol { ask, verdict: EnrolVerdict::Stored },
-            });
+            match requester {
+                Requester::Operator(ticket) => self.answer(ticket, Ok(())),
+                Requester::Enrolling(ask) => {
+                    self.out.push(Action::AnswerEnrol { ask, verdict: EnrolVerdict::Stored });
+                }
+                Requester::Peer => {}
+            }
         }
     }
 

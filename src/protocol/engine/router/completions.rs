@@ -324,6 +324,7 @@ impl Engine {
             Requester::Enrolling(ask) => {
                 self.out.push(Action::AnswerEnrol { ask, verdict: EnrolVerdict::Refused { kind: "disk" } });
             }
+            Requester::Peer => {}
         }
     }
 

@@ -115,6 +115,7 @@ impl Engine {
                 self.negotiated(now, outcome, hello);
                 if self.links.is_active(link) {
                     self.greet_with_modes(link);
+                    self.offer_key(link);
                 }
             }
         }

@@ -101,6 +101,8 @@ impl Engine {
             Message::Switch(step) => self.switch_step(now, link, step),
             Message::Modes(modes) => self.peer_modes(link, modes),
             Message::CopySeen(seen) => self.copy_seen(now, &seen),
+            Message::NextKey { key } => self.peer_next_key(link, key),
+            Message::KeyPinned { key } => self.key_pinned(key),
             other => self.session_message(now, link, other),
         }
     }
@@ -174,6 +176,7 @@ impl Engine {
         if self.links.dropped(link, now.at, reason) {
             self.session_ended(now);
             self.switch_link_lost();
+            self.renewal_waits();
             self.transition(now, Transition::LinkLost, RoleReason::LinkLost);
         }
     }

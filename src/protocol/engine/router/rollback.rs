@@ -18,7 +18,7 @@ impl Engine {
         let (own, theirs) = (self.log.history(), &hello.log.history);
         let (head, peer_head) = (self.log.revision(), hello.log.position.revision);
         let (node, peer) = (self.durable.node, hello.sender.node);
-        let (whole, peer_whole) = (self.durable.complete && self.damage.is_none(), hello.log.complete);
+        let (whole, peer_whole) = (self.durable.complete && self.log.damage().is_none(), hello.log.complete);
         let relation = self.log.relation(hello);
         let shared = match relation {
             Relation::Same | Relation::Ahead => head,

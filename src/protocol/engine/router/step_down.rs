@@ -54,7 +54,7 @@ impl Engine {
     pub(super) fn quarantined(&mut self, now: Now, receipt: QuarantineReceipt) {
         let QuarantineReceipt { from, to, change_sets } = receipt;
         let of_shadow = self.authority.state() == NodeState::TakingTail;
-        let message = texts::quarantined(change_sets, (from, to), of_shadow, self.damage.as_deref());
+        let message = texts::quarantined(change_sets, (from, to), of_shadow, self.log.damage());
         let alert = NewAlert::new(AlertKind::Diverged, from.epoch.to_string(), message);
         self.raise(now, NewAlert { times: change_sets, revisions: Some((from, to)), ..alert });
         self.durable.assume_complete(false);
@@ -75,7 +75,7 @@ impl Engine {
             self.links.dial_at(self.authority.role.retry_at());
         }
         let head = self.log.revision();
-        let Some(damage) = self.damage.clone().filter(|_| !failure.full) else { return };
+        let Some(damage) = self.log.damage().map(str::to_owned).filter(|_| !failure.full) else { return };
         if !self.session.unreadable_again(head) {
             return;
         }

@@ -294,7 +294,7 @@ impl Engine {
     }
 
     fn epoch_after_restart(&self, now: Now) -> Epoch {
-        let untouched = self.log.is_untouched() && self.damage.is_none();
+        let untouched = self.log.is_untouched() && self.log.damage().is_none();
         // If the peer or the record knows an epoch, a former disk led under it. A silent witness may know one: rule 17.
         let unknown = self.links.highest_epoch().max(self.authority.recorded_epoch()) == Epoch::NONE;
         let asked = self.durable.peer.is_none() || self.authority.knows_register();

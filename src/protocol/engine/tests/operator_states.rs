@@ -122,6 +122,7 @@ fn manual_failover_calls_its_operator() {
         options: manual.clone(),
         run: RunId(7),
         address: "here:1".to_owned(),
+        keys: own_keys(),
         witnessed: false,
         damage: None,
     };

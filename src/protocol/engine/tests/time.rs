@@ -61,6 +61,7 @@ fn shadow_after_takeovers(started: Now, takeovers_ms: Vec<u64>) -> (Engine, Vec<
         options: Options::default(),
         run: RunId(7),
         address: "here:1".to_owned(),
+        keys: own_keys(),
         witnessed: false,
         damage: None,
     };
@@ -104,6 +105,7 @@ fn with_token(started: Now, expires_ms: u64) -> Engine {
         options: Options::default(),
         run: RunId(7),
         address: "here:1".to_owned(),
+        keys: own_keys(),
         witnessed: false,
         damage: None,
     };

@@ -29,6 +29,7 @@ pub(super) fn start_at(
         options,
         run: RunId(7),
         address: "here:1".to_owned(),
+        keys: own_keys(),
         witnessed: true,
         damage: None,
     };

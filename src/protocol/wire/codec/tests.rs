@@ -9,7 +9,7 @@ use crate::model::limits::{
     ADDRESS_BYTES_MAX, BASE_DIGEST_BYTES, BUCKETS, BULK_FRAME_BYTES_MAX, COMPARED_ENTRIES_MAX, HISTORY_ERAS_MAX,
     NAME_BYTES_MAX, PEER_DURATION_MAX, RECORD_BYTES_MAX, TEXT_BYTES_MAX,
 };
-use crate::model::{Digest, Era, History, Key, NodeId, PairId, Position, RunId};
+use crate::model::{Digest, Era, History, Key, KeyId, NodeId, PairId, Position, RunId};
 use crate::protocol::wire::{
     Bye, CopySeen, FrameDecoder, Heartbeat, HeartbeatAck, Hello, HelloLog, HelloOptions, HelloSender, Refusal,
     RefusalKind, Repair, ResumePoint, Role, SnapshotHeader, Versions, golden,
@@ -115,7 +115,7 @@ fn samples() -> Vec<(&'static str, Message)> {
     ]
 }
 
-/// One of each kind that version 3 added.
+/// One of each kind that versions 3 and 4 added.
 fn v3_samples() -> Vec<(&'static str, Message)> {
     let point = ResumePoint { after: Key::new("routes/é").unwrap(), from: revision(6), upto: revision(7) };
     let copy = CopySeen {
@@ -130,6 +130,8 @@ fn v3_samples() -> Vec<(&'static str, Message)> {
         ("message-copy-seen", Message::CopySeen(copy)),
         ("message-snapshot-base", Message::SnapshotBase { transfer: 9, buckets }),
         ("message-snapshot-wants", Message::SnapshotWants { transfer: 9, wants: vec![5, 0, 255] }),
+        ("message-next-key", Message::NextKey { key: KeyId([0x66; 32]) }),
+        ("message-key-pinned", Message::KeyPinned { key: KeyId([0x77; 32]) }),
     ]
 }
 
@@ -141,12 +143,19 @@ fn enrol_samples() -> Vec<(&'static str, EnrolMessage)> {
         takeover_delay_ms: 5_000,
         proof: [0x5a; 32],
     };
+    let accepted_by = EnrolMessage::AcceptedBy {
+        node: NodeId([0x22; 32]),
+        pair: PairId([0x11; 16]),
+        name: name.clone(),
+        address: address.clone(),
+    };
     vec![
         ("enrol-request", request),
         ("enrol-accepted", EnrolMessage::Accepted { pair: PairId([0x11; 16]), name, address }),
         ("enrol-refused", EnrolMessage::Refused { word: "wrong_token".into() }),
         ("enrol-confirm", EnrolMessage::Confirm),
         ("enrol-stored", EnrolMessage::Stored),
+        ("enrol-accepted-by", accepted_by),
     ]
 }
 

@@ -1,8 +1,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::text;
-use crate::model::PairId;
 use crate::model::limits::{PEER_DURATION_MAX, WORD_BYTES_MAX};
+use crate::model::{NodeId, PairId};
 use crate::protocol::wire::{EnrolMessage, WireError};
 
 /// [`EnrolMessage`], frozen.
@@ -13,6 +13,7 @@ pub enum EnrolV1 {
     Refused { word: String },
     Confirm,
     Stored,
+    AcceptedBy { node: [u8; 32], pair: [u8; 16], name: String, address: String },
 }
 
 /// The fields of a request that its proof covers.
@@ -45,6 +46,12 @@ impl TryFrom<&EnrolMessage> for EnrolV1 {
             EnrolMessage::Refused { word } => Self::Refused { word: stable_word(word)? },
             EnrolMessage::Confirm => Self::Confirm,
             EnrolMessage::Stored => Self::Stored,
+            EnrolMessage::AcceptedBy { node, pair, name, address } => Self::AcceptedBy {
+                node: node.0,
+                pair: pair.0,
+                name: text::send_name(name),
+                address: text::address(address)?,
+            },
         })
     }
 }
@@ -66,6 +73,12 @@ impl TryFrom<EnrolV1> for EnrolMessage {
             EnrolV1::Refused { word } => Self::Refused { word: stable_word(&word)? },
             EnrolV1::Confirm => Self::Confirm,
             EnrolV1::Stored => Self::Stored,
+            EnrolV1::AcceptedBy { node, pair, name, address } => Self::AcceptedBy {
+                node: NodeId(node),
+                pair: PairId(pair),
+                name: text::name(&name)?,
+                address: text::address(&address)?,
+            },
         })
     }
 }

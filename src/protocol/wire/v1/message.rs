@@ -152,8 +152,10 @@ impl TryFrom<&Message> for MessageV1 {
             | Message::Durable { .. }
             | Message::CopySeen(_)
             | Message::SnapshotBase { .. }
-            | Message::SnapshotWants { .. } => {
-                return Err(WireError::Bound { field: "a message of version 3" });
+            | Message::SnapshotWants { .. }
+            | Message::NextKey { .. }
+            | Message::KeyPinned { .. } => {
+                return Err(WireError::Bound { field: "a message of a later version" });
             }
         })
     }

@@ -38,6 +38,7 @@ fn durable_state() -> DurableState {
         detached: false,
         peer: Some(Peer {
             node: NodeId([0x33; 32]),
+            keys: PinnedKeys::only(KeyId([0x33; 32])),
             name: "right".into(),
             address: "right.example:7444".into(),
             takeover_delay_ms: 5_500,
@@ -56,10 +57,17 @@ fn facts_have_the_bytes_that_were_promised() {
     let position = Position { revision: Revision::new(Epoch::new(3, 5), 900), digest: Digest([0x55; 32]) };
     moved.moves.given = Some(Given { epoch: Epoch::new(5, 7), position });
     moved.moves.modes = Modes { paused: Mode { changes: 3, on: true }, frozen: Mode { changes: 400, on: false } };
-    golden::compare("facts-v3", &encode_durable_state(&moved).unwrap());
-    assert_eq!(decode_durable_state(&golden::read("facts-v3")), Ok(moved));
+    let mut renewed = moved.clone();
+    if let Some(peer) = &mut renewed.peer {
+        peer.keys = PinnedKeys { current: KeyId([0x66; 32]), next: Some(KeyId([0x77; 32])) };
+    }
+    golden::compare("facts-v4", &encode_durable_state(&renewed).unwrap());
+    assert_eq!(decode_durable_state(&golden::read("facts-v4")), Ok(renewed));
     let first = DurableState::first_master(NodeId([0x11; 32]), PairId([0x22; 16]));
-    golden::compare("facts-v3-first", &encode_durable_state(&first).unwrap());
+    golden::compare("facts-v4-first", &encode_durable_state(&first).unwrap());
+    assert_eq!(decode_durable_state(&golden::read("facts-v4-first")), Ok(first.clone()));
+    // In the third format a node is named after its only key.
+    assert_eq!(decode_durable_state(&golden::read("facts-v3")), Ok(moved));
     assert_eq!(decode_durable_state(&golden::read("facts-v3-first")), Ok(first.clone()));
     // Those of the second format know of no switch.
     assert_eq!(decode_durable_state(&golden::read("facts-v2")), Ok(durable_state()));
@@ -86,8 +94,9 @@ fn an_alert_that_needs_an_operator_has_the_bytes_that_were_promised() {
     let alerts = vec![alert(1, Severity::Warning, "no_shadow"), alert(2, Severity::Error, "held")];
     let durable_state = DurableState { alerts, ..durable_state() };
     assert_eq!(decode_durable_state(&golden::read("facts-v2-operator")), Ok(durable_state.clone()));
-    golden::compare("facts-v3-operator", &encode_durable_state(&durable_state).unwrap());
-    assert_eq!(decode_durable_state(&golden::read("facts-v3-operator")), Ok(durable_state));
+    assert_eq!(decode_durable_state(&golden::read("facts-v3-operator")), Ok(durable_state.clone()));
+    golden::compare("facts-v4-operator", &encode_durable_state(&durable_state).unwrap());
+    assert_eq!(decode_durable_state(&golden::read("facts-v4-operator")), Ok(durable_state));
 }
 
 /// What was added since the files were written has a code of its own.
@@ -102,8 +111,8 @@ fn every_kind_of_alert_is_read_as_it_was_written() {
 #[test]
 fn facts_of_a_newer_program_are_refused_untouched() {
     let mut bytes = encode_durable_state(&durable_state()).unwrap();
-    bytes[0] = 4;
-    assert_eq!(decode_durable_state(&bytes), Err(WireError::Newer { what: WHAT, found: 4, known: 3 }));
+    bytes[0] = 5;
+    assert_eq!(decode_durable_state(&bytes), Err(WireError::Newer { what: WHAT, found: 5, known: 4 }));
 }
 
 #[test]

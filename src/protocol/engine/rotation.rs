@@ -1,0 +1,136 @@
+//! Renewal of this node's key, while the peer permits both the old one and the next one.
+//!
+//! | | `begin` | `made` | `not_made` | `offer` | `pinned` | `unpinned` | `used` | `not_used` |
+//! |---|---|---|---|---|---|---|---|---|
+//! | idle | making | - | - | - | - | - | - | - |
+//! | making | refused | offered | idle | - | - | - | - | - |
+//! | offered | refused | - | - | tells the peer | using | using | - | - |
+//! | using | refused | - | - | - | - | - | idle | offered |
+//!
+//! `made`: the next key is durable here, beside the one in use. `offer`: a link is up whose peer knows of renewed keys. `pinned`: the peer
+//! durably permits the next key too. `unpinned`: there is no peer that would have to permit it. `used`: the next key is the only one here.
+//! The peer forgets the old key when it sees the next one in a handshake. So at every moment the peer permits whichever key this node
+//! comes back with.
+
+use super::Ticket;
+use crate::model::KeyId;
+
+/// The keys of this node, as its data directory holds them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnKeys {
+    /// The key in use.
+    pub current: KeyId,
+    /// The key that is to replace it, where a renewal was under way.
+    pub next: Option<KeyId>,
+}
+
+impl OwnKeys {
+    /// This key, and none that is to replace it.
+    pub fn only(current: KeyId) -> Self {
+        Self { current, next: None }
+    }
+}
+
+/// The renewal of this node's key.
+#[derive(Clone, Debug)]
+pub(super) struct Rotation {
+    current: KeyId,
+    state: State,
+    /// Who waits for its end.
+    waiter: Option<Ticket>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Idle,
+    Making,
+    Offered(KeyId),
+    Using(KeyId),
+}
+
+impl Rotation {
+    pub(super) fn new(keys: OwnKeys) -> Self {
+        Self { current: keys.current, state: keys.next.map_or(State::Idle, State::Offered), waiter: None }
+    }
+
+    /// The key in use, and the one that is to replace it.
+    pub(super) fn keys(&self) -> OwnKeys {
+        let next = match self.state {
+            State::Offered(key) | State::Using(key) => Some(key),
+            State::Idle | State::Making => None,
+        };
+        OwnKeys { current: self.current, next }
+    }
+
+    /// The key in use.
+    pub(super) fn current(&self) -> KeyId {
+        self.current
+    }
+
+    /// Begins, for an operator or because the certificate ends. Returns whether it did.
+    pub(super) fn begin(&mut self, waiter: Option<Ticket>) -> bool {
+        let begins = self.state == State::Idle;
+        if begins {
+            (self.state, self.waiter) = (State::Making, waiter);
+        }
+        begins
+    }
+
+    pub(super) fn made(&mut self, key: KeyId) {
+        if self.state == State::Making {
+            self.state = State::Offered(key);
+        }
+    }
+
+    /// Returns who waits in vain.
+    pub(super) fn not_made(&mut self) -> Option<Ticket> {
+        if self.state != State::Making {
+            return None;
+        }
+        self.state = State::Idle;
+        self.waiter.take()
+    }
+
+    /// The key that the peer is to be told.
+    pub(super) fn offer(&self) -> Option<KeyId> {
+        match self.state {
+            State::Offered(key) => Some(key),
+            State::Idle | State::Making | State::Using(_) => None,
+        }
+    }
+
+    /// Whoever waits is told no more than that the next key waits for the peer.
+    pub(super) fn take_waiter(&mut self) -> Option<Ticket> {
+        self.waiter.take()
+    }
+
+    /// The peer permits this key. Returns whether it is to be used now.
+    pub(super) fn pinned(&mut self, key: KeyId) -> bool {
+        let awaited = self.state == State::Offered(key);
+        if awaited {
+            self.state = State::Using(key);
+        }
+        awaited
+    }
+
+    /// There is no peer. Returns the key that is to be used now.
+    pub(super) fn unpinned(&mut self) -> Option<KeyId> {
+        let key = self.offer()?;
+        self.state = State::Using(key);
+        Some(key)
+    }
+
+    /// Returns whether a renewal has ended, and who waited for that.
+    pub(super) fn used(&mut self) -> Option<Option<Ticket>> {
+        let State::Using(key) = self.state else { return None };
+        (self.current, self.state) = (key, State::Idle);
+        Some(self.waiter.take())
+    }
+
+    /// Returns who waits in vain. The next key waits for the next link.
+    pub(super) fn not_used(&mut self) -> Option<Ticket> {
+        let State::Using(key) = self.state else { return None };
+        self.state = State::Offered(key);
+        self.waiter.take()
+    }
+}
