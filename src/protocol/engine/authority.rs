@@ -178,3 +178,6 @@ impl Witnessed {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -396,3 +396,6 @@ impl DurableState {
         takeovers_ms.push(wall_ms);
     }
 }
+
+#[cfg(test)]
+mod tests;

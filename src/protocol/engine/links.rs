@@ -6,7 +6,7 @@
 //! | up | waits for hellos | the new one counts | lost, if it counted | - | lost, held |
 //! | lost | waits for hellos | up | forgotten | dial again after a pause | held |
 //!
-//! Reviewed as a snapshot of every state with every event in `tests/links_table.rs`.
+//! `links/tests.rs` holds a table of every state of the whole engine's link with every event.
 
 mod connection;
 mod contest;
@@ -506,3 +506,6 @@ impl Links {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,19 @@
 //! Every state of the connection with everything that can happen to it, as a reviewed table: a change of any cell shows,
 //! and so does an extra action.
 
-use super::*;
-use crate::protocol::wire::{Bye, CopySeen, Refusal, RefusalKind};
+use std::time::Duration;
+
+use crate::model::{Epoch, PairId, RunId};
+use crate::protocol::engine::tests::{
+    LINK, MASTER, PAIR, SECOND, SHADOW, at, begin, command, following_shadow, hello_of, history, leading_master,
+    lone_master, now, peer, position, settle,
+};
+use crate::protocol::engine::{
+    Action, BulkId, Command, DialFailureKind, DurableState, Engine, Event, LinkId, Moment, Notice, Ticket,
+};
+use crate::protocol::wire::{
+    Bulk, Bye, CopySeen, Heartbeat, HeartbeatAck, Hello, Message, Refusal, RefusalKind, Repair, Role,
+};
 
 /// The link that messages of the table come on, and another one.
 const OTHER: LinkId = LinkId(9);
