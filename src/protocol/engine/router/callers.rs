@@ -30,7 +30,7 @@ impl Engine {
 
     fn uncovered_deadline(&self) -> Option<Moment> {
         let timeout_us = micros(self.setup.options.timeouts.sync);
-        let since = self.authority.role.since();
+        let since = self.authority.since();
         let bound = if self.is_bound() { Moment(since.0 + timeout_us) } else { self.stall_deadline() };
         (self.authority.state() == NodeState::Stalled).then_some(bound)
     }
@@ -75,7 +75,7 @@ impl Engine {
         if self.durable.peer.is_none() && !self.is_bound() {
             return true;
         }
-        match &self.authority.witnessed {
+        match self.authority.witnessed() {
             // The record says that nobody is in sync. Until the shadow has everything, there is nobody to wait for.
             Some(witnessed) if !self.setup.makes(Mutant::AloneBeforeRecord) => {
                 witnessed.covers.is_alone() && !self.commits.joined()
@@ -212,7 +212,7 @@ impl Engine {
     }
 
     fn finish_switch_to_asynchronous(&mut self) {
-        let proven = self.authority.witnessed.as_ref().is_none_or(|witnessed| witnessed.covers.is_alone());
+        let proven = self.authority.witnessed().is_none_or(|witnessed| witnessed.covers.is_alone());
         if self.authority.is_leading() && self.commits.is_synchronous() && self.is_bound() && !proven {
             return;
         }

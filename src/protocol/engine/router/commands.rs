@@ -71,7 +71,7 @@ impl Engine {
                 }
                 Update::Enrolled { .. } if !had_peer => {
                     self.commits.begin_era();
-                    if let Some(witnessed) = &mut self.authority.witnessed {
+                    if let Some(witnessed) = self.authority.witnessed_mut() {
                         witnessed.covers.new_peer();
                         witnessed.client.ask_soon();
                     }
@@ -111,7 +111,7 @@ impl Engine {
         self.links.set_held(held, now.at);
         if matches!(self.authority.state(), NodeState::CheckingStartup | NodeState::Stalled) {
             // While the link was held the peer could not answer, so its time to answer begins anew.
-            self.authority.role.restart_clock(now.at);
+            self.authority.restart_clock(now.at);
         }
         self.answer(ticket, Ok(()));
     }
@@ -142,7 +142,7 @@ impl Engine {
                 | NodeState::OpeningEra
                 | NodeState::SteppingDown
         );
-        let wanted = self.authority.takeover.wanted().is_some();
+        let wanted = self.authority.takeover().wanted().is_some();
         if self.links.any() || changing || wanted {
             return self.refuse(ticket, CommandRefusal::PeerConnected);
         }
@@ -264,6 +264,6 @@ impl Engine {
             self.answer(ticket, Ok(()));
         }
         self.out.push(Action::Stop);
-        self.authority.role.apply(now.at, Transition::Stopped, RoleReason::Stopped);
+        self.authority.apply(now.at, Transition::Stopped, RoleReason::Stopped);
     }
 }

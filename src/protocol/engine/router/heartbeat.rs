@@ -23,7 +23,7 @@ impl Engine {
     /// Whether this node asks for a promise, because it needs the peer's answer to serve.
     fn asks_for_promise(&self) -> bool {
         let state = self.authority.state();
-        let free = self.authority.witnessed.as_ref().is_some_and(|witnessed| witnessed.deposed.is_none());
+        let free = self.authority.witnessed().is_some_and(|witnessed| witnessed.deposed().is_none());
         let starting = matches!(state, NodeState::CheckingStartup | NodeState::TakingTail | NodeState::OpeningEra);
         (state == NodeState::Stalled && !self.switchover.is_yielding()) || (starting && free)
     }

@@ -61,7 +61,7 @@ impl Engine {
                 self.note_refusal(None, reason, true);
             }
         }
-        if self.authority.state() == NodeState::Stalled && began < self.authority.role.since() {
+        if self.authority.state() == NodeState::Stalled && began < self.authority.since() {
             // This dial began before the node stalled, so its failure says nothing of the time since.
             self.links.dial_at(now.at);
         } else if !self.is_bound() && !self.links.is_duplicate() {

@@ -3,6 +3,7 @@
 use crate::model::{Epoch, Relation, Revision};
 use crate::protocol::alerts::{AlertKind, NewAlert};
 use crate::protocol::engine::alerts::{PEER, THIS_NODE, texts};
+use crate::protocol::engine::authority::Witnessed;
 use crate::protocol::engine::hello::{Negotiation, OwnSide};
 use crate::protocol::engine::links::Connection;
 use crate::protocol::engine::{Action, Engine, LinkId, Moment, Mutant, Now, RoleReason, Transition};
@@ -77,8 +78,8 @@ impl Engine {
             log: &self.log,
             state: self.authority.state(),
             epoch: self.epoch(),
-            witness: self.authority.witnessed.as_ref().map(|witnessed| witnessed.deposed),
-            record: self.authority.witnessed.as_ref().and_then(|witnessed| witnessed.client.register().record()),
+            witness: self.authority.witnessed().map(Witnessed::deposed),
+            record: self.authority.record(),
             awaits: !self.switchover.awaited_in_vain(),
         }
     }
@@ -175,7 +176,7 @@ impl Engine {
 
     /// A master that serves under a later epoch than the known record's has replaced that record: it is read again.
     fn outdate_register(&mut self, hello: &Hello) {
-        let Some(witnessed) = self.authority.witnessed.as_mut().filter(|_| hello.serving) else { return };
+        let Some(witnessed) = self.authority.witnessed_mut().filter(|_| hello.serving) else { return };
         let record = witnessed.client.register().record();
         if record.is_some_and(|record| record.epoch < hello.log.position.revision.epoch) {
             witnessed.client.register_mut().outdated();

@@ -17,7 +17,7 @@ impl Engine {
     /// Whether mastership needs a cover here: there is a witness, and a peer that could take over. Without a peer it is
     /// needed as well if a record was ever seen, until the record says that nobody but this node counts.
     pub(super) fn is_bound(&self) -> bool {
-        let Some(witnessed) = &self.authority.witnessed else { return false };
+        let Some(witnessed) = self.authority.witnessed() else { return false };
         let unbound = self.setup.makes(Mutant::UnboundByReset);
         let recorded = self.durable.witnessed != Epoch::NONE && !witnessed.covers.is_unrivalled();
         self.durable.peer.is_some() || (!unbound && recorded)
@@ -53,7 +53,7 @@ impl Engine {
 
     /// The peer answered the heartbeat that was sent at `sent`: a promise counts from that moment (rule 1).
     pub(super) fn promised_by_peer(&mut self, now: Now, sent: Moment, ack: &HeartbeatAck) {
-        let Some(witnessed) = &mut self.authority.witnessed else { return };
+        let Some(witnessed) = self.authority.witnessed_mut() else { return };
         let assumed = self.setup.makes(Mutant::AnswerIsPromise) && ack.promise.is_zero();
         let promise = if assumed { self.setup.options.lease() } else { ack.promise };
         if ack.role != Role::Shadow || promise.is_zero() {
@@ -76,7 +76,7 @@ impl Engine {
         let asked = beat.role == Role::Master && (beat.serving || beat.asks) && current;
         let named = self.is_named() && !won;
         let lease = self.setup.options.lease();
-        let Some(witnessed) = &mut self.authority.witnessed else { return Duration::ZERO };
+        let Some(witnessed) = self.authority.witnessed_mut() else { return Duration::ZERO };
         if !follows || !asked || named || !witnessed.promise.is_stored(lease) || self.shutdown.is_under_way() {
             return Duration::ZERO;
         }
@@ -86,7 +86,7 @@ impl Engine {
 
     /// The longest promise is durable before it is given.
     pub(in super::super) fn prepare_promise(&mut self) {
-        if self.authority.witnessed.is_some() {
+        if self.authority.has_witness() {
             self.durable.promise_up_to(micros(self.setup.options.lease()).div_ceil(1_000));
         }
     }
@@ -94,7 +94,7 @@ impl Engine {
     /// The shadow of a serving master answered. One that never promises has no witness, and would take over by its clock alone.
     pub(super) fn look_at_promise(&mut self, now: Now, promise: Duration) {
         let serving = self.authority.is_serving();
-        let Some(witnessed) = self.authority.witnessed.as_mut().filter(|_| serving) else { return };
+        let Some(witnessed) = self.authority.witnessed_mut().filter(|_| serving) else { return };
         let before = witnessed.covers.count_unpromised(!promise.is_zero());
         if !promise.is_zero() && before >= UNPROMISED_MAX {
             self.clear(now, |alert| alert.kind == AlertKind::WitnessUnreachable && alert.subject == PEER);

@@ -70,7 +70,7 @@ impl Engine {
 
     /// Whether the register, where this node needs it, can be made to name the shadow.
     fn can_name_shadow(&self) -> bool {
-        let reachable = self.authority.witnessed.as_ref().is_none_or(|witnessed| {
+        let reachable = self.authority.witnessed().is_none_or(|witnessed| {
             let register = witnessed.client.register();
             register.is_reachable() && register.names(self.durable.node)
         });
@@ -162,7 +162,7 @@ impl Engine {
     /// Whether nothing has moved since the shadow was asked, and the witness, where it is needed, is free.
     fn may_yield(&self, position: Position) -> bool {
         let free = !self.is_bound()
-            || self.authority.witnessed.as_ref().is_some_and(|witnessed| {
+            || self.authority.witnessed().is_some_and(|witnessed| {
                 let register = witnessed.client.register();
                 !witnessed.client.is_asking() && !register.is_stale() && register.names(self.durable.node)
             });
@@ -195,7 +195,7 @@ impl Engine {
         let bound = self.is_bound();
         let peer = self.durable.peer.as_ref().map(|peer| peer.node)?;
         let (_, epoch) = self.switchover.ask_once().filter(|_| bound)?;
-        let register = self.authority.witnessed.as_ref()?.client.register();
+        let register = self.authority.register()?;
         let record = register.next(WitnessRecord {
             pair: self.durable.pair,
             holder: peer,
@@ -221,7 +221,7 @@ impl Engine {
     /// The record names the shadow now.
     pub(super) fn hand_over_swapped(&mut self, now: Now, record: WitnessRecord, version: WitnessVersion) {
         let epoch = record.epoch;
-        let Some(witnessed) = &mut self.authority.witnessed else { return };
+        let Some(witnessed) = self.authority.witnessed_mut() else { return };
         witnessed.client.register_mut().swapped(record, version, now.at);
         if self.durable.saw_recorded(epoch) {
             self.durable.changed();
@@ -234,8 +234,8 @@ impl Engine {
             self.send_hand_over(position, epoch);
             return self.store_role();
         }
-        if let Some(witnessed) = &mut self.authority.witnessed {
-            witnessed.deposed = Some(Deposed::NotNamed);
+        if let Some(witnessed) = self.authority.witnessed_mut() {
+            witnessed.depose(Deposed::NotNamed);
         }
         self.send_hand_over(position, epoch);
         self.transition(now, Transition::HandedOver, RoleReason::Switched);
@@ -313,9 +313,10 @@ impl Engine {
             return;
         }
         self.switchover.taken_back();
-        if self.authority.witnessed.is_some() {
-            self.authority.takeover.set_deadline(Moment(now.at.0 + self.takeover_wait_us()));
-            self.authority.takeover.set_attempt(Attempt::Wanted { accept_loss: false });
+        if self.authority.has_witness() {
+            let deadline = Moment(now.at.0 + self.takeover_wait_us());
+            self.authority.takeover_mut().set_deadline(deadline);
+            self.authority.takeover_mut().set_attempt(Attempt::Wanted { accept_loss: false });
             self.authority.ask_witness_soon();
         } else if self.durable.moves.given.is_some() {
             self.transition(now, Transition::OperatorTakesOver, RoleReason::Switched);

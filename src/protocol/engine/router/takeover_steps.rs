@@ -30,20 +30,20 @@ impl Engine {
     }
 
     pub(in super::super) fn host_answered(&mut self, now: Now, question: u64, allowed: bool, reason: &str) {
-        let current = self.authority.takeover.is_last_question(question);
+        let current = self.authority.takeover().is_last_question(question);
         if !current || self.authority.state() != NodeState::AskingHost {
             return;
         }
         if self.shutdown.is_under_way() || !self.may_still_take_over(now) {
             return self.transition(now, Transition::MasterHeard, RoleReason::MasterHeard);
         }
-        match (allowed, self.authority.witnessed.is_some()) {
+        match (allowed, self.authority.has_witness()) {
             (true, true) => self.begin_takeover(now, RoleReason::Takeover, false),
             (true, false) => self.transition(now, Transition::HostAllows, RoleReason::Takeover),
             (false, _) => {
                 let message = texts::host_refuses_takeover(reason);
                 self.raise(now, NewAlert::new(AlertKind::ShadowLost, PEER, message));
-                self.authority.role.retry_after(Moment(now.at.0 + self.setup.timing.delay_us));
+                self.authority.retry_after(Moment(now.at.0 + self.setup.timing.delay_us));
                 self.transition(now, Transition::HostRefuses, RoleReason::HostRefused);
             }
         }
@@ -51,18 +51,15 @@ impl Engine {
 
     /// Whether the register names this node although it is no master: rule 8.
     pub(super) fn is_named(&self) -> bool {
-        let named = self
-            .authority
-            .witnessed
-            .as_ref()
-            .is_some_and(|witnessed| witnessed.client.register().names(self.durable.node));
+        let named =
+            self.authority.witnessed().is_some_and(|witnessed| witnessed.client.register().names(self.durable.node));
         named && self.durable.role == Role::Shadow && self.register_flaw().is_none()
     }
 
     /// A shadow that the register names tries again, with a new term, without waiting for anybody's lease: rule 8.
     pub(super) fn advance_named(&mut self, now: Now) {
         let settled = self.durable.complete && !self.durable.is_being_reset() && !self.links.is_duplicate();
-        let free = settled && self.work.is_idle() && now.at >= self.authority.role.retry_at();
+        let free = settled && self.work.is_idle() && now.at >= self.authority.retry_at();
         if free && self.is_named() && self.witness_obstacle(now.at).is_none() {
             self.begin_takeover(now, RoleReason::Takeover, false);
         }
@@ -75,9 +72,7 @@ impl Engine {
         let state = self.authority.state();
         match state {
             NodeState::Serving | NodeState::Stalled => {
-                if let Some(witnessed) = &mut self.authority.witnessed {
-                    witnessed.recreate = accept_loss;
-                }
+                self.authority.allow_recreation(accept_loss);
                 if state == NodeState::Serving {
                     return self.answer(ticket, Ok(()));
                 }
@@ -85,7 +80,7 @@ impl Engine {
                 self.wait_for_mastership(now, ticket);
             }
             NodeState::OpeningEra | NodeState::Promoting | NodeState::AskingWitness => {
-                self.authority.takeover.wait(ticket);
+                self.authority.takeover_mut().wait(ticket);
             }
             NodeState::CheckingStartup | NodeState::TakingTail => {
                 if !self.durable.complete && !accept_loss {
@@ -95,7 +90,7 @@ impl Engine {
                     return self.want_takeover(now, ticket, accept_loss);
                 }
                 self.durable.assume_complete(true);
-                self.authority.takeover.wait(ticket);
+                self.authority.takeover_mut().wait(ticket);
                 self.transition(now, Transition::OperatorTakesOver, RoleReason::Operator);
             }
             NodeState::Following | NodeState::AskingHost => {
@@ -109,7 +104,7 @@ impl Engine {
                     }
                     self.give_up(&refusal);
                 }
-                self.authority.takeover.wait(ticket);
+                self.authority.takeover_mut().wait(ticket);
                 self.transition(now, Transition::OperatorTakesOver, RoleReason::Operator);
             }
             NodeState::SteppingDown => self.refuse(ticket, CommandRefusal::Loss { missing: None }),
@@ -123,14 +118,14 @@ impl Engine {
     /// What this refusal would be for is given up, for this takeover alone. The alert of the takeover names it.
     fn give_up(&mut self, refusal: &CommandRefusal) {
         if let CommandRefusal::Loss { missing } = refusal {
-            self.authority.takeover.give_up(*missing);
+            self.authority.takeover_mut().give_up(*missing);
         }
     }
 
     fn wait_for_mastership(&mut self, now: Now, ticket: Ticket) {
         let deadline = Moment(now.at.0 + self.takeover_wait_us());
-        self.authority.takeover.wait(ticket);
-        self.authority.takeover.set_deadline(deadline);
+        self.authority.takeover_mut().wait(ticket);
+        self.authority.takeover_mut().set_deadline(deadline);
     }
 
     /// The refusal that names what the peer is known to hold and this node does not.
@@ -154,9 +149,9 @@ impl Engine {
             self.give_up(&refusal);
         }
         self.wait_for_mastership(now, ticket);
-        if let Some(witnessed) = &mut self.authority.witnessed {
-            self.authority.takeover.set_attempt(Attempt::Wanted { accept_loss });
-            witnessed.client.ask_soon();
+        if self.authority.has_witness() {
+            self.authority.takeover_mut().set_attempt(Attempt::Wanted { accept_loss });
+            self.authority.ask_witness_soon();
         }
     }
 
@@ -180,7 +175,7 @@ impl Engine {
             WitnessObstacle::Flawed(_) | WitnessObstacle::NotMade => Some(CommandRefusal::Loss { missing: None }),
             WitnessObstacle::NotInSync | WitnessObstacle::Behind => {
                 let own = self.log.revision();
-                let recorded = self.authority.witnessed.as_ref()?.client.register().record()?.revision;
+                let recorded = self.authority.register()?.record()?.revision;
                 let first = Revision::new(recorded.epoch, own.seq + 1);
                 let missing = (recorded > own && recorded.seq > own.seq).then_some((first, recorded));
                 Some(CommandRefusal::Loss { missing })
@@ -191,7 +186,7 @@ impl Engine {
 
     /// Begins an operator's takeover when nothing prevents it, or refuses it.
     pub(super) fn advance_wanted_takeover(&mut self, now: Now) {
-        let Some(accept_loss) = self.authority.takeover.wanted() else { return };
+        let Some(accept_loss) = self.authority.takeover().wanted() else { return };
         let led = self.is_led().then_some(CommandRefusal::LeaseHeld);
         let refusal = led.or(self.takeover_refusal(now.at, accept_loss));
         // The peer is connected and holds more than this node: it is given the time to send it.
@@ -216,9 +211,9 @@ impl Engine {
         if may_begin && self.work.is_idle() {
             return self.begin_takeover(now, RoleReason::Operator, accept_loss);
         }
-        let over = now.at >= self.authority.takeover.deadline();
+        let over = now.at >= self.authority.takeover().deadline();
         if let Some(refusal) = refusal.or(over.then_some(in_the_end)) {
-            self.authority.takeover.end_attempt();
+            self.authority.takeover_mut().end_attempt();
             self.refuse_takeover_waiters(&refusal);
         }
     }
@@ -227,7 +222,7 @@ impl Engine {
 
     /// What speaks against a takeover, the gravest first; `None` where nothing does.
     pub(super) fn witness_obstacle(&self, at: Moment) -> Option<WitnessObstacle> {
-        let register = self.authority.witnessed.as_ref()?.client.register();
+        let register = self.authority.register()?;
         if !register.is_reachable() || register.is_stale() {
             return Some(WitnessObstacle::Unreachable);
         }
@@ -250,7 +245,7 @@ impl Engine {
 
     /// Until when this node's own promise and the recorded lease are waited for.
     pub(super) fn waits_end(&self) -> (Moment, Option<Moment>) {
-        let Some(witnessed) = &self.authority.witnessed else { return (Moment(0), None) };
+        let Some(witnessed) = self.authority.witnessed() else { return (Moment(0), None) };
         let usual = self.setup.options.lease();
         let register = witnessed.client.register();
         let waits = (witnessed.promise.until(), register.lease_over(usual));
@@ -261,7 +256,7 @@ impl Engine {
 
     /// The obstacle that only time removes: a promise or a lease that still runs.
     fn wait_obstacle(&self, at: Moment) -> Option<WitnessObstacle> {
-        let witnessed = self.authority.witnessed.as_ref()?;
+        let witnessed = self.authority.witnessed()?;
         let setup = &self.setup;
         let (promised, leased) = self.waits_end();
         let forgotten = witnessed.promise.is_remembered() && setup.makes(Mutant::ForgetsPromise);
@@ -298,15 +293,15 @@ impl Engine {
         let epoch = self.highest_known_epoch().promoted(now.random);
         self.durable.note_term(epoch);
         self.transition(now, Transition::MustAskWitness, reason);
-        if let Some(witnessed) = &self.authority.witnessed {
+        if let Some(witnessed) = self.authority.witnessed() {
             // The swap may replace only this value, whose lease was waited for: rule 6.
             let version = witnessed.client.register().version().cloned();
-            self.authority.takeover.set_attempt(Attempt::Noting { epoch, accept_loss, version });
+            self.authority.takeover_mut().set_attempt(Attempt::Noting { epoch, accept_loss, version });
         }
         let state = Box::new(self.durable.with_alerts(self.alerts.log()));
         self.work.queue(StoreState { state, purpose: StatePurpose::NoteTerm { tried: self.durable.tried } });
         if self.setup.makes(Mutant::SwapsBeforeNote) {
-            self.authority.takeover.noted(epoch);
+            self.authority.takeover_mut().noted(epoch);
         }
     }
 
@@ -315,13 +310,13 @@ impl Engine {
         if self.authority.state() != NodeState::AskingWitness {
             return None;
         }
-        let register = self.authority.witnessed.as_ref()?.client.register();
-        let Some(Attempt::Noted { epoch, accept_loss, version }) = self.authority.takeover.attempt() else {
+        let register = self.authority.register()?;
+        let Some(Attempt::Noted { epoch, accept_loss, version }) = self.authority.takeover().attempt() else {
             return None;
         };
         let (epoch, accept_loss, same) = (*epoch, *accept_loss, version.as_ref() == register.version());
         // Its master may have been heard meanwhile.
-        let silence = self.authority.role.reason() == RoleReason::Takeover && !self.is_named();
+        let silence = self.authority.reason() == RoleReason::Takeover && !self.is_named();
         let heard = silence && (!self.is_silent(now.at) || self.links.is_duplicate());
         if !same || heard || register.is_stale() || self.wait_obstacle(now.at).is_some() {
             self.takeover_lost(now, &CommandRefusal::LeaseHeld);
@@ -350,7 +345,7 @@ impl Engine {
     /// The swap is done: this node holds the register. It is master once its epoch is durable too.
     pub(super) fn takeover_won(&mut self, now: Now, sent: Moment, record: WitnessRecord, version: WitnessVersion) {
         let (epoch, lease, alone) = (record.epoch, record.lease, record.in_sync.is_none());
-        let Some(witnessed) = &mut self.authority.witnessed else { return };
+        let Some(witnessed) = self.authority.witnessed_mut() else { return };
         witnessed.client.register_mut().swapped(record, version, now.at);
         self.durable.saw_recorded(epoch);
         // A promise that was given meanwhile, or still runs, makes the swap void: rule 9.
@@ -358,24 +353,24 @@ impl Engine {
             && !self.setup.makes(Mutant::PromisesWhileClaiming);
         // A disk that failed meanwhile ended the attempt that sent it, and another one may have noted a higher term: rule 8.
         let own =
-            matches!(self.authority.takeover.attempt(), Some(Attempt::Noted { epoch: tried, .. }) if *tried == epoch);
+            matches!(self.authority.takeover().attempt(), Some(Attempt::Noted { epoch: tried, .. }) if *tried == epoch);
         if self.authority.state() != NodeState::AskingWitness || promised || !own {
             return self.takeover_lost(now, &CommandRefusal::LeaseHeld);
         }
-        self.authority.takeover.set_attempt(Attempt::Won { epoch });
-        let reason = self.authority.role.reason();
+        self.authority.takeover_mut().set_attempt(Attempt::Won { epoch });
+        let reason = self.authority.reason();
         self.transition(now, Transition::WitnessWon, reason);
-        if let Some(witnessed) = &mut self.authority.witnessed {
+        if let Some(witnessed) = self.authority.witnessed_mut() {
             witnessed.covers.won(Moment(sent.0.saturating_add(micros(lease))), alone);
-            witnessed.deposed = None;
+            witnessed.reinstate();
         }
     }
 
     /// The attempt is over without mastership. The note of its term stays (rule 7).
     pub(super) fn takeover_lost(&mut self, now: Now, why: &CommandRefusal) {
-        let Some(witnessed) = &mut self.authority.witnessed else { return };
+        let Some(witnessed) = self.authority.witnessed_mut() else { return };
         witnessed.client.ask_soon();
-        self.authority.takeover.end_attempt();
+        self.authority.takeover_mut().end_attempt();
         if self.authority.state() != NodeState::AskingWitness {
             return;
         }
@@ -384,7 +379,7 @@ impl Engine {
             self.durable.changed();
         }
         let heartbeat_us = self.setup.timing.heartbeat_us;
-        self.authority.role.retry_after(Moment(now.at.0 + heartbeat_us / 2 + now.random % heartbeat_us.max(1)));
+        self.authority.retry_after(Moment(now.at.0 + heartbeat_us / 2 + now.random % heartbeat_us.max(1)));
         self.refuse_takeover_waiters(why);
         let transition = match self.durable.role {
             Role::Master => Transition::WitnessLostAsMaster,
@@ -395,10 +390,10 @@ impl Engine {
 
     /// When a takeover may become possible, or an operator's wait ends.
     pub(super) fn takeover_deadlines(&self) -> [Option<Moment>; 3] {
-        if self.authority.witnessed.is_none() {
+        if !self.authority.has_witness() {
             return [None; 3];
         }
-        let takeover = &self.authority.takeover;
+        let takeover = self.authority.takeover();
         let wanted = takeover.wanted().map(|_| takeover.deadline());
         let waits = matches!(
             self.authority.state(),
@@ -416,10 +411,10 @@ impl Engine {
     pub(super) fn serve_as_named(&mut self, now: Now, epoch: crate::model::Epoch) {
         self.durable.note_term(self.durable.tried.max(epoch));
         self.transition(now, Transition::MustAskWitness, RoleReason::Takeover);
-        self.authority.takeover.set_attempt(Attempt::Won { epoch });
+        self.authority.takeover_mut().set_attempt(Attempt::Won { epoch });
         self.transition(now, Transition::WitnessWon, RoleReason::Takeover);
         let until = Moment(now.at.0 + micros(self.setup.options.lease()));
-        if let Some(witnessed) = &mut self.authority.witnessed {
+        if let Some(witnessed) = self.authority.witnessed_mut() {
             witnessed.covers.extend_lease(until);
         }
     }
