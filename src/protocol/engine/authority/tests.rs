@@ -113,3 +113,36 @@ fn questions_to_the_witness() {
     );
     insta::assert_snapshot!("witness_client", rows);
 }
+
+#[test]
+fn the_promise_of_a_shadow() {
+    const LEASE: Duration = Duration::from_millis(100);
+    fn none() -> OwnPromise {
+        OwnPromise::new(Moment(0), 0)
+    }
+    fn remembered() -> OwnPromise {
+        OwnPromise::new(Moment(50_000), 100)
+    }
+    fn given() -> OwnPromise {
+        let mut promise = remembered();
+        promise.give(Moment(10_000), LEASE);
+        promise
+    }
+    fn show(promise: &OwnPromise) -> String {
+        let (until, remembered) = (promise.until().0, promise.is_remembered());
+        format!("until {until}, the remembered one {remembered}, may be given {}", promise.is_stored(LEASE))
+    }
+    let rows = table(
+        &[("none", none), ("remembered", remembered), ("given", given)],
+        &[
+            ("its length is stored", |promise| done_with(promise, |promise| promise.stored(100))),
+            ("a shorter one is stored", |promise| done_with(promise, |promise| promise.stored(40))),
+            ("it is given", |promise| done_with(promise, |promise| promise.give(Moment(20_000), LEASE))),
+            ("a shorter one is given", |promise| {
+                done_with(promise, |promise| promise.give(Moment(20_000), Duration::from_millis(1)))
+            }),
+        ],
+        show,
+    );
+    insta::assert_snapshot!("promise", rows);
+}

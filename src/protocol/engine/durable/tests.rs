@@ -1,9 +1,10 @@
-//! The durable state and its updates as a reviewed table: every state with every event.
+//! The durable state with its updates, and the wall clock, as reviewed tables: every state with every event.
 
+use super::wall_clock::WallClock;
 use super::*;
 use crate::protocol::engine::Ticket;
 use crate::protocol::engine::tests::tables::{done_with, table};
-use crate::protocol::engine::tests::{MASTER, PAIR};
+use crate::protocol::engine::tests::{MASTER, PAIR, now};
 
 #[test]
 fn the_durable_state_and_its_updates() {
@@ -58,4 +59,29 @@ fn the_durable_state_and_its_updates() {
         show,
     );
     insta::assert_snapshot!("durable", rows);
+}
+
+/// The wall clock is looked at a second after the first look.
+#[test]
+fn the_wall_clock() {
+    fn seen() -> WallClock {
+        let mut clock = WallClock::default();
+        let _ = clock.look(now(0));
+        clock
+    }
+    fn look(clock: &mut WallClock, off_ms: i64) -> String {
+        let later = now(1_000_000);
+        format!("{:?}", clock.look(Now { wall_ms: later.wall_ms.saturating_add_signed(off_ms), ..later }))
+    }
+    let rows = table(
+        &[("not seen yet", WallClock::default), ("seen", seen)],
+        &[
+            ("it goes on", |clock| look(clock, 0)),
+            ("it goes a little fast", |clock| look(clock, 14)),
+            ("it was set ahead", |clock| look(clock, 3_600_000)),
+            ("it was set back", |clock| look(clock, -3_600_000)),
+        ],
+        |clock| format!("{clock:?}"),
+    );
+    insta::assert_snapshot!("wall_clock", rows);
 }

@@ -1,9 +1,12 @@
 //! Every state of the connection with everything that can happen to it, as a reviewed table: a change of any cell shows,
-//! and so does an extra action.
+//! and so does an extra action. The dialer, a connection's hellos and two runs of the peer at once have tables of their own.
 
 use std::time::Duration;
 
+use super::dialer::Dialer;
+use super::{Connection, Links};
 use crate::model::{Epoch, PairId, RunId};
+use crate::protocol::engine::tests::tables::{done_with, table};
 use crate::protocol::engine::tests::{
     LINK, MASTER, PAIR, SECOND, SHADOW, at, begin, command, following_shadow, hello_of, history, leading_master,
     lone_master, now, peer, position, settle,
@@ -268,4 +271,135 @@ fn every_state_of_the_link_and_every_event() {
         }
     }
     insta::assert_snapshot!("links", table);
+}
+
+#[test]
+fn the_dials() {
+    fn idle() -> Dialer {
+        Dialer::new(Moment(0))
+    }
+    fn under_way() -> Dialer {
+        let mut dialer = idle();
+        dialer.begins(Moment(5));
+        dialer
+    }
+    fn show(dialer: &Dialer) -> String {
+        let due = dialer.due().map(|due| due.0);
+        format!("due {due:?}, failed {}", dialer.failed_since(Moment(0)))
+    }
+    let rows = table(
+        &[("none under way", idle), ("under way", under_way)],
+        &[
+            ("one begins", |dialer| done_with(dialer, |dialer| dialer.begins(Moment(7)))),
+            ("it leads to a link", |dialer| done_with(dialer, Dialer::ended)),
+            ("it fails", |dialer| format!("began {}", dialer.failed(Moment(9)).0)),
+            ("it fails, and the next waits", |dialer| {
+                let _ = dialer.failed(Moment(9));
+                done_with(dialer, |dialer| dialer.wait(Moment(9), 1_000, false, 0))
+            }),
+            ("not before", |dialer| done_with(dialer, |dialer| dialer.wait_until(Moment(50)))),
+        ],
+        show,
+    );
+    insta::assert_snapshot!("dialer", rows);
+}
+
+/// A second run of the peer beside the one whose connection counts: the table at the top of `contest.rs`.
+#[test]
+fn two_runs_of_the_peer() {
+    const LOST_US: u64 = 100;
+    fn hello_of_run(run: u64) -> Box<Hello> {
+        let mut hello = hello_of(Role::Master, MASTER, position(Epoch::FIRST, 5), history(&[(Epoch::FIRST, 1)]));
+        hello.sender.run = RunId(run);
+        Box::new(hello)
+    }
+    fn linked() -> Links {
+        let mut links = Links::new(Moment(0));
+        links.opened(LINK, true, Moment(0));
+        let _ = links.hello_sent(LINK);
+        links.hello_accepted(LINK, hello_of_run(3));
+        links.activated(LINK, Moment(0));
+        links
+    }
+    fn comes(links: &mut Links, link: LinkId, run: u64, at: Moment) -> String {
+        links.opened(link, false, at);
+        links.hello_early(link, hello_of_run(run));
+        format!("waits {}", links.contest(link, at))
+    }
+    fn contested() -> Links {
+        let mut links = linked();
+        let _ = comes(&mut links, OTHER, 4, Moment(10));
+        links
+    }
+    fn show(links: &Links) -> String {
+        let waits: Vec<u64> = (1..=20).filter(|link| links.is_contested_by(LinkId(*link))).collect();
+        format!("waiting {waits:?}, counts {:?}", links.active_id().map(|link| link.0))
+    }
+    let rows = table(
+        &[("none", linked), ("contested", contested)],
+        &[
+            ("hello of another run", |links| comes(links, LinkId(12), 5, Moment(20))),
+            ("hello of the same run", |links| comes(links, LinkId(12), 3, Moment(20))),
+            ("the first answers", |links| format!("refused {:?}", links.contest_answered(1).map(|link| link.0))),
+            ("an earlier answer comes", |links| format!("refused {:?}", links.contest_answered(0).map(|link| link.0))),
+            ("no answer is late yet", |links| {
+                format!("lost {:?}", links.contest_lost(Moment(109), LOST_US).map(|link| link.0))
+            }),
+            ("no answer in time", |links| {
+                format!("lost {:?}", links.contest_lost(Moment(110), LOST_US).map(|link| link.0))
+            }),
+            ("the first connection ends", |links| format!("counted {}", links.dropped(LINK, Moment(30), "reset"))),
+            ("the later connection ends", |links| format!("counted {}", links.dropped(OTHER, Moment(30), "reset"))),
+        ],
+        show,
+    );
+    insta::assert_snapshot!("contest", rows);
+}
+
+/// The table at the top of `connection.rs`.
+#[test]
+fn the_hellos_of_a_connection() {
+    fn hello() -> Box<Hello> {
+        Box::new(hello_of(Role::Master, MASTER, position(Epoch::FIRST, 5), history(&[(Epoch::FIRST, 1)])))
+    }
+    fn none() -> Connection {
+        Connection::new(LINK, true, Moment(0))
+    }
+    fn early() -> Connection {
+        let mut connection = none();
+        connection.keep_early(hello());
+        connection
+    }
+    fn accepted() -> Connection {
+        let mut connection = none();
+        let _ = connection.set_hello_sent();
+        connection.set_hello(hello());
+        connection
+    }
+    fn confirmed() -> Connection {
+        let mut connection = accepted();
+        connection.heard(Moment(1));
+        connection
+    }
+    fn show(connection: &Connection) -> String {
+        let hello = match (connection.is_early(), connection.hello().is_some(), connection.is_confirmed()) {
+            (true, ..) => "early",
+            (_, _, true) => "confirmed",
+            (_, true, _) => "accepted",
+            _ => "none",
+        };
+        format!("{hello}, own hello sent {}, silent {}", connection.hello_sent(), connection.silence_us(Moment(10)))
+    }
+    let rows = table(
+        &[("none", none), ("early", early), ("accepted", accepted), ("confirmed", confirmed)],
+        &[
+            ("the peer's comes first", |connection| done_with(connection, |connection| connection.keep_early(hello()))),
+            ("this node's is sent", |connection| format!("looked at {}", connection.set_hello_sent().is_some())),
+            ("it is accepted", |connection| done_with(connection, |connection| connection.set_hello(hello()))),
+            ("a frame comes", |connection| done_with(connection, |connection| connection.heard(Moment(5)))),
+            ("bytes come", |connection| done_with(connection, |connection| connection.progressed(Moment(5)))),
+        ],
+        show,
+    );
+    insta::assert_snapshot!("connection", rows);
 }

@@ -1,4 +1,10 @@
-//! The session: begins it, takes repairs and bulk to its end, and executes the outputs of Source and Sink.
+//! The session: begins it, and takes repairs and bulk to its end.
+//!
+//! | end | repair comes | bulk comes | link lost |
+//! |---|---|---|---|
+//! | none | protocol broken | dropped | - |
+//! | source | protocol broken | dropped | closes its snapshot |
+//! | sink | stages or follows | stored within a bound | drops what has not begun |
 
 use crate::model::{Position, Revision};
 use crate::protocol::alerts::{AlertKind, NewAlert};
