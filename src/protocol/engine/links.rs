@@ -5,8 +5,6 @@
 //! | never up | waits for hellos | up | forgotten | dial again after a pause | held |
 //! | up | waits for hellos | the new one counts | lost, if it counted | - | lost, held |
 //! | lost | waits for hellos | up | forgotten | dial again after a pause | held |
-//!
-//! `links/tests.rs` holds a table of every state of the whole engine's link with every event.
 
 mod connection;
 mod contest;

@@ -283,7 +283,7 @@ impl Engine {
         }
     }
 
-    pub(super) fn acknowledge_commit(&mut self, ticket: Ticket, committed: Committed) {
+    pub(in super::super) fn acknowledge_commit(&mut self, ticket: Ticket, committed: Committed) {
         self.out.push(Action::AnswerCommit { ticket, answer: Ok(committed) });
     }
 

@@ -11,7 +11,7 @@ use crate::protocol::engine::{
     Now, Reopen, ReopenReceipt, RoleReason, StatePurpose, StoreState, Transition, Work,
 };
 use crate::protocol::failover::{NodeState, micros};
-use crate::protocol::wire::{Modes, Role};
+use crate::protocol::wire::Role;
 
 /// Time after which a failed write of the durable state or of an era is tried again.
 const RETRY_US: u64 = 1_000_000;
@@ -48,10 +48,10 @@ impl Engine {
             return;
         }
         if self.durable.is_due(now.at, self.shutdown.is_under_way()) {
-            let mut state = Box::new(self.durable.begin_write(self.alerts.log()));
-            if self.setup.makes(Mutant::ForgetsPause) {
-                state.moves.modes = Modes::default();
-            }
+            let state = self.durable.begin_write(self.alerts.log());
+            #[cfg(test)]
+            let state = self.setup.miswritten(state);
+            let state = Box::new(state);
             let purpose = StatePurpose::Keep { promised_ms: state.promised_ms };
             return self.start_batch(now, StoreState { state, purpose });
         }

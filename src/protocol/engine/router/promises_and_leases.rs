@@ -52,15 +52,14 @@ impl Engine {
     }
 
     /// The peer answered the heartbeat that was sent at `sent`: a promise counts from that moment (rule 1).
-    pub(super) fn promised_by_peer(&mut self, now: Now, sent: Moment, ack: &HeartbeatAck) {
+    pub(super) fn promised_by_peer(&mut self, sent: Moment, ack: &HeartbeatAck) {
         let Some(witnessed) = self.authority.witnessed_mut() else { return };
         let assumed = self.setup.makes(Mutant::AnswerIsPromise) && ack.promise.is_zero();
         let promise = if assumed { self.setup.options.lease() } else { ack.promise };
         if ack.role != Role::Shadow || promise.is_zero() {
             return;
         }
-        let from = if self.setup.makes(Mutant::PromiseFromAnswer) { now.at } else { sent };
-        let until = Moment(from.0.saturating_add(micros(promise.min(PEER_DURATION_MAX))));
+        let until = Moment(sent.0.saturating_add(micros(promise.min(PEER_DURATION_MAX))));
         witnessed.covers.promised(sent, until);
     }
 

@@ -110,7 +110,7 @@ impl Engine {
         self.end_switch_that_cannot_be(now);
     }
 
-    /// Calls off what has lost its ground, or has had its time.
+    /// Calls off a switch that has become impossible, or has had its time.
     fn end_switch_that_cannot_be(&mut self, now: Now) {
         let lost = self.links.active_id().is_none() || self.session.source().is_none();
         let why = match self.switchover.phase() {
@@ -135,18 +135,12 @@ impl Engine {
     fn advance_drain(&mut self) {
         let Some(link) = self.links.ready() else { return };
         if self.is_drained() || self.setup.makes(Mutant::SwitchesUndrained) {
-            let position = self.prepared_position();
+            let position = self.log.head();
+            #[cfg(test)]
+            let position = self.setup.misprepared(position, self.session.confirmed());
             self.switchover.drained(position);
             let epoch = self.highest_known_epoch();
             self.say_step(link, Switch::Prepare { position, epoch });
-        }
-    }
-
-    /// The head that the shadow must have: this node's. (A mistake for tests: whatever the shadow has.)
-    fn prepared_position(&self) -> Position {
-        match self.session.confirmed() {
-            Some(confirmed) if self.setup.makes(Mutant::SwitchesUndrained) => confirmed,
-            _ => self.log.head(),
         }
     }
 

@@ -250,7 +250,7 @@ impl Engine {
         let register = witnessed.client.register();
         let waits = (witnessed.promise.until(), register.lease_over(usual));
         #[cfg(test)]
-        let waits = super::super::mutants::misjudged_waits(&self.setup, register, self.alerts.skew_us(), waits);
+        let waits = self.setup.misjudged_waits(register, self.alerts.skew_us(), waits);
         waits
     }
 
@@ -336,9 +336,8 @@ impl Engine {
             // Only this swap lowers the revision: an operator gave up what is missing. Else this node would step down.
             record.revision = self.log.revision();
         }
-        if self.setup.makes(Mutant::LowersRevision) {
-            record.revision = Revision::NONE;
-        }
+        #[cfg(test)]
+        let record = self.setup.misrecorded(record);
         Some(record)
     }
 

@@ -164,10 +164,11 @@ impl Engine {
     pub(in super::super) fn witness_answered(&mut self, now: Now, ask: u64, answer: WitnessAnswer) {
         let Some(witnessed) = self.authority.witnessed_mut() else { return };
         let Some(asked) = witnessed.client.answered(ask) else { return };
-        let sent = if self.setup.makes(Mutant::LeaseFromAnswer) { now.at } else { asked.at };
+        let (sent, seen_at) = (asked.at, now.at);
+        #[cfg(test)]
+        let (sent, seen_at) = self.setup.mistimed(sent, seen_at);
         match (answer, asked.question) {
             (WitnessAnswer::Holds(found), Question::Read) => {
-                let seen_at = if self.setup.makes(Mutant::AgeFromQuestion) { asked.at } else { now.at };
                 self.register_read(now, found.map(|found| *found), seen_at);
             }
             (WitnessAnswer::Swapped(version), Question::Renewal(record)) => {
