@@ -38,6 +38,7 @@ pub enum Command {
     TakeOver { accept_loss: bool },
     Replicate(Replication),
     SwitchRoles,
+    Rotate,
     Pause { on: bool },
     Freeze { on: bool },
     Quit,
@@ -93,6 +94,7 @@ fn parse_words(name: &str, rest: Option<&[u8]>) -> Result<Command, Refusal> {
         ("resume", []) => Command::Pause { on: false },
         ("freeze", []) => Command::Freeze { on: true },
         ("unfreeze", []) => Command::Freeze { on: false },
+        ("rotate", []) => Command::Rotate,
         ("begin", []) => Command::Begin,
         ("commit", []) => Command::Commit,
         ("abort", []) => Command::Abort,
@@ -115,7 +117,7 @@ fn parse_words(name: &str, rest: Option<&[u8]>) -> Result<Command, Refusal> {
 /// Why a line is no command: the word is unknown, not supported yet, or has the wrong arguments.
 fn refuse(name: &str) -> Refusal {
     let usage = match name {
-        "put-secret" | "rotate" | "replace-shadow" => {
+        "put-secret" | "replace-shadow" => {
             return Refusal::new("not_supported", format!("{name} comes with a later version"));
         }
         "delete" | "get" => "KEY, without spaces",
@@ -127,7 +129,7 @@ fn refuse(name: &str) -> Refusal {
         "replication" => "sync or async",
         "begin" | "commit" | "abort" | "status" | "alerts" | "history" | "digest" | "enable" | "disable"
         | "disconnect" | "reconnect" | "resync" | "reset" | "quit" | "switch-roles" | "pause" | "resume" | "freeze"
-        | "unfreeze" => "no arguments",
+        | "unfreeze" | "rotate" => "no arguments",
         _ => return Refusal::new("unknown_command", "there is no such command; docs/CLI.md lists them"),
     };
     bad(format!("{name} takes {usage}"))

@@ -159,6 +159,10 @@ impl Session {
             Command::Pause { on: false } => operator.resume().await,
             Command::Freeze { on: true } => operator.freeze().await,
             Command::Freeze { on: false } => operator.unfreeze().await,
+            Command::Rotate => {
+                let keys = operator.rotate().await.map_err(operator_refused)?;
+                return Ok(fields(view::keys(&keys)));
+            }
             Command::Token { life } => {
                 let (token, expires_ms) = operator.token(life).await.map_err(operator_refused)?;
                 let expires = view::time(expires_ms);
@@ -248,6 +252,7 @@ fn operator_refused(error: OperatorError) -> Refusal {
         OperatorError::Held => Refusal::new("held", message),
         OperatorError::Paused => Refusal::new("paused", message),
         OperatorError::SwitchUnderWay => Refusal::new("switch_under_way", message),
+        OperatorError::RotationUnderWay => Refusal::new("rotation_under_way", message),
         OperatorError::PeerTooOld => Refusal::new("peer_too_old", message),
         OperatorError::CalledOff { why } => Refusal::new("called_off", message).with("why", why.into()),
         OperatorError::Overloaded => Refusal::new("overloaded", message),

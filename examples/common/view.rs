@@ -84,6 +84,14 @@ pub fn missed(events: u64, answers: u64) -> Event {
     }
 }
 
+/// The fingerprints of a node's keys.
+pub fn keys(keys: &shadowpair::OwnKeys) -> Value {
+    json!({
+        "fingerprint": keys.current.to_string(),
+        "next_fingerprint": keys.next.map(|next| next.to_string()),
+    })
+}
+
 /// The answer to `status`.
 pub fn status(status: &Status, chosen: Chosen) -> Value {
     let engine = &status.engine;
@@ -96,6 +104,8 @@ pub fn status(status: &Status, chosen: Chosen) -> Value {
         "revision": revision(engine.position.revision),
         "digest": engine.position.digest.to_string(),
         "node": engine.node.to_string(),
+        "fingerprint": status.keys.current.to_string(),
+        "next_fingerprint": status.keys.next.map(|next| next.to_string()),
         "pair": engine.pair.to_string(),
         "name": status.name,
         "enabled": engine.enabled,

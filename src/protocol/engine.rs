@@ -1,6 +1,7 @@
 //! The decisions of one node: each event leads to an ordered list of actions.
 //!
-//! [`Engine`] states the contract. Every machine owns its state in private fields and has a table at the top of its file:
+//! [`Engine`] states the contract. Every machine owns its state in private fields. Each that has states has a table of every state with
+//! every event at the top of its file, and a snapshot of it in its `tests.rs`:
 //!
 //! | file | machine |
 //! |---|---|
@@ -274,7 +275,7 @@ impl Engine {
         self.advance_session(now);
         self.advance_commits(now);
         self.advance_switchover(now);
-        self.advance_rotation();
+        self.advance_rotation(now);
         self.advance_witness(now);
         self.count_failed_pushes(now);
         self.advance_operator_states(now);

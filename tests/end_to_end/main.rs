@@ -36,6 +36,7 @@ mod partition;
 mod permissions;
 mod refusals;
 mod resumption;
+mod rotation;
 mod signals;
 mod streams;
 mod switching;

@@ -3,7 +3,7 @@
 use super::injected_bug::InjectedBug;
 use super::machine::Caller;
 use super::network::Frame;
-use super::schedule::{Read, Renewal, Scheduled};
+use super::schedule::{Read, Scheduled};
 use super::step::Verb;
 use super::store::{ITEM_BYTES, Job, Payload, Sent, SnapshotItem};
 use super::world::World;
@@ -148,18 +148,10 @@ impl World {
                 return self.ask_witness(side, ask, question);
             }
             Action::AnswerEnrol { .. } => {}
-            Action::MakeKey => self.renew(side, Renewal::Make),
-            Action::UseKey { .. } => self.renew(side, Renewal::Use),
+            Action::MakeKey | Action::UseKey { .. } => self.renew(side, &action),
             Action::Stop => return self.stop(side),
         }
         Ok(())
-    }
-
-    /// The files are replaced now; the engine hears of it later, or never.
-    fn renew(&mut self, side: Side, step: Renewal) {
-        let machine = self.machine(side);
-        let (run, event) = (machine.run, Box::new(machine.renew(step)));
-        self.after(100, Scheduled::Renewed { side, run, event });
     }
 
     fn stop(&mut self, side: Side) -> Checked {
@@ -368,12 +360,6 @@ impl World {
             self.after(us, Scheduled::DialEnds { side, run, dial, refused });
         }
         Ok(())
-    }
-
-    /// Whether this node runs and permits no connection with the other one.
-    fn bars(&self, side: Side, other: Side) -> bool {
-        let (here, there) = (&self.machines[side.index()], &self.machines[other.index()]);
-        here.engine.is_some() && !(here.permits(there.keys.current) && there.permits(here.keys.current))
     }
 
     /// A dial that led to no link ends.

@@ -3,10 +3,11 @@
 use super::expected_settings::ExpectedSettings;
 use super::injected_bug::InjectedBug;
 use super::machine::Machine;
+use super::schedule::Scheduled;
 use super::world::World;
 use crate::campaign::violation::{Checked, catch_panic};
 use crate::model::RunId;
-use crate::protocol::engine::{Engine, Mutant, Start};
+use crate::protocol::engine::{Action, Engine, Mutant, Start};
 use crate::testing::Side;
 
 impl World {
@@ -76,5 +77,18 @@ impl World {
         let machine = &self.machines[side.index()];
         self.oracle.check_kept(side, &machine.disk)?;
         self.oracle.check_visible(&machine.disk)
+    }
+
+    /// A step of the renewal of a key: the files are replaced now, and the engine hears of it later, or never.
+    pub fn renew(&mut self, side: Side, action: &Action) {
+        let machine = self.machine(side);
+        let (run, event) = (machine.run, Box::new(machine.renew(action)));
+        self.after(100, Scheduled::Renewed { side, run, event });
+    }
+
+    /// Whether this node runs and permits no connection with the other one.
+    pub fn bars(&self, side: Side, other: Side) -> bool {
+        let (here, there) = (&self.machines[side.index()], &self.machines[other.index()]);
+        here.engine.is_some() && !(here.permits(there.keys.current) && there.permits(here.keys.current))
     }
 }

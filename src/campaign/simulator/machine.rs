@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use super::expected_settings::{ExpectedSettings, OperatorCall};
 use super::plan::Plan;
-use super::schedule::Renewal;
 use super::store::{Change, Disk, Export, Job, Payload, Record, Sent};
 use crate::campaign::violation::{Checked, Invariant, Violation};
 use crate::model::{Epoch, KeyId, Revision, WitnessRecord};
@@ -274,19 +273,15 @@ impl Machine {
     }
 
     /// Makes the next key, or puts it in the place of the one in use. The files are replaced at once, each as a whole.
-    pub fn renew(&mut self, step: Renewal) -> Event {
-        match step {
-            Renewal::Make => {
-                let mut next = self.keys.current;
-                next.0[31] = next.0[31].wrapping_add(1);
-                self.keys.next = Some(next);
-                Event::KeyMade(Ok(next))
-            }
-            Renewal::Use => {
-                self.keys = OwnKeys::only(self.keys.next.unwrap_or(self.keys.current));
-                Event::KeyUsed(Ok(self.keys.current))
-            }
+    pub fn renew(&mut self, action: &Action) -> Event {
+        if let Action::UseKey { key } = action {
+            self.keys = OwnKeys::only(*key);
+            return Event::KeyUsed(Ok(*key));
         }
+        let mut next = self.keys.current;
+        next.0[31] = next.0[31].wrapping_add(1);
+        self.keys.next = Some(next);
+        Event::KeyMade(Ok(next))
     }
 
     /// Commands of operators that are not answered yet.

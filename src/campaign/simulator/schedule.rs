@@ -37,15 +37,6 @@ pub enum Scheduled {
     WitnessTimesOut { side: Side, run: u64, ask: u64 },
 }
 
-/// A step of the renewal of a key on the disk.
-#[derive(Clone, Copy, Debug)]
-pub enum Renewal {
-    /// The next key is made.
-    Make,
-    /// It replaces the one in use.
-    Use,
-}
-
 /// What is read for a push.
 #[derive(Clone, Debug)]
 pub enum Read {

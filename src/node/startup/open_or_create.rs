@@ -6,20 +6,18 @@ use super::error::StartError;
 use super::first_start;
 use super::settings::{FirstStart, Settings};
 use crate::identity::{Identity, IdentityError, JoinToken, Pins, Tls};
-use crate::model::{KeyId, PairId, Revision};
+use crate::model::{PairId, Revision};
 use crate::node::environment::Environment;
 use crate::node::network::address_book::AddressBook;
 use crate::node::network::enrolment_client::{EnrolmentClient, Stored};
 use crate::node::offload::identity_file;
-use crate::protocol::engine::DurableState;
+use crate::protocol::engine::{DurableState, OwnKeys};
 use crate::protocol::wire::Role;
 use crate::store::{DirLock, Opened, Store, StoreError};
 
 /// An opened data directory.
 pub struct OpenedNode {
-    pub identity: Identity,
-    /// The key that is to replace that of the identity.
-    pub next_key: Option<KeyId>,
+    pub keys: OwnKeys,
     pub pins: Pins,
     pub tls: Tls,
     pub opened: Opened,
@@ -71,7 +69,8 @@ pub async fn open_or_create(
         }
         None => return Err(StartError::FirstStartMissing),
     };
-    Ok(OpenedNode { identity, next_key: None, pins, tls, opened, unconfirmed, addresses: AddressBook::default() })
+    let keys = OwnKeys::only(identity.key_id());
+    Ok(OpenedNode { keys, pins, tls, opened, unconfirmed, addresses: AddressBook::default() })
 }
 
 async fn open(settings: &Settings, lock: DirLock) -> Result<OpenedNode, StartError> {
@@ -86,7 +85,8 @@ async fn open(settings: &Settings, lock: DirLock) -> Result<OpenedNode, StartErr
     };
     let (pem, next, addresses, opened) = on_disk(environment, read).await?;
     let identity = Identity::from_pem(&pem)?;
-    let next_key = next.map(|pem| Identity::from_pem(&pem)).transpose()?.map(|next| next.key_id());
+    let next = next.map(|pem| Identity::from_pem(&pem)).transpose()?.map(|next| next.key_id());
+    let keys = OwnKeys { current: identity.key_id(), next };
     if identity.node() != opened.durable_state.node {
         let reason = "it is not the one that the data directory was made with".to_owned();
         return Err(IdentityError::Corrupt(reason).into());
@@ -101,7 +101,7 @@ async fn open(settings: &Settings, lock: DirLock) -> Result<OpenedNode, StartErr
         _ => None,
     };
     let addresses = AddressBook::restore(&addresses);
-    Ok(OpenedNode { identity, next_key, pins, tls, opened, unconfirmed, addresses })
+    Ok(OpenedNode { keys, pins, tls, opened, unconfirmed, addresses })
 }
 
 /// Creates the node's files. The identity comes first, so that every directory with a store has one.

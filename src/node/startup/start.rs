@@ -136,13 +136,11 @@ fn assemble(
     advertise: String,
     opened: OpenedNode,
 ) -> Result<Node, StartError> {
-    let OpenedNode { identity, next_key, pins, tls, opened, unconfirmed, addresses } = opened;
-    let keys = OwnKeys { current: identity.key_id(), next: next_key };
+    let OpenedNode { keys, pins, tls, opened, unconfirmed, addresses } = opened;
     let Settings { dir, options, hooks, witness, master_address, environment, .. } = settings;
-    let identity_store = IdentityStore { environment: environment.clone(), dir, tls: tls.clone() };
     let info = NodeInfo::new(&options.name, listener.address(), &advertise, witness.as_deref());
-    tracing::info!(node = %identity.node(), listen = %info.listen, advertise, "started");
-
+    let node = opened.durable_state.node;
+    tracing::info!(%node, listen = %info.listen, advertise, "started");
     let now = now(&environment)?;
     let (store, reader, start) = engine_start(&environment, opened, keys, &options, &advertise, witness.is_some())?;
     let (engine, first) = start_engine(now, start);
@@ -154,7 +152,7 @@ fn assemble(
     let store = StoreExecutor::new(environment.clone(), store, reader.clone(), reports);
     let notifier = Notifier::new(info.status(engine.status(now.at, now.wall_ms), engine.own_keys(), None, now.at));
     let policy = Arc::new(AcceptPolicy::new(pins));
-    let shared = shared(&environment, (identity.node(), &tls, options.schema), &reader, &store, callers, &notifier);
+    let shared = shared(&environment, (node, &tls, options.schema), &reader, &store, callers, &notifier);
     let enrolment = EnrolmentServer {
         environment: environment.clone(),
         policy: Arc::clone(&policy),
@@ -174,6 +172,7 @@ fn assemble(
         .map(|(master, token)| EnrolmentClient::new(&environment, &tls, &options, &advertise, &master, &token));
     let context = DriverContext {
         info,
+        identity: IdentityStore { environment: environment.clone(), dir, tls: tls.clone() },
         tls,
         links: link_context(&environment, &options, &reader, inputs, alive),
         reader,
@@ -184,7 +183,6 @@ fn assemble(
         links_over,
         master_address,
         addresses,
-        identity: identity_store,
         unconfirmed,
         scope: TaskScope::new(),
         environment,

@@ -299,3 +299,6 @@ pub(super) fn digest_mismatch(theirs: Position) -> NewAlert {
     let alert = NewAlert::new(AlertKind::DigestMismatch, PEER, texts::digest_mismatch(theirs.revision));
     NewAlert { revisions: Some((theirs.revision, theirs.revision)), ..alert }
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,29 +25,29 @@ pub(super) use witness_client::{Question, WitnessClient, WitnessTrouble};
 
 use std::time::Duration;
 
-use super::{Moment, RoleReason, TakeoverBlocker};
-use crate::model::Epoch;
-use crate::protocol::failover::{NodeState, micros, waited};
+use super::{Moment, RoleReason, TakeoverBlocker, Transition};
+use crate::model::{Epoch, WitnessRecord};
+use crate::protocol::failover::{NodeState, Register, micros, waited};
 
-/// The whole of it.
+/// Who may act as master: this node's state, a takeover under way, and what it has of the witness.
 #[derive(Clone, Debug)]
 pub(super) struct AuthorityMachine {
-    pub(super) role: NodeRole,
-    pub(super) takeover: Takeover,
+    role: NodeRole,
+    takeover: Takeover,
     /// Where there is a witness.
-    pub(super) witnessed: Option<Witnessed>,
+    witnessed: Option<Witnessed>,
 }
 
-/// What a node with a witness keeps beside all else.
+/// What a node with a witness keeps beside all else. Client, covers and promise are machines with private state of their own.
 #[derive(Clone, Debug)]
 pub(super) struct Witnessed {
     pub(super) client: WitnessClient,
     pub(super) covers: Covers,
     pub(super) promise: OwnPromise,
     /// Why a master by its directory must not serve, whatever its peer answers.
-    pub(super) deposed: Option<Deposed>,
+    deposed: Option<Deposed>,
     /// An operator wants a register without a value of this pair to get one.
-    pub(super) recreate: bool,
+    recreate: bool,
 }
 
 /// Why a node that is master by its directory must not serve, whatever its peer answers.
@@ -89,8 +89,45 @@ impl AuthorityMachine {
         }
     }
 
+    // The node's state.
+
     pub(super) fn state(&self) -> NodeState {
         self.role.state()
+    }
+
+    /// Why the state is what it is.
+    pub(super) fn reason(&self) -> RoleReason {
+        self.role.reason()
+    }
+
+    /// Since when the state is what it is.
+    pub(super) fn since(&self) -> Moment {
+        self.role.since()
+    }
+
+    /// Earliest retry of the operation that failed last.
+    pub(super) fn retry_at(&self) -> Moment {
+        self.role.retry_at()
+    }
+
+    /// Changes the state as the table says. Returns the states before and after; `None` where nothing changes.
+    pub(super) fn apply(
+        &mut self,
+        at: Moment,
+        transition: Transition,
+        reason: RoleReason,
+    ) -> Option<(NodeState, NodeState)> {
+        self.role.apply(at, transition, reason)
+    }
+
+    /// The operation that failed is not tried again before this.
+    pub(super) fn retry_after(&mut self, at: Moment) {
+        self.role.retry_after(at);
+    }
+
+    /// Time that has passed in this state does not count.
+    pub(super) fn restart_clock(&mut self, at: Moment) {
+        self.role.restart_clock(at);
     }
 
     pub(super) fn is_serving(&self) -> bool {
@@ -109,7 +146,7 @@ impl AuthorityMachine {
 
     /// Why a master by its directory must not serve, where that is known.
     pub(super) fn deposed(&self) -> Option<Deposed> {
-        self.witnessed.as_ref().and_then(|witnessed| witnessed.deposed)
+        self.witnessed.as_ref().and_then(Witnessed::deposed)
     }
 
     /// Whether this node keeps a lease: a master whose era is durable, and that nothing forbids.
@@ -117,14 +154,63 @@ impl AuthorityMachine {
         self.is_leading() && self.deposed().is_none()
     }
 
+    // A takeover.
+
+    pub(super) fn takeover(&self) -> &Takeover {
+        &self.takeover
+    }
+
+    pub(super) fn takeover_mut(&mut self) -> &mut Takeover {
+        &mut self.takeover
+    }
+
     /// The epoch of a takeover that is won at the witness.
     pub(super) fn won_epoch(&self) -> Option<Epoch> {
         self.takeover.won_epoch()
     }
 
+    // The witness.
+
+    pub(super) fn has_witness(&self) -> bool {
+        self.witnessed.is_some()
+    }
+
+    pub(super) fn witnessed(&self) -> Option<&Witnessed> {
+        self.witnessed.as_ref()
+    }
+
+    pub(super) fn witnessed_mut(&mut self) -> Option<&mut Witnessed> {
+        self.witnessed.as_mut()
+    }
+
+    /// What is known of the witness's register, where there is one.
+    pub(super) fn register(&self) -> Option<&Register> {
+        self.witnessed.as_ref().map(|witnessed| witnessed.client.register())
+    }
+
+    /// The record that it is known to hold.
+    pub(super) fn record(&self) -> Option<&WitnessRecord> {
+        self.register().and_then(Register::record)
+    }
+
+    /// An operator gives up what a lost or foreign value of the register recorded: this node may write a new one. Or no longer.
+    pub(super) fn allow_recreation(&mut self, allowed: bool) {
+        if let Some(witnessed) = &mut self.witnessed {
+            witnessed.allow_recreation(allowed);
+        }
+    }
+
+    /// This node changes its role: what was read of the record before concerns the former one.
+    pub(super) fn outdate_record(&mut self) {
+        if let Some(witnessed) = &mut self.witnessed {
+            witnessed.reinstate();
+            witnessed.client.register_mut().outdated();
+        }
+    }
+
     /// Whether somebody else renews a record that names its holder: a run that ended may have left one swap behind, not two.
     pub(super) fn is_copied(&self) -> bool {
-        self.witnessed.as_ref().is_some_and(|witnessed| witnessed.client.register().renewals_seen() >= 2)
+        self.register().is_some_and(|register| register.renewals_seen() >= 2)
     }
 
     /// Asks the witness as soon as nothing is under way.
@@ -154,13 +240,12 @@ impl AuthorityMachine {
 
     /// The epoch in the record; none where there is no record.
     pub(super) fn recorded_epoch(&self) -> Epoch {
-        let record = self.witnessed.as_ref().and_then(|witnessed| witnessed.client.register().record());
-        record.map_or(Epoch::NONE, |record| record.epoch)
+        self.record().map_or(Epoch::NONE, |record| record.epoch)
     }
 
     /// Whether what is known of the register, where there is one, is what it holds.
     pub(super) fn knows_register(&self) -> bool {
-        self.witnessed.as_ref().is_none_or(|witnessed| !witnessed.client.register().is_stale())
+        self.register().is_none_or(|register| !register.is_stale())
     }
 }
 
@@ -177,4 +262,32 @@ impl Witnessed {
             recreate: false,
         }
     }
+
+    /// Why this node must not serve, where that is known.
+    pub(super) fn deposed(&self) -> Option<Deposed> {
+        self.deposed
+    }
+
+    /// This node must not serve, and has no cover any more. Returns whether that is news.
+    pub(super) fn depose(&mut self, why: Deposed) -> bool {
+        self.covers.end();
+        self.deposed.replace(why) != Some(why)
+    }
+
+    /// Nothing speaks against this node any more. Returns whether something did.
+    pub(super) fn reinstate(&mut self) -> bool {
+        self.deposed.take().is_some()
+    }
+
+    /// Whether an operator wants a register without a value of this pair to get one.
+    pub(super) fn allows_recreation(&self) -> bool {
+        self.recreate
+    }
+
+    pub(super) fn allow_recreation(&mut self, allowed: bool) {
+        self.recreate = allowed;
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -246,3 +246,6 @@ impl Commits {
         self.to_asynchronous.map(|(_, since)| since)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -404,3 +404,6 @@ impl DurableState {
         takeovers_ms.push(wall_ms);
     }
 }
+
+#[cfg(test)]
+mod tests;

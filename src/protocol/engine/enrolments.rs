@@ -37,3 +37,6 @@ impl Enrolments {
         self.0.remove(found)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,8 +5,6 @@
 //! | never up | waits for hellos | up | forgotten | dial again after a pause | held |
 //! | up | waits for hellos | the new one counts | lost, if it counted | - | lost, held |
 //! | lost | waits for hellos | up | forgotten | dial again after a pause | held |
-//!
-//! Reviewed as a snapshot of every state with every event in `tests/links_table.rs`.
 
 mod connection;
 mod contest;
@@ -506,3 +504,6 @@ impl Links {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

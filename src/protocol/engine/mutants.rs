@@ -1,4 +1,7 @@
 //! Mistakes that the simulator must find. In the program they are all switched off, at compile time.
+//!
+//! One that leaves a condition out stands in that condition, as [`Setup::makes`](super::setup::Setup::makes). One that changes what goes
+//! into a decision, or what comes out of it, is in `injected.rs`, which only tests compile.
 
 /// A mistake in the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +55,7 @@ pub enum Mutant {
     NoMargin,
     /// Rule 4: the margin is left out of the wait for one's own promise only.
     NoMarginOnPromise,
-    /// Rule 4: or of the wait for the lease only.
+    /// Rule 4: the margin is left out of the wait for the lease only.
     NoMarginOnLease,
     /// Rule 4: one's own length of a lease is waited for, not the one in the record.
     OwnLeaseLength,
@@ -64,21 +67,21 @@ pub enum Mutant {
     ForgetsPromise,
     /// Rule 6: a shadow does not wait for the end of its own promise.
     IgnoresOwnPromise,
-    /// Rule 6: nor for the end of the lease.
+    /// Rule 6: a shadow does not wait for the end of the lease.
     SkipsLeaseWait,
-    /// Rule 6: nor does it look whether it is in sync.
+    /// Rule 6: a shadow takes over although the record does not say that it is in sync.
     IgnoresInSync,
-    /// Rule 6: nor whether it holds what is recorded.
+    /// Rule 6: a shadow takes over although it lacks what is recorded.
     IgnoresRecordedRevision,
     /// Rule 7: the swap goes before the term is durable.
     SwapsBeforeNote,
     /// Rule 7: the note is dropped with the attempt.
     DropsNote,
-    /// Rule 8: who is named serves.
+    /// Rule 8: a shadow that the record names serves without a swap of its own.
     NamedServes,
     /// Rule 9: a promise is given while an attempt is under way, and does not make it void.
     PromisesWhileClaiming,
-    /// Rule 9: who has won and not stored its epoch answers heartbeats.
+    /// Rule 9: a node that has won the swap and not stored its epoch answers heartbeats.
     AnswersBeforeEpoch,
     /// Rule 10: a takeover's swap lowers the recorded revision.
     LowersRevision,
@@ -130,50 +133,11 @@ pub enum Mutant {
     HandOverCovers,
     /// A pause is not stored, so that a restart forgets it.
     ForgetsPause,
+    /// The next key is used before the peer says that it permits it.
+    UsesKeyUnpinned,
+    /// The peer is told that its next key is permitted before that is durable.
+    PinsUnstored,
 }
 
-/// Until when a promise and a lease are waited for, by another measure than rules 2 and 4 want.
 #[cfg(test)]
-pub(super) fn misjudged_waits(
-    setup: &super::setup::Setup,
-    register: &crate::protocol::failover::Register,
-    skew_us: u64,
-    (promised, leased): (super::Moment, Option<super::Moment>),
-) -> (super::Moment, Option<super::Moment>) {
-    use crate::protocol::failover::micros;
-    let usual = setup.options.lease();
-    let lease_us = micros(register.record().map_or(usual, |record| record.lease));
-    let earlier = |until: super::Moment, us: u64| super::Moment(until.0.saturating_sub(us));
-    let margin = |lease_us: u64, only: Mutant| {
-        if setup.makes(Mutant::NoMargin) || setup.makes(only) { lease_us / 1_000 * 21 + 1_000 } else { 0 }
-    };
-    let early_us = match () {
-        () if setup.makes(Mutant::OwnLeaseLength) => lease_us.saturating_sub(micros(usual)),
-        () if setup.makes(Mutant::LeaseByOthersClock) => skew_us,
-        () => 0,
-    };
-    let wiped = register.is_missing() && setup.makes(Mutant::WipedLeaseIsOver);
-    let leased = leased.filter(|_| !wiped);
-    let leased = leased.map(|until| earlier(until, margin(lease_us, Mutant::NoMarginOnLease) + early_us));
-    (earlier(promised, margin(micros(usual), Mutant::NoMarginOnPromise)), leased)
-}
-
-/// Takes another part of a snapshot for staged than the sink has said.
-#[cfg(test)]
-pub(super) fn misread_point(
-    setup: &super::setup::Setup,
-    head: crate::model::Revision,
-    message: crate::protocol::wire::Message,
-) -> crate::protocol::wire::Message {
-    use crate::protocol::wire::Message;
-    let mut message = message;
-    if let Message::SnapshotResume { point, .. } = &mut message {
-        if setup.makes(Mutant::ResumesUnchanged) {
-            (point.from, point.upto) = (head, head);
-        }
-        if let (true, Ok(later)) = (setup.makes(Mutant::ResumesAtWrongKey), crate::model::Key::new("~")) {
-            point.after = later;
-        }
-    }
-    message
-}
+mod injected;

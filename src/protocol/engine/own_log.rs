@@ -155,12 +155,11 @@ impl OwnLog {
     }
 
     /// Where a shadow stands whose tail was taken over, and its lineage: at the end of the era before the newest. With the new era in
-    /// its lineage (`unseen`: a mistake for tests) it would be taken for one that has it.
-    pub(super) fn before_own_era(&self, unseen: bool) -> (Position, History) {
+    /// its lineage it would be taken for one that has it.
+    pub(super) fn before_own_era(&self) -> (Position, History) {
         let eras = self.history.eras();
         let before = eras.len().checked_sub(2).and_then(|at| eras.get(at));
         let revision = before.map_or(Revision::NONE, |era| Revision::new(era.epoch, self.head.revision.seq));
-        let history = if unseen { self.history.clone() } else { self.history.cut_to(revision) };
-        (Position { revision, digest: self.head.digest }, history)
+        (Position { revision, digest: self.head.digest }, self.history.cut_to(revision))
     }
 }

@@ -12,7 +12,7 @@
 //! The peer forgets the old key when it sees the next one in a handshake. So at every moment the peer permits whichever key this node
 //! comes back with.
 
-use super::Ticket;
+use super::{Moment, Ticket};
 use crate::model::KeyId;
 
 /// The keys of this node, as its data directory holds them.
@@ -36,8 +36,8 @@ impl OwnKeys {
 pub(super) struct Rotation {
     current: KeyId,
     state: State,
-    /// Who waits for its end.
-    waiter: Option<Ticket>,
+    /// Who waits for its end, and until when.
+    waiter: Option<(Ticket, Moment)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +68,7 @@ impl Rotation {
     }
 
     /// Begins, for an operator or because the certificate ends. Returns whether it did.
-    pub(super) fn begin(&mut self, waiter: Option<Ticket>) -> bool {
+    pub(super) fn begin(&mut self, waiter: Option<(Ticket, Moment)>) -> bool {
         let begins = self.state == State::Idle;
         if begins {
             (self.state, self.waiter) = (State::Making, waiter);
@@ -88,7 +88,7 @@ impl Rotation {
             return None;
         }
         self.state = State::Idle;
-        self.waiter.take()
+        self.take_waiter()
     }
 
     /// The key that the peer is to be told.
@@ -99,9 +99,14 @@ impl Rotation {
         }
     }
 
-    /// Whoever waits is told no more than that the next key waits for the peer.
+    /// Whoever waits waits no longer.
     pub(super) fn take_waiter(&mut self) -> Option<Ticket> {
-        self.waiter.take()
+        self.waiter.take().map(|(ticket, _)| ticket)
+    }
+
+    /// Until when somebody waits.
+    pub(super) fn deadline(&self) -> Option<Moment> {
+        self.waiter.map(|(_, until)| until)
     }
 
     /// The peer permits this key. Returns whether it is to be used now.
@@ -124,13 +129,16 @@ impl Rotation {
     pub(super) fn used(&mut self) -> Option<Option<Ticket>> {
         let State::Using(key) = self.state else { return None };
         (self.current, self.state) = (key, State::Idle);
-        Some(self.waiter.take())
+        Some(self.take_waiter())
     }
 
     /// Returns who waits in vain. The next key waits for the next link.
     pub(super) fn not_used(&mut self) -> Option<Ticket> {
         let State::Using(key) = self.state else { return None };
         self.state = State::Offered(key);
-        self.waiter.take()
+        self.take_waiter()
     }
 }
+
+#[cfg(test)]
+mod tests;

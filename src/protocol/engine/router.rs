@@ -3,44 +3,44 @@
 //! | file | routes |
 //! |---|---|
 //! | `transitions.rs` | changes of the node's state, and what each new state requires |
-//! | `links.rs`, `hello.rs`, `heartbeat.rs` | connections, hellos, heartbeats and their answers |
-//! | `session.rs`, `session_outputs.rs` | repairs, bulk, and the outputs of the session's ends |
+//! | `link_events.rs`, `negotiation.rs`, `heartbeat.rs` | connections, hellos, heartbeats and their answers |
+//! | `session_inputs.rs`, `session_outputs.rs` | repairs, bulk, and the outputs of the session's ends |
 //! | `completions.rs` | the next batch of durable work, and the consequences of its receipt |
 //! | `durable_mark.rs` | a group that is pushed while it is made durable |
 //! | `duplicates.rs` | two nodes with one identity |
 //! | `rollback.rs` | a disk that turns out to be an older copy |
-//! | `commits.rs` | callers that commit |
+//! | `callers.rs` | callers that commit |
 //! | `commands.rs` | operators, enrolment, shutdown |
-//! | `startup_check.rs`, `step_down.rs`, `takeover.rs` | a master that starts, one that steps down, a shadow that takes over |
-//! | `switchover.rs`, `switchover_of_shadow.rs`, `modes.rs` | a planned switch of roles, on the master and on the shadow; pause and freeze |
-//! | `rotation.rs` | renewal of this node's key, and of the peer's |
-//! | `authority.rs`, `witness.rs` | covers, promises, and answers of the witness |
-//! | `alerts.rs` | when alerts are raised and when they end |
-//! | `operator_states.rs` | the states that only a person ends |
-//! | `deadlines.rs`, `status.rs` | notices to the host, the timer, and the status of the engine |
+//! | `startup_check.rs`, `step_down.rs`, `takeover_steps.rs` | a master that starts, one that steps down, a shadow that takes over |
+//! | `switchover_of_master.rs`, `switchover_of_shadow.rs`, `modes.rs` | a planned switch of roles, on the master and on the shadow; pause and freeze |
+//! | `key_renewal.rs` | renewal of this node's key, and of the peer's |
+//! | `promises_and_leases.rs`, `witness.rs` | covers, promises, and answers of the witness |
+//! | `alert_conditions.rs` | when alerts are raised and when they end |
+//! | `operator_state_conditions.rs` | the states that only a person ends |
+//! | `deadlines.rs`, `status_report.rs` | notices to the host, the timer, and the status of the engine |
 
-mod alerts;
-mod authority;
+mod alert_conditions;
+mod callers;
 mod commands;
-mod commits;
 mod completions;
 mod deadlines;
 mod duplicates;
 mod durable_mark;
 mod heartbeat;
-mod hello;
-mod links;
+mod key_renewal;
+mod link_events;
 mod modes;
-mod operator_states;
+mod negotiation;
+mod operator_state_conditions;
+mod promises_and_leases;
 mod rollback;
-mod rotation;
-mod session;
+mod session_inputs;
 mod session_outputs;
 mod startup_check;
-mod status;
+mod status_report;
 mod step_down;
-mod switchover;
+mod switchover_of_master;
 mod switchover_of_shadow;
-mod takeover;
+mod takeover_steps;
 mod transitions;
 mod witness;

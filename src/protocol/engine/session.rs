@@ -1,10 +1,16 @@
 //! The session on the connection that counts: what was negotiated, and the one end of it that this node is.
 //!
-//! | end | repair comes | bulk comes | link lost |
-//! |---|---|---|---|
-//! | none | protocol broken | dropped | - |
-//! | source | protocol broken | dropped | closes its snapshot |
-//! | sink | stages or follows | stored within a bound | drops what has not begun |
+//! | end | `begin_source` | `begin_sink` | `end_source` | `end_sink` |
+//! |---|---|---|---|---|
+//! | none | source | sink | - | - |
+//! | source | - | - | none; the number of the next snapshot is kept | - |
+//! | sink | - | - | - | none |
+//!
+//! | full push | wanted | begins | over | link lost | this node is master now |
+//! |---|---|---|---|---|---|
+//! | none | wanted | under way | - | - | none |
+//! | wanted | - | under way | - | - | none |
+//! | under way | wanted | - | none | wanted | none |
 //!
 //! The ends themselves are machines with tables of their own: [`Source`] and [`Sink`].
 
@@ -91,7 +97,7 @@ struct FormerMaster {
     follows: Option<Box<Hello>>,
     /// Up to here this node's own changes are in quarantine already.
     quarantined: Option<Revision>,
-    /// Up to here they could not be read once.
+    /// Changes up to here could not be read when they were to be saved. The second time they are given up.
     unreadable: Option<Revision>,
 }
 
@@ -398,3 +404,6 @@ impl Session {
         self.disk_retry_at
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,12 +1,14 @@
 //! A clean shutdown: who asked for it, and until when change sets are waited for.
+//!
+//! | | `begin` | `finish` |
+//! |---|---|---|
+//! | running | stopping | stopped |
+//! | stopping | not called | stopped; the one who asked is answered |
+//! | stopped | not called | - |
 
 use super::{Moment, Ticket};
 
-/// | | `begin` | `finish` |
-/// |---|---|---|
-/// | running | stopping | - |
-/// | stopping | - | stopped; the one who asked is answered |
-/// | stopped | - | - |
+/// How far a shutdown is.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) enum Shutdown {
     #[default]
@@ -44,3 +46,6 @@ impl Shutdown {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -327,3 +327,6 @@ impl Switchover {
         [self.until(), self.asked.map(|asked| asked.until)]
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,13 +5,12 @@ mod callers;
 mod copies;
 mod durable_mark;
 mod hung_disk;
-mod links_table;
-mod machines;
 mod operator_states;
 mod pending_updates;
 mod regressions;
 mod simulator_regressions;
 mod switchover;
+pub(super) mod tables;
 mod time;
 mod witnessed;
 
@@ -25,25 +24,25 @@ use crate::protocol::wire::{
     Bulk, Heartbeat, HeartbeatAck, Hello, HelloLog, HelloOptions, HelloSender, Message, Repair, Versions,
 };
 
-const PAIR: PairId = PairId([9; 16]);
-const MASTER: NodeId = NodeId([1; 32]);
-const SHADOW: NodeId = NodeId([2; 32]);
-const SECOND: u64 = 1_000_000;
-const LINK: LinkId = LinkId(1);
+pub(super) const PAIR: PairId = PairId([9; 16]);
+pub(super) const MASTER: NodeId = NodeId([1; 32]);
+pub(super) const SHADOW: NodeId = NodeId([2; 32]);
+pub(super) const SECOND: u64 = 1_000_000;
+pub(super) const LINK: LinkId = LinkId(1);
 
-fn now(at_us: u64) -> Now {
+pub(super) fn now(at_us: u64) -> Now {
     Now { at: Moment(at_us), wall_ms: 1_700_000_000_000 + at_us / 1_000, random: 41 }
 }
 
-fn at(epoch: Epoch, seq: u64) -> Revision {
+pub(super) fn at(epoch: Epoch, seq: u64) -> Revision {
     Revision::new(epoch, seq)
 }
 
-fn position(epoch: Epoch, seq: u64) -> Position {
+pub(super) fn position(epoch: Epoch, seq: u64) -> Position {
     Position { revision: at(epoch, seq), digest: Digest([seq as u8; 32]) }
 }
 
-fn history(eras: &[(Epoch, u64)]) -> History {
+pub(super) fn history(eras: &[(Epoch, u64)]) -> History {
     let era = |&(epoch, first_seq): &(Epoch, u64)| Era { epoch, first_seq, node: MASTER };
     History::from_eras(eras.iter().map(era).collect()).unwrap()
 }
@@ -59,7 +58,7 @@ fn own_keys() -> OwnKeys {
     OwnKeys::only(KeyId([1; 32]))
 }
 
-fn peer(node: NodeId) -> Peer {
+pub(super) fn peer(node: NodeId) -> Peer {
     Peer {
         node,
         keys: PinnedKeys::only(node.first_key()),
@@ -75,7 +74,7 @@ fn after_takeovers(state: &DurableState, takeovers_ms: Vec<u64>) -> DurableState
     DurableState { moves: Moves { takeovers_ms, ..state.moves.clone() }, ..state.clone() }
 }
 
-fn begin(durable_state: DurableState, head: Position, history: History) -> (Engine, Vec<Action>) {
+pub(super) fn begin(durable_state: DurableState, head: Position, history: History) -> (Engine, Vec<Action>) {
     start(durable_state, head, history, None)
 }
 
@@ -188,7 +187,7 @@ fn is_answer(action: &Action) -> bool {
 }
 
 /// Answers every batch of durable state until none is in flight.
-fn settle(engine: &mut Engine, at_us: u64) {
+pub(super) fn settle(engine: &mut Engine, at_us: u64) {
     for _ in 0..8 {
         let pending = batch_in_flight(engine);
         if pending == 0 {
@@ -202,7 +201,7 @@ fn tell(engine: &mut Engine, at_us: u64, message: Message) -> Vec<Action> {
     engine.handle(now(at_us), Event::Message { link: LINK, message })
 }
 
-fn command(engine: &mut Engine, at_us: u64, ticket: u64, command: Command) -> Vec<Action> {
+pub(super) fn command(engine: &mut Engine, at_us: u64, ticket: u64, command: Command) -> Vec<Action> {
     engine.handle(now(at_us), Event::Command { ticket: Ticket(ticket), command })
 }
 
@@ -224,7 +223,7 @@ fn sent(actions: &[Action]) -> Vec<Message> {
 }
 
 /// A first master that serves; its first era is durable.
-fn lone_master() -> Engine {
+pub(super) fn lone_master() -> Engine {
     let (mut engine, actions) = begin(DurableState::first_master(MASTER, PAIR), Position::NONE, History::default());
     let (batch, _) = batch(&actions);
     let head = Position { revision: at(Epoch::FIRST, 0), digest: Digest::ZERO };
@@ -232,7 +231,7 @@ fn lone_master() -> Engine {
     engine
 }
 
-fn hello_of(role: Role, node: NodeId, position: Position, history: History) -> Hello {
+pub(super) fn hello_of(role: Role, node: NodeId, position: Position, history: History) -> Hello {
     Hello {
         versions: Versions::OURS,
         sender: HelloSender { pair: PAIR, node, run: RunId(3), name: String::new(), address: "there:1".to_owned() },
@@ -259,7 +258,7 @@ fn hello_of(role: Role, node: NodeId, position: Position, history: History) -> H
 }
 
 /// A shadow at 1.0/5 that follows its master.
-fn following_shadow() -> Engine {
+pub(super) fn following_shadow() -> Engine {
     let mut durable_state = DurableState::first_shadow(SHADOW, PAIR, peer(MASTER));
     durable_state.complete = true;
     let (mut engine, actions) = begin(durable_state, position(Epoch::FIRST, 5), history(&[(Epoch::FIRST, 1)]));
@@ -466,7 +465,7 @@ fn answer(engine: &mut Engine, at_us: u64, actions: &[Action], position: Positio
 }
 
 /// A master with a shadow in sync, at 1.0/5 before the start and under a new incarnation since.
-fn leading_master() -> (Engine, Epoch) {
+pub(super) fn leading_master() -> (Engine, Epoch) {
     let mut durable_state = DurableState::first_master(MASTER, PAIR);
     durable_state.peer = Some(peer(SHADOW));
     let (mut engine, actions) = begin(durable_state, position(Epoch::FIRST, 5), history(&[(Epoch::FIRST, 1)]));

@@ -200,3 +200,6 @@ impl WorkQueue {
         self.in_flight.as_ref().map(|batch| &batch.work)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,6 +18,8 @@ enum Histories {
     Witnessed,
     /// With one, and commits that wait for the shadow.
     Synchronous,
+    /// With one, and operators who switch, pause, freeze and renew keys.
+    Operated,
     /// In a scenario that depends on the rule.
     In(Scenario),
 }
@@ -27,6 +29,7 @@ impl Histories {
         let mut plan = match self {
             Self::Unwitnessed => draw_plan(seed, 0),
             Self::Witnessed | Self::Synchronous => draw_plan(seed, 100),
+            Self::Operated => draw_plan(seed | OPERATED, 100),
             Self::In(scenario) => return draw_scenario(seed, scenario),
         };
         if self == Self::Synchronous {
@@ -160,6 +163,8 @@ const TABLE: &[(InjectedBug, Histories, Invariant)] = &[
     (InjectedBug::Engine(Mutant::ReadyUnnoted), Histories::In(Scenario::PlannedSwitch), Invariant::RegisterRises),
     (InjectedBug::Engine(Mutant::SwitchedDoesNotWait), Histories::In(Scenario::PlannedSwitch), Invariant::NothingLost),
     (InjectedBug::Engine(Mutant::HandOverCovers), Histories::In(Scenario::HandedOverAndCutOff), Invariant::OneMaster),
+    (InjectedBug::Engine(Mutant::UsesKeyUnpinned), Histories::Operated, Invariant::WholeAgain),
+    (InjectedBug::Engine(Mutant::PinsUnstored), Histories::Operated, Invariant::WholeAgain),
     (
         InjectedBug::Engine(Mutant::ForgetsPause),
         Histories::In(Scenario::PausedAndRestarted),

@@ -43,7 +43,7 @@ fn found(mutant: Mutant) -> Option<(u64, Violation)> {
 #[test]
 fn histories_on_the_real_store_hold_every_invariant() {
     let runs = number("SHADOWPAIR_STORED").unwrap_or(RUNS);
-    let total = histories_of(runs, stored);
+    let total = histories_of(runs, 0, stored);
     if runs >= RUNS {
         // Stores without faults prove nothing.
         let count = |what: &str| total.faults.get(what).copied().unwrap_or(0);

@@ -277,7 +277,9 @@ pub(in super::super) fn enrolment_refused(from: &str, kind: &str) -> String {
 }
 
 pub(in super::super) fn certificate_expiring(subject: &str, days: u64) -> String {
-    format!("the certificate of {subject} ends in {days} days")
+    format!(
+        "{subject} ends in {days} days and could not be renewed: the peer is away, or too old; bring it back or upgrade it, or say rotate"
+    )
 }
 
 pub(in super::super) fn two_masters(own: Epoch, peer: Epoch, stays: bool) -> String {

@@ -1,4 +1,15 @@
 //! What a mastership rests on where there is a witness: the peer's promise and the lease.
+//!
+//! | | promised | renewed | a takeover is won | deposed | stopped |
+//! |---|---|---|---|---|---|
+//! | no cover | promise | lease | lease | - | - |
+//! | promise | the later end | both | lease alone | none | none, nor from what was asked before |
+//! | lease | both | the later end | the new lease alone | none | none, nor from what was asked before |
+//!
+//! | written of the shadow | "nobody in sync" swapped | "in sync" sent | an era begins | a peer is enrolled |
+//! |---|---|---|---|---|
+//! | it may be in sync | alone | - | - | - |
+//! | alone | - | may be in sync | may be in sync | may be in sync |
 
 use super::Moment;
 

@@ -1,4 +1,10 @@
 //! This node's own promise to its master: "I will not try to take over for this long".
+//!
+//! | | its length is stored | given | its time is over |
+//! |---|---|---|---|
+//! | none, its length not stored | none, its length stored | not called | - |
+//! | none, its length stored | - | given | - |
+//! | given, or remembered by a restart | - | given; the later end counts | none |
 
 use std::time::Duration;
 

@@ -1,4 +1,11 @@
 //! One connection: its hellos and its heartbeats.
+//!
+//! | the peer's hello | comes before this node's | this node's is sent | accepted | any later frame |
+//! |---|---|---|---|---|
+//! | none | early | - | accepted | - |
+//! | early | early | none: it is looked at now | accepted | - |
+//! | accepted | not called | - | accepted | confirmed: the peer has accepted this node's |
+//! | confirmed | not called | - | accepted | - |
 
 use super::{LinkId, Moment};
 use crate::protocol::wire::Hello;

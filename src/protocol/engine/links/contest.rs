@@ -1,5 +1,6 @@
 //! A second run of the peer, beside the one whose connection counts. Either the peer was restarted, and the connection that counts is
-//! dead without anybody having said so; or its data directory was copied, and both run. Who knows is the first one: it is asked.
+//! dead although no end of it was reported. Or its data directory was copied, and both run. The first run is asked: its answer shows
+//! that both run, and no answer in time that it was restarted.
 //!
 //! | | hello of another run | the first answers | no answer in time, or its connection ends | the later connection ends |
 //! |---|---|---|---|---|

@@ -1,12 +1,14 @@
 //! When the peer is dialled.
+//!
+//! | | begins | leads to a link | fails |
+//! |---|---|---|---|
+//! | none under way | under way | - | - |
+//! | under way | - | none under way | none under way; the next one after a pause that grows |
 
 use super::Moment;
 use crate::protocol::failover::Backoff;
 
-/// | | begins | leads to a link | fails |
-/// |---|---|---|---|
-/// | none under way | under way | - | - |
-/// | under way | - | none under way | none under way; the next one after a pause that grows |
+/// The dial under way, and when the next one is due.
 #[derive(Clone, Debug)]
 pub(super) struct Dialer {
     dial: Dial,

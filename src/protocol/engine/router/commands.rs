@@ -43,7 +43,7 @@ impl Engine {
             Command::SwitchRoles => self.switch_roles(now, ticket),
             Command::Pause(on) => self.pause(ticket, on),
             Command::Freeze(on) => self.freeze(ticket, on),
-            Command::Rotate => self.rotate(ticket),
+            Command::Rotate => self.rotate(now, ticket),
             Command::Shutdown => {
                 self.shutdown.begin(ticket, Moment(now.at.0 + micros(self.setup.options.timeouts.drain)));
                 self.hand_over_before_stop(now);
@@ -72,7 +72,7 @@ impl Engine {
                 }
                 Update::Enrolled { .. } if !had_peer => {
                     self.commits.begin_era();
-                    if let Some(witnessed) = &mut self.authority.witnessed {
+                    if let Some(witnessed) = self.authority.witnessed_mut() {
                         witnessed.covers.new_peer();
                         witnessed.client.ask_soon();
                     }
@@ -116,7 +116,7 @@ impl Engine {
         self.links.set_held(held, now.at);
         if matches!(self.authority.state(), NodeState::CheckingStartup | NodeState::Stalled) {
             // While the link was held the peer could not answer, so its time to answer begins anew.
-            self.authority.role.restart_clock(now.at);
+            self.authority.restart_clock(now.at);
         }
         self.answer(ticket, Ok(()));
     }
@@ -147,7 +147,7 @@ impl Engine {
                 | NodeState::OpeningEra
                 | NodeState::SteppingDown
         );
-        let wanted = self.authority.takeover.wanted().is_some();
+        let wanted = self.authority.takeover().wanted().is_some();
         if self.links.any() || changing || wanted {
             return self.refuse(ticket, CommandRefusal::PeerConnected);
         }
@@ -260,6 +260,9 @@ impl Engine {
         self.leave();
         self.call_off(now, SwitchObstacle::Stopping);
         self.switch_asked_is_off(CommandRefusal::Stopped);
+        if let Some(ticket) = self.rotation.take_waiter() {
+            self.refuse(ticket, CommandRefusal::Stopped);
+        }
         self.refuse_takeover_waiters(&CommandRefusal::Stopped);
         for link in self.links.ids() {
             self.close(link, Some(Bye::Shutdown));
@@ -269,6 +272,6 @@ impl Engine {
             self.answer(ticket, Ok(()));
         }
         self.out.push(Action::Stop);
-        self.authority.role.apply(now.at, Transition::Stopped, RoleReason::Stopped);
+        self.authority.apply(now.at, Transition::Stopped, RoleReason::Stopped);
     }
 }

@@ -11,7 +11,7 @@ use crate::protocol::engine::{
     Now, Reopen, ReopenReceipt, RoleReason, StatePurpose, StoreState, Transition, Work,
 };
 use crate::protocol::failover::{NodeState, micros};
-use crate::protocol::wire::{Modes, Role};
+use crate::protocol::wire::Role;
 
 /// Time after which a failed write of the durable state or of an era is tried again.
 const RETRY_US: u64 = 1_000_000;
@@ -48,10 +48,10 @@ impl Engine {
             return;
         }
         if self.durable.is_due(now.at, self.shutdown.is_under_way()) {
-            let mut state = Box::new(self.durable.begin_write(self.alerts.log()));
-            if self.setup.makes(Mutant::ForgetsPause) {
-                state.moves.modes = Modes::default();
-            }
+            let state = self.durable.begin_write(self.alerts.log());
+            #[cfg(test)]
+            let state = self.setup.miswritten(state);
+            let state = Box::new(state);
             let purpose = StatePurpose::Keep { promised_ms: state.promised_ms };
             return self.start_batch(now, StoreState { state, purpose });
         }
@@ -131,7 +131,7 @@ impl Engine {
         }
         if ended.given_up {
             // It counted as failed when its time was over. What is left of it is found out now, by opening the store again.
-            return self.authority.role.retry_after(now.at);
+            return self.authority.retry_after(now.at);
         }
         let failure = completed.failure().cloned();
         if let Some(failure) = &failure {
@@ -170,11 +170,11 @@ impl Engine {
             Completion::EraBegun(Err(failure)) => self.era_not_begun(now, failure),
             Completion::Quarantined(Ok(receipt)) => self.quarantined(now, receipt),
             Completion::Quarantined(Err(failure)) => {
-                self.authority.role.retry_after(retry_at);
+                self.authority.retry_after(retry_at);
                 self.quarantine_failed(now, &failure);
             }
             Completion::Reopened(Ok(receipt)) => self.reopened(now, receipt),
-            Completion::Reopened(Err(_)) => self.authority.role.retry_after(retry_at),
+            Completion::Reopened(Err(_)) => self.authority.retry_after(retry_at),
             Completion::RecordsAppended(Ok(receipt)) => self.records_appended(now, &receipt),
             Completion::StagingBegun(Ok(before)) => self.staging_begun(now, before),
             Completion::PiecesStaged(Ok(receipt)) => {
@@ -192,7 +192,7 @@ impl Engine {
         let retry_at = Moment(now.at.0 + RETRY_US);
         match (purpose, outcome) {
             (StatePurpose::Keep { promised_ms }, Ok(())) => {
-                if let Some(witnessed) = &mut self.authority.witnessed {
+                if let Some(witnessed) = self.authority.witnessed_mut() {
                     witnessed.promise.stored(promised_ms);
                 }
                 self.adopt_updates(now);
@@ -204,13 +204,13 @@ impl Engine {
             }
             (StatePurpose::NoteTerm { tried }, Ok(())) => {
                 self.updates_not_in_force();
-                self.authority.takeover.noted(tried);
+                self.authority.takeover_mut().noted(tried);
                 self.term_noted(tried);
             }
             (StatePurpose::NoteTerm { .. }, Err(failure)) => {
                 self.term_not_noted();
                 self.takeover_lost(now, &CommandRefusal::Disk { reason: failure.reason });
-                self.authority.role.retry_after(retry_at);
+                self.authority.retry_after(retry_at);
             }
             (StatePurpose::StepDown, Ok(())) => {
                 self.updates_not_in_force();
@@ -222,12 +222,12 @@ impl Engine {
             }
             (StatePurpose::HandOver, Err(failure)) => self.hand_over_not_stored(now, failure.full),
             // Until the role is durable this node does not follow, and serves nothing.
-            (StatePurpose::StepDown, Err(_)) => self.authority.role.retry_after(retry_at),
+            (StatePurpose::StepDown, Err(_)) => self.authority.retry_after(retry_at),
         }
     }
 
     fn era_not_begun(&mut self, now: Now, failure: DiskFailure) {
-        self.authority.role.retry_after(Moment(now.at.0 + RETRY_US));
+        self.authority.retry_after(Moment(now.at.0 + RETRY_US));
         // A full disk does not undo a takeover that is won at the witness: the node that it names tries again (rule 8).
         let undone = failure.full && self.authority.won_epoch().is_none();
         let reason = failure.reason;
@@ -243,7 +243,7 @@ impl Engine {
             self.publish_head();
         }
         self.disk_works(now);
-        self.authority.role.retry_after(now.at);
+        self.authority.retry_after(now.at);
         // A master asks again before it serves, and does not serve a damaged copy.
         let transition = match self.durable.role {
             Role::Master => Transition::ReopenedAsMaster,
@@ -255,7 +255,7 @@ impl Engine {
 
     /// Asks for the store to be opened again, when it is time.
     pub(super) fn advance_reopen(&mut self, now: Now) {
-        if self.work.is_idle() && self.authority.role.retry_at() <= now.at {
+        if self.work.is_idle() && self.authority.retry_at() <= now.at {
             self.work.queue(Reopen);
         }
     }
@@ -330,7 +330,7 @@ impl Engine {
 
     /// Whether a promotion is under way because the master was silent, and is not won at the witness.
     pub(super) fn promotes_on_silence(&self) -> bool {
-        let role = &self.authority.role;
+        let role = &self.authority;
         let won = self.authority.won_epoch().is_some();
         role.state() == NodeState::Promoting && role.reason() == RoleReason::Takeover && !won
     }

@@ -13,7 +13,7 @@ impl Engine {
         let serving = self.authority.is_serving() && !self.shutdown.is_under_way();
         let (role, epoch) = (self.durable.role, self.epoch());
         if self.notifier.role(role, serving, epoch) {
-            let reason = self.authority.role.reason();
+            let reason = self.authority.reason();
             self.out.push(Action::Notify(Notice::Role { role, serving, epoch, reason }));
         }
         let (state, reason) = self.link_state();
@@ -37,6 +37,7 @@ impl Engine {
             self.hung_disk_deadline(),
             self.alerts_deadline(),
             self.shutdown.deadline(),
+            self.rotation.deadline(),
         ];
         let witness = [self.witness_deadlines(), self.takeover_deadlines()].into_iter().flatten();
         let deadlines = deadlines.into_iter().chain(witness).chain(self.commits_deadlines());

@@ -9,9 +9,7 @@
 //! | a failed `Persisted` | may | nobody knows | no: the epoch ends (rule 16) | no |
 
 use crate::model::Revision;
-use crate::protocol::engine::{
-    Action, AppendRecords, BatchId, BulkId, Committed, Engine, Job, Mutant, Now, Ticket, Work, Written,
-};
+use crate::protocol::engine::{Action, AppendRecords, BatchId, BulkId, Engine, Mutant, Now, Written};
 
 impl Engine {
     /// The group in flight is in the log, and may be pushed. Nothing of it is acknowledged or shown before it is durable.
@@ -20,11 +18,8 @@ impl Engine {
             return;
         }
         self.log.wrote(written);
-        if let (Some(Work::AppendGroup(order)), true) =
-            (self.work.limited(), self.setup.makes(Mutant::AcknowledgesWritten))
-        {
-            self.acknowledge_early(&order.job.context());
-        }
+        #[cfg(test)]
+        self.acknowledge_written();
     }
 
     /// Tells the shadow that what it holds, or is about to, is durable here, unless the push of the group in flight will say it.
@@ -53,13 +48,5 @@ impl Engine {
     pub(super) fn append_records(&mut self, frames: Vec<BulkId>) {
         let durable = self.session.source_durable().unwrap_or(Revision::NONE);
         self.queue_bulk(AppendRecords { frames, durable });
-    }
-
-    /// A mistake for tests: a group is acknowledged that is not durable.
-    fn acknowledge_early(&mut self, tickets: &[Ticket]) {
-        for (ticket, seq) in tickets.iter().zip(self.log.next_seq()..) {
-            let revision = Revision::new(self.log.epoch(), seq);
-            self.acknowledge_commit(*ticket, Committed { revision, replicated: false });
-        }
     }
 }

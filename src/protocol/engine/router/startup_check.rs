@@ -8,7 +8,7 @@ use crate::protocol::failover::NodeState;
 impl Engine {
     /// Begins to ask whether this node still is the master. The witness is asked again, and the covers are void.
     pub(super) fn begin_startup_check(&mut self, now: Now) {
-        if let Some(witnessed) = &mut self.authority.witnessed {
+        if let Some(witnessed) = self.authority.witnessed_mut() {
             witnessed.client.consult_anew();
         }
         self.authority.drop_covers(now.at);
@@ -19,11 +19,11 @@ impl Engine {
         if self.authority.state() != NodeState::CheckingStartup || !self.durable.complete {
             return;
         }
-        if self.authority.witnessed.is_some() {
+        if self.authority.has_witness() {
             return self.check_with_witness(now);
         }
         let Some(peer) = &self.durable.peer else { return self.serve_without_peer(now) };
-        let waited_us = now.at.0.saturating_sub(self.authority.role.since().0);
+        let waited_us = now.at.0.saturating_sub(self.authority.since().0);
         let delay_us = peer.takeover_delay_ms.saturating_mul(1_000).max(self.setup.timing.delay_us);
         let automatic = self.setup.options.failover == Failover::Automatic;
         let links = &self.links;
@@ -52,11 +52,11 @@ impl Engine {
     /// Whether the peer's answer lets this master serve. With a witness, the answer must be a promise (rule 19), the
     /// witness must have been asked, and its record must not speak against this node.
     fn answer_counts(&self, at: Moment) -> bool {
-        self.authority.witnessed.as_ref().is_none_or(|witnessed| {
+        self.authority.witnessed().is_none_or(|witnessed| {
             let record = witnessed.client.register().record();
             // A copy of this node may serve by the lease alone: then nobody is in sync, or the epoch is its own.
             let lease = record.is_some_and(|record| record.in_sync.is_none()) || !self.wrote_record();
-            witnessed.deposed.is_none()
+            witnessed.deposed().is_none()
                 && witnessed.client.is_consulted()
                 && witnessed.covers.is_promised(at)
                 && !(lease && self.may_be_a_copys(at))
@@ -70,15 +70,15 @@ impl Engine {
         if self.authority.state() != NodeState::CheckingStartup {
             return;
         }
-        let Some(witnessed) = &self.authority.witnessed else { return };
-        if witnessed.deposed.is_some() || !witnessed.client.is_consulted() || self.links.is_duplicate() {
+        let Some(witnessed) = self.authority.witnessed() else { return };
+        if witnessed.deposed().is_some() || !witnessed.client.is_consulted() || self.links.is_duplicate() {
             return;
         }
         let lone = self.durable.peer.is_none();
         if lone && !self.is_bound() {
             return self.serve_without_peer(now);
         }
-        let (delay_us, since) = (self.setup.timing.delay_us, self.authority.role.since());
+        let (delay_us, since) = (self.setup.timing.delay_us, self.authority.since());
         let waits_for_dial = !lone && now.at.0 < since.0 + delay_us && !self.links.failed_since(since);
         let asking = self.links.active_id().is_some() && now.at.0 < since.0 + 2 * delay_us;
         let register = witnessed.client.register();

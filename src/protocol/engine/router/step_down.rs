@@ -23,7 +23,7 @@ pub(super) fn last_common(relation: Relation, position: Revision) -> Option<Revi
 impl Engine {
     /// Quarantines what the master that outranks this node never had, then makes the new role durable.
     pub(super) fn advance_step_down(&mut self, now: Now) {
-        if !self.work.is_idle() || now.at < self.authority.role.retry_at() {
+        if !self.work.is_idle() || now.at < self.authority.retry_at() {
             return;
         }
         if self.setup.makes(Mutant::ForgetsQuarantine) {
@@ -72,7 +72,7 @@ impl Engine {
     pub(super) fn quarantine_failed(&mut self, now: Now, failure: &DiskFailure) {
         if self.authority.state() == NodeState::TakingTail {
             self.close_all_links(now, None, "what only this node holds could not be saved");
-            self.links.dial_at(self.authority.role.retry_at());
+            self.links.dial_at(self.authority.retry_at());
         }
         let head = self.log.revision();
         let Some(damage) = self.log.damage().map(str::to_owned).filter(|_| !failure.full) else { return };
@@ -86,14 +86,11 @@ impl Engine {
 
     /// The role of shadow is durable.
     pub(super) fn stepped_down(&mut self, now: Now) {
-        let planned = self.authority.role.reason() == RoleReason::Switched;
+        let planned = self.authority.reason() == RoleReason::Switched;
         self.durable.stepped_down((!planned).then_some(now.wall_ms));
         self.session.stepped_down();
         self.authority.drop_covers(now.at);
-        if let Some(witnessed) = &mut self.authority.witnessed {
-            witnessed.deposed = None;
-            witnessed.client.register_mut().outdated();
-        }
+        self.authority.outdate_record();
         let reason = if planned { RoleReason::Switched } else { RoleReason::SteppedDown };
         self.transition(now, Transition::SteppedDown, reason);
         self.leave();

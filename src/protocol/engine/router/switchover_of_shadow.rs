@@ -41,7 +41,7 @@ impl Engine {
     fn may_be_handed_over(&self) -> bool {
         let durable = &self.durable;
         let whole = durable.complete && !durable.detached && !durable.is_being_reset() && !self.links.is_duplicate();
-        let free = self.authority.state() == NodeState::Following && self.authority.takeover.attempt().is_none();
+        let free = self.authority.state() == NodeState::Following && self.authority.takeover().attempt().is_none();
         whole && free && durable.role == Role::Shadow
     }
 
@@ -83,16 +83,12 @@ impl Engine {
         }
         let era = if epoch > self.log.epoch() { epoch } else { self.highest_known_epoch().promoted(now.random) };
         self.switchover.take();
-        self.authority.takeover.set_attempt(Attempt::Won { epoch: era });
+        self.authority.takeover_mut().set_attempt(Attempt::Won { epoch: era });
         self.transition(now, Transition::GivenMastership, RoleReason::Switched);
-        if let Some(witnessed) = &mut self.authority.witnessed {
-            // What was read before named the other node.
-            witnessed.deposed = None;
-            witnessed.client.register_mut().outdated();
-            #[cfg(test)]
-            if self.setup.makes(Mutant::HandOverCovers) {
-                witnessed.covers.extend_lease(Moment(now.at.0 + micros(self.setup.options.lease())));
-            }
+        self.authority.outdate_record();
+        #[cfg(test)]
+        if let Some(witnessed) = self.authority.witnessed_mut().filter(|_| self.setup.makes(Mutant::HandOverCovers)) {
+            witnessed.covers.extend_lease(Moment(now.at.0 + micros(self.setup.options.lease())));
         }
     }
 

@@ -16,7 +16,7 @@ impl Engine {
             // What became of the hand-over decides, not an answer to what was asked before.
             return;
         }
-        let Some((before, next)) = self.authority.role.apply(now.at, transition, reason) else { return };
+        let Some((before, next)) = self.authority.apply(now.at, transition, reason) else { return };
         if before == NodeState::Following && reason != RoleReason::Switched {
             // Something of this node's own is under way: nothing is handed over to it any more.
             self.switchover.forget();
@@ -37,11 +37,12 @@ impl Engine {
             NodeState::Serving if before == NodeState::Stalled => self.release(now),
             NodeState::Serving => self.publish_head(),
             NodeState::AskingHost => {
-                let question = self.authority.takeover.ask_host();
+                let question = self.authority.takeover_mut().ask_host();
                 self.out.push(Action::AskMayTakeOver { question });
             }
             NodeState::Stalled => {
-                self.authority.takeover.set_deadline(Moment(now.at.0 + self.takeover_wait_us()));
+                let deadline = Moment(now.at.0 + self.takeover_wait_us());
+                self.authority.takeover_mut().set_deadline(deadline);
                 self.links.ask_peer(now.at);
                 self.authority.ask_witness_soon();
                 if before != NodeState::Serving {
@@ -50,19 +51,19 @@ impl Engine {
                 }
             }
             NodeState::SteppingDown => {
-                self.authority.takeover.end_attempt();
+                self.authority.takeover_mut().end_attempt();
                 self.drop_commits();
             }
             NodeState::Broken => {
-                self.authority.takeover.end_attempt();
+                self.authority.takeover_mut().end_attempt();
                 self.drop_commits();
                 self.close_all_links(now, None, "the store failed");
                 self.drop_waiting_work();
             }
             NodeState::CheckingStartup if matches!(before, NodeState::Serving | NodeState::Stalled) => {
-                self.authority.takeover.end_attempt();
+                self.authority.takeover_mut().end_attempt();
                 self.drop_commits();
-                if let Some(witnessed) = &mut self.authority.witnessed {
+                if let Some(witnessed) = self.authority.witnessed_mut() {
                     // What reads have shown of renewals until now may have been this node's own.
                     witnessed.client.register_mut().watch_anew();
                 }
@@ -70,9 +71,9 @@ impl Engine {
             }
             // An operator's takeover does not end with the host's answer.
             NodeState::Following if before == NodeState::AskingHost => return,
-            NodeState::Following => self.authority.takeover.end_attempt(),
+            NodeState::Following => self.authority.takeover_mut().end_attempt(),
             NodeState::CheckingStartup => {
-                self.authority.takeover.end_attempt();
+                self.authority.takeover_mut().end_attempt();
                 self.begin_startup_check(now);
             }
             NodeState::TakingTail | NodeState::AskingWitness | NodeState::Stopped => {}
@@ -83,10 +84,10 @@ impl Engine {
     /// Operators who wait for this node to be master are answered when it is, or will not be. Where the witness may name this node
     /// already it becomes master later, and nobody asks an operator again.
     fn answer_takeover_waiters(&mut self, before: NodeState, state: NodeState) {
-        let asks = self.authority.witnessed.as_ref().is_some_and(|witnessed| witnessed.client.is_asking());
+        let asks = self.authority.witnessed().is_some_and(|witnessed| witnessed.client.is_asking());
         let may_be_named = match before {
             NodeState::AskingWitness => asks,
-            NodeState::Promoting => self.authority.witnessed.is_some(),
+            NodeState::Promoting => self.authority.has_witness(),
             _ => false,
         };
         if state == NodeState::Serving {
@@ -112,14 +113,14 @@ impl Engine {
             NodeState::Following | NodeState::CheckingStartup => Err(CommandRefusal::LeaseHeld),
             NodeState::Stopped => Err(CommandRefusal::Stopped),
         };
-        for ticket in self.authority.takeover.take_waiters() {
+        for ticket in self.authority.takeover_mut().take_waiters() {
             self.answer(ticket, answer.clone());
         }
     }
 
     /// Refuses the operators who wait for a takeover that will not come.
     pub(super) fn refuse_takeover_waiters(&mut self, refusal: &CommandRefusal) {
-        for ticket in self.authority.takeover.take_waiters() {
+        for ticket in self.authority.takeover_mut().take_waiters() {
             self.refuse(ticket, refusal.clone());
         }
     }
@@ -142,7 +143,7 @@ impl Engine {
         }
         match self.authority.state() {
             NodeState::Broken => self.advance_reopen(now),
-            NodeState::CheckingStartup if now.at >= self.authority.role.retry_at() => self.advance_startup_check(now),
+            NodeState::CheckingStartup if now.at >= self.authority.retry_at() => self.advance_startup_check(now),
             NodeState::TakingTail => {
                 self.advance_answer(now);
                 self.advance_wanted_takeover(now);
@@ -169,12 +170,10 @@ impl Engine {
 
     /// Refuses operators who have waited too long for a master without a cover to serve.
     fn end_takeover_wait(&mut self, now: Now) {
-        if self.authority.takeover.has_waiters() && now.at >= self.authority.takeover.deadline() {
+        if self.authority.takeover().has_waiters() && now.at >= self.authority.takeover().deadline() {
             let reachable = self.witness_status().is_none_or(|status| status.reachable);
             let refusal = if reachable { CommandRefusal::LeaseHeld } else { CommandRefusal::WitnessUnreachable };
-            if let Some(witnessed) = &mut self.authority.witnessed {
-                witnessed.recreate = false;
-            }
+            self.authority.allow_recreation(false);
             self.refuse_takeover_waiters(&refusal);
         }
     }
@@ -189,13 +188,13 @@ impl Engine {
 
     pub(super) fn stall_deadline(&self) -> Moment {
         let bound_us = self.setup.timing.delay_us + micros(self.setup.options.timeouts.connect);
-        Moment(self.authority.role.since().0 + bound_us)
+        Moment(self.authority.since().0 + bound_us)
     }
 
     fn advance_watch(&mut self, now: Now) {
         self.advance_named(now);
         self.advance_wanted_takeover(now);
-        let role = &self.authority.role;
+        let role = &self.authority;
         let ready = now.at >= role.retry_at() && self.work.is_idle() && role.state() == NodeState::Following;
         if ready && self.may_still_take_over(now) {
             self.transition(now, Transition::Silence, RoleReason::Takeover);
@@ -204,11 +203,11 @@ impl Engine {
 
     /// The deadline that the state waits for, if it waits for one.
     pub(super) fn state_deadline(&self) -> Option<Moment> {
-        let role = &self.authority.role;
+        let role = &self.authority;
         match role.state() {
             NodeState::Broken | NodeState::SteppingDown => Some(role.retry_at()),
             NodeState::Stalled => {
-                let takeover = &self.authority.takeover;
+                let takeover = self.authority.takeover();
                 let wait = takeover.has_waiters().then(|| takeover.deadline());
                 let alone = (!self.is_bound()).then(|| self.stall_deadline());
                 wait.into_iter().chain(alone).min()
@@ -232,7 +231,7 @@ impl Engine {
         let (state, durable, options) = (self.authority.state(), &self.durable, &self.setup.options);
         let witness = self.witness_blocker(at);
         // With a witness the record proves that the shadow is in sync, so contact since the start is not required.
-        let vouched = self.authority.witnessed.is_some() && witness.is_none();
+        let vouched = self.authority.has_witness() && witness.is_none();
         let careless = self.setup.makes(Mutant::IncompleteTakesOver);
         TakeoverConditions {
             shadow: !state.is_master() && state != NodeState::SteppingDown,
@@ -255,7 +254,7 @@ impl Engine {
     /// Whether nothing but an operator, or the peer, tells a restarted master that it may serve.
     fn waits_for_operator(&self) -> bool {
         let asks = self.authority.state() == NodeState::CheckingStartup && self.durable.peer.is_some();
-        asks && self.authority.witnessed.is_none()
+        asks && !self.authority.has_witness()
     }
 
     /// The clock loop was late: this node was stopped, or starved. So its measure of its peer's silence is void, and a
@@ -271,7 +270,7 @@ impl Engine {
         self.work.restart_clock(now.at);
         self.alerts.operator_states().restart_clocks(now.at);
         if self.authority.state() == NodeState::CheckingStartup {
-            self.authority.role.restart_clock(now.at);
+            self.authority.restart_clock(now.at);
         }
         if self.is_bound() && self.authority.is_leading() {
             self.authority.drop_covers(now.at);
@@ -307,15 +306,15 @@ impl Engine {
 
     fn begin_own_era(&mut self) {
         self.commits.begin_era();
-        if let Some(witnessed) = &mut self.authority.witnessed {
+        if let Some(witnessed) = self.authority.witnessed_mut() {
             witnessed.covers.begin_era();
         }
         #[cfg(test)]
         if self.setup.makes(Mutant::NewMasterDoesNotWait)
-            || (self.setup.makes(Mutant::SwitchedDoesNotWait) && self.authority.role.reason() == RoleReason::Switched)
+            || (self.setup.makes(Mutant::SwitchedDoesNotWait) && self.authority.reason() == RoleReason::Switched)
         {
             self.commits.give_up_shadow();
-            if let Some(witnessed) = &mut self.authority.witnessed {
+            if let Some(witnessed) = self.authority.witnessed_mut() {
                 witnessed.covers.assume_alone();
             }
         }
@@ -330,13 +329,13 @@ impl Engine {
 
     /// When the takeover that is being made durable happened, for the hold-down.
     fn takeover_counts(&self, now: Now) -> Option<u64> {
-        let planned = self.authority.role.reason() == RoleReason::Switched;
+        let planned = self.authority.reason() == RoleReason::Switched;
         (self.authority.state() == NodeState::Promoting && !planned).then_some(now.wall_ms)
     }
 
     pub(super) fn era_durable(&mut self, now: Now) {
         self.log.begin_own_era(self.durable.node);
-        let (takeover_ms, reason) = (self.takeover_counts(now), self.authority.role.reason());
+        let (takeover_ms, reason) = (self.takeover_counts(now), self.authority.reason());
         self.durable.became_master(self.log.epoch(), takeover_ms);
         if self.authority.state() == NodeState::Promoting {
             self.raise_takeover(now, reason);
@@ -351,14 +350,14 @@ impl Engine {
         let covered = self.is_covered(now.at);
         let transition = if covered { Transition::EraDurable } else { Transition::EraDurableUncovered };
         self.transition(now, transition, reason);
-        self.authority.takeover.end_attempt();
+        self.authority.takeover_mut().end_attempt();
         self.switchover.forget();
     }
 
     /// Says that this node took over, and what an operator gave up for that. Of a planned switch nothing is said: somebody wanted
     /// it, and nothing was wrong.
     fn raise_takeover(&mut self, now: Now, reason: RoleReason) {
-        let given_up = self.authority.takeover.take_given_up();
+        let given_up = self.authority.takeover_mut().take_given_up();
         let message = match (reason, given_up) {
             (RoleReason::Switched, _) => return,
             (_, Some(missing)) => texts::takeover_accepting_loss(missing),

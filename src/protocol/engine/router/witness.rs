@@ -19,7 +19,7 @@ impl Engine {
 
     /// Asks the witness, if it is time.
     pub(in super::super) fn advance_witness(&mut self, now: Now) {
-        let Some(witnessed) = &self.authority.witnessed else { return };
+        let Some(witnessed) = self.authority.witnessed() else { return };
         if self.authority.is_out_of_service() || self.durable.detached {
             return;
         }
@@ -41,7 +41,7 @@ impl Engine {
     }
 
     fn renew(&mut self, now: Now) {
-        let Some(witnessed) = &self.authority.witnessed else { return };
+        let Some(witnessed) = self.authority.witnessed() else { return };
         let register = witnessed.client.register();
         let due = witnessed.client.asks_at_once() || self.read_due().is_some_and(|due| due <= now.at);
         let settled = register.record().is_some_and(|record| record.in_sync == self.in_sync_flag());
@@ -53,7 +53,7 @@ impl Engine {
         let may = match self.register_flaw() {
             None => !register.is_missing() || self.may_create(now.at),
             Some(Flaw::Foreign) => false,
-            Some(_) => witnessed.recreate && self.nobody_else_holds(now.at),
+            Some(_) => witnessed.allows_recreation() && self.nobody_else_holds(now.at),
         };
         if register.is_stale() || !may {
             if due || register.is_stale() {
@@ -92,13 +92,13 @@ impl Engine {
     /// The node that the record is to name as in sync.
     fn in_sync_flag(&self) -> Option<NodeId> {
         let peer = self.peer_node().filter(|_| !self.commits.wants_alone())?;
-        let known = self.authority.witnessed.as_ref().and_then(|witnessed| witnessed.client.register().record());
+        let known = self.authority.record();
         let kept = known.is_some_and(|record| record.in_sync == Some(peer));
         (self.commits.joined() || kept).then_some(peer)
     }
 
     fn swap(&mut self, now: Now, record: WitnessRecord, question: fn(Box<WitnessRecord>) -> Question) {
-        let Some(witnessed) = &mut self.authority.witnessed else { return };
+        let Some(witnessed) = self.authority.witnessed_mut() else { return };
         if record.in_sync.is_some() && !self.setup.makes(Mutant::FlagCountsWhenAnswered) {
             witnessed.covers.may_be_in_sync();
         }
@@ -110,7 +110,7 @@ impl Engine {
     }
 
     fn read_register(&mut self, now: Now) {
-        let Some(witnessed) = &mut self.authority.witnessed else { return };
+        let Some(witnessed) = self.authority.witnessed_mut() else { return };
         let ask = witnessed.client.ask(now.at, witnessed.covers.era(), Question::Read);
         self.out.push(Action::AskWitness { ask, question: WitnessQuestion::Read });
     }
@@ -118,7 +118,7 @@ impl Engine {
     /// When the next question is due, where none is under way. A master renews three times within its lease. A shadow
     /// reads at every heartbeat interval while its master is silent, else once in a lease.
     fn read_due(&self) -> Option<Moment> {
-        let client = &self.authority.witnessed.as_ref()?.client;
+        let client = &self.authority.witnessed()?.client;
         if client.is_asking() {
             return None;
         }
@@ -148,7 +148,7 @@ impl Engine {
 
     /// When something about the witness becomes due.
     pub(super) fn witness_deadlines(&self) -> [Option<Moment>; 3] {
-        let Some(witnessed) = &self.authority.witnessed else { return [None; 3] };
+        let Some(witnessed) = self.authority.witnessed() else { return [None; 3] };
         let bound = self.authority.is_serving() && self.is_bound();
         let covered = self.authority.covered_until().filter(|_| bound).map(|until| Moment(until.0 + 1));
         let register = witnessed.client.register();
@@ -162,12 +162,13 @@ impl Engine {
 
     /// The witness answered.
     pub(in super::super) fn witness_answered(&mut self, now: Now, ask: u64, answer: WitnessAnswer) {
-        let Some(witnessed) = &mut self.authority.witnessed else { return };
+        let Some(witnessed) = self.authority.witnessed_mut() else { return };
         let Some(asked) = witnessed.client.answered(ask) else { return };
-        let sent = if self.setup.makes(Mutant::LeaseFromAnswer) { now.at } else { asked.at };
+        let (sent, seen_at) = (asked.at, now.at);
+        #[cfg(test)]
+        let (sent, seen_at) = self.setup.mistimed(sent, seen_at);
         match (answer, asked.question) {
             (WitnessAnswer::Holds(found), Question::Read) => {
-                let seen_at = if self.setup.makes(Mutant::AgeFromQuestion) { asked.at } else { now.at };
                 self.register_read(now, found.map(|found| *found), seen_at);
             }
             (WitnessAnswer::Swapped(version), Question::Renewal(record)) => {
@@ -219,7 +220,7 @@ impl Engine {
 
     fn register_read(&mut self, now: Now, found: Option<(WitnessRecord, WitnessVersion)>, seen_at: Moment) {
         let own = self.durable.node;
-        let Some(witnessed) = &mut self.authority.witnessed else { return };
+        let Some(witnessed) = self.authority.witnessed_mut() else { return };
         witnessed.client.register_mut().read(found, seen_at);
         #[cfg(test)]
         if let Some(record) = witnessed.client.register().record().filter(|record| record.holder == own).cloned() {
@@ -233,7 +234,7 @@ impl Engine {
         }
         self.register_changed(now);
         let renews = self.authority.renews() && self.register_flaw().is_none();
-        if let Some(witnessed) = self.authority.witnessed.as_mut().filter(|_| renews)
+        if let Some(witnessed) = self.authority.witnessed_mut().filter(|_| renews)
             && witnessed.client.register().names(own)
         {
             // A master that had to read the record first renews it now: its lease runs meanwhile.
@@ -244,12 +245,12 @@ impl Engine {
     /// A renewal was done: the lease counts from when the swap was sent (rule 1).
     fn renewed(&mut self, now: Now, sent: Moment, era: u64, record: WitnessRecord, version: WitnessVersion) {
         let lone = self.durable.peer.is_none();
-        let Some(witnessed) = &mut self.authority.witnessed else { return };
+        let Some(witnessed) = self.authority.witnessed_mut() else { return };
         if era == witnessed.covers.era() {
             let until = Moment(sent.0.saturating_add(micros(record.lease)));
             witnessed.covers.renewed(sent, until, record.in_sync.is_none(), lone);
         }
-        witnessed.recreate = false;
+        witnessed.allow_recreation(false);
         witnessed.client.register_mut().swapped(record, version, now.at);
         self.register_changed(now);
         self.part_from_rival(now, sent);
@@ -259,13 +260,13 @@ impl Engine {
 
     /// What is wrong with the register, if anything is.
     pub(super) fn register_flaw(&self) -> Option<Flaw> {
-        let witnessed = self.authority.witnessed.as_ref()?;
+        let witnessed = self.authority.witnessed()?;
         witnessed.client.register().flaw(self.durable.pair, self.durable.witnessed)
     }
 
     /// The known record has changed. A master that it does not name, or that lacks what it records, steps down.
     pub(super) fn register_changed(&mut self, now: Now) {
-        let register = self.authority.witnessed.as_ref().map(|witnessed| witnessed.client.register());
+        let register = self.authority.register();
         // Nothing follows from a value that is known to be replaced.
         let register = register.filter(|register| !register.is_stale());
         let Some(record) = register.and_then(|register| register.record()).cloned() else { return };
@@ -311,7 +312,7 @@ impl Engine {
     /// under. Another epoch is that of a copy of this node, or of its own before the disk was rolled back. One that is not the
     /// newest that there was says nothing of who held the last one.
     pub(super) fn wrote_record(&self) -> bool {
-        let register = self.authority.witnessed.as_ref().map(|witnessed| witnessed.client.register());
+        let register = self.authority.register();
         let Some(record) = register.and_then(|register| register.record()) else { return false };
         let node = self.durable.node;
         let noted = record.epoch == self.durable.tried || record.epoch == self.durable.epoch;
@@ -321,7 +322,7 @@ impl Engine {
 
     /// Whether the register names this node and its value has not stood unchanged for its lease: a copy of this node may hold it.
     pub(super) fn may_be_a_copys(&self, at: Moment) -> bool {
-        let Some(witnessed) = &self.authority.witnessed else { return false };
+        let Some(witnessed) = self.authority.witnessed() else { return false };
         let register = witnessed.client.register();
         register.names(self.durable.node) && self.waits_end().1.is_some_and(|over| at <= over)
     }
@@ -340,16 +341,14 @@ impl Engine {
         if self.durable.role != Role::Master {
             return;
         }
-        let Some(witnessed) = &mut self.authority.witnessed else { return };
-        let news = witnessed.deposed != why;
-        witnessed.deposed = why;
+        let Some(witnessed) = self.authority.witnessed_mut() else { return };
         let Some(why) = why else {
-            if news {
+            if witnessed.reinstate() {
                 self.clear(now, |alert| alert.subject == WITNESS && alert.kind != AlertKind::WitnessUnreachable);
             }
             return;
         };
-        witnessed.covers.end();
+        let news = witnessed.depose(why);
         if news {
             self.raise_deposed(now, why);
         }
@@ -376,7 +375,7 @@ impl Engine {
 
     /// The revision that the register records; none where there is no record.
     fn recorded_revision(&self) -> Revision {
-        let record = self.authority.witnessed.as_ref().and_then(|witnessed| witnessed.client.register().record());
+        let record = self.authority.record();
         record.map_or(Revision::NONE, |record| record.revision)
     }
 
@@ -388,7 +387,7 @@ impl Engine {
         let up = self.links.active_id().is_some() && self.links.peer_serves();
         let follows = self.authority.state() == NodeState::Following && up;
         let peer = self.peer_node();
-        let Some(witnessed) = &mut self.authority.witnessed else { return };
+        let Some(witnessed) = self.authority.witnessed_mut() else { return };
         let register = witnessed.client.register();
         let known = !register.is_stale() && register.is_reachable();
         let named = peer.is_some_and(|peer| register.names(peer));
@@ -399,7 +398,7 @@ impl Engine {
     /// Raises or ends the alert about the witness: it is silent for a lease, or this pair cannot go on from its value.
     fn report_witness(&mut self, now: Now) {
         let trouble = self.witness_trouble(now);
-        let Some(witnessed) = &mut self.authority.witnessed else { return };
+        let Some(witnessed) = self.authority.witnessed_mut() else { return };
         let Some(before) = witnessed.client.report(trouble) else { return };
         if before.is_some() {
             self.clear(now, |alert| alert.kind == AlertKind::WitnessUnreachable && alert.subject == WITNESS);
@@ -418,7 +417,7 @@ impl Engine {
 
     /// What is wrong with the witness.
     fn witness_trouble(&self, now: Now) -> Option<WitnessTrouble> {
-        let client = &self.authority.witnessed.as_ref()?.client;
+        let client = &self.authority.witnessed()?.client;
         if let Some(flaw) = self.register_flaw() {
             return Some(WitnessTrouble::Flawed(flaw));
         }
@@ -436,7 +435,7 @@ impl Engine {
 
     /// What is known of the witness.
     pub(in super::super) fn witness_status(&self) -> Option<WitnessStatus> {
-        let register = self.authority.witnessed.as_ref()?.client.register();
+        let register = self.authority.register()?;
         let writable = register.unwritten_since().is_none() || !self.authority.renews();
         Some(WitnessStatus { reachable: register.is_reachable() && writable, record: register.record().cloned() })
     }

@@ -190,7 +190,7 @@ fn a_host_that_refuses_does_not_refuse_an_operator() {
     engine.setup.options.heartbeat = Duration::from_secs(1);
     // The record is looked at again, and the take_over waits for that.
     let take_over = Event::Command { ticket: Ticket(1), command: Command::TakeOver };
-    if let Some(witnessed) = &mut engine.authority.witnessed {
+    if let Some(witnessed) = engine.authority.witnessed_mut() {
         witnessed.client.register_mut().outdated();
     }
     let mut actions = engine.handle(now(time + 10), take_over);
