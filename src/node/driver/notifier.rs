@@ -93,7 +93,7 @@ impl Notifier {
             }
             Notice::Refused { kind, reason } => {
                 logged(|| tracing::warn!(kind = kind.as_str(), reason, "refused"));
-                NodeEvent::Refused { kind: kind.as_str(), reason }
+                NodeEvent::Refused { kind, reason }
             }
         });
     }

@@ -7,7 +7,7 @@ use tokio::sync::broadcast::error::RecvError;
 use crate::model::{Epoch, Revision};
 use crate::protocol::alerts::Alert;
 use crate::protocol::engine::{AlertChange, LinkState, RepairKind, RoleReason};
-use crate::protocol::wire::Role;
+use crate::protocol::wire::{RefusalKind, Role};
 
 /// A bounded stream of events. The node never waits for a reader: one that falls more than
 /// [`EVENTS_MAX`](crate::limits::EVENTS_MAX) events behind misses the oldest and is told how many. Dropping it ends it.
@@ -86,8 +86,8 @@ pub enum NodeEvent {
     },
     /// The peer refuses this node, or this node refuses the peer. An alert tells it for as long as it lasts.
     Refused {
-        /// Why, in a stable word.
-        kind: &'static str,
+        /// Why. Its `as_str` is the stable word.
+        kind: RefusalKind,
         /// In a sentence.
         reason: String,
     },
