@@ -115,9 +115,9 @@ pub use node::{
 pub use protocol::alerts::{Alert, AlertKind, Severity};
 pub use protocol::engine::{
     AlertChange, EngineStatus, Failover, Handover, LinkState, LinkStatus, LogBounds, Options, OptionsError, OwnKeys,
-    RepairKind, Replication, RoleReason, TakeoverBlocker, Timeouts, WitnessStatus,
+    RepairKind, Replication, RoleReason, TakeoverBlocker, TimeoutOption, Timeouts, WitnessStatus,
 };
-pub use protocol::wire::{Mode, Modes, Role};
+pub use protocol::wire::{Mode, Modes, RefusalKind, Role, SwitchObstacle};
 pub use store::{
     BackupFileError, ContentHash, Diverged, DivergedChange, DivergedReader, DivergedSide, DivergedValue, Entry,
     ReadError, Scan, Snapshot, StoreError, ValueReader,

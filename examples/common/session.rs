@@ -254,7 +254,7 @@ fn operator_refused(error: OperatorError) -> Refusal {
         OperatorError::SwitchUnderWay => Refusal::new("switch_under_way", message),
         OperatorError::RotationUnderWay => Refusal::new("rotation_under_way", message),
         OperatorError::PeerTooOld => Refusal::new("peer_too_old", message),
-        OperatorError::CalledOff { why } => Refusal::new("called_off", message).with("why", why.into()),
+        OperatorError::CalledOff { why } => Refusal::new("called_off", message).with("why", why.as_str().into()),
         OperatorError::Overloaded => Refusal::new("overloaded", message),
         OperatorError::DiskFull => Refusal::new("disk_full", message),
         OperatorError::Disk(_) => Refusal::new("disk_failed", message),

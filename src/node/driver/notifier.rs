@@ -23,8 +23,8 @@ pub struct Notifier {
     pub status: watch::Sender<Arc<Status>>,
     pub mastership: Arc<MastershipState>,
     pub stopped: watch::Sender<bool>,
-    /// Terms of mastership so far.
-    terms: u64,
+    /// How often mastership was granted so far.
+    grants: u64,
     /// Why role or serving changed last.
     reason: RoleReason,
 }
@@ -38,7 +38,7 @@ impl Notifier {
             status: watch::Sender::new(status),
             mastership: Arc::new(MastershipState::new(witnessed)),
             stopped: watch::Sender::new(false),
-            terms: 0,
+            grants: 0,
             reason: RoleReason::FirstStart,
         }
     }
@@ -47,7 +47,7 @@ impl Notifier {
     /// has ended.
     pub fn update_mastership(&mut self, authority: Authority, epoch: Epoch, reason: Option<RoleReason>) {
         self.reason = reason.unwrap_or(self.reason);
-        self.mastership.update(authority, epoch, self.reason, &mut self.terms);
+        self.mastership.update(authority, epoch, self.reason, &mut self.grants);
     }
 
     /// Revisions became visible.
@@ -93,7 +93,7 @@ impl Notifier {
             }
             Notice::Refused { kind, reason } => {
                 logged(|| tracing::warn!(kind = kind.as_str(), reason, "refused"));
-                NodeEvent::Refused { kind: kind.as_str(), reason }
+                NodeEvent::Refused { kind, reason }
             }
         });
     }

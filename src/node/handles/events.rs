@@ -7,7 +7,7 @@ use tokio::sync::broadcast::error::RecvError;
 use crate::model::{Epoch, Revision};
 use crate::protocol::alerts::Alert;
 use crate::protocol::engine::{AlertChange, LinkState, RepairKind, RoleReason};
-use crate::protocol::wire::Role;
+use crate::protocol::wire::{RefusalKind, Role};
 
 /// A bounded stream of events. The node never waits for a reader: one that falls more than
 /// [`EVENTS_MAX`](crate::limits::EVENTS_MAX) events behind misses the oldest and is told how many. Dropping it ends it.
@@ -28,9 +28,18 @@ use crate::protocol::wire::Role;
 #[derive(Debug)]
 pub struct Events {
     feed: broadcast::Receiver<Arc<NodeEvent>>,
+    state: Subscription,
+}
+
+/// How far a reader is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Subscription {
+    /// More may come.
+    Open,
     /// The node had stopped before this subscribed: the stream tells that once and ends.
-    late: bool,
-    ended: bool,
+    Late,
+    /// The end was told.
+    Ended,
 }
 
 /// What happened to a node.
@@ -86,8 +95,8 @@ pub enum NodeEvent {
     },
     /// The peer refuses this node, or this node refuses the peer. An alert tells it for as long as it lasts.
     Refused {
-        /// Why, in a stable word.
-        kind: &'static str,
+        /// Why. Its `as_str` is the stable word.
+        kind: RefusalKind,
         /// In a sentence.
         reason: String,
     },
@@ -99,24 +108,27 @@ pub enum NodeEvent {
 
 impl Events {
     pub(in crate::node) fn new(feed: broadcast::Receiver<Arc<NodeEvent>>, stopped: bool) -> Self {
-        Self { feed, late: stopped, ended: false }
+        Self { feed, state: if stopped { Subscription::Late } else { Subscription::Open } }
     }
 
     /// Waits for the next event. `None` after [`NodeEvent::Stopped`]. Dropping the future loses no event.
     pub async fn next(&mut self) -> Option<NodeEvent> {
-        if self.ended {
-            return None;
-        }
-        if self.late && self.feed.is_empty() {
-            self.ended = true;
-            return Some(NodeEvent::Stopped);
+        match self.state {
+            Subscription::Ended => return None,
+            Subscription::Late if self.feed.is_empty() => {
+                self.state = Subscription::Ended;
+                return Some(NodeEvent::Stopped);
+            }
+            Subscription::Open | Subscription::Late => {}
         }
         let event = match self.feed.recv().await {
             Ok(event) => Arc::unwrap_or_clone(event),
             Err(RecvError::Lagged(missed)) => NodeEvent::Missed(missed),
             Err(RecvError::Closed) => NodeEvent::Stopped,
         };
-        self.ended = matches!(event, NodeEvent::Stopped);
+        if let NodeEvent::Stopped = event {
+            self.state = Subscription::Ended;
+        }
         Some(event)
     }
 }

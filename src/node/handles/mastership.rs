@@ -27,7 +27,7 @@ use crate::protocol::engine::{Authority, Moment, RoleReason};
 /// ```
 #[derive(Debug, Clone)]
 pub struct Mastership {
-    term: MastershipTerm,
+    grant: Grant,
     state: Arc<MastershipState>,
     clock: Arc<dyn Clock>,
     /// Set when this guard saw the clock pass the end of its authority. It stays set, even if the node renews the authority
@@ -62,7 +62,7 @@ pub struct Stopped;
 impl Mastership {
     /// The epoch of this mastership: the fencing token for what the host writes elsewhere. A later master has a higher one.
     pub fn epoch(&self) -> Epoch {
-        self.term.epoch
+        self.grant.epoch
     }
 
     /// Whether mastership holds now, and for how long at least. It reads a clock and some atomics, and never waits. A
@@ -72,7 +72,7 @@ impl Mastership {
     /// [`Ended`]; from then on always.
     pub fn check(&self) -> Result<Remaining, Ended> {
         let now = self.clock.now();
-        let until = self.state.until(self.term.number, now).filter(|_| !*self.lapsed.borrow());
+        let until = self.state.until(self.grant.number, now).filter(|_| !*self.lapsed.borrow());
         if let Some(until) = until {
             return Ok(self.state.remaining(now, until));
         }
@@ -88,7 +88,7 @@ impl Mastership {
         tokio::select! {
             biased;
             _ = lapsed.wait_for(|lapsed| *lapsed) => {}
-            _ = current.wait_for(|current| current.term != Some(self.term)) => {}
+            _ = current.wait_for(|current| current.grant() != Some(self.grant)) => {}
         }
         self.lapsed.send_replace(true);
         self.why()
@@ -112,20 +112,20 @@ impl Mastership {
         tokio::select! {
             biased;
             _ = lapsed.wait_for(|lapsed| *lapsed) => {}
-            _ = current.wait_for(|current| current.ending || current.term != Some(self.term)) => {}
+            _ = current.wait_for(|current| current.mastership != Granted::Yes(self.grant)) => {}
         }
     }
 
     fn why(&self) -> Ended {
         let current = self.state.current.borrow();
-        let reason = if current.term == Some(self.term) { RoleReason::Stalled } else { current.ended };
+        let reason = if current.grant() == Some(self.grant) { RoleReason::Stalled } else { current.ended };
         Ended { reason }
     }
 }
 
-/// One term of mastership: it begins when the node becomes master and ends when it no longer is.
+/// Mastership, granted to this node once: it begins when the node becomes master and ends when it no longer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct MastershipTerm {
+struct Grant {
     /// Counts from 1 in this run.
     number: u64,
     epoch: Epoch,
@@ -134,18 +134,37 @@ struct MastershipTerm {
 /// What the guards watch.
 #[derive(Debug)]
 struct Current {
-    term: Option<MastershipTerm>,
-    /// Why the last term ended.
+    mastership: Granted,
+    /// Why the last grant ended.
     ended: RoleReason,
-    /// It is about to end by plan.
-    ending: bool,
-    stopped: bool,
+}
+
+/// Whether this node is master.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Granted {
+    /// It is not, and may become it.
+    No,
+    /// It is.
+    Yes(Grant),
+    /// It is, and this is about to end by plan.
+    Ending(Grant),
+    /// It is not, and never will be: the node has stopped.
+    Never,
+}
+
+impl Current {
+    fn grant(&self) -> Option<Grant> {
+        match self.mastership {
+            Granted::Yes(grant) | Granted::Ending(grant) => Some(grant),
+            Granted::No | Granted::Never => None,
+        }
+    }
 }
 
 /// The mastership of one node, written by the driver and read by its guards on any thread.
 #[derive(Debug)]
 pub struct MastershipState {
-    /// Number of the current term; zero where there is none.
+    /// Number of the current grant; zero where there is none.
     number: AtomicU64,
     /// Until when it may be relied upon.
     until: AtomicU64,
@@ -157,15 +176,15 @@ pub struct MastershipState {
 
 impl MastershipState {
     pub fn new(witnessed: bool) -> Self {
-        let current = Current { term: None, ended: RoleReason::Started, ending: false, stopped: false };
+        let current = Current { mastership: Granted::No, ended: RoleReason::Started };
         Self { number: AtomicU64::new(0), until: AtomicU64::new(0), witnessed, current: watch::Sender::new(current) }
     }
 
-    /// Adopts the engine's authority. `reason` is why role or serving changed last; `numbers` counts the terms. Only
+    /// Adopts the engine's authority. `reason` is why role or serving changed last; `numbers` counts the grants. Only
     /// the driver calls it.
     pub fn update(&self, authority: Authority, epoch: Epoch, reason: RoleReason, numbers: &mut u64) {
-        let running = self.current.borrow().term;
-        if authority.serving && running.is_some_and(|term| term.epoch == epoch) {
+        let running = self.current.borrow().grant();
+        if authority.serving && running.is_some_and(|grant| grant.epoch == epoch) {
             self.until.store(authority.until.0, SeqCst);
             return;
         }
@@ -176,23 +195,27 @@ impl MastershipState {
             *numbers += 1;
             self.until.store(authority.until.0, SeqCst);
             self.number.store(*numbers, SeqCst);
-            self.current.send_modify(|current| current.term = Some(MastershipTerm { number: *numbers, epoch }));
+            self.current.send_modify(|current| current.mastership = Granted::Yes(Grant { number: *numbers, epoch }));
         }
     }
 
-    /// Whether mastership is about to end by plan. Only the driver calls it.
+    /// Whether mastership is about to end by plan. Only the driver calls it, after every update.
     pub fn announce(&self, ending: bool) {
-        self.current.send_if_modified(|current| std::mem::replace(&mut current.ending, ending) != ending);
+        self.current.send_if_modified(|current| {
+            let Some(grant) = current.grant() else { return false };
+            let mastership = if ending { Granted::Ending(grant) } else { Granted::Yes(grant) };
+            std::mem::replace(&mut current.mastership, mastership) != mastership
+        });
     }
 
     /// The node has stopped: it is not master, now or later.
     pub fn stop(&self) {
         self.number.store(0, SeqCst);
         self.current.send_modify(|current| {
-            if current.term.take().is_some() {
+            if current.grant().is_some() {
                 current.ended = RoleReason::Stopped;
             }
-            current.stopped = true;
+            current.mastership = Granted::Never;
         });
     }
 
@@ -207,17 +230,17 @@ impl MastershipState {
     /// Waits for mastership.
     pub async fn granted(self: &Arc<Self>, clock: &Arc<dyn Clock>) -> Result<Mastership, Stopped> {
         let mut current = self.current.subscribe();
-        let term = match current.wait_for(|current| current.stopped || current.term.is_some()).await {
-            Ok(current) => current.term.filter(|_| !current.stopped),
+        let grant = match current.wait_for(|current| current.mastership != Granted::No).await {
+            Ok(current) => current.grant(),
             Err(_) => None,
         };
         let lapsed = Arc::new(watch::Sender::new(false));
         let (state, clock) = (Arc::clone(self), Arc::clone(clock));
-        term.map(|term| Mastership { term, state, clock, lapsed }).ok_or(Stopped)
+        grant.map(|grant| Mastership { grant, state, clock, lapsed }).ok_or(Stopped)
     }
 
-    /// Until when this term's authority lasts, if it holds at this moment. The number is read before and after the end, so
-    /// that the end belongs to this term.
+    /// Until when the authority of this grant lasts, if it holds at this moment. The number is read before and after the end, so
+    /// that the end belongs to this grant.
     fn until(&self, number: u64, at: Moment) -> Option<Moment> {
         let before = self.number.load(SeqCst);
         let until = self.until.load(SeqCst);
@@ -235,7 +258,7 @@ impl MastershipState {
     fn end(&self, reason: RoleReason) {
         self.number.store(0, SeqCst);
         self.current.send_modify(|current| {
-            current.term = None;
+            current.mastership = Granted::No;
             current.ended = reason;
         });
     }
@@ -251,7 +274,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_term_ends_for_good_with_its_reason() {
+    async fn a_grant_ends_for_good_with_its_reason() {
         let clock = Environment::real().clock;
         let (state, mut numbers) = (Arc::new(MastershipState::new(false)), 0);
         let far = later(clock.now(), Duration::from_secs(60));

@@ -6,6 +6,7 @@ use crate::identity::JoinToken;
 use crate::model::limits::{TOKEN_LIFE_DEFAULT, TOKEN_LIFE_MAX};
 use crate::model::{History, Revision};
 use crate::protocol::engine::{Command, CommandRefusal, OwnKeys, Replication, StoredToken};
+use crate::protocol::wire::SwitchObstacle;
 
 /// The operator's commands.
 ///
@@ -94,10 +95,11 @@ pub enum OperatorError {
     #[error("the peer's program is too old for this: upgrade it first")]
     PeerTooOld,
     /// The switch of roles was called off, and the roles are as before. Look at the status of both nodes, and try again.
-    #[error("the switch of roles was called off ({why}); the roles are as before: look at both nodes, and try again")]
+    #[error("the switch of roles was called off ({}); the roles are as before: look at both nodes, and try again", why.as_str())]
     CalledOff {
-        /// Why, as a stable word: `not_serving`, `stopping` or `timed_out`.
-        why: &'static str,
+        /// Why: [`SwitchObstacle::NotServing`], [`SwitchObstacle::Stopping`] or [`SwitchObstacle::TimedOut`]. Its `as_str` is the stable
+        /// word.
+        why: SwitchObstacle,
     },
     /// A renewal of this node's key is under way. Nothing changed. It ends when the peer is connected.
     #[error("a renewal of this node's key is under way: it ends when the peer is connected")]
@@ -396,7 +398,7 @@ impl From<CommandRefusal> for OperatorError {
             CommandRefusal::SwitchUnderWay => Self::SwitchUnderWay,
             CommandRefusal::RotationUnderWay => Self::RotationUnderWay,
             CommandRefusal::PeerTooOld => Self::PeerTooOld,
-            CommandRefusal::CalledOff { why } => Self::CalledOff { why: why.as_str() },
+            CommandRefusal::CalledOff { why } => Self::CalledOff { why },
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::node::mutants::{Mutant, made};
 use crate::protocol::engine::{
     AppendGroup, AppendRecords, BatchId, BeginEra, BeginStaging, Completed, DiskFailure, EraReceipt, FinishStaging,
     GroupReceipt, Job, Order, Outcome, PiecesReceipt, Quarantine, QuarantineReceipt, RecordsReceipt, Reopen,
-    ReopenReceipt, StagePieces, StagedBefore, StagingReceipt, Work,
+    ReopenReceipt, StagePieces, StagedBefore, StagingBase, StagingReceipt, Work,
 };
 use crate::store::{Appended, Received, SnapshotPiece, Store, Verified};
 
@@ -100,10 +100,10 @@ pub fn accept(store: &mut Store, before: Position, durable: Revision) -> Outcome
 }
 
 fn begin_staging(store: &mut Store, job: BeginStaging) -> Outcome<BeginStaging> {
-    match (job.resumes, job.compares) {
-        (false, _) => store.stage_begin(&job.header).map(|()| StagedBefore::Nothing),
-        (true, false) => store.stage_resume(&job.header),
-        (true, true) => store.stage_compare(&job.header),
+    match job.onto {
+        StagingBase::Nothing => store.stage_begin(&job.header).map(|()| StagedBefore::Nothing),
+        StagingBase::Staged => store.stage_resume(&job.header),
+        StagingBase::StagedOrCopy => store.stage_compare(&job.header),
     }
 }
 

@@ -68,12 +68,62 @@ struct Shared {
 /// sets, and the host's reads come one at a time.
 struct Queue {
     jobs: VecDeque<Job>,
-    /// `None` while a thread or a task has it, and after it was closed.
-    store: Option<Store>,
+    store: KeptStore,
     /// A thread works on the queue or was asked to, or a task has the store.
     busy: bool,
-    /// The store is closed as soon as it comes back.
-    abandoned: bool,
+}
+
+/// Where the store is.
+enum KeptStore {
+    /// Here: nobody uses it.
+    Idle(Store),
+    /// A thread or a task has it, and gives it back.
+    InUse,
+    /// A thread or a task has it. It is closed as soon as it comes back.
+    Abandoned,
+    Closed,
+}
+
+impl KeptStore {
+    /// Takes the store to use it; `None` where it is closed.
+    fn take(&mut self) -> Option<Store> {
+        match std::mem::replace(self, Self::Closed) {
+            Self::Idle(store) => {
+                *self = Self::InUse;
+                Some(store)
+            }
+            other => {
+                *self = other;
+                None
+            }
+        }
+    }
+
+    /// It comes back, or was closed by whoever had it. Returns it where it is to be closed.
+    fn give_back(&mut self, store: Option<Store>) -> Option<Store> {
+        match (store, &*self) {
+            (Some(store), Self::InUse) => {
+                *self = Self::Idle(store);
+                None
+            }
+            (store, _) => {
+                *self = Self::Closed;
+                store
+            }
+        }
+    }
+
+    /// Nobody is to use it any more. Returns it where nobody does.
+    fn abandon(&mut self) -> Option<Store> {
+        match std::mem::replace(self, Self::Closed) {
+            Self::Idle(store) => Some(store),
+            Self::InUse | Self::Abandoned => {
+                *self = Self::Abandoned;
+                None
+            }
+            Self::Closed => None,
+        }
+    }
 }
 
 enum Job {
@@ -91,7 +141,7 @@ impl StoreExecutor {
             Some(device) => (environment.written.clone(), device),
             None => (WrittenDisks::default(), 0),
         };
-        let queue = Mutex::new(Queue { jobs: VecDeque::new(), store: Some(store), busy: false, abandoned: false });
+        let queue = Mutex::new(Queue { jobs: VecDeque::new(), store: KeptStore::Idle(store), busy: false });
         let host_reads = Arc::new(Semaphore::new(1));
         let notes_shown = AtomicBool::new(false);
         let shared = Shared { environment, reader, reports, queue, host_reads, written, device, notes_shown };
@@ -234,10 +284,7 @@ impl StoreExecutor {
 
     /// Closes the store at once where nobody works on it, else as soon as nobody does.
     pub fn abandon(&self) {
-        let mut queue = self.queue();
-        queue.abandoned = true;
-        let store = queue.store.take();
-        drop(queue);
+        let store = self.queue().store.abandon();
         close(store);
     }
 
@@ -288,9 +335,7 @@ impl StoreExecutor {
     }
 
     fn put_back(&self, store: Option<Store>) {
-        let mut queue = self.queue();
-        let closes = if queue.abandoned { store } else { std::mem::replace(&mut queue.store, store) };
-        drop(queue);
+        let closes = self.queue().store.give_back(store);
         close(closes);
     }
 

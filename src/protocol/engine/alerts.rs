@@ -8,10 +8,12 @@
 //! The host hears of an alert at once when it begins and when it ends, and of further occurrences at most once in a while.
 
 mod operator_states;
+mod subject;
 pub(super) mod texts;
 
 pub use operator_states::Undialable;
 pub(super) use operator_states::{OperatorState, OperatorStates};
+pub(super) use subject::Subject;
 
 use super::durable::ClockStep;
 use super::{Alert, AlertChange, AlertKind, LinkId, Moment, Now, RepairKind};
@@ -19,21 +21,6 @@ use crate::model::limits::{ALERT_UPDATE_INTERVAL, UNPERMITTED_QUIET, UNPERMITTED
 use crate::model::{Epoch, Position, Revision, RunId};
 use crate::protocol::alerts::{AlertLog, NewAlert};
 use crate::protocol::failover::micros;
-
-/// Subject of alerts about the other node.
-pub(super) const PEER: &str = "peer";
-/// Subject of alerts about this node.
-pub(super) const THIS_NODE: &str = "this node";
-/// Subject of alerts about a disk that does not answer.
-pub(super) const DISK: &str = "this node's disk";
-/// Subject of the warning that a disk has little room left.
-pub(super) const ROOM: &str = "room on this node's disk";
-/// Subject of the alert about strangers whose addresses are not told apart.
-pub(super) const OTHER_ADDRESSES: &str = "other addresses";
-/// Subject of the alert about another node with this node's identity, which the peer has refused.
-pub(super) const OWN_COPY: &str = "copy of this node";
-/// Subject of alerts about the witness.
-pub(super) const WITNESS: &str = "witness";
 
 /// The alerts of this node.
 #[derive(Clone, Debug)]
@@ -106,8 +93,8 @@ impl Alerts {
     }
 
     /// Whether one stands about this subject.
-    pub(super) fn stands_about(&self, kind: AlertKind, subject: &str) -> bool {
-        self.log.alerts().iter().any(|alert| alert.kind == kind && alert.subject == subject)
+    pub(super) fn stands_about(&self, kind: AlertKind, subject: Subject) -> bool {
+        self.log.alerts().iter().any(|alert| alert.kind == kind && subject.is_of(alert))
     }
 
     /// Enters an alert.
@@ -178,9 +165,9 @@ impl Alerts {
 
     /// The subject of the alert about a stranger: its address, or what all further addresses share.
     pub(super) fn subject_of_stranger(&self, from: String) -> String {
-        let strangers = self.log.alerts().iter().filter(|alert| alert.kind == AlertKind::UnpermittedPeer);
-        let known = self.stands_about(AlertKind::UnpermittedPeer, &from);
-        if known || strangers.count() < UNPERMITTED_SOURCES_MAX { from } else { OTHER_ADDRESSES.to_owned() }
+        let mut strangers = self.log.alerts().iter().filter(|alert| alert.kind == AlertKind::UnpermittedPeer);
+        let room = strangers.clone().count() < UNPERMITTED_SOURCES_MAX;
+        if room || strangers.any(|alert| alert.subject == from) { from } else { Subject::OtherAddresses.into() }
     }
 
     /// Ends the alerts about strangers of whom nothing was seen for long.
@@ -249,7 +236,7 @@ impl Alerts {
 
     /// Whether this very second node was refused already, and an alert stands about it. Remembers it.
     pub(super) fn is_known_duplicate(&mut self, run: RunId) -> bool {
-        self.copies.refused.replace(run) == Some(run) && self.stands_about(AlertKind::DuplicateNode, PEER)
+        self.copies.refused.replace(run) == Some(run) && self.stands_about(AlertKind::DuplicateNode, Subject::Peer)
     }
 
     /// Whether the first of two nodes with the peer's identity was told of the second one on this connection. Remembers it.
@@ -259,7 +246,7 @@ impl Alerts {
 
     /// Whether an alert stands about this very second node with this node's identity. Remembers it.
     pub(super) fn is_known_copy(&mut self, run: RunId) -> bool {
-        self.copies.own.replace(run) == Some(run) && self.stands_about(AlertKind::DuplicateNode, OWN_COPY)
+        self.copies.own.replace(run) == Some(run) && self.stands_about(AlertKind::DuplicateNode, Subject::OwnCopy)
     }
 
     /// Whether this very master was met already. Remembers it.
@@ -283,7 +270,7 @@ fn quiet_at_ms(alert: &Alert) -> Option<u64> {
 
 /// Whether this alert is over when the pair is in sync: what concerned the peer, but not what it left behind here.
 fn ends_in_sync(alert: &Alert) -> bool {
-    let of_peer = matches!(alert.kind, AlertKind::DiskTrouble | AlertKind::Diverged) && alert.subject == PEER;
+    let of_peer = matches!(alert.kind, AlertKind::DiskTrouble | AlertKind::Diverged) && Subject::Peer.is_of(alert);
     alert.kind.ends_in_sync() || of_peer
 }
 
@@ -291,12 +278,12 @@ fn ends_in_sync(alert: &Alert) -> bool {
 pub(super) fn recovered(now: Now, how: RepairKind, ended: &[Alert]) -> Option<NewAlert> {
     let first_ms = ended.iter().map(|alert| alert.first_ms).min()?;
     let seconds = now.wall_ms.saturating_sub(first_ms) / 1_000;
-    Some(NewAlert::new(AlertKind::Recovered, PEER, texts::recovered(how, seconds, ended)))
+    Some(NewAlert::new(AlertKind::Recovered, Subject::Peer, texts::recovered(how, seconds, ended)))
 }
 
 /// A digest differs at this position.
 pub(super) fn digest_mismatch(theirs: Position) -> NewAlert {
-    let alert = NewAlert::new(AlertKind::DigestMismatch, PEER, texts::digest_mismatch(theirs.revision));
+    let alert = NewAlert::new(AlertKind::DigestMismatch, Subject::Peer, texts::digest_mismatch(theirs.revision));
     NewAlert { revisions: Some((theirs.revision, theirs.revision)), ..alert }
 }
 

@@ -120,8 +120,8 @@ pub enum OptionsError {
     #[error("the takeover delay must be at least twice the heartbeat interval and at most 24 h")]
     TakeoverDelay,
     /// A timeout is zero or above an hour.
-    #[error("{0} must be above zero and at most 1 h")]
-    Timeout(&'static str),
+    #[error("{} must be above zero and at most 1 h", .0.as_str())]
+    Timeout(TimeoutOption),
     /// The grace period is above an hour.
     #[error("timeouts.grace must be at most 1 h")]
     Grace,
@@ -142,6 +142,32 @@ pub enum OptionsError {
     /// A disk that is given up before the shadow would take over, or never.
     #[error("the disk timeout must be longer than the takeover delay and at most 72 h, or zero for none")]
     DiskTimeout,
+}
+
+/// The timeouts that have a common bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TimeoutOption {
+    /// [`Timeouts::sync`].
+    Sync,
+    /// [`Timeouts::connect`].
+    Connect,
+    /// [`Timeouts::hook`].
+    Hook,
+    /// [`Timeouts::drain`].
+    Drain,
+}
+
+impl TimeoutOption {
+    /// The path of the field in [`Options`].
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sync => "timeouts.sync",
+            Self::Connect => "timeouts.connect",
+            Self::Hook => "timeouts.hook",
+            Self::Drain => "timeouts.drain",
+        }
+    }
 }
 
 impl Default for Options {
@@ -193,13 +219,13 @@ impl Options {
             return Err(OptionsError::TakeoverDelay);
         }
         let timeouts = [
-            ("timeouts.sync", self.timeouts.sync),
-            ("timeouts.connect", self.timeouts.connect),
-            ("timeouts.hook", self.timeouts.hook),
-            ("timeouts.drain", self.timeouts.drain),
+            (TimeoutOption::Sync, self.timeouts.sync),
+            (TimeoutOption::Connect, self.timeouts.connect),
+            (TimeoutOption::Hook, self.timeouts.hook),
+            (TimeoutOption::Drain, self.timeouts.drain),
         ];
-        if let Some((name, _)) = timeouts.into_iter().find(|(_, time)| time.is_zero() || *time > HOUR) {
-            return Err(OptionsError::Timeout(name));
+        if let Some((option, _)) = timeouts.into_iter().find(|(_, time)| time.is_zero() || *time > HOUR) {
+            return Err(OptionsError::Timeout(option));
         }
         if self.timeouts.grace > HOUR {
             return Err(OptionsError::Grace);

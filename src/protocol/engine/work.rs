@@ -189,10 +189,19 @@ pub struct AppendRecords<R> {
 pub struct BeginStaging {
     /// What the source says of the snapshot.
     pub header: Box<SnapshotHeader>,
-    /// The source can go on with a snapshot that was cut.
-    pub resumes: bool,
-    /// This node's copy is complete: the source may send only what differs.
-    pub compares: bool,
+    /// What the source can make of what is there.
+    pub onto: StagingBase,
+}
+
+/// What a source can make of what its sink has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StagingBase {
+    /// Nothing: it sends the whole snapshot.
+    Nothing,
+    /// It can go on with a snapshot that was cut.
+    Staged,
+    /// The same. And this node's copy is complete: where nothing is staged, it may send only what differs.
+    StagedOrCopy,
 }
 
 /// The receipt of [`StagePieces`].

@@ -8,7 +8,7 @@ use super::staging::Staging;
 use crate::model::{Conflict, Key, NodeId, Position, Revision};
 use crate::protocol::engine::{
     Completed, DiskFailure, DurableState, EraReceipt, GroupReceipt, PiecesReceipt, QuarantineReceipt, RecordsReceipt,
-    ReopenReceipt, StagingReceipt,
+    ReopenReceipt, StagingBase, StagingReceipt,
 };
 use crate::protocol::wire::SnapshotHeader;
 
@@ -251,10 +251,11 @@ impl ModelStore {
             }
             Job::BeginStaging(order) => {
                 let (job, pending) = order.split();
-                let before = self.staging.take().filter(|_| job.resumes);
+                let before = self.staging.take().filter(|_| job.onto != StagingBase::Nothing);
                 let base = self.head.state.clone();
                 let empty = State::new(self.floor.state.digests());
-                let staging = Staging::begin(before, *job.header, empty, job.compares.then_some(base));
+                let staging =
+                    Staging::begin(before, *job.header, empty, (job.onto == StagingBase::StagedOrCopy).then_some(base));
                 let before = staging.before();
                 self.staging = Some(staging);
                 pending.complete(Ok(before))

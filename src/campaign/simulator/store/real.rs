@@ -15,7 +15,7 @@ use crate::campaign::violation::{Checked, Invariant, Violation, catch_panic};
 use crate::model::{ChangeSet, Era, Expected, Guard, History, Key, PairId, Position, Revision};
 use crate::protocol::engine::{
     self, Completed, DiskFailure, DurableState, EraReceipt, GroupReceipt, Order, Outcome, PiecesReceipt,
-    QuarantineReceipt, RecordsReceipt, ReopenReceipt, StagedBefore, StagingReceipt, Ticket,
+    QuarantineReceipt, RecordsReceipt, ReopenReceipt, StagedBefore, StagingBase, StagingReceipt, Ticket,
 };
 use crate::protocol::wire::SnapshotHeader;
 use crate::store::disk::Disk as FileSystem;
@@ -337,10 +337,10 @@ fn carry_out(
         Job::AppendRecords(order) => complete(order, |job| receive(store, &job.frames, job.durable, accepts)),
         Job::BeginStaging(order) => complete(order, |job| {
             let header = header.unwrap_or(*job.header);
-            match (job.resumes, job.compares) {
-                (false, _) => store.stage_begin(&header).map(|()| StagedBefore::Nothing),
-                (true, false) => store.stage_resume(&header),
-                (true, true) => store.stage_compare(&header),
+            match job.onto {
+                StagingBase::Nothing => store.stage_begin(&header).map(|()| StagedBefore::Nothing),
+                StagingBase::Staged => store.stage_resume(&header),
+                StagingBase::StagedOrCopy => store.stage_compare(&header),
             }
         }),
         Job::StagePieces(order) => complete(order, |job| {

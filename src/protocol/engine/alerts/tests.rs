@@ -40,7 +40,7 @@ fn what_was_entered_already() {
     }
     fn lost() -> Alerts {
         let mut alerts = quiet();
-        let _ = alerts.raise(now(0), NewAlert::new(AlertKind::ShadowLost, PEER, "lost"));
+        let _ = alerts.raise(now(0), NewAlert::new(AlertKind::ShadowLost, Subject::Peer, "lost"));
         alerts.set_peer_lost();
         alerts
     }

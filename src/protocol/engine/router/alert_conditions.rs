@@ -3,7 +3,7 @@
 use crate::model::Position;
 use crate::model::limits::{CERTIFICATE_WARN_DAYS, ROOM_SPARE};
 use crate::protocol::alerts::{AlertKind, NewAlert, Severity};
-use crate::protocol::engine::alerts::{self, DISK, PEER, ROOM, THIS_NODE, texts};
+use crate::protocol::engine::alerts::{self, Subject, texts};
 use crate::protocol::engine::{
     Action, Alert, AlertChange, CommandRefusal, DiskFailure, Engine, Moment, Mutant, Notice, Now, RepairKind,
     RoleReason, Room, Transition,
@@ -74,14 +74,14 @@ impl Engine {
     pub(in super::super) fn found_damage(&mut self, now: Now, damage: Option<String>) {
         if let Some(damage) = damage {
             self.durable.assume_complete(false);
-            self.raise(now, NewAlert::new(AlertKind::DiskTrouble, THIS_NODE, texts::damaged(&damage)));
+            self.raise(now, NewAlert::new(AlertKind::DiskTrouble, Subject::ThisNode, texts::damaged(&damage)));
             self.log.set_damage(damage);
         }
     }
 
     pub(super) fn disk_trouble(&mut self, now: Now, failure: &DiskFailure) {
         let message = texts::disk_trouble(failure.full, &failure.reason);
-        self.raise(now, NewAlert::new(AlertKind::DiskTrouble, THIS_NODE, message));
+        self.raise(now, NewAlert::new(AlertKind::DiskTrouble, Subject::ThisNode, message));
     }
 
     /// The store is in trouble outside a batch. The master of a shadow hears of it too. A store whose disk is not just full is
@@ -97,31 +97,31 @@ impl Engine {
 
     /// Something was written: trouble with this node's disk is over.
     pub(super) fn disk_works(&mut self, now: Now) {
-        self.disk_ended(now, THIS_NODE);
+        self.disk_ended(now, Subject::ThisNode);
     }
 
     /// So much room is left. What is too little is said before the disk is full.
     pub(in super::super) fn room_left(&mut self, now: Now, Room { needed, free }: Room) {
-        let stands = self.alerts.stands_about(AlertKind::DiskTrouble, ROOM);
+        let stands = self.alerts.stands_about(AlertKind::DiskTrouble, Subject::Room);
         if free < needed && !stands {
-            let alert = NewAlert::new(AlertKind::DiskTrouble, ROOM, texts::little_room(needed, free));
+            let alert = NewAlert::new(AlertKind::DiskTrouble, Subject::Room, texts::little_room(needed, free));
             self.raise(now, NewAlert { severity: Some(Severity::Warning), ..alert });
         } else if stands && free >= needed.saturating_add(needed / ROOM_SPARE) {
-            self.clear(now, |alert| alert.kind == AlertKind::DiskTrouble && alert.subject == ROOM);
+            self.clear(now, |alert| alert.kind == AlertKind::DiskTrouble && Subject::Room.is_of(alert));
         }
     }
 
     /// A batch has been under way for this long.
     pub(super) fn slow_disk(&mut self, now: Now, us: u64) {
-        self.raise(now, NewAlert::new(AlertKind::DiskTrouble, DISK, texts::slow_disk(us)));
+        self.raise(now, NewAlert::new(AlertKind::DiskTrouble, Subject::Disk, texts::slow_disk(us)));
     }
 
     /// Ends the alerts about trouble with the disk that have this subject.
-    pub(super) fn disk_ended(&mut self, now: Now, subject: &str) {
-        let ended = self.clear(now, |alert| alert.kind == AlertKind::DiskTrouble && alert.subject == subject);
+    pub(super) fn disk_ended(&mut self, now: Now, subject: Subject) {
+        let ended = self.clear(now, |alert| alert.kind == AlertKind::DiskTrouble && subject.is_of(alert));
         for alert in ended {
             let seconds = now.wall_ms.saturating_sub(alert.first_ms) / 1_000;
-            self.raise(now, NewAlert::new(AlertKind::Recovered, PEER, texts::disk_recovered(seconds, &alert)));
+            self.raise(now, NewAlert::new(AlertKind::Recovered, Subject::Peer, texts::disk_recovered(seconds, &alert)));
         }
     }
 
@@ -154,7 +154,7 @@ impl Engine {
         if away && !self.alerts.is_peer_lost() {
             self.alerts.set_peer_lost();
             let (_, why) = self.link_state();
-            self.raise(now, NewAlert::new(AlertKind::ShadowLost, PEER, texts::shadow_lost(&why)));
+            self.raise(now, NewAlert::new(AlertKind::ShadowLost, Subject::Peer, texts::shadow_lost(&why)));
         }
     }
 
@@ -171,7 +171,7 @@ impl Engine {
         }
         self.alerts.set_peer_lost();
         let silent_ms = now.at.0.saturating_sub(since.0) / 1_000;
-        self.raise(now, NewAlert::new(AlertKind::ShadowLost, PEER, texts::master_lost(silent_ms, &blockers)));
+        self.raise(now, NewAlert::new(AlertKind::ShadowLost, Subject::Peer, texts::master_lost(silent_ms, &blockers)));
     }
 
     fn count_unpushed(&mut self, now: Now) {
@@ -187,7 +187,7 @@ impl Engine {
         }
         self.alerts.count_up_to(head.seq);
         let (state, why) = self.link_state();
-        let alert = NewAlert::new(AlertKind::PushFailed, PEER, texts::not_pushed(state, &why));
+        let alert = NewAlert::new(AlertKind::PushFailed, Subject::Peer, texts::not_pushed(state, &why));
         self.raise(now, NewAlert { times, revisions: Some((from, head)), ..alert });
     }
 
@@ -227,7 +227,7 @@ impl Engine {
             RefusalKind::DuplicateIdentity => texts::duplicate_here(reason),
             _ => reason.to_owned(),
         };
-        let subject = if kind == RefusalKind::DuplicateIdentity { THIS_NODE } else { PEER };
+        let subject = if kind == RefusalKind::DuplicateIdentity { Subject::ThisNode } else { Subject::Peer };
         let alert = match kind {
             RefusalKind::DuplicateIdentity => AlertKind::DuplicateNode,
             RefusalKind::VersionMismatch | RefusalKind::Schema => AlertKind::VersionMismatch,
@@ -250,7 +250,7 @@ impl Engine {
         let before_us = self.alerts.note_skew(skew_us);
         if skew_us > bound_us && before_us <= bound_us {
             let message = texts::clock_skew(skew_us / 1_000_000);
-            self.raise(now, NewAlert::new(AlertKind::ClockSkew, PEER, message));
+            self.raise(now, NewAlert::new(AlertKind::ClockSkew, Subject::Peer, message));
         } else if skew_us <= bound_us && self.alerts.stands(AlertKind::ClockSkew) {
             self.clear(now, |alert| alert.kind == AlertKind::ClockSkew);
         }
@@ -263,7 +263,7 @@ impl Engine {
         let (slow, stands) = (round_trip_us > delay_us / 2, self.alerts.stands(AlertKind::SlowLink));
         if slow && !stands {
             let message = texts::slow_link(round_trip_us, delay_us);
-            self.raise(now, NewAlert::new(AlertKind::SlowLink, PEER, message));
+            self.raise(now, NewAlert::new(AlertKind::SlowLink, Subject::Peer, message));
         } else if !slow && stands {
             self.clear(now, |alert| alert.kind == AlertKind::SlowLink);
         }

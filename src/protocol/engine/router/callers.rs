@@ -2,7 +2,7 @@
 
 use crate::model::{Conflict, Revision};
 use crate::protocol::alerts::{AlertKind, NewAlert};
-use crate::protocol::engine::alerts::{PEER, texts};
+use crate::protocol::engine::alerts::{Subject, texts};
 use crate::protocol::engine::{
     Action, CommandRefusal, CommitRefusal, Committed, DiskFailure, Engine, Moment, Mutant, Now, RepairKind,
     Replication, Ticket,
@@ -175,7 +175,7 @@ impl Engine {
         let head = self.log.revision();
         let stopped = self.links.peer_has_stopped();
         let message = if stopped { texts::SHADOW_STOPPED } else { texts::NOT_CONFIRMED_IN_TIME };
-        let alert = NewAlert::new(AlertKind::PushFailed, PEER, message);
+        let alert = NewAlert::new(AlertKind::PushFailed, Subject::Peer, message);
         self.raise(now, NewAlert { revisions: Some((head, head)), ..alert });
     }
 

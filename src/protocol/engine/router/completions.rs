@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::model::Revision;
 use crate::model::limits::BATCH_SLOW;
-use crate::protocol::engine::alerts::{DISK, texts};
+use crate::protocol::engine::alerts::{Subject, texts};
 use crate::protocol::engine::durable::Requester;
 use crate::protocol::engine::{
     Action, AppendGroup, CommandRefusal, Completed, Completion, DiskFailure, Engine, EnrolVerdict, Job, Moment, Mutant,
@@ -127,7 +127,7 @@ impl Engine {
     pub(in super::super) fn persisted(&mut self, now: Now, completed: Completed) {
         let Some(ended) = self.work.completed(completed.batch()) else { return };
         if ended.reported_slow {
-            self.disk_ended(now, DISK);
+            self.disk_ended(now, Subject::Disk);
         }
         if ended.given_up {
             // It counted as failed when its time was over. What is left of it is found out now, by opening the store again.

@@ -11,7 +11,7 @@
 //! | another run of the copy | counts | counts | alert, refused |
 
 use crate::protocol::alerts::{AlertKind, NewAlert};
-use crate::protocol::engine::alerts::{OWN_COPY, PEER, texts};
+use crate::protocol::engine::alerts::{Subject, texts};
 use crate::protocol::engine::links::Connection;
 use crate::protocol::engine::{Action, Engine, LinkId, Now, RoleReason, Transition};
 use crate::protocol::wire::{CopySeen, Hello, Message, Refusal, RefusalKind};
@@ -31,7 +31,10 @@ impl Engine {
         let (second, run) = (place(connection, connection.early()), connection.early().map(|hello| hello.sender.run));
         if let Some(run) = run {
             if !self.alerts.is_known_duplicate(run) {
-                self.raise(now, NewAlert::new(AlertKind::DuplicateNode, PEER, texts::duplicate_peer(&first, &second)));
+                self.raise(
+                    now,
+                    NewAlert::new(AlertKind::DuplicateNode, Subject::Peer, texts::duplicate_peer(&first, &second)),
+                );
             }
             self.tell_of_copy(CopySeen { run, first: first.clone(), later: second });
         }
@@ -56,7 +59,7 @@ impl Engine {
     pub(super) fn copy_seen(&mut self, now: Now, seen: &CopySeen) {
         if !self.alerts.is_known_copy(seen.run) {
             let message = texts::copy_of_this_node(&seen.first, &seen.later);
-            self.raise(now, NewAlert::new(AlertKind::DuplicateNode, OWN_COPY, message));
+            self.raise(now, NewAlert::new(AlertKind::DuplicateNode, Subject::OwnCopy, message));
         }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::model::{Epoch, Relation, Revision};
 use crate::protocol::alerts::{AlertKind, NewAlert};
-use crate::protocol::engine::alerts::{PEER, THIS_NODE, texts};
+use crate::protocol::engine::alerts::{Subject, texts};
 use crate::protocol::engine::authority::Witnessed;
 use crate::protocol::engine::hello::{Negotiation, OwnSide};
 use crate::protocol::engine::links::Connection;
@@ -131,7 +131,7 @@ impl Engine {
             self.drop_connection(now, before, "another link stays");
         }
         self.links.activated(link, now.at);
-        self.clear(now, |alert| alert.kind == AlertKind::DuplicateNode && alert.subject == THIS_NODE);
+        self.clear(now, |alert| alert.kind == AlertKind::DuplicateNode && Subject::ThisNode.is_of(alert));
     }
 
     fn negotiated(&mut self, now: Now, outcome: Negotiation, hello: Box<Hello>) {
@@ -195,7 +195,7 @@ impl Engine {
         }
         let rival = Box::new(rival.clone());
         let message = texts::different_witnesses(self.epoch(), rival.epoch);
-        self.raise(now, NewAlert::new(AlertKind::TwoMasters, PEER, message));
+        self.raise(now, NewAlert::new(AlertKind::TwoMasters, Subject::Peer, message));
         self.session.agree(now.at, Negotiation::StepDown, rival);
         self.transition(now, Transition::Outranked, RoleReason::SteppedDown);
     }
@@ -204,7 +204,7 @@ impl Engine {
         // Two connections may cross: that is still one meeting.
         if !self.alerts.is_known_rival(hello.sender.run, hello.epoch) {
             let message = texts::two_masters(self.epoch(), hello.epoch, stays);
-            self.raise(now, NewAlert::new(AlertKind::TwoMasters, PEER, message));
+            self.raise(now, NewAlert::new(AlertKind::TwoMasters, Subject::Peer, message));
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::model::limits::{OPERATOR_ERROR_AFTER, OPERATOR_GRACE};
 use crate::protocol::alerts::{AlertKind, NewAlert, Severity};
-use crate::protocol::engine::alerts::{OperatorState, PEER, texts};
+use crate::protocol::engine::alerts::{OperatorState, Subject, texts};
 use crate::protocol::engine::{Alert, Engine, Moment, Mutant, Now, TakeoverBlocker, Undialable};
 use crate::protocol::failover::{NodeState, held_down, micros};
 use crate::protocol::wire::Role;
@@ -37,7 +37,7 @@ impl Engine {
         let ended = self.clear(now, |alert| alert.kind == AlertKind::NeedsOperator && alert.subject == held);
         for alert in ended {
             let seconds = now.wall_ms.saturating_sub(alert.first_ms) / 1_000;
-            self.raise(now, NewAlert::new(AlertKind::Recovered, PEER, texts::hold_ended(seconds)));
+            self.raise(now, NewAlert::new(AlertKind::Recovered, Subject::Peer, texts::hold_ended(seconds)));
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::model::Epoch;
 use crate::model::limits::PEER_DURATION_MAX;
 use crate::protocol::alerts::{AlertKind, NewAlert};
-use crate::protocol::engine::alerts::{PEER, texts};
+use crate::protocol::engine::alerts::{Subject, texts};
 use crate::protocol::engine::{Authority, Engine, Moment, Mutant, Now, RoleReason, Transition};
 use crate::protocol::failover::{NodeState, micros};
 use crate::protocol::wire::{Heartbeat, HeartbeatAck, Role};
@@ -96,9 +96,12 @@ impl Engine {
         let Some(witnessed) = self.authority.witnessed_mut().filter(|_| serving) else { return };
         let before = witnessed.covers.count_unpromised(!promise.is_zero());
         if !promise.is_zero() && before >= UNPROMISED_MAX {
-            self.clear(now, |alert| alert.kind == AlertKind::WitnessUnreachable && alert.subject == PEER);
+            self.clear(now, |alert| alert.kind == AlertKind::WitnessUnreachable && Subject::Peer.is_of(alert));
         } else if promise.is_zero() && before + 1 == UNPROMISED_MAX {
-            self.raise(now, NewAlert::new(AlertKind::WitnessUnreachable, PEER, texts::SHADOW_PROMISES_NOTHING));
+            self.raise(
+                now,
+                NewAlert::new(AlertKind::WitnessUnreachable, Subject::Peer, texts::SHADOW_PROMISES_NOTHING),
+            );
         }
     }
 }

@@ -8,7 +8,7 @@
 use crate::model::limits::GROUP_CHANGE_SETS_MAX;
 use crate::model::{History, Relation, Revision};
 use crate::protocol::alerts::{AlertKind, NewAlert};
-use crate::protocol::engine::alerts::{PEER, THIS_NODE, texts};
+use crate::protocol::engine::alerts::{Subject, texts};
 use crate::protocol::engine::{Engine, Now};
 use crate::protocol::wire::{Hello, Role};
 
@@ -44,12 +44,12 @@ impl Engine {
         if let Some(lost) = lost {
             let message = texts::rolled_back(lost.seq.saturating_sub(common), head, lost);
             let range = (first_lost(&hello.log.history, common, lost), lost);
-            self.raise_rolled_back(now, THIS_NODE, message, range);
+            self.raise_rolled_back(now, Subject::ThisNode, message, range);
         }
         if let Some(lost) = peer_lost {
             let message = texts::peer_rolled_back(lost.seq.saturating_sub(common), peer_head, lost);
             let range = (first_lost(self.log.history(), common, lost), lost);
-            self.raise_rolled_back(now, PEER, message, range);
+            self.raise_rolled_back(now, Subject::Peer, message, range);
         }
     }
 
@@ -62,11 +62,11 @@ impl Engine {
     }
 
     /// The same loss is told once, however often the nodes meet before it is repaired.
-    fn raise_rolled_back(&mut self, now: Now, subject: &str, message: String, range: (Revision, Revision)) {
+    fn raise_rolled_back(&mut self, now: Now, subject: Subject, message: String, range: (Revision, Revision)) {
         let mut alerts = self.alerts.log().alerts().iter();
         let told = alerts.any(|alert| {
             let same = alert.revisions.is_some_and(|(_, upto)| upto == range.1);
-            alert.kind == AlertKind::RolledBack && alert.subject == subject && same
+            alert.kind == AlertKind::RolledBack && subject.is_of(alert) && same
         });
         if !told {
             let alert = NewAlert::new(AlertKind::RolledBack, subject, message);

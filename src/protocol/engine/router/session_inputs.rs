@@ -8,7 +8,7 @@
 
 use crate::model::{Position, Revision};
 use crate::protocol::alerts::{AlertKind, NewAlert};
-use crate::protocol::engine::alerts::{self, PEER, texts};
+use crate::protocol::engine::alerts::{self, Subject, texts};
 use crate::protocol::engine::hello::Negotiation;
 use crate::protocol::engine::{
     Action, BulkId, DiskFailure, Engine, LinkId, Moment, Mutant, Now, Quarantine, RecordsReceipt, StagedBefore,
@@ -148,11 +148,14 @@ impl Engine {
     fn alert_from_sink(&mut self, now: Now, message: &Message) {
         match message {
             Message::Rejected { at, reason } => {
-                let alert = NewAlert::new(AlertKind::PushRejected, PEER, texts::push_rejected(*at, reason));
+                let alert = NewAlert::new(AlertKind::PushRejected, Subject::Peer, texts::push_rejected(*at, reason));
                 self.raise(now, NewAlert { revisions: Some((*at, *at)), ..alert });
             }
             Message::DiskTrouble { full, reason } => {
-                self.raise(now, NewAlert::new(AlertKind::DiskTrouble, PEER, texts::shadow_disk(*full, reason)));
+                self.raise(
+                    now,
+                    NewAlert::new(AlertKind::DiskTrouble, Subject::Peer, texts::shadow_disk(*full, reason)),
+                );
             }
             Message::Mismatch { at } => self.digest_mismatch(now, *at),
             _ => {}

@@ -2,7 +2,7 @@
 
 use crate::model::Position;
 use crate::protocol::engine::{
-    Action, BeginStaging, Engine, FinishStaging, Moment, Notice, Now, RepairKind, StagePieces, Work,
+    Action, BeginStaging, Engine, FinishStaging, Moment, Notice, Now, RepairKind, StagePieces, StagingBase, Work,
 };
 use crate::protocol::failover::micros;
 use crate::protocol::replication::{LogView, Sink, SinkOut, Source, SourceOut};
@@ -78,8 +78,13 @@ impl Engine {
                 SinkOut::AppendRecords(frames) => self.append_records(frames),
                 SinkOut::StagePieces { pieces, keep } => self.queue_bulk(StagePieces { pieces, keep }),
                 SinkOut::BeginStaging { header, resumes } => {
-                    let compares = resumes && self.durable.complete && self.durable.role == Role::Shadow;
-                    self.work.queue(BeginStaging { header, resumes, compares });
+                    let compares = self.durable.complete && self.durable.role == Role::Shadow;
+                    let onto = match (resumes, compares) {
+                        (false, _) => StagingBase::Nothing,
+                        (true, false) => StagingBase::Staged,
+                        (true, true) => StagingBase::StagedOrCopy,
+                    };
+                    self.work.queue(BeginStaging { header, onto });
                 }
                 SinkOut::FinishStaging => self.work.queue(FinishStaging),
                 SinkOut::Publish(upto) => self.show_received(upto),

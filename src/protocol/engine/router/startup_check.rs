@@ -1,7 +1,7 @@
 //! A node whose directory says master asks before it serves: its peer, and the witness where there is one.
 
 use crate::protocol::alerts::{AlertKind, NewAlert};
-use crate::protocol::engine::alerts::{PEER, texts};
+use crate::protocol::engine::alerts::{Subject, texts};
 use crate::protocol::engine::{Engine, Failover, Moment, Now, RoleReason, Transition};
 use crate::protocol::failover::NodeState;
 
@@ -29,7 +29,7 @@ impl Engine {
         let links = &self.links;
         let silent = links.active_id().is_none() && !links.is_held() && !links.is_outranked() && !links.is_duplicate();
         if automatic && silent && waited_us >= delay_us {
-            self.raise(now, NewAlert::new(AlertKind::ShadowLost, PEER, texts::PEER_SILENT_AT_START));
+            self.raise(now, NewAlert::new(AlertKind::ShadowLost, Subject::Peer, texts::PEER_SILENT_AT_START));
             self.transition(now, Transition::PeerSilent, RoleReason::PeerSilent);
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::model::{Relation, Revision};
 use crate::protocol::alerts::{AlertKind, NewAlert};
-use crate::protocol::engine::alerts::{THIS_NODE, texts};
+use crate::protocol::engine::alerts::{Subject, texts};
 use crate::protocol::engine::{
     DiskFailure, DurableState, Engine, Mutant, Now, Quarantine, QuarantineReceipt, RoleReason, StatePurpose,
     StoreState, Transition,
@@ -81,7 +81,7 @@ impl Engine {
         }
         self.session.set_quarantined(head);
         let message = texts::unreadable(head, &damage, &failure.reason);
-        self.raise(now, NewAlert::new(AlertKind::Diverged, THIS_NODE, message));
+        self.raise(now, NewAlert::new(AlertKind::Diverged, Subject::ThisNode, message));
     }
 
     /// The role of shadow is durable.

@@ -4,7 +4,7 @@
 
 use crate::model::{Revision, WitnessRecord, WitnessVersion};
 use crate::protocol::alerts::{AlertKind, NewAlert};
-use crate::protocol::engine::alerts::{PEER, texts};
+use crate::protocol::engine::alerts::{Subject, texts};
 use crate::protocol::engine::authority::{Attempt, WitnessObstacle};
 use crate::protocol::engine::{
     CommandRefusal, Engine, Moment, Mutant, Now, RoleReason, StatePurpose, StoreState, TakeoverBlocker, Ticket,
@@ -42,7 +42,7 @@ impl Engine {
             (true, false) => self.transition(now, Transition::HostAllows, RoleReason::Takeover),
             (false, _) => {
                 let message = texts::host_refuses_takeover(reason);
-                self.raise(now, NewAlert::new(AlertKind::ShadowLost, PEER, message));
+                self.raise(now, NewAlert::new(AlertKind::ShadowLost, Subject::Peer, message));
                 self.authority.retry_after(Moment(now.at.0 + self.setup.timing.delay_us));
                 self.transition(now, Transition::HostRefuses, RoleReason::HostRefused);
             }

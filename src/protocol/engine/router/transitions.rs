@@ -3,7 +3,7 @@
 use crate::model::Epoch;
 use crate::model::Era;
 use crate::protocol::alerts::{AlertKind, NewAlert};
-use crate::protocol::engine::alerts::{THIS_NODE, texts};
+use crate::protocol::engine::alerts::{Subject, texts};
 use crate::protocol::engine::{
     Action, BeginEra, CommandRefusal, Engine, Failover, Moment, Mutant, Now, RoleReason, Transition,
 };
@@ -364,7 +364,7 @@ impl Engine {
             (RoleReason::Operator, None) => texts::TAKEOVER_BY_OPERATOR.to_owned(),
             _ => texts::TAKEOVER.to_owned(),
         };
-        let alert = NewAlert::new(AlertKind::Takeover, THIS_NODE, message);
+        let alert = NewAlert::new(AlertKind::Takeover, Subject::ThisNode, message);
         self.raise(now, NewAlert { revisions: given_up.flatten(), ..alert });
     }
 

@@ -3,7 +3,7 @@
 
 use crate::model::{Epoch, NodeId, Revision, WitnessRecord, WitnessVersion};
 use crate::protocol::alerts::{AlertKind, NewAlert};
-use crate::protocol::engine::alerts::{THIS_NODE, WITNESS, texts};
+use crate::protocol::engine::alerts::{Subject, texts};
 use crate::protocol::engine::authority::{Deposed, Question, WitnessTrouble};
 use crate::protocol::engine::{
     Action, CommandRefusal, Engine, Moment, Mutant, Now, Transition, WitnessAnswer, WitnessQuestion, WitnessStatus,
@@ -298,7 +298,7 @@ impl Engine {
         };
         if own && behind && self.authority.is_leading() {
             let message = texts::strange_epoch(record.epoch);
-            self.raise(now, NewAlert::new(AlertKind::RolledBack, THIS_NODE, message));
+            self.raise(now, NewAlert::new(AlertKind::RolledBack, Subject::ThisNode, message));
         }
         self.depose(now, why);
     }
@@ -344,7 +344,7 @@ impl Engine {
         let Some(witnessed) = self.authority.witnessed_mut() else { return };
         let Some(why) = why else {
             if witnessed.reinstate() {
-                self.clear(now, |alert| alert.subject == WITNESS && alert.kind != AlertKind::WitnessUnreachable);
+                self.clear(now, |alert| Subject::Witness.is_of(alert) && alert.kind != AlertKind::WitnessUnreachable);
             }
             return;
         };
@@ -363,10 +363,11 @@ impl Engine {
     fn raise_deposed(&mut self, now: Now, why: Deposed) {
         let (head, recorded) = (self.log.revision(), self.recorded_revision());
         let alert = match why {
-            Deposed::NotNamed => NewAlert::new(AlertKind::Takeover, WITNESS, texts::NOT_NAMED),
-            Deposed::Duplicate => NewAlert::new(AlertKind::DuplicateNode, WITNESS, texts::COPY_RENEWS),
+            Deposed::NotNamed => NewAlert::new(AlertKind::Takeover, Subject::Witness, texts::NOT_NAMED),
+            Deposed::Duplicate => NewAlert::new(AlertKind::DuplicateNode, Subject::Witness, texts::COPY_RENEWS),
             Deposed::RolledBack => {
-                let alert = NewAlert::new(AlertKind::RolledBack, WITNESS, texts::behind_record(head, recorded));
+                let alert =
+                    NewAlert::new(AlertKind::RolledBack, Subject::Witness, texts::behind_record(head, recorded));
                 NewAlert { revisions: Some((head, recorded)), ..alert }
             }
         };
@@ -401,7 +402,7 @@ impl Engine {
         let Some(witnessed) = self.authority.witnessed_mut() else { return };
         let Some(before) = witnessed.client.report(trouble) else { return };
         if before.is_some() {
-            self.clear(now, |alert| alert.kind == AlertKind::WitnessUnreachable && alert.subject == WITNESS);
+            self.clear(now, |alert| alert.kind == AlertKind::WitnessUnreachable && Subject::Witness.is_of(alert));
         }
         let Some(trouble) = trouble else { return };
         let message = match trouble {
@@ -412,7 +413,7 @@ impl Engine {
             WitnessTrouble::Flawed(Flaw::Older) => texts::RECORD_OLDER,
             WitnessTrouble::Flawed(Flaw::Missing) => texts::RECORD_MISSING,
         };
-        self.raise(now, NewAlert::new(AlertKind::WitnessUnreachable, WITNESS, message));
+        self.raise(now, NewAlert::new(AlertKind::WitnessUnreachable, Subject::Witness, message));
     }
 
     /// What is wrong with the witness.

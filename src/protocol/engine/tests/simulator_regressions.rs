@@ -154,7 +154,7 @@ fn an_era_without_change_sets_is_no_reason_to_refuse_a_master() {
     let (begun, work) = batch(&tell(&mut engine, 300, Message::Repair(Repair::Full(header.clone()))));
     assert_eq!(
         work,
-        Work::from(BeginStaging { header: Box::new(header), resumes: true, compares: true }).numbered(BatchId(begun))
+        Work::from(BeginStaging { header: Box::new(header), onto: StagingBase::StagedOrCopy }).numbered(BatchId(begun))
     );
 }
 
