@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shadowpair::{
-    BoxFuture, ChangeSet, CommitError, FirstStart, Hooks, Node, Options, Remaining, Replication, Snapshot, Swap,
-    Watched, Witness, WitnessError, WitnessRecord, WitnessVersion,
+    BoxFuture, ChangeSet, CommitError, Conflict, Expected, FirstStart, Guard, Hooks, Key, Node, Options, Remaining,
+    Replication, Snapshot, Swap, Watched, Witness, WitnessError, WitnessRecord, WitnessVersion,
 };
 
 /// Bound on anything that is waited for; nothing here takes a fraction of it.
@@ -37,6 +37,39 @@ fn an_accepted_commit_is_not_undone_by_dropping_its_future() {
             let seen = tokio::time::timeout(LONG, watch.next()).await.unwrap().unwrap();
             assert!(matches!(seen, Watched::Changed { keys, .. } if keys[0].as_str() == "dropped/key"));
             assert_eq!(node.config().snapshot().get("dropped/key").unwrap().unwrap(), "value");
+            node.shutdown().await;
+        })
+    });
+}
+
+#[test]
+fn a_guard_that_does_not_hold_changes_nothing_and_one_of_a_new_read_does() {
+    on_both_flavours(|| {
+        Box::pin(async {
+            let dir = tempfile::tempdir().unwrap();
+            let node = master(dir.path()).await;
+            let config = node.config();
+            let key = Key::new("key").unwrap();
+            let only_if = |expected: &'static str| Guard::Key {
+                key: Key::new("key").unwrap(),
+                expected: Expected::Value(expected.into()),
+            };
+            let read = config.commit(ChangeSet::new().put("key", "read")).await.unwrap().revision;
+            let newer = config.commit(ChangeSet::new().put("key", "newer")).await.unwrap().revision;
+
+            let stale = ChangeSet::new().put("key", "mine").put("other", "mine").only_if(only_if("read"));
+            assert_eq!(config.commit(stale).await, Err(CommitError::Guard(Conflict::Key { key })));
+            let stale = ChangeSet::new().put("other", "mine").only_if(Guard::Head(read));
+            let conflict = Conflict::Head { expected: read, head: newer };
+            assert_eq!(config.commit(stale).await, Err(CommitError::Guard(conflict)));
+            let now = config.snapshot();
+            assert_eq!((now.revision(), now.get("other").unwrap()), (newer, None), "nothing was changed");
+
+            let again = now.get("key").unwrap().unwrap();
+            assert_eq!(again, "newer");
+            let fresh = ChangeSet::new().put("key", "mine").only_if(only_if("newer")).only_if(Guard::Head(newer));
+            config.commit(fresh).await.unwrap();
+            assert_eq!(config.snapshot().get("key").unwrap().unwrap(), "mine");
             node.shutdown().await;
         })
     });

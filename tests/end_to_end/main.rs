@@ -22,6 +22,7 @@ mod copies;
 mod differential;
 mod directory;
 mod disk;
+mod error_words;
 mod face;
 mod first_start;
 mod forgotten;
