@@ -65,7 +65,7 @@ async fn meet(server: &End, client: &End) -> (Accepting<DuplexStream>, Connectin
 
 fn link<S: Stream>(accepted: Accepting<S>) -> server::TlsStream<S> {
     match accepted {
-        Ok(Accepted::Link(stream)) => stream,
+        Ok(Accepted::Link(stream)) => *stream,
         Ok(Accepted::Enrolment(_)) => panic!("an enrolment"),
         Err(refused) => panic!("{refused}"),
     }
@@ -568,7 +568,7 @@ mod enrolment {
 
     fn wants_to_enrol<S: Stream>(accepted: Accepting<S>) -> Result<Enrolment<S>, EnrolError> {
         match accepted {
-            Ok(Accepted::Enrolment(enrolment)) => Ok(enrolment),
+            Ok(Accepted::Enrolment(enrolment)) => Ok(*enrolment),
             Ok(Accepted::Link(_)) => panic!("a link"),
             Err(refused) => Err(EnrolError::Protocol(refused.to_string())),
         }

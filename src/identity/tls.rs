@@ -55,9 +55,9 @@ struct OwnCertificate {
 /// A connection that was accepted.
 pub enum Accepted<S> {
     /// A link with the pinned peer.
-    Link(server::TlsStream<S>),
+    Link(Box<server::TlsStream<S>>),
     /// A node that wants to enrol.
-    Enrolment(Enrolment<S>),
+    Enrolment(Box<Enrolment<S>>),
 }
 
 impl Tls {
@@ -121,11 +121,12 @@ impl Tls {
         stream.write_all(&[WELCOME]).await.map_err(|error| Refused::of_handshake(error, &verifier))?;
         stream.flush().await.map_err(|error| Refused::of_handshake(error, &verifier))?;
         match protocol {
-            Protocol::Link => Ok(Accepted::Link(stream)),
+            Protocol::Link => Ok(Accepted::Link(Box::new(stream))),
             Protocol::Enrolment => {
                 let binding = enrol::binding(stream.get_ref().1).map_err(Refused::broken)?;
                 let own = self.shared.own.load();
-                Ok(Accepted::Enrolment(Enrolment::new(stream, binding, peer.key, (own.node, own.key))))
+                let enrolment = Enrolment::new(stream, binding, peer.key, (own.node, own.key));
+                Ok(Accepted::Enrolment(Box::new(enrolment)))
             }
         }
     }

@@ -317,7 +317,7 @@ impl Driver {
         let token = secret.and_then(|secret| tokens.iter().position(|token| token.secret == secret));
         self.enrolments.retain(|_, verdicts| !verdicts.is_closed());
         self.enrolments.insert(ask, verdicts);
-        self.handle(Event::EnrolAsked { ask, peer, token, from });
+        self.handle(Event::EnrolAsked { ask, peer: Box::new(peer), token, from });
     }
 
     fn on_persisted(&mut self, completed: Completed) {

@@ -92,12 +92,12 @@ impl PendingConnection {
                 let key_exchange = key_exchange_of(stream.get_ref().1);
                 // There is always a key after the handshake.
                 let peer_key = peer_key_of(stream.get_ref().1)?;
-                let connection = Connection::new(Box::new(stream), self.from, peer_key, key_exchange);
+                let connection = Connection::new(stream, self.from, peer_key, key_exchange);
                 self.slot.free();
                 drop(inputs.send(Input::Accepted(connection)).await);
                 None
             }
-            Some(Ok(Accepted::Enrolment(request))) => enrolment.answer(self.from, || self.slot.free(), request).await,
+            Some(Ok(Accepted::Enrolment(request))) => enrolment.answer(self.from, || self.slot.free(), *request).await,
             Some(Err(Refused::Unpermitted(reason) | Refused::ByPeer(reason) | Refused::Unproven(reason))) => {
                 Some(reason)
             }

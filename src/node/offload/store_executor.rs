@@ -74,6 +74,7 @@ struct Queue {
 }
 
 /// Where the store is.
+#[expect(clippy::large_enum_variant, reason = "a node has one, and a box would be made anew for every batch")]
 enum KeptStore {
     /// Here: nobody uses it.
     Idle(Store),

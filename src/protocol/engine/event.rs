@@ -140,7 +140,7 @@ pub enum Event {
         /// Number of the question, chosen by the shell.
         ask: u64,
         /// Who.
-        peer: Peer,
+        peer: Box<Peer>,
         /// Index of the token that it proved, in [`super::DurableState::tokens`].
         token: Option<usize>,
         /// Where it comes from, for the alert.
