@@ -100,6 +100,9 @@ pub const HISTORY_ERAS_MAX: usize = 1_024;
 /// Most terms by which a peer may be ahead. One takeover takes one term. A peer that is ahead by more is broken, and to
 /// follow it would use up the terms.
 pub const TERMS_AHEAD_MAX: u32 = 65_536;
+/// Most words of operators, on one mode of the pair, that a peer may know of and this node may not. A peer that is ahead by more is
+/// broken, and to believe it would leave no later word.
+pub const MODE_CHANGES_AHEAD_MAX: u64 = 1 << 20;
 
 /// Most takeovers that are remembered. The hold-down counts three.
 pub const TAKEOVERS_KEPT_MAX: usize = 16;

@@ -4,6 +4,7 @@ mod alerting;
 mod callers;
 mod copies;
 mod durable_mark;
+mod hostile;
 mod hung_disk;
 mod operator_states;
 mod pending_updates;

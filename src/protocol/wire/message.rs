@@ -200,6 +200,31 @@ pub enum Message {
     },
 }
 
+impl Message {
+    /// The latest epoch that it names, a hello apart.
+    pub fn latest_epoch(&self) -> Epoch {
+        let latest = |epochs: &[Epoch]| epochs.iter().copied().max().unwrap_or(Epoch::NONE);
+        match self {
+            Self::Heartbeat(beat) => latest(&[beat.epoch, beat.position.revision.epoch]),
+            Self::HeartbeatAck(ack) => latest(&[ack.epoch, ack.position.revision.epoch]),
+            Self::Repair(Repair::Incremental { to }) => to.epoch,
+            Self::Repair(Repair::Full(header)) => {
+                let eras = header.history.eras().iter().map(|era| era.epoch);
+                eras.chain([header.position.revision.epoch]).max().unwrap_or(Epoch::NONE)
+            }
+            Self::SnapshotResume { point, .. } => latest(&[point.from.epoch, point.upto.epoch]),
+            Self::Ack { position, .. } | Self::Mismatch { at: position } => position.revision.epoch,
+            Self::Rejected { at, .. } => at.epoch,
+            Self::Durable { upto } => upto.epoch,
+            Self::Switch(Switch::Prepare { position, epoch } | Switch::HandOver { position, epoch, .. }) => {
+                latest(&[position.revision.epoch, *epoch])
+            }
+            Self::Switch(Switch::Ready { epoch }) => *epoch,
+            _ => Epoch::NONE,
+        }
+    }
+}
+
 /// The first message on a link, from both sides: who the sender is and what it holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello {

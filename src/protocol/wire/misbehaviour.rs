@@ -11,9 +11,12 @@ pub enum Misbehaviour {
     /// It sent a second hello.
     #[error("a second hello")]
     SecondHello,
-    /// A heartbeat names an epoch that is too far ahead for any history.
+    /// A message names an epoch that is too far ahead for any history.
     #[error("an epoch that no history leads to")]
     EpochOutOfReach,
+    /// It says that a mode of the pair was turned on and off more often than anybody can have said.
+    #[error("modes of the pair that were turned impossibly often")]
+    ModesOutOfReach,
     /// It sent a repair to a node that is not the sink.
     #[error("a repair for a node that is not the sink")]
     RepairWithoutSink,

@@ -125,6 +125,12 @@ impl Mode {
 }
 
 impl Modes {
+    /// Whether either mode was turned so much more often than here that nobody can have said so.
+    pub fn are_beyond(self, here: Self, most: u64) -> bool {
+        let beyond = |theirs: Mode, ours: Mode| theirs.changes.saturating_sub(ours.changes) > most;
+        beyond(self.paused, here.paused) || beyond(self.frozen, here.frozen)
+    }
+
     /// What two nodes with these come to.
     #[must_use]
     pub fn merged(self, other: Self) -> Self {

@@ -232,7 +232,7 @@ impl Engine {
             RefusalKind::DuplicateIdentity => AlertKind::DuplicateNode,
             RefusalKind::VersionMismatch | RefusalKind::Schema => AlertKind::VersionMismatch,
             RefusalKind::DataKey => AlertKind::KeyMismatch,
-            RefusalKind::WrongPair | RefusalKind::Blank => AlertKind::UnpermittedPeer,
+            RefusalKind::WrongPair | RefusalKind::Blank | RefusalKind::ProtocolError => AlertKind::UnpermittedPeer,
             RefusalKind::ForeignHistory => AlertKind::Diverged,
             _ => return,
         };

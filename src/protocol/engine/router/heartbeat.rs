@@ -2,7 +2,7 @@
 
 use crate::protocol::engine::{Action, Engine, LinkId, Mutant, Now, RoleReason, Transition};
 use crate::protocol::failover::NodeState;
-use crate::protocol::wire::{Heartbeat, HeartbeatAck, Message, Misbehaviour, Role};
+use crate::protocol::wire::{Heartbeat, HeartbeatAck, Message, Role};
 
 impl Engine {
     pub(super) fn beat(&mut self, now: Now) {
@@ -29,9 +29,6 @@ impl Engine {
     }
 
     pub(super) fn heartbeat(&mut self, now: Now, link: LinkId, beat: Heartbeat) {
-        if self.is_out_of_reach(beat.epoch) {
-            return self.refuse_misbehaviour(now, link, Misbehaviour::EpochOutOfReach);
-        }
         self.links.peer_is(beat.epoch, beat.serving);
         if self.authority.won_epoch().is_some() && !self.setup.makes(Mutant::AnswersBeforeEpoch) {
             // The takeover is won, but its epoch is not stored yet. Until it is, this node answers nothing (rule 9).

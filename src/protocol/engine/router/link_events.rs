@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::model::limits::MODE_CHANGES_AHEAD_MAX;
 use crate::protocol::alerts::{AlertKind, NewAlert};
 use crate::protocol::engine::alerts::texts;
 use crate::protocol::engine::links::Refused;
@@ -96,6 +97,12 @@ impl Engine {
             Message::Hello(_) => self.refuse_misbehaviour(now, link, Misbehaviour::SecondHello),
             // A link that lost against another one is closed already, or about to be.
             _ if !self.links.is_active(link) => {}
+            message if self.is_out_of_reach(message.latest_epoch()) => {
+                self.refuse_misbehaviour(now, link, Misbehaviour::EpochOutOfReach);
+            }
+            Message::Modes(modes) if modes.are_beyond(self.durable.moves.modes, MODE_CHANGES_AHEAD_MAX) => {
+                self.refuse_misbehaviour(now, link, Misbehaviour::ModesOutOfReach);
+            }
             Message::Heartbeat(beat) => self.heartbeat(now, link, beat),
             Message::HeartbeatAck(ack) => self.heartbeat_answered(now, link, &ack),
             Message::Switch(step) => self.switch_step(now, link, step),

@@ -137,7 +137,9 @@ impl Engine {
             other => {
                 #[cfg(test)]
                 let other = self.setup.misread_point(self.log.shown(), other);
-                self.alert_from_sink(now, &other);
+                if self.session.source().is_some() {
+                    self.alert_from_sink(now, &other);
+                }
                 self.with_source(now, |source, log, at, out| source.message(log, &other, at, out));
                 self.peer_confirmed(now);
             }
@@ -224,7 +226,11 @@ impl Engine {
             self.out.push(Action::DropBulk { bulk });
             return self.refuse_misbehaviour(now, link, Misbehaviour::WindowExceeded);
         }
-        if let Bulk::Records { durable, .. } = what {
+        if let Bulk::Records { after, last, durable } = what {
+            if self.is_out_of_reach(after.epoch.max(last.epoch).max(durable.epoch)) {
+                self.out.push(Action::DropBulk { bulk });
+                return self.refuse_misbehaviour(now, link, Misbehaviour::EpochOutOfReach);
+            }
             self.session.source_is_durable(durable);
         }
         self.with_sink(now, |sink, head, at, out| sink.bulk(bulk, what, bytes, head, at, out));

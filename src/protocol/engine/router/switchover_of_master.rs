@@ -10,7 +10,7 @@ use crate::protocol::engine::{
     StoreState, Ticket, Transition,
 };
 use crate::protocol::failover::{NodeState, micros};
-use crate::protocol::wire::{Message, Misbehaviour, Role, Switch, SwitchObstacle};
+use crate::protocol::wire::{Message, Role, Switch, SwitchObstacle};
 
 impl Engine {
     // Who wants it.
@@ -334,14 +334,7 @@ impl Engine {
                     None => self.begin_switch(now, Asker::Shadow),
                 }
             }
-            Switch::Prepare { position, epoch } if self.is_out_of_reach(epoch) => {
-                let _ = position;
-                self.refuse_misbehaviour(now, link, Misbehaviour::EpochOutOfReach);
-            }
             Switch::Prepare { position, epoch } => self.prepare(now, link, position, epoch),
-            Switch::Ready { epoch } if self.is_out_of_reach(epoch) => {
-                self.refuse_misbehaviour(now, link, Misbehaviour::EpochOutOfReach);
-            }
             Switch::Ready { epoch } => {
                 if epoch > self.epoch().max(self.authority.recorded_epoch()) {
                     self.switchover.ready(epoch);
