@@ -102,7 +102,7 @@ pub const HISTORY_ERAS_MAX: usize = 1_024;
 pub const TERMS_AHEAD_MAX: u32 = 65_536;
 /// Most words of operators, on one mode of the pair, that a peer may know of and this node may not. A peer that is ahead by more is
 /// broken, and to believe it would leave no later word.
-pub const MODE_CHANGES_AHEAD_MAX: u64 = 1 << 20;
+pub const MODE_CHANGES_AHEAD_MAX: u64 = 1_048_576;
 
 /// Most takeovers that are remembered. The hold-down counts three.
 pub const TAKEOVERS_KEPT_MAX: usize = 16;
