@@ -73,7 +73,7 @@ impl Engine {
 
     /// Why somebody was turned away, with a word where that was this node's own identity.
     pub(super) fn own_named(&self, reason: &str) -> String {
-        match reason.contains(&self.durable.node.to_string()) {
+        match reason.contains(&self.rotation.current().to_string()) {
             true => format!("{reason}; that is this node's own identity: {}", texts::OWN_IDENTITY),
             false => reason.to_owned(),
         }

@@ -20,8 +20,11 @@ impl Engine {
         }
     }
 
-    /// So many days are left of this node's certificate.
+    /// So many days are left of this node's certificate. Comes every day: a peer whose disk did not take the next key is asked again.
     pub(super) fn renew_in_time(&mut self, days: u64) {
+        if let Some(link) = self.links.ready() {
+            self.offer_key(link);
+        }
         if days < CERTIFICATE_RENEW_DAYS && !self.shutdown.is_under_way() && self.rotation.begin(None) {
             self.out.push(Action::MakeKey);
         }
