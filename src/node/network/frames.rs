@@ -27,7 +27,7 @@ pub enum Received {
 /// A bulk frame that waits to be written: its head, and its bytes, which are not copied.
 pub type BulkFrame = (BulkPrefix, Bytes);
 
-/// Why there is no further frame.
+/// Why there is no further frame. The text has the cause, which is therefore no `source` as well.
 #[derive(Debug, thiserror::Error)]
 pub enum FrameError {
     /// The peer ended the connection.
@@ -35,10 +35,16 @@ pub enum FrameError {
     Closed,
     /// The connection broke.
     #[error("the connection broke: {0}")]
-    Broken(#[source] io::Error),
+    Broken(io::Error),
     /// The peer sent an invalid frame.
     #[error("the peer breaks the protocol: {0}")]
-    Protocol(#[from] WireError),
+    Protocol(WireError),
+}
+
+impl From<WireError> for FrameError {
+    fn from(error: WireError) -> Self {
+        Self::Protocol(error)
+    }
 }
 
 /// Reads frames. Buffers one frame at most, and what one read brings beyond it.

@@ -56,7 +56,7 @@ pub enum LinkError {
     Pushes,
     /// The message cannot be encoded.
     #[error("a message could not be encoded: {0}")]
-    Encode(#[from] WireError),
+    Encode(WireError),
 }
 
 /// What every link of a node needs.
@@ -99,7 +99,7 @@ impl Link {
 
     /// Queues a control message; never waits. Where it begins a repair, nothing of a push before it goes on.
     pub fn send(&self, message: &Message) -> Result<(), LinkError> {
-        let frame = encode(message)?;
+        let frame = encode(message).map_err(LinkError::Encode)?;
         if matches!(message, Message::Repair(_)) {
             self.push(Push::Restart)?;
         }
