@@ -105,13 +105,13 @@ fn documents_name_limits_by_their_values() {
 
 #[test]
 fn every_word_that_a_program_shows_is_explained_in_one_place() {
-    let unexplained = |place: &words::Place| {
+    let unexplained = |place: &words::WordList| {
         words::unexplained(place, &text(Path::new(place.source)), &text(Path::new(place.document)))
     };
-    let mut found: Vec<String> = words::PLACES.iter().flat_map(unexplained).collect();
+    let mut found: Vec<String> = words::WORD_LISTS.iter().flat_map(unexplained).collect();
     // Whoever reads the manual finds each of them.
     let manual = text(Path::new("docs/OPERATIONS.md"));
-    let away = words::PLACES.iter().map(|place| {
+    let away = words::WORD_LISTS.iter().map(|place| {
         let document = place.document.trim_start_matches("docs/").replace("OPERATIONS.md", "");
         format!("({document}#{})", docs::anchor(place.heading))
     });
