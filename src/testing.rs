@@ -105,10 +105,10 @@ mod disk;
 mod environment;
 mod identities;
 mod machine;
+mod machine_id;
 mod machine_state;
 mod network;
 mod pair;
-mod place;
 mod random;
 mod register;
 mod resolver;
@@ -120,9 +120,9 @@ pub use controls::{Link, SimulatedClock, SimulatedDisk, SimulatedWitness, Spawne
 pub use machine::Crash;
 #[cfg(test)]
 pub(crate) use machine::Machine;
-pub use pair::{Pair, PairBuilder, SimulatedNode, TimedOut};
 #[cfg(test)]
-pub(crate) use place::Place;
+pub(crate) use machine_id::MachineId;
+pub use pair::{Pair, PairBuilder, SimulatedNode, TimedOut};
 pub use side::Side;
 #[cfg(test)]
 pub(crate) use witness::record as witness_record;

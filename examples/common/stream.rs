@@ -22,7 +22,7 @@ const BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Most bytes of one write, so that progress shows within a large line.
 const WRITE_BYTES: usize = 16 * 1024;
 /// A reader that takes nothing for this long counts as stopped. An answer is not waited for any longer then.
-const PATIENCE: Duration = Duration::from_secs(2);
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
 /// What is printed on the stream.
 pub trait Line: Send + 'static {
@@ -55,7 +55,7 @@ struct Shared<L> {
     wake: Condvar,
     /// Grows with every write that succeeds or fails: the thread is not held up then.
     progress: AtomicU64,
-    /// Set by a caller whose patience ended, cleared by progress.
+    /// Set by a caller that was not answered in time, cleared by progress.
     stopped_reader: AtomicBool,
 }
 
@@ -108,7 +108,7 @@ impl<L: Line> Stream<L> {
         self.push(line, Some(written));
         while !self.0.stopped_reader.load(SeqCst) {
             let before = self.0.progress.load(SeqCst);
-            match tokio::time::timeout(PATIENCE, &mut done).await {
+            match tokio::time::timeout(ANSWER_WITHIN, &mut done).await {
                 Ok(_) => return,
                 Err(_) if self.0.progress.load(SeqCst) == before => self.0.stopped_reader.store(true, SeqCst),
                 Err(_) => (),

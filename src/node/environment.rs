@@ -41,7 +41,7 @@ pub struct Environment {
     pub written: WrittenDisks,
 }
 
-/// Those of this machine, for all nodes of the process.
+/// When the disks of this machine were written last, for all nodes of the process.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn written_disks() -> WrittenDisks {
     static WRITTEN: std::sync::LazyLock<WrittenDisks> = std::sync::LazyLock::new(WrittenDisks::default);

@@ -249,7 +249,7 @@ impl Engine {
             Event::KeyMade(made) => self.key_made(made),
             Event::KeyUsed(used) => self.key_used(now, used),
             Event::NextKeyShown { key } => self.next_key_shown(key),
-            Event::StoreTrouble { reason, full } => self.store_trouble_aside(now, reason, full),
+            Event::StoreTrouble { reason, full } => self.store_trouble(now, reason, full),
             Event::Room(room) => self.room_left(now, room),
             Event::AddressesChecked(found) => self.alerts.operator_states().set_addresses(found),
         }

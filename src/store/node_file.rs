@@ -102,7 +102,7 @@ impl NodeFile {
         let bytes = self.meta("facts").map_err(|source| StoreError::unreadable(NODE_FILE, source))?.unwrap_or_default();
         let corrupt = |reason: String| StoreError::Corrupt { what: NODE_FILE.into(), reason };
         decode_durable_state(&bytes).map_err(|error| match error {
-            WireError::Newer { found, known, .. } => StoreError::Newer { what: "facts".into(), found, known },
+            WireError::Newer { found, known, .. } => StoreError::Newer { what: "durable state".into(), found, known },
             other => corrupt(other.to_string()),
         })
     }

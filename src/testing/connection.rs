@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Waker};
 
 use tokio::io::ReadBuf;
 
-use super::place::Place;
+use super::machine_id::MachineId;
 
 /// Writes that may be on their way or unread, for each direction of a connection.
 const WRITES_MAX: usize = 256;
@@ -18,7 +18,7 @@ pub(crate) struct Connection {
 
 /// One end of it.
 pub(crate) struct End {
-    pub(crate) place: Place,
+    pub(crate) place: MachineId,
     /// What arrived and was not read.
     pub(crate) unread: VecDeque<Vec<u8>>,
     /// How many bytes of the first unread write were read.
@@ -55,7 +55,7 @@ impl Packet {
 
 impl End {
     /// An end on this machine.
-    pub(crate) fn new(place: Place) -> Self {
+    pub(crate) fn new(place: MachineId) -> Self {
         Self {
             place,
             unread: VecDeque::new(),

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::disk::MachineDisk;
+use super::machine_id::MachineId;
 use super::network::Network;
-use super::place::Place;
 use super::register::Register;
 use super::resolver::Resolver;
 use super::scheduler::{Owner, Scheduler};
@@ -15,7 +15,7 @@ use crate::model::WitnessRecord;
 #[derive(Clone, Debug)]
 pub struct Timer {
     pub(crate) scheduler: Scheduler,
-    pub(crate) place: Place,
+    pub(crate) place: MachineId,
 }
 
 impl Timer {
@@ -52,7 +52,7 @@ impl std::fmt::Debug for Spawner {
 pub struct SimulatedDisk<'a> {
     pub(crate) scheduler: &'a Scheduler,
     pub(crate) disk: &'a MachineDisk,
-    pub(crate) place: Place,
+    pub(crate) place: MachineId,
 }
 
 impl SimulatedDisk<'_> {
@@ -123,7 +123,7 @@ impl SimulatedDisk<'_> {
 #[derive(Clone, Copy)]
 pub struct SimulatedClock<'a> {
     pub(crate) scheduler: &'a Scheduler,
-    pub(crate) place: Place,
+    pub(crate) place: MachineId,
 }
 
 impl SimulatedClock<'_> {
@@ -172,7 +172,7 @@ impl Link<'_> {
     /// Ends every cut: everything arrives again, in both directions.
     pub fn heal(&self) {
         self.scheduler.note(|| "everything arrives".into());
-        Place::ALL.into_iter().for_each(|from| self.network.heal(from));
+        MachineId::ALL.into_iter().for_each(|from| self.network.heal(from));
     }
 
     /// Breaks every connection.
@@ -228,7 +228,7 @@ impl SimulatedWitness<'_> {
     /// Stops the witness: it answers neither node.
     pub fn down(&self) {
         self.note("is down");
-        Place::ALL.into_iter().for_each(|place| self.register.set_reachable(place, false));
+        MachineId::ALL.into_iter().for_each(|place| self.register.set_reachable(place, false));
     }
 
     /// This node cannot reach it.

@@ -4,8 +4,8 @@ use std::io;
 use std::sync::Arc;
 
 use super::disk::MachineDisk;
+use super::machine_id::MachineId;
 use super::network::Network;
-use super::place::Place;
 use super::scheduler::{Owner, Scheduler};
 use crate::node::environment::{BoxFuture, Clock, Environment, Randomness, Tasks, WrittenDisks};
 use crate::protocol::engine::Moment;
@@ -18,7 +18,7 @@ pub(crate) fn environment(
     scheduler: &Scheduler,
     network: &Network,
     disk: &MachineDisk,
-    place: Place,
+    place: MachineId,
     power_lost: PowerLost,
 ) -> Environment {
     let (scheduler, owner) = (scheduler.clone(), scheduler.owner(place));
@@ -35,7 +35,7 @@ pub(crate) fn environment(
 #[derive(Debug)]
 struct MachineClock {
     scheduler: Scheduler,
-    place: Place,
+    place: MachineId,
 }
 
 impl Clock for MachineClock {

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::disk::MachineDisk;
 use super::environment::environment;
 use super::identities::Identities;
+use super::machine_id::MachineId;
 use super::network::Network;
-use super::place::Place;
 use super::register::Register;
 use super::resolver;
 use super::scheduler::{Owner, Scheduler};
@@ -35,7 +35,7 @@ pub enum Crash {
 /// A machine. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Machine {
-    pub(crate) place: Place,
+    pub(crate) place: MachineId,
     pub(crate) disk: MachineDisk,
     world: World,
     state: Arc<Mutex<State>>,
@@ -77,13 +77,13 @@ enum Process {
 
 impl Machine {
     /// A machine on which nothing runs yet.
-    pub(crate) fn new(place: Place, world: &World, disk: MachineDisk, setup: Setup) -> Self {
+    pub(crate) fn new(place: MachineId, world: &World, disk: MachineDisk, setup: Setup) -> Self {
         let state = State { setup, process: Process::Down, at_stop: Crash::Power };
         Self { place, disk, world: world.clone(), state: Arc::new(Mutex::new(state)) }
     }
 
     /// Where its node listens.
-    pub(crate) fn address(place: Place) -> String {
+    pub(crate) fn address(place: MachineId) -> String {
         format!("{}:{PORT}", resolver::address(place))
     }
 
@@ -125,7 +125,7 @@ impl Machine {
     /// A machine for a copy of the node that runs here: with what the disk holds now on a disk of its own, and an address of its own.
     #[cfg(test)]
     pub(crate) fn copied(&self) -> Self {
-        Self::new(Place::Copy, &self.world, self.disk.copied(), self.state().setup.clone())
+        Self::new(MachineId::Copy, &self.world, self.disk.copied(), self.state().setup.clone())
     }
 
     fn started(&self, owner: Owner, outcome: Result<Node, StartError>) {
@@ -223,7 +223,7 @@ impl Machine {
 }
 
 /// Notes a node's events in the trace.
-async fn tell(scheduler: Scheduler, place: Place, node: Node) {
+async fn tell(scheduler: Scheduler, place: MachineId, node: Node) {
     let mut events = node.events();
     // This task must not keep the node running.
     drop(node);

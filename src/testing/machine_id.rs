@@ -6,7 +6,7 @@ use super::side::Side;
 
 /// A machine: one of the two of the pair, or the one on which a copy of a node runs.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Place {
+pub(crate) enum MachineId {
     /// This node of the pair.
     Node(Side),
     /// Another node with the identity of one of them.
@@ -14,7 +14,7 @@ pub(crate) enum Place {
     Copy,
 }
 
-impl Place {
+impl MachineId {
     /// All, in order.
     pub(crate) const ALL: [Self; 3] = [Self::Node(Side::A), Self::Node(Side::B), Self::Copy];
 
@@ -27,13 +27,13 @@ impl Place {
     }
 }
 
-impl From<Side> for Place {
+impl From<Side> for MachineId {
     fn from(side: Side) -> Self {
         Self::Node(side)
     }
 }
 
-impl fmt::Debug for Place {
+impl fmt::Debug for MachineId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Node(side) => write!(f, "{side:?}"),

@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{mpsc, oneshot};
 
 use super::connection::{Connection, End, Packet};
-use super::place::Place;
+use super::machine_id::MachineId;
 use super::resolver::{Resolver, address};
 use super::scheduler::{Owner, Scheduler};
 use crate::node::environment::{BoxFuture, BoxStream, Listener, Net};
@@ -56,7 +56,7 @@ struct State {
 }
 
 struct Listening {
-    place: Place,
+    place: MachineId,
     number: u64,
     backlog: mpsc::Sender<(BoxStream, SocketAddr)>,
 }
@@ -72,7 +72,7 @@ enum Arrival {
 }
 
 struct Request {
-    from: Place,
+    from: MachineId,
     to: SocketAddr,
     answer: oneshot::Sender<io::Result<BoxStream>>,
 }
@@ -98,7 +98,7 @@ impl Network {
     }
 
     /// The network as this machine sees it.
-    pub(crate) fn of(&self, place: Place) -> Arc<dyn Net> {
+    pub(crate) fn of(&self, place: MachineId) -> Arc<dyn Net> {
         Arc::new(MachineNet { network: self.clone(), place })
     }
 
@@ -108,12 +108,12 @@ impl Network {
     }
 
     /// Nothing that this machine sends arrives any more.
-    pub(crate) fn cut(&self, from: impl Into<Place>) {
+    pub(crate) fn cut(&self, from: impl Into<MachineId>) {
         self.state().cut[from.into().index()] = true;
     }
 
     /// What this machine sent and the cut held up arrives.
-    pub(crate) fn heal(&self, from: impl Into<Place>) {
+    pub(crate) fn heal(&self, from: impl Into<MachineId>) {
         let from = from.into();
         let mut state = self.state();
         state.cut[from.index()] = false;
@@ -133,7 +133,7 @@ impl Network {
     }
 
     /// The next requests of this machine to connect are refused.
-    pub(crate) fn refuse(&self, from: impl Into<Place>, count: u64) {
+    pub(crate) fn refuse(&self, from: impl Into<MachineId>, count: u64) {
         self.state().refused[from.into().index()] = count;
     }
 
@@ -151,7 +151,7 @@ impl Network {
     }
 
     /// The machine loses power: nobody answers for it.
-    pub(crate) fn power_off(&self, place: Place) {
+    pub(crate) fn power_off(&self, place: MachineId) {
         let mut state = self.state();
         state.powered[place.index()] = false;
         let closed = state.take_listeners(place);
@@ -165,7 +165,7 @@ impl Network {
     }
 
     /// The process of this machine is gone, and the system closes its connections.
-    pub(crate) fn process_gone(&self, place: Place) {
+    pub(crate) fn process_gone(&self, place: MachineId) {
         let mut state = self.state();
         let closed = state.take_listeners(place);
         let mut last = Vec::new();
@@ -182,7 +182,7 @@ impl Network {
     }
 
     /// The machine runs again: the peers of its former connections get a reset.
-    pub(crate) fn power_on(&self, place: Place) {
+    pub(crate) fn power_on(&self, place: MachineId) {
         let mut state = self.state();
         state.powered[place.index()] = true;
         let mut gone = Vec::new();
@@ -238,19 +238,19 @@ impl Network {
         self.send_at(arrives - now_us, from, Arrival::Packet(number, at));
     }
 
-    fn send(&self, from: Place, arrival: Arrival) {
+    fn send(&self, from: MachineId, arrival: Arrival) {
         match arrival {
             Arrival::Packet(number, at) => self.send_packet(number, at),
             other => self.send_at(self.latency(), from, other),
         }
     }
 
-    fn send_at(&self, us: u64, from: Place, arrival: Arrival) {
+    fn send_at(&self, us: u64, from: MachineId, arrival: Arrival) {
         let network = self.clone();
         self.scheduler.after(us, Owner::World, move || network.arrive(from, arrival));
     }
 
-    fn arrive(&self, from: Place, arrival: Arrival) {
+    fn arrive(&self, from: MachineId, arrival: Arrival) {
         let mut state = self.state();
         if state.cut[from.index()] {
             return state.held[from.index()].push(arrival);
@@ -272,7 +272,7 @@ impl Network {
         let refused = &mut state.refused[request.from.index()];
         let refuses = *refused > 0;
         *refused = refused.saturating_sub(1);
-        let there = Place::ALL.into_iter().find(|place| address(*place) == request.to.ip());
+        let there = MachineId::ALL.into_iter().find(|place| address(*place) == request.to.ip());
         let Some(there) = there.filter(|place| state.powered[place.index()]) else {
             drop(state);
             // Nobody answers, so the request is sent again.
@@ -345,7 +345,7 @@ impl State {
     }
 
     /// Takes the sockets of this machine that listen.
-    fn take_listeners(&mut self, place: Place) -> Vec<Listening> {
+    fn take_listeners(&mut self, place: MachineId) -> Vec<Listening> {
         let theirs: Vec<_> =
             self.listeners.iter().filter(|(_, of)| of.place == place).map(|(address, _)| *address).collect();
         theirs.iter().filter_map(|address| self.listeners.remove(address)).collect()
@@ -355,7 +355,7 @@ impl State {
 /// The network of one machine.
 struct MachineNet {
     network: Network,
-    place: Place,
+    place: MachineId,
 }
 
 impl fmt::Debug for MachineNet {

@@ -6,9 +6,9 @@ use super::controls::{Link, SimulatedClock, SimulatedDisk, SimulatedWitness, Spa
 use super::disk::MachineDisk;
 use super::identities::Identities;
 use super::machine::{Crash, Machine, Setup, World};
-use super::network::Network;
 #[cfg(test)]
-use super::place::Place;
+use super::machine_id::MachineId;
+use super::network::Network;
 use super::register::Register;
 use super::scheduler::Scheduler;
 use super::side::Side;
@@ -16,7 +16,7 @@ use crate::node::{FirstStart, Hooks, Node, StartError, Status};
 use crate::protocol::engine::{LinkState, Options};
 
 /// Simulated time after which [`Pair::block_on`] and [`Pair::restart`](SimulatedNode::restart) give up.
-const PATIENCE: Duration = Duration::from_secs(600);
+const WHOLE_WITHIN: Duration = Duration::from_secs(600);
 /// Lines of the trace that a failure shows.
 const TRACE_LINES: usize = 60;
 
@@ -111,7 +111,7 @@ impl PairBuilder {
             Err(error) => panic!("the first master refuses to enrol a shadow: {error}"),
         }
         pair.wait_for_start(&pair.machines[1])?;
-        if let Err(error) = pair.run_until(PATIENCE, Pair::is_whole) {
+        if let Err(error) = pair.run_until(WHOLE_WITHIN, Pair::is_whole) {
             panic!("{error}\n{}", pair.last_lines());
         }
         Ok(pair)
@@ -191,9 +191,9 @@ impl Pair {
     /// # Panics
     /// After ten simulated minutes.
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
-        match self.world.scheduler.block_on(micros(PATIENCE), future) {
+        match self.world.scheduler.block_on(micros(WHOLE_WITHIN), future) {
             Some(output) => output,
-            None => panic!("a future is not done within {PATIENCE:?} of simulated time\n{}", self.last_lines()),
+            None => panic!("a future is not done within {WHOLE_WITHIN:?} of simulated time\n{}", self.last_lines()),
         }
     }
 
@@ -269,7 +269,7 @@ impl Pair {
     }
 
     fn wait_for_start(&self, machine: &Machine) -> Result<(), StartError> {
-        if let Err(error) = self.run_until(PATIENCE, |_| machine.is_settled()) {
+        if let Err(error) = self.run_until(WHOLE_WITHIN, |_| machine.is_settled()) {
             panic!("{:?} does not come to the end of its start: {error}\n{}", machine.place, self.last_lines());
         }
         machine.take_failure().map_or(Ok(()), Err)
@@ -318,7 +318,7 @@ impl<'a> SimulatedNode<'a> {
 
     /// The machine.
     #[cfg(test)]
-    pub(crate) fn place(&self) -> Place {
+    pub(crate) fn place(&self) -> MachineId {
         self.machine.place
     }
 

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 
 use tokio::sync::oneshot;
 
-use super::place::Place;
+use super::machine_id::MachineId;
 use super::scheduler::{Owner, Scheduler};
 use super::witness::MemoryWitness;
 use crate::model::{WitnessRecord, WitnessVersion};
@@ -44,7 +44,7 @@ impl Register {
     }
 
     /// The witness as this machine sees it.
-    pub(crate) fn of(&self, place: Place) -> Arc<dyn Witness> {
+    pub(crate) fn of(&self, place: MachineId) -> Arc<dyn Witness> {
         Arc::new(MachineWitness { register: self.clone(), place })
     }
 
@@ -61,17 +61,17 @@ impl Register {
     }
 
     /// Whether questions of this machine arrive.
-    pub(crate) fn set_reachable(&self, place: impl Into<Place>, reachable: bool) {
+    pub(crate) fn set_reachable(&self, place: impl Into<MachineId>, reachable: bool) {
         self.faults().unreachable[place.into().index()] = !reachable;
     }
 
     /// The next answers to this machine are lost; what was asked is done.
-    pub(crate) fn lose_answers(&self, place: impl Into<Place>, count: u64) {
+    pub(crate) fn lose_answers(&self, place: impl Into<MachineId>, count: u64) {
         self.faults().lose_answers[place.into().index()] = count;
     }
 
     /// The next questions of this machine reach the register this much late.
-    pub(crate) fn land_late(&self, place: impl Into<Place>, count: u64, us: u64) {
+    pub(crate) fn land_late(&self, place: impl Into<MachineId>, count: u64, us: u64) {
         self.faults().late[place.into().index()] = (count, us);
     }
 
@@ -93,7 +93,7 @@ impl Register {
     /// reaches the register even if nobody waits for it. `None`: no answer ever comes.
     fn ask<T: Send + 'static>(
         &self,
-        place: Place,
+        place: MachineId,
         act: impl FnOnce(&MemoryWitness) -> Option<T> + Send + 'static,
     ) -> Option<oneshot::Receiver<T>> {
         let mut faults = self.faults();
@@ -143,7 +143,7 @@ fn at_once<T>(future: impl Future<Output = T>) -> Option<T> {
 /// The witness as one machine sees it.
 struct MachineWitness {
     register: Register,
-    place: Place,
+    place: MachineId,
 }
 
 impl fmt::Debug for MachineWitness {

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use super::place::Place;
+use super::machine_id::MachineId;
 
 /// What the resolver of names does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,12 +14,12 @@ pub(crate) enum Resolver {
 }
 
 /// The address of a machine.
-pub(crate) fn address(place: Place) -> IpAddr {
+pub(crate) fn address(place: MachineId) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1 + place.index() as u8))
 }
 
 /// The name of a machine.
-pub(crate) fn name(place: Place) -> String {
+pub(crate) fn name(place: MachineId) -> String {
     format!("{}.pair.example", ["a", "b", "c"][place.index()])
 }
 
@@ -34,7 +34,7 @@ impl Resolver {
             Self::Fails => return Err(io::Error::other("the name cannot be resolved")),
             Self::Hangs => std::future::pending().await,
         }
-        let named = Place::ALL.into_iter().find_map(|place| {
+        let named = MachineId::ALL.into_iter().find_map(|place| {
             let port = wanted.strip_prefix(&name(place))?.strip_prefix(':')?.parse().ok()?;
             Some(SocketAddr::new(address(place), port))
         });

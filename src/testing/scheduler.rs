@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
 use super::clock::MachineClock;
+use super::machine_id::MachineId;
 use super::machine_state::MachineState;
-use super::place::Place;
 use super::random::{Random, mix};
 use crate::node::environment::BoxFuture;
 
@@ -37,7 +37,7 @@ pub(crate) enum Owner {
     /// The world around the machines.
     World,
     /// This life of this machine.
-    Machine(Place, u64),
+    Machine(MachineId, u64),
 }
 
 /// The executor. Clones share it.
@@ -63,7 +63,7 @@ struct State {
     serial: u64,
     machines: [Machine; 3],
     /// Whose task is being polled.
-    polling: Option<Place>,
+    polling: Option<MachineId>,
     spin: u64,
     journal: Journal,
 }
@@ -271,7 +271,7 @@ impl Scheduler {
     fn advance(&self, until_us: u64) -> bool {
         let mut state = self.state();
         let event = state.events.first_key_value().map(|(key, _)| *key);
-        let timer = Place::ALL
+        let timer = MachineId::ALL
             .into_iter()
             .filter_map(|place| Some((state.machines[place.index()].next_timer(state.now_us)?, place)))
             .min();
@@ -318,13 +318,13 @@ impl Scheduler {
 /// Machines.
 impl Scheduler {
     /// The owner of what this machine does now.
-    pub(crate) fn owner(&self, place: impl Into<Place>) -> Owner {
+    pub(crate) fn owner(&self, place: impl Into<MachineId>) -> Owner {
         let place = place.into();
         Owner::Machine(place, self.state().machines[place.index()].life)
     }
 
     /// Ends the life of a machine: drops its tasks, timers and events.
-    pub(crate) fn end_life(&self, place: Place) {
+    pub(crate) fn end_life(&self, place: MachineId) {
         let mut state = self.state();
         let ended = state.machines[place.index()].life;
         let machine = &mut state.machines[place.index()];
@@ -353,13 +353,13 @@ impl Scheduler {
     }
 
     /// Pauses the machine, as SIGSTOP pauses a process; its clock goes on.
-    pub(crate) fn pause(&self, place: impl Into<Place>) {
+    pub(crate) fn pause(&self, place: impl Into<MachineId>) {
         let place = place.into();
         self.state().machines[place.index()].paused = true;
     }
 
     /// Ends the pause: the events that came meanwhile happen now.
-    pub(crate) fn resume(&self, place: impl Into<Place>) {
+    pub(crate) fn resume(&self, place: impl Into<MachineId>) {
         let place = place.into();
         let mut state = self.state();
         let now_us = state.now_us;
@@ -373,13 +373,17 @@ impl Scheduler {
 
     /// Stalls the machine in the middle of a poll: at the nth read of its clock from now on, for so many microseconds.
     #[cfg(test)]
-    pub(crate) fn stall(&self, place: impl Into<Place>, stall: Option<(u64, u64)>) {
+    pub(crate) fn stall(&self, place: impl Into<MachineId>, stall: Option<(u64, u64)>) {
         let place = place.into();
         self.state().machines[place.index()].stall = stall;
     }
 
     /// Its clock.
-    pub(crate) fn with_clock<T>(&self, place: impl Into<Place>, act: impl FnOnce(&mut MachineClock, u64) -> T) -> T {
+    pub(crate) fn with_clock<T>(
+        &self,
+        place: impl Into<MachineId>,
+        act: impl FnOnce(&mut MachineClock, u64) -> T,
+    ) -> T {
         let place = place.into();
         let mut state = self.state();
         let now_us = state.now_us;
@@ -387,13 +391,13 @@ impl Scheduler {
     }
 
     /// What its suspend-aware clock shows, microseconds.
-    pub(crate) fn local_us(&self, place: impl Into<Place>) -> u64 {
+    pub(crate) fn local_us(&self, place: impl Into<MachineId>) -> u64 {
         let place = place.into();
         self.with_clock(place, |clock, now_us| clock.local(now_us))
     }
 
     /// What a task of the machine itself reads from that clock. The machine may be stalled here.
-    pub(crate) fn read_clock(&self, place: Place) -> u64 {
+    pub(crate) fn read_clock(&self, place: MachineId) -> u64 {
         let stopped_us = self.state().stalls(place, &self.woken);
         if let Some(us) = stopped_us {
             self.note(|| format!("{place:?} stands still for {us} us, in the middle of a poll"));
@@ -406,7 +410,7 @@ impl Scheduler {
     }
 
     /// Returns when its suspend-aware clock shows this much, or a little later.
-    pub(crate) fn sleep_until(&self, place: impl Into<Place>, local_us: u64) -> BoxFuture<'static, ()> {
+    pub(crate) fn sleep_until(&self, place: impl Into<MachineId>, local_us: u64) -> BoxFuture<'static, ()> {
         let place = place.into();
         let late = self.draw((0, TIMER_LATE_US_MAX));
         let due = local_us.saturating_add(late);
@@ -417,7 +421,7 @@ impl Scheduler {
 /// Waits for a moment of one machine's clock.
 struct Sleep {
     scheduler: Scheduler,
-    place: Place,
+    place: MachineId,
     due: u64,
     key: Option<(u64, u64)>,
 }
@@ -500,7 +504,7 @@ impl State {
 
     /// How long this machine stalls now, in the middle of a poll, if it does. It does not while another of its tasks is
     /// ready: what this task sent before the stall must be handled first.
-    fn stalls(&mut self, place: Place, woken: &Mutex<Vec<TaskId>>) -> Option<u64> {
+    fn stalls(&mut self, place: MachineId, woken: &Mutex<Vec<TaskId>>) -> Option<u64> {
         self.take_woken(woken);
         let own = |task: &TaskId| matches!(self.tasks.get(task).map(|entry| entry.owner), Some(Owner::Machine(of, _)) if of == place);
         let busy = self.polling != Some(place) || self.ready.iter().any(own);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::backups::{Backups, Kept};
 use super::host::{Callers, Host, say};
-use super::judge::{Judge, Scene, read};
+use super::invariants::{HostInvariants, Scene, read};
 use super::plan::{Plan, Step, Word};
 use super::story::{self, Played, Trace};
 use crate::campaign::violation::{Checked, Invariant, Violation};
@@ -59,7 +59,7 @@ struct History {
     hosts: [Arc<Host>; 2],
     callers: Callers,
     backups: Backups,
-    judge: Judge,
+    invariants: HostInvariants,
     /// A clean shutdown has come to its end.
     stopped: [Arc<AtomicBool>; 2],
     /// One was asked for, and the node was not started since.
@@ -73,7 +73,7 @@ impl Played for History {
             self.apply(step);
             self.run_for(Duration::from_micros(us))?;
         }
-        self.settle()
+        self.check_liveness()
     }
 
     fn pair(&self) -> &Pair {
@@ -95,19 +95,19 @@ impl History {
         for side in Side::BOTH {
             pair.node(side).clock().rate(plan.rate_ppm[side.index()]);
         }
-        let judge = Judge::new(plan.witnessed, plan.is_lossless());
+        let invariants = HostInvariants::new(plan.witnessed, plan.is_lossless());
         let (callers, backups, stopped) = Default::default();
-        Ok(Self { pair, plan: plan.clone(), hosts, callers, backups, judge, stopped, stopping: [false; 2] })
+        Ok(Self { pair, plan: plan.clone(), hosts, callers, backups, invariants, stopped, stopping: [false; 2] })
     }
 
     fn summary(&self) -> Summary {
         Summary {
             steps: self.plan.steps.len() as u64,
-            acknowledged: self.judge.acknowledged.len() as u64,
-            replicated: self.judge.replicated,
-            takeovers: self.judge.takeovers,
-            exports: self.judge.imports.compared,
-            imports: self.judge.imports.done(),
+            acknowledged: self.invariants.acknowledged.len() as u64,
+            replicated: self.invariants.replicated,
+            takeovers: self.invariants.takeovers,
+            exports: self.invariants.imports.compared,
+            imports: self.invariants.imports.done(),
             lossless: u64::from(self.plan.is_lossless()),
             simulated_us: self.pair.scheduler().now_us(),
             connections: self.pair.connected(),
@@ -126,8 +126,8 @@ impl History {
         loop {
             self.pair.scheduler().run_ready();
             let answers = self.callers.take_answers();
-            self.judge.check(&Scene::of(&self.pair), self.callers.asked, answers)?;
-            self.judge.imports.asked(std::mem::take(&mut self.backups.imports));
+            self.invariants.check(&Scene::of(&self.pair), self.callers.asked, answers)?;
+            self.invariants.imports.asked(std::mem::take(&mut self.backups.imports));
             self.take_backups()?;
             if done(self) {
                 return Ok(true);
@@ -142,8 +142,8 @@ impl History {
     fn take_backups(&mut self) -> Checked {
         for (side, kept) in self.backups.take_answers() {
             let exported = if let Kept::Exported { file, .. } = kept { Some(file) } else { None };
-            self.judge.imports.answer(kept)?;
-            if let Some(file) = exported.filter(|file| self.judge.imports.knows(*file)) {
+            self.invariants.imports.answer(kept)?;
+            if let Some(file) = exported.filter(|file| self.invariants.imports.knows(*file)) {
                 self.backups.keep(&self.pair, side, file);
             }
         }
@@ -271,7 +271,7 @@ impl History {
     }
 
     /// Ends the faults. 8: the pair becomes whole within a bound, and acknowledges.
-    fn settle(&mut self) -> Checked {
+    fn check_liveness(&mut self) -> Checked {
         self.pair.scheduler().note(|| "-- the faults end".into());
         self.end_faults();
         let whole = self.until_whole()?;
@@ -337,12 +337,12 @@ impl History {
     fn acknowledges(&mut self) -> Checked {
         let mut id = self.callers.asked;
         let mut shown = self.commit_is_shown()?;
-        if !shown && self.judge.is_refused(id) && self.until_whole()? {
+        if !shown && self.invariants.is_refused(id) && self.until_whole()? {
             id = self.callers.asked;
             shown = self.commit_is_shown()?;
         }
         Invariant::WholeAgain.check(shown, || {
-            let answered = self.judge.acknowledged.get(&id);
+            let answered = self.invariants.acknowledged.get(&id);
             format!("the pair is whole, and a commit is not shown by both: {answered:?}; {}", self.short())
         })
     }
@@ -354,8 +354,10 @@ impl History {
         let id = self.callers.asked;
         master.into_iter().for_each(|master| self.commit(master, 1, false));
         let shown = move |history: &Self| Side::BOTH.into_iter().all(|side| history.shows(side, id));
-        let answered = move |history: &Self| history.judge.is_answered(id);
-        self.run_until(ANSWER, move |history| history.judge.is_refused(id) || (answered(history) && shown(history)))?;
+        let answered = move |history: &Self| history.invariants.is_answered(id);
+        self.run_until(ANSWER, move |history| {
+            history.invariants.is_refused(id) || (answered(history) && shown(history))
+        })?;
         Ok(answered(self) && shown(self))
     }
 
@@ -370,7 +372,7 @@ impl History {
         for side in Side::BOTH {
             let Some(node) = self.pair.machine(side).node() else { continue };
             if self.plan.is_lossless() {
-                self.judge.has_all(side.into(), &node.config().snapshot())?;
+                self.invariants.has_all(side.into(), &node.config().snapshot())?;
             }
         }
         let load = self.pair.scheduler().load();

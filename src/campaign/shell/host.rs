@@ -7,7 +7,7 @@ use super::plan::Word;
 use crate::model::ChangeSet;
 use crate::node::{CommitError, Committed, Hooks, Node, OperatorError};
 use crate::store::Snapshot;
-use crate::testing::{Pair, Place, Side, SimulatedNode};
+use crate::testing::{MachineId, Pair, Side, SimulatedNode};
 
 /// Bytes of a value that is pushed in pieces.
 const LARGE_BYTES: usize = 600 * 1024;
@@ -37,7 +37,7 @@ pub struct Callers {
 #[derive(Clone, Debug)]
 pub struct Answered {
     /// By this node.
-    pub place: Place,
+    pub place: MachineId,
     /// For this change set.
     pub id: u64,
     /// Which was one of these in a row.

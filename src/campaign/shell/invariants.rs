@@ -10,7 +10,7 @@ use crate::model::limits::ALERTS_MAX;
 use crate::model::{Digest, Epoch, Revision};
 use crate::node::{CommitError, Node, Status};
 use crate::store::{ReadError, Snapshot};
-use crate::testing::{Machine, Pair, Place, Side};
+use crate::testing::{Machine, MachineId, Pair, Side};
 
 /// Tasks of both nodes, hosts included, beyond which something leaks.
 const TASKS_MAX: usize = 400;
@@ -33,34 +33,34 @@ impl<'a> Scene<'a> {
     }
 
     /// The machines.
-    pub fn places(self) -> impl Iterator<Item = Place> {
-        Place::ALL.into_iter().filter(move |place| *place != Place::Copy || self.copy.is_some())
+    pub fn places(self) -> impl Iterator<Item = MachineId> {
+        MachineId::ALL.into_iter().filter(move |place| *place != MachineId::Copy || self.copy.is_some())
     }
 
     /// The node that runs on this machine.
-    pub fn node(self, place: Place) -> Option<Node> {
+    pub fn node(self, place: MachineId) -> Option<Node> {
         match place {
-            Place::Node(side) => self.pair.machine(side).node(),
-            Place::Copy => self.copy.and_then(|(machine, _)| machine.node()),
+            MachineId::Node(side) => self.pair.machine(side).node(),
+            MachineId::Copy => self.copy.and_then(|(machine, _)| machine.node()),
         }
     }
 
     /// What it says of itself.
-    pub fn status(self, place: Place) -> Option<Arc<Status>> {
+    pub fn status(self, place: MachineId) -> Option<Arc<Status>> {
         self.node(place).map(|node| node.status())
     }
 
     /// The machines whose nodes hold mastership.
-    pub fn masters(self) -> Vec<Place> {
+    pub fn masters(self) -> Vec<MachineId> {
         self.places().filter(|place| self.status(*place).is_some_and(|status| status.engine.serving)).collect()
     }
 
     /// The machines of the nodes that can be the peer of the one on this machine.
-    fn peers(self, place: Place) -> impl Iterator<Item = Place> {
+    fn peers(self, place: MachineId) -> impl Iterator<Item = MachineId> {
         let of = self.copy.map(|(_, of)| of);
-        let side = move |place: Place| match place {
-            Place::Node(side) => Some(side),
-            Place::Copy => of,
+        let side = move |place: MachineId| match place {
+            MachineId::Node(side) => Some(side),
+            MachineId::Copy => of,
         };
         self.places().filter(move |other| side(*other) != side(place))
     }
@@ -68,7 +68,7 @@ impl<'a> Scene<'a> {
 
 /// Everything that was seen, acknowledged and refused.
 #[derive(Debug)]
-pub struct Judge {
+pub struct HostInvariants {
     witnessed: bool,
     lossless: bool,
     /// What each position holds, wherever it was visible.
@@ -76,7 +76,7 @@ pub struct Judge {
     visible: [Option<Revision>; 3],
     serving: [Option<Epoch>; 3],
     /// Who served under an epoch.
-    masters: BTreeMap<Epoch, Place>,
+    masters: BTreeMap<Epoch, MachineId>,
     refused: BTreeSet<u64>,
     /// As which revision a change set was acknowledged.
     pub acknowledged: BTreeMap<u64, Revision>,
@@ -87,14 +87,14 @@ pub struct Judge {
     pub replicated: u64,
     /// Times that another node than before began to serve.
     pub takeovers: u64,
-    last_master: Option<Place>,
+    last_master: Option<MachineId>,
     /// What only this machine is known to have.
-    alone: BTreeMap<u64, Place>,
+    alone: BTreeMap<u64, MachineId>,
     /// Exports and imports.
     pub imports: Imports,
 }
 
-impl Judge {
+impl HostInvariants {
     /// Of a history that has not begun.
     pub fn new(witnessed: bool, lossless: bool) -> Self {
         Self {
@@ -152,14 +152,14 @@ impl Judge {
     }
 
     /// The disk of this machine is gone, and with it what was acknowledged there alone.
-    pub fn disk_gone(&mut self, place: Place) {
+    pub fn disk_gone(&mut self, place: MachineId) {
         let alone = &self.alone;
         self.acknowledged.retain(|id, _| alone.get(id) != Some(&place));
     }
 
     /// 3: what is visible is one revision, whole: each change set up to it has left its mark, and no other one has. 4: the
     /// same position has the same content on both nodes.
-    fn one_revision(&mut self, place: Place, node: &Node, asked: u64) -> Checked {
+    fn one_revision(&mut self, place: MachineId, node: &Node, asked: u64) -> Checked {
         let snapshot = node.config().snapshot();
         let revision = snapshot.revision();
         if self.visible[place.index()] == Some(revision) {
@@ -184,7 +184,7 @@ impl Judge {
     }
 
     /// 2: who begins to serve has everything that was acknowledged. 5: no two nodes serve under one epoch.
-    fn serves(&mut self, place: Place, node: &Node) -> Checked {
+    fn serves(&mut self, place: MachineId, node: &Node) -> Checked {
         let status = node.status();
         let snapshot = node.config().snapshot();
         let began = status.engine.serving && snapshot.revision().epoch == status.engine.epoch;
@@ -207,7 +207,7 @@ impl Judge {
     }
 
     /// 2: everything that was acknowledged is here.
-    pub fn has_all(&self, place: Place, snapshot: &Snapshot) -> Checked {
+    pub fn has_all(&self, place: MachineId, snapshot: &Snapshot) -> Checked {
         let Ok((marks, _)) = read(snapshot) else { return Ok(()) };
         let revision = snapshot.revision();
         // What an import has replaced is not lost, and the import must not be.

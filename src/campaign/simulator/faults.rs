@@ -47,7 +47,7 @@ pub fn apply(world: &mut World, step: Step) -> Checked {
         Step::MayTakeOver { node, allowed } => world.machine(node).conditions.may_take_over = allowed,
         Step::Validation { node, accepts } => world.machine(node).conditions.accepts_pushes = accepts,
         Step::Operator { node, verb } => return operate(world, node, verb),
-        Step::Lie { node, seed } => return lie(world, node, seed),
+        Step::ByzantinePeer { node, seed } => return byzantine_message(world, node, seed),
         Step::CrashAt { node, silent, kept, actions } => {
             let machine = world.machine(node);
             machine.conditions.crash_at = machine.engine.is_some().then_some((actions, silent, kept));
@@ -202,7 +202,7 @@ fn operate(world: &mut World, node: Side, verb: Verb) -> Checked {
     ask(world, node, asked, |ticket| Event::Command { ticket, command })
 }
 
-fn lie(world: &mut World, node: Side, seed: u64) -> Checked {
+fn byzantine_message(world: &mut World, node: Side, seed: u64) -> Checked {
     let mut random = Random::new(seed);
     let machine = world.machine(node);
     let victim = VictimView {

@@ -147,7 +147,7 @@ fn draw_step(random: &mut Random, plan: &Plan) -> Step {
     let node = *random.pick(&Side::BOTH);
     let kept = random.below(256) as u8;
     if plan.byzantine && random.percent(60) {
-        return Step::Lie { node, seed: random.bits() };
+        return Step::ByzantinePeer { node, seed: random.bits() };
     }
     if plan.witnessed && random.percent(14) {
         return Step::Witness { what: draw_witness_fault(random, node) };

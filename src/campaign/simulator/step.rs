@@ -171,7 +171,7 @@ pub enum Step {
         verb: Verb,
     },
     /// The peer of this node is byzantine: it sends an arbitrary well-formed message.
-    Lie {
+    ByzantinePeer {
         /// At this node.
         node: Side,
         /// From which the message is drawn.

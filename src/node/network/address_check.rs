@@ -108,7 +108,7 @@ mod tests {
             biased;
             found = told => found,
             () = check.run() => Undialable::default(),
-            // What is well is not told.
+            // The check ends without a report where both addresses are well.
             () = tokio::task::yield_now() => Undialable::default(),
         }
     }

@@ -111,16 +111,16 @@ pub enum Action {
     },
     /// Answer a caller that commits.
     AnswerCommit {
-        /// Who.
+        /// The caller's.
         ticket: Ticket,
-        /// What.
+        /// Committed, or why not.
         answer: CommitAnswer,
     },
     /// Answer an operator.
     AnswerCommand {
-        /// Who.
+        /// The operator's.
         ticket: Ticket,
-        /// What.
+        /// Done, or why not.
         answer: CommandAnswer,
     },
     /// Answer a node that asks to enrol.

@@ -56,7 +56,7 @@ struct Told {
     alert: u64,
     /// When it was told last.
     at: Moment,
-    /// It has occurred since.
+    /// It has occurred again since, and the host was not told of that yet.
     again: bool,
 }
 

@@ -22,7 +22,7 @@ pub enum Mutant {
     /// Failures stand although the pair is in sync again.
     KeepsFailures,
     /// What an operator said stays in force although it could not be stored.
-    KeepsRefusedFact,
+    KeepsRefusedUpdate,
     /// A link that was lost is not dialled again.
     NeverRedials,
     /// A repair that is over begins again at every heartbeat.
@@ -80,7 +80,7 @@ pub enum Mutant {
     /// Rule 8: a shadow that the record names serves without a swap of its own.
     NamedServes,
     /// Rule 9: a promise is given while an attempt is under way, and does not make it void.
-    PromisesWhileClaiming,
+    PromisesDuringTakeover,
     /// Rule 9: a node that has won the swap and not stored its epoch answers heartbeats.
     AnswersBeforeEpoch,
     /// Rule 10: a takeover's swap lowers the recorded revision.

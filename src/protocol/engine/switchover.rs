@@ -1,17 +1,17 @@
 //! A planned switch of roles: the master lets its shadow catch up, lets go for good, and hands over (rules 21 to 23 of
 //! `FAILOVER.md`).
 //!
-//! The master's side. Until it yields it serves, and calling off costs nothing. What it does after that depends on what became of
+//! The master's side. Until it lets go of mastership it serves, and calling off costs nothing. What it does after that depends on what became of
 //! the swap, or of the write that makes it a shadow.
 //!
-//! | the master is | begins | drained | ready | may yield | handed over | role stored | called off | link lost |
+//! | the master is | begins | drained | ready | may hand over | handed over | role stored | called off | link lost |
 //! |---|---|---|---|---|---|---|---|---|
 //! | idle | announced | - | - | - | - | - | - | - |
 //! | announced | - | - | - | - | - | - | idle | called off by the router |
 //! | draining | - | preparing | - | - | - | - | idle | called off by the router |
 //! | preparing | - | - | prepared | - | - | - | idle | called off by the router |
-//! | prepared | - | - | - | yielding | - | - | idle | called off by the router |
-//! | yielding | - | - | - | - | leaving | - | idle | stays |
+//! | prepared | - | - | - | handing over | - | - | idle | called off by the router |
+//! | handing over | - | - | - | - | leaving | - | idle | stays |
 //! | leaving | - | - | - | - | - | left | taking back | stays |
 //! | left | announced | - | - | - | - | - | taking back | idle |
 //! | taking back | - | - | - | - | - | - | - | stays until it is acted upon |
@@ -55,7 +55,7 @@ pub(super) enum Phase {
     /// It has. The swap goes as soon as the witness is free.
     Prepared { asker: Asker, until: Moment, position: Position, epoch: Epoch },
     /// This node has let go. `asked`: the swap, or the write, is under way.
-    Yielding { asker: Asker, position: Position, epoch: Epoch, asked: bool },
+    HandingOver { asker: Asker, position: Position, epoch: Epoch, asked: bool },
     /// It is handed over, and the role of shadow is being stored.
     Leaving { asker: Asker },
     /// It is handed over, and the peer has not been seen as master.
@@ -126,21 +126,21 @@ impl Switchover {
     }
 
     /// This node lets go.
-    pub(super) fn yields(&mut self) {
+    pub(super) fn hands_over(&mut self) {
         if let Phase::Prepared { asker, position, epoch, .. } = self.phase {
-            self.phase = Phase::Yielding { asker, position, epoch, asked: false };
+            self.phase = Phase::HandingOver { asker, position, epoch, asked: false };
         }
     }
 
     /// What is to be handed over, for the one swap or write that does it.
     pub(super) fn ask_once(&mut self) -> Option<(Position, Epoch)> {
-        let Phase::Yielding { position, epoch, asked, .. } = &mut self.phase else { return None };
+        let Phase::HandingOver { position, epoch, asked, .. } = &mut self.phase else { return None };
         (!std::mem::replace(asked, true)).then_some((*position, *epoch))
     }
 
     /// The record names the shadow, or the role of shadow is durable here. Returns what is handed over.
     pub(super) fn handed_over(&mut self) -> Option<(Position, Epoch)> {
-        let Phase::Yielding { asker, position, epoch, .. } = self.phase else { return None };
+        let Phase::HandingOver { asker, position, epoch, .. } = self.phase else { return None };
         self.phase = Phase::Leaving { asker };
         Some((position, epoch))
     }
@@ -185,7 +185,7 @@ impl Switchover {
             | Phase::Draining { asker, .. }
             | Phase::Preparing { asker, .. }
             | Phase::Prepared { asker, .. }
-            | Phase::Yielding { asker, .. }
+            | Phase::HandingOver { asker, .. }
             | Phase::Leaving { asker } => Some(asker),
             _ => None,
         }
@@ -202,13 +202,8 @@ impl Switchover {
     }
 
     /// Whether this node has let go, and does not know yet what becomes of it.
-    pub(super) fn is_yielding(&self) -> bool {
-        matches!(self.phase, Phase::Yielding { .. })
-    }
-
-    /// Whether this node is about to hand over, or is doing it.
-    pub(super) fn is_ending(&self) -> bool {
-        self.is_under_way()
+    pub(super) fn is_handing_over(&self) -> bool {
+        matches!(self.phase, Phase::HandingOver { .. })
     }
 
     // As shadow.

@@ -492,7 +492,7 @@ pub(super) fn leading_master() -> (Engine, Epoch) {
 #[test]
 fn a_stopped_master_acknowledges_nothing_until_its_peer_answered() {
     let (mut engine, epoch) = leading_master();
-    let (first, _) = drain_facts(&mut engine, Event::Commit { ticket: Ticket(1), bytes: 3 });
+    let (first, _) = drain_state(&mut engine, Event::Commit { ticket: Ticket(1), bytes: 3 });
     // Stopped for a minute; the receipt is the first that it hears of.
     let verdicts = vec![(Ticket(1), Ok(at(epoch, 6)))];
     let head = position(epoch, 6);
@@ -508,7 +508,7 @@ fn a_stopped_master_acknowledges_nothing_until_its_peer_answered() {
 }
 
 /// Handles an event, and receipts for durable state, until another batch is asked for.
-fn drain_facts(engine: &mut Engine, event: Event) -> (u64, Vec<Action>) {
+fn drain_state(engine: &mut Engine, event: Event) -> (u64, Vec<Action>) {
     let mut all = engine.handle(now(600), event);
     for _ in 0..4 {
         match all.iter().rev().find_map(|action| match action {
@@ -529,7 +529,7 @@ fn drain_facts(engine: &mut Engine, event: Event) -> (u64, Vec<Action>) {
 #[test]
 fn a_stopped_master_whose_shadow_took_over_yields() {
     let (mut engine, epoch) = leading_master();
-    let (first, _) = drain_facts(&mut engine, Event::Commit { ticket: Ticket(1), bytes: 3 });
+    let (first, _) = drain_state(&mut engine, Event::Commit { ticket: Ticket(1), bytes: 3 });
     let late = 60 * SECOND;
     let verdicts = vec![(Ticket(1), Ok(at(epoch, 6)))];
     let head = position(epoch, 6);

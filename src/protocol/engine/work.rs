@@ -58,7 +58,7 @@ pub trait Job: Sized {
     /// What the engine wants to know of the job when it is over.
     type Context;
 
-    /// That of this job.
+    /// What the engine wants to know of this job.
     fn context(&self) -> Self::Context;
 
     /// The end of such a job.
@@ -127,7 +127,7 @@ pub enum StatePurpose {
     },
     /// To note the term that is tried at the witness, or handed over.
     NoteTerm {
-        /// It.
+        /// The term.
         tried: Epoch,
     },
     /// To become the shadow.

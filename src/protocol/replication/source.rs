@@ -318,7 +318,7 @@ impl Source {
         }
     }
 
-    /// A control message of the sink. The engine handles hellos, heartbeats and farewells itself.
+    /// A control message of the sink. The engine itself handles hellos, heartbeats and `Bye`.
     pub fn message(&mut self, log_view: LogView<'_>, message: &Message, at: Moment, out: &mut Vec<SourceOut>) {
         match message {
             Message::SnapshotReady { transfer } => self.sink_ready(*transfer, out),

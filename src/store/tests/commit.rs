@@ -31,16 +31,16 @@ fn a_full_disk_leaves_nothing_of_an_era() {
     let head = opened.store.head();
     // There is room for the durable state, but not for another segment.
     disk.set_capacity(disk.used() + 20_000);
-    let (new_facts, new_era) = (DurableState { next_alert: 7, ..durable_state() }, era(2 + eras, commits as u64 + 1));
-    let failure = opened.store.begin_era(&new_facts, new_era).unwrap_err();
+    let (new_state, new_era) = (DurableState { next_alert: 7, ..durable_state() }, era(2 + eras, commits as u64 + 1));
+    let failure = opened.store.begin_era(&new_state, new_era).unwrap_err();
     assert!(failure.full, "{failure:?}");
     let disk_then = disk.copy();
     disk_then.kill();
     let found = open(&disk_then, options()).unwrap();
     assert_eq!((found.head, found.durable_state), (head, durable_state()));
     disk.set_capacity(u64::MAX);
-    opened.store.begin_era(&new_facts, new_era).unwrap();
+    opened.store.begin_era(&new_state, new_era).unwrap();
     drop(opened);
     let found = open(&disk, options()).unwrap();
-    assert_eq!((found.head.revision, found.durable_state), (Revision::new(new_era.epoch, commits as u64), new_facts));
+    assert_eq!((found.head.revision, found.durable_state), (Revision::new(new_era.epoch, commits as u64), new_state));
 }

@@ -1,16 +1,16 @@
-//! One history with a copy, and what the judge of it looks at beside what holds for any pair.
+//! One history with a copy, and what is checked of it beside what holds for any pair.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::plan::{Plan, Step};
 use crate::campaign::shell::host::Callers;
-use crate::campaign::shell::judge::{Judge, Scene, read};
+use crate::campaign::shell::invariants::{HostInvariants, Scene, read};
 use crate::campaign::shell::story::{self, Played, Trace};
 use crate::campaign::violation::{Checked, Invariant, Violation};
 use crate::protocol::alerts::AlertKind;
 use crate::protocol::engine::LinkState;
-use crate::testing::{Crash, Machine, Pair, Place, Side, SimulatedNode};
+use crate::testing::{Crash, Machine, MachineId, Pair, Side, SimulatedNode};
 
 /// While nothing is broken, two that serve are seen within this time: an alert stands on some node.
 const SEEN: Duration = Duration::from_secs(3);
@@ -60,13 +60,13 @@ struct History {
     plan: Plan,
     copy: Option<Machine>,
     callers: Callers,
-    judge: Judge,
+    invariants: HostInvariants,
     /// Of the two with one identity, the one that the peer was linked to when the other came.
-    first: Option<Place>,
+    first: Option<MachineId>,
     /// The first may lose its link: something broke while both ran.
     parted: bool,
     /// What is broken now: machines that are cut off, stand still or do not reach the witness.
-    broken: BTreeSet<(u8, Place)>,
+    broken: BTreeSet<(u8, MachineId)>,
     /// Since when two serve while nothing is broken, microseconds.
     two_since: Option<u64>,
     /// Since when two hold mastership, microseconds.
@@ -82,7 +82,7 @@ impl Played for History {
             self.run_for(Duration::from_micros(us))?;
         }
         self.both_are_told_of()?;
-        self.settle()
+        self.check_liveness()
     }
 
     fn pair(&self) -> &Pair {
@@ -99,7 +99,7 @@ impl History {
             plan: plan.clone(),
             copy: None,
             callers: Callers::default(),
-            judge: Judge::new(plan.witnessed, plan.is_lossless()),
+            invariants: HostInvariants::new(plan.witnessed, plan.is_lossless()),
             first: None,
             parted: false,
             broken: BTreeSet::new(),
@@ -110,8 +110,8 @@ impl History {
     }
 
     fn summary(mut self) -> Summary {
-        self.summary.acknowledged = self.judge.acknowledged.len() as u64;
-        self.summary.takeovers = self.judge.takeovers;
+        self.summary.acknowledged = self.invariants.acknowledged.len() as u64;
+        self.summary.takeovers = self.invariants.takeovers;
         self.summary.strict = u64::from(!self.parted);
         self.summary.fingerprint = self.pair.fingerprint();
         self.summary
@@ -121,35 +121,35 @@ impl History {
         Scene { pair: &self.pair, copy: self.copy.as_ref().map(|machine| (machine, self.plan.of)) }
     }
 
-    fn machine(&self, place: Place) -> Option<&Machine> {
+    fn machine(&self, place: MachineId) -> Option<&Machine> {
         match place {
-            Place::Node(side) => Some(self.pair.machine(side)),
-            Place::Copy => self.copy.as_ref(),
+            MachineId::Node(side) => Some(self.pair.machine(side)),
+            MachineId::Copy => self.copy.as_ref(),
         }
     }
 
-    fn on(&self, place: Place) -> Option<SimulatedNode<'_>> {
+    fn on(&self, place: MachineId) -> Option<SimulatedNode<'_>> {
         self.machine(place).map(|machine| self.pair.on(machine))
     }
 
-    fn original(&self) -> Place {
+    fn original(&self) -> MachineId {
         self.plan.of.into()
     }
 
-    fn peer(&self) -> Place {
+    fn peer(&self) -> MachineId {
         self.plan.of.other().into()
     }
 
-    fn runs(&self, place: Place) -> bool {
+    fn runs(&self, place: MachineId) -> bool {
         self.machine(place).is_some_and(|machine| !machine.is_down())
     }
 
     /// Whether both with one identity run.
     fn two_run(&self) -> bool {
-        self.runs(Place::Copy) && self.runs(self.original())
+        self.runs(MachineId::Copy) && self.runs(self.original())
     }
 
-    fn is_linked(&self, place: Place) -> bool {
+    fn is_linked(&self, place: MachineId) -> bool {
         let state = self.scene().status(place).map(|status| status.engine.link.state);
         matches!(state, Some(LinkState::Connected | LinkState::Syncing))
     }
@@ -169,7 +169,7 @@ impl History {
             Step::Pause { at } if self.runs(at) => self.breaks(0, at),
             Step::Resume { at } => self.mends(0, at),
             Step::Cut { from } => self.breaks(1, from),
-            Step::Heal => Place::ALL.into_iter().for_each(|from| self.mends(1, from)),
+            Step::Heal => MachineId::ALL.into_iter().for_each(|from| self.mends(1, from)),
             Step::Witness { at, reachable: false } => self.breaks(2, at),
             Step::Witness { at, reachable: true } => self.mends(2, at),
             Step::Reset => {
@@ -181,7 +181,7 @@ impl History {
     }
 
     /// Something of this kind breaks at this machine: it stands still, nothing that it sends arrives, or it does not reach the witness.
-    fn breaks(&mut self, kind: u8, place: Place) {
+    fn breaks(&mut self, kind: u8, place: MachineId) {
         self.part();
         self.broken.insert((kind, place));
         match (kind, self.on(place)) {
@@ -192,7 +192,7 @@ impl History {
         }
     }
 
-    fn mends(&mut self, kind: u8, place: Place) {
+    fn mends(&mut self, kind: u8, place: MachineId) {
         self.broken.remove(&(kind, place));
         match (kind, self.on(place)) {
             (0, Some(node)) => node.resume(),
@@ -207,11 +207,11 @@ impl History {
         if self.copy.is_some() {
             self.pair.scheduler().note(|| "-- from here on the two may part".into());
             (self.parted, self.first) = (true, None);
-            self.judge.excuse();
+            self.invariants.excuse();
         }
     }
 
-    fn start(&mut self, place: Place) {
+    fn start(&mut self, place: MachineId) {
         let Some(machine) = self.machine(place).cloned() else { return };
         if machine.take_failure().is_some() {
             machine.end();
@@ -219,7 +219,7 @@ impl History {
         if !machine.is_down() {
             return;
         }
-        let other = if place == Place::Copy { self.original() } else { Place::Copy };
+        let other = if place == MachineId::Copy { self.original() } else { MachineId::Copy };
         if place != self.peer() && self.runs(other) {
             match self.is_linked(other) && self.is_linked(self.peer()) && self.broken.is_empty() {
                 true => self.first = self.first.or(Some(other)),
@@ -229,13 +229,13 @@ impl History {
         machine.start(None);
     }
 
-    fn crash(&mut self, place: Place, how: Crash) {
+    fn crash(&mut self, place: MachineId, how: Crash) {
         if !self.runs(place) {
             return;
         }
         // The end of the later one, or of one that runs alone, parts nothing.
         let later = place != self.peer() && self.first.is_some_and(|first| first != place);
-        if (self.two_run() && !later) || (place == self.peer() && self.runs(Place::Copy)) {
+        if (self.two_run() && !later) || (place == self.peer() && self.runs(MachineId::Copy)) {
             self.part();
         }
         self.first = None;
@@ -245,7 +245,7 @@ impl History {
         }
     }
 
-    fn commit(&mut self, place: Place, count: u8) {
+    fn commit(&mut self, place: MachineId, count: u8) {
         let Some(machine) = self.machine(place).cloned() else { return };
         if let Some(node) = machine.node() {
             self.callers.commit(self.pair.on(&machine), &node, count, false);
@@ -275,10 +275,10 @@ impl History {
 
     fn look(&mut self) -> Checked {
         let answers = self.callers.take_answers();
-        let by_copy = answers.iter().filter(|answer| answer.place == Place::Copy && answer.outcome.is_ok());
+        let by_copy = answers.iter().filter(|answer| answer.place == MachineId::Copy && answer.outcome.is_ok());
         self.summary.by_copies += by_copy.count() as u64;
         let scene = Scene { pair: &self.pair, copy: self.copy.as_ref().map(|machine| (machine, self.plan.of)) };
-        self.judge.check(&scene, self.callers.asked, answers)?;
+        self.invariants.check(&scene, self.callers.asked, answers)?;
         self.first_stays()?;
         self.two_are_seen()
     }
@@ -319,7 +319,7 @@ impl History {
             .check(lasts < PARTED, || format!("{masters:?} have served for {PARTED:?}: {}", self.short()))
     }
 
-    fn says_that_two_serve(&self, place: Place) -> bool {
+    fn says_that_two_serve(&self, place: MachineId) -> bool {
         let Some(status) = self.scene().status(place) else { return false };
         status
             .engine
@@ -331,7 +331,7 @@ impl History {
     /// Two with one identity run, and the first is linked: all three say so, and the addresses of both are named.
     fn both_are_told_of(&mut self) -> Checked {
         let Some(first) = self.first.filter(|_| self.two_run()) else { return Ok(()) };
-        let later = if first == Place::Copy { self.original() } else { Place::Copy };
+        let later = if first == MachineId::Copy { self.original() } else { MachineId::Copy };
         let peer = self.peer();
         let told = self.run_until(TOLD, move |history| {
             let named = |place, subject| history.names_both(place, subject);
@@ -344,9 +344,9 @@ impl History {
     }
 
     /// Whether an alert about two nodes with one identity stands here that names where both are.
-    fn names_both(&self, place: Place, subject: &str) -> bool {
+    fn names_both(&self, place: MachineId, subject: &str) -> bool {
         let Some(status) = self.scene().status(place) else { return false };
-        let addresses = [self.original(), Place::Copy].map(Machine::address);
+        let addresses = [self.original(), MachineId::Copy].map(Machine::address);
         let mut alerts = status.engine.alerts.iter();
         alerts.any(|alert| {
             let duplicate = alert.kind == AlertKind::DuplicateNode && alert.subject == subject;
@@ -357,19 +357,19 @@ impl History {
     // The end.
 
     /// The copy is stopped for good, and the faults end. 8: the pair becomes whole within a bound, and acknowledges.
-    fn settle(&mut self) -> Checked {
+    fn check_liveness(&mut self) -> Checked {
         self.pair.scheduler().note(|| "-- the copy is stopped for good, and the faults end".into());
         self.first = None;
-        if let Some(node) = self.on(Place::Copy).filter(|_| self.runs(Place::Copy)) {
+        if let Some(node) = self.on(MachineId::Copy).filter(|_| self.runs(MachineId::Copy)) {
             node.crash(Crash::Process);
         }
         self.look()?;
-        self.judge.disk_gone(Place::Copy);
+        self.invariants.disk_gone(MachineId::Copy);
         self.copy = None;
         for (kind, place) in self.broken.clone() {
             self.mends(kind, place);
         }
-        self.pair.world().network.heal(Place::Copy);
+        self.pair.world().network.heal(MachineId::Copy);
         if !self.until_whole()? {
             self.accept_loss()?;
         }
@@ -412,12 +412,12 @@ impl History {
                 let node = history.pair.machine(side).node();
                 node.is_some_and(|node| read(&node.config().snapshot()).is_ok_and(|(marks, _)| marks.contains(&id)))
             };
-            history.judge.is_answered(id) && Side::BOTH.into_iter().all(shows)
+            history.invariants.is_answered(id) && Side::BOTH.into_iter().all(shows)
         })?;
         Invariant::WholeAgain.check(shown, || format!("whole, and no commit is shown by both: {}", self.short()))?;
         for side in Side::BOTH.into_iter().filter(|_| self.plan.is_lossless()) {
             let Some(node) = self.pair.machine(side).node() else { continue };
-            let has_all = self.judge.has_all(side.into(), &node.config().snapshot());
+            let has_all = self.invariants.has_all(side.into(), &node.config().snapshot());
             match self.parted {
                 true => self.summary.lost |= u64::from(has_all.is_err()),
                 false => has_all?,
@@ -427,7 +427,7 @@ impl History {
     }
 
     fn short(&self) -> String {
-        let of = |place: Place| {
+        let of = |place: MachineId| {
             let status = self.scene().status(place)?;
             let engine = &status.engine;
             let alerts: Vec<_> =

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::campaign::simulator::random::{Random, mix};
 use crate::protocol::engine::{Options, Replication, Timeouts};
-use crate::testing::{Crash, Place, Side};
+use crate::testing::{Crash, MachineId, Side};
 
 /// One history.
 #[derive(Clone, Debug)]
@@ -25,25 +25,25 @@ pub enum Step {
     /// Nothing.
     Wait,
     /// A caller commits so many change sets in a row.
-    Commit { at: Place, count: u8 },
+    Commit { at: MachineId, count: u8 },
     /// The disk of the node is copied.
     Copy,
     /// A node starts.
-    Start { at: Place },
+    Start { at: MachineId },
     /// A process or a machine ends.
-    Crash { at: Place, how: Crash },
+    Crash { at: MachineId, how: Crash },
     /// A node stands still, or goes on.
-    Pause { at: Place },
+    Pause { at: MachineId },
     /// It goes on.
-    Resume { at: Place },
+    Resume { at: MachineId },
     /// Nothing sent by this machine arrives.
-    Cut { from: Place },
+    Cut { from: MachineId },
     /// Everything arrives again.
     Heal,
     /// All connections break.
     Reset,
     /// The witness is out of reach of this machine, or within it.
-    Witness { at: Place, reachable: bool },
+    Witness { at: MachineId, reachable: bool },
 }
 
 impl Plan {
@@ -88,7 +88,7 @@ impl Plan {
     }
 }
 
-const COPY: Place = Place::Copy;
+const COPY: MachineId = MachineId::Copy;
 
 /// Callers commit, and time passes.
 fn some(random: &mut Random, steps: &mut Vec<(Step, u64)>, (low, high): (u64, u64)) {
@@ -99,7 +99,7 @@ fn some(random: &mut Random, steps: &mut Vec<(Step, u64)>, (low, high): (u64, u6
 }
 
 fn commit(random: &mut Random) -> Step {
-    Step::Commit { at: *random.pick(&Place::ALL), count: random.range(1, 4) as u8 }
+    Step::Commit { at: *random.pick(&MachineId::ALL), count: random.range(1, 4) as u8 }
 }
 
 fn how(random: &mut Random) -> Crash {
@@ -119,7 +119,7 @@ fn beside(random: &mut Random, steps: &mut Vec<(Step, u64)>) {
 
 /// The original dies, the copy starts, the original comes back.
 fn instead(random: &mut Random, steps: &mut Vec<(Step, u64)>, of: Side) {
-    let of = Place::Node(of);
+    let of = MachineId::Node(of);
     steps.push((Step::Crash { at: of, how: how(random) }, random.range(0, 1_500_000)));
     steps.push((Step::Start { at: COPY }, random.range(1_000_000, 3_000_000)));
     some(random, steps, (1, 4));
@@ -132,11 +132,11 @@ fn instead(random: &mut Random, steps: &mut Vec<(Step, u64)>, of: Side) {
 /// Everything breaks while both run.
 fn storm(random: &mut Random, steps: &mut Vec<(Step, u64)>, of: Side) {
     if random.percent(30) {
-        steps.push((Step::Crash { at: Place::Node(of), how: how(random) }, random.range(0, 800_000)));
+        steps.push((Step::Crash { at: MachineId::Node(of), how: how(random) }, random.range(0, 800_000)));
     }
     steps.push((Step::Start { at: COPY }, random.range(0, 800_000)));
     for _ in 0..random.range(3, 12) {
-        let at = *random.pick(&Place::ALL);
+        let at = *random.pick(&MachineId::ALL);
         let step = match random.below(20) {
             0..6 => commit(random),
             6..8 => Step::Cut { from: at },

@@ -8,7 +8,7 @@ use crate::campaign::shell::tests::{histories, number, quietly};
 use crate::campaign::violation::Invariant;
 use crate::node::mutants::{self, Mutant};
 use crate::protocol::engine::Replication;
-use crate::testing::{Place, Side};
+use crate::testing::{MachineId, Side};
 
 /// Histories of the default run. `SHADOWPAIR_COPY_RUNS` asks for another number, `SHADOWPAIR_FIRST` begins elsewhere.
 const RUNS: u64 = 400;
@@ -90,7 +90,7 @@ fn survey() {
 
 /// A copy of the shadow, and of the master, that just runs beside it.
 fn quiet(of: Side) -> Plan {
-    let steps = vec![(Step::Copy, 0), (Step::Start { at: Place::Copy }, 2_000_000)];
+    let steps = vec![(Step::Copy, 0), (Step::Start { at: MachineId::Copy }, 2_000_000)];
     Plan { witnessed: true, replication: Replication::Synchronous, of, steps }
 }
 

@@ -26,7 +26,7 @@ pub struct Staging {
 /// Whether only what differs from a complete copy is sent.
 #[derive(Clone, Debug)]
 enum Comparison {
-    /// It is not.
+    /// The whole snapshot is sent.
     No,
     /// The source has not said which buckets differ from this copy.
     Offered(State),

@@ -50,7 +50,7 @@ const SEEDS: u64 = 12_000;
 /// * Rule 17, "above all that one has seen": whoever may lead holds what its peer and the record hold, and its own epoch is
 ///   the highest of them; one that was only tried in vain is told apart by its random part.
 /// * Rule 18, "never shortens": neither end of a full push begins one that shows less, so that either of them may be left out.
-/// * Rule 19, "reads the witness": with its peer's promise nobody else can lead, and what a rolled_back-back disk lacks is rule 10's.
+/// * Rule 19, "reads the witness": with its peer's promise nobody else can lead, and what a rolled-back disk lacks is rule 10's.
 /// * Rule 20, "without log": histories decide who follows whom, not epochs (`BlankWipes`). "Without promise": whoever has a
 ///   higher epoch than its master and is no master was named by the witness. It then promises nothing because it is named
 ///   (rule 8) or, after a restart without the witness, waits for its own promise as after any other; and its master yields by
@@ -76,7 +76,7 @@ const TABLE: &[(InjectedBug, Histories, Invariant)] = &[
     (InjectedBug::Engine(Mutant::AcknowledgesFailure), Histories::Unwitnessed, Invariant::NothingOfRefused),
     (InjectedBug::Engine(Mutant::HidesFailedPushes), Histories::Unwitnessed, Invariant::FailuresShow),
     (InjectedBug::Engine(Mutant::KeepsFailures), Histories::Unwitnessed, Invariant::FailuresShow),
-    (InjectedBug::Engine(Mutant::KeepsRefusedFact), Histories::Unwitnessed, Invariant::NothingOfRefused),
+    (InjectedBug::Engine(Mutant::KeepsRefusedUpdate), Histories::Unwitnessed, Invariant::NothingOfRefused),
     (InjectedBug::Engine(Mutant::GivesEraUnseen), Histories::In(Scenario::MasterRolledBack), Invariant::WholeAgain),
     (InjectedBug::Engine(Mutant::NeverRedials), Histories::Unwitnessed, Invariant::WholeAgain),
     // An endless repair is an endless alert: it still stands when the pair is whole between two repairs.
@@ -118,7 +118,7 @@ const TABLE: &[(InjectedBug, Histories, Invariant)] = &[
     (InjectedBug::Engine(Mutant::DropsNote), Histories::In(Scenario::LateSwap), Invariant::WholeAgain),
     (InjectedBug::Engine(Mutant::NamedServes), Histories::In(Scenario::LateSwap), Invariant::OneMaster),
     (
-        InjectedBug::Engine(Mutant::PromisesWhileClaiming),
+        InjectedBug::Engine(Mutant::PromisesDuringTakeover),
         Histories::In(Scenario::HeardDuringSwap),
         Invariant::OneMaster,
     ),

@@ -283,9 +283,9 @@ pub(in super::super) fn certificate_expiring(subject: &str, days: u64) -> String
 }
 
 pub(in super::super) fn two_masters(own: Epoch, peer: Epoch, stays: bool) -> String {
-    let verdict = if stays { "stays" } else { "yields" };
+    let verdict = if stays { "stays" } else { "steps down" };
     format!(
-        "two masters met: this node at epoch {own} and the peer at {peer}; this node {verdict}. What the one that yields \
+        "two masters met: this node at epoch {own} and the peer at {peer}; this node {verdict}. What the one that steps down \
          committed alone is kept on it in quarantine"
     )
 }
@@ -293,7 +293,7 @@ pub(in super::super) fn two_masters(own: Epoch, peer: Epoch, stays: bool) -> Str
 pub(in super::super) fn different_witnesses(own: Epoch, peer: Epoch) -> String {
     format!(
         "the peer serves at epoch {peer} although the witness names this node (epoch {own}): start both nodes with the same \
-         witness. This node yields; what it committed alone is kept on it in quarantine"
+         witness. This node steps down; what it committed alone is kept on it in quarantine"
     )
 }
 

@@ -111,7 +111,7 @@ const STATES: [(&str, Make); 11] = [
     ("no peer", || connected(lone_master())),
     ("dialling for the first time", || connected(dialling())),
     ("waiting to dial", down),
-    ("greeting", handshake),
+    ("handshake", handshake),
     ("syncing shadow", syncing),
     ("connected shadow", || connected(following_shadow())),
     ("connected master", || connected(leading_master().0)),

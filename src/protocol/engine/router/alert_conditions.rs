@@ -86,7 +86,7 @@ impl Engine {
 
     /// The store is in trouble outside a batch. The master of a shadow hears of it too. A store whose disk is not just full is
     /// closed, so this node must not go on as if the next write could succeed.
-    pub(in super::super) fn store_trouble_aside(&mut self, now: Now, reason: String, full: bool) {
+    pub(in super::super) fn store_trouble(&mut self, now: Now, reason: String, full: bool) {
         self.disk_trouble(now, &DiskFailure { full, reason: reason.clone() });
         self.report_disk_to_source(now, full, reason);
         if !full && !self.shutdown.is_under_way() {

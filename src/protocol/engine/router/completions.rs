@@ -289,7 +289,7 @@ impl Engine {
     /// Updates could not be written. They are refused where nothing of them is left, else in doubt.
     fn updates_failed(&mut self, failure: &DiskFailure) {
         #[cfg(test)]
-        if self.setup.makes(Mutant::KeepsRefusedFact) {
+        if self.setup.makes(Mutant::KeepsRefusedUpdate) {
             self.durable.keep_refused(self.alerts.log_mut());
         }
         let in_doubt = (!failure.full).then_some(failure.reason.as_str());

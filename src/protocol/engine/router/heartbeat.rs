@@ -25,7 +25,7 @@ impl Engine {
         let state = self.authority.state();
         let free = self.authority.witnessed().is_some_and(|witnessed| witnessed.deposed().is_none());
         let starting = matches!(state, NodeState::CheckingStartup | NodeState::TakingTail | NodeState::OpeningEra);
-        (state == NodeState::Stalled && !self.switchover.is_yielding()) || (starting && free)
+        (state == NodeState::Stalled && !self.switchover.is_handing_over()) || (starting && free)
     }
 
     pub(super) fn heartbeat(&mut self, now: Now, link: LinkId, beat: Heartbeat) {

@@ -31,7 +31,7 @@ impl Engine {
     }
 
     /// A link has come. Where nobody has ever turned a mode on there is nothing to be said.
-    pub(super) fn greet_with_modes(&mut self, link: LinkId) {
+    pub(super) fn say_modes(&mut self, link: LinkId) {
         if self.durable.moves.modes != Modes::default() {
             self.tell_modes(link);
         }

@@ -115,7 +115,7 @@ impl Engine {
                 self.links.peer_is_at(hello.log.position, now.at);
                 self.negotiated(now, outcome, hello);
                 if self.links.is_active(link) {
-                    self.greet_with_modes(link);
+                    self.say_modes(link);
                     self.offer_key(link);
                 }
             }
@@ -201,7 +201,7 @@ impl Engine {
     }
 
     fn two_masters(&mut self, now: Now, hello: &Hello, stays: bool) {
-        // Two connections may cross: that is still one meeting.
+        // Two connections may cross. The other master is reported once all the same.
         if !self.alerts.is_known_rival(hello.sender.run, hello.epoch) {
             let message = texts::two_masters(self.epoch(), hello.epoch, stays);
             self.raise(now, NewAlert::new(AlertKind::TwoMasters, Subject::Peer, message));

@@ -68,9 +68,9 @@ impl Engine {
     pub(super) fn give_promise(&mut self, now: Now, beat: &Heartbeat) -> Duration {
         let state = self.authority.state();
         let own_epoch = self.log.epoch().max(self.durable.epoch);
-        let claiming = state == NodeState::AskingWitness && self.setup.makes(Mutant::PromisesWhileClaiming);
+        let asking = state == NodeState::AskingWitness && self.setup.makes(Mutant::PromisesDuringTakeover);
         let won = self.authority.won_epoch().is_some() && self.setup.makes(Mutant::AnswersBeforeEpoch);
-        let follows = matches!(state, NodeState::Following | NodeState::AskingHost) || claiming || won;
+        let follows = matches!(state, NodeState::Following | NodeState::AskingHost) || asking || won;
         let current = beat.epoch >= own_epoch || won;
         let asked = beat.role == Role::Master && (beat.serving || beat.asks) && current;
         let named = self.is_named() && !won;

@@ -59,7 +59,7 @@ impl Engine {
             witnessed.deposed().is_none()
                 && witnessed.client.is_consulted()
                 && witnessed.covers.is_promised(at)
-                && !(lease && self.may_be_a_copys(at))
+                && !(lease && self.may_be_held_by_a_copy(at))
         })
     }
 
@@ -86,7 +86,7 @@ impl Engine {
         let own = register.names(self.durable.node) && self.register_flaw().is_none() && remembered;
         let refused = self.links.refusal().is_some_and(|refusal| refusal.alive);
         // Where the peer does not answer, a copy of this node may be linked to it: then the record moves.
-        let over = !self.may_be_a_copys(now.at);
+        let over = !self.may_be_held_by_a_copy(now.at);
         if own && over && !register.is_stale() && !asking && (!waits_for_dial || refused) {
             self.transition(now, Transition::WitnessVouches, RoleReason::Witness);
         }

@@ -92,7 +92,7 @@ impl Engine {
     /// Takes the next step, or calls it off.
     pub(in super::super) fn advance_switchover(&mut self, now: Now) {
         self.advance_asked(now);
-        self.end_vain_meeting(now);
+        self.end_wait_of_two_shadows(now);
         let serving = self.authority.is_serving();
         match self.switchover.phase() {
             Phase::Announced { asker, .. } if serving && self.switchover.is_over(now.at) => {
@@ -102,7 +102,7 @@ impl Engine {
                 self.advance_drain();
             }
             Phase::Draining { .. } if serving => self.advance_drain(),
-            Phase::Prepared { position, .. } if serving && self.may_yield(position) => self.let_go(now),
+            Phase::Prepared { position, .. } if serving && self.may_hand_over(position) => self.let_go(now),
             Phase::Leaving { .. } if self.authority.state() != NodeState::SteppingDown => self.leave(),
             Phase::TakingBack => self.take_back(now),
             _ => {}
@@ -122,7 +122,7 @@ impl Engine {
                     () => return,
                 }
             }
-            Phase::Yielding { .. }
+            Phase::HandingOver { .. }
                 if self.authority.state() != NodeState::Stalled && !self.setup.makes(Mutant::KeepsCoversInSwitch) =>
             {
                 SwitchObstacle::NotServing
@@ -154,7 +154,7 @@ impl Engine {
     }
 
     /// Whether nothing has moved since the shadow was asked, and the witness, where it is needed, is free.
-    fn may_yield(&self, position: Position) -> bool {
+    fn may_hand_over(&self, position: Position) -> bool {
         let free = !self.is_bound()
             || self.authority.witnessed().is_some_and(|witnessed| {
                 let register = witnessed.client.register();
@@ -167,7 +167,7 @@ impl Engine {
     /// Drops both covers for good. From here on only a new answer of the peer, or a renewal, makes this node serve again, and
     /// neither counts before it is known what became of the swap or of the write: rule 21.
     fn let_go(&mut self, now: Now) {
-        self.switchover.yields();
+        self.switchover.hands_over();
         if !self.setup.makes(Mutant::KeepsCoversInSwitch) {
             self.authority.drop_covers(now.at);
             self.transition(now, Transition::HandsOver, RoleReason::Switched);
@@ -270,14 +270,14 @@ impl Engine {
     pub(super) fn call_off(&mut self, now: Now, why: SwitchObstacle) {
         let phase = self.switchover.phase();
         let Some(asker) = self.switchover.call_off() else { return };
-        let yielded = matches!(phase, Phase::Yielding { .. });
+        let let_go = matches!(phase, Phase::HandingOver { .. });
         match asker {
             Asker::Operator(ticket) => {
                 let reason = match why {
-                    SwitchObstacle::Witness if yielded => {
+                    SwitchObstacle::Witness if let_go => {
                         Some("the witness did not answer the swap: if it still makes it, the peer becomes master")
                     }
-                    SwitchObstacle::NotServing | SwitchObstacle::Stopping if yielded => {
+                    SwitchObstacle::NotServing | SwitchObstacle::Stopping if let_go => {
                         Some("this node had let go of mastership already: look at the status of both nodes")
                     }
                     _ => None,
@@ -292,7 +292,7 @@ impl Engine {
         if let Some(link) = self.links.ready().filter(|_| told && self.peer_switches()) {
             self.say_step(link, Switch::CallOff { why });
         }
-        if yielded {
+        if let_go {
             self.authority.drop_covers(now.at);
             self.links.ask_peer(now.at);
         }
@@ -360,7 +360,7 @@ impl Engine {
 
     /// Whether mastership of this node is about to end by plan: for the host.
     pub fn is_ending(&self) -> bool {
-        self.switchover.is_ending()
+        self.switchover.is_under_way()
     }
 }
 

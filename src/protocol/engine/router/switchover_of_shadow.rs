@@ -113,7 +113,7 @@ impl Engine {
     }
 
     /// The peer is a shadow too, and has not handed over: then nobody has.
-    pub(super) fn end_vain_meeting(&mut self, now: Now) {
+    pub(super) fn end_wait_of_two_shadows(&mut self, now: Now) {
         let met = self.session.met_as_shadows().filter(|_| self.authority.state() == NodeState::Following);
         let waits = matches!(self.switchover.phase(), Phase::Ready { .. });
         if let (Some(since), Some(link)) = (met.filter(|_| waits), self.links.active_id())

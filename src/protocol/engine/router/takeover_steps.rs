@@ -349,7 +349,7 @@ impl Engine {
         self.durable.saw_recorded(epoch);
         // A promise that was given meanwhile, or still runs, makes the swap void: rule 9.
         let promised = self.wait_obstacle(now.at) == Some(WitnessObstacle::Promised)
-            && !self.setup.makes(Mutant::PromisesWhileClaiming);
+            && !self.setup.makes(Mutant::PromisesDuringTakeover);
         // A disk that failed meanwhile ended the attempt that sent it, and another one may have noted a higher term: rule 8.
         let own =
             matches!(self.authority.takeover().attempt(), Some(Attempt::Noted { epoch: tried, .. }) if *tried == epoch);

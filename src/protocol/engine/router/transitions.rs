@@ -12,7 +12,7 @@ use crate::protocol::failover::{NodeState, TakeoverConditions, held_down, micros
 impl Engine {
     /// Changes the node's state, if the table says so, and does what entering the new one asks for.
     pub(super) fn transition(&mut self, now: Now, transition: Transition, reason: RoleReason) {
-        if transition == Transition::Confirmed && self.switchover.is_yielding() {
+        if transition == Transition::Confirmed && self.switchover.is_handing_over() {
             // What became of the hand-over decides, not an answer to what was asked before.
             return;
         }
@@ -149,7 +149,7 @@ impl Engine {
                 self.advance_wanted_takeover(now);
             }
             NodeState::SteppingDown => self.advance_step_down(now),
-            NodeState::Stalled if self.switchover.is_yielding() => {}
+            NodeState::Stalled if self.switchover.is_handing_over() => {}
             NodeState::Stalled if self.is_bound() => {
                 // A master without a cover serves again as soon as it has one.
                 if self.authority.covered_until().is_some() && self.is_covered(now.at) {
@@ -231,7 +231,7 @@ impl Engine {
         let (state, durable, options) = (self.authority.state(), &self.durable, &self.setup.options);
         let witness = self.witness_blocker(at);
         // With a witness the record proves that the shadow is in sync, so contact since the start is not required.
-        let vouched = self.authority.has_witness() && witness.is_none();
+        let proven = self.authority.has_witness() && witness.is_none();
         let careless = self.setup.makes(Mutant::IncompleteTakesOver);
         TakeoverConditions {
             shadow: !state.is_master() && state != NodeState::SteppingDown,
@@ -241,7 +241,7 @@ impl Engine {
             manual: options.failover == Failover::Manual && (!state.is_master() || self.waits_for_operator()),
             complete: durable.complete || careless,
             syncing: self.session.is_behind() && !careless,
-            contact: self.links.last_heard().is_some() || vouched,
+            contact: self.links.last_heard().is_some() || proven,
             held: self.links.is_held(),
             paused: durable.moves.modes.paused.on,
             hold_down: held_down(&durable.moves.takeovers_ms, options.hold_down, wall_ms),

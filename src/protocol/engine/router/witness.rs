@@ -24,7 +24,7 @@ impl Engine {
             return;
         }
         if !witnessed.client.is_asking() {
-            if self.switchover.is_yielding() {
+            if self.switchover.is_handing_over() {
                 if let Some(record) = self.hand_over_to_send() {
                     self.swap(now, record, Question::HandOver);
                 }
@@ -285,7 +285,7 @@ impl Engine {
         }
         let own = record.holder == self.durable.node;
         let behind = self.is_behind_epoch(&record);
-        let copied = own && self.authority.is_copied() && self.may_be_a_copys(now.at);
+        let copied = own && self.authority.is_copied() && self.may_be_held_by_a_copy(now.at);
         let why = match () {
             () if !own && !self.setup.makes(Mutant::IgnoresRegister) => Some(Deposed::NotNamed),
             () if copied && !self.authority.is_leading() => Some(Deposed::Duplicate),
@@ -321,7 +321,7 @@ impl Engine {
     }
 
     /// Whether the register names this node and its value has not stood unchanged for its lease: a copy of this node may hold it.
-    pub(super) fn may_be_a_copys(&self, at: Moment) -> bool {
+    pub(super) fn may_be_held_by_a_copy(&self, at: Moment) -> bool {
         let Some(witnessed) = self.authority.witnessed() else { return false };
         let register = witnessed.client.register();
         register.names(self.durable.node) && self.waits_end().1.is_some_and(|over| at <= over)

@@ -24,7 +24,7 @@ fn the_phases_of_a_switch() {
         ("draining", 2),
         ("preparing", 3),
         ("prepared", 4),
-        ("yielding", 5),
+        ("handing over", 5),
         ("leaving", 6),
         ("left", 7),
     ];
@@ -35,7 +35,7 @@ fn the_phases_of_a_switch() {
             &|switch| switch.drain(at),
             &|switch| switch.drained(head()),
             &|switch| switch.ready(Epoch::new(2, 1)),
-            &|switch| switch.yields(),
+            &|switch| switch.hands_over(),
             &|switch| assert!(switch.handed_over().is_some()),
             &|switch| assert!(switch.left().is_some()),
         ];
@@ -69,8 +69,8 @@ fn the_phases_of_a_switch() {
             switch.ready(Epoch::new(2, 2));
             String::new()
         }),
-        ("it yields", |switch| {
-            switch.yields();
+        ("it lets go", |switch| {
+            switch.hands_over();
             String::new()
         }),
         ("the swap or the write goes", |switch| format!("{}", switch.ask_once().is_some())),

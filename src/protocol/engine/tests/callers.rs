@@ -47,14 +47,14 @@ fn beside_a_full_shadow(engine: &mut Engine, from_us: u64, to_us: u64, shadow: P
             all.extend(engine.handle(now(time + 1), event));
         }
         all.extend(actions);
-        all.extend(settle_facts(engine, time + 2));
+        all.extend(settle_state(engine, time + 2));
     }
     all
 }
 
 #[test]
 fn where_neither_shadow_nor_witness_confirms_nothing_more_is_taken() {
-    let (mut engine, epoch) = vouched_master(Replication::Synchronous);
+    let (mut engine, epoch) = witnessed_master(Replication::Synchronous);
     let _ = engine.handle(now(60 * MS), Event::LinkUp { link: LINK, dialled: false });
     let shadow = position(Epoch::FIRST, 5);
     let hello = hello_of(Role::Shadow, SHADOW, shadow, history(&[(Epoch::FIRST, 1)]));
@@ -87,13 +87,13 @@ fn where_neither_shadow_nor_witness_confirms_nothing_more_is_taken() {
 #[test]
 fn a_takeover_past_a_record_that_is_gone_waits_for_the_lease_that_it_was() {
     let options = options(Replication::Synchronous);
-    let (mut engine, actions) = start_witnessed(shadow_facts(0), position(Epoch::FIRST, 5), options);
+    let (mut engine, actions) = start_witnessed(shadow_state(0), position(Epoch::FIRST, 5), options);
     let (ask, _) = question(&actions);
-    let _ = store_facts(&mut engine, MS, actions);
+    let _ = store_state(&mut engine, MS, actions);
     let lease = Duration::from_secs(9);
     let value = WitnessRecord { lease, ..record(MASTER, Epoch::FIRST, None, 5) };
     let actions = tell_witness(&mut engine, 10 * MS, ask, holds(value, 1));
-    let _ = store_facts(&mut engine, 11 * MS, actions);
+    let _ = store_state(&mut engine, 11 * MS, actions);
     // Twenty seconds later it has been renewed all the time by others, and is wiped.
     let actions = engine.handle(now(20 * SECOND), refused_dial());
     let (ask, _) = question(&actions);
@@ -107,7 +107,7 @@ fn a_takeover_past_a_record_that_is_gone_waits_for_the_lease_that_it_was() {
                 actions.extend(tell_witness(&mut engine, time, ask, WitnessAnswer::Holds(None)));
             }
         }
-        let _ = settle_facts(&mut engine, time + 1);
+        let _ = settle_state(&mut engine, time + 1);
         time += 100 * MS;
         assert!(time < 60 * SECOND, "it never tried");
         actions = engine.handle(now(time), refused_dial());
@@ -118,7 +118,7 @@ fn a_takeover_past_a_record_that_is_gone_waits_for_the_lease_that_it_was() {
 
 #[test]
 fn a_master_behind_whose_back_another_took_over_is_not_told_to_take_it_back() {
-    let (mut engine, epoch) = vouched_master(Replication::Asynchronous);
+    let (mut engine, epoch) = witnessed_master(Replication::Asynchronous);
     let actions = engine.handle(now(2 * SECOND), Event::Timer);
     let (ask, _) = question(&actions);
     let actions = tell_witness(&mut engine, 2 * SECOND + 1, ask, WitnessAnswer::Conflict);
@@ -134,14 +134,14 @@ fn a_master_behind_whose_back_another_took_over_is_not_told_to_take_it_back() {
 
 #[test]
 fn a_shutdown_does_not_wait_for_a_shadow_for_ever_and_denies_nothing_that_is_durable() {
-    let (mut engine, epoch) = vouched_master(Replication::Synchronous);
+    let (mut engine, epoch) = witnessed_master(Replication::Synchronous);
     let _ = commit(&mut engine, 100 * MS, 1);
     let _ = stored(&mut engine, 110 * MS, 1, epoch, 6);
     let actions = command(&mut engine, 120 * MS, 2, Command::Shutdown);
     assert_eq!(answers(&actions), [], "{actions:#?}");
     let late = 120 * MS + micros(Options::default().timeouts.drain);
     let mut actions = engine.handle(now(late), Event::Timer);
-    actions.extend(settle_facts(&mut engine, late + 1));
+    actions.extend(settle_state(&mut engine, late + 1));
     let doubt = CommitRefusal::InDoubt { revision: at(epoch, 6) };
     assert_eq!(answers(&actions), [refused_commit(1, doubt), answered(2, Ok(()))]);
     assert!(actions.contains(&Action::Stop), "{actions:#?}");
@@ -176,7 +176,7 @@ fn an_operators_word_counts_while_the_host_is_asked() {
     let actions = engine.handle(now(time + 10), take_over);
     let mut attempted = engine.node_state();
     let mut all = actions;
-    all.extend(settle_facts(&mut engine, time + 11));
+    all.extend(settle_state(&mut engine, time + 11));
     if attempted == NodeState::AskingHost {
         all.extend(engine.handle(now(time + 12), Event::Timer));
         attempted = engine.node_state();
@@ -200,7 +200,7 @@ fn a_host_that_refuses_does_not_refuse_an_operator() {
     let (ask, _) = question(&actions);
     let value = record(MASTER, Epoch::FIRST, Some(SHADOW), 5);
     let mut actions = tell_witness(&mut engine, time + 30, ask, holds(value, 1));
-    actions.extend(settle_facts(&mut engine, time + 31));
+    actions.extend(settle_state(&mut engine, time + 31));
     actions.extend(engine.handle(now(time + 32), Event::Timer));
     assert_eq!((engine.node_state(), answers(&actions)), (NodeState::AskingWitness, vec![]), "{actions:#?}");
 }
@@ -258,7 +258,7 @@ fn an_attempt_is_not_held_down_by_itself() {
 /// Two nodes that were given different witnesses part by epoch, as without one: else both would serve for ever.
 #[test]
 fn a_master_that_the_witness_names_yields_to_one_that_cannot_have_asked_it() {
-    let (mut engine, epoch) = vouched_master(Replication::Asynchronous);
+    let (mut engine, epoch) = witnessed_master(Replication::Asynchronous);
     let _ = engine.handle(now(60 * MS), Event::LinkUp { link: LINK, dialled: true });
     let promoted = epoch.promoted(5);
     let lineage = history(&[(Epoch::FIRST, 1), (promoted, 6)]);
@@ -266,7 +266,7 @@ fn a_master_that_the_witness_names_yields_to_one_that_cannot_have_asked_it() {
     let actions = engine.handle(now(70 * MS), Event::Message { link: LINK, message: Message::Hello(Box::new(hello)) });
     // It may be news: the witness is asked first.
     assert_eq!(engine.node_state(), NodeState::Serving);
-    let mut actions = [actions, settle_facts(&mut engine, 71 * MS)].concat();
+    let mut actions = [actions, settle_state(&mut engine, 71 * MS)].concat();
     let mut time = 71 * MS;
     while engine.node_state() == NodeState::Serving {
         for action in std::mem::take(&mut actions) {
@@ -278,7 +278,7 @@ fn a_master_that_the_witness_names_yields_to_one_that_cannot_have_asked_it() {
                 actions.extend(tell_witness(&mut engine, time, ask, answer));
             }
         }
-        actions.extend(settle_facts(&mut engine, time + 1));
+        actions.extend(settle_state(&mut engine, time + 1));
         time += 50 * MS;
         assert!(time < 10 * SECOND, "both stay");
         actions.extend(engine.handle(now(time), Event::Timer));
@@ -292,7 +292,7 @@ fn a_master_that_the_witness_names_yields_to_one_that_cannot_have_asked_it() {
 
 #[test]
 fn a_witness_that_can_be_read_and_not_written_is_an_alert() {
-    let (mut engine, epoch) = vouched_master(Replication::Asynchronous);
+    let (mut engine, epoch) = witnessed_master(Replication::Asynchronous);
     let mut time = 60 * MS;
     let lease_us = micros(Options::default().lease());
     let mut told = Vec::new();
@@ -309,7 +309,7 @@ fn a_witness_that_can_be_read_and_not_written_is_an_alert() {
             };
             actions = tell_witness(&mut engine, time, ask, answer);
         }
-        let _ = settle_facts(&mut engine, time + 1);
+        let _ = settle_state(&mut engine, time + 1);
         let status = engine.status(Moment(time), 0);
         told = status.alerts.iter().map(|alert| (alert.kind, alert.subject.clone())).collect();
     }
@@ -322,15 +322,15 @@ fn a_witness_that_can_be_read_and_not_written_is_an_alert() {
     // An operator who wants it to serve is told, when waiting is no use.
     let actions = command(&mut engine, time + 1, 1, Command::TakeOver);
     assert_eq!(answers(&actions), []);
-    let patience_us = engine.takeover_wait_us();
+    let wait_us = engine.takeover_wait_us();
     let mut all = Vec::new();
     for beat in 1..300 {
         let at_us = time + beat * SECOND / 10;
-        if at_us > time + patience_us + SECOND {
+        if at_us > time + wait_us + SECOND {
             break;
         }
         all.extend(engine.handle(now(at_us), Event::Timer));
-        all.extend(settle_facts(&mut engine, at_us + 1));
+        all.extend(settle_state(&mut engine, at_us + 1));
     }
     assert_eq!(answers(&all), [answered(1, Err(CommandRefusal::WitnessUnreachable))]);
 }
@@ -346,7 +346,7 @@ fn an_enrolment_does_not_interrupt_a_master_with_a_witness() {
     let (ask, _) = question(&actions);
     let mut actions = actions;
     actions.extend(tell_witness(&mut engine, MS, ask, WitnessAnswer::Holds(None)));
-    let actions = store_facts(&mut engine, 2 * MS, actions);
+    let actions = store_state(&mut engine, 2 * MS, actions);
     let head = Position { revision: at(Epoch::FIRST, 0), digest: Digest::ZERO };
     let era = actions.iter().find_map(|action| match action {
         Action::Persist(work @ Work::BeginEra(_)) => Some(work.batch().0),
@@ -354,7 +354,7 @@ fn an_enrolment_does_not_interrupt_a_master_with_a_witness() {
     });
     let mut all = done(&mut engine, 3 * MS, era.unwrap(), Receipt::Era { head, log_floor: Revision::NONE });
     assert!(engine.authority().serving, "{all:#?}");
-    all.extend(settle_facts(&mut engine, 4 * MS));
+    all.extend(settle_state(&mut engine, 4 * MS));
     all.clear();
     let asked = Event::EnrolAsked { ask: 1, peer: Box::new(peer(SHADOW)), token: Some(0), from: "there".to_owned() };
     let mut actions = engine.handle(now(10 * MS), asked);
@@ -370,9 +370,9 @@ fn an_enrolment_does_not_interrupt_a_master_with_a_witness() {
             all.push(action);
         }
     }
-    all.extend(settle_facts(&mut engine, 18 * MS));
+    all.extend(settle_state(&mut engine, 18 * MS));
     all.extend(engine.handle(now(20 * MS), Event::EnrolConfirmed { ask: 1 }));
-    all.extend(settle_facts(&mut engine, 21 * MS));
+    all.extend(settle_state(&mut engine, 21 * MS));
     all.extend(engine.handle(now(22 * MS), Event::Timer));
     assert!(engine.durable_state().peer.is_some() && engine.authority().serving);
     let roles = all.iter().filter(|action| matches!(action, Action::Notify(Notice::Role { .. }))).count();

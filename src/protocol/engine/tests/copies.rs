@@ -1,6 +1,6 @@
 //! Copies of a node, and disks that are older copies.
 
-use super::witnessed::{holds, options, question, record, shadow_facts, start_at, store_facts, tell_witness};
+use super::witnessed::{holds, options, question, record, shadow_state, start_at, store_state, tell_witness};
 use super::*;
 use crate::model::WitnessRecord;
 use crate::protocol::failover::{micros, waited};
@@ -149,9 +149,9 @@ fn the_first_of_two_is_told_of_the_copy() {
 /// A program of before version 3 is not sent what it cannot read.
 #[test]
 fn an_older_node_is_not_told_of_its_copy() {
-    let facts = DurableState { peer: Some(peer(SHADOW)), ..DurableState::first_master(MASTER, PAIR) };
+    let state = DurableState { peer: Some(peer(SHADOW)), ..DurableState::first_master(MASTER, PAIR) };
     let lineage = history(&[(Epoch::FIRST, 1)]);
-    let (mut engine, _) = begin(facts, position(Epoch::FIRST, 5), lineage.clone());
+    let (mut engine, _) = begin(state, position(Epoch::FIRST, 5), lineage.clone());
     let _ = engine.handle(now(100), Event::LinkUp { link: LINK, dialled: true });
     let hello = hello_of(Role::Shadow, SHADOW, position(Epoch::FIRST, 5), lineage);
     let old = Hello { versions: Versions { min: 1, max: 2 }, ..hello };
@@ -303,11 +303,11 @@ fn a_record_under_another_epoch_than_the_one_tried_is_a_copys() {
     let lease_us = micros(waited(Options::default().lease()));
     for moves in [false, true] {
         let tried = Epoch::new(2, 900);
-        let facts = DurableState { tried, ..shadow_facts(0) };
+        let state = DurableState { tried, ..shadow_state(0) };
         let setup = options(Replication::Synchronous);
-        let (mut engine, actions) = start_at(facts, position(Epoch::FIRST, 5), history(&[(Epoch::FIRST, 1)]), setup);
+        let (mut engine, actions) = start_at(state, position(Epoch::FIRST, 5), history(&[(Epoch::FIRST, 1)]), setup);
         let (mut ask, _) = question(&actions);
-        let _ = store_facts(&mut engine, 5, actions);
+        let _ = store_state(&mut engine, 5, actions);
         let mut time = 10 * MS;
         let mut taken_at = None;
         for round in 0..40 {
@@ -338,11 +338,11 @@ fn a_record_under_another_epoch_than_the_one_tried_is_a_copys() {
 /// A copied directory starts while the master that it was copied from renews its lease, and its shadow cannot be reached.
 #[test]
 fn a_copy_of_a_master_does_not_serve_while_the_record_moves() {
-    let facts = super::witnessed::master_facts();
+    let state = super::witnessed::master_state();
     let setup = options(Replication::Synchronous);
-    let (mut engine, actions) = start_at(facts, position(Epoch::FIRST, 5), history(&[(Epoch::FIRST, 1)]), setup);
+    let (mut engine, actions) = start_at(state, position(Epoch::FIRST, 5), history(&[(Epoch::FIRST, 1)]), setup);
     let (mut ask, _) = question(&actions);
-    let _ = store_facts(&mut engine, 5, actions);
+    let _ = store_state(&mut engine, 5, actions);
     let _ =
         engine.handle(now(7 * MS), Event::DialFailed { how: DialFailureKind::Unreachable, reason: "cut".to_owned() });
     let mut time = 10 * MS;
@@ -382,7 +382,7 @@ fn a_copy_of_a_master_does_not_serve_while_the_record_moves() {
 /// A copy has swapped itself in under an epoch of its own: the register decides, although its peer was in sync.
 #[test]
 fn a_master_whose_name_stands_under_a_strange_epoch_yields() {
-    let (mut engine, epoch) = super::witnessed::vouched_master(Replication::Synchronous);
+    let (mut engine, epoch) = super::witnessed::witnessed_master(Replication::Synchronous);
     let actions = engine.handle(now(2 * SECOND), Event::Timer);
     let (ask, _) = question(&actions);
     let actions = tell_witness(&mut engine, 2 * SECOND + 1, ask, WitnessAnswer::Conflict);
@@ -402,8 +402,8 @@ fn alerts_of(engine: &Engine, subject: &str) -> Option<(String, Option<(Revision
 #[test]
 fn a_master_that_takes_its_tail_back_says_so_and_pushes_its_era() {
     let today = history(&[(Epoch::FIRST, 1)]);
-    let facts = DurableState { peer: Some(peer(SHADOW)), ..DurableState::first_master(MASTER, PAIR) };
-    let (mut engine, _) = begin(facts, position(Epoch::FIRST, 5), today.clone());
+    let state = DurableState { peer: Some(peer(SHADOW)), ..DurableState::first_master(MASTER, PAIR) };
+    let (mut engine, _) = begin(state, position(Epoch::FIRST, 5), today.clone());
     let _ = engine.handle(now(100), Event::LinkUp { link: LINK, dialled: true });
     let shadow = hello_of(Role::Shadow, SHADOW, position(Epoch::FIRST, 9), today.clone());
     let _ = tell(&mut engine, 200, Message::Hello(Box::new(shadow)));
@@ -457,9 +457,9 @@ fn a_master_that_takes_its_tail_back_says_so_and_pushes_its_era() {
 fn a_shadow_below_what_it_had_confirmed_has_an_older_disk() {
     let today = history(&[(Epoch::FIRST, 1)]);
     for (complete, told) in [(true, true), (false, false)] {
-        let mut facts = DurableState { peer: Some(peer(SHADOW)), ..DurableState::first_master(MASTER, PAIR) };
-        facts.peer.as_mut().unwrap().confirmed = at(Epoch::FIRST, 8);
-        let (mut engine, _) = begin(facts, position(Epoch::FIRST, 9), today.clone());
+        let mut state = DurableState { peer: Some(peer(SHADOW)), ..DurableState::first_master(MASTER, PAIR) };
+        state.peer.as_mut().unwrap().confirmed = at(Epoch::FIRST, 8);
+        let (mut engine, _) = begin(state, position(Epoch::FIRST, 9), today.clone());
         let _ = engine.handle(now(100), Event::LinkUp { link: LINK, dialled: true });
         let mut shadow = hello_of(Role::Shadow, SHADOW, position(Epoch::FIRST, 6), today.clone());
         // A damaged copy says so itself.

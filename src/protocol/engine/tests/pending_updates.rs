@@ -29,7 +29,7 @@ fn answers(actions: &[Action]) -> Vec<Action> {
     actions.iter().filter(answer).cloned().collect()
 }
 
-fn facts_of(actions: &[Action]) -> DurableState {
+fn state_of(actions: &[Action]) -> DurableState {
     match batch(actions).1 {
         Work::StoreState(order) => *order.job.state,
         other => panic!("{other:?}"),
@@ -90,7 +90,7 @@ fn a_full_disk_leaves_nothing_of_a_command() {
     );
     assert_eq!(engine.durable_state(), &before);
     // What is written next holds the alert and nothing of the command.
-    let next = facts_of(&engine.handle(now(SECOND + 30), Event::Timer));
+    let next = state_of(&engine.handle(now(SECOND + 30), Event::Timer));
     assert_eq!(DurableState { alerts: Vec::new(), next_alert: 1, ..next }, before);
 }
 
@@ -151,7 +151,7 @@ fn what_was_said_on_the_ground_of_what_failed_fails_with_it() {
     // The engine's own change of the durable state stays, and is written.
     let kinds: Vec<AlertKind> = alerts(&engine).iter().map(|alert| alert.kind).collect();
     assert_eq!(kinds, [AlertKind::UnpermittedPeer, AlertKind::DiskTrouble]);
-    let next = facts_of(&engine.handle(now(SECOND + 30), Event::Timer));
+    let next = state_of(&engine.handle(now(SECOND + 30), Event::Timer));
     assert_eq!((next.enabled, next.tokens.len(), next.alerts.len()), (false, 0, 2));
 }
 
@@ -164,7 +164,7 @@ fn what_is_durable_is_in_force_in_the_order_in_which_it_was_said() {
     assert_eq!(answers(&actions), [answered(1, Ok(()))]);
     assert!(engine.durable_state().enabled && engine.durable_state().tokens.is_empty());
     let (second, _) = batch(&actions);
-    assert_eq!(facts_of(&actions).tokens, [token(1)]);
+    assert_eq!(state_of(&actions).tokens, [token(1)]);
     // A refusal needs no disk.
     assert_eq!(answers(&command(&mut engine, 31, 3, Command::Acknowledge { alert: 9 })).len(), 1);
     let _ = command(&mut engine, 32, 4, Command::Disable);
@@ -180,7 +180,7 @@ fn a_refused_reset_leaves_the_peer_and_the_alerts() {
     let mut engine = master_with_an_alert();
     let (durable_state, alert_log) = (engine.durable_state().clone(), alerts(&engine));
     let actions = command(&mut engine, 950, 1, Command::Reset);
-    let written = facts_of(&actions);
+    let written = state_of(&actions);
     assert_eq!((written.peer, written.alerts), (None, Vec::new()));
     assert_eq!(alerts(&engine), alert_log);
     // Nothing begins with a peer that is about to be forgotten.
@@ -218,7 +218,7 @@ fn a_shadow_that_is_being_reset_does_not_take_over() {
 fn a_refused_acknowledgement_leaves_the_alert_unseen() {
     let mut engine = master_with_an_alert();
     let alert = alerts(&engine)[0].id;
-    let written = facts_of(&command(&mut engine, 950, 1, Command::Acknowledge { alert }));
+    let written = state_of(&command(&mut engine, 950, 1, Command::Acknowledge { alert }));
     assert!(written.alerts[0].acknowledged && !alerts(&engine)[0].acknowledged);
     let actions = fail(&mut engine, 960, true);
     assert_eq!(answers(&actions), [refused(1, CommandRefusal::DiskFull)]);
@@ -260,7 +260,7 @@ fn a_refused_enrolment_leaves_the_token_good_and_nobody_pinned() {
         engine.handle(now(at_us + 1), Event::EnrolConfirmed { ask })
     };
     let verdict = |ask, verdict| Action::AnswerEnrol { ask, verdict };
-    let written = facts_of(&ask(&mut engine, 1, 100));
+    let written = state_of(&ask(&mut engine, 1, 100));
     assert_eq!((written.peer.map(|peer| peer.node), written.tokens), (Some(SHADOW), Vec::new()));
     assert_eq!(engine.durable_state(), &before, "the door opens once it is durable");
     let actions = fail(&mut engine, 110, true);

@@ -359,7 +359,7 @@ fn a_foreign_masters_alert_ends_with_it() {
 fn quarantine_is_told_once() {
     let (mut engine, epoch) = leading_master();
     settle(&mut engine, 700);
-    let (first, _) = drain_facts(&mut engine, Event::Commit { ticket: Ticket(1), bytes: 3 });
+    let (first, _) = drain_state(&mut engine, Event::Commit { ticket: Ticket(1), bytes: 3 });
     let verdicts = vec![(Ticket(1), Ok(at(epoch, 6)))];
     let head = position(epoch, 6);
     let _ = done(&mut engine, 700, first, Receipt::Commits { verdicts, head, log_floor: Revision::NONE });
@@ -577,7 +577,7 @@ fn a_disk_that_does_not_answer_is_an_alert_until_it_does() {
 #[test]
 fn a_node_that_was_stopped_does_not_blame_its_disk() {
     let (mut engine, _) = leading_master();
-    let (commit, _) = drain_facts(&mut engine, Event::Commit { ticket: Ticket(1), bytes: 3 });
+    let (commit, _) = drain_state(&mut engine, Event::Commit { ticket: Ticket(1), bytes: 3 });
     let _ = engine.handle(now(60 * SECOND), Event::Timer);
     let blamed = engine.status(Moment(60 * SECOND), u64::MAX).alerts.iter().any(|a| a.kind == AlertKind::DiskTrouble);
     assert!(!blamed && batch_in_flight(&engine) == commit);

@@ -28,13 +28,13 @@ fn a_takeover_that_a_full_disk_refused_was_never_said() {
 /// and the master it was to follow started again before there was room.
 #[test]
 fn what_a_yielding_master_has_alone_is_saved_after_the_link_is_gone_too() {
-    let (mut engine, epoch) = vouched_master(Replication::Asynchronous);
+    let (mut engine, epoch) = witnessed_master(Replication::Asynchronous);
     let _ = commit(&mut engine, 60 * MS, 1);
     let _ = stored(&mut engine, 61 * MS, 1, epoch, 6);
-    let _ = settle_facts(&mut engine, 62 * MS);
+    let _ = settle_state(&mut engine, 62 * MS);
     // Its lease runs out.
     let _ = engine.handle(now(8 * SECOND), Event::Timer);
-    let _ = settle_facts(&mut engine, 8 * SECOND + 1);
+    let _ = settle_state(&mut engine, 8 * SECOND + 1);
     let _ = engine.handle(now(8 * SECOND + 63 * MS), Event::LinkUp { link: LinkId(2), dialled: true });
     let promoted = epoch.promoted(5);
     let lineage = history(&[(Epoch::FIRST, 1), (epoch, 6), (promoted, 6)]);
@@ -105,12 +105,12 @@ fn a_later_position_of_another_history_does_not_reach_the_record() {
     let (own, other) = (Epoch::FIRST.promoted(9), Epoch::FIRST.promoted(5));
     let lineage = history(&[(Epoch::FIRST, 1), (own, 6)]);
     let options = options(Replication::Asynchronous);
-    let (mut engine, actions) = start_at(shadow_facts(0), position(own, 5), lineage, options);
+    let (mut engine, actions) = start_at(shadow_state(0), position(own, 5), lineage, options);
     let (ask, _) = question(&actions);
-    let _ = store_facts(&mut engine, MS, actions);
+    let _ = store_state(&mut engine, MS, actions);
     let value = WitnessRecord { revision: at(other, 5), ..record(SHADOW, other, None, 5) };
     let _ = tell_witness(&mut engine, 10 * MS, ask, holds(value, 1));
-    let _ = settle_facts(&mut engine, 11 * MS);
+    let _ = settle_state(&mut engine, 11 * MS);
     let why_not = engine.status(Moment(20 * MS), 0).why_not;
     assert!(why_not.contains(&TakeoverBlocker::BehindRecord), "{why_not:?}");
     assert_eq!(engine.node_state(), NodeState::Following);

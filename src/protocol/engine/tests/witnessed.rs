@@ -36,11 +36,11 @@ pub(super) fn start_at(
     Engine::start(now(0), start)
 }
 
-pub(super) fn master_facts() -> DurableState {
+pub(super) fn master_state() -> DurableState {
     DurableState { peer: Some(peer(SHADOW)), witnessed: Epoch::FIRST, ..DurableState::first_master(MASTER, PAIR) }
 }
 
-pub(super) fn shadow_facts(promised_ms: u64) -> DurableState {
+pub(super) fn shadow_state(promised_ms: u64) -> DurableState {
     DurableState {
         complete: true,
         promised_ms,
@@ -84,7 +84,7 @@ pub(super) fn swapped(version: u64) -> WitnessAnswer {
 }
 
 /// Answers durable state batches until something else, or nothing, is under way; returns all that was done on the way.
-pub(super) fn store_facts(engine: &mut Engine, at_us: u64, actions: Vec<Action>) -> Vec<Action> {
+pub(super) fn store_state(engine: &mut Engine, at_us: u64, actions: Vec<Action>) -> Vec<Action> {
     let mut all = actions;
     while let Some(Action::Persist(work @ Work::StoreState(_))) =
         all.iter().rev().find(|action| matches!(action, Action::Persist(_)))
@@ -99,7 +99,7 @@ pub(super) fn store_facts(engine: &mut Engine, at_us: u64, actions: Vec<Action>)
 }
 
 /// Answers the batches of durable state that are under way.
-pub(super) fn settle_facts(engine: &mut Engine, at_us: u64) -> Vec<Action> {
+pub(super) fn settle_state(engine: &mut Engine, at_us: u64) -> Vec<Action> {
     let mut all = Vec::new();
     for _ in 0..4 {
         match batch_in_flight(engine) {
@@ -117,11 +117,11 @@ pub(super) fn settle_one(engine: &mut Engine, at_us: u64) -> Vec<Action> {
 }
 
 /// A master that restarted, was vouched for by the witness because its peer is away, and serves under its lease.
-pub(super) fn vouched_master(replication: Replication) -> (Engine, Epoch) {
-    let (mut engine, actions) = start_witnessed(master_facts(), position(Epoch::FIRST, 5), options(replication));
+pub(super) fn witnessed_master(replication: Replication) -> (Engine, Epoch) {
+    let (mut engine, actions) = start_witnessed(master_state(), position(Epoch::FIRST, 5), options(replication));
     let (ask, what) = question(&actions);
     assert_eq!(what, WitnessQuestion::Read, "it reads before anything else");
-    let actions = store_facts(&mut engine, 5, actions);
+    let actions = store_state(&mut engine, 5, actions);
     assert!(!actions.iter().any(|action| matches!(action, Action::Persist(Work::BeginEra(_)))));
     // A short lease stands in the record: it is waited for, because a copy of this node could hold it.
     let lease = Duration::from_millis(5);
@@ -138,13 +138,13 @@ pub(super) fn vouched_master(replication: Replication) -> (Engine, Epoch) {
     assert_eq!((swapped_in.holder, swapped_in.epoch, swapped_in.in_sync), (MASTER, era.epoch, Some(SHADOW)));
     let actions = tell_witness(&mut engine, 40 * MS, ask, swapped(2));
     assert!(actions.contains(&role(Role::Master, true, era.epoch, RoleReason::Confirmed)), "{actions:#?}");
-    let _ = settle_facts(&mut engine, 50 * MS);
+    let _ = settle_state(&mut engine, 50 * MS);
     (engine, era.epoch)
 }
 
 #[test]
 fn a_lease_counts_from_when_it_was_asked_for_and_then_nothing_is_acknowledged() {
-    let (mut engine, epoch) = vouched_master(Replication::Asynchronous);
+    let (mut engine, epoch) = witnessed_master(Replication::Asynchronous);
     let lease_us = micros(Options::default().lease());
     // Sent at 30 ms, answered at 40.
     assert!(engine.authority().until <= Moment(30 * MS + lease_us));
@@ -166,7 +166,7 @@ fn a_lease_counts_from_when_it_was_asked_for_and_then_nothing_is_acknowledged() 
 
 #[test]
 fn who_is_not_named_steps_down() {
-    let (mut engine, epoch) = vouched_master(Replication::Asynchronous);
+    let (mut engine, epoch) = witnessed_master(Replication::Asynchronous);
     let actions = engine.handle(now(2 * SECOND), Event::Timer);
     let (ask, _) = question(&actions);
     let actions = tell_witness(&mut engine, 2 * SECOND + 1, ask, WitnessAnswer::Conflict);
@@ -192,7 +192,7 @@ fn who_is_not_named_steps_down() {
 
 #[test]
 fn acknowledged_alone_only_when_the_record_says_that_nobody_is_in_sync() {
-    let (mut engine, epoch) = vouched_master(Replication::Synchronous);
+    let (mut engine, epoch) = witnessed_master(Replication::Synchronous);
     let actions = engine.handle(now(100 * MS), Event::Commit { ticket: Ticket(1), bytes: 3 });
     let (commit, _) = batch(&actions);
     let verdicts = vec![(Ticket(1), Ok(at(epoch, 6)))];
@@ -225,7 +225,7 @@ fn acknowledged_alone_only_when_the_record_says_that_nobody_is_in_sync() {
 }
 
 /// A shadow whose master is silent notes the term that it is about to try.
-struct Claiming {
+struct TakeoverUnderWay {
     engine: Engine,
     at_us: u64,
     /// A read that is under way.
@@ -238,7 +238,7 @@ struct Claiming {
 /// A shadow whose host is asked whether it may take over, since when, and a read of the witness that is under way.
 fn asking_shadow_and_read() -> (Engine, u64, u64, WitnessRecord) {
     let (mut engine, actions) =
-        start_witnessed(shadow_facts(3_500), position(Epoch::FIRST, 5), options(Replication::Synchronous));
+        start_witnessed(shadow_state(3_500), position(Epoch::FIRST, 5), options(Replication::Synchronous));
     let (mut ask, _) = question(&actions);
     let value = record(MASTER, Epoch::FIRST, Some(SHADOW), 5);
     let mut time = 0;
@@ -246,7 +246,7 @@ fn asking_shadow_and_read() -> (Engine, u64, u64, WitnessRecord) {
         time += 100 * MS;
         let mut actions = tell_witness(&mut engine, time, ask, holds(value.clone(), 1));
         actions.extend(engine.handle(now(time + 1), refused_dial()));
-        actions = store_facts(&mut engine, time + 2, actions);
+        actions = store_state(&mut engine, time + 2, actions);
         let asked = actions.iter().rev().find_map(|action| match action {
             Action::AskWitness { ask, .. } => Some(*ask),
             _ => None,
@@ -265,11 +265,11 @@ fn asking_shadow_and_read() -> (Engine, u64, u64, WitnessRecord) {
 pub(super) fn asking_shadow() -> (Engine, u64) {
     let (mut engine, at_us, ask, value) = asking_shadow_and_read();
     let _ = tell_witness(&mut engine, at_us + 3, ask, holds(value, 1));
-    let _ = settle_facts(&mut engine, at_us + 4);
+    let _ = settle_state(&mut engine, at_us + 4);
     (engine, at_us + 5)
 }
 
-fn claiming_shadow() -> Claiming {
+fn shadow_taking_over() -> TakeoverUnderWay {
     let (mut engine, at_us, ask, value) = asking_shadow_and_read();
     let allowed = Event::HostAnswered { question: 1, allowed: true, reason: String::new() };
     let mut actions = engine.handle(now(at_us + 10), allowed);
@@ -282,7 +282,7 @@ fn claiming_shadow() -> Claiming {
     let (note, work) = batch(&actions);
     let Work::StoreState(Order { job: StoreState { state: durable_state, .. }, .. }) = work else { panic!("{work:?}") };
     assert_eq!((durable_state.tried.term(), durable_state.role), (2, Role::Shadow));
-    Claiming { engine, at_us, ask, note, durable_state: *durable_state, value }
+    TakeoverUnderWay { engine, at_us, ask, note, durable_state: *durable_state, value }
 }
 
 fn swaps(actions: &[Action]) -> bool {
@@ -291,7 +291,7 @@ fn swaps(actions: &[Action]) -> bool {
 
 #[test]
 fn a_takeover_waits_for_promise_and_lease_notes_its_term_and_wins_the_register() {
-    let Claiming { mut engine, at_us, ask, note, durable_state, value } = claiming_shadow();
+    let TakeoverUnderWay { mut engine, at_us, ask, note, durable_state, value } = shadow_taking_over();
     // Rule 5: its promise of before the restart; rule 4: with the margin; the takeover delay is five seconds.
     let promise_us = micros(waited(Duration::from_millis(3_500)));
     assert!(at_us > promise_us && at_us >= 5 * SECOND, "{at_us}");
@@ -316,7 +316,7 @@ fn a_takeover_waits_for_promise_and_lease_notes_its_term_and_wins_the_register()
 
 #[test]
 fn a_shadow_is_not_reset_while_its_takeover_is_at_the_witness() {
-    let Claiming { mut engine, at_us, ask, note, value, .. } = claiming_shadow();
+    let TakeoverUnderWay { mut engine, at_us, ask, note, value, .. } = shadow_taking_over();
     let actions = command(&mut engine, at_us + 5, 9, Command::Reset);
     assert!(actions.contains(&answered(9, Err(CommandRefusal::PeerConnected))), "{actions:#?}");
     let mut actions = done(&mut engine, at_us + 20, note, Receipt::DurableState);
@@ -332,8 +332,8 @@ fn a_shadow_is_not_reset_while_its_takeover_is_at_the_witness() {
 
 /// The simulator found two masters: the value that was replaced was another than the one whose lease had been waited for.
 #[test]
-fn a_record_that_is_renewed_while_the_term_is_noted_is_not_claimed() {
-    let Claiming { mut engine, at_us, ask, note, value, .. } = claiming_shadow();
+fn a_record_that_is_renewed_while_the_term_is_noted_is_not_taken() {
+    let TakeoverUnderWay { mut engine, at_us, ask, note, value, .. } = shadow_taking_over();
     let renewed = WitnessRecord { counter: value.counter + 1, ..value };
     let actions = tell_witness(&mut engine, at_us + 15, ask, holds(renewed, 2));
     assert!(!swaps(&actions), "{actions:#?}");
@@ -345,8 +345,8 @@ fn a_record_that_is_renewed_while_the_term_is_noted_is_not_claimed() {
 }
 
 #[test]
-fn a_claim_whose_answer_is_lost_is_none_and_being_named_is_no_mastership() {
-    let Claiming { mut engine, at_us, ask, note, durable_state, value } = claiming_shadow();
+fn a_takeover_whose_answer_is_lost_is_none_and_being_named_is_no_mastership() {
+    let TakeoverUnderWay { mut engine, at_us, ask, note, durable_state, value } = shadow_taking_over();
     let mut actions = done(&mut engine, at_us + 20, note, Receipt::DurableState);
     actions.extend(tell_witness(&mut engine, at_us + 20, ask, holds(value, 1)));
     let (ask, tried) = swap(&actions);
@@ -358,7 +358,7 @@ fn a_claim_whose_answer_is_lost_is_none_and_being_named_is_no_mastership() {
     assert!(!engine.authority().serving);
     let mut time = at_us + 40;
     while engine.node_state() != NodeState::AskingWitness {
-        let _ = settle_facts(&mut engine, time);
+        let _ = settle_state(&mut engine, time);
         time += 50 * MS;
         assert!(time < at_us + 2 * SECOND, "it never tried again");
         let _ = engine.handle(now(time), Event::Timer);
@@ -369,7 +369,7 @@ fn a_claim_whose_answer_is_lost_is_none_and_being_named_is_no_mastership() {
 /// The simulator found a pair in which nobody served: the one that the record named had yielded to a term tried in vain.
 #[test]
 fn a_term_that_was_tried_in_vain_makes_no_master_yield() {
-    let (mut engine, epoch) = vouched_master(Replication::Asynchronous);
+    let (mut engine, epoch) = witnessed_master(Replication::Asynchronous);
     let _ = engine.handle(now(100 * MS), Event::LinkUp { link: LINK, dialled: false });
     let position = position(Epoch::FIRST, 5);
     let rival = Hello {
@@ -403,9 +403,9 @@ fn a_full_push_of_less_than_what_is_here_is_answered_with_what_is_here() {
 #[test]
 fn a_shadow_that_is_not_in_sync_does_not_take_over_and_an_operator_is_told_what_is_missing() {
     let (mut engine, actions) =
-        start_witnessed(shadow_facts(0), position(Epoch::FIRST, 5), options(Replication::Synchronous));
+        start_witnessed(shadow_state(0), position(Epoch::FIRST, 5), options(Replication::Synchronous));
     let (ask, _) = question(&actions);
-    let actions = store_facts(&mut engine, MS, actions);
+    let actions = store_state(&mut engine, MS, actions);
     assert!(!actions.is_empty());
     let _ = tell_witness(&mut engine, 10 * MS, ask, holds(record(MASTER, Epoch::FIRST, None, 8), 1));
     assert_eq!(engine.status(Moment(20 * MS), 0).why_not, [TakeoverBlocker::NoContact, TakeoverBlocker::NotInSync]);
@@ -422,7 +422,7 @@ fn a_shadow_that_is_not_in_sync_does_not_take_over_and_an_operator_is_told_what_
 #[test]
 fn a_promise_is_durable_before_it_is_given() {
     let (mut engine, actions) =
-        start_witnessed(shadow_facts(0), position(Epoch::FIRST, 5), options(Replication::Asynchronous));
+        start_witnessed(shadow_state(0), position(Epoch::FIRST, 5), options(Replication::Asynchronous));
     let (stored, work) = batch(&actions);
     let Work::StoreState(Order { job: StoreState { state: durable_state, .. }, .. }) = work else { panic!("{work:?}") };
     assert_eq!(durable_state.promised_ms, 3_500);
@@ -454,17 +454,17 @@ fn a_promise_is_durable_before_it_is_given() {
 
 /// The epoch that a master without a past chooses, whose peer knows of none and whose witness says this.
 fn first_epoch(said: WitnessAnswer) -> Epoch {
-    let durable_state = DurableState { witnessed: Epoch::NONE, ..master_facts() };
+    let durable_state = DurableState { witnessed: Epoch::NONE, ..master_state() };
     let (mut engine, actions) =
         start_at(durable_state, Position::NONE, History::default(), options(Replication::Synchronous));
     let (ask, _) = question(&actions);
-    let _ = store_facts(&mut engine, 5, actions);
+    let _ = store_state(&mut engine, 5, actions);
     let _ = tell_witness(&mut engine, 10 * MS, ask, said);
     let _ = engine.handle(now(20 * MS), Event::LinkUp { link: LINK, dialled: true });
     let hello = hello_of(Role::Shadow, SHADOW, Position::NONE, History::default());
     let mut actions =
         engine.handle(now(30 * MS), Event::Message { link: LINK, message: Message::Hello(Box::new(hello)) });
-    actions.extend(settle_facts(&mut engine, 40 * MS));
+    actions.extend(settle_state(&mut engine, 40 * MS));
     let nonce = sent(&actions).iter().find_map(|message| match message {
         Message::Heartbeat(Heartbeat { nonce, .. }) => Some(*nonce),
         _ => None,
