@@ -44,6 +44,8 @@ pub const RECORD_BYTES_MAX: usize = PART_BYTES + VALUE_INLINE_BYTES_MAX + KEY_BY
 
 /// Bytes of a change set that is carried to the master in one frame: at [`LINK_RATE_MIN`] it delays a heartbeat by 2 s at most.
 pub const CARRIED_PART_BYTES: usize = 32 * KIB;
+/// Payload of a carried frame: a part of the change set, or the answer to one, which may name a key.
+pub const CARRIED_FRAME_BYTES_MAX: usize = CARRIED_PART_BYTES + 64 + KEY_BYTES_MAX;
 /// Longest change set that is carried: two of the largest, since its guards hold what it replaces.
 pub const CARRIED_BYTES_MAX: usize = 2 * CHANGE_SET_BYTES_MAX;
 /// Time for which an operator on the shadow waits until what was carried to the master is visible there too.
@@ -277,6 +279,18 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub const UNPERMITTED_INTERVAL: Duration = Duration::from_secs(1);
 /// First pause after the maintenance of the store failed. It doubles up to 64 times this.
 pub const MAINTENANCE_PAUSE: Duration = Duration::from_millis(500);
+/// Heartbeats of one connection that may be unanswered at once before the oldest is forgotten. A connection on which nothing comes is
+/// lost after three.
+pub const UNANSWERED_MAX: usize = 16;
+/// Mismatches that a session tolerates. After one more the link is closed.
+pub const MISMATCHES_MAX: u32 = 3;
+/// Number of takeovers within the hold-down time that blocks the next one.
+pub const HOLD_DOWN_TAKEOVERS: usize = 3;
+/// Answers in a row without a promise after which an alert says that a shadow makes none.
+pub const UNPROMISED_MAX: u32 = 10;
+/// Results of the store that wait for the driver: two of one batch, that of one checkpoint and of one look at the directory.
+pub const STORE_REPORTS_MAX: usize = 4;
+
 /// Room that a full push needs beside its entries: a segment of the new log, and the new state without an entry.
 pub const PUSH_ROOM_BASE: u64 = SEGMENT_BYTES + 2 * MIB as u64;
 /// Room that each entry of a full push needs beside its key and value: its hash and length in the row, and its part of the tree.

@@ -138,12 +138,15 @@ pub struct Authority {
 /// 5. The driver keeps received bulk until a batch or [`Action::DropBulk`] names it, or until its link is gone and nothing has
 ///    named it.
 /// 6. [`Action::OpenSnapshot`], [`Action::PushSnapshot`] and [`Action::PushRecords`] are answered once each, or by
-///    [`Event::ReadFailed`]. If their link closed meanwhile, they may stay unanswered.
-/// 7. [`Event::Timer`] comes no earlier than the moment in the last [`Action::SetTimer`].
-/// 8. [`Action::AskMayTakeOver`] and [`Action::AskWitness`] are answered once each, within their timeouts.
+///    [`Event::ReadFailed`]. If their link closed meanwhile, they may stay unanswered. [`Action::ResumeSnapshot`],
+///    [`Action::CompareSnapshot`] and [`Action::SelectSnapshot`] have no answer. What they cannot do becomes a snapshot from the first key.
+/// 7. [`Event::Timer`] comes no earlier than the moment in the last [`Action::SetTimer`], which replaces the ones before it.
+/// 8. [`Action::AskMayTakeOver`] and [`Action::AskWitness`] are answered once each, within their timeouts. A host that runs out of time
+///    or panics has not allowed the takeover. The outcome of a witness that does is [`WitnessAnswer::Unknown`]: only a later read tells
+///    what it did.
 /// 9. Times never go back. An event much later than the timer means that the node was stopped in between.
-/// 10. [`Event::Abandoned`] may follow a shutdown whose batch does not return. The engine then answers every caller and ends with
-///     [`Action::Stop`].
+/// 10. [`Event::Abandoned`] may follow a shutdown whose batch does not return within twice the drain timeout. The engine then answers
+///     every caller, those whose change sets are in the batch as in doubt, and ends with [`Action::Stop`].
 /// 11. The driver admits commits: at most [`COMMIT_QUEUE_MAX`](crate::limits::COMMIT_QUEUE_MAX) unanswered [`Event::Commit`] at a
 ///     time. The engine does not count them again.
 ///

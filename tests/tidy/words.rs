@@ -134,7 +134,8 @@ fn a_word_without_a_row_is_seen() {
     let source =
         "impl Kind { fn as_str(self) -> &'static str { match self { Self::A => \"a\", Self::B => \"b_c\" } } }";
     let place = words_of("x.rs", "Kind", "X.md", "Words");
-    let known = "## Words\n\n| word | |\n| `a` | this | that |\n\n### Below\n\n| word | |\n| `b_c` | this | |\n\n## Other\n";
+    let known =
+        "## Words\n\n| word | |\n| `a` | this | that |\n\n### Below\n\n| word | |\n| `b_c` | this | |\n\n## Other\n";
     assert_eq!(unexplained(&place, source, known), [""; 0]);
     for broken in [known.replace("`b_c`", "`b`"), known.replace("### Below", "## Below"), known.replace("this |", " |")]
     {

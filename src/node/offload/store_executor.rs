@@ -19,9 +19,6 @@ use crate::node::network::receive_budget::ReceivePermit;
 use crate::protocol::engine::{BatchId, Completed, DiskFailure, Moment, Room, Written};
 use crate::store::{Checkpoint, ReadError, Reader, Store};
 
-/// Results that wait for the driver: two of one batch, that of one checkpoint and of one look at the directory.
-pub const STORE_REPORTS_MAX: usize = 4;
-
 /// Runs work on the store of one node. Clones share.
 #[derive(Clone)]
 pub struct StoreExecutor {
@@ -481,7 +478,7 @@ mod tests {
         let lock = Store::lock(&disk, dir).unwrap();
         let state = DurableState::first_master(NodeId([1; 32]), PairId([2; 16]));
         let Opened { store, reader, .. } = Store::create(disk, dir, lock, &state, options).unwrap();
-        let (reports, reported) = mpsc::channel(STORE_REPORTS_MAX);
+        let (reports, reported) = mpsc::channel(crate::model::limits::STORE_REPORTS_MAX);
         (StoreExecutor::new(environment, store, reader, reports), reported)
     }
 

@@ -10,7 +10,9 @@ use super::error::StartError;
 use super::open_or_create::{OpenedNode, lock, open_or_create};
 use super::settings::{FirstStart, Settings};
 use crate::identity::Tls;
-use crate::model::limits::{ADDRESS_BYTES_MAX, COMMAND_QUEUE_MAX, COMMIT_QUEUE_MAX, INPUTS_MAX, LISTEN_RETRY};
+use crate::model::limits::{
+    ADDRESS_BYTES_MAX, COMMAND_QUEUE_MAX, COMMIT_QUEUE_MAX, INPUTS_MAX, LISTEN_RETRY, STORE_REPORTS_MAX,
+};
 use crate::model::{NodeId, RunId};
 use crate::node::driver::callers::Callers;
 use crate::node::driver::context::DriverContext;
@@ -34,7 +36,7 @@ use crate::node::network::permitted_sources::{InvalidSource, PermittedSource, Pe
 use crate::node::offload::hook_runner::HookRunner;
 use crate::node::offload::identity_store::IdentityStore;
 use crate::node::offload::pusher::Pusher;
-use crate::node::offload::store_executor::{STORE_REPORTS_MAX, StoreExecutor};
+use crate::node::offload::store_executor::StoreExecutor;
 use crate::node::offload::witness_client::WitnessClient;
 use crate::protocol::engine::{Action, Engine, Now, Options, OwnKeys, Start};
 use crate::store::{Opened, Reader, Store, StoreError};

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::register::Flaw;
+use crate::model::limits::HOLD_DOWN_TAKEOVERS;
 use crate::model::{Epoch, NodeId};
 
 /// The conditions of an automatic takeover by this node.
@@ -147,9 +148,6 @@ impl TakeoverConditions {
         reasons.into_iter().filter_map(|(holds, blocker)| holds.then_some(blocker)).chain(self.witness).collect()
     }
 }
-
-/// Number of takeovers within the hold-down time that blocks the next one.
-pub const HOLD_DOWN_TAKEOVERS: usize = 3;
 
 /// Whether takeovers at these wall-clock times forbid another one now.
 pub fn held_down(takeovers_ms: &[u64], hold_down: Duration, wall_ms: u64) -> bool {

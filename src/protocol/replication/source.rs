@@ -2,14 +2,11 @@ use std::time::Duration;
 
 use super::window::Window;
 use super::{LogView, RepairKind, RepairPlan, SinkCopy, wanted_entries};
-use crate::model::limits::PUSH_STEP_BYTES;
+use crate::model::limits::{MISMATCHES_MAX, PUSH_STEP_BYTES};
 use crate::model::{Moment, Position, Revision};
 use crate::protocol::wire::{Message, Misbehaviour, Repair, ResumePoint, SnapshotHeader};
 
 mod snapshot;
-
-/// Mismatches that a session tolerates. After one more the link is closed.
-const MISMATCHES_MAX: u32 = 3;
 
 /// The pushing end of one session.
 ///

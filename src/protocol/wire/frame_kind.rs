@@ -1,7 +1,7 @@
 use std::fmt;
 
 use crate::model::limits::{
-    BULK_FRAME_BYTES_MAX, CARRIED_PART_BYTES, CONTROL_FRAME_BYTES_MAX, ENROL_FRAME_BYTES_MAX, KEY_BYTES_MAX,
+    BULK_FRAME_BYTES_MAX, CARRIED_FRAME_BYTES_MAX, CONTROL_FRAME_BYTES_MAX, ENROL_FRAME_BYTES_MAX,
 };
 
 /// What a frame carries.
@@ -27,7 +27,7 @@ impl FrameKind {
         match self {
             Self::Control | Self::ControlV3 => CONTROL_FRAME_BYTES_MAX,
             Self::Records | Self::Snapshot => BULK_FRAME_BYTES_MAX,
-            Self::Carried => CARRIED_PART_BYTES + 64 + KEY_BYTES_MAX,
+            Self::Carried => CARRIED_FRAME_BYTES_MAX,
             Self::Enrolment => ENROL_FRAME_BYTES_MAX,
         }
     }

@@ -8,10 +8,8 @@
 //! | confirmed | not called | - | accepted | - |
 
 use super::{LinkId, Moment};
+use crate::model::limits::UNANSWERED_MAX;
 use crate::protocol::wire::Hello;
-
-/// Heartbeats that may be unanswered at once before the oldest is forgotten.
-const UNANSWERED_MAX: usize = 16;
 
 /// One connection to the peer, authenticated.
 #[derive(Clone, Debug)]

@@ -3,15 +3,12 @@
 use std::time::Duration;
 
 use crate::model::Epoch;
-use crate::model::limits::PEER_DURATION_MAX;
+use crate::model::limits::{PEER_DURATION_MAX, UNPROMISED_MAX};
 use crate::protocol::alerts::{AlertKind, NewAlert};
 use crate::protocol::engine::alerts::{Subject, texts};
 use crate::protocol::engine::{Authority, Engine, Moment, Mutant, Now, RoleReason, Transition};
 use crate::protocol::failover::{NodeState, micros};
 use crate::protocol::wire::{Heartbeat, HeartbeatAck, Role};
-
-/// Answers in a row without a promise after which an alert says that a shadow makes none.
-const UNPROMISED_MAX: u32 = 10;
 
 impl Engine {
     /// Whether mastership needs a cover here: there is a witness, and a peer that could take over. Without a peer it is
