@@ -41,6 +41,7 @@ pub const PLACES: &[Place] = &[
         "docs/OPERATIONS.md",
         "Why a switch is refused or called off",
     ),
+    place("src/node/offload/audit_entry.rs", "AuditWord", "docs/OPERATIONS.md", "Words of the audit log"),
 ];
 
 /// The literals of a type's method `as_str`.
