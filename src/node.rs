@@ -2,8 +2,8 @@
 //!
 //! Reading order: `startup` makes a node. `handles` are the objects that the host holds. `driver` is the node's main task;
 //! `driver/input` defines the messages from the node's other tasks to it. `network` has the links, the acceptor and enrolment.
-//! `offload` runs work that the driver must not wait for: the store, reads for pushes, the witness, the host's hooks. All of
-//! them reach clocks, sockets, files and threads through `environment`.
+//! `offload` runs work that the driver must not wait for: the store, reads for pushes, the witness, the host's hooks, the audit
+//! log. All of them reach clocks, sockets, files and threads through `environment`.
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,

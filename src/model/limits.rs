@@ -347,6 +347,19 @@ pub const LINK_PUSHES_MAX: usize = 8;
 /// Largest identity file that is read. Two keys and two certificates have a tenth of that.
 pub const IDENTITY_BYTES_MAX: usize = 64 * KIB;
 
+// The audit log.
+
+/// Bytes of `audit.log` at which it becomes `audit.log.1`: with 300 bytes a line, the two hold some 7,000 lines.
+pub const AUDIT_BYTES_MAX: u64 = MIB as u64;
+/// Longest text of a field of a line, in bytes. Longer ones are cut. What a peer or a host chooses (a reason, a path) is no longer.
+pub const AUDIT_TEXT_BYTES_MAX: usize = 512;
+/// Most lines that wait for the disk. Beyond it, lines are lost and counted: 256 lines of at most 4 KiB are 1 MiB of memory.
+pub const AUDIT_QUEUE_MAX: usize = 256;
+/// Lines that strangers, or the peer, may cause at once. Those beyond it are counted in the next one.
+pub const AUDIT_OUTSIDE_MAX: u64 = 16;
+/// Time after which they may cause one more: 144 lines a day, so that what operators did stays for a month at the least.
+pub const AUDIT_OUTSIDE_INTERVAL: Duration = Duration::from_secs(600);
+
 // The witness.
 
 /// Longest record at the witness. One of format 1 has at most 4 magic + 4 checksum + 2 format + 16 pair + 32 holder + 9 epoch +

@@ -2,9 +2,10 @@
 //! performs the engine's actions.
 //!
 //! `input` defines the messages from the node's other tasks. `inbox` is the driver's wait. `event_loop` is its loop. `perform`
-//! performs the actions. `notifier` notifies the host.
+//! performs the actions. `notifier` notifies the host. `auditor` chooses what the audit log is told.
 
 pub mod alarms;
+pub mod auditor;
 pub mod callers;
 mod carried_sets;
 mod carrier;

@@ -1,5 +1,7 @@
-//! Work that the driver must not wait for: the store, reads for pushes, the witness, the host's hooks.
+//! Work that the driver must not wait for: the store, reads for pushes, the witness, the host's hooks, the audit log.
 
+pub mod audit_entry;
+pub mod audit_log;
 pub mod durable_work;
 pub mod hook_runner;
 pub mod identity_file;

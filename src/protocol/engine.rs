@@ -255,6 +255,7 @@ impl Engine {
             Event::StoreTrouble { reason, full } => self.store_trouble(now, reason, full),
             Event::Room(room) => self.room_left(now, room),
             Event::AddressesChecked(found) => self.alerts.operator_states().set_addresses(found),
+            Event::AuditTrouble { reason } => self.audit_trouble(now, reason),
         }
         self.advance(now);
         std::mem::take(&mut self.out)

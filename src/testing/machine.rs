@@ -16,7 +16,7 @@ use crate::protocol::engine::Options;
 use crate::store::disk::sim::PowerCut;
 
 /// The data directory on every simulated disk.
-const DIR: &str = "/node";
+pub(crate) const DIR: &str = "/node";
 /// The port on which every simulated node listens.
 const PORT: u16 = 7443;
 

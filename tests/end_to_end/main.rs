@@ -15,6 +15,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod audit;
 mod backup;
 mod boot;
 mod content;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 use super::alarms::{Alarm, Alarms};
+use super::auditor::Enrolling;
 use super::callers::Callers;
 use super::context::DriverContext;
 use super::inbox::{Inbox, Wake};
@@ -27,7 +28,7 @@ use crate::node::offload::store_executor::StoreReport;
 use crate::node::offload::tail::Tail;
 use crate::protocol::engine::{
     Action, BulkId, Command, CommandAnswer, CommandRefusal, CommitAnswer, CommitRefusal, Completed, Completion,
-    DialFailureKind, DiskFailure, Engine, EnrolVerdict, Event, LinkId, Notice, Now, Room, StagingReceipt, Ticket,
+    DialFailureKind, DiskFailure, Engine, Event, LinkId, Notice, Now, Room, StagingReceipt, Ticket,
 };
 use crate::protocol::wire::Bulk;
 
@@ -40,8 +41,8 @@ pub struct Driver {
     pub(super) callers: Callers,
     pub(super) links: BTreeMap<LinkId, Link>,
     pub(super) received: ReceivedBulk,
-    /// Where the verdicts on nodes that ask to enrol go, by the number of the question.
-    pub(super) enrolments: BTreeMap<u64, mpsc::Sender<EnrolVerdict>>,
+    /// Nodes that ask to enrol, by the number of the question.
+    pub(super) enrolments: BTreeMap<u64, Enrolling>,
     maintenance: Maintenance,
     directory: DirectoryWatch,
     /// The records of the newest group, until they are sent.
@@ -203,6 +204,8 @@ impl Driver {
         });
         self.notifier.update_mastership(self.engine.authority(), self.engine.durable_state().epoch, reason);
         self.notifier.mastership.announce(self.engine.is_ending());
+        let at = self.context.environment.clock.now();
+        self.notifier.audit.observe(at, &self.engine, &self.enrolments, &actions);
         // A caller that is answered finds the status that goes with the answer.
         if actions.iter().any(|action| matches!(action, Action::AnswerCommit { .. } | Action::AnswerCommand { .. })) {
             self.publish_status();
@@ -253,6 +256,7 @@ impl Driver {
         }
         let ticket = Ticket(self.number());
         self.callers.add_command(ticket, answer);
+        self.notifier.audit.commanded(ticket, &command);
         self.handle(Event::Command { ticket, command });
     }
 
@@ -315,8 +319,9 @@ impl Driver {
         // The secret was found in an earlier list of tokens. The engine needs its index in the current list.
         let tokens = &self.engine.durable_state().tokens;
         let token = secret.and_then(|secret| tokens.iter().position(|token| token.secret == secret));
-        self.enrolments.retain(|_, verdicts| !verdicts.is_closed());
-        self.enrolments.insert(ask, verdicts);
+        self.enrolments.retain(|_, enrolling| !enrolling.verdicts.is_closed());
+        let (node, name) = (peer.node, peer.name.clone());
+        self.enrolments.insert(ask, Enrolling { node, name, from: from.clone(), verdicts });
         self.handle(Event::EnrolAsked { ask, peer: Box::new(peer), token, from });
     }
 
@@ -353,6 +358,9 @@ impl Driver {
             Ok(Some(room)) => self.handle(Event::Room(room)),
             Ok(None) => {}
             Err(DiskFailure { full, reason }) => self.handle(Event::StoreTrouble { reason, full }),
+        }
+        if let Some(reason) = self.notifier.audit.look() {
+            self.handle(Event::AuditTrouble { reason });
         }
     }
 
@@ -424,9 +432,13 @@ impl Driver {
         }
         let drain_timeout = self.context.drain_timeout();
         let context = &mut self.context;
+        self.notifier.audit.stopped(&self.engine);
         context.links.alive = mpsc::channel(1).0;
         let links_over = async { while context.links_over.recv().await.is_some() {} };
         context.environment.within(drain_timeout + LINGER, links_over).await;
+        // The directory is ours until the store is closed.
+        context.environment.within(drain_timeout, self.notifier.audit.settle()).await;
+        self.notifier.audit.close();
         Box::pin(context.environment.within(drain_timeout, context.store.close())).await;
         self.publish_status();
         self.notifier.stop();
@@ -450,6 +462,7 @@ impl Driver {
 impl Drop for Driver {
     fn drop(&mut self) {
         self.notifier.stop();
+        self.notifier.audit.close();
         self.context.store.abandon();
     }
 }

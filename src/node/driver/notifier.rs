@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::auditor::Auditor;
 use crate::model::limits::{EVENTS_MAX, WATCH_MAX};
 use crate::model::{Epoch, Key, Revision};
 use crate::node::environment::catch;
@@ -23,6 +24,7 @@ pub struct Notifier {
     pub status: watch::Sender<Arc<Status>>,
     pub mastership: Arc<MastershipState>,
     pub stopped: watch::Sender<bool>,
+    pub audit: Auditor,
     /// How often mastership was granted so far.
     grants: u64,
     /// Why role or serving changed last.
@@ -30,7 +32,7 @@ pub struct Notifier {
 }
 
 impl Notifier {
-    pub fn new(status: Arc<Status>) -> Self {
+    pub fn new(status: Arc<Status>, audit: Auditor) -> Self {
         let witnessed = status.witness.is_some();
         Self {
             events: Feed::new(EVENTS_MAX),
@@ -38,6 +40,7 @@ impl Notifier {
             status: watch::Sender::new(status),
             mastership: Arc::new(MastershipState::new(witnessed)),
             stopped: watch::Sender::new(false),
+            audit,
             grants: 0,
             reason: RoleReason::FirstStart,
         }

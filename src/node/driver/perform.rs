@@ -187,9 +187,9 @@ impl Driver {
 
     fn answer_enrol(&mut self, ask: u64, verdict: EnrolVerdict) {
         let last = !matches!(verdict, EnrolVerdict::Accepted { .. });
-        if let Some(verdicts) = self.enrolments.get(&ask) {
+        if let Some(enrolling) = self.enrolments.get(&ask) {
             // There is room for all verdicts. An error means that the shadow is gone.
-            let _ = verdicts.try_send(verdict);
+            let _ = enrolling.verdicts.try_send(verdict);
         }
         if last {
             self.enrolments.remove(&ask);

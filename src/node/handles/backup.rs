@@ -8,6 +8,7 @@ use super::store_step::{on_store, refused};
 use crate::model::{ChangeSet, Conflict, Digest, History, PairId, Position};
 use crate::node::environment::Panicked;
 use crate::node::mutants::{Mutant, made};
+use crate::node::offload::audit_entry::AuditWord;
 use crate::protocol::engine::{DiskFailure, TakeoverBlocker};
 use crate::protocol::wire::{Role, SnapshotHeader};
 use crate::store::{
@@ -111,10 +112,14 @@ impl Operator {
             let content = write_backup(&*disk, &path, &header, export)?;
             Ok(Exported { position, entries, bytes, content })
         });
-        written.await.map_err(no_thread)?.map_err(|failure| match failure {
+        let exported = written.await.map_err(no_thread)?.map_err(|failure| match failure {
             ExportFailure::Read(error) => BackupError::Read(error),
             ExportFailure::File(error) => BackupError::File(error),
-        })
+        })?;
+        self.shared.audit(AuditWord::Exported, |entry| {
+            entry.text("revision", exported.position.revision.to_string()).text("content", exported.content.to_string())
+        });
+        Ok(exported)
     }
 
     /// The hash of what is visible now. Unlike the digest it does not depend on the pair: it is that of an export of this
@@ -186,7 +191,22 @@ impl Operator {
         let VerifiedBackup { header, digest, content } = verified;
         let BackupHeader { pair, position, entries, bytes, wall_ms, .. } = header;
         let exported = Exported { position, entries, bytes, content };
+        self.audit_import(own, &exported, pair, &committed);
         Ok(Imported { committed: committed?, digest, pair, exported, exported_ms: wall_ms })
+    }
+
+    /// Records an import that is committed, or may be.
+    fn audit_import(&self, own: bool, of: &Exported, pair: PairId, committed: &Result<Committed, CommitError>) {
+        let (revision, in_doubt) = match committed {
+            Ok(committed) => (committed.revision, false),
+            Err(CommitError::InDoubt { revision }) => (*revision, true),
+            Err(_) => return,
+        };
+        self.shared.audit(if own { AuditWord::Restored } else { AuditWord::Imported }, |entry| {
+            let entry = entry.text("revision", revision.to_string()).text("content", of.content.to_string());
+            let entry = entry.text("from_pair", pair.to_string()).text("from", of.position.revision.to_string());
+            if in_doubt { entry.with("in_doubt", true) } else { entry }
+        });
     }
 
     /// Removes every entry: the first half of a mistake.

@@ -13,6 +13,7 @@ use super::store_step::{on_store, refused};
 use crate::model::limits::{CARRIED_WAIT, GROUP_BYTES_MAX, GUARDS_MAX};
 use crate::model::{ChangeSet, Conflict, Expected, Guard, Key};
 use crate::node::mutants::{Mutant, made};
+use crate::node::offload::audit_entry::AuditWord;
 use crate::protocol::wire::CarriedOutcome;
 use crate::store::{
     Diverged, DivergedChange, DivergedReader, DivergedSide, DivergedValue, ReadError, Reader, Snapshot,
@@ -160,6 +161,9 @@ impl Operator {
             done.conflicts.extend(step.conflicts);
             keys.drain(..step.keys);
         }
+        self.shared.audit(AuditWord::Reapplied, |entry| {
+            entry.with("id", id).with("applied", done.applied).with("conflicts", done.conflicts.len())
+        });
         Ok(done)
     }
 
@@ -202,7 +206,10 @@ impl Operator {
     /// [`CommitError::Stopped`].
     pub async fn discard(&self, id: u64) -> Result<(), DivergedError> {
         match on_store(&self.shared, move |store| store.discard_diverged(id).map_err(refused)).await? {
-            true => Ok(()),
+            true => {
+                self.shared.audit(AuditWord::Discarded, |entry| entry.with("id", id));
+                Ok(())
+            }
             false => Err(DivergedError::Unknown { id }),
         }
     }

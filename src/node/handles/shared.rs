@@ -13,6 +13,8 @@ use super::watch::WatchNotice;
 use crate::identity::Tls;
 use crate::model::{ChangeSet, NodeId};
 use crate::node::environment::Environment;
+use crate::node::offload::audit_entry::{Actor, AuditEntry, AuditWord};
+use crate::node::offload::audit_log::AuditLog;
 use crate::node::offload::store_executor::StoreExecutor;
 use crate::protocol::engine::{Command, CommandAnswer, CommitAnswer};
 use crate::protocol::wire::CarriedOutcome;
@@ -35,6 +37,7 @@ pub struct Shared {
     pub events: Feed<Arc<NodeEvent>>,
     pub watches: Feed<WatchNotice>,
     pub stopped: watch::Receiver<bool>,
+    pub audit: AuditLog,
 }
 
 /// What a caller wants of the driver.
@@ -59,6 +62,12 @@ impl Shared {
     pub async fn until_stopped(&self) {
         // An error means that the driver was dropped with its runtime.
         drop(self.stopped.clone().wait_for(|stopped| *stopped).await);
+    }
+
+    /// Records what an operator did with a handle, in the audit log.
+    pub fn audit(&self, what: AuditWord, details: impl FnOnce(AuditEntry) -> AuditEntry) {
+        let epoch = self.status.borrow().engine.epoch;
+        self.audit.record(details(AuditEntry::new(what, Actor::Operator, epoch)));
     }
 
     /// Gives the driver a command and waits for the answer; `None` when the node has stopped.

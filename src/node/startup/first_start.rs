@@ -9,12 +9,14 @@ use std::path::Path;
 
 use super::error::{NewPairRefused, StartError};
 use super::settings::FirstStart;
+use crate::node::offload::audit_log::{AUDIT_FILE, AUDIT_FILE_BEFORE};
 use crate::store::disk::{Disk, remove_if_present};
 use crate::store::{Store, StoreError};
 
 const MARKER: &str = "first-start";
 /// What a node's directory holds beside the pointer file. The lock file is left by a first start that was refused.
-const NODE_FILES: &[&str] = &["node.redb", "identity.pem", "identity.next.pem", "state", "log", "addresses"];
+const NODE_FILES: &[&str] =
+    &["node.redb", "identity.pem", "identity.next.pem", "state", "log", "addresses", AUDIT_FILE, AUDIT_FILE_BEFORE];
 /// What an empty directory may hold.
 const EMPTY: &[&str] = &["lock", "lost+found"];
 

@@ -25,6 +25,8 @@ pub struct OpenedNode {
     pub unconfirmed: Option<(String, JoinToken)>,
     /// Where the peer was reached in earlier runs.
     pub addresses: AddressBook,
+    /// It was created by this start.
+    pub is_new: bool,
 }
 
 /// Locks the data directory, which is made for a first start. Returns whether it holds a node.
@@ -70,7 +72,7 @@ pub async fn open_or_create(
         None => return Err(StartError::FirstStartMissing),
     };
     let keys = OwnKeys::only(identity.key_id());
-    Ok(OpenedNode { keys, pins, tls, opened, unconfirmed, addresses: AddressBook::default() })
+    Ok(OpenedNode { keys, pins, tls, opened, unconfirmed, addresses: AddressBook::default(), is_new: true })
 }
 
 async fn open(settings: &Settings, lock: DirLock) -> Result<OpenedNode, StartError> {
@@ -101,7 +103,7 @@ async fn open(settings: &Settings, lock: DirLock) -> Result<OpenedNode, StartErr
         _ => None,
     };
     let addresses = AddressBook::restore(&addresses);
-    Ok(OpenedNode { keys, pins, tls, opened, unconfirmed, addresses })
+    Ok(OpenedNode { keys, pins, tls, opened, unconfirmed, addresses, is_new: false })
 }
 
 /// Creates the node's files. The identity comes first, so that every directory with a store has one.

@@ -14,6 +14,7 @@ use crate::model::limits::{
     ADDRESS_BYTES_MAX, COMMAND_QUEUE_MAX, COMMIT_QUEUE_MAX, INPUTS_MAX, LISTEN_RETRY, STORE_REPORTS_MAX,
 };
 use crate::model::{NodeId, RunId};
+use crate::node::driver::auditor::Auditor;
 use crate::node::driver::callers::Callers;
 use crate::node::driver::context::DriverContext;
 use crate::node::driver::event_loop::Driver;
@@ -33,6 +34,7 @@ use crate::node::network::enrolment_client::EnrolmentClient;
 use crate::node::network::enrolment_server::EnrolmentServer;
 use crate::node::network::link::LinkContext;
 use crate::node::network::permitted_sources::{InvalidSource, PermittedSource, PermittedSources};
+use crate::node::offload::audit_log::AuditLog;
 use crate::node::offload::hook_runner::HookRunner;
 use crate::node::offload::identity_store::IdentityStore;
 use crate::node::offload::pusher::Pusher;
@@ -138,13 +140,15 @@ fn assemble(
     advertise: String,
     opened: OpenedNode,
 ) -> Result<Node, StartError> {
-    let OpenedNode { keys, pins, tls, opened, unconfirmed, addresses } = opened;
+    let OpenedNode { keys, pins, tls, opened, unconfirmed, addresses, is_new } = opened;
     let Settings { dir, options, hooks, witness, master_address, environment, .. } = settings;
     let info = NodeInfo::new(&options.name, listener.address(), &advertise, witness.as_deref());
     let node = opened.durable_state.node;
     tracing::info!(%node, listen = %info.listen, advertise, "started");
     let now = now(&environment)?;
     let (store, reader, start) = engine_start(&environment, opened, keys, &options, &advertise, witness.is_some())?;
+    let audit = AuditLog::new(environment.clone(), dir.clone());
+    let auditor = Auditor::new(audit.clone(), &start.durable_state, start.keys, is_new, now.at);
     let (engine, first) = start_engine(now, start);
     let (inputs, inputs_received) = mpsc::channel(INPUTS_MAX);
     let (callers, callers_received) = mpsc::channel(COMMIT_QUEUE_MAX + COMMAND_QUEUE_MAX);
@@ -152,9 +156,10 @@ fn assemble(
     let handles = watch::Sender::new(());
     let (reports, reports_received) = mpsc::channel(STORE_REPORTS_MAX);
     let store = StoreExecutor::new(environment.clone(), store, reader.clone(), reports);
-    let notifier = Notifier::new(info.status(engine.status(now.at, now.wall_ms), engine.own_keys(), None, now.at));
+    let notifier =
+        Notifier::new(info.status(engine.status(now.at, now.wall_ms), engine.own_keys(), None, now.at), auditor);
     let policy = Arc::new(AcceptPolicy::new(pins));
-    let shared = shared(&environment, (node, &tls, options.schema), &reader, &store, callers, &notifier);
+    let shared = shared(&environment, (node, &tls, options.schema), &reader, &store, callers, (&notifier, audit));
     let enrolment = EnrolmentServer {
         environment: environment.clone(),
         policy: Arc::clone(&policy),
@@ -252,7 +257,7 @@ fn shared(
     reader: &Reader,
     store: &StoreExecutor,
     callers: mpsc::Sender<Request>,
-    notifier: &Notifier,
+    (notifier, audit): (&Notifier, AuditLog),
 ) -> Arc<Shared> {
     Arc::new(Shared {
         environment: environment.clone(),
@@ -268,6 +273,7 @@ fn shared(
         events: notifier.events.clone(),
         watches: notifier.watches.clone(),
         stopped: notifier.stopped.subscribe(),
+        audit,
     })
 }
 

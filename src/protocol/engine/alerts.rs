@@ -97,6 +97,11 @@ impl Alerts {
         self.log.alerts().iter().any(|alert| alert.kind == kind && subject.is_of(alert))
     }
 
+    /// Whether a disk, here or at the peer, does not take what the pair needs.
+    pub(super) fn disk_fails(&self) -> bool {
+        self.log.alerts().iter().any(|alert| alert.kind == AlertKind::DiskTrouble && !Subject::Audit.is_of(alert))
+    }
+
     /// Enters an alert.
     pub(super) fn raise(&mut self, now: Now, alert: NewAlert) -> (AlertChange, Alert) {
         self.log.raise(alert, now.wall_ms)

@@ -188,6 +188,11 @@ pub enum Event {
     Room(Room),
     /// Whether the addresses that the nodes advertise can be dialled, where that has changed. Of one that nobody knows it is not said.
     AddressesChecked(Undialable),
+    /// Whether lines of the audit log cannot be written, and why. Comes at the start, and then while it is so and when it is over.
+    AuditTrouble {
+        /// What the system says; `None` where lines can be written.
+        reason: Option<String>,
+    },
 }
 
 /// The room on the disk of the data directory, in bytes.

@@ -1,5 +1,6 @@
 use super::*;
 
+mod audit;
 mod gateway;
 mod planned_moves;
 mod rotation;

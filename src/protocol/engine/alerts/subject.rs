@@ -20,6 +20,8 @@ pub(in super::super) enum Subject {
     OwnCopy,
     /// The witness.
     Witness,
+    /// This node's audit log.
+    Audit,
 }
 
 impl Subject {
@@ -33,6 +35,7 @@ impl Subject {
             Self::OtherAddresses => "other addresses",
             Self::OwnCopy => "copy of this node",
             Self::Witness => "witness",
+            Self::Audit => "audit log",
         }
     }
 

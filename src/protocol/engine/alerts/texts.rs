@@ -239,6 +239,12 @@ pub(in super::super) fn little_room(needed: u64, free: u64) -> String {
     )
 }
 
+pub(in super::super) fn no_audit(reason: &str) -> String {
+    format!(
+        "audit.log cannot be written ({reason}): its lines wait, and those for which there is no room are lost; make room"
+    )
+}
+
 pub(in super::super) fn damaged(damage: &str) -> String {
     format!("the store is damaged: {damage}; the copy is repaired from the peer")
 }

@@ -111,6 +111,21 @@ impl Engine {
         }
     }
 
+    /// Whether lines of the audit log cannot be written. Nothing else waits for them.
+    pub(in super::super) fn audit_trouble(&mut self, now: Now, reason: Option<String>) {
+        let stands = self.alerts.stands_about(AlertKind::DiskTrouble, Subject::Audit);
+        match reason {
+            Some(reason) if !stands => {
+                let alert = NewAlert::new(AlertKind::DiskTrouble, Subject::Audit, texts::no_audit(&reason));
+                self.raise(now, NewAlert { severity: Some(Severity::Warning), ..alert });
+            }
+            None if stands => {
+                self.clear(now, |alert| alert.kind == AlertKind::DiskTrouble && Subject::Audit.is_of(alert));
+            }
+            _ => {}
+        }
+    }
+
     /// A batch has been under way for this long.
     pub(super) fn slow_disk(&mut self, now: Now, us: u64) {
         self.raise(now, NewAlert::new(AlertKind::DiskTrouble, Subject::Disk, texts::slow_disk(us)));

@@ -2,7 +2,6 @@
 //! hears of it.
 
 use crate::model::{Epoch, Position, WitnessRecord, WitnessVersion};
-use crate::protocol::alerts::AlertKind;
 use crate::protocol::engine::authority::{Attempt, Deposed};
 use crate::protocol::engine::switchover::{Asker, Phase};
 use crate::protocol::engine::{
@@ -59,7 +58,7 @@ impl Engine {
             () if self.links.is_held() => CommandRefusal::Held,
             () if self.durable.moves.modes.paused.on => CommandRefusal::Paused,
             () if connected && !self.peer_switches() => CommandRefusal::PeerTooOld,
-            () if self.alerts.stands(AlertKind::DiskTrouble) => {
+            () if self.alerts.disk_fails() => {
                 CommandRefusal::Disk { reason: "an alert says that the disk of a node does not work".to_owned() }
             }
             () if !connected || !synced || !self.session.is_live() => CommandRefusal::NotInSync,

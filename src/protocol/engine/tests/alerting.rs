@@ -159,6 +159,30 @@ fn what_flaps_is_written_a_bounded_number_of_times() {
     }
 }
 
+/// A log that cannot be written is a warning, told once, and keeps a node from nothing.
+#[test]
+fn an_audit_log_that_cannot_be_written_is_a_warning_that_ends() {
+    let (mut engine, _) = leading_master();
+    settle(&mut engine, 700);
+    let mut look = |reason: Option<&str>| {
+        let reason = reason.map(str::to_owned);
+        let actions = engine.handle(now(SECOND), Event::AuditTrouble { reason });
+        if batch_in_flight(&engine) != 0 {
+            settle(&mut engine, SECOND);
+        }
+        assert!(!engine.alerts.disk_fails(), "it holds up no switch");
+        let stands = engine.status(Moment(SECOND), 0).alerts.into_iter().map(|alert| (alert.severity, alert.subject));
+        let told = actions.iter().any(|action| matches!(action, Action::Notify(Notice::Alert { .. })));
+        (told, stands.filter(|(_, subject)| subject == "audit log").collect::<Vec<_>>())
+    };
+    let warning = || vec![(Severity::Warning, "audit log".to_owned())];
+    assert_eq!(look(None), (false, vec![]));
+    assert_eq!(look(Some("no space left")), (true, warning()));
+    assert_eq!(look(Some("no space left")), (false, warning()));
+    assert_eq!(look(None), (true, vec![]));
+    assert!(engine.authority().serving);
+}
+
 /// Too little room is a warning before the disk is full, and ends with some more than is needed. It costs two writes, and is no trouble
 /// that keeps a node from anything.
 #[test]
