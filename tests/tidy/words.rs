@@ -41,7 +41,7 @@ pub const WORD_LISTS: &[WordList] = &[
         "docs/OPERATIONS.md",
         "Why a switch is refused or called off",
     ),
-    place("src/node/offload/audit_entry.rs", "AuditWord", "docs/OPERATIONS.md", "Words of the audit log"),
+    words_of("src/node/offload/audit_entry.rs", "AuditWord", "docs/OPERATIONS.md", "Words of the audit log"),
 ];
 
 /// Words of these tables that stand for the absence of a value: a refusal without a kind.

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use tokio::sync::mpsc;
 
 use crate::model::limits::{AUDIT_OUTSIDE_INTERVAL, AUDIT_OUTSIDE_MAX};
-use crate::model::{Epoch, KeyId, NodeId};
+use crate::model::{Epoch, KeyId, NodeId, PinnedKeys};
 use crate::node::offload::audit_entry::{Actor, AuditEntry, AuditWord, rfc3339};
 use crate::node::offload::audit_log::AuditLog;
 use crate::protocol::alerts::{Alert, AlertKind};
 use crate::protocol::engine::{
     Action, AlertChange, Command, CommandRefusal, DurableState, Engine, EnrolVerdict, Moment, Notice, OwnKeys,
-    PinnedKeys, Replication, RoleReason, Ticket,
+    Replication, RoleReason, Ticket,
 };
 use crate::protocol::wire::{Modes, Role};
 
