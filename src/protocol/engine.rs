@@ -30,9 +30,9 @@ mod enrolments;
 mod event;
 mod hello;
 mod id;
+mod last_told;
 mod links;
 mod mutants;
-mod notifier;
 mod options;
 mod own_log;
 mod reason;
@@ -52,8 +52,8 @@ use authority::AuthorityMachine;
 use commits::Commits;
 use durable::Durable;
 use enrolments::Enrolments;
+use last_told::LastTold;
 use links::Links;
-use notifier::Notifier;
 use own_log::OwnLog;
 use rotation::Rotation;
 use session::Session;
@@ -167,7 +167,7 @@ pub struct Engine {
     enrolments: Enrolments,
     shutdown: Shutdown,
     switchover: Switchover,
-    notifier: Notifier,
+    last_told: LastTold,
     rotation: Rotation,
     out: Vec<Action>,
 }
@@ -197,7 +197,7 @@ impl Engine {
             enrolments: Enrolments::default(),
             shutdown: Shutdown::default(),
             switchover: Switchover::default(),
-            notifier: Notifier::default(),
+            last_told: LastTold::default(),
             rotation: Rotation::new(start.keys),
             out: Vec::new(),
         };

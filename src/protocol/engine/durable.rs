@@ -342,7 +342,7 @@ impl Durable {
         (state, alerts)
     }
 
-    /// Takes an update that is right on the ground of [`Durable::expected`]; answered once it is durable. Returns whether there
+    /// Takes an update that was decided by [`Durable::expected`]. It is answered once it is durable. Returns whether there
     /// was room for it.
     pub(super) fn update(&mut self, requester: Requester, update: Update) -> bool {
         let room = self.updates.push(requester, update);
@@ -362,7 +362,7 @@ impl Durable {
         self.updates.drop_waiting()
     }
 
-    /// Updates could not be written, and what was asked for after them was asked for on their ground. Returns the requesters of all,
+    /// Updates could not be written, and what was asked for after them was decided as if they were. Returns the requesters of all,
     /// where nothing of them is left; else they are in doubt for this reason.
     pub(super) fn updates_failed(&mut self, in_doubt: Option<&str>) -> Vec<Requester> {
         self.updates.failed(in_doubt)

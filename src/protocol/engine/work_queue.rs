@@ -39,7 +39,7 @@ struct InFlight {
 
 /// How a batch ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Ended {
+pub(super) struct EndedBatch {
     /// An alert says that it takes too long.
     pub(super) reported_slow: bool,
     /// It counts as failed already.
@@ -121,9 +121,9 @@ impl WorkQueue {
     }
 
     /// The batch is over. Returns `None` where it is not the one in flight.
-    pub(super) fn completed(&mut self, batch: BatchId) -> Option<Ended> {
+    pub(super) fn completed(&mut self, batch: BatchId) -> Option<EndedBatch> {
         let ended = self.in_flight.take_if(|current| current.work.batch() == batch)?;
-        Some(Ended { reported_slow: ended.reported_slow, given_up: ended.given_up })
+        Some(EndedBatch { reported_slow: ended.reported_slow, given_up: ended.given_up })
     }
 
     /// The batch in flight is waited for no longer. Returns it, unless it counts as failed already.

@@ -25,7 +25,7 @@ pub(in super::super) struct Covers {
     /// Counts the eras of this run, so that an answer to an earlier one says nothing of this one.
     era: u64,
     /// What a swap of this era wrote last of the shadow.
-    written: Written,
+    last_swap: LastSwap,
     /// This node has no peer, and the record says so since: a former one cannot take over.
     unrivalled: bool,
     /// Heartbeats in a row that the shadow answered without a promise.
@@ -34,7 +34,7 @@ pub(in super::super) struct Covers {
 
 /// What a swap of this era wrote of the shadow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Written {
+enum LastSwap {
     /// Nothing yet, or that it is in sync: whatever was answered, that may be in the register (rule 14).
     MayBeInSync,
     /// That nobody is in sync (rule 12).
@@ -48,7 +48,7 @@ impl Covers {
             lease: None,
             fresh_after: at,
             era: 0,
-            written: Written::MayBeInSync,
+            last_swap: LastSwap::MayBeInSync,
             unrivalled: false,
             unpromised: 0,
         }
@@ -65,7 +65,7 @@ impl Covers {
 
     /// Whether it is settled that nobody is in sync.
     pub(in super::super) fn is_alone(&self) -> bool {
-        self.written == Written::Alone
+        self.last_swap == LastSwap::Alone
     }
 
     pub(in super::super) fn is_unrivalled(&self) -> bool {
@@ -89,7 +89,7 @@ impl Covers {
             self.lease = self.lease.max(Some(until));
         }
         if alone {
-            self.written = Written::Alone;
+            self.last_swap = LastSwap::Alone;
         }
         self.unrivalled = alone && lone;
     }
@@ -97,23 +97,23 @@ impl Covers {
     /// A takeover is won: its lease is the only cover.
     pub(in super::super) fn won(&mut self, until: Moment, alone: bool) {
         (self.promise, self.lease) = (None, Some(until));
-        self.written = if alone { Written::Alone } else { Written::MayBeInSync };
+        self.last_swap = if alone { LastSwap::Alone } else { LastSwap::MayBeInSync };
     }
 
     /// A swap that says "in sync" is sent: from now on that may be in the register, whatever the answer (rule 14).
     pub(in super::super) fn may_be_in_sync(&mut self) {
-        self.written = Written::MayBeInSync;
+        self.last_swap = LastSwap::MayBeInSync;
     }
 
     /// A new era of this node begins: what an earlier one settled does not count.
     pub(in super::super) fn begin_era(&mut self) {
         self.era += 1;
-        self.written = Written::MayBeInSync;
+        self.last_swap = LastSwap::MayBeInSync;
     }
 
     /// A peer was enrolled: what was settled without one does not count.
     pub(in super::super) fn new_peer(&mut self) {
-        (self.unrivalled, self.written) = (false, Written::MayBeInSync);
+        (self.unrivalled, self.last_swap) = (false, LastSwap::MayBeInSync);
     }
 
     /// The covers end; what is asked from now on may bring new ones.
@@ -143,6 +143,6 @@ impl Covers {
     /// A mistake for tests: nobody is in sync, whatever was written.
     #[cfg(test)]
     pub(in super::super) fn assume_alone(&mut self) {
-        self.written = Written::Alone;
+        self.last_swap = LastSwap::Alone;
     }
 }

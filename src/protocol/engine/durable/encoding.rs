@@ -23,12 +23,12 @@ const WHAT: &str = "the durable state";
 /// # Errors
 /// [`WireError::Bound`] where they exceed [`DURABLE_STATE_BYTES_MAX`]; what was written before stays right.
 pub fn encode_durable_state(durable_state: &DurableState) -> Result<Vec<u8>, WireError> {
-    let before = FactsV2 { durable_state: durable_state.into(), witnessed: durable_state.witnessed.as_u64() };
+    let before = StateV2 { durable_state: durable_state.into(), witnessed: durable_state.witnessed.as_u64() };
     let Moves { given, modes, .. } = &durable_state.moves;
     let given = given.as_ref().map(GivenV3::from);
-    let before = FactsV3 { before, given, paused: modes.paused.into(), frozen: modes.frozen.into() };
+    let before = StateV3 { before, given, paused: modes.paused.into(), frozen: modes.frozen.into() };
     let peer_keys = durable_state.peer.as_ref().map(|peer| peer.keys.into());
-    seal_durable::<FactsV4, DURABLE_STATE_BYTES_MAX>(WHAT, FORMAT, &FactsV4 { before, peer_keys })
+    seal_durable::<StateV4, DURABLE_STATE_BYTES_MAX>(WHAT, FORMAT, &StateV4 { before, peer_keys })
 }
 
 /// Reads what [`encode_durable_state`] wrote.
@@ -38,16 +38,16 @@ pub fn encode_durable_state(durable_state: &DurableState) -> Result<Vec<u8>, Wir
 /// are damaged.
 pub fn decode_durable_state(bytes: &[u8]) -> Result<DurableState, WireError> {
     match durable_format(bytes) {
-        Some(OLDEST) => open_durable::<FactsV1, DURABLE_STATE_BYTES_MAX>(WHAT, OLDEST, bytes)?.try_into(),
-        Some(WITHOUT_MOVES) => open_durable::<FactsV2, DURABLE_STATE_BYTES_MAX>(WHAT, WITHOUT_MOVES, bytes)?.try_into(),
-        Some(WITHOUT_KEYS) => open_durable::<FactsV3, DURABLE_STATE_BYTES_MAX>(WHAT, WITHOUT_KEYS, bytes)?.try_into(),
-        _ => open_durable::<FactsV4, DURABLE_STATE_BYTES_MAX>(WHAT, FORMAT, bytes)?.try_into(),
+        Some(OLDEST) => open_durable::<StateV1, DURABLE_STATE_BYTES_MAX>(WHAT, OLDEST, bytes)?.try_into(),
+        Some(WITHOUT_MOVES) => open_durable::<StateV2, DURABLE_STATE_BYTES_MAX>(WHAT, WITHOUT_MOVES, bytes)?.try_into(),
+        Some(WITHOUT_KEYS) => open_durable::<StateV3, DURABLE_STATE_BYTES_MAX>(WHAT, WITHOUT_KEYS, bytes)?.try_into(),
+        _ => open_durable::<StateV4, DURABLE_STATE_BYTES_MAX>(WHAT, FORMAT, bytes)?.try_into(),
     }
 }
 
 #[derive(Serialize, Deserialize)]
-struct FactsV4 {
-    before: FactsV3,
+struct StateV4 {
+    before: StateV3,
     peer_keys: Option<PinnedKeysV4>,
 }
 
@@ -58,8 +58,8 @@ struct PinnedKeysV4 {
 }
 
 #[derive(Serialize, Deserialize)]
-struct FactsV3 {
-    before: FactsV2,
+struct StateV3 {
+    before: StateV2,
     given: Option<GivenV3>,
     paused: ModeV3,
     frozen: ModeV3,
@@ -79,13 +79,13 @@ struct ModeV3 {
 }
 
 #[derive(Serialize, Deserialize)]
-struct FactsV2 {
-    durable_state: FactsV1,
+struct StateV2 {
+    durable_state: StateV1,
     witnessed: u64,
 }
 
 #[derive(Serialize, Deserialize)]
-struct FactsV1 {
+struct StateV1 {
     node: [u8; 32],
     pair: [u8; 16],
     role: u8,
@@ -137,7 +137,7 @@ struct RevisionV1 {
     seq: u64,
 }
 
-impl From<&DurableState> for FactsV1 {
+impl From<&DurableState> for StateV1 {
     fn from(durable_state: &DurableState) -> Self {
         Self {
             node: durable_state.node.0,
@@ -158,10 +158,10 @@ impl From<&DurableState> for FactsV1 {
     }
 }
 
-impl TryFrom<FactsV1> for DurableState {
+impl TryFrom<StateV1> for DurableState {
     type Error = WireError;
 
-    fn try_from(durable_state: FactsV1) -> Result<Self, WireError> {
+    fn try_from(durable_state: StateV1) -> Result<Self, WireError> {
         Ok(Self {
             node: NodeId(durable_state.node),
             pair: PairId(durable_state.pair),
@@ -182,19 +182,19 @@ impl TryFrom<FactsV1> for DurableState {
     }
 }
 
-impl TryFrom<FactsV2> for DurableState {
+impl TryFrom<StateV2> for DurableState {
     type Error = WireError;
 
-    fn try_from(all: FactsV2) -> Result<Self, WireError> {
+    fn try_from(all: StateV2) -> Result<Self, WireError> {
         let durable_state = Self::try_from(all.durable_state)?;
         Ok(Self { witnessed: Epoch::from_u64(all.witnessed), ..durable_state })
     }
 }
 
-impl TryFrom<FactsV3> for DurableState {
+impl TryFrom<StateV3> for DurableState {
     type Error = WireError;
 
-    fn try_from(all: FactsV3) -> Result<Self, WireError> {
+    fn try_from(all: StateV3) -> Result<Self, WireError> {
         let mut durable_state = Self::try_from(all.before)?;
         durable_state.moves.given = all.given.map(Given::from);
         durable_state.moves.modes = Modes { paused: all.paused.into(), frozen: all.frozen.into() };
@@ -202,10 +202,10 @@ impl TryFrom<FactsV3> for DurableState {
     }
 }
 
-impl TryFrom<FactsV4> for DurableState {
+impl TryFrom<StateV4> for DurableState {
     type Error = WireError;
 
-    fn try_from(all: FactsV4) -> Result<Self, WireError> {
+    fn try_from(all: StateV4) -> Result<Self, WireError> {
         let mut durable_state = Self::try_from(all.before)?;
         match (&mut durable_state.peer, all.peer_keys) {
             (Some(peer), Some(keys)) => peer.keys = keys.into(),

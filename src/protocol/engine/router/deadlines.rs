@@ -12,13 +12,13 @@ impl Engine {
     pub(in super::super) fn notify_changes(&mut self) {
         let serving = self.authority.is_serving() && !self.shutdown.is_under_way();
         let (role, epoch) = (self.durable.role, self.epoch());
-        if self.notifier.role(role, serving, epoch) {
+        if self.last_told.role(role, serving, epoch) {
             let reason = self.authority.reason();
             self.out.push(Action::Notify(Notice::Role { role, serving, epoch, reason }));
         }
         let (state, reason) = self.link_state();
         let refusal = self.links.refusal().and_then(|refusal| refusal.kind);
-        if self.notifier.link(state, refusal) {
+        if self.last_told.link(state, refusal) {
             self.out.push(Action::Notify(Notice::Link { state, reason }));
         }
     }
@@ -44,7 +44,7 @@ impl Engine {
         let deadlines = deadlines.chain(self.alert_log_deadlines(now)).chain(self.switchover.deadlines());
         let soonest = Moment(now.at.0 + SLEEP_US_MIN);
         let due = deadlines.flatten().filter(|at| *at > now.at).min().unwrap_or(soonest).max(soonest);
-        if self.notifier.timer(due) {
+        if self.last_told.timer(due) {
             self.out.push(Action::SetTimer { at: due });
         }
     }

@@ -28,7 +28,7 @@ impl Engine {
     /// Whether this node serves, and until when a caller may rely on that without asking the engine again. A caller
     /// whose clock shows a later moment was stopped in between: that caller must tell the engine first.
     pub fn authority(&self) -> Authority {
-        let stall = match self.notifier.timer_at() {
+        let stall = match self.last_told.timer_at() {
             Some(due) if self.durable.peer.is_some() => Moment(due.0.saturating_add(self.setup.timing.stall_us)),
             _ => Moment(u64::MAX),
         };

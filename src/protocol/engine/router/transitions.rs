@@ -260,7 +260,7 @@ impl Engine {
     /// The clock loop was late: this node was stopped, or starved. So its measure of its peer's silence is void, and a
     /// master must ask again before it acts as one.
     pub(in super::super) fn notice_lateness(&mut self, now: Now) {
-        let late_us = self.notifier.timer_at().map_or(0, |due| now.at.0.saturating_sub(due.0));
+        let late_us = self.last_told.timer_at().map_or(0, |due| now.at.0.saturating_sub(due.0));
         if late_us <= self.setup.timing.stall_us {
             return;
         }

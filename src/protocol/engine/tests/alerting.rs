@@ -54,7 +54,7 @@ fn strangers(engine: &Engine) -> Vec<Alert> {
 
 /// Lets the engine's own timers come until then, as a driver would.
 fn idle(engine: &mut Engine, cost: &mut Cost, to_us: u64) {
-    while let Some(at) = engine.notifier.timer_at().filter(|at| at.0 <= to_us) {
+    while let Some(at) = engine.last_told.timer_at().filter(|at| at.0 <= to_us) {
         let actions = engine.handle(now(at.0), Event::Timer);
         cost.of(engine, at.0, actions);
     }

@@ -21,7 +21,7 @@ fn state(word: &str, severity: Severity, seconds: u64) -> (String, Severity, u64
 /// Lets the engine's own timers come until then. Durable state is written at once; dials fail. Returns how often it was written.
 fn pass(engine: &mut Engine, to_us: u64) -> u64 {
     let mut writes = 0;
-    while let Some(at) = engine.notifier.timer_at().filter(|at| at.0 <= to_us) {
+    while let Some(at) = engine.last_told.timer_at().filter(|at| at.0 <= to_us) {
         let mut actions = engine.handle(now(at.0), Event::Timer);
         if actions.iter().any(|action| matches!(action, Action::Dial { .. })) {
             actions.extend(engine.handle(now(at.0), refused()));

@@ -138,7 +138,7 @@ fn a_token_lives_its_time_although_the_clock_is_set() {
         let written = written(&engine);
         let _ = engine.handle(wrong(899 * SECOND, by_ms), written);
         assert_eq!(engine.durable_state().tokens.len(), 1, "set by {by_ms} ms");
-        let due = engine.notifier.timer_at();
+        let due = engine.last_told.timer_at();
         assert!(due.is_some_and(|at| at <= Moment(900 * SECOND)), "nobody else wakes it: {due:?}");
         let actions = engine.handle(wrong(900 * SECOND, by_ms), Event::Timer);
         assert_eq!(engine.durable_state().tokens, [], "set by {by_ms} ms");

@@ -52,7 +52,7 @@ fn durable_state() -> DurableState {
 }
 
 #[test]
-fn facts_have_the_bytes_that_were_promised() {
+fn states_have_the_bytes_that_were_promised() {
     let mut moved = durable_state();
     let position = Position { revision: Revision::new(Epoch::new(3, 5), 900), digest: Digest([0x55; 32]) };
     moved.moves.given = Some(Given { epoch: Epoch::new(5, 7), position });
@@ -109,14 +109,14 @@ fn every_kind_of_alert_is_read_as_it_was_written() {
 }
 
 #[test]
-fn facts_of_a_newer_program_are_refused_untouched() {
+fn states_of_a_newer_program_are_refused_untouched() {
     let mut bytes = encode_durable_state(&durable_state()).unwrap();
     bytes[0] = 5;
     assert_eq!(decode_durable_state(&bytes), Err(WireError::Newer { what: WHAT, found: 5, known: 4 }));
 }
 
 #[test]
-fn truncated_and_extended_facts_are_refused() {
+fn truncated_and_extended_states_are_refused() {
     let bytes = encode_durable_state(&durable_state()).unwrap();
     for len in 0..bytes.len() {
         assert!(decode_durable_state(&bytes[..len]).is_err(), "{len}");
@@ -125,7 +125,7 @@ fn truncated_and_extended_facts_are_refused() {
 }
 
 #[test]
-fn facts_beyond_their_bound_are_not_written() {
+fn states_beyond_their_bound_are_not_written() {
     let durable_state = DurableState {
         moves: Moves { takeovers_ms: vec![u64::MAX; DURABLE_STATE_BYTES_MAX / 8 + 1], ..Moves::default() },
         ..durable_state()
@@ -153,7 +153,7 @@ proptest! {
     }
 
     #[test]
-    fn damaged_facts_never_panic(at in any::<prop::sample::Index>(), flip in 1..=255u8) {
+    fn damaged_states_never_panic(at in any::<prop::sample::Index>(), flip in 1..=255u8) {
         let mut bytes = encode_durable_state(&durable_state()).unwrap();
         let at = at.index(bytes.len());
         bytes[at] ^= flip;

@@ -6,13 +6,13 @@ use crate::protocol::wire::{RefusalKind, Role};
 
 /// What was told last.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Notifier {
+pub(super) struct LastTold {
     role: Option<(Role, bool, Epoch)>,
     link: Option<(LinkState, Option<RefusalKind>)>,
     timer: Option<Moment>,
 }
 
-impl Notifier {
+impl LastTold {
     /// Records the role, and returns whether the host must be told. A shadow's epoch changes with its master's. That is no change
     /// of role.
     pub(super) fn role(&mut self, role: Role, serving: bool, epoch: Epoch) -> bool {
