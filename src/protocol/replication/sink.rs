@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use super::{RecordsReceipt, RepairKind, StagedBefore, wanted_entries};
+use crate::model::limits::MISMATCHES_MAX;
 use crate::model::{Moment, Position, Revision};
 use crate::protocol::wire::{Bulk, BulkId, Message, Misbehaviour, Repair, SnapshotHeader};
 
@@ -34,6 +35,8 @@ pub struct Sink {
     kept_at: Moment,
     /// Of a snapshot of which only what differs is sent: how many entries that is.
     differing: Option<u64>,
+    /// How often what the source sent did not match what it had said.
+    mismatches: u32,
     repair_began: Moment,
     repair_from_seq: u64,
     repair_bytes: u64,
@@ -115,6 +118,7 @@ impl Sink {
             keep_every,
             kept_at: at,
             differing: None,
+            mismatches: 0,
             repair_began: at,
             repair_from_seq: 0,
             repair_bytes: 0,
@@ -226,10 +230,7 @@ impl Sink {
                 out.push(SinkOut::Send(Message::Rejected { at: *refused, reason: reason.clone() }));
                 self.discard(out);
             }
-            RecordsReceipt::Mismatch { head } => {
-                self.discard(out);
-                out.push(SinkOut::Send(Message::Mismatch { at: *head }));
-            }
+            RecordsReceipt::Mismatch { head } => self.source_mismatches(*head, out),
         }
     }
 
@@ -274,8 +275,19 @@ impl Sink {
 
     /// The snapshot did not match its header.
     pub fn staging_mismatch(&mut self, found: Position, out: &mut Vec<SinkOut>) {
+        self.source_mismatches(found, out);
+    }
+
+    /// What the source sent is not what it had said. It is told, and repairs it by a full push. One that goes on like that loses its
+    /// link, so that it cannot keep this node's disk busy.
+    fn source_mismatches(&mut self, at: Position, out: &mut Vec<SinkOut>) {
         self.discard(out);
-        out.push(SinkOut::Send(Message::Mismatch { at: found }));
+        self.mismatches += 1;
+        // The source gives up one earlier.
+        if self.mismatches > MISMATCHES_MAX + 1 {
+            return out.push(SinkOut::Misbehaved(Misbehaviour::SourceNeverMatches));
+        }
+        out.push(SinkOut::Send(Message::Mismatch { at }));
     }
 
     /// The host refused the snapshot.

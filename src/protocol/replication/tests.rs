@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::*;
+use crate::model::limits::MISMATCHES_MAX;
 use crate::model::{Digest, Epoch, Era, Key, Moment, NodeId};
-use crate::protocol::wire::{Bulk, BulkId, Message, Repair, ResumePoint, SnapshotHeader};
+use crate::protocol::wire::{Bulk, BulkId, Message, Misbehaviour, Repair, ResumePoint, SnapshotHeader};
 
 fn at(seq: u64) -> Revision {
     Revision::new(Epoch::FIRST, seq)
@@ -407,4 +408,20 @@ fn a_written_group_is_pushed_before_it_is_durable() {
     assert_eq!(old.out, []);
     old.event("newer head");
     assert_eq!(old.out, group);
+}
+
+/// A source that always sends something else than it says keeps the disk busy for a while, and then loses its link.
+#[test]
+fn a_source_that_never_matches_loses_its_link() {
+    let mut sink = Sink::begin(Moment(0), Duration::from_secs(1), true);
+    for _ in 0..=MISMATCHES_MAX {
+        let mut out = Vec::new();
+        sink_event(&mut sink, "repair full", &mut out);
+        sink_event(&mut sink, "stage mismatch", &mut out);
+        assert!(out.contains(&SinkOut::Send(Message::Mismatch { at: position(8) })), "{out:?}");
+    }
+    let mut out = Vec::new();
+    sink_event(&mut sink, "repair full", &mut out);
+    sink_event(&mut sink, "stage mismatch", &mut out);
+    assert!(out.contains(&SinkOut::Misbehaved(Misbehaviour::SourceNeverMatches)), "{out:?}");
 }

@@ -44,6 +44,9 @@ pub enum Misbehaviour {
     /// Its copy did not match after repeated full pushes.
     #[error("the copy does not match after repeated full pushes")]
     CopyNeverMatches,
+    /// What it sends does not match what it says, after repeated repairs.
+    #[error("what it sends does not match what it says, after repeated repairs")]
+    SourceNeverMatches,
     /// It acknowledged more bulk than was sent.
     #[error("an acknowledgement of more bulk than was sent")]
     ImpossibleAck,
