@@ -87,14 +87,14 @@ fn what_operators_do_is_told_with_who_did_it_and_without_what_is_secret() {
         [
             ("failover_paused", "peer"),
             ("failover_resumed", "operator"),
-            ("became_master", "node"),
             ("roles_switched", "operator"),
+            ("became_master", "node"),
             ("exported", "operator"),
             ("restored", "operator")
         ]
     );
     let epoch = pair.node(Side::B).status().unwrap().engine.epoch.to_string();
-    assert_eq!((&of_b[2]["epoch"], &of_b[2]["reason"]), (&epoch.into(), &"switched".into()));
+    assert_eq!((&of_b[3]["epoch"], &of_b[3]["reason"]), (&epoch.into(), &"switched".into()));
     for side in Side::BOTH {
         let text = text(&pair, side);
         assert!(!text.contains("hunter2") && !text.contains("sp1-"), "{text}");
@@ -116,7 +116,7 @@ fn a_takeover_an_accepted_loss_and_a_reset_are_told() {
     pair.run_for(Duration::from_secs(1));
     let told = lines(&pair, Side::B).split_off(begun);
     let words = story(&told);
-    let wanted = [("became_master", "operator"), ("loss_accepted", "operator"), ("reset", "operator")];
+    let wanted = [("loss_accepted", "operator"), ("became_master", "operator"), ("reset", "operator")];
     let at = wanted.map(|line| words.iter().position(|word| *word == line).unwrap_or_else(|| panic!("{told:?}")));
     assert!(at.is_sorted(), "{told:?}");
     // It outlives a reset and a restart.
@@ -139,17 +139,26 @@ fn a_line_that_cannot_be_written_waits_and_is_told_as_an_alert() {
         let alerts = status.engine.alerts.iter().filter(|alert| alert.subject == "audit log");
         alerts.map(|alert| alert.severity).collect()
     };
-    pair.node(Side::A).disk().fill();
-    pair.block_on(async { a.operator().disconnect().await }).unwrap();
-    pair.run_until(MINUTE, |pair| told(pair) == [Severity::Warning]).unwrap();
+    // The store gives room back now and then, and a line takes little.
+    let mut given = 0;
+    while told(&pair).is_empty() && given < 50 {
+        pair.node(Side::A).disk().fill();
+        pair.block_on(async { a.operator().disconnect().await }).unwrap();
+        pair.run_for(Duration::from_secs(4));
+        pair.block_on(async { a.operator().reconnect().await }).unwrap();
+        given += 1;
+    }
+    let written = text(&pair, Side::A);
+    assert_eq!(told(&pair), [Severity::Warning], "{given}: {written}");
     assert!(a.status().engine.serving, "it costs no mastership");
-    assert!(!text(&pair, Side::A).contains("link_held"));
+    assert!(written.matches("link_held").count() < given);
     pair.node(Side::A).disk().make_room();
-    pair.block_on(async { a.operator().reconnect().await }).unwrap();
     pair.run_until(MINUTE, |pair| told(pair).is_empty()).unwrap();
     whole(&pair);
     let words: Vec<_> = lines(&pair, Side::A).iter().map(|line| line["what"].clone()).collect();
-    assert_eq!(words[words.len() - 2..], ["link_held", "link_released"]);
+    let links: Vec<_> = words.iter().filter(|word| word.as_str().unwrap().starts_with("link_")).collect();
+    assert_eq!(links.len(), 2 * given, "none was lost, and none is there twice");
+    assert!(links.chunks(2).all(|two| two == ["link_held", "link_released"]), "in order: {links:?}");
 }
 
 /// A clean stop waits until the last line is durable.
@@ -162,4 +171,21 @@ fn a_clean_stop_is_the_last_line() {
     drop(b);
     pair.node(Side::B).crash(Crash::Power);
     assert_eq!(lines(&pair, Side::B).last().unwrap()["what"], "stopped");
+}
+
+#[test]
+fn a_renewed_key_is_told_on_both_nodes() {
+    let pair = synchronous(66);
+    whole(&pair);
+    let begun = Side::BOTH.map(|side| lines(&pair, side).len());
+    let a = pair.node(Side::A).handle();
+    pair.block_on(async { a.operator().rotate().await }).unwrap();
+    whole(&pair);
+    let [of_a, of_b] = Side::BOTH.map(|side| lines(&pair, side).split_off(begun[side.index()]));
+    let mut words = story(&of_a);
+    words.sort_unstable();
+    assert_eq!(words, [("key_renewed", "node"), ("rotation_commanded", "operator")]);
+    assert_eq!(story(&of_b), [("peer_key_permitted", "peer"), ("peer_key_renewed", "peer")]);
+    let key = of_a.iter().find_map(|line| line["key"].as_str()).unwrap();
+    assert!(of_b.iter().all(|line| line["key"] == key), "{of_b:?}");
 }
