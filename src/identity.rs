@@ -8,7 +8,7 @@
 //! - [`KeyExchange`] says whether a link must withstand a quantum computer of later, and what follows where a router drops the
 //!   large hello of that.
 //! - [`Enrolment`] (master) and [`Enrolling`] (shadow) are the two ends of the protocol by which a shadow with a
-//!   [`JoinToken`] and its master pin each other.
+//!   [`JoinToken`], or with a user and a password of the master's host, and its master pin each other.
 //!
 //! Nothing here reads or writes files, keeps process-wide state, or limits time. The caller does.
 //!
@@ -32,8 +32,11 @@ mod token;
 
 #[cfg(any(fuzzing, test))]
 pub use certificate::PeerCertificate;
+pub use client_hello::Doors;
 pub use connection::{Refused, Stream, refused_by_peer};
-pub use enrol::{ENROLMENT_CLOSED, EnrolError, EnrolRequest, Enrolled, Enrolling, Enrolment};
+pub use enrol::{
+    Credentials, ENROLMENT_CLOSED, EnrolError, EnrolRequest, Enrolled, Enrolling, Enrolment, Shown, TRY_LATER,
+};
 pub use key::{Identity, IdentityError};
 pub use key_exchange::KeyExchange;
 pub use pin::Pins;

@@ -104,7 +104,7 @@ pub(crate) mod witness;
 pub use identity::{EnrolError, IdentityError, JoinToken, KeyExchange, ParseTokenError};
 pub use model::{
     Change, ChangeSet, Conflict, Digest, Epoch, Era, Expected, Guard, History, Key, KeyId, Limit, NodeId, PairId,
-    Position, Revision, WitnessRecord, WitnessVersion, limits,
+    Password, PasswordError, Position, Revision, WitnessRecord, WitnessVersion, limits,
 };
 pub use node::{
     BackupError, Builder, CommitError, Committed, Config, DivergedConflict, DivergedError, Ended, EntryError, Events,

@@ -11,6 +11,7 @@ mod id;
 mod key;
 pub mod limits;
 mod moment;
+mod password;
 mod revision;
 mod witness;
 
@@ -21,5 +22,6 @@ pub use id::{KeyId, NodeId, PairId, PinnedKeys, RunId};
 pub use key::Key;
 pub use limits::Limit;
 pub use moment::Moment;
+pub use password::{Password, PasswordError};
 pub use revision::{Epoch, Position, Revision};
 pub use witness::{WitnessRecord, WitnessVersion};

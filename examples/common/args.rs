@@ -8,8 +8,11 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, ValueEnum};
 use shadowpair::{
-    Builder, Failover, FileWitness, FirstStart, Handover, KeyExchange, Node, Options, ParseTokenError, Replication,
+    Builder, Failover, FileWitness, FirstStart, Handover, KeyExchange, KeyId, Node, Options, ParseTokenError,
+    Replication,
 };
+
+use super::users;
 
 /// What a data directory without a node becomes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -53,12 +56,25 @@ struct JoinArgs {
     /// A file that holds the join token.
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// Not supported yet.
-    #[arg(long, value_name = "HEX")]
+    /// The fingerprint of the master, as its `status` shows it: for `--user`, instead of a token.
+    #[arg(long, value_name = "HEX", requires = "user", conflicts_with_all = ["token", "token_file"])]
     fingerprint: Option<String>,
-    /// Not supported yet.
-    #[arg(long, value_name = "NAME")]
+    /// A user who may enrol a shadow.
+    #[arg(long, value_name = "NAME", requires = "fingerprint")]
     user: Option<String>,
+    /// A file that holds the user's password [default: the environment variable SHADOWPAIR_PASSWORD].
+    #[arg(long, value_name = "FILE", requires = "user")]
+    password_file: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct UsersArgs {
+    /// A file of users who may enrol a shadow when this node is master.
+    #[arg(long, value_name = "FILE")]
+    users: Option<PathBuf>,
+    /// Add a user to the file of `--users`, with the password in SHADOWPAIR_PASSWORD, and start nothing.
+    #[arg(long, value_name = "NAME", requires = "users")]
+    add_user: Option<String>,
 }
 
 #[derive(Args)]
@@ -99,6 +115,8 @@ struct CommonArgs {
     timeouts: TimeoutArgs,
     #[command(flatten)]
     log: LogArgs,
+    #[command(flatten)]
+    users: UsersArgs,
     /// Shown in status.
     #[arg(long, default_value = "")]
     name: String,
@@ -221,18 +239,23 @@ pub fn read(first: FirstRole) -> Result<Request, NoStart> {
             ShadowArgs::try_parse().map(|args| (ShadowArgs::command(), FirstArgs::Join(args.join), args.common))
         }
     };
-    asked
-        .and_then(|(mut command, first, common)| {
-            request(first, common).map_err(|(kind, message)| command.error(kind, message))
-        })
-        .map_err(|error| match error.use_stderr() {
-            // One line, as for every other failure.
-            true => NoStart::Bad(error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")),
-            false => {
-                _ = error.print();
-                NoStart::Answered
-            }
-        })
+    let (mut command, first, common) = asked.map_err(|error| no_start(&error))?;
+    if let UsersArgs { users: Some(file), add_user: Some(user) } = &common.users {
+        let added = users::password(None).and_then(|password| users::add(file, user, &password));
+        return Err(added.map_or_else(NoStart::Bad, |()| NoStart::Answered));
+    }
+    request(first, common).map_err(|(kind, message)| no_start(&command.error(kind, message)))
+}
+
+fn no_start(error: &clap::Error) -> NoStart {
+    match error.use_stderr() {
+        // One line, as for every other failure.
+        true => NoStart::Bad(error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")),
+        false => {
+            _ = error.print();
+            NoStart::Answered
+        }
+    }
 }
 
 type BadArgument = (ErrorKind, String);
@@ -245,9 +268,6 @@ enum FirstArgs {
 }
 
 fn request(first: FirstArgs, common: CommonArgs) -> Result<Request, BadArgument> {
-    if let FirstArgs::Join(join) = &first {
-        refuse_later_flags(join)?;
-    }
     let options = options(&common)?;
     let chosen = Chosen { failover: if common.failover == FailoverArg::Manual { "manual" } else { "automatic" } };
     let json = common.json || !std::io::IsTerminal::is_terminal(&std::io::stdout());
@@ -261,6 +281,9 @@ fn request(first: FirstArgs, common: CommonArgs) -> Result<Request, BadArgument>
             KeyExchangeArg::Only => KeyExchange::PostQuantumOnly,
             KeyExchangeArg::Classical => KeyExchange::Classical,
         });
+    if let Some(file) = common.users.users {
+        builder = builder.authenticate(move |user, password| users::knows(file.clone(), user, password));
+    }
     if let Some(wait) = common.network.listen_wait {
         builder = builder.listen_wait(wait);
     }
@@ -286,14 +309,6 @@ fn request(first: FirstArgs, common: CommonArgs) -> Result<Request, BadArgument>
         }
     }
     Ok(Request { builder, data: common.data, json, chosen, no_first_start })
-}
-
-fn refuse_later_flags(join: &JoinArgs) -> Result<(), BadArgument> {
-    let later = [("--fingerprint", join.fingerprint.is_some()), ("--user", join.user.is_some())];
-    match later.into_iter().find(|(_, given)| *given) {
-        Some((flag, _)) => Err((ErrorKind::InvalidValue, format!("not_supported: {flag} comes with a later version"))),
-        None => Ok(()),
-    }
 }
 
 fn options(common: &CommonArgs) -> Result<Options, BadArgument> {
@@ -328,10 +343,17 @@ fn options(common: &CommonArgs) -> Result<Options, BadArgument> {
 fn first_join(join: JoinArgs) -> Result<FirstStart, NoFirstStart> {
     let missing = |why: &str| NoFirstStart { code: 2, why: why.into() };
     let master = join.master.ok_or_else(|| missing("--master HOST:PORT is missing"))?;
+    if let (Some(fingerprint), Some(user)) = (join.fingerprint, join.user) {
+        let fingerprint = KeyId::parse(fingerprint.trim()).ok_or_else(|| missing("a fingerprint has 64 digits"))?;
+        let password = users::password(join.password_file.as_deref()).map_err(|why| missing(&why))?;
+        return Ok(FirstStart::JoinAsUser { master, fingerprint, user, password });
+    }
     let text = match (join.token, join.token_file) {
         (Some(token), _) => token,
         (None, Some(file)) => std::fs::read_to_string(&file).map_err(|e| unreadable_token(&file, &e))?,
-        (None, None) => return Err(missing("--token TOKEN or --token-file FILE is missing")),
+        (None, None) => {
+            return Err(missing("--token TOKEN, --token-file FILE, or --fingerprint HEX with --user NAME is missing"));
+        }
     };
     match text.trim().parse() {
         Ok(token) => Ok(FirstStart::Join { master, token }),

@@ -41,6 +41,7 @@ pub enum Command {
     Rotate,
     Pause { on: bool },
     Freeze { on: bool },
+    ReplaceShadow { life: Option<Duration> },
     Quit,
 }
 
@@ -82,9 +83,9 @@ fn parse_words(name: &str, rest: Option<&[u8]>) -> Result<Command, Refusal> {
         ("load", [count, size, prefix]) => load(count, size, prefix)?,
         ("ack", [alert]) => Command::Ack { alert: number(alert)? },
         ("token", []) => Command::Token { life: None },
-        ("token", [life]) => Command::Token {
-            life: Some(humantime::parse_duration(life).map_err(|e| bad(format!("DURATION, such as 15m: {e}")))?),
-        },
+        ("token", [life]) => Command::Token { life: Some(duration(life)?) },
+        ("replace-shadow", []) => Command::ReplaceShadow { life: None },
+        ("replace-shadow", [life]) => Command::ReplaceShadow { life: Some(duration(life)?) },
         ("take-over", []) => Command::TakeOver { accept_loss: false },
         ("take-over", ["--accept-loss"]) => Command::TakeOver { accept_loss: true },
         ("replication", ["sync"]) => Command::Replicate(Replication::Synchronous),
@@ -117,14 +118,14 @@ fn parse_words(name: &str, rest: Option<&[u8]>) -> Result<Command, Refusal> {
 /// Why a line is no command: the word is unknown, not supported yet, or has the wrong arguments.
 fn refuse(name: &str) -> Refusal {
     let usage = match name {
-        "put-secret" | "replace-shadow" => {
+        "put-secret" => {
             return Refusal::new("not_supported", format!("{name} comes with a later version"));
         }
         "delete" | "get" => "KEY, without spaces",
         "list" => "[PREFIX]",
         "load" => "COUNT SIZE [PREFIX]",
         "ack" => "ALERT, the id of an alert",
-        "token" => "[DURATION]",
+        "token" | "replace-shadow" => "[DURATION]",
         "take-over" => "[--accept-loss]",
         "replication" => "sync or async",
         "begin" | "commit" | "abort" | "status" | "alerts" | "history" | "digest" | "enable" | "disable"
@@ -133,6 +134,10 @@ fn refuse(name: &str) -> Refusal {
         _ => return Refusal::new("unknown_command", "there is no such command; docs/CLI.md lists them"),
     };
     bad(format!("{name} takes {usage}"))
+}
+
+fn duration(text: &str) -> Result<Duration, Refusal> {
+    humantime::parse_duration(text).map_err(|e| bad(format!("DURATION, such as 15m: {e}")))
 }
 
 fn put(rest: Option<&[u8]>) -> Result<Command, Refusal> {

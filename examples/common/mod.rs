@@ -2,7 +2,7 @@
 //! of input is a command; one object answers it. Events of the node are printed as they happen. `docs/CLI.md` is the contract.
 //!
 //! Reading order: [`args`] reads the command line, [`run`] runs the node, [`input`] reads lines, [`commands`] parses a line of input, [`session`] executes
-//! a command, [`view`] turns the node's answers and events into JSON, [`output`] writes it and [`log`] the log, each through
+//! a command, [`users`] knows who may enrol a shadow, [`view`] turns the node's answers and events into JSON, [`output`] writes it and [`log`] the log, each through
 //! a [`stream`] of its own; [`signals`] and [`terminal`] are what the system does to a program.
 
 #![allow(
@@ -22,6 +22,7 @@ mod session;
 mod signals;
 mod stream;
 mod terminal;
+mod users;
 mod view;
 
 pub use args::FirstRole;

@@ -163,8 +163,13 @@ impl Session {
                 let keys = operator.rotate().await.map_err(operator_refused)?;
                 return Ok(fields(view::keys(&keys)));
             }
-            Command::Token { life } => {
-                let (token, expires_ms) = operator.token(life).await.map_err(operator_refused)?;
+            Command::Token { .. } | Command::ReplaceShadow { .. } => {
+                let made = match command {
+                    Command::Token { life } => operator.token(life).await,
+                    Command::ReplaceShadow { life } => operator.replace_shadow(life).await,
+                    _ => Err(OperatorError::Stopped),
+                };
+                let (token, expires_ms) = made.map_err(operator_refused)?;
                 let expires = view::time(expires_ms);
                 return Ok(fields(json!({ "token": token.to_string(), "expires": expires })));
             }

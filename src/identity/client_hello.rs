@@ -12,6 +12,8 @@ use crate::model::limits::{CLIENT_HELLO_BYTES_MAX, KIB};
 pub(super) const ALPN_LINK: &[u8] = b"shadowpair/1";
 /// ALPN name of the enrolment protocol.
 pub(super) const ALPN_ENROL: &[u8] = b"shadowpair-enrol/1";
+/// ALPN name of the enrolment protocol for a node that shows a user and a password.
+pub(super) const ALPN_ENROL_USER: &[u8] = b"shadowpair-enrol/2";
 /// The fatal alert `no_application_protocol`, as TLS sends it before there are keys.
 const ALERT_NO_PROTOCOL: [u8; 7] = [21, 3, 3, 0, 2, 2, 120];
 
@@ -20,6 +22,16 @@ const ALERT_NO_PROTOCOL: [u8; 7] = [21, 3, 3, 0, 2, 2, 120];
 pub(super) enum Protocol {
     Link,
     Enrolment,
+    UserEnrolment,
+}
+
+/// Which ways to enrol are open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Doors {
+    /// With a join token.
+    pub tokens: bool,
+    /// With a user and a password.
+    pub users: bool,
 }
 
 impl Protocol {
@@ -27,6 +39,7 @@ impl Protocol {
         match self {
             Self::Link => ALPN_LINK,
             Self::Enrolment => ALPN_ENROL,
+            Self::UserEnrolment => ALPN_ENROL_USER,
         }
     }
 }
@@ -74,10 +87,10 @@ pub(super) async fn read_client_hello<S: Stream>(stream: &mut S) -> Result<Accep
 /// The protocol that a client asks for. A client that gets none is told so by a TLS alert.
 pub(super) async fn choose_protocol<S: Stream>(
     hello: &Accepted,
-    enrolment_open: bool,
+    open: Doors,
     stream: &mut S,
 ) -> Result<Protocol, Refused> {
-    match wanted_protocol(&hello.client_hello(), enrolment_open) {
+    match wanted_protocol(&hello.client_hello(), open) {
         Ok(protocol) => Ok(protocol),
         Err(reason) => {
             close_with(stream, &ALERT_NO_PROTOCOL).await;
@@ -87,13 +100,15 @@ pub(super) async fn choose_protocol<S: Stream>(
 }
 
 /// Which protocol a client asks for, or why it gets none.
-fn wanted_protocol(hello: &ClientHello<'_>, enrolment_open: bool) -> Result<Protocol, &'static str> {
+fn wanted_protocol(hello: &ClientHello<'_>, open: Doors) -> Result<Protocol, &'static str> {
     let offers = |alpn: &[u8]| hello.alpn().is_some_and(|mut offered| offered.any(|protocol| protocol == alpn));
-    match (offers(ALPN_LINK), offers(ALPN_ENROL)) {
-        (true, _) => Ok(Protocol::Link),
-        (false, true) if enrolment_open => Ok(Protocol::Enrolment),
-        (false, true) => Err("a request to enrol, while no join token is valid"),
-        (false, false) => Err("a TLS client of another protocol"),
+    match () {
+        () if offers(ALPN_LINK) => Ok(Protocol::Link),
+        () if offers(ALPN_ENROL) && open.tokens => Ok(Protocol::Enrolment),
+        () if offers(ALPN_ENROL_USER) && open.users => Ok(Protocol::UserEnrolment),
+        () if offers(ALPN_ENROL) => Err("a request to enrol, while no join token is valid"),
+        () if offers(ALPN_ENROL_USER) => Err("a request to enrol as a user, while none may"),
+        () => Err("a TLS client of another protocol"),
     }
 }
 

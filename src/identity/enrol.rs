@@ -1,17 +1,20 @@
-//! The enrolment protocol: how a shadow with a join token and its master come to pin each other.
+//! The enrolment protocol: how a shadow with a join token, or with a user and a password of the master's host, and its master come
+//! to pin each other.
 
 use std::io;
 use std::ops::Deref;
 
+use bytes::Bytes;
 use rustls::{ConnectionCommon, Error};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::{client, server};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
+use super::client_hello::Protocol;
 use super::connection::{NO_PROTOCOL, Refused, Stream};
 use super::token::JoinToken;
-use crate::model::{KeyId, NodeId, PairId};
+use crate::model::{KeyId, NodeId, PairId, Password};
 use crate::protocol::wire::{EnrolMessage, FrameDecoder, WireError, decode_enrol, encode_enrol, enrol_proof_input};
 
 /// Label of the exported keying material that binds a proof to its connection (RFC 8446, section 7.5).
@@ -45,19 +48,71 @@ pub struct Enrolled {
     pub address: String,
 }
 
-/// The word of a master that enrols no node because none of its tokens is valid.
+/// With what a node that wants to enrol proves itself, and the one master to which it does so.
+#[derive(Clone, Debug)]
+pub enum Credentials {
+    /// A token, which names the master.
+    Token(JoinToken),
+    /// A user of the master's host.
+    User {
+        /// The key of the master.
+        master: KeyId,
+        /// The user.
+        user: String,
+        /// The user's password.
+        password: Password,
+    },
+}
+
+impl Credentials {
+    /// The key of the master to which they are shown, and no other node.
+    pub fn master(&self) -> KeyId {
+        match self {
+            Self::Token(token) => token.master(),
+            Self::User { master, .. } => *master,
+        }
+    }
+
+    pub(super) fn protocol(&self) -> Protocol {
+        match self {
+            Self::Token(_) => Protocol::Enrolment,
+            Self::User { .. } => Protocol::UserEnrolment,
+        }
+    }
+}
+
+/// What a node that wants to enrol has shown.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// The proof that it knows a secret: which one, if any.
+    Secret(Option<usize>),
+    /// A user and a password, which the host must judge.
+    User {
+        /// The user.
+        user: String,
+        /// The user's password.
+        password: Password,
+    },
+}
+
+/// The word of a master that enrols no node because none of its tokens is valid, and no user may enrol one.
 pub const ENROLMENT_CLOSED: &str = "enrolment_closed";
+/// The word of a master that has not judged a proof because too many were wrong before, or too many are being judged.
+pub const TRY_LATER: &str = "try_later";
 
 /// An enrolment failed. Nothing was stored, unless the variant says otherwise.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EnrolError {
-    /// The master's key is not the one that the token names. Check the address and the token.
+    /// The master's key is not the one that the token, or the fingerprint, names. Nothing else was sent. Check the address and the
+    /// token.
     #[error(
-        "the master's key is not the one that the token names: the token is of another master, or someone intercepts the connection"
+        "the master's key is not the one that the token or the fingerprint names: it is that of another master, or someone intercepts the connection"
     )]
     WrongMaster,
-    /// The master refused and gave this word as the reason. `enrolment_closed` means that none of its tokens is valid.
+    /// The master refused and gave this word as the reason. `enrolment_closed` means that none of its tokens is valid,
+    /// and that no user may enrol a node now; `wrong_proof` that token, user or password is wrong; `try_later` that too many were
+    /// wrong before.
     #[error("the master refused the enrolment: {0}")]
     Refused(String),
     /// The connection broke. If that happened after the answer, the master may have stored the enrolment. Try again: the
@@ -76,6 +131,7 @@ pub enum EnrolError {
 pub struct Enrolment<S> {
     messages: MessageStream<server::TlsStream<S>>,
     binding: Binding,
+    protocol: Protocol,
     peer: KeyId,
     own: KeyId,
     /// This node, which may have renewed its key since it was named.
@@ -103,10 +159,10 @@ impl<S: Stream> Enrolment<S> {
     pub(super) fn new(
         stream: server::TlsStream<S>,
         binding: Binding,
-        peer: KeyId,
+        (protocol, peer): (Protocol, KeyId),
         (node, own): (NodeId, KeyId),
     ) -> Self {
-        Self { messages: MessageStream::new(stream), binding, peer, own, node }
+        Self { messages: MessageStream::new(stream), binding, protocol, peer, own, node }
     }
 
     /// The key of the node that wants to enrol. It has proved that it has it, and nothing else.
@@ -115,14 +171,21 @@ impl<S: Stream> Enrolment<S> {
         self.peer
     }
 
-    /// Reads the request, and finds which of these secrets it proves, in constant time.
+    /// Reads the request. Where it is one with a token, finds which of these secrets it proves, in constant time.
     ///
     /// # Errors
     /// [`EnrolError::Broken`] and [`EnrolError::Protocol`].
-    pub async fn request(&mut self, secrets: &[[u8; 16]]) -> Result<(KeyId, EnrolRequest, Option<usize>), EnrolError> {
-        let (request, shown) = match self.messages.receive().await? {
-            EnrolMessage::Request { name, address, takeover_delay_ms, proof } => {
+    pub async fn request(&mut self, secrets: &[[u8; 16]]) -> Result<(KeyId, EnrolRequest, Shown), EnrolError> {
+        let (request, shown) = match (self.messages.receive().await?, self.protocol) {
+            (EnrolMessage::Request { name, address, takeover_delay_ms, proof }, Protocol::Enrolment) => {
                 (EnrolRequest { name, address, takeover_delay_ms }, proof)
+            }
+            (
+                EnrolMessage::Authenticate { name, address, takeover_delay_ms, user, password },
+                Protocol::UserEnrolment,
+            ) => {
+                let request = EnrolRequest { name, address, takeover_delay_ms };
+                return Ok((self.peer, request, Shown::User { user, password }));
             }
             _ => return Err(unexpected()),
         };
@@ -134,7 +197,7 @@ impl<S: Stream> Enrolment<S> {
             is_proved |= right;
         }
         let index = bool::from(is_proved).then_some(proved as usize);
-        Ok((self.peer, request, index))
+        Ok((self.peer, request, Shown::Secret(index)))
     }
 
     /// Accepts the enrolment. Returns when the other node has stored it.
@@ -179,20 +242,31 @@ impl<S: Stream> Enrolling<S> {
         stream: client::TlsStream<S>,
         binding: Binding,
         own: KeyId,
-        token: &JoinToken,
+        credentials: &Credentials,
         request: &EnrolRequest,
     ) -> Result<Self, EnrolError> {
         let mut messages = MessageStream::new(stream);
-        let proof = proof(token.secret(), &binding, &own, &token.master(), request)?;
+        let key = credentials.master();
         let EnrolRequest { name, address, takeover_delay_ms } = request.clone();
-        messages.send(&EnrolMessage::Request { name, address, takeover_delay_ms, proof }).await?;
+        messages
+            .send(&match credentials {
+                Credentials::Token(token) => {
+                    let proof = proof(token.secret(), &binding, &own, &key, request)?;
+                    EnrolMessage::Request { name, address, takeover_delay_ms, proof }
+                }
+                Credentials::User { user, password, .. } => {
+                    let (user, password) = (user.clone(), password.clone());
+                    EnrolMessage::Authenticate { name, address, takeover_delay_ms, user, password }
+                }
+            })
+            .await?;
         match messages.receive().await? {
             EnrolMessage::Accepted { pair, name, address } => {
-                let (master, key) = (token.master().first_of(), token.master());
+                let master = key.first_of();
                 Ok(Self { messages, enrolled: Enrolled { pair, master, key, name, address } })
             }
             EnrolMessage::AcceptedBy { node, pair, name, address } => {
-                Ok(Self { messages, enrolled: Enrolled { pair, master: node, key: token.master(), name, address } })
+                Ok(Self { messages, enrolled: Enrolled { pair, master: node, key, name, address } })
             }
             EnrolMessage::Refused { word } => Err(EnrolError::Refused(word)),
             _ => Err(unexpected()),
@@ -205,7 +279,7 @@ impl<S: Stream> Enrolling<S> {
     }
 
     /// Says that the enrolment is stored here. Returns when the master has stored it too. If the answer is lost, the caller
-    /// may enrol again: the same token and key get the same answer.
+    /// may enrol again: the same credentials and key get the same answer.
     ///
     /// # Errors
     /// [`EnrolError::Refused`] if the master could not store it. After [`EnrolError::Broken`] it may have stored it or not.
@@ -263,6 +337,13 @@ fn unexpected() -> EnrolError {
     EnrolError::Protocol("an unexpected message".into())
 }
 
+/// Wipes the bytes of a frame: it may hold a password.
+fn wipe(frame: Bytes) {
+    if let Ok(mut bytes) = frame.try_into_mut() {
+        bytes.as_mut().zeroize();
+    }
+}
+
 /// Sends and receives the messages of one enrolment. The two ends take turns, so at most one frame is in memory.
 struct MessageStream<T> {
     stream: T,
@@ -276,14 +357,20 @@ impl<T: Stream> MessageStream<T> {
 
     async fn send(&mut self, message: &EnrolMessage) -> Result<(), EnrolError> {
         let frame = encode_enrol(message)?;
-        self.stream.write_all(&frame).await.map_err(EnrolError::Broken)?;
+        let sent = self.stream.write_all(&frame).await;
+        wipe(frame);
+        sent.map_err(EnrolError::Broken)?;
         self.stream.flush().await.map_err(EnrolError::Broken)
     }
 
     async fn receive(&mut self) -> Result<EnrolMessage, EnrolError> {
         loop {
             if let Some(frame) = self.decoder.next()? {
-                return Ok(decode_enrol(&frame.payload)?);
+                // The ends take turns: nothing follows before this end has answered, so the buffer can go with the frame.
+                self.decoder = FrameDecoder::enrolment();
+                let message = decode_enrol(&frame.payload);
+                wipe(frame.payload);
+                return Ok(message?);
             }
             if self.stream.read_buf(self.decoder.buffer()).await.map_err(EnrolError::Broken)? == 0 {
                 return Err(EnrolError::Broken(io::ErrorKind::UnexpectedEof.into()));

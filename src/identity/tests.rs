@@ -8,15 +8,20 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsConnector, client, server};
 
-use super::client_hello::{ALPN_ENROL, ALPN_LINK};
+use super::client_hello::{ALPN_ENROL, ALPN_ENROL_USER, ALPN_LINK};
 use super::*;
 use crate::model::limits::CERTIFICATE_LIFE;
-use crate::model::{NodeId, PairId, PinnedKeys};
+use crate::model::{NodeId, PairId, Password, PinnedKeys};
 use crate::protocol::wire::golden;
 
 /// Larger than any handshake, so that no write waits for a read.
 const PIPE_BYTES: usize = 64 * 1024;
 const SECRET: [u8; 16] = [7; 16];
+/// One may enrol with a token.
+const OPEN: Doors = Doors { tokens: true, users: false };
+const CLOSED: Doors = Doors { tokens: false, users: false };
+/// One may enrol as a user.
+const USERS: Doors = Doors { tokens: false, users: true };
 
 /// One end of a connection: its identity and its pin.
 struct End {
@@ -38,8 +43,14 @@ impl End {
         self
     }
 
-    fn token(&self) -> JoinToken {
-        JoinToken::new(self.identity.key_id(), SECRET)
+    fn token(&self) -> Credentials {
+        Credentials::Token(JoinToken::new(self.identity.key_id(), SECRET))
+    }
+
+    /// A user of the host of this end.
+    fn user(&self) -> Credentials {
+        let password = Password::new("correct horse").unwrap();
+        Credentials::User { master: self.identity.key_id(), user: "admin".into(), password }
     }
 }
 
@@ -60,7 +71,7 @@ type Connecting<S> = Result<client::TlsStream<S>, Refused>;
 
 async fn meet(server: &End, client: &End) -> (Accepting<DuplexStream>, Connecting<DuplexStream>) {
     let (here, there) = duplex(PIPE_BYTES);
-    tokio::join!(server.tls.accept(here, true), client.tls.connect(there))
+    tokio::join!(server.tls.accept(here, OPEN), client.tls.connect(there))
 }
 
 fn link<S: Stream>(accepted: Accepting<S>) -> server::TlsStream<S> {
@@ -106,7 +117,8 @@ async fn says(bytes: &[u8], enrol_open: bool) -> (Accepting<DuplexStream>, Vec<u
     master.pins = Pins::new(None);
     let (here, mut there) = duplex(PIPE_BYTES);
     there.write_all(bytes).await.unwrap();
-    let accepted = master.tls.accept(here, enrol_open).await;
+    let doors = if enrol_open { OPEN } else { CLOSED };
+    let accepted = master.tls.accept(here, doors).await;
     let mut answer = Vec::new();
     there.read_to_end(&mut answer).await.unwrap();
     (accepted, answer)
@@ -233,7 +245,7 @@ mod pinned {
         let dialled = TcpStream::connect(listener.local_addr().unwrap());
         let (accepted, dialled) = tokio::join!(listener.accept(), dialled);
         let (accepted, connected) =
-            tokio::join!(master.tls.accept(accepted.unwrap().0, false), shadow.tls.connect(dialled.unwrap()));
+            tokio::join!(master.tls.accept(accepted.unwrap().0, CLOSED), shadow.tls.connect(dialled.unwrap()));
         link(accepted);
         connected.unwrap();
     }
@@ -249,7 +261,7 @@ mod pinned {
             let dialled = TcpStream::connect(listener.local_addr().unwrap());
             let (accepted, dialled) = tokio::join!(listener.accept(), dialled);
             let (accepted, connected) =
-                tokio::join!(master.tls.accept(accepted.unwrap().0, true), stranger.tls.connect(dialled.unwrap()));
+                tokio::join!(master.tls.accept(accepted.unwrap().0, OPEN), stranger.tls.connect(dialled.unwrap()));
             unpermitted(accepted);
             by_peer(connected);
         }
@@ -356,7 +368,7 @@ mod pinned {
                 master.pins.set(None);
             }
             let (here, there) = duplex(PIPE_BYTES);
-            let (accepted, connected) = tokio::join!(master.tls.accept(here, false), dial(there));
+            let (accepted, connected) = tokio::join!(master.tls.accept(here, CLOSED), dial(there));
             let mut stream = connected.unwrap();
             assert_eq!(accepted.is_ok(), permitted);
             let read = stream.read_u8().await;
@@ -386,7 +398,7 @@ mod pinned {
         let (master, shadow) = pair();
         let (here, there) = duplex(PIPE_BYTES);
         drop(there);
-        assert!(matches!(master.tls.accept(here, true).await, Err(Refused::Broken(_))));
+        assert!(matches!(master.tls.accept(here, OPEN).await, Err(Refused::Broken(_))));
         let (here, there) = duplex(PIPE_BYTES);
         drop(there);
         assert!(matches!(shadow.tls.connect(here).await, Err(Refused::Broken(_))));
@@ -398,7 +410,7 @@ mod pinned {
         fn sends<T: Send>(_: &T) {}
         let (master, shadow) = pair();
         let (here, there) = duplex(64);
-        sends(&master.tls.accept(here, true));
+        sends(&master.tls.accept(here, OPEN));
         sends(&shadow.tls.connect(there));
         let (_, there) = duplex(64);
         let (token, request) = (master.token(), request());
@@ -415,7 +427,7 @@ mod strangers {
         let connector = TlsConnector::from(Arc::new(foreign_client(alpn, shows)));
         let (here, there) = duplex(PIPE_BYTES);
         let dial = async { connector.connect(server_name(), there).await?.read_u8().await };
-        let (accepted, dialled) = tokio::join!(master.tls.accept(here, false), dial);
+        let (accepted, dialled) = tokio::join!(master.tls.accept(here, CLOSED), dial);
         (unpermitted(accepted), dialled.unwrap_err())
     }
 
@@ -434,7 +446,7 @@ mod strangers {
         let connector = TlsConnector::from(Arc::new(foreign_client(&[ALPN_LINK], Some(liar))));
         let (here, there) = duplex(PIPE_BYTES);
         let (accepted, connected) =
-            tokio::join!(master.tls.accept(here, true), connector.connect(server_name(), there));
+            tokio::join!(master.tls.accept(here, OPEN), connector.connect(server_name(), there));
         let reason = unpermitted(accepted);
         assert!(reason.ends_with("without its key"), "{reason}");
         assert!(connected.unwrap().read_u8().await.is_err());
@@ -537,21 +549,22 @@ mod enrolment {
     async fn ask(
         master: &End,
         shadow: &End,
-        token: &JoinToken,
+        token: &Credentials,
         secrets: &[[u8; 16]],
     ) -> Result<(Option<usize>, Enrolled), EnrolError> {
         let (here, there) = duplex(PIPE_BYTES);
         let serve = async {
-            let mut enrolment = wants_to_enrol(master.tls.accept(here, true).await)?;
+            let mut enrolment = wants_to_enrol(master.tls.accept(here, OPEN).await)?;
             assert_eq!(enrolment.peer(), shadow.identity.key_id());
-            let (node, asked, proved) = enrolment.request(secrets).await?;
+            let (node, asked, shown) = enrolment.request(secrets).await?;
+            let proved = secret(shown);
             assert_eq!((node, asked), (shadow.identity.key_id(), request()));
             match proved {
                 Some(_) => {
                     enrolment.accept(PAIR, "master", "master.example:7443").await?;
                     enrolment.stored().await?;
                 }
-                None => enrolment.refuse("wrong_token").await,
+                None => enrolment.refuse("wrong_proof").await,
             }
             Ok::<_, EnrolError>(proved)
         };
@@ -564,6 +577,14 @@ mod enrolment {
         let (served, joined) = tokio::join!(serve, join);
         let enrolled = joined?;
         Ok((served?, enrolled))
+    }
+
+    /// The secret that was proved.
+    fn secret(shown: Shown) -> Option<usize> {
+        match shown {
+            Shown::Secret(proved) => proved,
+            Shown::User { .. } => panic!("a user"),
+        }
     }
 
     fn wants_to_enrol<S: Stream>(accepted: Accepting<S>) -> Result<Enrolment<S>, EnrolError> {
@@ -594,7 +615,7 @@ mod enrolment {
         let (master, shadow) = (End::new(), End::new());
         for secrets in [&[][..], &[[8; 16]]] {
             match ask(&master, &shadow, &master.token(), secrets).await {
-                Err(EnrolError::Refused(word)) => assert_eq!(word, "wrong_token"),
+                Err(EnrolError::Refused(word)) => assert_eq!(word, "wrong_proof"),
                 other => panic!("{other:?}"),
             }
         }
@@ -613,9 +634,84 @@ mod enrolment {
         let (here, there) = duplex(PIPE_BYTES);
         let (token, request) = (master.token(), request());
         let (accepted, joined): Enrolled2 =
-            tokio::join!(master.tls.accept(here, false), shadow.tls.enrol(there, &token, &request));
+            tokio::join!(master.tls.accept(here, CLOSED), shadow.tls.enrol(there, &token, &request));
         unpermitted(accepted);
         assert!(matches!(joined, Err(EnrolError::Refused(word)) if word == "enrolment_closed"));
+    }
+
+    #[tokio::test]
+    async fn a_user_and_a_password_reach_the_master_and_enrol() {
+        let (master, shadow) = (End::new(), End::new());
+        let (here, there) = duplex(PIPE_BYTES);
+        let serve = async {
+            let mut enrolment = wants_to_enrol(master.tls.accept(here, USERS).await).unwrap();
+            let (node, asked, shown) = enrolment.request(&[SECRET]).await.unwrap();
+            assert_eq!((node, asked), (shadow.identity.key_id(), request()));
+            let password = Password::new("correct horse").unwrap();
+            assert_eq!(shown, Shown::User { user: "admin".into(), password });
+            assert!(!format!("{shown:?}").contains("horse"));
+            enrolment.accept(PAIR, "master", "master.example:7443").await.unwrap();
+            enrolment.stored().await.unwrap();
+        };
+        let (credentials, request) = (master.user(), request());
+        let join = async { shadow.tls.enrol(there, &credentials, &request).await?.confirm().await };
+        let ((), joined) = tokio::join!(serve, join);
+        joined.unwrap();
+    }
+
+    /// Whoever has another key than the fingerprint names gets no user and no password.
+    #[tokio::test]
+    async fn a_man_in_the_middle_gets_no_password() {
+        let (master, shadow, middle) = (End::new(), End::new(), End::new());
+        let (here, there) = duplex(PIPE_BYTES);
+        let serve = async {
+            let mut enrolment = wants_to_enrol(middle.tls.accept(here, USERS).await)?;
+            enrolment.request(&[]).await.map(drop)
+        };
+        let (credentials, request) = (master.user(), request());
+        let (served, joined) = tokio::join!(serve, shadow.tls.enrol(there, &credentials, &request));
+        assert!(matches!(joined, Err(EnrolError::WrongMaster)));
+        assert!(served.is_err(), "no request came");
+    }
+
+    #[tokio::test]
+    async fn each_way_to_enrol_has_a_door_of_its_own() {
+        let (master, shadow) = (End::new(), End::new());
+        for (doors, credentials) in [(OPEN, master.user()), (USERS, master.token()), (CLOSED, master.user())] {
+            let (here, there) = duplex(PIPE_BYTES);
+            let request = request();
+            let (accepted, joined): Enrolled2 =
+                tokio::join!(master.tls.accept(here, doors), shadow.tls.enrol(there, &credentials, &request));
+            unpermitted(accepted);
+            assert!(matches!(joined, Err(EnrolError::Refused(word)) if word == "enrolment_closed"));
+        }
+    }
+
+    /// The request of one protocol on a connection of the other one.
+    #[tokio::test]
+    async fn a_request_of_the_other_protocol_is_refused() {
+        let EnrolRequest { name, address, takeover_delay_ms } = request();
+        let (user, password) = ("admin".into(), Password::new("correct horse").unwrap());
+        let token =
+            EnrolMessage::Request { name: name.clone(), address: address.clone(), takeover_delay_ms, proof: [0; 32] };
+        let user = EnrolMessage::Authenticate { name, address, takeover_delay_ms, user, password };
+        for (alpn, doors, message) in [(ALPN_ENROL, OPEN, user), (ALPN_ENROL_USER, USERS, token)] {
+            let (master, shadow) = (End::new(), End::new());
+            let connector = TlsConnector::from(Arc::new(foreign_client(&[alpn], Some(certified(&shadow)))));
+            let (here, there) = duplex(PIPE_BYTES);
+            let client = async {
+                let mut stream = connector.connect(server_name(), there).await.unwrap();
+                stream.write_all(&encode_enrol(&message).unwrap()).await.unwrap();
+                stream.flush().await.unwrap();
+                stream
+            };
+            let server = async {
+                let mut enrolment = wants_to_enrol(master.tls.accept(here, doors).await).unwrap();
+                enrolment.request(&[SECRET]).await
+            };
+            let (_stream, asked) = tokio::join!(client, server);
+            assert!(matches!(asked, Err(EnrolError::Protocol(_))), "{asked:?}");
+        }
     }
 
     /// The proof of one connection is wrong on another one, even with the same key.
@@ -655,8 +751,8 @@ mod enrolment {
             (stream, proof)
         };
         let server = async {
-            let mut enrolment = wants_to_enrol(master.tls.accept(here, true).await).unwrap();
-            enrolment.request(&[SECRET]).await.unwrap().2
+            let mut enrolment = wants_to_enrol(master.tls.accept(here, OPEN).await).unwrap();
+            secret(enrolment.request(&[SECRET]).await.unwrap().2)
         };
         let ((_stream, proof), proved) = tokio::join!(client, server);
         (proof, proved)
@@ -678,7 +774,7 @@ mod enrolment {
                 stream
             };
             let server = async {
-                let mut enrolment = wants_to_enrol(master.tls.accept(here, true).await).unwrap();
+                let mut enrolment = wants_to_enrol(master.tls.accept(here, OPEN).await).unwrap();
                 enrolment.request(&[SECRET]).await
             };
             let (_stream, asked) = tokio::join!(client, server);
@@ -692,7 +788,7 @@ mod enrolment {
         let (master, shadow) = (End::new(), End::new());
         let (here, there) = duplex(PIPE_BYTES);
         let server = async {
-            let mut enrolment = wants_to_enrol(master.tls.accept(here, true).await).unwrap();
+            let mut enrolment = wants_to_enrol(master.tls.accept(here, OPEN).await).unwrap();
             enrolment.request(&[SECRET]).await.unwrap();
             enrolment.accept(PAIR, "master", "master.example:7443").await.unwrap();
             enrolment.refuse("disk").await;
@@ -708,7 +804,7 @@ mod enrolment {
         let (master, shadow) = (End::new(), End::new());
         let (here, there) = duplex(PIPE_BYTES);
         let server = async {
-            let mut enrolment = wants_to_enrol(master.tls.accept(here, true).await).unwrap();
+            let mut enrolment = wants_to_enrol(master.tls.accept(here, OPEN).await).unwrap();
             enrolment.request(&[SECRET]).await.unwrap();
             enrolment.accept(PAIR, "master", "master.example:7443").await.unwrap();
         };

@@ -15,13 +15,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::{StartHandshake, TlsConnector, client, server};
 
 use super::certificate::PeerCertificate;
-use super::client_hello::{Protocol, choose_protocol, read_client_hello};
+use super::client_hello::{Doors, Protocol, choose_protocol, read_client_hello};
 use super::connection::{Refused, Stream};
-use super::enrol::{self, EnrolError, EnrolRequest, Enrolling, Enrolment};
+use super::enrol::{self, Credentials, EnrolError, EnrolRequest, Enrolling, Enrolment};
 use super::key::{Identity, IdentityError};
 use super::key_exchange::{KeyExchange, KeyExchanges, group_name};
 use super::pin::{PeerVerifier, Permitted, Pins};
-use super::token::JoinToken;
 use crate::model::{KeyId, NodeId};
 
 /// The first byte that the accepting side sends inside TLS, once it has accepted the peer's certificate. In TLS 1.3 the
@@ -101,17 +100,17 @@ impl Tls {
         self.shared.own.load().expires
     }
 
-    /// Accepts a connection. The enrolment protocol is answered only if `enrolment_open`.
+    /// Accepts a connection. The enrolment protocols are answered only where they are `open`.
     ///
     /// # Errors
     /// [`Refused::Unpermitted`] if this node refuses the other side, [`Refused::ByPeer`] or
     /// [`Refused::Unproven`] if the other side refuses this node, [`Refused::Broken`] if neither did.
-    pub async fn accept<S: Stream>(&self, mut stream: S, enrolment_open: bool) -> Result<Accepted<S>, Refused> {
+    pub async fn accept<S: Stream>(&self, mut stream: S, open: Doors) -> Result<Accepted<S>, Refused> {
         let hello = read_client_hello(&mut stream).await?;
-        let protocol = choose_protocol(&hello, enrolment_open, &mut stream).await?;
+        let protocol = choose_protocol(&hello, open, &mut stream).await?;
         let permitted = match protocol {
             Protocol::Link => Permitted::Pinned(self.shared.pins.clone()),
-            Protocol::Enrolment => Permitted::Anyone,
+            Protocol::Enrolment | Protocol::UserEnrolment => Permitted::Anyone,
         };
         let verifier = PeerVerifier::new(permitted, self.shared.provider());
         let config = self.server_config(&verifier, protocol).map_err(Refused::broken)?;
@@ -122,10 +121,10 @@ impl Tls {
         stream.flush().await.map_err(|error| Refused::of_handshake(error, &verifier))?;
         match protocol {
             Protocol::Link => Ok(Accepted::Link(Box::new(stream))),
-            Protocol::Enrolment => {
+            Protocol::Enrolment | Protocol::UserEnrolment => {
                 let binding = enrol::binding(stream.get_ref().1).map_err(Refused::broken)?;
                 let own = self.shared.own.load();
-                let enrolment = Enrolment::new(stream, binding, peer.key, (own.node, own.key));
+                let enrolment = Enrolment::new(stream, binding, (protocol, peer.key), (own.node, own.key));
                 Ok(Accepted::Enrolment(Box::new(enrolment)))
             }
         }
@@ -146,7 +145,7 @@ impl Tls {
         self.dial(stream, Protocol::Link, &verifier).await
     }
 
-    /// Asks the master whose key the token names to enrol this node. When this returns, the caller makes the enrolment
+    /// Asks the master whose key the credentials name to enrol this node. When this returns, the caller makes the enrolment
     /// durable and then calls [`Enrolling::confirm`].
     ///
     /// # Errors
@@ -154,18 +153,18 @@ impl Tls {
     pub async fn enrol<S: Stream>(
         &self,
         stream: S,
-        token: &JoinToken,
+        credentials: &Credentials,
         request: &EnrolRequest,
     ) -> Result<Enrolling<S>, EnrolError> {
-        let verifier = PeerVerifier::new(Permitted::Exactly(token.master()), self.shared.provider());
+        let verifier = PeerVerifier::new(Permitted::Exactly(credentials.master()), self.shared.provider());
         let stream =
-            self.dial(stream, Protocol::Enrolment, &verifier).await.map_err(|refused| match verifier.seen() {
-                Some(shown) if shown.key != token.master() => EnrolError::WrongMaster,
+            self.dial(stream, credentials.protocol(), &verifier).await.map_err(|refused| match verifier.seen() {
+                Some(shown) if shown.key != credentials.master() => EnrolError::WrongMaster,
                 _ => EnrolError::refused(refused),
             })?;
         let binding = enrol::binding(stream.get_ref().1).map_err(|error| EnrolError::Protocol(error.to_string()))?;
         let own = self.key();
-        Enrolling::request(stream, binding, own, token, request).await
+        Enrolling::request(stream, binding, own, credentials, request).await
     }
 
     /// A dial begins: what an earlier one met is no news of this one.

@@ -165,6 +165,23 @@ pub const DISK_TIMEOUT_MIN: Duration = Duration::from_secs(10);
 pub const DISK_RATE_MIN: u64 = 2 * MIB as u64;
 /// Most operators' commands that wait to become durable. Each has a few hundred bytes, and operators are people.
 pub const PENDING_UPDATES_MAX: usize = 256;
+/// Longest name of a user of the host, in bytes: an e-mail address has 254 at most.
+pub const USER_BYTES_MAX: usize = 256;
+/// Longest password of a user, in bytes: ten times a long sentence. User and password fit into an enrolment frame with the rest.
+pub const PASSWORD_BYTES_MAX: usize = 1024;
+/// Most attempts to enrol whose proof is being judged. Beyond it a node is told to try later. Each holds a connection, a user and
+/// a password: 8 x 2 KiB; and one call of the host's authenticator, for [`Timeouts::hook`](crate::Timeouts::hook) at most.
+pub const ENROL_ATTEMPTS_MAX: usize = 8;
+/// Failed attempts to enrol in a row from one source that are followed by no pause: somebody mistypes.
+pub const ENROL_FREE_FAILURES: u32 = 3;
+/// Pause after the next failed attempt to enrol from one source. It doubles with every further one.
+pub const ENROL_PAUSE_MIN: Duration = Duration::from_secs(1);
+/// Longest pause after a failed attempt to enrol: 288 guesses of a password a day.
+pub const ENROL_PAUSE_MAX: Duration = Duration::from_secs(300);
+/// Time without an attempt after which the failures of a source are forgotten: 1 h.
+pub const ENROL_FORGET: Duration = Duration::from_secs(3600);
+/// Most sources whose failures are counted each for itself: 256 x 64 bytes. Those of further sources are counted together.
+pub const ENROL_SOURCES_MAX: usize = 256;
 /// Most join tokens that are valid at once.
 pub const TOKENS_MAX: usize = 16;
 /// Longest life of a join token.

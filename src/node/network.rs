@@ -8,6 +8,7 @@ pub mod bulk_joiner;
 pub mod connection;
 pub mod dial;
 pub mod enrolment_client;
+pub mod enrolment_limiter;
 pub mod enrolment_server;
 pub mod frames;
 pub mod handshake_slots;

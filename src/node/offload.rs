@@ -2,6 +2,7 @@
 
 pub mod audit_entry;
 pub mod audit_log;
+pub mod authenticator;
 pub mod durable_work;
 pub mod hook_runner;
 pub mod identity_file;

@@ -245,7 +245,7 @@ impl Engine {
             Event::WitnessAnswered { ask, answer } => self.witness_answered(now, ask, answer),
             Event::Abandoned => self.abandon(now),
             Event::Command { ticket, command } => self.command(now, ticket, command),
-            Event::EnrolAsked { ask, peer, token, from } => self.enrol_asked(now, ask, *peer, token, &from),
+            Event::EnrolAsked { ask, peer, proof, from } => self.enrol_asked(now, ask, *peer, proof, &from),
             Event::EnrolConfirmed { ask } => self.enrol_confirmed(ask),
             Event::Unpermitted { from, reason, times } => self.unpermitted(now, from, &reason, times),
             Event::CertificateEnds { subject, days } => self.certificate_ends_in(now, subject, days),
@@ -280,6 +280,7 @@ impl Engine {
         self.advance_commits(now);
         self.advance_switchover(now);
         self.advance_rotation(now);
+        self.advance_replacement(now);
         self.advance_witness(now);
         self.count_failed_pushes(now);
         self.advance_operator_states(now);

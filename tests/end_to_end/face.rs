@@ -163,10 +163,11 @@ fn every_refusal_has_its_word() {
     let dir = tempfile::tempdir().unwrap();
     let mut master = alone(&dir.path().join("data")).start();
     master.serving();
-    let later = ["put-secret k v", "rotate"];
-    for command in later.into_iter().chain(["replace-shadow"]) {
+    for command in ["put-secret k v", "rotate"] {
         master.refused(command, "not_supported");
     }
+    master.refused("replace-shadow", "ha_disabled");
+    master.refused("replace-shadow soon", "bad_argument");
     for command in ["reapply 1", "discard 1"] {
         master.refused(command, "unknown_diverged");
     }

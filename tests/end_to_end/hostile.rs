@@ -63,10 +63,8 @@ fn http_and_random_bytes_are_refused_and_alerted() {
 fn no_certificate_and_a_foreign_certificate_are_refused() {
     let _turn = turn();
     let mut pair = Pair::enrol(FAST);
-    let key = rcgen::generate_simple_self_signed(["shadowpair".to_owned()]).unwrap();
-    let foreign = (key.cert.der().clone(), PrivateKeyDer::try_from(key.signing_key.serialize_der()).unwrap());
-    for certificate in [None, Some(foreign)] {
-        for alpn in [b"shadowpair/1".as_slice(), b"shadowpair-enrol/1", b"h2"] {
+    for certificate in [None, Some(stranger())] {
+        for alpn in [b"shadowpair/1".as_slice(), b"shadowpair-enrol/1", b"shadowpair-enrol/2", b"h2"] {
             let heard = speak_tls(&pair.nodes[0], certificate.as_ref(), alpn);
             pair.nodes[0].check(heard.is_err(), &format!("it was answered {heard:?}"));
         }
@@ -131,10 +129,16 @@ fn refuses(node: &Program, words: &[u8]) {
     node.check(heard.len() < 64, &format!("it answers a stranger at length: {heard:?}"));
 }
 
-type Certificate = (CertificateDer<'static>, PrivateKeyDer<'static>);
+pub type Certificate = (CertificateDer<'static>, PrivateKeyDer<'static>);
 
-/// Connects with TLS, accepting any certificate, sends this, and returns the answer.
-fn speak_tls(node: &Program, certificate: Option<&Certificate>, alpn: &[u8]) -> std::io::Result<Vec<u8>> {
+/// A certificate that nobody knows.
+pub fn stranger() -> Certificate {
+    let key = rcgen::generate_simple_self_signed(["shadowpair".to_owned()]).unwrap();
+    (key.cert.der().clone(), PrivateKeyDer::try_from(key.signing_key.serialize_der()).unwrap())
+}
+
+/// A client of TLS that accepts any certificate.
+pub fn client(certificate: Option<&Certificate>, alpn: &[u8]) -> ClientConnection {
     let provider = Arc::new(provider());
     let trusting = Arc::new(Trusting(provider.clone()));
     let builder = ClientConfig::builder_with_provider(provider)
@@ -147,7 +151,12 @@ fn speak_tls(node: &Program, certificate: Option<&Certificate>, alpn: &[u8]) -> 
         None => builder.with_no_client_auth(),
     };
     config.alpn_protocols = vec![alpn.to_vec()];
-    let mut tls = ClientConnection::new(Arc::new(config), ServerName::try_from("shadowpair").unwrap()).unwrap();
+    ClientConnection::new(Arc::new(config), ServerName::try_from("shadowpair").unwrap()).unwrap()
+}
+
+/// Connects with TLS, accepting any certificate, sends zeros, and returns the answer.
+fn speak_tls(node: &Program, certificate: Option<&Certificate>, alpn: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut tls = client(certificate, alpn);
     let mut socket = TcpStream::connect(node.listen())?;
     socket.set_read_timeout(Some(WAIT_MAX))?;
     let mut stream = rustls::Stream::new(&mut tls, &mut socket);
@@ -161,12 +170,12 @@ fn speak_tls(node: &Program, certificate: Option<&Certificate>, alpn: &[u8]) -> 
 }
 
 #[cfg(feature = "aws-lc-rs")]
-fn provider() -> rustls::crypto::CryptoProvider {
+pub fn provider() -> rustls::crypto::CryptoProvider {
     rustls::crypto::aws_lc_rs::default_provider()
 }
 
 #[cfg(not(feature = "aws-lc-rs"))]
-fn provider() -> rustls::crypto::CryptoProvider {
+pub fn provider() -> rustls::crypto::CryptoProvider {
     rustls::crypto::ring::default_provider()
 }
 

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::harness::{FAST, Launch, Pair, Program, Proxy, WAIT_MAX, at, token, turn};
 
-fn unpermitted(alerts: &[Value]) -> bool {
+pub fn unpermitted(alerts: &[Value]) -> bool {
     alerts.iter().any(|alert| alert["kind"] == "unpermitted_peer")
 }
 
@@ -13,25 +13,31 @@ fn joining(pair: &Pair, name: &str, token: &str) -> Launch {
 }
 
 /// The first start of a shadow, with the master behind this proxy.
-fn join(wire: &Proxy, data: &std::path::Path, token: &str) -> Launch {
+pub fn join(wire: &Proxy, data: &std::path::Path, token: &str) -> Launch {
     let join = ["--listen", "127.0.0.1:0", "--master", &wire.address(), "--token", token];
     Launch::new("shadow", data).with(join).with(FAST.iter().copied())
 }
 
 /// A master that serves alone behind this proxy.
-fn alone(data: &std::path::Path, wire: &Proxy) -> Program {
-    let mut master = at("master", data, wire, FAST).start();
+pub fn alone(data: &std::path::Path, wire: &Proxy) -> Program {
+    alone_with(data, wire, FAST)
+}
+
+/// The same with these options.
+pub fn alone_with(data: &std::path::Path, wire: &Proxy, options: &[&str]) -> Program {
+    let mut master = at("master", data, wire, options).start();
     wire.forward_to(&master.listen());
     master.serving();
     master
 }
 
-/// A refused first start exits with 1, prints one line that says what to do, and leaves the directory empty.
-fn is_refused(launch: &Launch, dir: &std::path::Path) {
+/// A refused first start exits with 1, prints one line that says what to do, and leaves the directory empty. Returns that line.
+pub fn is_refused(launch: &Launch, dir: &std::path::Path) -> String {
     let (status, output, error) = launch.run();
     assert_eq!(status.code(), Some(1), "{output}{error}");
     assert_eq!(error.trim().lines().count(), 1, "one line that says what to do: {error}");
     is_left_empty(dir);
+    error
 }
 
 fn is_left_empty(dir: &std::path::Path) {
@@ -137,7 +143,7 @@ fn a_wrong_secret_for_the_right_master_is_refused() {
 
     is_refused(&join("wrong", &wrong), &dir.path().join("wrong"));
     let alerts = master.alerts_until("the alert", unpermitted);
-    let told = |alert: &Value| alert["message"].as_str().is_some_and(|message| message.contains("wrong_token"));
+    let told = |alert: &Value| alert["message"].as_str().is_some_and(|message| message.contains("wrong_proof"));
     assert!(alerts.iter().any(told), "{alerts:?}");
     let mut shadow = join("b", &good).start();
     shadow.status("the good token to do", |status| status["in_sync"] == true);

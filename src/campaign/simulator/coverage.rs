@@ -127,6 +127,7 @@ fn fault(step: Step) -> Option<&'static str> {
         Step::Operator { verb: Verb::Shutdown, .. } => "shutdown",
         Step::Operator { verb: Verb::TakeOver { .. }, .. } => "takeover ordered",
         Step::Operator { verb: Verb::SwitchRoles, .. } => "switch of roles",
+        Step::Operator { verb: Verb::ReplaceShadow { .. }, .. } => "shadow replaced",
         Step::Operator { verb: Verb::Pause { on: true }, .. } => "failover paused",
         Step::Operator { verb: Verb::Freeze { on: true }, .. } => "pair frozen",
         Step::Operator { verb: Verb::Rotate, .. } => "key renewed",

@@ -407,7 +407,7 @@ impl World {
             let serves = machine.engine.as_ref().is_some_and(|engine| engine.authority().serving);
             let settles = match word.0 {
                 // A node without a peer has nobody to ask.
-                Verb::Reset => true,
+                Verb::Reset | Verb::ReplaceShadow { .. } => true,
                 // The operator decides, unless the node asks all the same.
                 Verb::TakeOver { .. } => serves,
                 _ => false,
@@ -415,6 +415,7 @@ impl World {
             if settles && answer.is_ok() {
                 machine.observed.unconfirmed_since = None;
             }
+            machine.callers.replaced_peer |= matches!(word.0, Verb::ReplaceShadow { .. }) && answer.is_ok();
         }
         if asked == Some(Caller::AcceptsLoss) {
             match answer {

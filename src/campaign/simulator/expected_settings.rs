@@ -74,6 +74,10 @@ impl ExpectedSettings {
                 self.peer = false;
                 self.tokens.clear();
             }
+            Verb::ReplaceShadow { secret } => {
+                self.peer = false;
+                self.tokens = BTreeSet::from([token_secret(secret)]);
+            }
             Verb::Acknowledge => {
                 self.seen.insert(alert);
             }
@@ -106,15 +110,17 @@ impl ExpectedSettings {
     ) -> Checked {
         let found = Self::of(durable_state);
         let pending = |wanted: Verb| pending_calls.iter().chain(&self.in_doubt).any(|(verb, _)| *verb == wanted);
+        let replaced = |(verb, _): &OperatorCall| matches!(verb, Verb::ReplaceShadow { .. });
+        let replaced = pending_calls.iter().chain(&self.in_doubt).any(replaced);
         let token = |secret: &[u8; 16]| {
-            let of = |(verb, _): &OperatorCall| matches!(verb, Verb::Token { secret: drawn } if token_secret(*drawn) == *secret);
+            let of = |(verb, _): &OperatorCall| matches!(verb, Verb::Token { secret: drawn } | Verb::ReplaceShadow { secret: drawn } if token_secret(*drawn) == *secret);
             self.tokens.contains(secret) || pending_calls.iter().chain(&self.in_doubt).any(of)
         };
         let enabled =
             self.enabled == found.enabled || pending(if found.enabled { Verb::Enable } else { Verb::Disable });
-        let ends = clock_was_set || pending(Verb::Disable) || pending(Verb::Reset);
+        let ends = clock_was_set || pending(Verb::Disable) || pending(Verb::Reset) || replaced;
         let tokens = found.tokens.iter().all(token) && (ends || self.tokens.is_subset(&found.tokens));
-        let peer = self.peer == found.peer || (!found.peer && pending(Verb::Reset));
+        let peer = self.peer == found.peer || (!found.peer && (pending(Verb::Reset) || replaced));
         let seen = found.seen.iter().all(|id| {
             let of = |(verb, alert): &OperatorCall| *verb == Verb::Acknowledge && alert == id;
             self.seen.contains(id) || pending_calls.iter().chain(&self.in_doubt).any(of)

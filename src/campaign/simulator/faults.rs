@@ -182,10 +182,11 @@ fn operate(world: &mut World, node: Side, verb: Verb) -> Checked {
         }
         Verb::Enable => Command::Enable,
         Verb::Disable => Command::Disable,
-        Verb::Token { secret } => {
-            let life_ms = TOKEN_LIFE_MAX.as_millis() as u64;
-            let expires_ms = world.machines[node.index()].clock.wall(world.now).saturating_add(life_ms);
-            Command::Token(StoredToken { secret: token_secret(secret), expires_ms })
+        Verb::Token { secret } => Command::Token(token(world, node, secret)),
+        Verb::ReplaceShadow { secret } => {
+            // As with a reset.
+            world.witness.regressed |= world.exemptions.rolled_back[node.index()];
+            Command::ReplaceShadow(token(world, node, secret))
         }
         Verb::SwitchRoles => Command::SwitchRoles,
         Verb::Pause { on } => Command::Pause(on),
@@ -200,6 +201,13 @@ fn operate(world: &mut World, node: Side, verb: Verb) -> Checked {
     let accepts = verb == (Verb::TakeOver { accept_loss: true });
     let asked = if accepts { Caller::AcceptsLoss } else { Caller::Operator((verb, first_alert)) };
     ask(world, node, asked, |ticket| Event::Command { ticket, command })
+}
+
+/// A join token of the longest life.
+fn token(world: &World, node: Side, secret: u64) -> StoredToken {
+    let life_ms = TOKEN_LIFE_MAX.as_millis() as u64;
+    let expires_ms = world.machines[node.index()].clock.wall(world.now).saturating_add(life_ms);
+    StoredToken { secret: token_secret(secret), expires_ms }
 }
 
 fn byzantine_message(world: &mut World, node: Side, seed: u64) -> Checked {

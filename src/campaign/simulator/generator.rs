@@ -21,9 +21,16 @@ const RATE_PPM_MAX: i64 = 9_900;
 
 /// Seeds with this bit are the histories of the seeds without it, with operators who switch, pause and freeze.
 pub const OPERATED: u64 = 1 << 40;
+/// Seeds with this bit are the histories of the seeds without it, with an operator who replaces the shadow.
+pub const REPLACED: u64 = 1 << 41;
 
 /// The plan of this seed, where so many of a hundred plans have a witness.
 pub fn draw_plan(seed: u64, witnessed_percent: u64) -> Plan {
+    if seed & REPLACED != 0 {
+        let mut plan = draw_plan(seed & !REPLACED, witnessed_percent);
+        add_replacements(&mut Random::new(seed), &mut plan);
+        return plan;
+    }
     if seed & OPERATED != 0 {
         let mut plan = draw_plan(seed & !OPERATED, witnessed_percent);
         add_operators(&mut Random::new(seed), &mut plan);
@@ -104,6 +111,18 @@ fn add_renewals(random: &mut Random, plan: &mut Plan) {
         if random.percent(50) {
             plan.steps.insert(at + 1, Step::Run { us: draw_time(random).min(3_000) });
         }
+    }
+}
+
+/// An operator of a node that may be replaced is there at any time, and sometimes has to say it twice.
+fn add_replacements(random: &mut Random, plan: &mut Plan) {
+    let node = *random.pick(&Side::BOTH);
+    for _ in 0..random.range(1, 4) {
+        let at = random.below(plan.steps.len() as u64 + 1) as usize;
+        let verb = Verb::ReplaceShadow { secret: random.bits() };
+        plan.steps.insert(at, Step::Operator { node, verb: Verb::Enable });
+        plan.steps.insert(at + 1, Step::Run { us: draw_time(random).min(40_000) });
+        plan.steps.insert(at + 2, Step::Operator { node, verb });
     }
 }
 

@@ -150,6 +150,8 @@ pub struct Callers {
     pub settings: ExpectedSettings,
     /// An operator ordered a takeover that has not begun yet.
     pub takeover_ordered: bool,
+    /// An operator was told that the peer is replaced.
+    pub replaced_peer: bool,
 }
 
 /// What steps have set.
@@ -215,7 +217,13 @@ impl Machine {
             witnessed: plan.witnessed,
             driver: Driver::default(),
             witness_client: WitnessClient::default(),
-            callers: Callers { waiting: BTreeMap::new(), question: None, settings, takeover_ordered: false },
+            callers: Callers {
+                waiting: BTreeMap::new(),
+                question: None,
+                settings,
+                takeover_ordered: false,
+                replaced_peer: false,
+            },
             conditions: Conditions {
                 may_take_over: true,
                 accepts_pushes: true,

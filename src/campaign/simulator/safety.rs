@@ -38,6 +38,14 @@ impl World {
         let holds = Side::BOTH.map(|side| self.holds_mastership(side));
         Invariant::OneMaster.check(holds != [true; 2], || "both nodes hold mastership".into())?;
         for side in Side::BOTH {
+            // Unless an old copy of the disk brought it back.
+            let machine = &self.machines[side.index()];
+            let replaced = machine.callers.replaced_peer && machine.disk.durable_state.peer.is_none();
+            Invariant::OneMaster.check(!(replaced && holds[side.other().index()]), || {
+                format!("{:?} was replaced and holds mastership", side.other())
+            })?;
+        }
+        for side in Side::BOTH {
             let machine = &mut self.machines[side.index()];
             let held = std::mem::replace(&mut machine.observed.held, holds[side.index()]);
             let begins = holds[side.index()] && !held;

@@ -66,6 +66,8 @@ pub enum Scenario {
     HandedOverAndCutOff,
     /// Failover is paused, and both nodes restart.
     PausedAndRestarted,
+    /// An operator replaces a shadow that is cut off, mostly without the witness. Then its former master dies.
+    ShadowReplaced,
     /// Without a witness: the master is paused during a handshake.
     PausedDuringHandshake,
     /// Without a witness: the master dies while the shadow receives its first copy.
@@ -119,12 +121,18 @@ impl Scenario {
     pub const ALONE: [Self; 2] = [Self::WrongClocks, Self::CutPush];
 
     /// Scenarios of planned moves. No seed draws them by itself.
-    pub const PLANNED: [Self; 4] =
-        [Self::PlannedSwitch, Self::PlannedSwitchWithoutWitness, Self::HandedOverAndCutOff, Self::PausedAndRestarted];
+    pub const PLANNED: [Self; 5] = [
+        Self::PlannedSwitch,
+        Self::PlannedSwitchWithoutWitness,
+        Self::HandedOverAndCutOff,
+        Self::PausedAndRestarted,
+        Self::ShadowReplaced,
+    ];
 
     /// Whether the pair has a witness.
     pub fn is_witnessed(self) -> bool {
-        Self::WITNESSED.contains(&self) || matches!(self, Self::PlannedSwitch | Self::HandedOverAndCutOff)
+        Self::WITNESSED.contains(&self)
+            || matches!(self, Self::PlannedSwitch | Self::HandedOverAndCutOff | Self::ShadowReplaced)
     }
 
     /// Writes the scenario into a plan, and the surroundings that it needs.
@@ -165,6 +173,7 @@ impl Scenario {
             Self::PlannedSwitch | Self::PlannedSwitchWithoutWitness => script.planned_switch(),
             Self::HandedOverAndCutOff => script.handed_over_and_cut_off(),
             Self::PausedAndRestarted => script.paused_and_restarted(),
+            Self::ShadowReplaced => script.shadow_replaced(),
         }
     }
 }

@@ -287,4 +287,9 @@ pub enum Verb {
     },
     /// Renew the node's key.
     Rotate,
+    /// Replace the shadow, and remember a join token for another one.
+    ReplaceShadow {
+        /// From which its secret is made.
+        secret: u64,
+    },
 }

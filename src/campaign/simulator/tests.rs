@@ -8,7 +8,7 @@ mod real_store;
 
 use super::coverage::EVENTS;
 use super::faults::apply;
-use super::generator::{OPERATED, WITNESSED_PERCENT, draw_plan, draw_scenario};
+use super::generator::{OPERATED, REPLACED, WITNESSED_PERCENT, draw_plan, draw_scenario};
 use super::history::{attempt, run};
 use super::machine::Machine;
 use super::plan::Plan;
@@ -149,6 +149,14 @@ fn histories_with_planned_moves_hold_every_invariant() {
         assert!(!planned || total.switches > runs / 16, "{scenario:?}: {total:?}");
     }
     assert!(total.switches > runs / 20, "{total:?}");
+}
+
+/// The same histories with an operator who replaces the shadow at any time.
+#[test]
+fn histories_with_replaced_shadows_hold_every_invariant() {
+    let runs = number("SHADOWPAIR_RUNS").unwrap_or(RUNS) / 4;
+    let total = histories_of(runs, REPLACED, |seed| Some(plan(seed)));
+    assert!(total.faults.get("shadow replaced").copied() > Some(runs / 2), "{total:?}");
 }
 
 /// Whoever is in sync serves while the disk of its master hangs, and not only when it answers again.

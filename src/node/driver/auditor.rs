@@ -79,7 +79,7 @@ impl Auditor {
     /// An operator gave a command. It is recorded when it is in force.
     pub fn commanded(&mut self, ticket: Ticket, command: &Command) {
         let detail = match command {
-            Command::Token(token) => Some(("expires", rfc3339(token.expires_ms))),
+            Command::Token(token) | Command::ReplaceShadow(token) => Some(("expires", rfc3339(token.expires_ms))),
             Command::Acknowledge { alert } => Some(("alert", alert.to_string())),
             Command::Replicate(mode) => Some(("mode", replication(*mode).to_owned())),
             _ => None,
@@ -100,6 +100,7 @@ impl Auditor {
             Command::Pause(on) => paused(*on),
             Command::Freeze(on) => frozen(*on),
             Command::Rotate => AuditWord::RotationCommanded,
+            Command::ReplaceShadow(_) => AuditWord::ShadowReplaced,
             // It has a line of its own.
             Command::Shutdown => return,
         };

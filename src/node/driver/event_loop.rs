@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use subtle::ConstantTimeEq;
 use tokio::sync::{mpsc, oneshot};
 
 use super::alarms::{Alarm, Alarms};
@@ -10,7 +11,7 @@ use super::auditor::Enrolling;
 use super::callers::Callers;
 use super::context::DriverContext;
 use super::inbox::{Inbox, Wake};
-use super::input::{EnrolmentQuestion, Input};
+use super::input::{EnrolmentQuestion, Input, Proved};
 use super::maintenance::{DirectoryStep, DirectoryWatch, Maintenance};
 use super::notifier::Notifier;
 use super::notifier::logged;
@@ -28,7 +29,7 @@ use crate::node::offload::store_executor::StoreReport;
 use crate::node::offload::tail::Tail;
 use crate::protocol::engine::{
     Action, BulkId, Command, CommandAnswer, CommandRefusal, CommitAnswer, CommitRefusal, Completed, Completion,
-    DialFailureKind, DiskFailure, Engine, Event, LinkId, Notice, Now, Room, StagingReceipt, Ticket,
+    DialFailureKind, DiskFailure, Engine, EnrolProof, Event, LinkId, Notice, Now, Room, StagingReceipt, Ticket,
 };
 use crate::protocol::wire::Bulk;
 
@@ -315,14 +316,21 @@ impl Driver {
     }
 
     fn on_enrolment_question(&mut self, question: EnrolmentQuestion) {
-        let EnrolmentQuestion { ask, peer, secret, from, verdicts } = question;
-        // The secret was found in an earlier list of tokens. The engine needs its index in the current list.
+        let EnrolmentQuestion { ask, peer, proved, from, verdicts } = question;
         let tokens = &self.engine.durable_state().tokens;
-        let token = secret.and_then(|secret| tokens.iter().position(|token| token.secret == secret));
+        let proof = match proved {
+            Proved::Nothing => EnrolProof::Nothing,
+            Proved::User => EnrolProof::User,
+            // The secret was found in an earlier list of tokens. The engine needs its index in the current list.
+            Proved::Secret(secret) => tokens
+                .iter()
+                .position(|token| bool::from(token.secret.ct_eq(&secret)))
+                .map_or(EnrolProof::Nothing, EnrolProof::Token),
+        };
         self.enrolments.retain(|_, enrolling| !enrolling.verdicts.is_closed());
         let (node, name) = (peer.node, peer.name.clone());
         self.enrolments.insert(ask, Enrolling { node, name, from: from.clone(), verdicts });
-        self.handle(Event::EnrolAsked { ask, peer: Box::new(peer), token, from });
+        self.handle(Event::EnrolAsked { ask, peer: Box::new(peer), proof, from });
     }
 
     fn on_persisted(&mut self, completed: Completed) {

@@ -38,10 +38,21 @@ pub struct EnrolmentQuestion {
     pub ask: u64,
     /// Who asks.
     pub peer: Peer,
-    /// The secret that it has proved to know.
-    pub secret: Option<[u8; 16]>,
+    /// What it has proved.
+    pub proved: Proved,
     /// Where it comes from.
     pub from: String,
     /// Where the verdicts go: accepted, then stored; or refused.
     pub verdicts: mpsc::Sender<EnrolVerdict>,
+}
+
+/// What a node that asks to enrol has proved beside its key.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Proved {
+    /// Nothing.
+    Nothing,
+    /// That it knows this secret of a token.
+    Secret([u8; 16]),
+    /// That the host knows its user and password.
+    User,
 }

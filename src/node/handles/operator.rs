@@ -36,7 +36,7 @@ pub enum OperatorError {
     /// High availability is not enabled. Nothing changed. [`Operator::enable`] first.
     #[error("high availability is not enabled on this node: enable it first")]
     Disabled,
-    /// A shadow is enrolled already. Nothing changed. [`Operator::reset`] makes room for another one.
+    /// A shadow is enrolled already. Nothing changed. [`Operator::replace_shadow`] makes room for another one.
     #[error("there is an enrolled shadow")]
     ShadowEnrolled,
     /// There is no enrolled peer. Nothing changed. Enrol a shadow first.
@@ -156,6 +156,39 @@ impl Operator {
     /// [`OperatorError::Disabled`], [`OperatorError::ShadowEnrolled`], [`OperatorError::TooManyTokens`]; and as of
     /// [`Operator::enable`]. No token was made.
     pub async fn token(&self, life: Option<Duration>) -> Result<(JoinToken, u64), OperatorError> {
+        self.make_token(life, Command::Token).await
+    }
+
+    /// Replaces the shadow by a new one, whether the old one is there or gone: ends its pin, closes its link, and makes a join token
+    /// for the new one, in one step. The configuration stays, and commits go on; with synchronous replication they are acknowledged
+    /// alone until the new shadow is in sync. Returns the token as [`Operator::token`] does, and `life` is as there.
+    ///
+    /// With a witness it returns only when its record says that the old shadow is not in sync, so that the old shadow cannot take
+    /// over by it any more. Without a witness a shadow that is cut off and not stopped may still take over by itself, since nobody
+    /// can tell it: stop it. In both cases `take-over --accept-loss` on it would make a second master: empty its directory.
+    ///
+    /// ```no_run
+    /// # async fn example(node: &shadowpair::Node) -> Result<(), shadowpair::OperatorError> {
+    /// let (token, _) = node.operator().replace_shadow(None).await?;
+    /// println!("join {} with {token}", node.status().advertise);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`OperatorError::BadArgument`] as of [`Operator::token`]; [`OperatorError::NotMaster`], also on a master that does not serve;
+    /// [`OperatorError::Disabled`], [`OperatorError::NoPeer`], [`OperatorError::SwitchUnderWay`], [`OperatorError::RotationUnderWay`],
+    /// [`OperatorError::WitnessUnreachable`]; and as of [`Operator::enable`]. The old shadow stays.
+    pub async fn replace_shadow(&self, life: Option<Duration>) -> Result<(JoinToken, u64), OperatorError> {
+        self.make_token(life, Command::ReplaceShadow).await
+    }
+
+    /// Makes a token that this command stores.
+    async fn make_token(
+        &self,
+        life: Option<Duration>,
+        store: fn(StoredToken) -> Command,
+    ) -> Result<(JoinToken, u64), OperatorError> {
         let life = life.unwrap_or(TOKEN_LIFE_DEFAULT);
         if life.is_zero() || life > TOKEN_LIFE_MAX {
             return Err(OperatorError::BadArgument(format!(
@@ -167,7 +200,7 @@ impl Operator {
         filled.map_err(|error| OperatorError::Disk(format!("no randomness: {error}")))?;
         let life_ms = u64::try_from(life.as_millis()).unwrap_or(u64::MAX);
         let expires_ms = self.shared.environment.clock.wall_ms().saturating_add(life_ms);
-        self.give(Command::Token(StoredToken { secret, expires_ms })).await?;
+        self.give(store(StoredToken { secret, expires_ms })).await?;
         Ok((JoinToken::new(self.shared.tls.key(), secret), expires_ms))
     }
 
@@ -198,7 +231,8 @@ impl Operator {
     }
 
     /// Forgets the pairing on this node: the pinned peer, its address, tokens and alerts. A master keeps its configuration
-    /// and can enrol another shadow. A shadow keeps a copy that can be read, and never takes over by itself.
+    /// and can enrol another shadow. A shadow keeps a copy that can be read, and never takes over by itself; its next start with
+    /// [`FirstStart::Join`](crate::FirstStart::Join) enrols it again.
     ///
     /// # Errors
     /// [`OperatorError::PeerConnected`] while the link is up or the role is changing; and as of [`Operator::enable`].

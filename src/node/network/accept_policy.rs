@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 
 use crate::identity::Pins;
 use crate::protocol::engine::{DurableState, StoredToken};
+use crate::protocol::wire::Role;
 
 /// What the acceptor needs to know of the durable state. The driver keeps it up to date.
 pub struct AcceptPolicy {
@@ -14,19 +15,22 @@ pub struct AcceptPolicy {
     pub pins: Pins,
     /// High availability is enabled.
     enabled: AtomicBool,
+    /// This node is master, and has room for a shadow.
+    vacant: AtomicBool,
     tokens: ArcSwap<Vec<StoredToken>>,
     questions: AtomicU64,
 }
 
 impl AcceptPolicy {
     pub fn new(pins: Pins) -> Self {
-        let (enabled, tokens) = (AtomicBool::new(false), ArcSwap::default());
-        Self { pins, enabled, tokens, questions: AtomicU64::new(0) }
+        let (enabled, vacant, tokens) = (AtomicBool::new(false), AtomicBool::new(false), ArcSwap::default());
+        Self { pins, enabled, vacant, tokens, questions: AtomicU64::new(0) }
     }
 
     /// Copies what it needs from the durable state. Returns whether the permitted keys changed.
     pub fn update(&self, durable_state: &DurableState) -> bool {
         self.enabled.store(durable_state.enabled, SeqCst);
+        self.vacant.store(durable_state.role == Role::Master && durable_state.peer.is_none(), SeqCst);
         if **self.tokens.load() != durable_state.tokens {
             self.tokens.store(Arc::new(durable_state.tokens.clone()));
         }
@@ -46,6 +50,11 @@ impl AcceptPolicy {
         }
         let tokens = self.tokens.load();
         tokens.iter().map(|token| token.secret).collect()
+    }
+
+    /// Whether a user of the host may enrol a node: while there is room for a shadow.
+    pub fn is_vacant(&self) -> bool {
+        self.enabled.load(SeqCst) && self.vacant.load(SeqCst)
     }
 
     /// A number for the next question to the engine.

@@ -1,11 +1,9 @@
 //! Accepts connections: as a link, as an enrolment, or not at all.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::accept_policy::AcceptPolicy;
 use super::connection::Connection;
 use super::enrolment_server::EnrolmentServer;
 use super::handshake_slots::{HandshakeSlot, HandshakeSlots};
@@ -21,7 +19,6 @@ use crate::node::environment::{BoxStream, Environment, Listener, TaskScope};
 pub struct Acceptor {
     pub environment: Environment,
     pub tls: Tls,
-    pub policy: Arc<AcceptPolicy>,
     pub sources: PermittedSources,
     pub inputs: mpsc::Sender<Input>,
     pub enrolment: EnrolmentServer,
@@ -75,7 +72,7 @@ impl PendingConnection {
 
     /// Returns why the connection was refused, where that is worth an alert.
     async fn authenticate(&self, stream: BoxStream) -> Option<String> {
-        let Acceptor { environment, tls, policy, sources, inputs, enrolment } = &self.acceptor;
+        let Acceptor { environment, tls, sources, inputs, enrolment, .. } = &self.acceptor;
         let handshake = async {
             match sources.permit(self.from.ip()).await {
                 Ok(true) => {}
@@ -84,8 +81,7 @@ impl PendingConnection {
                     return Err(Refused::Unpermitted("too many host names are being looked up".into()));
                 }
             }
-            let enrolment_open = !policy.secrets().is_empty();
-            tls.accept(stream, enrolment_open).await
+            tls.accept(stream, enrolment.doors()).await
         };
         match environment.within(HANDSHAKE_TIMEOUT, handshake).await {
             Some(Ok(Accepted::Link(stream))) => {

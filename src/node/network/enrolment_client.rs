@@ -1,6 +1,6 @@
 //! Enrolment on the shadow.
 //!
-//! Both sides store the pairing, the shadow first. If an answer was lost, the shadow asks again with the same token and
+//! Both sides store the pairing, the shadow first. If an answer was lost, the shadow asks again with the same credentials and
 //! key, and the master gives the same answer. The shadow asks again within the same start. It asks once more, in this
 //! run or at a later start with the same arguments, if the master refuses its link and the two have never met. If the
 //! token is no longer valid by then, the operator empties the directory and makes a new token.
@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use super::address_book::is_undialable;
-use crate::identity::{ENROLMENT_CLOSED, EnrolError, EnrolRequest, Enrolled, Enrolling, JoinToken, Tls};
+use crate::identity::{Credentials, ENROLMENT_CLOSED, EnrolError, EnrolRequest, Enrolled, Enrolling, TRY_LATER, Tls};
 use crate::model::limits::{ENROL_RETRY, ENROL_TIMEOUT};
 use crate::model::{NodeId, PinnedKeys, Revision};
 use crate::node::environment::{BoxStream, Environment};
@@ -19,9 +19,11 @@ pub struct EnrolmentClient {
     environment: Environment,
     tls: Tls,
     master: String,
-    token: JoinToken,
+    credentials: Credentials,
     request: EnrolRequest,
     connect_timeout: Duration,
+    /// How long the master's host may take to judge the credentials, as far as this node knows.
+    judging: Duration,
     until: Moment,
 }
 
@@ -49,6 +51,8 @@ pub enum EnrolmentFailure {
 enum AttemptError {
     /// Another attempt may succeed.
     Retry(String),
+    /// Another attempt may succeed after a pause. The master asks for it.
+    Later,
     /// None will.
     Final(EnrolError),
 }
@@ -61,7 +65,7 @@ impl EnrolmentClient {
         options: &Options,
         advertise: &str,
         master: &str,
-        token: &JoinToken,
+        credentials: &Credentials,
     ) -> Self {
         let request = EnrolRequest {
             name: options.name.clone(),
@@ -72,9 +76,13 @@ impl EnrolmentClient {
             environment: environment.clone(),
             tls: tls.clone(),
             master: master.to_owned(),
-            token: token.clone(),
+            credentials: credentials.clone(),
             request,
             connect_timeout: options.timeouts.connect,
+            judging: match credentials {
+                Credentials::Token(_) => Duration::ZERO,
+                Credentials::User { .. } => options.timeouts.hook,
+            },
             until: environment.after(ENROL_TIMEOUT),
         }
     }
@@ -83,15 +91,18 @@ impl EnrolmentClient {
     pub async fn enrol(&self) -> Result<Enrolling<BoxStream>, EnrolmentFailure> {
         let mut pause = ENROL_RETRY;
         loop {
-            let reason = match self.attempt().await {
+            let failure = match self.attempt().await {
                 Ok(enrolling) => return Ok(enrolling),
                 Err(AttemptError::Final(error)) => return Err(error.into()),
-                Err(AttemptError::Retry(reason)) => reason,
+                Err(AttemptError::Later) => EnrolError::Refused(TRY_LATER.into()).into(),
+                Err(AttemptError::Retry(reason)) => {
+                    EnrolmentFailure::Unreachable { master: self.master.clone(), reason }
+                }
             };
             if self.environment.after(pause) >= self.until {
-                return Err(EnrolmentFailure::Unreachable { master: self.master.clone(), reason });
+                return Err(failure);
             }
-            tracing::debug!(reason, "the master could not be asked to enrol this node; trying again");
+            tracing::debug!(%failure, "the master could not be asked to enrol this node; trying again");
             self.environment.sleep(pause).await;
             pause = (2 * pause).min(8 * ENROL_RETRY);
         }
@@ -163,11 +174,12 @@ impl EnrolmentClient {
             None => return Err(AttemptError::Retry(format!("no connection within {limit:?}"))),
         };
         // A large hello that is not answered must leave time for a small one.
-        let most = if self.tls.may_shrink() { 2 * self.connect_timeout } else { self.rest() };
+        let most = if self.tls.may_shrink() { 2 * self.connect_timeout + self.judging } else { self.rest() };
         let rest = self.rest().min(most);
-        match self.environment.within(rest, self.tls.enrol(stream, &self.token, &self.request)).await {
+        match self.environment.within(rest, self.tls.enrol(stream, &self.credentials, &self.request)).await {
             Some(Ok(enrolling)) => Ok(enrolling),
             Some(Err(EnrolError::Broken(error))) => Err(retry(error)),
+            Some(Err(EnrolError::Refused(word))) if word == TRY_LATER => Err(AttemptError::Later),
             Some(Err(error)) => Err(AttemptError::Final(error)),
             None => Err(AttemptError::Retry(format!("no answer within {rest:?}"))),
         }

@@ -7,27 +7,57 @@ use tokio::sync::mpsc;
 
 use super::accept_policy::AcceptPolicy;
 use super::address_book::dialable;
-use crate::identity::{EnrolError, EnrolRequest, Enrolment};
+use super::enrolment_limiter::{Attempt, EnrolmentLimiter};
+use crate::identity::{Doors, EnrolError, EnrolRequest, Enrolment, Shown, TRY_LATER};
 use crate::model::limits::{ENROL_TIMEOUT, HANDSHAKE_TIMEOUT};
 use crate::model::{KeyId, PinnedKeys, Revision};
-use crate::node::driver::input::{EnrolmentQuestion, Input};
+use crate::node::driver::input::{EnrolmentQuestion, Input, Proved};
 use crate::node::environment::{BoxStream, Environment};
+use crate::node::offload::authenticator::Authenticator;
 use crate::protocol::engine::{EnrolVerdict, Event, Peer};
 
 /// Answers nodes that ask to enrol.
 #[derive(Clone)]
 pub struct EnrolmentServer {
-    pub environment: Environment,
-    pub policy: Arc<AcceptPolicy>,
-    pub inputs: mpsc::Sender<Input>,
+    environment: Environment,
+    policy: Arc<AcceptPolicy>,
+    inputs: mpsc::Sender<Input>,
+    /// The host, which knows its users.
+    authenticator: Authenticator,
+    /// Slows down those who guess.
+    limiter: EnrolmentLimiter,
     /// This node's name and address, which the shadow learns.
-    pub name: String,
-    pub advertise: String,
+    name: String,
+    advertise: String,
 }
 
 impl EnrolmentServer {
-    /// Answers one request to enrol. Calls `authenticated` once the shadow has proved to know a token. Returns why it was
-    /// refused, unless the engine was asked.
+    pub fn new(
+        environment: &Environment,
+        policy: &Arc<AcceptPolicy>,
+        inputs: &mpsc::Sender<Input>,
+        authenticator: Authenticator,
+        (name, advertise): (String, String),
+    ) -> Self {
+        Self {
+            environment: environment.clone(),
+            policy: Arc::clone(policy),
+            inputs: inputs.clone(),
+            authenticator,
+            limiter: EnrolmentLimiter::default(),
+            name,
+            advertise,
+        }
+    }
+
+    /// Which ways to enrol are open now.
+    pub fn doors(&self) -> Doors {
+        let users = self.authenticator.is_set() && self.policy.is_vacant();
+        Doors { tokens: !self.policy.secrets().is_empty(), users }
+    }
+
+    /// Answers one request to enrol. Calls `authenticated` once the shadow has proved to know a token, or to be a user of the host.
+    /// Returns why it was refused, unless the engine was asked.
     pub async fn answer(
         &self,
         from: SocketAddr,
@@ -36,28 +66,47 @@ impl EnrolmentServer {
     ) -> Option<String> {
         let environment = &self.environment;
         let secrets = self.policy.secrets();
-        let (key, request, proved) = match environment.within(HANDSHAKE_TIMEOUT, enrolment.request(&secrets)).await {
+        let (key, request, shown) = match environment.within(HANDSHAKE_TIMEOUT, enrolment.request(&secrets)).await {
             Some(Ok(asked)) => asked,
             Some(Err(error)) => return Some(error.to_string()),
             None => return Some(format!("no enrolment request within {HANDSHAKE_TIMEOUT:?}")),
         };
-        let secret = proved.and_then(|index| secrets.get(index).copied());
-        if secret.is_some() {
+        let Ok(attempt) = self.limiter.begin(from.ip(), environment.clock.now()) else {
+            // Whether the proof is right is not looked at, so the answer tells nothing of it.
+            environment.within(HANDSHAKE_TIMEOUT, enrolment.refuse(TRY_LATER)).await;
+            return Some("too many attempts to enrol".into());
+        };
+        let proved = self.judge(shown, &secrets).await;
+        if proved != Proved::Nothing {
+            attempt.succeeded();
             authenticated();
         }
         let (verdicts, judged) = mpsc::channel(2);
         let ask = self.policy.next_question();
         let from_ip = from.ip().to_canonical().to_string();
-        let question = EnrolmentQuestion { ask, peer: peer(key, request, from), secret, from: from_ip, verdicts };
+        let question = EnrolmentQuestion { ask, peer: peer(key, request, from), proved, from: from_ip, verdicts };
         if self.inputs.send(Input::EnrolAsked(question)).await.is_err() {
             return None;
         }
-        match environment.within(ENROL_TIMEOUT, self.conclude(ask, enrolment, judged)).await {
+        match environment.within(ENROL_TIMEOUT, self.conclude(ask, enrolment, judged, attempt)).await {
             Some(Ok(())) => {}
             Some(Err(error)) => tracing::warn!(%from, %error, "an enrolment broke off; the shadow may ask again"),
             None => tracing::warn!(%from, "an enrolment was not finished in time; it may be asked again"),
         }
         None
+    }
+
+    /// What a node has proved by what it has shown.
+    async fn judge(&self, shown: Shown, secrets: &[[u8; 16]]) -> Proved {
+        match shown {
+            Shown::Secret(index) => {
+                index.and_then(|index| secrets.get(index)).map_or(Proved::Nothing, |secret| Proved::Secret(*secret))
+            }
+            Shown::User { user, password } => match self.authenticator.knows(user, password).await {
+                true => Proved::User,
+                false => Proved::Nothing,
+            },
+        }
     }
 
     /// Passes the engine's verdicts to the shadow, and the shadow's confirmation to the engine.
@@ -66,10 +115,15 @@ impl EnrolmentServer {
         ask: u64,
         mut enrolment: Enrolment<BoxStream>,
         mut verdicts: mpsc::Receiver<EnrolVerdict>,
+        attempt: Attempt,
     ) -> Result<(), EnrolError> {
+        // It is judged with the first verdict.
+        let mut attempt = Some(attempt);
         loop {
             match verdicts.recv().await {
                 Some(EnrolVerdict::Accepted { pair }) => {
+                    // The pinned key proves enough.
+                    attempt.take().inspect(Attempt::succeeded);
                     enrolment.accept(pair, &self.name, &self.advertise).await?;
                     drop(self.inputs.send(Input::Engine(Event::EnrolConfirmed { ask })).await);
                 }

@@ -73,6 +73,8 @@ pub enum AuditWord {
     Discarded,
     /// Lines were lost before this one.
     Gap,
+    /// The pairing with the shadow was ended, and a token made for another one.
+    ShadowReplaced,
     /// A new key for this node was commanded.
     RotationCommanded,
     /// This node has a new key.
@@ -119,6 +121,7 @@ impl AuditWord {
             Self::Reapplied => "reapplied",
             Self::Discarded => "discarded",
             Self::Gap => "gap",
+            Self::ShadowReplaced => "shadow_replaced",
             Self::RotationCommanded => "rotation_commanded",
             Self::KeyRenewed => "key_renewed",
             Self::PeerKeyPermitted => "peer_key_permitted",

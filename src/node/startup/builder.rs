@@ -6,6 +6,7 @@ use super::error::StartError;
 use super::settings::{FirstStart, Settings};
 use super::start;
 use crate::identity::KeyExchange;
+use crate::model::Password;
 use crate::model::limits::LISTEN_WAIT_MAX;
 #[cfg(any(test, feature = "testing"))]
 use crate::node::environment::Environment;
@@ -116,6 +117,31 @@ impl Builder {
     /// The host's vetoes of pushes and takeovers. Default: none, which accepts everything.
     pub fn hooks(mut self, hooks: Arc<dyn Hooks>) -> Self {
         self.settings.hooks = Some(hooks);
+        self
+    }
+
+    /// Who may enrol a shadow beside those who have a token: users of the host, for whom this answers true. The host may look
+    /// anywhere, also on the network; it must not block.
+    ///
+    /// It is asked on the master only, while high availability is enabled and no shadow is enrolled, and for
+    /// [`Timeouts::hook`](crate::Timeouts::hook) at most. A panic or a time-out is a refusal. At most
+    /// [`ENROL_ATTEMPTS_MAX`](crate::limits::ENROL_ATTEMPTS_MAX) (8) questions are under way, and who fails several times must wait
+    /// longer and longer. Compare secrets in constant time, and take as long for an unknown user as for a wrong password. Default:
+    /// none, which refuses everybody.
+    ///
+    /// ```
+    /// use shadowpair::{Node, Password};
+    /// # async fn ask_ldap(_user: &str, _password: &str) -> bool { true }
+    /// let builder = Node::builder("/var/lib/app/pair")
+    ///     .authenticate(|user: String, password: Password| async move { ask_ldap(&user, password.as_str()).await });
+    /// # drop(builder);
+    /// ```
+    pub fn authenticate<F, A>(mut self, knows: F) -> Self
+    where
+        F: Fn(String, Password) -> A + Send + Sync + 'static,
+        A: Future<Output = bool> + Send + 'static,
+    {
+        self.settings.authenticate = Some(Arc::new(move |user, password| Box::pin(knows(user, password))));
         self
     }
 

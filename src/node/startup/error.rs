@@ -2,6 +2,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::identity::{EnrolError, IdentityError};
+use crate::model::limits::USER_BYTES_MAX;
 use crate::node::network::enrolment_client::EnrolmentFailure;
 use crate::protocol::engine::OptionsError;
 use crate::store::StoreError;
@@ -61,6 +62,9 @@ pub enum StartError {
     /// An address is not of the form `host:port`, or is too long. Nothing was touched. Correct it.
     #[error("{0} is not an address of the form host:port")]
     Address(String),
+    /// The name of the user that enrols this node is empty or too long. Nothing was touched. Correct it.
+    #[error("the name of a user has 1 to {USER_BYTES_MAX} bytes")]
+    User,
     /// The operating system returned no random bytes. A directory that was empty may hold a new node now. Start again.
     #[error("the operating system returned no random bytes: {0}")]
     System(io::Error),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::error::StartError;
 use super::first_start;
 use super::settings::{FirstStart, Settings};
-use crate::identity::{Identity, IdentityError, JoinToken, Pins, Tls};
+use crate::identity::{Credentials, Identity, IdentityError, Pins, Tls};
 use crate::model::{PairId, Revision};
 use crate::node::environment::Environment;
 use crate::node::network::address_book::AddressBook;
@@ -21,8 +21,8 @@ pub struct OpenedNode {
     pub pins: Pins,
     pub tls: Tls,
     pub opened: Opened,
-    /// Master and token of an enrolment that this node has stored, and the master perhaps has not.
-    pub unconfirmed: Option<(String, JoinToken)>,
+    /// Master and credentials of an enrolment that this node has stored, and the master perhaps has not.
+    pub unconfirmed: Option<(String, Credentials)>,
     /// Where the peer was reached in earlier runs.
     pub addresses: AddressBook,
     /// It was created by this start.
@@ -49,7 +49,13 @@ pub async fn open_or_create(
     exists: bool,
 ) -> Result<OpenedNode, StartError> {
     if exists {
-        return open(settings, lock).await;
+        let opened = open(settings, lock).await?;
+        return match settings.first_start.as_ref().and_then(FirstStart::join) {
+            Some((master, shown)) if opened.opened.durable_state.detached => {
+                Box::pin(enrol_again(settings, advertise, opened, (master, shown))).await
+            }
+            _ => Ok(opened),
+        };
     }
     let identity = match &settings.identity {
         Some(pem) => Identity::from_pem(pem)?,
@@ -57,19 +63,20 @@ pub async fn open_or_create(
     };
     let pins = Pins::new(None);
     let tls = Tls::new(&identity, pins.clone(), settings.provider(), settings.key_exchange)?;
-    let (opened, unconfirmed) = match &settings.first_start {
-        Some(FirstStart::Master | FirstStart::NewPair) => {
+    let Some(first) = &settings.first_start else { return Err(StartError::FirstStartMissing) };
+    let (opened, unconfirmed) = match first.join() {
+        None => {
             let mut pair = [0; 16];
             settings.environment.randomness.fill(&mut pair).map_err(StartError::System)?;
             let durable_state = DurableState::first_master(identity.node(), PairId(pair));
             (create(settings, lock, &identity, durable_state).await?, None)
         }
-        Some(FirstStart::Join { master, token }) => {
-            let client = EnrolmentClient::new(&settings.environment, &tls, &settings.options, advertise, master, token);
+        Some((master, shown)) => {
+            let (environment, options) = (&settings.environment, &settings.options);
+            let client = EnrolmentClient::new(environment, &tls, options, advertise, master, &shown);
             let (opened, stored) = Box::pin(join(settings, &client, lock, &identity)).await?;
-            (opened, (stored == Stored::Here).then(|| (master.clone(), token.clone())))
+            (opened, (stored == Stored::Here).then(|| (master.to_owned(), shown)))
         }
-        None => return Err(StartError::FirstStartMissing),
     };
     let keys = OwnKeys::only(identity.key_id());
     Ok(OpenedNode { keys, pins, tls, opened, unconfirmed, addresses: AddressBook::default(), is_new: true })
@@ -98,12 +105,67 @@ async fn open(settings: &Settings, lock: DirLock) -> Result<OpenedNode, StartErr
     // The first start may have been interrupted after this node stored the enrolment and before the master did. Then the
     // master does not know this shadow.
     let never_met = opened.durable_state.role == Role::Shadow && opened.head.revision == Revision::NONE;
-    let unconfirmed = match &settings.first_start {
-        Some(FirstStart::Join { master, token }) if never_met => Some((master.clone(), token.clone())),
-        _ => None,
-    };
+    let join = settings.first_start.as_ref().and_then(FirstStart::join).filter(|_| never_met);
+    let unconfirmed = join.map(|(master, shown)| (master.to_owned(), shown));
     let addresses = AddressBook::restore(&addresses);
     Ok(OpenedNode { keys, pins, tls, opened, unconfirmed, addresses, is_new: false })
+}
+
+/// Enrols a node whose pairing was forgotten again, in place: it keeps its identity and its copy, and is repaired by the cheapest
+/// repair. Where that cannot be done the node starts as it was: its copy is readable, and an old token on its command line is no
+/// reason to keep it from its readers.
+async fn enrol_again(
+    settings: &Settings,
+    advertise: &str,
+    mut node: OpenedNode,
+    (master, shown): (&str, Credentials),
+) -> Result<OpenedNode, StartError> {
+    let before = node.opened.durable_state.clone();
+    if node.keys.current.first_of() != before.node {
+        // A master names the node that enrols after the key that it shows.
+        return Ok(stays_detached(node, &"it has renewed its key: empty the directory first"));
+    }
+    let client = EnrolmentClient::new(&settings.environment, &node.tls, &settings.options, advertise, master, &shown);
+    let enrolling = match client.enrol().await {
+        Ok(enrolling) if enrolling.enrolled().pair == before.pair => enrolling,
+        Ok(_) => return Ok(stays_detached(node, &"the master is of another pair: empty the directory first")),
+        Err(error) => return Ok(stays_detached(node, &error)),
+    };
+    let enrolled = client.durable_state(before.node, enrolling.enrolled());
+    let after = DurableState { peer: enrolled.peer, detached: false, enabled: true, ..before.clone() };
+    node.opened = store_state(&settings.environment, node.opened, after).await?;
+    match client.confirm(enrolling).await {
+        Ok(stored) => {
+            node.pins.set(node.opened.durable_state.peer.as_ref().map(|peer| peer.keys));
+            node.unconfirmed = (stored == Stored::Here).then(|| (master.to_owned(), shown));
+            Ok(node)
+        }
+        Err(error) => {
+            node.opened = store_state(&settings.environment, node.opened, before).await?;
+            Ok(stays_detached(node, &error))
+        }
+    }
+}
+
+fn stays_detached(node: OpenedNode, why: &dyn std::fmt::Display) -> OpenedNode {
+    tracing::warn!(target: "shadowpair::start", "this node has no pair and could not be enrolled again: {why}");
+    node
+}
+
+/// Replaces the durable state of an opened store.
+async fn store_state(
+    environment: &Environment,
+    mut opened: Opened,
+    durable_state: DurableState,
+) -> Result<Opened, StartError> {
+    let write = move || match opened.store.write_durable_state(&durable_state) {
+        Ok(()) => Ok(Opened { durable_state, ..opened }),
+        Err(failure) => {
+            let source = std::io::Error::other(failure.reason);
+            Err(StoreError::Io { what: "storing the pairing".to_owned(), source })
+        }
+    };
+    on_disk(environment, write).await
 }
 
 /// Creates the node's files. The identity comes first, so that every directory with a store has one.

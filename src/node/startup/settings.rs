@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use rustls::crypto::CryptoProvider;
 
-use crate::identity::{JoinToken, KeyExchange, default_provider};
+use crate::identity::{Credentials, JoinToken, KeyExchange, default_provider};
 use crate::model::limits::LISTEN_WAIT_DEFAULT;
+use crate::model::{KeyId, Password};
 use crate::node::environment::Environment;
 use crate::node::handles::hooks::Hooks;
+use crate::node::offload::authenticator::Authenticate;
 use crate::protocol::engine::Options;
 use crate::store::StoreOptions;
 use crate::witness::Witness;
@@ -26,6 +28,7 @@ pub struct Settings {
     pub permit: Vec<String>,
     pub master_address: Option<String>,
     pub hooks: Option<Arc<dyn Hooks>>,
+    pub authenticate: Option<Authenticate>,
     pub witness: Option<Arc<dyn Witness>>,
     pub provider: Option<Arc<CryptoProvider>>,
     pub key_exchange: KeyExchange,
@@ -35,7 +38,10 @@ pub struct Settings {
 }
 
 /// The role of a node that starts in a data directory without a node. A directory that holds a node stores its role; then this is
-/// ignored.
+/// ignored. But a shadow whose pairing was forgotten ([`Operator::reset`](crate::Operator::reset)) is enrolled again by
+/// [`FirstStart::Join`] and [`FirstStart::JoinAsUser`], in place: it keeps its copy, and gets what it lacks. Where it is refused or
+/// cannot reach the master within [`ENROL_TIMEOUT`](crate::limits::ENROL_TIMEOUT), it starts as it was, with a warning in the log
+/// (target `shadowpair::start`).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum FirstStart {
@@ -53,6 +59,32 @@ pub enum FirstStart {
         /// A token from [`Operator::token`](crate::Operator::token) on the master.
         token: JoinToken,
     },
+    /// The shadow of a running master whose host knows this user: see [`Builder::authenticate`](crate::Builder::authenticate). User and
+    /// password are sent only to a master that has the key of this fingerprint.
+    JoinAsUser {
+        /// Address of the master, as `host:port`.
+        master: String,
+        /// The fingerprint of the master's key: [`Status::keys`](crate::Status::keys) of the master.
+        fingerprint: KeyId,
+        /// The user, of 1 to [`USER_BYTES_MAX`](crate::limits::USER_BYTES_MAX) bytes.
+        user: String,
+        /// The user's password.
+        password: Password,
+    },
+}
+
+impl FirstStart {
+    /// Where a master is to be asked, and with what.
+    pub fn join(&self) -> Option<(&str, Credentials)> {
+        match self {
+            Self::Master | Self::NewPair => None,
+            Self::Join { master, token } => Some((master, Credentials::Token(token.clone()))),
+            Self::JoinAsUser { master, fingerprint, user, password } => {
+                let (user, password) = (user.clone(), password.clone());
+                Some((master, Credentials::User { master: *fingerprint, user, password }))
+            }
+        }
+    }
 }
 
 impl Settings {
@@ -68,6 +100,7 @@ impl Settings {
             permit: Vec::new(),
             master_address: None,
             hooks: None,
+            authenticate: None,
             witness: None,
             provider: None,
             key_exchange: KeyExchange::default(),

@@ -11,7 +11,7 @@ use super::open_or_create::{OpenedNode, lock, open_or_create};
 use super::settings::{FirstStart, Settings};
 use crate::identity::Tls;
 use crate::model::limits::{
-    ADDRESS_BYTES_MAX, COMMAND_QUEUE_MAX, COMMIT_QUEUE_MAX, INPUTS_MAX, LISTEN_RETRY, STORE_REPORTS_MAX,
+    ADDRESS_BYTES_MAX, COMMAND_QUEUE_MAX, COMMIT_QUEUE_MAX, INPUTS_MAX, LISTEN_RETRY, STORE_REPORTS_MAX, USER_BYTES_MAX,
 };
 use crate::model::{NodeId, RunId};
 use crate::node::driver::auditor::Auditor;
@@ -35,6 +35,7 @@ use crate::node::network::enrolment_server::EnrolmentServer;
 use crate::node::network::link::LinkContext;
 use crate::node::network::permitted_sources::{InvalidSource, PermittedSource, PermittedSources};
 use crate::node::offload::audit_log::AuditLog;
+use crate::node::offload::authenticator::Authenticator;
 use crate::node::offload::hook_runner::HookRunner;
 use crate::node::offload::identity_store::IdentityStore;
 use crate::node::offload::pusher::Pusher;
@@ -71,8 +72,13 @@ async fn start_once(settings: Settings) -> Result<Node, StartError> {
 
 fn check(settings: &Settings) -> Result<(), StartError> {
     settings.options.validate()?;
+    if let Some(FirstStart::JoinAsUser { user, .. }) = &settings.first_start
+        && !(1..=USER_BYTES_MAX).contains(&user.len())
+    {
+        return Err(StartError::User);
+    }
     let join = match &settings.first_start {
-        Some(FirstStart::Join { master, .. }) => Some(master),
+        Some(FirstStart::Join { master, .. } | FirstStart::JoinAsUser { master, .. }) => Some(master),
         _ => None,
     };
     let addresses = [Some(&settings.listen), settings.advertise.as_ref(), settings.master_address.as_ref(), join];
@@ -141,7 +147,7 @@ fn assemble(
     opened: OpenedNode,
 ) -> Result<Node, StartError> {
     let OpenedNode { keys, pins, tls, opened, unconfirmed, addresses, is_new } = opened;
-    let Settings { dir, options, hooks, witness, master_address, environment, .. } = settings;
+    let Settings { dir, options, hooks, authenticate, witness, master_address, environment, .. } = settings;
     let info = NodeInfo::new(&options.name, listener.address(), &advertise, witness.as_deref());
     let node = opened.durable_state.node;
     tracing::info!(%node, listen = %info.listen, advertise, "started");
@@ -160,23 +166,18 @@ fn assemble(
         Notifier::new(info.status(engine.status(now.at, now.wall_ms), engine.own_keys(), None, now.at), auditor);
     let policy = Arc::new(AcceptPolicy::new(pins));
     let shared = shared(&environment, (node, &tls, options.schema), &reader, &store, callers, (&notifier, audit));
-    let enrolment = EnrolmentServer {
-        environment: environment.clone(),
-        policy: Arc::clone(&policy),
-        inputs: inputs.clone(),
-        name: options.name.clone(),
-        advertise: advertise.clone(),
-    };
+    let users = Authenticator::new(authenticate, environment.clone(), options.timeouts.hook);
+    let names = (options.name.clone(), advertise.clone());
+    let enrolment = EnrolmentServer::new(&environment, &policy, &inputs, users, names);
     let acceptor = Acceptor {
         environment: environment.clone(),
         tls: tls.clone(),
-        policy: Arc::clone(&policy),
         sources: PermittedSources::new(sources, environment.clone()),
         inputs: inputs.clone(),
         enrolment,
     };
     let unconfirmed = unconfirmed
-        .map(|(master, token)| EnrolmentClient::new(&environment, &tls, &options, &advertise, &master, &token));
+        .map(|(master, shown)| EnrolmentClient::new(&environment, &tls, &options, &advertise, &master, &shown));
     let context = DriverContext {
         info,
         identity: IdentityStore { environment: environment.clone(), dir, tls: tls.clone() },

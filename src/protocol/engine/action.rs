@@ -187,7 +187,8 @@ pub enum EnrolVerdict {
     Stored,
     /// No. Says nothing of which part was wrong.
     Refused {
-        /// In a word: `wrong_token`, `ha_disabled`, `shadow_enrolled`, `disk`.
+        /// In a word: `wrong_proof` whatever is wrong with the proof; to a node that has proved itself `not_master`, `ha_disabled`,
+        /// `shadow_enrolled`, `same_node`, `disk`.
         kind: &'static str,
     },
 }

@@ -135,14 +135,14 @@ pub enum Event {
         /// What.
         command: Command,
     },
-    /// A node asks to enrol, and has proved that it knows a token (or not).
+    /// A node asks to enrol.
     EnrolAsked {
         /// Number of the question, chosen by the shell.
         ask: u64,
         /// Who.
         peer: Box<Peer>,
-        /// Index of the token that it proved, in [`super::DurableState::tokens`].
-        token: Option<usize>,
+        /// What it has proved beside its key.
+        proof: EnrolProof,
         /// Where it comes from, for the alert.
         from: String,
     },
@@ -220,6 +220,17 @@ pub enum WitnessAnswer {
     },
 }
 
+/// What a node that asks to enrol has proved beside its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EnrolProof {
+    /// That it knows the token of this index, in [`super::DurableState::tokens`].
+    Token(usize),
+    /// Nothing.
+    Nothing,
+    /// That the host knows its user and password.
+    User,
+}
+
 /// In which way a dial failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DialFailureKind {
@@ -269,4 +280,6 @@ pub enum Command {
     Rotate,
     /// Stops: what can be stored is stored, the link is closed with a word.
     Shutdown,
+    /// Ends the pairing with the shadow, and remembers a join token for another one.
+    ReplaceShadow(StoredToken),
 }

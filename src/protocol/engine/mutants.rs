@@ -137,6 +137,8 @@ pub enum Mutant {
     UsesKeyUnpinned,
     /// The peer is told that its next key is permitted before that is durable.
     PinsUnstored,
+    /// Rule 24: a shadow is replaced although the record names it as in sync.
+    ReplacesUnrecorded,
 }
 
 #[cfg(test)]

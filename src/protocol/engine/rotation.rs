@@ -53,6 +53,11 @@ impl Rotation {
         Self { current: keys.current, state: keys.next.map_or(State::Idle, State::Offered), waiter: None }
     }
 
+    /// Whether a key is made, waits to be permitted, or is about to be used.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.state != State::Idle
+    }
+
     /// The key in use, and the one that is to replace it.
     pub(super) fn keys(&self) -> OwnKeys {
         let next = match self.state {

@@ -10,7 +10,8 @@
 //! | `duplicates.rs` | two nodes with one identity |
 //! | `rollback.rs` | a disk that turns out to be an older copy |
 //! | `callers.rs` | callers that commit |
-//! | `commands.rs` | operators, enrolment, shutdown |
+//! | `commands.rs` | operators, shutdown |
+//! | `enrolment.rs` | join tokens, nodes that ask to enrol, a shadow that is replaced |
 //! | `startup_check.rs`, `step_down.rs`, `takeover_steps.rs` | a master that starts, one that steps down, a shadow that takes over |
 //! | `switchover_of_master.rs`, `switchover_of_shadow.rs`, `modes.rs` | a planned switch of roles, on the master and on the shadow; pause and freeze |
 //! | `key_renewal.rs` | renewal of this node's key, and of the peer's |
@@ -26,6 +27,7 @@ mod completions;
 mod deadlines;
 mod duplicates;
 mod durable_mark;
+mod enrolment;
 mod heartbeat;
 mod key_renewal;
 mod link_events;

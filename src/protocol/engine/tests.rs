@@ -9,6 +9,7 @@ mod hung_disk;
 mod operator_states;
 mod pending_updates;
 mod regressions;
+mod replacement;
 mod simulator_regressions;
 mod switchover;
 pub(super) mod tables;

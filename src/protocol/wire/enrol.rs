@@ -1,6 +1,6 @@
-use crate::model::{NodeId, PairId};
+use crate::model::{NodeId, PairId, Password};
 
-/// A message of the enrolment protocol. The order is request, accepted, confirm, stored. The master may answer a request or a
+/// A message of the enrolment protocol. The order is request or authenticate, accepted, confirm, stored. The master may answer a request or a
 /// confirm with refused, which ends the connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EnrolMessage {
@@ -43,5 +43,18 @@ pub enum EnrolMessage {
         name: String,
         /// The address where the master accepts connections.
         address: String,
+    },
+    /// The enrolling node asks to join as a user of the master's host.
+    Authenticate {
+        /// Its name.
+        name: String,
+        /// The address where it accepts connections.
+        address: String,
+        /// Its takeover delay, milliseconds.
+        takeover_delay_ms: u64,
+        /// The user.
+        user: String,
+        /// The user's password. The handshake has shown before that the master has the key that the enrolling node expects.
+        password: Password,
     },
 }

@@ -109,4 +109,19 @@ impl Script<'_> {
         self.crash(A);
         self.run(900, 1_500);
     }
+
+    pub(super) fn shadow_replaced(&mut self) {
+        self.come_together();
+        // Else the record is changed at once, whether that is waited for or not.
+        if self.random.percent(70) {
+            self.lose_witness(A);
+        }
+        self.partition();
+        self.run(0, 250);
+        let secret = self.random.bits();
+        self.operator(A, Verb::ReplaceShadow { secret });
+        self.run(5, 120);
+        self.crash(A);
+        self.run(1_500, 3_000);
+    }
 }

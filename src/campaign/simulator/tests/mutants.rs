@@ -170,6 +170,7 @@ const TABLE: &[(InjectedBug, Histories, Invariant)] = &[
         Histories::In(Scenario::PausedAndRestarted),
         Invariant::NothingOfRefused,
     ),
+    (InjectedBug::Engine(Mutant::ReplacesUnrecorded), Histories::In(Scenario::ShadowReplaced), Invariant::OneMaster),
     (
         InjectedBug::Engine(Mutant::AcknowledgesAfterLease),
         Histories::In(Scenario::OneWayPartition),

@@ -29,6 +29,8 @@ pub(in super::super) enum Update {
     NextKey(KeyId),
     /// The peer has shown its next key.
     KeyShown(KeyId),
+    /// The shadow's pairing is forgotten, and a join token lives for another one.
+    Replaced { token: StoredToken },
 }
 
 /// Who waits for the answer.
@@ -85,7 +87,7 @@ impl PendingUpdates {
     }
 
     pub(super) fn forgets_pairing(&self) -> bool {
-        self.all().any(|update| matches!(update, Update::Forgotten))
+        self.all().any(|update| matches!(update, Update::Forgotten | Update::Replaced { .. }))
     }
 
     pub(super) fn apply_to(&self, state: &mut DurableState, alerts: &mut AlertLog) {
@@ -152,10 +154,12 @@ impl Update {
                 }
             }
             Self::Forgotten => {
-                (state.peer, state.moves.given) = (None, None);
-                state.tokens.clear();
-                state.detached = state.role == Role::Shadow;
-                return alerts.forget().into_iter().map(|alert| (AlertChange::Cleared, alert)).collect();
+                return forget_pairing(state, alerts);
+            }
+            Self::Replaced { token } => {
+                let cleared = forget_pairing(state, alerts);
+                state.tokens.push(token.clone());
+                return cleared;
             }
             Self::Seen { alert, count } => {
                 let is_seen = |raised: &Alert| raised.count == *count || !raised.kind.is_news_each_time();
@@ -172,4 +176,12 @@ impl Update {
         }
         Vec::new()
     }
+}
+
+/// Forgets the peer, its tokens, and the alerts that were about it.
+fn forget_pairing(state: &mut DurableState, alerts: &mut AlertLog) -> Vec<(AlertChange, Alert)> {
+    (state.peer, state.moves.given) = (None, None);
+    state.tokens.clear();
+    state.detached = state.role == Role::Shadow;
+    alerts.forget().into_iter().map(|alert| (AlertChange::Cleared, alert)).collect()
 }

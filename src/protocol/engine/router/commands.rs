@@ -1,15 +1,12 @@
-//! Operators, nodes that ask to enrol, and shutdown.
+//! Operators, and shutdown.
 
-use crate::model::limits::TOKENS_MAX;
-use crate::protocol::alerts::{AlertKind, NewAlert};
-use crate::protocol::engine::alerts::texts;
 use crate::protocol::engine::durable::{Adopted, Requester, Update};
 use crate::protocol::engine::{
-    Action, Command, CommandAnswer, CommandRefusal, Engine, EnrolVerdict, Moment, Notice, Now, Peer, Quarantine,
-    RoleReason, StoredToken, Ticket, Transition,
+    Action, Command, CommandAnswer, CommandRefusal, Engine, EnrolVerdict, Moment, Notice, Now, Quarantine, RoleReason,
+    Ticket, Transition,
 };
 use crate::protocol::failover::{NodeState, micros};
-use crate::protocol::wire::{Bye, RefusalKind, Role, SwitchObstacle};
+use crate::protocol::wire::{Bye, RefusalKind, SwitchObstacle};
 
 impl Engine {
     pub(in super::super) fn command(&mut self, now: Now, ticket: Ticket, command: Command) {
@@ -44,6 +41,7 @@ impl Engine {
             Command::Pause(on) => self.pause(ticket, on),
             Command::Freeze(on) => self.freeze(ticket, on),
             Command::Rotate => self.rotate(now, ticket),
+            Command::ReplaceShadow(token) => self.replace_shadow(now, ticket, token),
             Command::Shutdown => {
                 self.shutdown.begin(ticket, Moment(now.at.0 + micros(self.setup.options.timeouts.drain)));
                 self.hand_over_before_stop(now);
@@ -65,7 +63,7 @@ impl Engine {
                 self.out.push(Action::Notify(Notice::Alert { change, alert }));
             }
             match update {
-                Update::Forgotten => {
+                Update::Forgotten | Update::Replaced { .. } => {
                     self.authority.ask_witness_soon();
                     self.links.forget_peer();
                     self.alerts.start_counting(self.log.revision());
@@ -91,19 +89,6 @@ impl Engine {
                 Requester::Peer => {}
             }
         }
-    }
-
-    fn token(&mut self, now: Now, ticket: Ticket, token: StoredToken) {
-        self.durable.expire_tokens(now.wall_ms);
-        let (expected, _) = self.durable.expected(self.alerts.log());
-        let refusal = match () {
-            () if expected.role == Role::Shadow => CommandRefusal::NotMaster { master: self.master_elsewhere() },
-            () if !expected.enabled => CommandRefusal::Disabled,
-            () if expected.peer.is_some() => CommandRefusal::ShadowEnrolled,
-            () if expected.tokens.len() >= TOKENS_MAX => CommandRefusal::TooManyTokens,
-            () => return self.update(Requester::Operator(ticket), Update::Token(token)),
-        };
-        self.refuse(ticket, refusal);
     }
 
     fn hold(&mut self, now: Now, ticket: Ticket, held: bool) {
@@ -165,56 +150,6 @@ impl Engine {
         }
     }
 
-    /// A node asks to enrol. It has shown its key in the handshake, and a token or none.
-    pub(in super::super) fn enrol_asked(&mut self, now: Now, ask: u64, peer: Peer, token: Option<usize>, from: &str) {
-        let durable = &self.durable;
-        let known = durable.peer.as_ref().is_some_and(|enrolled| enrolled.node == peer.node);
-        let token = token.and_then(|at| durable.tokens.get(at)).filter(|token| token.expires_ms > now.wall_ms);
-        let token = token.cloned();
-        let refused = match () {
-            () if self.shutdown.is_under_way() || durable.role != Role::Master => Some("not_master"),
-            () if !durable.enabled => Some("ha_disabled"),
-            // The answer to an enrolment that was stored here got lost: it is given again.
-            () if known => None,
-            () if durable.peer.is_some() => Some("shadow_enrolled"),
-            () if token.is_none() => Some("wrong_token"),
-            () if peer.node == durable.node => Some("same_node"),
-            () => None,
-        };
-        if let Some(kind) = refused {
-            let message = texts::enrolment_refused(from, kind);
-            self.raise(now, NewAlert::new(AlertKind::UnpermittedPeer, "enrolment", message));
-            self.out.push(Action::AnswerEnrol { ask, verdict: EnrolVerdict::Refused { kind } });
-            return;
-        }
-        self.enrolments.accept(ask, peer, token);
-        self.authority.ask_witness_soon();
-        let pair = self.durable.pair;
-        self.out.push(Action::AnswerEnrol { ask, verdict: EnrolVerdict::Accepted { pair } });
-    }
-
-    /// The node that was accepted has stored the pairing.
-    pub(in super::super) fn enrol_confirmed(&mut self, ask: u64) {
-        // Another enrolment may have come first, with the same token or another one.
-        let (expected, _) = self.durable.expected(self.alerts.log());
-        let welcome = self.enrolments.confirm(ask).filter(|accepted| match (&expected.peer, &accepted.token) {
-            (Some(enrolled), _) => enrolled.node == accepted.peer.node,
-            (None, token) => {
-                token.as_ref().is_some_and(|used| expected.tokens.iter().any(|alive| alive.secret == used.secret))
-            }
-        });
-        match welcome {
-            Some(accepted) => {
-                let update = Update::Enrolled { peer: accepted.peer, token: accepted.token };
-                self.update(Requester::Enrolling(ask), update);
-            }
-            None => {
-                let verdict = EnrolVerdict::Refused { kind: "shadow_enrolled" };
-                self.out.push(Action::AnswerEnrol { ask, verdict });
-            }
-        }
-    }
-
     pub(super) fn answer(&mut self, ticket: Ticket, answer: CommandAnswer) {
         self.out.push(Action::AnswerCommand { ticket, answer });
     }
@@ -263,6 +198,7 @@ impl Engine {
         if let Some(ticket) = self.rotation.take_waiter() {
             self.refuse(ticket, CommandRefusal::Stopped);
         }
+        self.call_off_replacement(CommandRefusal::Stopped);
         self.refuse_takeover_waiters(&CommandRefusal::Stopped);
         for link in self.links.ids() {
             self.close(link, Some(Bye::Shutdown));

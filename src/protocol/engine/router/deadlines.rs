@@ -38,6 +38,7 @@ impl Engine {
             self.alerts_deadline(),
             self.shutdown.deadline(),
             self.rotation.deadline(),
+            self.replacement_deadline(),
         ];
         let witness = [self.witness_deadlines(), self.takeover_deadlines()].into_iter().flatten();
         let deadlines = deadlines.into_iter().chain(witness).chain(self.commits_deadlines());

@@ -129,6 +129,11 @@ impl Engine {
         self.links.closed_by_peer(held);
         self.close(link, None);
         self.drop_connection(now, link, reason);
+        if bye == Bye::Reset {
+            // The peer is alive and refuses this node from now on, so this node must not take over when it is silent.
+            self.links.forgotten_by_peer();
+            self.note_refusal(None, reason.to_owned(), true);
+        }
         self.links.dial_later(now.at, self.setup.timing.heartbeat_us, held, now.random);
     }
 

@@ -45,7 +45,7 @@ impl Engine {
         let register = witnessed.client.register();
         let due = witnessed.client.asks_at_once() || self.read_due().is_some_and(|due| due <= now.at);
         let settled = register.record().is_some_and(|record| record.in_sync == self.in_sync_flag());
-        let proven = witnessed.covers.is_alone() || !self.commits.wants_alone();
+        let proven = witnessed.covers.is_alone() || !(self.commits.wants_alone() || self.is_replacing());
         let failing = !register.is_reachable() && register.silent_since().is_some();
         if !due && ((settled && proven) || failing) {
             return;
@@ -91,7 +91,7 @@ impl Engine {
 
     /// The node that the record is to name as in sync.
     fn in_sync_flag(&self) -> Option<NodeId> {
-        let peer = self.peer_node().filter(|_| !self.commits.wants_alone())?;
+        let peer = self.peer_node().filter(|_| !self.commits.wants_alone() && !self.is_replacing())?;
         let known = self.authority.record();
         let kept = known.is_some_and(|record| record.in_sync == Some(peer));
         (self.commits.joined() || kept).then_some(peer)
@@ -208,7 +208,10 @@ impl Engine {
     fn swap_unanswered(&mut self, now: Now, question: &Question) {
         match question {
             Question::Read => {}
-            Question::Renewal(_) => self.switch_failed(),
+            Question::Renewal(_) => {
+                self.switch_failed();
+                self.call_off_replacement(CommandRefusal::WitnessUnreachable);
+            }
             Question::HandOver(_) => self.hand_over_unanswered(now),
             Question::Takeover(_) => {
                 let reason =

@@ -356,7 +356,12 @@ fn an_enrolment_does_not_interrupt_a_master_with_a_witness() {
     assert!(engine.authority().serving, "{all:#?}");
     all.extend(settle_state(&mut engine, 4 * MS));
     all.clear();
-    let asked = Event::EnrolAsked { ask: 1, peer: Box::new(peer(SHADOW)), token: Some(0), from: "there".to_owned() };
+    let asked = Event::EnrolAsked {
+        ask: 1,
+        peer: Box::new(peer(SHADOW)),
+        proof: EnrolProof::Token(0),
+        from: "there".to_owned(),
+    };
     let mut actions = engine.handle(now(10 * MS), asked);
     for step in 0..6 {
         for action in std::mem::take(&mut actions) {

@@ -255,7 +255,8 @@ fn a_refused_enrolment_leaves_the_token_good_and_nobody_pinned() {
     let mut engine = inviting_master();
     let before = engine.durable_state().clone();
     let ask = |engine: &mut Engine, ask: u64, at_us: u64| {
-        let asked = Event::EnrolAsked { ask, peer: Box::new(peer(SHADOW)), token: Some(0), from: "there".into() };
+        let asked =
+            Event::EnrolAsked { ask, peer: Box::new(peer(SHADOW)), proof: EnrolProof::Token(0), from: "there".into() };
         let _ = engine.handle(now(at_us), asked);
         engine.handle(now(at_us + 1), Event::EnrolConfirmed { ask })
     };
@@ -282,7 +283,12 @@ fn a_refused_enrolment_leaves_the_token_good_and_nobody_pinned() {
 #[test]
 fn a_token_enrols_one_even_while_that_is_being_stored() {
     let mut engine = inviting_master();
-    let asked = |ask, node| Event::EnrolAsked { ask, peer: Box::new(peer(node)), token: Some(0), from: "there".into() };
+    let asked = |ask, node| Event::EnrolAsked {
+        ask,
+        peer: Box::new(peer(node)),
+        proof: EnrolProof::Token(0),
+        from: "there".into(),
+    };
     let _ = engine.handle(now(100), asked(1, SHADOW));
     let _ = engine.handle(now(101), Event::EnrolConfirmed { ask: 1 });
     let other = NodeId([3; 32]);

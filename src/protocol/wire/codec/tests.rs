@@ -9,7 +9,7 @@ use crate::model::limits::{
     ADDRESS_BYTES_MAX, BASE_DIGEST_BYTES, BUCKETS, BULK_FRAME_BYTES_MAX, COMPARED_ENTRIES_MAX, HISTORY_ERAS_MAX,
     NAME_BYTES_MAX, PEER_DURATION_MAX, RECORD_BYTES_MAX, TEXT_BYTES_MAX,
 };
-use crate::model::{Digest, Era, History, Key, KeyId, NodeId, PairId, Position, RunId};
+use crate::model::{Digest, Era, History, Key, KeyId, NodeId, PairId, Password, Position, RunId};
 use crate::protocol::wire::{
     Bye, CopySeen, FrameDecoder, Heartbeat, HeartbeatAck, Hello, HelloLog, HelloOptions, HelloSender, Refusal,
     RefusalKind, Repair, ResumePoint, Role, SnapshotHeader, Versions, golden,
@@ -136,6 +136,13 @@ fn v3_samples() -> Vec<(&'static str, Message)> {
 }
 
 fn enrol_samples() -> Vec<(&'static str, EnrolMessage)> {
+    let authenticate = EnrolMessage::Authenticate {
+        name: "s".into(),
+        address: "shadow.example:7444".into(),
+        takeover_delay_ms: 5_000,
+        user: "admin".into(),
+        password: Password::new("correct horse").unwrap(),
+    };
     let (name, address) = (String::from("right"), String::from("right.example:7444"));
     let request = EnrolMessage::Request {
         name: name.clone(),
@@ -156,6 +163,7 @@ fn enrol_samples() -> Vec<(&'static str, EnrolMessage)> {
         ("enrol-confirm", EnrolMessage::Confirm),
         ("enrol-stored", EnrolMessage::Stored),
         ("enrol-accepted-by", accepted_by),
+        ("enrol-authenticate", authenticate),
     ]
 }
 

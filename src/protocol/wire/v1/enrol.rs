@@ -1,8 +1,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::text;
-use crate::model::limits::{PEER_DURATION_MAX, WORD_BYTES_MAX};
-use crate::model::{NodeId, PairId};
+use crate::model::limits::{PEER_DURATION_MAX, USER_BYTES_MAX, WORD_BYTES_MAX};
+use crate::model::{NodeId, PairId, Password};
 use crate::protocol::wire::{EnrolMessage, WireError};
 
 /// [`EnrolMessage`], frozen.
@@ -14,6 +14,7 @@ pub enum EnrolV1 {
     Confirm,
     Stored,
     AcceptedBy { node: [u8; 32], pair: [u8; 16], name: String, address: String },
+    Authenticate { request: RequestV1, user: String, password: String },
 }
 
 /// The fields of a request that its proof covers.
@@ -52,6 +53,11 @@ impl TryFrom<&EnrolMessage> for EnrolV1 {
                 name: text::send_name(name),
                 address: text::address(address)?,
             },
+            EnrolMessage::Authenticate { name, address, takeover_delay_ms, user, password } => Self::Authenticate {
+                request: RequestV1::new(name, address, *takeover_delay_ms)?,
+                user: user_name(user)?,
+                password: password.as_str().to_owned(),
+            },
         })
     }
 }
@@ -79,7 +85,26 @@ impl TryFrom<EnrolV1> for EnrolMessage {
                 name: text::name(&name)?,
                 address: text::address(&address)?,
             },
+            EnrolV1::Authenticate { request, user, password } => {
+                // First, so that it is wiped whatever is wrong with the rest.
+                let password = Password::new(password).map_err(|_| WireError::Bound { field: "password" })?;
+                Self::Authenticate {
+                    name: text::name(&request.name)?,
+                    address: text::address(&request.address)?,
+                    takeover_delay_ms: delay(request.takeover_delay_ms)?,
+                    user: user_name(&user)?,
+                    password,
+                }
+            }
         })
+    }
+}
+
+/// Checks the name of a user.
+fn user_name(user: &str) -> Result<String, WireError> {
+    match (1..=USER_BYTES_MAX).contains(&user.len()) {
+        true => Ok(user.to_owned()),
+        false => Err(WireError::Bound { field: "user" }),
     }
 }
 
