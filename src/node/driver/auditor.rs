@@ -24,11 +24,14 @@ pub struct Enrolling {
     pub verdicts: mpsc::Sender<EnrolVerdict>,
 }
 
+/// What a line says beside its word: a field and its value.
+type Detail = (&'static str, String);
+
 /// Tells the audit log of one node.
 pub struct Auditor {
     log: AuditLog,
     /// Commands that are not answered, by ticket.
-    commands: BTreeMap<Ticket, (AuditWord, Option<(&'static str, String)>)>,
+    commands: BTreeMap<Ticket, (AuditWord, Option<Detail>)>,
     role: Role,
     /// The epoch under which this node served last.
     served: Option<Epoch>,
@@ -169,7 +172,7 @@ impl Auditor {
         &mut self,
         state: &DurableState,
         what: AuditWord,
-        detail: Option<(&'static str, String)>,
+        detail: Option<Detail>,
         in_doubt: bool,
     ) {
         match what {
