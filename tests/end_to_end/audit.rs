@@ -45,7 +45,7 @@ fn the_audit_log_tells_who_did_what_and_nothing_that_is_secret() {
     let refused: Launch = join(&dir.path().join("wrong"), &wrong.to_string());
     assert_eq!(refused.run().0.code(), Some(1));
     let line = told(&mut master, &first, "enrolment_refused");
-    assert_eq!((&line["reason"], &line["who"]), (&"wrong_token".into(), &"enrolling".into()), "{line}");
+    assert_eq!((&line["reason"], &line["who"]), (&"wrong_proof".into(), &"enrolling".into()), "{line}");
     assert_eq!(line["address"], "127.0.0.1");
 
     let mut shadow = join(&second, &good).start();

@@ -220,10 +220,13 @@ fn read_failed_is_told_of_a_damaged_entry_and_is_over_when_the_disk_is_repaired(
     pair.nodes[0].ok("load 9000 2000 entry/");
     pair.nodes[0].ok("load 3000 2000 other/");
     pair.in_sync();
-    pair.nodes[0].quit();
-    pair.start_again(0);
-    pair.nodes[0].serving();
-    pair.in_sync();
+    // What a start applies goes through the cache. The second one has nothing to apply.
+    for _ in 0..2 {
+        pair.nodes[0].quit();
+        pair.start_again(0);
+        pair.nodes[0].serving();
+        pair.in_sync();
+    }
     let before = picture(&mut pair);
     let state = state_file(&pair.dir().join("first"));
     assert!(flip(&state, value.as_bytes()) > 0, "the entry is in the state");
