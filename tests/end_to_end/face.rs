@@ -163,9 +163,7 @@ fn every_refusal_has_its_word() {
     let dir = tempfile::tempdir().unwrap();
     let mut master = alone(&dir.path().join("data")).start();
     master.serving();
-    for command in ["put-secret k v"] {
-        master.refused(command, "not_supported");
-    }
+    master.refused("put-secret k v", "not_supported");
     master.refused("replace-shadow", "ha_disabled");
     master.refused("replace-shadow soon", "bad_argument");
     for command in ["reapply 1", "discard 1"] {

@@ -168,13 +168,7 @@ impl Auditor {
         self.log.record(entry);
     }
 
-    fn command_done(
-        &mut self,
-        state: &DurableState,
-        what: AuditWord,
-        detail: Option<Detail>,
-        in_doubt: bool,
-    ) {
+    fn command_done(&mut self, state: &DurableState, what: AuditWord, detail: Option<Detail>, in_doubt: bool) {
         match what {
             AuditWord::FailoverPaused | AuditWord::FailoverResumed if !in_doubt => {
                 self.modes.paused = state.moves.modes.paused;
