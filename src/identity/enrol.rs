@@ -165,6 +165,11 @@ impl<S: Stream> Enrolment<S> {
         Self { messages: MessageStream::new(stream), binding, protocol, peer, own, node }
     }
 
+    /// The key that this node has shown.
+    pub fn own_key(&self) -> KeyId {
+        self.own
+    }
+
     /// The key of the node that wants to enrol. It has proved that it has it, and nothing else.
     #[cfg(test)]
     pub fn peer(&self) -> KeyId {

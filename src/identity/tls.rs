@@ -106,6 +106,8 @@ impl Tls {
     /// [`Refused::Unpermitted`] if this node refuses the other side, [`Refused::ByPeer`] or
     /// [`Refused::Unproven`] if the other side refuses this node, [`Refused::Broken`] if neither did.
     pub async fn accept<S: Stream>(&self, mut stream: S, open: Doors) -> Result<Accepted<S>, Refused> {
+        // Before the handshake: what is renewed meanwhile was perhaps not shown.
+        let own = self.shared.own.load_full();
         let hello = read_client_hello(&mut stream).await?;
         let protocol = choose_protocol(&hello, open, &mut stream).await?;
         let permitted = match protocol {
@@ -123,7 +125,6 @@ impl Tls {
             Protocol::Link => Ok(Accepted::Link(Box::new(stream))),
             Protocol::Enrolment | Protocol::UserEnrolment => {
                 let binding = enrol::binding(stream.get_ref().1).map_err(Refused::broken)?;
-                let own = self.shared.own.load();
                 let enrolment = Enrolment::new(stream, binding, (protocol, peer.key), (own.node, own.key));
                 Ok(Accepted::Enrolment(Box::new(enrolment)))
             }

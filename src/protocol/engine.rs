@@ -245,7 +245,9 @@ impl Engine {
             Event::WitnessAnswered { ask, answer } => self.witness_answered(now, ask, answer),
             Event::Abandoned => self.abandon(now),
             Event::Command { ticket, command } => self.command(now, ticket, command),
-            Event::EnrolAsked { ask, peer, proof, from } => self.enrol_asked(now, ask, *peer, proof, &from),
+            Event::EnrolAsked { ask, peer, own_key, proof, from } => {
+                self.enrol_asked(now, ask, (*peer, own_key), proof, &from);
+            }
             Event::EnrolConfirmed { ask } => self.enrol_confirmed(ask),
             Event::Unpermitted { from, reason, times } => self.unpermitted(now, from, &reason, times),
             Event::CertificateEnds { subject, days } => self.certificate_ends_in(now, subject, days),

@@ -39,6 +39,8 @@ pub struct Auditor {
     own_key: KeyId,
     peer_keys: Option<(NodeId, PinnedKeys)>,
     outside: Allowance,
+    /// What the peer can cause at will.
+    of_peer: Allowance,
     /// What the engine was told of the log; `None` where nothing yet.
     told: Option<bool>,
 }
@@ -54,7 +56,8 @@ struct Allowance {
 impl Auditor {
     /// The node starts from this durable state, with these keys; `is_new` where it was made just now.
     pub fn new(log: AuditLog, state: &DurableState, keys: OwnKeys, is_new: bool, at: Moment) -> Self {
-        let outside = Allowance { left: AUDIT_OUTSIDE_MAX, since: at, withheld: 0 };
+        let allowance = || Allowance { left: AUDIT_OUTSIDE_MAX, since: at, withheld: 0 };
+        let (outside, of_peer) = (allowance(), allowance());
         let auditor = Self {
             log,
             commands: BTreeMap::new(),
@@ -64,6 +67,7 @@ impl Auditor {
             own_key: keys.current,
             peer_keys: peer_keys(state),
             outside,
+            of_peer,
             told: None,
         };
         let record = |what, who| AuditEntry::new(what, who, state.epoch).text("this_node", state.node.to_string());
@@ -131,7 +135,7 @@ impl Auditor {
                 _ => {}
             }
         }
-        self.modes_of_peer(state);
+        self.modes_of_peer(at, state);
         self.keys_are(at, state, engine.own_keys());
     }
 
@@ -192,7 +196,8 @@ impl Auditor {
             EnrolVerdict::Accepted { .. } => {}
             EnrolVerdict::Stored => {
                 let entry = AuditEntry::new(AuditWord::Enrolled, who, state.epoch);
-                self.record(entry.text("name", &enrolling.name));
+                // A node that is enrolled may say so again and again.
+                self.record_of_peer(at, entry.text("name", &enrolling.name));
             }
             EnrolVerdict::Refused { kind } => {
                 let entry = AuditEntry::new(AuditWord::EnrolmentRefused, who, state.epoch);
@@ -255,7 +260,7 @@ impl Auditor {
     }
 
     /// The peer has told of a pause or a freeze that its operator gave.
-    fn modes_of_peer(&mut self, state: &DurableState) {
+    fn modes_of_peer(&mut self, at: Moment, state: &DurableState) {
         let before = std::mem::replace(&mut self.modes, state.moves.modes);
         let turned = [
             (before.paused.on != self.modes.paused.on, paused(self.modes.paused.on)),
@@ -263,7 +268,7 @@ impl Auditor {
         ];
         let Some(peer) = &state.peer else { return };
         for (_, what) in turned.into_iter().filter(|(has_turned, _)| *has_turned) {
-            self.record(AuditEntry::new(what, Actor::Peer(peer.node), state.epoch));
+            self.record_of_peer(at, AuditEntry::new(what, Actor::Peer(peer.node), state.epoch));
         }
     }
 
@@ -284,8 +289,16 @@ impl Auditor {
         for (key, what) in [(permitted, AuditWord::PeerKeyPermitted), (renewed, AuditWord::PeerKeyRenewed)] {
             if let Some(key) = key {
                 let entry = AuditEntry::new(what, Actor::Peer(node), state.epoch);
-                self.record_outside(at, entry.text("key", key.to_string()));
+                self.record_of_peer(at, entry.text("key", key.to_string()));
             }
+        }
+    }
+
+    /// Records what the peer can cause at will. Strangers use up nothing of that.
+    fn record_of_peer(&mut self, at: Moment, entry: AuditEntry) {
+        if let Some(withheld) = self.of_peer.take(at) {
+            let entry = if withheld > 0 { entry.with("withheld", withheld) } else { entry };
+            self.record(entry);
         }
     }
 

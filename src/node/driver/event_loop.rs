@@ -274,7 +274,8 @@ impl Driver {
     fn on_connection(&mut self, connection: Connection, dialled: bool) {
         let peer_key = connection.peer_key;
         let pinned = self.context.policy.pins.get();
-        if !self.context.policy.pins.permit(&peer_key) {
+        // This node's key may have been renewed since, too: the peer is about to forget the one that this connection showed.
+        if !self.context.policy.pins.permit(&peer_key) || connection.own_key != self.context.tls.key() {
             if dialled {
                 let reason = "the pairing changed meanwhile".into();
                 self.handle(Event::DialFailed { how: DialFailureKind::Unreachable, reason });
@@ -316,7 +317,7 @@ impl Driver {
     }
 
     fn on_enrolment_question(&mut self, question: EnrolmentQuestion) {
-        let EnrolmentQuestion { ask, peer, proved, from, verdicts } = question;
+        let EnrolmentQuestion { ask, peer, own_key, proved, from, verdicts } = question;
         let tokens = &self.engine.durable_state().tokens;
         let proof = match proved {
             Proved::Nothing => EnrolProof::Nothing,
@@ -330,7 +331,7 @@ impl Driver {
         self.enrolments.retain(|_, enrolling| !enrolling.verdicts.is_closed());
         let (node, name) = (peer.node, peer.name.clone());
         self.enrolments.insert(ask, Enrolling { node, name, from: from.clone(), verdicts });
-        self.handle(Event::EnrolAsked { ask, peer: Box::new(peer), proof, from });
+        self.handle(Event::EnrolAsked { ask, peer: Box::new(peer), own_key, proof, from });
     }
 
     fn on_persisted(&mut self, completed: Completed) {
@@ -419,6 +420,7 @@ impl Driver {
         let go: BTreeMap<LinkId, Link> = go;
         self.links = stay;
         for (link, open) in go {
+            self.callers.carried.forget(link);
             open.close();
             self.backlog.push_back(Event::LinkDown { link, reason: "the pairing was changed".into() });
         }

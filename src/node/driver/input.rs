@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
+use crate::model::KeyId;
 use crate::node::network::connection::Connection;
 use crate::node::network::dial::DialFailure;
 use crate::node::network::receive_budget::ReceivePermit;
@@ -38,6 +39,8 @@ pub struct EnrolmentQuestion {
     pub ask: u64,
     /// Who asks.
     pub peer: Peer,
+    /// The key that this node has shown, and that the peer is about to pin.
+    pub own_key: KeyId,
     /// What it has proved.
     pub proved: Proved,
     /// Where it comes from.

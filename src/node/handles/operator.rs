@@ -386,8 +386,8 @@ impl Operator {
         let before = status.borrow().keys;
         self.give(Command::Rotate).await?;
         // The answer may come before the status of the same turn.
-        let current = self.shared.tls.key();
-        match status.wait_for(|status| status.keys.current == current && status.keys != before).await {
+        let is_told = |keys: &OwnKeys| keys.current == self.shared.tls.key() && *keys != before;
+        match status.wait_for(|status| is_told(&status.keys)).await {
             Ok(status) => Ok(status.keys),
             Err(_) => Err(OperatorError::Stopped),
         }

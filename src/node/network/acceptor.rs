@@ -73,6 +73,7 @@ impl PendingConnection {
     /// Returns why the connection was refused, where that is worth an alert.
     async fn authenticate(&self, stream: BoxStream) -> Option<String> {
         let Acceptor { environment, tls, sources, inputs, enrolment, .. } = &self.acceptor;
+        let own_key = tls.key();
         let handshake = async {
             match sources.permit(self.from.ip()).await {
                 Ok(true) => {}
@@ -88,7 +89,7 @@ impl PendingConnection {
                 let key_exchange = key_exchange_of(stream.get_ref().1);
                 // There is always a key after the handshake.
                 let peer_key = peer_key_of(stream.get_ref().1)?;
-                let connection = Connection::new(stream, self.from, peer_key, key_exchange);
+                let connection = Connection::new(stream, self.from, (peer_key, own_key), key_exchange);
                 self.slot.free();
                 drop(inputs.send(Input::Accepted(connection)).await);
                 None

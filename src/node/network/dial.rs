@@ -56,11 +56,12 @@ async fn attempt(environment: &Environment, tls: &Tls, address: SocketAddr) -> R
     let at = |reason: String, how| DialFailure { how, reason: format!("{address}: {reason}") };
     let stream = environment.net.connect(address).await;
     let stream = stream.map_err(|error| at(error.to_string(), DialFailureKind::Unreachable))?;
+    let own_key = tls.key();
     match tls.connect(stream).await {
         Ok(stream) => {
             let key_exchange = key_exchange_of(stream.get_ref().1);
             match peer_key_of(stream.get_ref().1) {
-                Some(peer_key) => Ok(Connection::new(Box::new(stream), address, peer_key, key_exchange)),
+                Some(peer_key) => Ok(Connection::new(Box::new(stream), address, (peer_key, own_key), key_exchange)),
                 None => Err(at("it showed no certificate".into(), DialFailureKind::WrongKey)),
             }
         }

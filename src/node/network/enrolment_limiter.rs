@@ -67,6 +67,11 @@ impl EnrolmentLimiter {
         Ok(Attempt { limiter: self.clone(), source })
     }
 
+    /// A node from there is enrolled: its failures are forgotten.
+    pub fn forget(&self, from: IpAddr) {
+        self.lock().sources.remove(&source_of(from));
+    }
+
     fn lock(&self) -> MutexGuard<'_, Attempts> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -88,9 +93,14 @@ impl Attempts {
 }
 
 impl Attempt {
-    /// The proof was right: the failures of its source are forgotten.
+    /// The proof was right: it is no failure. Those before it still count, so that one user's password buys no guesses at others.
     pub fn succeeded(&self) {
-        self.limiter.lock().sources.remove(&self.source);
+        let mut attempts = self.limiter.lock();
+        let Attempts { sources, others, .. } = &mut *attempts;
+        let failures = sources.get_mut(&self.source).unwrap_or(others);
+        failures.count = failures.count.saturating_sub(1);
+        // An attempt that may be judged comes after every earlier pause, so this one is its own.
+        failures.paused_until = failures.last;
     }
 }
 

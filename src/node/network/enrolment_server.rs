@@ -84,11 +84,12 @@ impl EnrolmentServer {
         let (verdicts, judged) = mpsc::channel(2);
         let ask = self.policy.next_question();
         let from_ip = from.ip().to_canonical().to_string();
-        let question = EnrolmentQuestion { ask, peer: peer(key, request, from), proved, from: from_ip, verdicts };
+        let (peer, own_key) = (peer(key, request, from), enrolment.own_key());
+        let question = EnrolmentQuestion { ask, peer, own_key, proved, from: from_ip, verdicts };
         if self.inputs.send(Input::EnrolAsked(question)).await.is_err() {
             return None;
         }
-        match environment.within(ENROL_TIMEOUT, self.conclude(ask, enrolment, judged, attempt)).await {
+        match environment.within(ENROL_TIMEOUT, self.conclude(ask, from, enrolment, judged, attempt)).await {
             Some(Ok(())) => {}
             Some(Err(error)) => tracing::warn!(%from, %error, "an enrolment broke off; the shadow may ask again"),
             None => tracing::warn!(%from, "an enrolment was not finished in time; it may be asked again"),
@@ -113,6 +114,7 @@ impl EnrolmentServer {
     async fn conclude(
         &self,
         ask: u64,
+        from: SocketAddr,
         mut enrolment: Enrolment<BoxStream>,
         mut verdicts: mpsc::Receiver<EnrolVerdict>,
         attempt: Attempt,
@@ -127,7 +129,10 @@ impl EnrolmentServer {
                     enrolment.accept(pair, &self.name, &self.advertise).await?;
                     drop(self.inputs.send(Input::Engine(Event::EnrolConfirmed { ask })).await);
                 }
-                Some(EnrolVerdict::Stored) => return enrolment.stored().await,
+                Some(EnrolVerdict::Stored) => {
+                    self.limiter.forget(from.ip());
+                    return enrolment.stored().await;
+                }
                 Some(EnrolVerdict::Refused { kind }) => {
                     enrolment.refuse(kind).await;
                     return Ok(());

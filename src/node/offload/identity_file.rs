@@ -30,9 +30,15 @@ pub fn write_next_identity(disk: &dyn Disk, dir: &Path, pem: &str) -> Result<(),
     write(disk, dir, (NEXT_NEW, NEXT), pem).map_err(|error| io_error("the next identity could not be written", error))
 }
 
-/// Replaces the identity by the next one, atomically and durably. After an error it may have been replaced or not.
+/// Replaces the identity by the next one, atomically and durably, where that was not done before. After an error it may have been
+/// replaced or not.
 pub fn use_next_identity(disk: &dyn Disk, dir: &Path) -> Result<(), StoreError> {
-    let renamed = disk.rename(&dir.join(NEXT), &dir.join(IDENTITY)).and_then(|()| disk.sync_dir(dir));
+    let next = dir.join(NEXT);
+    let renamed = disk.exists(&next).and_then(|waits| match waits {
+        true => disk.rename(&next, &dir.join(IDENTITY)),
+        false => Ok(()),
+    });
+    let renamed = renamed.and_then(|()| disk.sync_dir(dir));
     renamed.map_err(|error| io_error("the next identity could not be put in place", error))
 }
 

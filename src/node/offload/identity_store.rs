@@ -35,8 +35,12 @@ impl IdentityStore {
     pub async fn use_next(self, key: KeyId) -> Result<KeyId, DiskFailure> {
         let (disk, dir, tls) = (Arc::clone(&self.environment.disk), self.dir, self.tls);
         let use_next = move || {
-            let missing = || DiskFailure { full: false, reason: "the next identity is gone".to_owned() };
-            let pem = identity_file::read_next_identity(&*disk, &dir).map_err(failed)?.ok_or_else(missing)?;
+            let next = identity_file::read_next_identity(&*disk, &dir).map_err(failed)?;
+            // It may be in its place already, where an earlier attempt failed after that.
+            let pem = match next {
+                Some(pem) => pem,
+                None => identity_file::read_identity(&*disk, &dir).map_err(failed)?,
+            };
             let next = Identity::from_pem(&pem).map_err(unusable)?;
             if next.key_id() != key {
                 return Err(DiskFailure { full: false, reason: "the next identity is another one".to_owned() });

@@ -94,7 +94,13 @@ async fn open(settings: &Settings, lock: DirLock) -> Result<OpenedNode, StartErr
     };
     let (pem, next, addresses, opened) = on_disk(environment, read).await?;
     let identity = Identity::from_pem(&pem)?;
-    let next = next.map(|pem| Identity::from_pem(&pem)).transpose()?.map(|next| next.key_id());
+    let next = next.and_then(|pem| match Identity::from_pem(&pem) {
+        Ok(next) => Some(next.key_id()),
+        Err(error) => {
+            tracing::warn!(%error, "the next identity cannot be read; another one is made when it is needed");
+            None
+        }
+    });
     let keys = OwnKeys { current: identity.key_id(), next };
     if identity.node() != opened.durable_state.node {
         let reason = "it is not the one that the data directory was made with".to_owned();

@@ -352,6 +352,11 @@ impl Durable {
         room
     }
 
+    /// Whether keys of the peer are being stored.
+    pub(super) fn stores_peer_keys(&self) -> bool {
+        self.updates.has_peer_keys()
+    }
+
     /// Whether the pairing is about to be forgotten: nothing may begin with the peer any more.
     pub(super) fn is_being_reset(&self) -> bool {
         self.updates.forgets_pairing()

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use super::{Moment, Peer, StoredToken, Ticket};
 use crate::model::limits::ENROLLING_MAX;
+use crate::model::{KeyId, NodeId};
 
 /// | | `accept` | `confirm` of one that waits | `confirm` of another |
 /// |---|---|---|---|
@@ -26,6 +27,8 @@ pub(super) struct Enrolments {
 pub(super) struct Accepted {
     ask: u64,
     pub(super) peer: Peer,
+    /// The key of this node that it has seen.
+    pub(super) own_key: KeyId,
     pub(super) welcome: Welcome,
 }
 
@@ -45,6 +48,8 @@ pub(super) enum Welcome {
 pub(super) struct Replacement {
     /// Who asked for it.
     pub(super) ticket: Ticket,
+    /// The shadow that is replaced.
+    pub(super) shadow: NodeId,
     /// The token of the new shadow.
     pub(super) token: StoredToken,
     /// Since when.
@@ -56,11 +61,11 @@ impl Enrolments {
         self.accepted.is_empty()
     }
 
-    pub(super) fn accept(&mut self, ask: u64, peer: Peer, welcome: Welcome) {
+    pub(super) fn accept(&mut self, ask: u64, (peer, own_key): (Peer, KeyId), welcome: Welcome) {
         if self.accepted.len() >= ENROLLING_MAX {
             self.accepted.pop_front();
         }
-        self.accepted.push_back(Accepted { ask, peer, welcome });
+        self.accepted.push_back(Accepted { ask, peer, own_key, welcome });
     }
 
     pub(super) fn confirm(&mut self, ask: u64) -> Option<Accepted> {

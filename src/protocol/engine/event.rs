@@ -141,6 +141,8 @@ pub enum Event {
         ask: u64,
         /// Who.
         peer: Box<Peer>,
+        /// The key of this node that it has seen, and would pin.
+        own_key: KeyId,
         /// What it has proved beside its key.
         proof: EnrolProof,
         /// Where it comes from, for the alert.

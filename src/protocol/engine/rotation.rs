@@ -13,7 +13,7 @@
 //! comes back with.
 
 use super::{Moment, Ticket};
-use crate::model::KeyId;
+use crate::model::{KeyId, PinnedKeys};
 
 /// The keys of this node, as its data directory holds them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +38,20 @@ pub(super) struct Rotation {
     state: State,
     /// Who waits for its end, and until when.
     waiter: Option<(Ticket, Moment)>,
+    /// The next key could not be used: when that is tried again.
+    retry_at: Option<Moment>,
+    peer: PeerRotation,
+}
+
+/// What the peer wants to be remembered of its keys. It stays wanted until it is durable.
+#[derive(Clone, Copy, Debug, Default)]
+struct PeerRotation {
+    /// The next key that it names.
+    next: Option<KeyId>,
+    /// The next key that it has shown.
+    shown: Option<KeyId>,
+    /// When storing that is tried again.
+    retry_at: Option<Moment>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,14 +64,11 @@ enum State {
 
 impl Rotation {
     pub(super) fn new(keys: OwnKeys) -> Self {
-        Self { current: keys.current, state: keys.next.map_or(State::Idle, State::Offered), waiter: None }
+        let state = keys.next.map_or(State::Idle, State::Offered);
+        Self { current: keys.current, state, waiter: None, retry_at: None, peer: PeerRotation::default() }
     }
 
     /// Whether a key is made, waits to be permitted, or is about to be used.
-    pub(super) fn is_under_way(&self) -> bool {
-        self.state != State::Idle
-    }
-
     /// The key in use, and the one that is to replace it.
     pub(super) fn keys(&self) -> OwnKeys {
         let next = match self.state {
@@ -109,10 +120,28 @@ impl Rotation {
         self.waiter.take().map(|(ticket, _)| ticket)
     }
 
+    /// Whether this is the key in use, and is not about to go.
+    pub(super) fn stays(&self, key: KeyId) -> bool {
+        key == self.current && matches!(self.state, State::Idle | State::Offered(_))
+    }
+
     /// Until when somebody waits.
     pub(super) fn deadline(&self) -> Option<Moment> {
         self.waiter.map(|(_, until)| until)
     }
+
+    /// When something is tried again.
+    pub(super) fn retry_at(&self) -> [Option<Moment>; 2] {
+        let wanted = self.peer.next.is_some() || self.peer.shown.is_some();
+        [self.retry_at, self.peer.retry_at.filter(|_| wanted)]
+    }
+
+    /// Whether the time has come to try again.
+    pub(super) fn retries(&mut self, at: Moment) -> bool {
+        self.retry_at.take_if(|retry_at| *retry_at <= at).is_some()
+    }
+
+    // The next key.
 
     /// The peer permits this key. Returns whether it is to be used now.
     pub(super) fn pinned(&mut self, key: KeyId) -> bool {
@@ -125,7 +154,7 @@ impl Rotation {
 
     /// There is no peer. Returns the key that is to be used now.
     pub(super) fn unpinned(&mut self) -> Option<KeyId> {
-        let key = self.offer()?;
+        let key = self.offer().filter(|_| self.retry_at.is_none())?;
         self.state = State::Using(key);
         Some(key)
     }
@@ -137,11 +166,48 @@ impl Rotation {
         Some(self.take_waiter())
     }
 
-    /// Returns who waits in vain. The next key waits for the next link.
-    pub(super) fn not_used(&mut self) -> Option<Ticket> {
+    /// Returns who waits in vain. It is tried again at this moment.
+    pub(super) fn not_used(&mut self, retry_at: Moment) -> Option<Ticket> {
         let State::Using(key) = self.state else { return None };
-        self.state = State::Offered(key);
+        (self.state, self.retry_at) = (State::Offered(key), Some(retry_at));
         self.take_waiter()
+    }
+
+    // The peer's keys.
+
+    pub(super) fn peer_names(&mut self, key: KeyId) {
+        self.peer.next = Some(key);
+    }
+
+    pub(super) fn peer_shows(&mut self, key: KeyId) {
+        self.peer.shown = Some(key);
+    }
+
+    /// The link is gone. What the peer named, it names again.
+    pub(super) fn peer_lost(&mut self) {
+        self.peer.next = None;
+    }
+
+    /// What is to be stored of the peer's keys, where these are stored: first that it has shown its next one, then the one after that.
+    pub(super) fn peer_wants(&mut self, stored: PinnedKeys, at: Moment) -> Option<PinnedKeys> {
+        self.peer.shown = self.peer.shown.filter(|shown| stored.next == Some(*shown));
+        self.peer.next = self.peer.next.filter(|next| stored.next != Some(*next) && stored.current != *next);
+        match (self.peer.shown, self.peer.next) {
+            _ if self.peer.retry_at.is_some_and(|retry_at| retry_at > at) => None,
+            (Some(shown), _) => Some(PinnedKeys::only(shown)),
+            (None, Some(next)) => Some(PinnedKeys { next: Some(next), ..stored }),
+            (None, None) => None,
+        }
+    }
+
+    /// It is being stored. Until this moment it is not tried again.
+    pub(super) fn stores_peer(&mut self, retry_at: Moment) {
+        self.peer.retry_at = Some(retry_at);
+    }
+
+    /// It is stored.
+    pub(super) fn peer_stored(&mut self) {
+        self.peer.retry_at = None;
     }
 }
 

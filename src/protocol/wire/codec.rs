@@ -12,6 +12,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
 
 use super::frame::{HEADER_BYTES, frame_header};
 use super::v1::{EnrolV1, MessageV1, RequestV1};
@@ -204,7 +205,7 @@ impl AsRef<[u8]> for BulkPrefix {
 
 /// Encodes a frame, header and payload in one buffer.
 fn whole_frame<T: Serialize>(kind: FrameKind, message: &T) -> Result<Bytes, WireError> {
-    let payload = to_vec("a message", message)?;
+    let payload = Zeroizing::new(to_vec("a message", message)?);
     let mut frame = BytesMut::with_capacity(HEADER_BYTES + payload.len());
     frame.put_slice(&frame_header(kind, payload.len())?);
     frame.put_slice(&payload);
@@ -230,7 +231,7 @@ where
     if consumed != bytes.len() {
         return Err(WireError::Malformed { what, reason: "bytes are left over" });
     }
-    if to_vec(what, &value)? != bytes {
+    if *Zeroizing::new(to_vec(what, &value)?) != bytes {
         return Err(WireError::Malformed { what, reason: "it is not canonical" });
     }
     Ok(value)

@@ -4,7 +4,7 @@
 use super::super::Ticket;
 use super::state::{DurableState, Peer, StoredToken};
 use crate::model::limits::PENDING_UPDATES_MAX;
-use crate::model::{KeyId, PinnedKeys, Revision};
+use crate::model::{NodeId, PinnedKeys, Revision};
 use crate::protocol::alerts::{Alert, AlertChange, AlertLog};
 use crate::protocol::wire::Role;
 
@@ -25,10 +25,8 @@ pub(in super::super) enum Update {
     Seen { alert: u64, count: u64 },
     /// A peer is enrolled, and its token used up.
     Enrolled { peer: Peer, token: Option<StoredToken> },
-    /// The peer will show this key next.
-    NextKey(KeyId),
-    /// The peer has shown its next key.
-    KeyShown(KeyId),
+    /// The keys by which this peer is recognised.
+    PeerKeys { peer: NodeId, keys: PinnedKeys },
     /// The shadow's pairing is forgotten, and a join token lives for another one.
     Replaced { token: StoredToken },
 }
@@ -84,6 +82,11 @@ impl PendingUpdates {
 
     fn all(&self) -> impl Iterator<Item = &Update> {
         self.written.iter().chain(&self.waiting).map(|(_, update)| update)
+    }
+
+    /// Whether keys of the peer are to be stored.
+    pub(super) fn has_peer_keys(&self) -> bool {
+        self.all().any(|update| matches!(update, Update::PeerKeys { .. }))
     }
 
     pub(super) fn forgets_pairing(&self) -> bool {
@@ -143,14 +146,9 @@ impl Update {
             Self::Token(token) => state.tokens.push(token.clone()),
             Self::Paused(on) => state.moves.modes.paused = state.moves.modes.paused.turned(*on),
             Self::Frozen(on) => state.moves.modes.frozen = state.moves.modes.frozen.turned(*on),
-            Self::NextKey(key) => {
-                if let Some(peer) = &mut state.peer {
-                    peer.keys.next = Some(*key);
-                }
-            }
-            Self::KeyShown(key) => {
-                if let Some(peer) = &mut state.peer {
-                    peer.keys = PinnedKeys::only(*key);
+            Self::PeerKeys { peer: of, keys } => {
+                if let Some(peer) = state.peer.as_mut().filter(|peer| peer.node == *of) {
+                    peer.keys = *keys;
                 }
             }
             Self::Forgotten => {

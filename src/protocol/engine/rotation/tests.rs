@@ -62,7 +62,7 @@ fn the_renewal_of_a_key() {
             ("another key is pinned", |rotation| format!("{}", rotation.pinned(OTHER))),
             ("there is no peer", |rotation| format!("{:?}", rotation.unpinned())),
             ("used", |rotation| format!("{:?}", rotation.used())),
-            ("not used", |rotation| format!("{:?}", rotation.not_used())),
+            ("not used", |rotation| format!("{:?}", rotation.not_used(Moment(9)))),
             ("nobody waits any more", |rotation| format!("{:?}", rotation.take_waiter())),
         ],
         show,
@@ -193,4 +193,32 @@ fn a_certificate_is_renewed_before_it_ends() {
     let _ = engine.handle(now(SECOND), Event::KeyUsed(Ok(NEXT)));
     let _ = engine.handle(now(SECOND), ends_in(3_650));
     assert!(!engine.alerts.stands(AlertKind::CertificateExpiring));
+}
+
+/// What the peer wants to be stored stays wanted while the disk does not take it, and a key that was shown is never forgotten for the
+/// one after it.
+#[test]
+fn a_shown_key_is_stored_before_the_next_one_however_long_the_disk_takes() {
+    let mut engine = following_shadow();
+    let _ = tell(&mut engine, SECOND, Message::NextKey { key: NEXT });
+    settle(&mut engine, SECOND + 10);
+    let full = |engine: &mut Engine, at_us: u64| {
+        let work = engine.work.in_flight().unwrap().clone();
+        let _ =
+            engine.handle(now(at_us), Event::Persisted(work.fail(DiskFailure { full: true, reason: "full".into() })));
+    };
+    let _ = engine.handle(now(SECOND + 20), Event::NextKeyShown { key: NEXT });
+    full(&mut engine, SECOND + 30);
+    // Meanwhile the peer renews its key once more.
+    let _ = tell(&mut engine, SECOND + 40, Message::NextKey { key: OTHER });
+    let keys =
+        |engine: &Engine| engine.durable_state().peer.as_ref().map(|peer| (peer.keys.current, peer.keys.next)).unwrap();
+    assert_eq!(keys(&engine).1, Some(NEXT), "nothing was stored");
+    let mut at_us = SECOND + 50;
+    for _ in 0..20 {
+        at_us += SECOND / 2;
+        let _ = engine.handle(now(at_us), Event::Message { link: LINK, message: Message::Resync });
+        settle(&mut engine, at_us);
+    }
+    assert_eq!(keys(&engine), (NEXT, Some(OTHER)));
 }

@@ -78,7 +78,7 @@ impl Engine {
                     self.links.new_peer(now.at);
                 }
                 Update::Paused(_) | Update::Frozen(_) => self.modes_turned(),
-                Update::NextKey(key) => self.next_key_stored(key),
+                Update::PeerKeys { keys, .. } => self.peer_keys_stored(keys),
                 _ => {}
             }
             match requester {

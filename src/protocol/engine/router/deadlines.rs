@@ -42,7 +42,10 @@ impl Engine {
         ];
         let witness = [self.witness_deadlines(), self.takeover_deadlines()].into_iter().flatten();
         let deadlines = deadlines.into_iter().chain(witness).chain(self.commits_deadlines());
-        let deadlines = deadlines.chain(self.alert_log_deadlines(now)).chain(self.switchover.deadlines());
+        let deadlines = deadlines
+            .chain(self.alert_log_deadlines(now))
+            .chain(self.switchover.deadlines())
+            .chain(self.rotation.retry_at());
         let soonest = Moment(now.at.0 + SLEEP_US_MIN);
         let due = deadlines.flatten().filter(|at| *at > now.at).min().unwrap_or(soonest).max(soonest);
         if self.last_told.timer(due) {

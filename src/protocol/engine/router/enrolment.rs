@@ -1,5 +1,6 @@
 //! Nodes that ask to enrol, and the shadow that an operator replaces.
 
+use crate::model::KeyId;
 use crate::model::limits::TOKENS_MAX;
 use crate::protocol::alerts::{AlertKind, NewAlert};
 use crate::protocol::engine::alerts::texts;
@@ -9,7 +10,7 @@ use crate::protocol::engine::{
     Action, CommandRefusal, Engine, EnrolProof, EnrolVerdict, Moment, Mutant, Now, Peer, StoredToken, Ticket,
 };
 use crate::protocol::failover::{NodeState, micros};
-use crate::protocol::wire::{Bye, Role};
+use crate::protocol::wire::Role;
 
 impl Engine {
     // Tokens.
@@ -32,14 +33,22 @@ impl Engine {
 
     /// A node asks to enrol. It has shown its key in the handshake. Until its proof was judged it learns nothing: whatever is wrong
     /// with the proof, and whatever the state of this node, the answer is one word.
-    pub(in super::super) fn enrol_asked(&mut self, now: Now, ask: u64, peer: Peer, proof: EnrolProof, from: &str) {
+    pub(in super::super) fn enrol_asked(
+        &mut self,
+        now: Now,
+        ask: u64,
+        (peer, own_key): (Peer, KeyId),
+        proof: EnrolProof,
+        from: &str,
+    ) {
         let verdict = match self.judge_proof(now, &peer, proof) {
             None => Err("wrong_proof"),
+            Some(_) if !self.rotation.stays(own_key) => Err("try_later"),
             Some(welcome) => self.enrolment_obstacle(&peer, &welcome).map_or(Ok(welcome), Err),
         };
         match verdict {
             Ok(welcome) => {
-                self.enrolments.accept(ask, peer, welcome);
+                self.enrolments.accept(ask, (peer, own_key), welcome);
                 self.authority.ask_witness_soon();
                 let pair = self.durable.pair;
                 self.out.push(Action::AnswerEnrol { ask, verdict: EnrolVerdict::Accepted { pair } });
@@ -93,6 +102,8 @@ impl Engine {
             // The pairing was forgotten meanwhile.
             (None, Welcome::Known) => false,
         });
+        // It would pin a key that this node does not show any more.
+        let accepted = accepted.filter(|accepted| self.rotation.stays(accepted.own_key));
         let Some(accepted) = accepted else {
             let verdict = EnrolVerdict::Refused { kind: "shadow_enrolled" };
             return self.out.push(Action::AnswerEnrol { ask, verdict });
@@ -115,11 +126,12 @@ impl Engine {
             () if !expected.enabled => CommandRefusal::Disabled,
             () if expected.peer.is_none() => CommandRefusal::NoPeer,
             () if self.switchover.is_under_way() => CommandRefusal::SwitchUnderWay,
-            // Without a peer the next key is used at once, and the token would name the old one.
-            () if self.rotation.is_under_way() => CommandRefusal::RotationUnderWay,
+            // The token would name the key that is about to go. One that waits for the peer waits until the token is over.
+            () if !self.rotation.stays(self.rotation.current()) => CommandRefusal::RotationUnderWay,
             () if self.enrolments.replacement().is_some() => CommandRefusal::Overloaded,
             () => {
-                self.enrolments.replace(Replacement { ticket, token, since: now.at });
+                let Some(shadow) = expected.peer.map(|peer| peer.node) else { return };
+                self.enrolments.replace(Replacement { ticket, shadow, token, since: now.at });
                 return self.authority.ask_witness_soon();
             }
         };
@@ -140,17 +152,28 @@ impl Engine {
         let late = self.replacement_deadline().is_some_and(|at| at <= now.at);
         match () {
             () if unsure || late => self.call_off_replacement(CommandRefusal::WitnessUnreachable),
-            () if self.rotation.is_under_way() => self.call_off_replacement(CommandRefusal::RotationUnderWay),
+            () if !self.rotation.stays(self.rotation.current()) => {
+                self.call_off_replacement(CommandRefusal::RotationUnderWay);
+            }
+            () if !self.durable.enabled => self.call_off_replacement(CommandRefusal::Disabled),
+            () if !self.still_replaced() => self.call_off_replacement(CommandRefusal::NoPeer),
             () if !self.authority.is_serving() => {
                 self.call_off_replacement(CommandRefusal::NotMaster { master: self.master_elsewhere() });
             }
             () if self.is_settled_alone() => {
                 let Some(Replacement { ticket, token, .. }) = self.enrolments.take_replacement() else { return };
-                self.close_all_links(now, Some(Bye::Reset), "the shadow is replaced");
+                // Without a word: it may not be replaced yet if this node dies now.
+                self.close_all_links(now, None, "the shadow is replaced");
                 self.update(Requester::Operator(ticket), Update::Replaced { token });
             }
             () => {}
         }
+    }
+
+    /// Whether the shadow that is to be replaced is still the one that is enrolled.
+    fn still_replaced(&self) -> bool {
+        let enrolled = self.durable.peer.as_ref().map(|peer| peer.node);
+        self.enrolments.replacement().is_some_and(|replacement| enrolled == Some(replacement.shadow))
     }
 
     /// Whether the record, where there is a witness, says that nobody is in sync, by a swap of this node's own in this era.

@@ -1,7 +1,7 @@
 //! Renewal of keys: this node's own, and what the peer says of its next one.
 
-use crate::model::KeyId;
 use crate::model::limits::CERTIFICATE_RENEW_DAYS;
+use crate::model::{KeyId, PinnedKeys};
 use crate::protocol::engine::durable::{Requester, Update};
 use crate::protocol::engine::{Action, CommandRefusal, DiskFailure, Engine, LinkId, Moment, Mutant, Now, Ticket};
 use crate::protocol::failover::micros;
@@ -12,6 +12,10 @@ impl Engine {
     pub(super) fn rotate(&mut self, now: Now, ticket: Ticket) {
         if self.links.active_id().is_some() && !self.peer_renews() {
             return self.refuse(ticket, CommandRefusal::PeerTooOld);
+        }
+        if self.durable.peer.is_none() {
+            // They name the key that goes.
+            self.durable.forget_tokens();
         }
         let until = Moment(now.at.0.saturating_add(micros(self.setup.options.timeouts.sync)));
         match self.rotation.begin(Some((ticket, until))) {
@@ -67,7 +71,8 @@ impl Engine {
         }
     }
 
-    /// Where there is no peer, nobody has to permit the next key. A disk that does not answer, here or there, keeps nobody waiting.
+    /// Where there is no peer, nobody has to permit the next key: unless a shadow is about to enrol, and pins the key that its token
+    /// names. A disk that does not answer, here or there, keeps nobody waiting.
     pub(in super::super) fn advance_rotation(&mut self, now: Now) {
         if self.rotation.deadline().is_some_and(|until| now.at >= until)
             && let Some(ticket) = self.rotation.take_waiter()
@@ -75,12 +80,33 @@ impl Engine {
             let in_doubt = || Err(CommandRefusal::InDoubt { reason: "the disk does not answer".to_owned() });
             self.answer(ticket, self.rotation.offer().map_or_else(in_doubt, |_| Ok(())));
         }
-        let unpinned = self.durable.peer.is_none() || self.setup.makes(Mutant::UsesKeyUnpinned);
-        if unpinned
-            && !self.shutdown.is_under_way()
+        if self.shutdown.is_under_way() {
+            return;
+        }
+        if self.rotation.retries(now.at)
+            && let Some(link) = self.links.ready()
+        {
+            self.offer_key(link);
+        }
+        self.store_peer_keys(now);
+        let (expected, _) = self.durable.expected(self.alerts.log());
+        let alone = expected.peer.is_none() && expected.tokens.is_empty();
+        if (alone || self.setup.makes(Mutant::UsesKeyUnpinned))
             && let Some(key) = self.rotation.unpinned()
         {
             self.out.push(Action::UseKey { key });
+        }
+    }
+
+    /// Stores what the peer wants to be remembered of its keys, one thing after the other; again, where the disk did not take it.
+    fn store_peer_keys(&mut self, now: Now) {
+        let Some((peer, stored)) = self.durable.peer.as_ref().map(|peer| (peer.node, peer.keys)) else { return };
+        if self.durable.stores_peer_keys() {
+            return;
+        }
+        if let Some(keys) = self.rotation.peer_wants(stored, now.at) {
+            self.rotation.stores_peer(Moment(now.at.0.saturating_add(self.setup.timing.heartbeat_us)));
+            self.update(Requester::Peer, Update::PeerKeys { peer, keys });
         }
     }
 
@@ -105,7 +131,8 @@ impl Engine {
                 }
             }
             Err(failure) => {
-                if let Some(ticket) = self.rotation.not_used() {
+                let retry_at = Moment(now.at.0.saturating_add(self.setup.timing.heartbeat_us));
+                if let Some(ticket) = self.rotation.not_used(retry_at) {
                     self.refuse(ticket, disk_refusal(failure));
                 }
             }
@@ -120,22 +147,21 @@ impl Engine {
         }
         // Nobody else has this node's key. Who permitted it would permit a copy of this node.
         if key != self.rotation.current() {
-            self.update(Requester::Peer, Update::NextKey(key));
+            self.rotation.peer_names(key);
         }
     }
 
-    /// The key that the peer will show next is permitted, and that is durable.
-    pub(super) fn next_key_stored(&mut self, key: KeyId) {
-        if let Some(link) = self.links.ready() {
+    /// The peer's keys are durable.
+    pub(super) fn peer_keys_stored(&mut self, keys: PinnedKeys) {
+        self.rotation.peer_stored();
+        if let (Some(key), Some(link)) = (keys.next, self.links.ready()) {
             self.out.push(Action::Send { link, message: Message::KeyPinned { key } });
         }
     }
 
     /// The peer has shown its next key in a handshake: the one before it is worth nothing any more.
     pub(in super::super) fn next_key_shown(&mut self, key: KeyId) {
-        if self.durable.peer.as_ref().is_some_and(|peer| peer.keys.next == Some(key)) {
-            self.update(Requester::Peer, Update::KeyShown(key));
-        }
+        self.rotation.peer_shows(key);
     }
 
     /// Whether the peer knows of renewed keys.

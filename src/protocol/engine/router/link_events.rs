@@ -189,6 +189,7 @@ impl Engine {
             self.session_ended(now);
             self.switch_link_lost();
             self.renewal_waits();
+            self.rotation.peer_lost();
             self.transition(now, Transition::LinkLost, RoleReason::LinkLost);
         }
     }

@@ -52,7 +52,7 @@ impl Engine {
         let synced = self.session.source().is_some_and(|source| source.synced());
         let connected = self.links.ready().is_some();
         Some(match () {
-            () if self.switchover.is_under_way() => CommandRefusal::SwitchUnderWay,
+            () if self.switchover.is_under_way() || self.is_replacing() => CommandRefusal::SwitchUnderWay,
             () if self.durable.peer.is_none() => CommandRefusal::NoPeer,
             () if !self.authority.is_serving() => CommandRefusal::NotMaster { master: self.master_elsewhere() },
             () if self.links.is_held() => CommandRefusal::Held,

@@ -357,6 +357,7 @@ fn an_enrolment_does_not_interrupt_a_master_with_a_witness() {
     all.extend(settle_state(&mut engine, 4 * MS));
     all.clear();
     let asked = Event::EnrolAsked {
+        own_key: own_keys().current,
         ask: 1,
         peer: Box::new(peer(SHADOW)),
         proof: EnrolProof::Token(0),

@@ -255,8 +255,13 @@ fn a_refused_enrolment_leaves_the_token_good_and_nobody_pinned() {
     let mut engine = inviting_master();
     let before = engine.durable_state().clone();
     let ask = |engine: &mut Engine, ask: u64, at_us: u64| {
-        let asked =
-            Event::EnrolAsked { ask, peer: Box::new(peer(SHADOW)), proof: EnrolProof::Token(0), from: "there".into() };
+        let asked = Event::EnrolAsked {
+            own_key: own_keys().current,
+            ask,
+            peer: Box::new(peer(SHADOW)),
+            proof: EnrolProof::Token(0),
+            from: "there".into(),
+        };
         let _ = engine.handle(now(at_us), asked);
         engine.handle(now(at_us + 1), Event::EnrolConfirmed { ask })
     };
@@ -284,6 +289,7 @@ fn a_refused_enrolment_leaves_the_token_good_and_nobody_pinned() {
 fn a_token_enrols_one_even_while_that_is_being_stored() {
     let mut engine = inviting_master();
     let asked = |ask, node| Event::EnrolAsked {
+        own_key: own_keys().current,
         ask,
         peer: Box::new(peer(node)),
         proof: EnrolProof::Token(0),
