@@ -208,6 +208,7 @@ impl Engine {
         engine.notice_clock_step(now);
         engine.found_damage(now, start.damage);
         engine.end_former_hold(now);
+        engine.end_former_words(now);
         engine.prepare_promise();
         engine.advance(now);
         let actions = std::mem::take(&mut engine.out);

@@ -327,7 +327,7 @@ impl Operator {
         self.give(Command::Pause(false)).await
     }
 
-    /// Freezes the configuration of the pair: commits end with [`CommitError::ReadOnly`](crate::CommitError::ReadOnly) until
+    /// Freezes the configuration of the pair: commits end with [`CommitError::Frozen`](crate::CommitError::Frozen) until
     /// [`Operator::unfreeze`], and all else goes on. Both nodes remember it, as with [`Operator::pause`], so it holds after a
     /// takeover and after a switch of roles too.
     ///

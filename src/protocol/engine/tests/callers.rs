@@ -73,7 +73,7 @@ fn where_neither_shadow_nor_witness_confirms_nothing_more_is_taken() {
     assert_eq!(answers(&actions), [refused_commit(1, CommitRefusal::InDoubt { revision: at(epoch, 6) })]);
     assert!(engine.authority().serving, "the shadow's promise covers it");
     let actions = commit(&mut engine, 2 * SECOND + doubt_us + 10, 3);
-    assert_eq!(answers(&actions), [refused_commit(3, CommitRefusal::Frozen)]);
+    assert_eq!(answers(&actions), [refused_commit(3, CommitRefusal::Blocked)]);
     // The shadow has room again, and everything.
     let all = position(epoch, 7);
     let mut actions = tell(&mut engine, 2 * SECOND + doubt_us + 20, Message::Ack { position: all, received: 0 });

@@ -281,7 +281,7 @@ fn a_frozen_master_refuses_change_sets_and_nothing_else() {
     let actions = done(&mut engine, 30, stored, Receipt::DurableState);
     assert!(actions.contains(&answered(1, Ok(()))));
     let actions = engine.handle(now(40), Event::Commit { ticket: Ticket(2), bytes: 10 });
-    assert!(actions.contains(&refused_commit(2, CommitRefusal::ReadOnly)));
+    assert!(actions.contains(&refused_commit(2, CommitRefusal::Frozen)));
     assert!(engine.authority().serving && engine.status(Moment(41), 0).modes.frozen.on);
     settle(&mut engine, 45);
     let (stored, _) = batch(&command(&mut engine, 50, 3, Command::Freeze(false)));
