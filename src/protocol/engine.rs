@@ -248,7 +248,9 @@ impl Engine {
             Event::Command { ticket, command } => self.command(now, ticket, command),
             Event::EnrolAsked { ask, peer, proof, from } => self.enrol_asked(now, ask, *peer, proof, &from),
             Event::EnrolConfirmed { ask } => self.enrol_confirmed(ask),
-            Event::Unpermitted { from, reason, times } => self.unpermitted(now, from, &reason, times),
+            Event::Unpermitted { from, reason, shown, times } => {
+                self.unpermitted(now, from, &self.own_named(&reason, shown), times);
+            }
             Event::CertificateEnds { subject, days } => self.certificate_ends_in(now, subject, days),
             Event::KeyMade(made) => self.key_made(made),
             Event::KeyUsed(used) => self.key_used(now, used),
