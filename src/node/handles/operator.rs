@@ -395,6 +395,21 @@ impl Operator {
 
     /// The history of what is visible now: which positions belong to it. It shows what became of a change set
     /// [in doubt](crate::CommitError::InDoubt).
+    ///
+    /// ```no_run
+    /// # async fn example(node: &shadowpair::Node, changes: shadowpair::ChangeSet) {
+    /// use shadowpair::CommitError;
+    /// if let Err(CommitError::InDoubt { revision }) = node.config().commit(changes).await {
+    ///     // Later, when the node serves again or follows the master that does:
+    ///     let head = node.config().snapshot().revision();
+    ///     match node.operator().history().contains(head, revision) {
+    ///         true => println!("{revision} stays"),
+    ///         false if head < revision => println!("{revision} is still in doubt"),
+    ///         false => println!("{revision} is gone: it may be committed again"),
+    ///     }
+    /// }
+    /// # }
+    /// ```
     pub fn history(&self) -> History {
         self.shared.reader.snapshot().history()
     }
