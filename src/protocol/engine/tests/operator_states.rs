@@ -126,11 +126,9 @@ fn alerts_with_former_words_end_at_the_start() {
         begin(state, position(Epoch::FIRST, 5), history(&[(Epoch::FIRST, 1)]))
     };
     let (engine, actions) = starts(false);
-    let ended = actions.iter().filter(|action| match action {
-        Action::Notify(Notice::Alert { change: AlertChange::Cleared, .. }) => true,
-        _ => false,
-    });
-    assert_eq!((ended.count(), said(&engine, 0)), (2, vec![]), "{actions:#?}");
+    let is_end =
+        |action: &&Action| matches!(action, Action::Notify(Notice::Alert { change: AlertChange::Cleared, .. }));
+    assert_eq!((actions.iter().filter(is_end).count(), said(&engine, 0)), (2, vec![]), "{actions:#?}");
     let (engine, _) = starts(true);
     assert_eq!(said(&engine, 0), [state("frozen", Severity::Warning, 0)]);
     // The alert of this version outlives a restart as it stands.
