@@ -33,7 +33,7 @@ mod token;
 #[cfg(any(fuzzing, test))]
 pub use certificate::PeerCertificate;
 pub use client_hello::Doors;
-pub use connection::{Refused, Stream, refused_by_peer};
+pub use connection::{Refused, Stream, Unpermitted, refused_by_peer};
 pub use enrol::{
     Credentials, ENROLMENT_CLOSED, EnrolError, EnrolRequest, Enrolled, Enrolling, Enrolment, Shown, TRY_LATER,
 };

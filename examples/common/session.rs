@@ -223,8 +223,8 @@ pub fn commit_refused(error: CommitError) -> Refusal {
         CommitError::Invalid(broken) => limit(broken),
         CommitError::Guard(_) => Refusal::new("conflict", message),
         // Both mean: nothing remains of the change, and it may be retried later. The message tells them apart.
-        CommitError::Overloaded | CommitError::Frozen => Refusal::new("overloaded", message),
-        CommitError::ReadOnly => Refusal::new("frozen", message),
+        CommitError::Overloaded | CommitError::Blocked => Refusal::new("overloaded", message),
+        CommitError::Frozen => Refusal::new("frozen", message),
         CommitError::InDoubt { revision } => {
             Refusal::new("in_doubt", message).with("revision", view::revision(revision))
         }

@@ -75,7 +75,7 @@ pub(super) async fn read_client_hello<S: Stream>(stream: &mut S) -> Result<Accep
                     close_with(stream, &bytes).await;
                 }
                 return Err(Refused::Unpermitted(match looks_like {
-                    FirstBytes::Tls => format!("broken TLS: {error}"),
+                    FirstBytes::Tls => format!("broken TLS: {error}").into(),
                     FirstBytes::Http => "an HTTP request".into(),
                     FirstBytes::Other => "something that is not TLS".into(),
                 }));

@@ -1,6 +1,6 @@
 //! What both ends of a connection share: its byte stream, and why it was refused.
 
-use std::io;
+use std::{fmt, io};
 
 use rustls::{AlertDescription, CertificateError, Error};
 
@@ -19,9 +19,9 @@ impl<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin> Stream for 
 #[non_exhaustive]
 pub enum Refused {
     /// This node refused the other side: it showed no permitted certificate, or spoke another protocol. On a listener this
-    /// deserves an alert. The text says what was shown.
+    /// deserves an alert.
     #[error("{0}")]
-    Unpermitted(String),
+    Unpermitted(Unpermitted),
     /// The other side refused this node, having proved that it has the permitted key. If this node should be its peer, enrol
     /// it again.
     #[error("the peer refuses this node: {0}")]
@@ -35,32 +35,56 @@ pub enum Refused {
     Broken(io::Error),
 }
 
+/// Why this node refused the other side.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unpermitted {
+    /// Why, for people: what was shown.
+    pub reason: String,
+    /// The key of the certificate that was shown, where it was a node's.
+    pub shown: Option<KeyId>,
+}
+
+impl<T: Into<String>> From<T> for Unpermitted {
+    /// No certificate of a node was shown.
+    fn from(reason: T) -> Self {
+        Self { reason: reason.into(), shown: None }
+    }
+}
+
+impl fmt::Display for Unpermitted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason)
+    }
+}
+
 impl Refused {
     /// The failure of a handshake, by who refused whom. `verifier` judged what the other side showed, if it showed anything.
     pub(super) fn of_handshake(error: io::Error, verifier: &PeerVerifier) -> Self {
         let certificate = verifier.seen();
-        let reason = match tls_error(&error) {
+        let refusal = match tls_error(&error) {
             None => return Self::Broken(error),
             Some(Error::AlertReceived(alert)) if verifier.is_proved() => return Self::ByPeer(reason_of(*alert)),
             Some(Error::AlertReceived(alert)) => return Self::Unproven(reason_of(*alert)),
             Some(Error::NoCertificatesPresented) => "no certificate".into(),
             Some(Error::InvalidCertificate(error)) => match certificate {
                 Some(shown) if *error == CertificateError::BadSignature => {
-                    format!("the certificate of node {}, without its key", shown.key)
+                    let reason = format!("the certificate of node {}, without its key", shown.key);
+                    Unpermitted { reason, shown: Some(shown.key) }
                 }
                 Some(shown) => return Self::not_permitted(shown.key),
                 None => "a certificate that cannot be read".into(),
             },
-            Some(Error::PeerIncompatible(_)) => format!("no TLS that both speak: {error}"),
+            Some(Error::PeerIncompatible(_)) => format!("no TLS that both speak: {error}").into(),
             Some(Error::InvalidMessage(_)) => "something that is not TLS".into(),
-            Some(error) => format!("broken TLS: {error}"),
+            Some(error) => format!("broken TLS: {error}").into(),
         };
-        Self::Unpermitted(reason)
+        Self::Unpermitted(refusal)
     }
 
     /// This node refused a node that is not permitted.
     pub(super) fn not_permitted(key: KeyId) -> Self {
-        Self::Unpermitted(format!("the certificate of node {key}, which is not permitted"))
+        let reason = format!("the certificate of node {key}, which is not permitted");
+        Self::Unpermitted(Unpermitted { reason, shown: Some(key) })
     }
 
     /// TLS failed on this side.

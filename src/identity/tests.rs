@@ -84,7 +84,7 @@ fn link<S: Stream>(accepted: Accepting<S>) -> server::TlsStream<S> {
 
 fn unpermitted<T>(result: Result<T, Refused>) -> String {
     match result {
-        Err(Refused::Unpermitted(reason)) => reason,
+        Err(Refused::Unpermitted(refusal)) => refusal.reason,
         Err(other) => panic!("{other:?}"),
         Ok(_) => panic!("accepted"),
     }

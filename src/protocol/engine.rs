@@ -208,6 +208,7 @@ impl Engine {
         engine.notice_clock_step(now);
         engine.found_damage(now, start.damage);
         engine.end_former_hold(now);
+        engine.end_former_words(now);
         engine.prepare_promise();
         engine.advance(now);
         let actions = std::mem::take(&mut engine.out);
@@ -249,7 +250,9 @@ impl Engine {
                 self.enrol_asked(now, ask, (*peer, own_key), proof, &from);
             }
             Event::EnrolConfirmed { ask } => self.enrol_confirmed(ask),
-            Event::Unpermitted { from, reason, times } => self.unpermitted(now, from, &reason, times),
+            Event::Unpermitted { from, reason, shown, times } => {
+                self.unpermitted(now, from, &self.own_named(&reason, shown), times);
+            }
             Event::CertificateEnds { subject, days } => self.certificate_ends_in(now, subject, days),
             Event::KeyMade(made) => self.key_made(made),
             Event::KeyUsed(used) => self.key_used(now, used),

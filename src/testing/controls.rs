@@ -48,6 +48,21 @@ impl std::fmt::Debug for Spawner {
 }
 
 /// The disk of one node.
+///
+/// ```
+/// use shadowpair::testing::{Pair, Side};
+/// use shadowpair::{ChangeSet, CommitError};
+///
+/// let pair = Pair::builder(1).start()?;
+/// let (disk, config) = (pair.node(Side::A).disk(), pair.node(Side::A).handle().config());
+/// disk.fill();
+/// // A small change would still fit into the room that the log has reserved.
+/// let refused = pair.block_on(config.commit(ChangeSet::new().put("key", vec![7; 8 << 20])));
+/// assert!(matches!(refused, Err(CommitError::DiskFull)), "{refused:?}");
+/// disk.make_room();
+/// pair.block_on(config.commit(ChangeSet::new().put("key", "value")))?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy)]
 pub struct SimulatedDisk<'a> {
     pub(crate) scheduler: &'a Scheduler,
@@ -120,6 +135,18 @@ impl SimulatedDisk<'_> {
 }
 
 /// The clocks of one node's machine.
+///
+/// ```
+/// use std::time::Duration;
+/// use shadowpair::testing::{Pair, Side};
+///
+/// let pair = Pair::builder(1).start()?;
+/// pair.node(Side::A).clock().wall_forward(Duration::from_secs(86_400));
+/// pair.run_for(Duration::from_secs(30));
+/// // No wall clock decides who is master.
+/// assert_eq!(pair.masters(), [Side::A]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy)]
 pub struct SimulatedClock<'a> {
     pub(crate) scheduler: &'a Scheduler,
@@ -151,6 +178,20 @@ impl SimulatedClock<'_> {
 }
 
 /// The network between the nodes of a [`Pair`](super::Pair).
+///
+/// ```
+/// use std::time::Duration;
+/// use shadowpair::testing::{Pair, Side};
+///
+/// let pair = Pair::builder(1).start()?;
+/// pair.link().cut_one_way(Side::A);
+/// pair.run_for(Duration::from_secs(30));
+/// // With the witness there is at most one master, whatever is cut.
+/// assert!(pair.masters().len() <= 1);
+/// pair.link().heal();
+/// pair.run_until(Duration::from_secs(60), Pair::is_whole)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy)]
 pub struct Link<'a> {
     pub(crate) network: &'a Network,
@@ -218,6 +259,21 @@ impl Link<'_> {
 }
 
 /// The witness of a [`Pair`](super::Pair).
+///
+/// ```
+/// use std::time::Duration;
+/// use shadowpair::testing::{Crash, Pair, Side};
+///
+/// let pair = Pair::builder(1).start()?;
+/// pair.witness().down();
+/// pair.node(Side::A).crash(Crash::Power);
+/// pair.run_for(Duration::from_secs(60));
+/// // Without the witness nobody takes over.
+/// assert!(pair.masters().is_empty());
+/// pair.witness().up();
+/// pair.run_until(Duration::from_secs(60), |pair| pair.masters() == [Side::B])?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy)]
 pub struct SimulatedWitness<'a> {
     pub(crate) register: &'a Register,

@@ -21,6 +21,19 @@ const WHOLE_WITHIN: Duration = Duration::from_secs(600);
 const TRACE_LINES: usize = 60;
 
 /// Sets up a [`Pair`].
+///
+/// ```
+/// use std::time::Duration;
+/// use shadowpair::Options;
+/// use shadowpair::testing::Pair;
+///
+/// let mut options = Options::default();
+/// options.takeover_delay = Duration::from_secs(2);
+/// options.heartbeat = Duration::from_millis(300);
+/// let pair = Pair::builder(7).options(options).witnessed(false).start()?;
+/// assert!(pair.is_whole());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use]
 pub struct PairBuilder {
     seed: u64,
@@ -288,6 +301,21 @@ impl std::fmt::Debug for Pair {
 }
 
 /// One node of a [`Pair`], and the machine that it runs on.
+///
+/// ```
+/// use std::time::Duration;
+/// use shadowpair::testing::{Crash, Pair, Side};
+///
+/// let pair = Pair::builder(1).start()?;
+/// pair.node(Side::A).crash(Crash::Power);
+/// pair.run_until(Duration::from_secs(60), |pair| pair.masters() == [Side::B])?;
+/// assert!(!pair.node(Side::A).is_running());
+/// pair.node(Side::A).restart()?;
+/// // The former master comes back as the shadow.
+/// pair.run_until(Duration::from_secs(60), Pair::is_whole)?;
+/// assert_eq!(pair.master(), Some(Side::B));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy)]
 pub struct SimulatedNode<'a> {
     pair: &'a Pair,

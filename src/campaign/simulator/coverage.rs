@@ -123,7 +123,7 @@ fn fault(step: Step) -> Option<&'static str> {
         Step::WallJump { .. } => "wall clock jumps",
         Step::MayTakeOver { allowed: false, .. } => "host forbids takeover",
         Step::Validation { accepts: false, .. } => "host refuses pushes",
-        Step::ByzantinePeer { .. } => "peer lies",
+        Step::ByzantinePeer { .. } => "byzantine peer",
         Step::Operator { verb: Verb::Shutdown, .. } => "shutdown",
         Step::Operator { verb: Verb::TakeOver { .. }, .. } => "takeover ordered",
         Step::Operator { verb: Verb::SwitchRoles, .. } => "switch of roles",

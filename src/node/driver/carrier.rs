@@ -57,7 +57,7 @@ impl Driver {
         let (answer, answered) = oneshot::channel();
         match self.callers.admission.admit(changes.bytes()) {
             Some(permit) => self.on_commit(changes, permit, answer),
-            None => drop(answer.send(Err(CommitRefusal::Frozen))),
+            None => drop(answer.send(Err(CommitRefusal::Blocked))),
         }
         self.context.spawn(async move {
             let outcome = answered.await.map_or(CarriedOutcome::Refused, outcome_of);
@@ -75,7 +75,7 @@ fn outcome_of(answer: CommitAnswer) -> CarriedOutcome {
         Err(CommitRefusal::Guard(crate::model::Conflict::Key { key })) => CarriedOutcome::Conflict { key },
         Err(CommitRefusal::InDoubt { revision }) => CarriedOutcome::InDoubt { revision },
         Err(CommitRefusal::NotMaster { .. }) => CarriedOutcome::NotMaster,
-        Err(CommitRefusal::Frozen) => CarriedOutcome::Overloaded,
+        Err(CommitRefusal::Blocked) => CarriedOutcome::Overloaded,
         Err(CommitRefusal::DiskFull) => CarriedOutcome::DiskFull,
         Err(_) => CarriedOutcome::Refused,
     }

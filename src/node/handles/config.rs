@@ -166,10 +166,10 @@ pub enum CommitError {
     /// Earlier change sets are in doubt, since neither the shadow nor the witness confirms them. Nothing changed. Try again
     /// when either answers: no change set is accepted before.
     #[error("earlier change sets are in doubt; nothing was changed: try again when the shadow or the witness answers")]
-    Frozen,
+    Blocked,
     /// An operator has frozen the pair. Nothing changed. [`Operator::unfreeze`](crate::Operator::unfreeze) ends that.
     #[error("the pair is frozen by an operator; nothing was changed: unfreeze it first")]
-    ReadOnly,
+    Frozen,
     /// The change set is in the log, and it is not known yet whether it stays. Do not repeat it before
     /// [`Operator::history`](crate::Operator::history) and a [`Config::snapshot`] show whether it is there.
     #[error(
@@ -199,8 +199,8 @@ impl From<CommitRefusal> for CommitError {
             CommitRefusal::InDoubt { revision } => Self::InDoubt { revision },
             CommitRefusal::DiskFull => Self::DiskFull,
             CommitRefusal::Stopped => Self::Stopped,
+            CommitRefusal::Blocked => Self::Blocked,
             CommitRefusal::Frozen => Self::Frozen,
-            CommitRefusal::ReadOnly => Self::ReadOnly,
         }
     }
 }

@@ -327,7 +327,7 @@ impl Operator {
         self.give(Command::Pause(false)).await
     }
 
-    /// Freezes the configuration of the pair: commits end with [`CommitError::ReadOnly`](crate::CommitError::ReadOnly) until
+    /// Freezes the configuration of the pair: commits end with [`CommitError::Frozen`](crate::CommitError::Frozen) until
     /// [`Operator::unfreeze`], and all else goes on. Both nodes remember it, as with [`Operator::pause`], so it holds after a
     /// takeover and after a switch of roles too.
     ///
@@ -395,6 +395,21 @@ impl Operator {
 
     /// The history of what is visible now: which positions belong to it. It shows what became of a change set
     /// [in doubt](crate::CommitError::InDoubt).
+    ///
+    /// ```no_run
+    /// # async fn example(node: &shadowpair::Node, changes: shadowpair::ChangeSet) {
+    /// use shadowpair::CommitError;
+    /// if let Err(CommitError::InDoubt { revision }) = node.config().commit(changes).await {
+    ///     // Later, when the node serves again or follows the master that does:
+    ///     let head = node.config().snapshot().revision();
+    ///     match node.operator().history().contains(head, revision) {
+    ///         true => println!("{revision} stays"),
+    ///         false if head < revision => println!("{revision} is still in doubt"),
+    ///         false => println!("{revision} is gone: it may be committed again"),
+    ///     }
+    /// }
+    /// # }
+    /// ```
     pub fn history(&self) -> History {
         self.shared.reader.snapshot().history()
     }

@@ -9,7 +9,7 @@ use super::enrolment_server::EnrolmentServer;
 use super::handshake_slots::{HandshakeSlot, HandshakeSlots};
 use super::permitted_sources::{PermittedSources, TooManyLookups};
 use super::refusal_reporter::RefusalReporter;
-use crate::identity::{Accepted, Refused, Tls, key_exchange_of, peer_key_of};
+use crate::identity::{Accepted, Refused, Tls, Unpermitted, key_exchange_of, peer_key_of};
 use crate::model::limits::{ACCEPT_PAUSE, HANDSHAKE_TIMEOUT, UNAUTHENTICATED_MAX};
 use crate::node::driver::input::Input;
 use crate::node::environment::{BoxStream, Environment, Listener, TaskScope};
@@ -61,17 +61,17 @@ impl PendingConnection {
             biased;
             refusal = self.authenticate(stream) => refusal,
             // A sender that was dropped means that the slot was freed: then this branch is off.
-            Ok(()) = evicted => Some(format!("dropped: more than {UNAUTHENTICATED_MAX} connections without a certificate")),
+            Ok(()) = evicted => Some(format!("dropped: more than {UNAUTHENTICATED_MAX} connections without a certificate").into()),
         };
         self.slot.free();
-        if let Some(reason) = refusal {
+        if let Some(refusal) = refusal {
             let Acceptor { environment, inputs, .. } = &self.acceptor;
-            self.refusals.report(environment, inputs, self.from, reason).await;
+            self.refusals.report(environment, inputs, self.from, refusal).await;
         }
     }
 
     /// Returns why the connection was refused, where that is worth an alert.
-    async fn authenticate(&self, stream: BoxStream) -> Option<String> {
+    async fn authenticate(&self, stream: BoxStream) -> Option<Unpermitted> {
         let Acceptor { environment, tls, sources, inputs, enrolment, .. } = &self.acceptor;
         let own_key = tls.key();
         let handshake = async {
@@ -94,16 +94,17 @@ impl PendingConnection {
                 drop(inputs.send(Input::Accepted(connection)).await);
                 None
             }
-            Some(Ok(Accepted::Enrolment(request))) => enrolment.answer(self.from, || self.slot.free(), *request).await,
-            Some(Err(Refused::Unpermitted(reason) | Refused::ByPeer(reason) | Refused::Unproven(reason))) => {
-                Some(reason)
+            Some(Ok(Accepted::Enrolment(request))) => {
+                enrolment.answer(self.from, || self.slot.free(), *request).await.map(Unpermitted::from)
             }
+            Some(Err(Refused::Unpermitted(refusal))) => Some(refusal),
+            Some(Err(Refused::ByPeer(reason) | Refused::Unproven(reason))) => Some(reason.into()),
             // A port scan, a load balancer's health check, or a broken network: no alert.
             Some(Err(Refused::Broken(error))) => {
                 tracing::debug!(from = %self.from, %error, "a connection broke before its handshake");
                 None
             }
-            None => Some(format!("no handshake within {HANDSHAKE_TIMEOUT:?}")),
+            None => Some(format!("no handshake within {HANDSHAKE_TIMEOUT:?}").into()),
         }
     }
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use super::address_book::AddressBook;
 use super::connection::Connection;
-use crate::identity::{Refused, Tls, key_exchange_of, peer_key_of};
+use crate::identity::{Refused, Tls, Unpermitted, key_exchange_of, peer_key_of};
 use crate::model::limits::{DIAL_ADDRESSES_MAX, DIAL_HEAD_START};
 use crate::node::environment::{BoxFuture, Environment, later};
 use crate::protocol::engine::DialFailureKind;
@@ -62,10 +62,12 @@ async fn attempt(environment: &Environment, tls: &Tls, address: SocketAddr) -> R
             let key_exchange = key_exchange_of(stream.get_ref().1);
             match peer_key_of(stream.get_ref().1) {
                 Some(peer_key) => Ok(Connection::new(Box::new(stream), address, (peer_key, own_key), key_exchange)),
-                None => Err(at("it showed no certificate".into(), DialFailureKind::WrongKey)),
+                None => Err(at("it showed no certificate".into(), DialFailureKind::WrongKey { shown: None })),
             }
         }
-        Err(error @ Refused::Unpermitted(_)) => Err(at(error.to_string(), DialFailureKind::WrongKey)),
+        Err(Refused::Unpermitted(Unpermitted { reason, shown })) => {
+            Err(at(reason, DialFailureKind::WrongKey { shown }))
+        }
         Err(error @ Refused::ByPeer(_)) => Err(at(error.to_string(), DialFailureKind::RefusedByPeer)),
         // Whoever may be anybody, and cannot show the peer's key, must not keep a shadow from taking over.
         Err(error @ (Refused::Broken(_) | Refused::Unproven(_))) => {
@@ -244,7 +246,7 @@ impl DialFailure {
     fn and(self, other: Self) -> Self {
         let weight = |how| match how {
             DialFailureKind::Unreachable => 0,
-            DialFailureKind::WrongKey => 1,
+            DialFailureKind::WrongKey { .. } => 1,
             DialFailureKind::RefusedByPeer => 2,
         };
         let how = if weight(other.how) > weight(self.how) { other.how } else { self.how };
@@ -278,7 +280,7 @@ mod tests {
             match v4.ip().octets()[3] {
                 0..10 => Ok(to),
                 10..20 => Err(DialFailure { how: DialFailureKind::RefusedByPeer, reason: "r".into() }),
-                20..30 => Err(DialFailure { how: DialFailureKind::WrongKey, reason: "w".into() }),
+                20..30 => Err(DialFailure { how: DialFailureKind::WrongKey { shown: None }, reason: "w".into() }),
                 _ => std::future::pending().await,
             }
         })

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc;
 
+use crate::identity::Unpermitted;
 use crate::model::limits::UNPERMITTED_INTERVAL;
 use crate::node::driver::input::Input;
 use crate::node::environment::Environment;
@@ -40,8 +41,9 @@ impl RefusalReporter {
         environment: &Environment,
         inputs: &mpsc::Sender<Input>,
         from: SocketAddr,
-        reason: String,
+        refusal: Unpermitted,
     ) {
+        let Unpermitted { reason, shown } = refusal;
         tracing::debug!(%from, %reason, "a connection was refused");
         let (reason, times) = match self.next_report(environment.clock.now(), environment.after(UNPERMITTED_INTERVAL)) {
             Report::ByAnother => return,
@@ -55,7 +57,7 @@ impl RefusalReporter {
             }
         };
         // Without the port, which differs for every connection, so that repeated refusals are one alert.
-        let event = Event::Unpermitted { from: from.ip().to_canonical().to_string(), reason, times };
+        let event = Event::Unpermitted { from: from.ip().to_canonical().to_string(), reason, shown, times };
         drop(inputs.send(Input::Engine(event)).await);
     }
 

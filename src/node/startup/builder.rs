@@ -162,6 +162,16 @@ impl Builder {
     }
 
     /// The cryptography of rustls. Default: aws-lc-rs if it is built in, else ring. No process-wide default is installed.
+    ///
+    /// ```
+    /// # #[cfg(feature = "aws-lc-rs")] {
+    /// use std::sync::Arc;
+    /// use shadowpair::Node;
+    /// let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    /// let builder = Node::builder("/var/lib/app/pair").crypto_provider(provider);
+    /// # drop(builder);
+    /// # }
+    /// ```
     pub fn crypto_provider(mut self, provider: Arc<rustls::crypto::CryptoProvider>) -> Self {
         self.settings.provider = Some(provider);
         self

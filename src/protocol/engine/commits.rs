@@ -48,7 +48,7 @@ enum Intake {
     Open,
     /// A change set that waited for the shadow, and for the witness instead, is in doubt. Until all of them are settled no other is
     /// taken, since nothing bounds how many of them there would be.
-    Frozen,
+    Blocked,
 }
 
 /// One change set that waits to be acknowledged.
@@ -92,8 +92,8 @@ impl Commits {
     /// # Errors
     /// Why it is not taken. Nothing changed.
     pub(super) fn enqueue(&mut self, ticket: Ticket, bytes: usize) -> Result<(), CommitRefusal> {
-        if self.is_frozen() {
-            return Err(CommitRefusal::Frozen);
+        if self.is_blocked() {
+            return Err(CommitRefusal::Blocked);
         }
         self.queue.push_back((ticket, bytes));
         Ok(())
@@ -199,12 +199,12 @@ impl Commits {
 
     // The intake.
 
-    pub(super) fn is_frozen(&self) -> bool {
-        self.intake == Intake::Frozen
+    pub(super) fn is_blocked(&self) -> bool {
+        self.intake == Intake::Blocked
     }
 
-    pub(super) fn set_frozen(&mut self, frozen: bool) {
-        self.intake = if frozen { Intake::Frozen } else { Intake::Open };
+    pub(super) fn set_blocked(&mut self, blocked: bool) {
+        self.intake = if blocked { Intake::Blocked } else { Intake::Open };
     }
 
     // Changing the mode.

@@ -159,6 +159,8 @@ pub enum Event {
         from: String,
         /// Why.
         reason: String,
+        /// The key of the certificate that it showed, where it was a node's.
+        shown: Option<KeyId>,
         /// How many connections this stands for.
         times: u64,
     },
@@ -239,7 +241,10 @@ pub enum DialFailureKind {
     /// Nobody answered in time, or nobody was there.
     Unreachable,
     /// Somebody answered who is not the pinned peer.
-    WrongKey,
+    WrongKey {
+        /// The key of the certificate that it showed, where it was a node's.
+        shown: Option<KeyId>,
+    },
     /// The pinned peer does not permit this node.
     RefusedByPeer,
 }

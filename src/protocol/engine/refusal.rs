@@ -30,9 +30,9 @@ pub enum CommitRefusal {
     /// A guard did not hold. Nothing changed.
     Guard(Conflict),
     /// An operator has frozen the pair. Nothing changed.
-    ReadOnly,
-    /// Earlier change sets are in doubt, since neither the shadow nor the witness answers. Nothing changed.
     Frozen,
+    /// Earlier change sets are in doubt, since neither the shadow nor the witness answers. Nothing changed.
+    Blocked,
     /// It reached the log, and what becomes of it is not known yet.
     InDoubt {
         /// The position it would have.

@@ -19,7 +19,7 @@ mod witnessed;
 use std::time::Duration;
 
 use super::*;
-use crate::model::{Conflict, Digest, Era, KeyId, NodeId, PairId, PinnedKeys};
+use crate::model::{Digest, Era, KeyId, NodeId, PairId, PinnedKeys};
 use crate::protocol::alerts::AlertKind;
 use crate::protocol::engine::durable::Moves;
 use crate::protocol::wire::{
@@ -109,14 +109,36 @@ fn timer(at_us: u64) -> Action {
     Action::SetTimer { at: Moment(at_us) }
 }
 
-/// What a batch ends with, whatever its kind.
-enum Receipt {
-    DurableState,
-    Commits { verdicts: Vec<(Ticket, Result<Revision, Conflict>)>, head: Position, log_floor: Revision },
-    Era { head: Position, log_floor: Revision },
-    Records(RecordsReceipt),
-    Quarantined { from: Revision, to: Revision, change_sets: u64 },
-    Reopened { head: Position, log_floor: Revision, history: History, damage: Option<String> },
+/// What a job of one kind ends with. The receipt says which kind that is.
+trait EndOf: Sized {
+    type Job: Job<Receipt = Self>;
+
+    /// The order of such a job, where this work is one.
+    fn order(work: Work) -> Option<Order<Self::Job>>;
+}
+
+macro_rules! end_of {
+    ($($receipt:ty => $kind:ident, $job:ty;)+) => {
+        $(impl EndOf for $receipt {
+            type Job = $job;
+
+            fn order(work: Work) -> Option<Order<$job>> {
+                match work {
+                    Work::$kind(order) => Some(order),
+                    _ => None,
+                }
+            }
+        })+
+    };
+}
+
+end_of! {
+    () => StoreState, StoreState;
+    GroupReceipt => AppendGroup, AppendGroup<()>;
+    EraReceipt => BeginEra, BeginEra;
+    RecordsReceipt => AppendRecords, AppendRecords<BulkId>;
+    QuarantineReceipt => Quarantine, Quarantine;
+    ReopenReceipt => Reopen, Reopen;
 }
 
 fn complete<J: Job>(order: Order<J>, receipt: J::Receipt) -> Completed {
@@ -124,26 +146,17 @@ fn complete<J: Job>(order: Order<J>, receipt: J::Receipt) -> Completed {
 }
 
 /// The batch in flight is over.
-fn done(engine: &mut Engine, at_us: u64, batch: u64, receipt: Receipt) -> Vec<Action> {
+fn done<R: EndOf>(engine: &mut Engine, at_us: u64, batch: u64, receipt: R) -> Vec<Action> {
     let work = engine.work.in_flight().unwrap_or_else(|| panic!("no batch is in flight")).clone();
     assert_eq!(work.batch(), BatchId(batch));
-    let completed = match (work, receipt) {
-        (Work::StoreState(order), Receipt::DurableState) => complete(order, ()),
-        (Work::AppendGroup(order), Receipt::Commits { verdicts, head, log_floor }) => {
-            complete(order, GroupReceipt { verdicts, head, log_floor })
-        }
-        (Work::BeginEra(order), Receipt::Era { head, log_floor }) => complete(order, EraReceipt { head, log_floor }),
-        (Work::AppendRecords(order), Receipt::Records(receipt)) => complete(order, receipt),
-        (Work::Quarantine(order), Receipt::Quarantined { from, to, change_sets }) => {
-            complete(order, QuarantineReceipt { from, to, change_sets })
-        }
-        (Work::Reopen(order), Receipt::Reopened { head, log_floor, history, damage }) => {
-            let shown = head.revision;
-            complete(order, ReopenReceipt { head, log_floor, history, shown, damage })
-        }
-        (work, _) => panic!("{work:?} does not end so"),
-    };
-    engine.handle(now(at_us), Event::Persisted(completed))
+    let order = R::order(work.clone()).unwrap_or_else(|| panic!("{work:?} does not end so"));
+    engine.handle(now(at_us), Event::Persisted(complete(order, receipt)))
+}
+
+/// The store was opened again, and nothing of what it had shown is gone.
+fn reopened(head: Position, history: History, damage: Option<&str>) -> ReopenReceipt {
+    let damage = damage.map(str::to_owned);
+    ReopenReceipt { head, log_floor: Revision::NONE, history, shown: head.revision, damage }
 }
 
 /// The batch in flight has failed.
@@ -195,7 +208,7 @@ pub(super) fn settle(engine: &mut Engine, at_us: u64) {
         if pending == 0 {
             return;
         }
-        let _ = done(engine, at_us, pending, Receipt::DurableState);
+        let _ = done(engine, at_us, pending, ());
     }
 }
 
@@ -229,7 +242,7 @@ pub(super) fn lone_master() -> Engine {
     let (mut engine, actions) = begin(DurableState::first_master(MASTER, PAIR), Position::NONE, History::default());
     let (batch, _) = batch(&actions);
     let head = Position { revision: at(Epoch::FIRST, 0), digest: Digest::ZERO };
-    let _ = done(&mut engine, 10, batch, Receipt::Era { head, log_floor: Revision::NONE });
+    let _ = done(&mut engine, 10, batch, EraReceipt { head, log_floor: Revision::NONE });
     engine
 }
 
@@ -288,7 +301,7 @@ fn a_first_master_serves_once_its_era_is_durable() {
         ]
     );
     let head = Position { revision: at(Epoch::FIRST, 0), digest: Digest::ZERO };
-    let actions = done(&mut engine, 10, 1, Receipt::Era { head, log_floor: Revision::NONE });
+    let actions = done(&mut engine, 10, 1, EraReceipt { head, log_floor: Revision::NONE });
     assert_eq!(
         actions,
         [
@@ -349,7 +362,7 @@ fn commits_that_wait_together_are_one_group() {
 
     let verdicts = vec![(Ticket(1), Ok(at(Epoch::FIRST, 1)))];
     let head = position(Epoch::FIRST, 1);
-    let actions = done(&mut engine, 30, first, Receipt::Commits { verdicts, head, log_floor: Revision::NONE });
+    let actions = done(&mut engine, 30, first, GroupReceipt { verdicts, head, log_floor: Revision::NONE });
     assert_eq!(
         actions,
         [
@@ -376,11 +389,11 @@ fn a_full_disk_refuses_and_the_next_commit_is_tried() {
     assert_eq!(engine.status(Moment(31), 0).alerts[0].kind, AlertKind::DiskTrouble);
     assert!(engine.authority().serving);
     let (durable_state, _) = batch(&actions);
-    let _ = done(&mut engine, 40, durable_state, Receipt::DurableState);
+    let _ = done(&mut engine, 40, durable_state, ());
     let (second, _) = batch(&engine.handle(now(50), Event::Commit { ticket: Ticket(2), bytes: 10 }));
     let verdicts = vec![(Ticket(2), Ok(at(Epoch::FIRST, 1)))];
     let head = position(Epoch::FIRST, 1);
-    let _ = done(&mut engine, 60, second, Receipt::Commits { verdicts, head, log_floor: Revision::NONE });
+    let _ = done(&mut engine, 60, second, GroupReceipt { verdicts, head, log_floor: Revision::NONE });
     let kinds: Vec<AlertKind> = engine.status(Moment(61), 0).alerts.iter().map(|alert| alert.kind).collect();
     assert_eq!(kinds, [AlertKind::Recovered]);
 }
@@ -399,7 +412,7 @@ fn a_failed_sync_ends_the_incarnation() {
     // The change set turned out to be there.
     let head = position(Epoch::FIRST, 1);
     let history = history(&[(Epoch::FIRST, 1)]);
-    let receipt = Receipt::Reopened { head, log_floor: Revision::NONE, history, damage: None };
+    let receipt = reopened(head, history, None);
     let actions = done(&mut engine, 2 * SECOND + 10, reopen, receipt);
     let (_, work) = batch(&actions);
     let Work::BeginEra(Order { job: BeginEra { era, .. }, .. }) = work else { panic!("{work:?}") };
@@ -429,7 +442,7 @@ fn a_silent_master_is_replaced_after_the_delay_and_not_before() {
     assert_eq!((era.epoch.term(), era.first_seq, durable_state.role), (2, 6, Role::Master));
     assert!(!engine.authority().serving);
     let head = Position { revision: at(era.epoch, 5), ..position(Epoch::FIRST, 5) };
-    let actions = done(&mut engine, 5 * SECOND + 600, promote, Receipt::Era { head, log_floor: Revision::NONE });
+    let actions = done(&mut engine, 5 * SECOND + 600, promote, EraReceipt { head, log_floor: Revision::NONE });
     assert!(actions.contains(&role(Role::Master, true, era.epoch, RoleReason::Takeover)), "{actions:#?}");
     assert_eq!(engine.status(Moment(6 * SECOND), 0).alerts[0].kind, AlertKind::Takeover);
 }
@@ -480,7 +493,7 @@ pub(super) fn leading_master() -> (Engine, Epoch) {
     let (batch, work) = batch(&answer(&mut engine, 250, &actions, position(Epoch::FIRST, 5)));
     let Work::BeginEra(Order { job: BeginEra { era, .. }, .. }) = work else { panic!("{work:?}") };
     let head = Position { revision: at(era.epoch, 5), ..position(Epoch::FIRST, 5) };
-    let actions = done(&mut engine, 300, batch, Receipt::Era { head, log_floor: Revision::NONE });
+    let actions = done(&mut engine, 300, batch, EraReceipt { head, log_floor: Revision::NONE });
     assert!(sent(&actions).contains(&Message::Repair(Repair::Incremental { to: head.revision })), "{actions:#?}");
     let _ = engine.handle(now(310), Event::RecordsPushed { link: LINK, last: head.revision, bytes: 72, gone: false });
     let ack = Message::Ack { position: head, received: 72 };
@@ -498,7 +511,7 @@ fn a_stopped_master_acknowledges_nothing_until_its_peer_answered() {
     let verdicts = vec![(Ticket(1), Ok(at(epoch, 6)))];
     let head = position(epoch, 6);
     let late = 60 * SECOND;
-    let actions = done(&mut engine, late, first, Receipt::Commits { verdicts, head, log_floor: Revision::NONE });
+    let actions = done(&mut engine, late, first, GroupReceipt { verdicts, head, log_floor: Revision::NONE });
     assert!(!actions.iter().any(|action| is_answer(action) || matches!(action, Action::Publish { .. })));
     assert!(actions.contains(&role(Role::Master, false, epoch, RoleReason::Stalled)), "{actions:#?}");
     let asks = |message: &Message| matches!(message, Message::Heartbeat(Heartbeat { asks: true, .. }));
@@ -516,11 +529,11 @@ fn drain_state(engine: &mut Engine, event: Event) -> (u64, Vec<Action>) {
             Action::Persist(work) => Some((work.batch().0, work.clone())),
             _ => None,
         }) {
-            Some((batch, Work::StoreState(_))) => all.extend(done(engine, 601, batch, Receipt::DurableState)),
+            Some((batch, Work::StoreState(_))) => all.extend(done(engine, 601, batch, ())),
             Some((batch, _)) => return (batch, all),
             None => {
                 let pending = batch_in_flight(engine);
-                all.extend(done(engine, 601, pending, Receipt::DurableState));
+                all.extend(done(engine, 601, pending, ()));
             }
         }
     }
@@ -534,7 +547,7 @@ fn a_stopped_master_whose_shadow_took_over_yields() {
     let late = 60 * SECOND;
     let verdicts = vec![(Ticket(1), Ok(at(epoch, 6)))];
     let head = position(epoch, 6);
-    let _ = done(&mut engine, late, first, Receipt::Commits { verdicts, head, log_floor: Revision::NONE });
+    let _ = done(&mut engine, late, first, GroupReceipt { verdicts, head, log_floor: Revision::NONE });
     let _ = engine.handle(now(late + 1), Event::LinkDown { link: LINK, reason: "reset".to_owned() });
     let _ = engine.handle(now(late + 2), Event::LinkUp { link: LinkId(2), dialled: true });
     let promoted = epoch.promoted(5);
@@ -546,14 +559,14 @@ fn a_stopped_master_whose_shadow_took_over_yields() {
     assert!(actions.contains(&refused_commit(1, doubt)), "{actions:#?}");
     // Durable state were being written when the winner came: quarantine waits for them.
     let pending = batch_in_flight(&engine);
-    let (batch_no, work) = batch(&done(&mut engine, late + 4, pending, Receipt::DurableState));
+    let (batch_no, work) = batch(&done(&mut engine, late + 4, pending, ()));
     assert_eq!(quarantine(&work), Some(at(epoch, 5)));
     let (from, to) = (at(epoch, 6), at(epoch, 6));
-    let receipt = Receipt::Quarantined { from, to, change_sets: 1 };
+    let receipt = QuarantineReceipt { from, to, change_sets: 1 };
     let (batch_no, work) = batch(&done(&mut engine, late + 4, batch_no, receipt));
     let Work::StoreState(Order { job: StoreState { state: durable_state, .. }, .. }) = work else { panic!("{work:?}") };
     assert_eq!((durable_state.role, durable_state.complete), (Role::Shadow, false));
-    let actions = done(&mut engine, late + 5, batch_no, Receipt::DurableState);
+    let actions = done(&mut engine, late + 5, batch_no, ());
     assert!(actions.contains(&role(Role::Shadow, false, epoch, RoleReason::SteppedDown)), "{actions:#?}");
     assert!(actions.contains(&Action::Close { link: LinkId(2) }));
     let kinds: Vec<AlertKind> = engine.status(Moment(late), 0).alerts.iter().map(|alert| alert.kind).collect();
@@ -572,20 +585,19 @@ fn an_outage_is_counted_and_told_once() {
             Action::Persist(work) => Some((work.batch().0, work.clone())),
             _ => None,
         }) {
-            let receipt = match work {
+            actions = match work {
                 Work::AppendGroup(order) => {
                     let verdicts = vec![(order.job.change_sets[0].0, Ok(at(epoch, seq)))];
-                    let head = position(epoch, seq);
-                    Receipt::Commits { verdicts, head, log_floor: Revision::NONE }
+                    let receipt = GroupReceipt { verdicts, head: position(epoch, seq), log_floor: Revision::NONE };
+                    done(&mut engine, time, batch, receipt)
                 }
-                _ => Receipt::DurableState,
+                _ => done(&mut engine, time, batch, ()),
             };
-            actions = done(&mut engine, time, batch, receipt);
         }
         // A durable state batch may have been in flight when the change set came.
         let pending = batch_in_flight(&engine);
         if pending != 0 {
-            let _ = done(&mut engine, time, pending, Receipt::DurableState);
+            let _ = done(&mut engine, time, pending, ());
         }
     }
     let alerts = engine.status(Moment(time), 0).alerts;

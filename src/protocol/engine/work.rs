@@ -10,30 +10,30 @@ use crate::protocol::wire::{BulkId, SnapshotHeader};
 
 use super::{BatchId, DurableState, Ticket};
 
+#[macro_use]
+mod kinds;
 mod jobs;
 
-/// Durable work. Whole or not at all; a power cut in the middle leaves what was before. `C` is what a ticket stands for, `R` a frame
-/// of records and `P` a piece of a snapshot: the engine knows none of them but by its id.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Work<C = (), R = BulkId, P = BulkId> {
+// Each kind is named as its job. After its name come what it names by id, and how the end of such a job is called.
+kinds! {
     /// Replace the durable state.
-    StoreState(Order<StoreState>),
+    StoreState => StateStored(StatePurpose),
     /// Append change sets as one group.
-    AppendGroup(Order<AppendGroup<C>>),
+    AppendGroup<C = ()> => GroupAppended(Vec<Ticket>),
     /// Replace the durable state, then append the record that opens an era.
-    BeginEra(Order<BeginEra>),
+    BeginEra => EraBegun(),
     /// Append records of the peer.
-    AppendRecords(Order<AppendRecords<R>>),
+    AppendRecords<R = BulkId> => RecordsAppended(),
     /// Open a new staging file.
-    BeginStaging(Order<BeginStaging>),
+    BeginStaging => StagingBegun(),
     /// Write pieces of a snapshot to it.
-    StagePieces(Order<StagePieces<P>>),
+    StagePieces<P = BulkId> => PiecesStaged(),
     /// Verify the staged snapshot and switch to it.
-    FinishStaging(Order<FinishStaging>),
+    FinishStaging => StagingFinished(),
     /// Keep a former master's change sets as a diff.
-    Quarantine(Order<Quarantine>),
+    Quarantine => Quarantined(),
     /// Open the store again after a failure.
-    Reopen(Order<Reopen>),
+    Reopen => Reopened(),
 }
 
 /// One job, and the right to complete it once.
@@ -73,29 +73,6 @@ pub type Outcome<J> = Result<<J as Job>::Receipt, DiskFailure>;
 pub struct Completed {
     batch: BatchId,
     completion: Completion,
-}
-
-/// What became of a job, by its kind.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Completion {
-    /// Of [`StoreState`].
-    StateStored(StatePurpose, Outcome<StoreState>),
-    /// Of [`AppendGroup`], with the tickets of the group.
-    GroupAppended(Vec<Ticket>, Outcome<AppendGroup<()>>),
-    /// Of [`BeginEra`].
-    EraBegun(Outcome<BeginEra>),
-    /// Of [`AppendRecords`].
-    RecordsAppended(Outcome<AppendRecords<()>>),
-    /// Of [`BeginStaging`].
-    StagingBegun(Outcome<BeginStaging>),
-    /// Of [`StagePieces`].
-    PiecesStaged(Outcome<StagePieces<()>>),
-    /// Of [`FinishStaging`].
-    StagingFinished(Outcome<FinishStaging>),
-    /// Of [`Quarantine`].
-    Quarantined(Outcome<Quarantine>),
-    /// Of [`Reopen`].
-    Reopened(Outcome<Reopen>),
 }
 
 /// The disk did not do what it should.
@@ -339,39 +316,9 @@ impl Completed {
     pub fn into_completion(self) -> Completion {
         self.completion
     }
-
-    /// Why it failed, if it did.
-    pub fn failure(&self) -> Option<&DiskFailure> {
-        match &self.completion {
-            Completion::StateStored(_, outcome) => outcome.as_ref().err(),
-            Completion::GroupAppended(_, outcome) => outcome.as_ref().err(),
-            Completion::EraBegun(outcome) => outcome.as_ref().err(),
-            Completion::RecordsAppended(outcome) => outcome.as_ref().err(),
-            Completion::StagingBegun(outcome) => outcome.as_ref().err(),
-            Completion::PiecesStaged(outcome) => outcome.as_ref().err(),
-            Completion::StagingFinished(outcome) => outcome.as_ref().err(),
-            Completion::Quarantined(outcome) => outcome.as_ref().err(),
-            Completion::Reopened(outcome) => outcome.as_ref().err(),
-        }
-    }
 }
 
 impl<C, R, P> Work<C, R, P> {
-    /// The batch that it is.
-    pub fn batch(&self) -> BatchId {
-        match self {
-            Self::StoreState(order) => order.batch,
-            Self::AppendGroup(order) => order.batch,
-            Self::BeginEra(order) => order.batch,
-            Self::AppendRecords(order) => order.batch,
-            Self::BeginStaging(order) => order.batch,
-            Self::StagePieces(order) => order.batch,
-            Self::FinishStaging(order) => order.batch,
-            Self::Quarantine(order) => order.batch,
-            Self::Reopen(order) => order.batch,
-        }
-    }
-
     /// Whether the sink of a session ordered it.
     pub fn is_of_sink(&self) -> bool {
         matches!(self, Self::AppendRecords(_) | Self::BeginStaging(_) | Self::StagePieces(_) | Self::FinishStaging(_))
@@ -390,39 +337,9 @@ impl<C, R, P> Work<C, R, P> {
                 | Self::Reopen(_)
         )
     }
-
-    /// It could not be done; what is left of it says the failure.
-    pub fn fail(self, failure: DiskFailure) -> Completed {
-        match self {
-            Self::StoreState(order) => order.fail(failure),
-            Self::AppendGroup(order) => order.fail(failure),
-            Self::BeginEra(order) => order.fail(failure),
-            Self::AppendRecords(order) => order.fail(failure),
-            Self::BeginStaging(order) => order.fail(failure),
-            Self::StagePieces(order) => order.fail(failure),
-            Self::FinishStaging(order) => order.fail(failure),
-            Self::Quarantine(order) => order.fail(failure),
-            Self::Reopen(order) => order.fail(failure),
-        }
-    }
 }
 
 impl Work {
-    /// The same work as this batch.
-    pub(super) fn numbered(self, batch: BatchId) -> Self {
-        match self {
-            Self::StoreState(order) => Self::StoreState(order.numbered(batch)),
-            Self::AppendGroup(order) => Self::AppendGroup(order.numbered(batch)),
-            Self::BeginEra(order) => Self::BeginEra(order.numbered(batch)),
-            Self::AppendRecords(order) => Self::AppendRecords(order.numbered(batch)),
-            Self::BeginStaging(order) => Self::BeginStaging(order.numbered(batch)),
-            Self::StagePieces(order) => Self::StagePieces(order.numbered(batch)),
-            Self::FinishStaging(order) => Self::FinishStaging(order.numbered(batch)),
-            Self::Quarantine(order) => Self::Quarantine(order.numbered(batch)),
-            Self::Reopen(order) => Self::Reopen(order.numbered(batch)),
-        }
-    }
-
     /// The same work with what its ids stand for.
     ///
     /// # Errors

@@ -25,7 +25,7 @@ pub(in super::super) enum OperatorState {
     /// One side refuses the other.
     Refused,
     /// Change sets are in doubt, and no other is taken.
-    Frozen,
+    CommitsBlocked,
     /// There were too many takeovers. It ends by itself, and until then no takeover does.
     HoldDown,
     /// A master without a shadow, and none may be enrolled.
@@ -43,7 +43,7 @@ pub(in super::super) enum OperatorState {
     /// An operator has paused automatic failover.
     Paused,
     /// An operator has frozen the configuration.
-    ReadOnly,
+    Frozen,
 }
 
 const STATES: usize = 15;
@@ -72,7 +72,7 @@ impl OperatorState {
         Self::NoTakeover,
         Self::NotServing,
         Self::Refused,
-        Self::Frozen,
+        Self::CommitsBlocked,
         Self::HoldDown,
         Self::NotEnabled,
         Self::NoShadow,
@@ -81,7 +81,7 @@ impl OperatorState {
         Self::Undialable,
         Self::PeerUndialable,
         Self::Paused,
-        Self::ReadOnly,
+        Self::Frozen,
     ];
 
     /// The stable word for it.
@@ -92,7 +92,7 @@ impl OperatorState {
             Self::NoTakeover => "no_takeover",
             Self::NotServing => "not_serving",
             Self::Refused => "refused",
-            Self::Frozen => "frozen",
+            Self::CommitsBlocked => "commits_blocked",
             Self::HoldDown => "hold_down",
             Self::NotEnabled => "not_enabled",
             Self::NoShadow => "no_shadow",
@@ -101,13 +101,19 @@ impl OperatorState {
             Self::Undialable => "undialable",
             Self::PeerUndialable => "peer_undialable",
             Self::Paused => "paused",
-            Self::ReadOnly => "read_only",
+            Self::Frozen => "frozen",
         }
     }
 
     /// The alert about it, among these.
     pub(in super::super) fn alert(self, alerts: &[Alert]) -> Option<&Alert> {
-        alerts.iter().find(|alert| alert.kind == AlertKind::NeedsOperator && alert.subject == self.as_str())
+        alerts.iter().find(|alert| Self::of(alert) == Some(self))
+    }
+
+    /// The state that this alert is about, where it is about one that this version knows.
+    pub(in super::super) fn of(alert: &Alert) -> Option<Self> {
+        let about = |state: &Self| alert.kind == AlertKind::NeedsOperator && alert.subject == state.as_str();
+        Self::ALL.into_iter().find(about)
     }
 }
 

@@ -37,9 +37,9 @@ pub(in super::super) const SHADOW_PROMISES_NOTHING: &str = "the shadow makes no 
 
 pub(in super::super) const HELD: &str = "this node's operator holds the link (disconnect): the shadow does not take over, and a master that restarts does not serve by itself; say reconnect here";
 pub(in super::super) const HELD_BY_PEER: &str = "the peer's operator holds the link (disconnect): the shadow does not take over, and a master that restarts does not serve by itself; say reconnect on the peer, or take-over where nobody serves";
-pub(in super::super) const FROZEN: &str = "change sets are in doubt, and no other is taken until the shadow or the witness confirms them: repair the shadow's link and disk, or the witness";
+pub(in super::super) const COMMITS_BLOCKED: &str = "change sets are in doubt, and no other is taken until the shadow or the witness confirms them: repair the shadow's link and disk, or the witness";
 pub(in super::super) const PAUSED: &str = "automatic failover is paused: while the master is away nobody serves, until an operator says take-over; say resume on either node";
-pub(in super::super) const READ_ONLY: &str =
+pub(in super::super) const FROZEN: &str =
     "the pair is frozen: change sets are refused, and all else goes on; say unfreeze on either node";
 pub(in super::super) const BOTH_SHADOWS: &str =
     "both nodes are shadows: let an operator make one master with take-over";

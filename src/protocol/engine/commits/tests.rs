@@ -18,9 +18,9 @@ fn the_shadows_part_in_acknowledgements() {
         commits.give_up_shadow();
         commits
     }
-    fn frozen() -> Commits {
+    fn blocked() -> Commits {
         let mut commits = given_up();
-        commits.set_frozen(true);
+        commits.set_blocked(true);
         commits
     }
     fn switching() -> Commits {
@@ -29,8 +29,8 @@ fn the_shadows_part_in_acknowledgements() {
         commits
     }
     fn show(commits: &Commits) -> String {
-        let (mode, frozen) = (commits.mode(), commits.is_frozen());
-        format!("{mode:?}, waits {}, joined {}, frozen {frozen}", commits.waits(), commits.joined())
+        let (mode, blocked) = (commits.mode(), commits.is_blocked());
+        format!("{mode:?}, waits {}, joined {}, blocked {blocked}", commits.waits(), commits.joined())
     }
     let rows = table(
         &[
@@ -38,7 +38,7 @@ fn the_shadows_part_in_acknowledgements() {
             ("awaited", synchronous),
             ("joined", joined),
             ("given up", given_up),
-            ("frozen", frozen),
+            ("blocked", blocked),
             ("switching to asynchronous", switching),
         ],
         &[

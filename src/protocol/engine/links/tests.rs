@@ -214,7 +214,7 @@ fn happens(engine: &mut Engine, event: &str) -> Vec<Action> {
         "refuse" => says(Message::Refuse(refused())),
         "link down" => Event::LinkDown { link: LINK, reason: "reset".into() },
         "dial unreachable" => dial(DialFailureKind::Unreachable),
-        "dial, wrong key" => dial(DialFailureKind::WrongKey),
+        "dial, wrong key" => dial(DialFailureKind::WrongKey { shown: None }),
         "dial, refused" => dial(DialFailureKind::RefusedByPeer),
         "silence" => return until(engine, time, time + 4 * SECOND),
         "disconnect" => Event::Command { ticket: Ticket(1), command: Command::Disconnect },

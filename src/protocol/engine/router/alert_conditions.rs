@@ -285,7 +285,7 @@ impl Engine {
     }
 
     pub(in super::super) fn unpermitted(&mut self, now: Now, from: String, reason: &str, times: u64) {
-        let message = texts::unpermitted(&from, &self.own_named(reason));
+        let message = texts::unpermitted(&from, reason);
         let subject = self.alerts.subject_of_stranger(from);
         let alert = NewAlert::new(AlertKind::UnpermittedPeer, subject, message);
         self.raise(now, NewAlert { times: times.max(1), ..alert });

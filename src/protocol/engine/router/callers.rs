@@ -15,7 +15,7 @@ impl Engine {
         let taken = match () {
             () if self.shutdown.is_under_way() => Err(CommitRefusal::Stopped),
             () if !self.authority.is_leading() || self.waited_enough(now.at) => Err(self.not_master()),
-            () if self.is_read_only() => Err(CommitRefusal::ReadOnly),
+            () if self.is_frozen() => Err(CommitRefusal::Frozen),
             () => self.commits.enqueue(ticket, bytes),
         };
         if let Err(refusal) = taken {
@@ -114,7 +114,7 @@ impl Engine {
             self.acknowledge_commit(next.ticket, Committed { revision: next.revision, replicated });
         }
         if self.log.shown() >= self.log.revision() {
-            self.commits.set_frozen(false);
+            self.commits.set_blocked(false);
         }
         self.finish_switch_to_asynchronous();
     }
@@ -146,7 +146,7 @@ impl Engine {
         let late = self.commits.oldest_since().is_some_and(|oldest| now.at.0 >= oldest.0 + timeout_us);
         // A shadow that has said that it stops is not to be waited for.
         let stopped = self.links.peer_has_stopped() && self.commits.oldest_since().is_some();
-        let overdue = self.commits.is_frozen() || late || stopped;
+        let overdue = self.commits.is_blocked() || late || stopped;
         if self.commits.is_synchronous() && self.commits.waits() && overdue {
             self.give_up_shadow(now);
         }
@@ -155,10 +155,10 @@ impl Engine {
             && let Some(oldest) = self.commits.take_oldest()
         {
             self.refuse_commit(oldest.ticket, CommitRefusal::InDoubt { revision: oldest.revision });
-            self.commits.set_frozen(self.is_bound());
+            self.commits.set_blocked(self.is_bound());
         }
-        if self.commits.is_frozen() {
-            self.refuse_queue(&CommitRefusal::Frozen);
+        if self.commits.is_blocked() {
+            self.refuse_queue(&CommitRefusal::Blocked);
         }
     }
 

@@ -10,6 +10,7 @@
 //! | the same copy comes again | - | told once on each connection: - | refused again |
 //! | another run of the copy | counts | counts | alert, refused |
 
+use crate::model::KeyId;
 use crate::protocol::alerts::{AlertKind, NewAlert};
 use crate::protocol::engine::alerts::{Subject, texts};
 use crate::protocol::engine::links::Connection;
@@ -71,9 +72,9 @@ impl Engine {
         }
     }
 
-    /// Why somebody was turned away, with a word where that was this node's own identity.
-    pub(super) fn own_named(&self, reason: &str) -> String {
-        match reason.contains(&self.rotation.current().to_string()) {
+    /// Why somebody was turned away, with a word where the key that it showed is this node's own.
+    pub(in super::super) fn own_named(&self, reason: &str, shown: Option<KeyId>) -> String {
+        match shown == Some(self.rotation.current()) {
             true => format!("{reason}; that is this node's own identity: {}", texts::OWN_IDENTITY),
             false => reason.to_owned(),
         }

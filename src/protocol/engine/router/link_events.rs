@@ -49,12 +49,10 @@ impl Engine {
         self.links.dial_later(now.at, self.setup.timing.heartbeat_us, slow, now.random);
         match how {
             DialFailureKind::Unreachable => self.links.unreachable(reason),
-            DialFailureKind::WrongKey => {
+            DialFailureKind::WrongKey { shown } => {
                 let peer = self.durable.peer.as_ref().map(|peer| peer.address.clone()).unwrap_or_default();
-                self.raise(
-                    now,
-                    NewAlert::new(AlertKind::UnpermittedPeer, peer, texts::stranger_answers(&self.own_named(&reason))),
-                );
+                let message = texts::stranger_answers(&self.own_named(&reason, shown));
+                self.raise(now, NewAlert::new(AlertKind::UnpermittedPeer, peer, message));
                 self.note_refusal(None, reason, false);
             }
             DialFailureKind::RefusedByPeer => {

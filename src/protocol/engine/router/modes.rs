@@ -47,13 +47,13 @@ impl Engine {
 
     /// Change sets that have not reached the log are refused in a frozen pair.
     fn modes_changed(&mut self) {
-        if self.is_read_only() {
-            self.refuse_queue(&CommitRefusal::ReadOnly);
+        if self.is_frozen() {
+            self.refuse_queue(&CommitRefusal::Frozen);
         }
     }
 
     /// Whether the pair is frozen.
-    pub(super) fn is_read_only(&self) -> bool {
+    pub(super) fn is_frozen(&self) -> bool {
         self.durable.moves.modes.frozen.on
     }
 }

@@ -41,6 +41,18 @@ impl Engine {
         }
     }
 
+    /// Ends alerts of an earlier version about states that have another word now. It said `read_only` of a frozen pair, and `frozen`
+    /// of change sets in doubt, which no restart leaves. A state that still holds is said anew.
+    pub(in super::super) fn end_former_words(&mut self, now: Now) {
+        self.clear(now, |alert| {
+            let former = match OperatorState::of(alert) {
+                Some(state) => state == OperatorState::Frozen && alert.message != texts::FROZEN,
+                None => true,
+            };
+            alert.kind == AlertKind::NeedsOperator && former
+        });
+    }
+
     /// When the next of them is to be said, or becomes an error.
     pub(super) fn operator_states_deadline(&self, now: Now) -> Option<Moment> {
         let alerts = self.alerts.log().alerts();
@@ -81,12 +93,12 @@ impl Engine {
         let grace_us = match state {
             OperatorState::Held
             | OperatorState::HeldByPeer
-            | OperatorState::Frozen
+            | OperatorState::CommitsBlocked
             | OperatorState::HoldDown
             | OperatorState::Undialable
             | OperatorState::PeerUndialable
             | OperatorState::Paused
-            | OperatorState::ReadOnly => 0,
+            | OperatorState::Frozen => 0,
             OperatorState::NoTakeover | OperatorState::Refused => self.setup.timing.delay_us,
             OperatorState::NotServing => self.start_up_us(),
             OperatorState::NotEnabled | OperatorState::NoShadow | OperatorState::Token | OperatorState::Detached => {
@@ -103,7 +115,7 @@ impl Engine {
             | OperatorState::NoTakeover
             | OperatorState::NotServing
             | OperatorState::Refused
-            | OperatorState::Frozen => true,
+            | OperatorState::CommitsBlocked => true,
             // Where the master is away, nobody serves until it is over.
             OperatorState::HoldDown => self.links.active_id().is_none(),
             OperatorState::Paused if self.durable.role == Role::Shadow && self.links.active_id().is_none() => true,
@@ -125,7 +137,7 @@ impl Engine {
                 durable.role == Role::Master && !serves && (paired || !durable.complete)
             }
             OperatorState::Refused => paired && links.is_refused() && links.active_id().is_none(),
-            OperatorState::Frozen => self.authority.is_leading() && self.commits.is_frozen(),
+            OperatorState::CommitsBlocked => self.authority.is_leading() && self.commits.is_blocked(),
             OperatorState::HoldDown => {
                 let (taken, hold_down) = (&durable.moves.takeovers_ms, self.setup.options.hold_down);
                 paired && durable.role == Role::Shadow && held_down(taken, hold_down, now.wall_ms)
@@ -137,7 +149,7 @@ impl Engine {
             OperatorState::Undialable => (paired || durable.enabled) && self.undialable().own.is_some(),
             OperatorState::PeerUndialable => paired && self.undialable().peer.is_some(),
             OperatorState::Paused => paired && durable.moves.modes.paused.on,
-            OperatorState::ReadOnly => durable.moves.modes.frozen.on,
+            OperatorState::Frozen => durable.moves.modes.frozen.on,
         }
     }
 
@@ -177,7 +189,7 @@ impl Engine {
                 texts::not_serving(&words(&mut { blockers }), &link)
             }
             OperatorState::Refused => texts::refused(&link),
-            OperatorState::Frozen => texts::FROZEN.to_owned(),
+            OperatorState::CommitsBlocked => texts::COMMITS_BLOCKED.to_owned(),
             OperatorState::HoldDown => texts::HOLD_DOWN.to_owned(),
             OperatorState::NotEnabled => texts::NOT_ENABLED.to_owned(),
             OperatorState::NoShadow => texts::NO_SHADOW.to_owned(),
@@ -188,7 +200,7 @@ impl Engine {
                 texts::peer_undialable(self.undialable().peer.as_deref().unwrap_or_default())
             }
             OperatorState::Paused => texts::PAUSED.to_owned(),
-            OperatorState::ReadOnly => texts::READ_ONLY.to_owned(),
+            OperatorState::Frozen => texts::FROZEN.to_owned(),
         }
     }
 }
@@ -196,6 +208,6 @@ impl Engine {
 /// When a state that has lasted for long becomes an error, by the wall clock. Never where it may be meant.
 fn error_at_ms(state: OperatorState, alert: &Alert) -> Option<u64> {
     use OperatorState as S;
-    let becomes = matches!(state, S::NoShadow | S::Detached | S::Paused | S::ReadOnly);
+    let becomes = matches!(state, S::NoShadow | S::Detached | S::Paused | S::Frozen);
     becomes.then(|| alert.first_ms.saturating_add(micros(OPERATOR_ERROR_AFTER) / 1_000))
 }

@@ -9,7 +9,7 @@ const MINUTE: u64 = 60 * SECOND;
 const HOUR: u64 = 60 * MINUTE;
 
 fn stranger(from: impl std::fmt::Display) -> Event {
-    Event::Unpermitted { from: from.to_string(), reason: "no certificate".to_owned(), times: 1 }
+    Event::Unpermitted { from: from.to_string(), reason: "no certificate".to_owned(), shown: None, times: 1 }
 }
 
 /// What happened in a while: writes of the durable state, and events about alerts.
@@ -41,7 +41,7 @@ impl Cost {
             self.cleared += told(AlertChange::Cleared);
             match batch_in_flight(engine) {
                 0 => return,
-                batch => actions = done(engine, at_us, batch, Receipt::DurableState),
+                batch => actions = done(engine, at_us, batch, ()),
             }
         }
     }

@@ -18,7 +18,7 @@ pub(super) fn commit(engine: &mut Engine, at_us: u64, ticket: u64) -> Vec<Action
 /// The change set of this ticket is durable as `epoch`/`seq`.
 pub(super) fn stored(engine: &mut Engine, at_us: u64, ticket: u64, epoch: Epoch, seq: u64) -> Vec<Action> {
     let verdicts = vec![(Ticket(ticket), Ok(at(epoch, seq)))];
-    let receipt = Receipt::Commits { verdicts, head: position(epoch, seq), log_floor: Revision::NONE };
+    let receipt = GroupReceipt { verdicts, head: position(epoch, seq), log_floor: Revision::NONE };
     let batch = batch_in_flight(engine);
     done(engine, at_us, batch, receipt)
 }
@@ -73,7 +73,7 @@ fn where_neither_shadow_nor_witness_confirms_nothing_more_is_taken() {
     assert_eq!(answers(&actions), [refused_commit(1, CommitRefusal::InDoubt { revision: at(epoch, 6) })]);
     assert!(engine.authority().serving, "the shadow's promise covers it");
     let actions = commit(&mut engine, 2 * SECOND + doubt_us + 10, 3);
-    assert_eq!(answers(&actions), [refused_commit(3, CommitRefusal::Frozen)]);
+    assert_eq!(answers(&actions), [refused_commit(3, CommitRefusal::Blocked)]);
     // The shadow has room again, and everything.
     let all = position(epoch, 7);
     let mut actions = tell(&mut engine, 2 * SECOND + doubt_us + 20, Message::Ack { position: all, received: 0 });
@@ -352,7 +352,7 @@ fn an_enrolment_does_not_interrupt_a_master_with_a_witness() {
         Action::Persist(work @ Work::BeginEra(_)) => Some(work.batch().0),
         _ => None,
     });
-    let mut all = done(&mut engine, 3 * MS, era.unwrap(), Receipt::Era { head, log_floor: Revision::NONE });
+    let mut all = done(&mut engine, 3 * MS, era.unwrap(), EraReceipt { head, log_floor: Revision::NONE });
     assert!(engine.authority().serving, "{all:#?}");
     all.extend(settle_state(&mut engine, 4 * MS));
     all.clear();

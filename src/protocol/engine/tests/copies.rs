@@ -167,7 +167,7 @@ fn an_older_node_is_not_told_of_its_copy() {
     let (begun, work) = batch(&tell(&mut engine, 300, Message::HeartbeatAck(ack)));
     let Work::BeginEra(Order { job: BeginEra { era, .. }, .. }) = work else { panic!("{work:?}") };
     let head = Position { revision: at(era.epoch, 5), ..position(Epoch::FIRST, 5) };
-    let _ = done(&mut engine, 350, begun, Receipt::Era { head, log_floor: Revision::NONE });
+    let _ = done(&mut engine, 350, begun, EraReceipt { head, log_floor: Revision::NONE });
     settle(&mut engine, 400);
     let sends = refuses_copy(&mut engine, 200_000, LATER, 8);
     assert!(
@@ -249,6 +249,27 @@ fn a_restarted_shadow_takes_the_place_of_a_connection_that_is_dead() {
     assert_eq!(engine.links.active_id(), Some(LATER));
 }
 
+/// An address that leads to this node itself, or a node that shows its key, is named as that. Another key is not, whatever the text says.
+#[test]
+fn whoever_shows_this_nodes_own_key_is_named_so() {
+    let mut engine = following_shadow();
+    let own = engine.rotation.current();
+    let reason = format!("the certificate of node {own}, which is not permitted");
+    let named = |engine: &Engine, subject: &str| {
+        alert(engine, AlertKind::UnpermittedPeer, subject).unwrap().message.contains("this node's own identity")
+    };
+    for (address, shown, is_own) in [("a", Some(own), true), ("b", Some(KeyId([7; 32])), false), ("c", None, false)] {
+        let (from, reason) = (address.to_owned(), reason.clone());
+        let _ = engine.handle(now(400), Event::Unpermitted { from, reason, shown, times: 1 });
+        assert_eq!(named(&engine, address), is_own, "{address}");
+    }
+    for (shown, is_own) in [(Some(own), true), (Some(KeyId([7; 32])), false), (None, false)] {
+        let how = DialFailureKind::WrongKey { shown };
+        let _ = engine.handle(now(SECOND), Event::DialFailed { how, reason: reason.clone() });
+        assert_eq!(named(&engine, "there:1"), is_own, "{shown:?}");
+    }
+}
+
 #[test]
 fn a_shadow_that_is_refused_as_a_copy_never_takes_over_by_itself() {
     let mut engine = following_shadow();
@@ -258,7 +279,7 @@ fn a_shadow_that_is_refused_as_a_copy_never_takes_over_by_itself() {
     assert!(alert(&engine, AlertKind::DuplicateNode, "this node").is_some());
     // Its master dies, and a stranger answers in its place.
     let mut time = SECOND;
-    for how in [DialFailureKind::Unreachable, DialFailureKind::WrongKey].into_iter().cycle().take(30) {
+    for how in [DialFailureKind::Unreachable, DialFailureKind::WrongKey { shown: None }].into_iter().cycle().take(30) {
         let _ = engine.handle(now(time), Event::DialFailed { how, reason: "nobody".to_owned() });
         settle(&mut engine, time + 1);
         time += SECOND;
@@ -418,18 +439,18 @@ fn a_master_that_takes_its_tail_back_says_so_and_pushes_its_era() {
     let (append, _) = batch(&actions);
     let head = position(Epoch::FIRST, 9);
     let receipt = RecordsReceipt::Appended { head, log_floor: Revision::NONE, eras: Vec::new() };
-    let actions = done(&mut engine, 500, append, Receipt::Records(receipt));
+    let actions = done(&mut engine, 500, append, receipt);
     let (_, nonce) = beats(&actions)[0];
     let ack = HeartbeatAck { nonce, role: Role::Shadow, epoch: Epoch::FIRST, position: head, promise: Duration::ZERO };
     let mut actions = tell(&mut engine, 600, Message::HeartbeatAck(ack));
     while !actions.iter().any(|action| matches!(action, Action::Persist(Work::BeginEra(_)))) {
         let pending = batch_in_flight(&engine);
-        actions = done(&mut engine, 650, pending, Receipt::DurableState);
+        actions = done(&mut engine, 650, pending, ());
     }
     let (era_batch, work) = batch(&actions);
     let Work::BeginEra(Order { job: BeginEra { era, .. }, .. }) = work else { panic!("{work:?}") };
     let head = Position { revision: at(era.epoch, 9), ..head };
-    let actions = done(&mut engine, 700, era_batch, Receipt::Era { head, log_floor: Revision::NONE });
+    let actions = done(&mut engine, 700, era_batch, EraReceipt { head, log_floor: Revision::NONE });
     assert!(engine.authority().serving, "{actions:#?}");
     let repair = Message::Repair(Repair::Incremental { to: head.revision });
     assert!(actions.contains(&Action::Send { link: LINK, message: repair }), "{actions:#?}");

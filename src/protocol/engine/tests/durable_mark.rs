@@ -28,7 +28,7 @@ fn acknowledged(engine: &mut Engine, at_us: u64, epoch: Epoch) -> Vec<Action> {
 
 fn durable(engine: &mut Engine, at_us: u64, batch: u64, epoch: Epoch) -> Vec<Action> {
     let verdicts = vec![(Ticket(1), Ok(at(epoch, 6)))];
-    let receipt = Receipt::Commits { verdicts, head: position(epoch, 6), log_floor: Revision::NONE };
+    let receipt = GroupReceipt { verdicts, head: position(epoch, 6), log_floor: Revision::NONE };
     done(engine, at_us, batch, receipt)
 }
 
@@ -87,7 +87,7 @@ fn a_shadow_shows_what_its_master_says_to_be_durable() {
     assert!(matches!(work, Work::AppendRecords(order) if order.job.durable == after));
     let head = position(Epoch::FIRST, 6);
     let receipt = RecordsReceipt::Appended { head, log_floor: Revision::NONE, eras: Vec::new() };
-    let actions = done(&mut engine, 500, batch, Receipt::Records(receipt));
+    let actions = done(&mut engine, 500, batch, receipt);
     assert!(sent(&actions).contains(&Message::Ack { position: head, received: 100 }), "{actions:#?}");
     assert!(!actions.iter().any(|action| matches!(action, Action::Publish { .. })), "{actions:#?}");
     let actions = tell(&mut engine, 600, Message::Durable { upto: last });

@@ -67,12 +67,12 @@ fn a_master_whose_disk_hangs_lets_go_and_asks_again_when_it_answers() {
 
     // It was written after all. That is found out by opening the store; whoever asked was answered.
     let (head, verdicts) = (position(epoch, next.seq), vec![(Ticket(1), Ok(next))]);
-    let actions = done(&mut engine, 3 * TIMEOUT, hung, Receipt::Commits { verdicts, head, log_floor: Revision::NONE });
+    let actions = done(&mut engine, 3 * TIMEOUT, hung, GroupReceipt { verdicts, head, log_floor: Revision::NONE });
     assert!(!actions.iter().any(is_answer), "{actions:#?}");
     let (reopen, work) = batch(&actions);
     assert!(matches!(work, Work::Reopen(_)), "{work:?}");
     let lineage = engine.log.history().clone();
-    let receipt = Receipt::Reopened { head, log_floor: Revision::NONE, history: lineage, damage: None };
+    let receipt = reopened(head, lineage, None);
     let actions = done(&mut engine, 3 * TIMEOUT + 1, reopen, receipt);
     assert!(actions.iter().any(|action| matches!(action, Action::Dial { .. })), "it asks its peer: {actions:#?}");
     assert!(!engine.authority().serving && disk_alerts(&engine).is_empty());
@@ -93,7 +93,7 @@ fn a_large_change_set_has_the_time_that_a_slow_disk_needs_for_it() {
     assert!(disk_alerts(&engine).is_empty(), "it is not slow for what it writes");
     let next = at(engine.log.epoch(), engine.log.revision().seq + 1);
     let (head, verdicts) = (position(next.epoch, next.seq), vec![(Ticket(1), Ok(next))]);
-    let receipt = Receipt::Commits { verdicts, head, log_floor: Revision::NONE };
+    let receipt = GroupReceipt { verdicts, head, log_floor: Revision::NONE };
     let actions = done(&mut engine, SECOND + needed, slow, receipt);
     assert!(actions.iter().any(is_answer), "{actions:#?}");
     // The next one is small, and has no more time than usual.
@@ -131,7 +131,7 @@ fn a_shadow_whose_disk_hangs_says_so_to_its_master_and_does_not_take_over() {
     assert!(!actions.iter().any(|action| matches!(action, Action::AskMayTakeOver { .. } | Action::Persist(_))));
     let head = position(Epoch::FIRST, 6);
     let receipt = RecordsReceipt::Appended { head, log_floor: Revision::NONE, eras: Vec::new() };
-    let actions = done(&mut engine, 10 * TIMEOUT + 1, hung, Receipt::Records(receipt));
+    let actions = done(&mut engine, 10 * TIMEOUT + 1, hung, receipt);
     assert!(matches!(batch(&actions).1, Work::Reopen(_)));
 }
 
@@ -142,7 +142,7 @@ fn a_master_without_a_peer_waits_for_its_disk() {
     let actions = engine.handle(now(10 * TIMEOUT), Event::Timer);
     assert!(engine.authority().serving && !actions.iter().any(is_answer), "nobody could serve instead");
     let (head, verdicts) = (position(Epoch::FIRST, 1), vec![(Ticket(1), Ok(at(Epoch::FIRST, 1)))]);
-    let receipt = Receipt::Commits { verdicts, head, log_floor: Revision::NONE };
+    let receipt = GroupReceipt { verdicts, head, log_floor: Revision::NONE };
     let actions = done(&mut engine, 11 * TIMEOUT, hung, receipt);
     assert!(actions.contains(&committed(1, at(Epoch::FIRST, 1), false)), "{actions:#?}");
 }

@@ -109,6 +109,39 @@ fn a_master_that_restarts_beside_a_held_shadow_says_that_it_does_not_serve() {
     assert!(!said(&engine, SECOND).iter().any(|(word, ..)| word == "held_by_peer"));
 }
 
+/// An earlier version said `read_only` of a freeze and `frozen` of change sets in doubt. A start ends both, whether the pair is frozen
+/// or not, and says the freeze in the words of this version.
+#[test]
+fn alerts_with_former_words_end_at_the_start() {
+    use crate::protocol::alerts::{AlertLog, NewAlert};
+    use crate::protocol::wire::{Mode, Modes};
+    let starts = |frozen: bool| {
+        let mut log = AlertLog::default();
+        for (subject, message) in [("frozen", "change sets are in doubt"), ("read_only", "the pair is frozen")] {
+            let _ = log.raise(NewAlert::new(AlertKind::NeedsOperator, subject, message), 1);
+        }
+        let modes = Modes { frozen: Mode { changes: 1, on: frozen }, ..Modes::default() };
+        let mut state = DurableState { alerts: log.alerts().to_vec(), ..DurableState::first_master(MASTER, PAIR) };
+        state.moves.modes = modes;
+        begin(state, position(Epoch::FIRST, 5), history(&[(Epoch::FIRST, 1)]))
+    };
+    let (engine, actions) = starts(false);
+    let is_end =
+        |action: &&Action| matches!(action, Action::Notify(Notice::Alert { change: AlertChange::Cleared, .. }));
+    assert_eq!((actions.iter().filter(is_end).count(), said(&engine, 0)), (2, vec![]), "{actions:#?}");
+    let (engine, _) = starts(true);
+    assert_eq!(said(&engine, 0), [state("frozen", Severity::Warning, 0)]);
+    // The alert of this version outlives a restart as it stands.
+    let alerts = engine.status(Moment(0), now(0).wall_ms).alerts;
+    assert!(alerts[0].message.contains("unfreeze"));
+    let (engine, _) = begin(
+        DurableState { alerts: alerts.clone(), ..engine.durable_state().clone() },
+        position(Epoch::FIRST, 5),
+        history(&[(Epoch::FIRST, 1)]),
+    );
+    assert_eq!(engine.status(Moment(0), now(0).wall_ms).alerts, alerts);
+}
+
 /// With manual failover nobody takes over, and a master that restarts alone does not serve: an operator is called for both.
 #[test]
 fn manual_failover_calls_its_operator() {

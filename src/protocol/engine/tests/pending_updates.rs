@@ -48,7 +48,8 @@ fn alerts(engine: &Engine) -> Vec<Alert> {
 fn master_with_an_alert() -> Engine {
     let (mut engine, _) = leading_master();
     settle(&mut engine, 700);
-    let _ = engine.handle(now(800), Event::Unpermitted { from: "there".into(), reason: "no".into(), times: 1 });
+    let _ = engine
+        .handle(now(800), Event::Unpermitted { from: "there".into(), reason: "no".into(), shown: None, times: 1 });
     settle(&mut engine, 801);
     let _ = engine.handle(now(900), Event::LinkDown { link: LINK, reason: "x".into() });
     settle(&mut engine, 901);
@@ -106,14 +107,14 @@ fn a_failed_disk_refuses_once_nothing_is_left() {
     assert!(matches!(work, Work::Reopen(_)), "{work:?}");
     let head = Position { revision: at(Epoch::FIRST, 0), digest: Digest::ZERO };
     let history = history(&[(Epoch::FIRST, 1)]);
-    let receipt = Receipt::Reopened { head, log_floor: Revision::NONE, history, damage: None };
+    let receipt = reopened(head, history, None);
     let (era, work) = batch(&done(&mut engine, 40, reopen, receipt));
     let Work::BeginEra(Order { job: BeginEra { state: durable_state, era: Era { epoch, .. } }, .. }) = work else {
         panic!("{work:?}")
     };
     assert!(!durable_state.enabled, "the era's durable state hold what was refused");
     let head = Position { revision: at(epoch, 0), ..head };
-    let actions = done(&mut engine, 50, era, Receipt::Era { head, log_floor: Revision::NONE });
+    let actions = done(&mut engine, 50, era, EraReceipt { head, log_floor: Revision::NONE });
     assert_eq!(answers(&actions), [refused(1, disk())]);
 }
 
@@ -143,7 +144,7 @@ fn what_was_said_on_the_ground_of_what_failed_fails_with_it() {
     let _ = command(&mut engine, 20, 1, Command::Enable);
     let actions = command(&mut engine, 21, 2, Command::Token(token(1)));
     assert_eq!(actions, [], "enabled is about to be so");
-    let stranger = Event::Unpermitted { from: "there".into(), reason: "no".into(), times: 1 };
+    let stranger = Event::Unpermitted { from: "there".into(), reason: "no".into(), shown: None, times: 1 };
     let _ = engine.handle(now(22), stranger);
     let actions = fail(&mut engine, 30, true);
     assert_eq!(answers(&actions), [refused(1, CommandRefusal::DiskFull), refused(2, CommandRefusal::DiskFull)]);
@@ -160,7 +161,7 @@ fn what_is_durable_is_in_force_in_the_order_in_which_it_was_said() {
     let mut engine = lone_master();
     let (first, _) = batch(&command(&mut engine, 20, 1, Command::Enable));
     assert_eq!(command(&mut engine, 21, 2, Command::Token(token(1))), []);
-    let actions = done(&mut engine, 30, first, Receipt::DurableState);
+    let actions = done(&mut engine, 30, first, ());
     assert_eq!(answers(&actions), [answered(1, Ok(()))]);
     assert!(engine.durable_state().enabled && engine.durable_state().tokens.is_empty());
     let (second, _) = batch(&actions);
@@ -168,7 +169,7 @@ fn what_is_durable_is_in_force_in_the_order_in_which_it_was_said() {
     // A refusal needs no disk.
     assert_eq!(answers(&command(&mut engine, 31, 3, Command::Acknowledge { alert: 9 })).len(), 1);
     let _ = command(&mut engine, 32, 4, Command::Disable);
-    let actions = done(&mut engine, 40, second, Receipt::DurableState);
+    let actions = done(&mut engine, 40, second, ());
     assert_eq!(answers(&actions), [answered(2, Ok(()))]);
     assert_eq!(engine.durable_state().tokens, [token(1)]);
     settle(&mut engine, 50);
@@ -230,7 +231,8 @@ fn the_same_trouble_is_seen_although_it_occurred_again_while_it_was_acknowledged
     let mut engine = master_with_an_alert();
     let alert = alerts(&engine)[0].id;
     let _ = command(&mut engine, 950, 1, Command::Acknowledge { alert });
-    let _ = engine.handle(now(951), Event::Unpermitted { from: "there".into(), reason: "no".into(), times: 1 });
+    let _ = engine
+        .handle(now(951), Event::Unpermitted { from: "there".into(), reason: "no".into(), shown: None, times: 1 });
     settle(&mut engine, 960);
     let standing = &alerts(&engine)[0];
     assert_eq!((standing.count, standing.acknowledged), (2, true));
@@ -277,10 +279,7 @@ fn a_refused_enrolment_leaves_the_token_good_and_nobody_pinned() {
     let _ = engine.handle(now(2 * SECOND), Event::Timer);
     settle(&mut engine, 2 * SECOND + 1);
     let (stored, _) = batch(&ask(&mut engine, 2, 3 * SECOND));
-    assert_eq!(
-        answers(&done(&mut engine, 3 * SECOND + 10, stored, Receipt::DurableState)),
-        [verdict(2, EnrolVerdict::Stored)]
-    );
+    assert_eq!(answers(&done(&mut engine, 3 * SECOND + 10, stored, ())), [verdict(2, EnrolVerdict::Stored)]);
     assert_eq!(engine.durable_state().peer.as_ref().map(|peer| peer.node), Some(SHADOW));
     assert!(engine.durable_state().tokens.is_empty());
 }

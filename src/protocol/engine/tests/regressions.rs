@@ -209,7 +209,7 @@ fn nothing_is_said_before_the_hello() {
     hello.hello_no = 2;
     let _ = engine.handle(now(700), Event::Message { link, message: Message::Hello(Box::new(hello)) });
     let receipt = RecordsReceipt::Appended { head: position(Epoch::FIRST, 6), log_floor: Revision::NONE, eras: vec![] };
-    let actions = done(&mut engine, 800, batch, Receipt::Records(receipt));
+    let actions = done(&mut engine, 800, batch, receipt);
     let sent = sent(&actions);
     assert!(matches!(sent.first(), Some(Message::Hello(_))), "{sent:#?}");
 }
@@ -248,7 +248,7 @@ fn a_detached_node_that_is_master_and_enrols_is_not_detached() {
     let (promote, work) = batch(&actions);
     let Work::BeginEra(Order { job: BeginEra { state: durable_state, era }, .. }) = work else { panic!("{work:?}") };
     let head = Position { revision: at(era.epoch, 5), ..position(Epoch::FIRST, 5) };
-    let _ = done(&mut engine, 700, promote, Receipt::Era { head, log_floor: Revision::NONE });
+    let _ = done(&mut engine, 700, promote, EraReceipt { head, log_floor: Revision::NONE });
     assert!(!durable_state.detached && !engine.durable_state().detached, "a master that is detached");
 }
 
@@ -288,7 +288,7 @@ fn resync_then_take_over_leaves_a_complete_master() {
     let mut time = 800;
     let mut actions = {
         let p = batch_in_flight(&engine);
-        done(&mut engine, time, p, Receipt::DurableState)
+        done(&mut engine, time, p, ())
     };
     for _ in 0..8 {
         let Some((no, work)) = actions.iter().find_map(|a| match a {
@@ -298,17 +298,17 @@ fn resync_then_take_over_leaves_a_complete_master() {
             break;
         };
         time += 10;
-        let receipt = match work {
-            Work::BeginEra(order) => Receipt::Era {
-                head: Position { revision: at(order.job.era.epoch, 5), ..position(Epoch::FIRST, 5) },
-                log_floor: Revision::NONE,
-            },
-            Work::Quarantine(_) => {
-                Receipt::Quarantined { from: at(Epoch::FIRST, 1), to: at(Epoch::FIRST, 5), change_sets: 5 }
+        actions = match work {
+            Work::BeginEra(order) => {
+                let head = Position { revision: at(order.job.era.epoch, 5), ..position(Epoch::FIRST, 5) };
+                done(&mut engine, time, no, EraReceipt { head, log_floor: Revision::NONE })
             }
-            _ => Receipt::DurableState,
+            Work::Quarantine(_) => {
+                let (from, to) = (at(Epoch::FIRST, 1), at(Epoch::FIRST, 5));
+                done(&mut engine, time, no, QuarantineReceipt { from, to, change_sets: 5 })
+            }
+            _ => done(&mut engine, time, no, ()),
         };
-        actions = done(&mut engine, time, no, receipt);
     }
     assert!(engine.authority().serving);
     assert!(engine.durable_state().complete, "a serving master whose copy counts as incomplete");
@@ -325,7 +325,7 @@ fn a_failed_promotion_leaves_a_session_that_goes_on() {
     let _ = engine.handle(now(410), Event::Bulk { link: LINK, bulk: BulkId(1), what: what(6), bytes: 100 });
     let _ = command(&mut engine, 420, 2, Command::TakeOverAcceptingLoss);
     let pending = batch_in_flight(&engine);
-    let (no, work) = batch(&done(&mut engine, 430, pending, Receipt::DurableState));
+    let (no, work) = batch(&done(&mut engine, 430, pending, ()));
     assert!(matches!(work, Work::BeginEra(_)), "{work:?}");
     let full = DiskFailure { full: true, reason: "no space".to_owned() };
     let mut all = fails(&mut engine, 440, no, full);
@@ -362,7 +362,7 @@ fn quarantine_is_told_once() {
     let (first, _) = drain_state(&mut engine, Event::Commit { ticket: Ticket(1), bytes: 3 });
     let verdicts = vec![(Ticket(1), Ok(at(epoch, 6)))];
     let head = position(epoch, 6);
-    let _ = done(&mut engine, 700, first, Receipt::Commits { verdicts, head, log_floor: Revision::NONE });
+    let _ = done(&mut engine, 700, first, GroupReceipt { verdicts, head, log_floor: Revision::NONE });
     settle(&mut engine, 701);
     let _ = engine.handle(now(800), Event::LinkDown { link: LINK, reason: "reset".to_owned() });
     settle(&mut engine, 801);
@@ -389,7 +389,7 @@ fn quarantine_is_told_once() {
         let full = DiskFailure { full: true, reason: "no space".to_owned() };
         actions = match work {
             Work::Quarantine(_) => {
-                let receipt = Receipt::Quarantined { from: at(epoch, 6), to: at(epoch, 6), change_sets: 1 };
+                let receipt = QuarantineReceipt { from: at(epoch, 6), to: at(epoch, 6), change_sets: 1 };
                 done(&mut engine, time, no, receipt)
             }
             _ => fails(&mut engine, time, no, full),
@@ -414,7 +414,7 @@ fn a_sink_under_load_stops() {
             engine.handle(now(420 + n * 1000), Event::Bulk { link: LINK, bulk: BulkId(n), what: what(n), bytes: 100 });
         let receipt =
             RecordsReceipt::Appended { head: position(Epoch::FIRST, n - 1), log_floor: Revision::NONE, eras: vec![] };
-        actions = done(&mut engine, 421 + n * 1000, no, Receipt::Records(receipt));
+        actions = done(&mut engine, 421 + n * 1000, no, receipt);
         stopped |= actions.contains(&Action::Stop);
         if stopped {
             break;
@@ -432,7 +432,7 @@ fn shutdown_while_asking_does_not_promote() {
     let _ = command(&mut engine, time + 11, 2, Command::Shutdown);
     let _ = engine.handle(now(time + 20), Event::HostAnswered { question: 1, allowed: true, reason: String::new() });
     let pending = batch_in_flight(&engine);
-    let actions = done(&mut engine, time + 30, pending, Receipt::DurableState);
+    let actions = done(&mut engine, time + 30, pending, ());
     let era = actions.iter().any(|a| matches!(a, Action::Persist(Work::BeginEra(_))));
     assert!(!era, "becomes master while it stops");
 }
@@ -488,7 +488,7 @@ fn a_damaged_master_saves_what_only_it_holds_before_it_is_replaced() {
     let actions = damaged_master(&mut engine, LINK, 100);
     let (saving, work) = batch(&actions);
     assert_eq!(quarantine(&work), Some(at(Epoch::FIRST, 3)));
-    let receipt = Receipt::Quarantined { from: at(Epoch::FIRST, 4), to: at(Epoch::FIRST, 5), change_sets: 2 };
+    let receipt = QuarantineReceipt { from: at(Epoch::FIRST, 4), to: at(Epoch::FIRST, 5), change_sets: 2 };
     let actions = done(&mut engine, 200, saving, receipt);
     let alert = engine
         .status(Moment(200), u64::MAX)
@@ -536,7 +536,7 @@ fn what_cannot_be_read_of_a_damaged_store_does_not_forbid_its_repair() {
         let (reopen, work) = batch(&engine.handle(now(time + 2 * SECOND), Event::Timer));
         assert!(matches!(work, Work::Reopen(_)), "{work:?}");
         let (head, history) = (position(Epoch::FIRST, 5), history(&[(Epoch::FIRST, 1)]));
-        let receipt = Receipt::Reopened { head, log_floor: Revision::NONE, history, damage: Some("bits".to_owned()) };
+        let receipt = reopened(head, history, Some("bits"));
         let _ = done(&mut engine, time + 2 * SECOND, reopen, receipt);
         settle(&mut engine, time + 2 * SECOND + 1);
     }
@@ -566,7 +566,7 @@ fn a_disk_that_does_not_answer_is_an_alert_until_it_does() {
     assert_eq!(told(&engine.handle(now(5 * SECOND + 20), Event::Timer)), [raised]);
     assert_eq!(told(&engine.handle(now(9 * SECOND), Event::Timer)), [], "once");
     let verdicts = vec![(Ticket(1), Ok(at(Epoch::FIRST, 1)))];
-    let receipt = Receipt::Commits { verdicts, head: position(Epoch::FIRST, 1), log_floor: Revision::NONE };
+    let receipt = GroupReceipt { verdicts, head: position(Epoch::FIRST, 1), log_floor: Revision::NONE };
     let over = [
         (AlertChange::Cleared, AlertKind::DiskTrouble, disk),
         (AlertChange::Raised, AlertKind::Recovered, "peer".to_owned()),

@@ -135,7 +135,7 @@ fn a_replaced_shadow_loses_its_link_and_its_pin_in_one_step() {
     // The old shadow dials meanwhile.
     let actions = engine.handle(now(950), Event::LinkUp { link: LinkId(9), dialled: false });
     assert_eq!(actions[0], Action::Close { link: LinkId(9) });
-    let actions = done(&mut engine, 1_000, stored, Receipt::DurableState);
+    let actions = done(&mut engine, 1_000, stored, ());
     assert_eq!(of_commands(&actions), [&answered(7, Ok(()))]);
     assert!(engine.authority().serving && engine.durable_state().peer.is_none());
     assert_eq!(
@@ -201,7 +201,7 @@ fn with_a_witness_a_shadow_is_replaced_once_the_record_does_not_name_it() {
     let WitnessQuestion::Swap { record, .. } = what else { panic!("{what:?}") };
     assert_eq!(record.in_sync, None);
     let _ = tell_witness(&mut engine, 2 * SECOND + 1, ask, swapped(10));
-    let actions = done(&mut engine, 2 * SECOND + 2, stored, Receipt::DurableState);
+    let actions = done(&mut engine, 2 * SECOND + 2, stored, ());
     assert_eq!(of_commands(&actions), [&answered(7, Ok(()))]);
     assert!(engine.durable_state().peer.is_none() && engine.authority().serving);
 }

@@ -91,7 +91,7 @@ fn a_hello_that_comes_before_this_nodes_own_is_judged_when_that_is_said() {
     assert_eq!(engine.status(Moment(431), 0).link.state, LinkState::Handshake, "{actions:#?}");
     let head = position(epoch, 6);
     let receipt = RecordsReceipt::Appended { head, log_floor: Revision::NONE, eras: vec![] };
-    let actions = done(&mut engine, 440, append, Receipt::Records(receipt));
+    let actions = done(&mut engine, 440, append, receipt);
     let said = sent(&actions).into_iter().find_map(|message| match message {
         Message::Hello(hello) => Some(hello.log.position),
         _ => None,
@@ -128,7 +128,7 @@ fn whoever_took_over_is_outranked_no_more() {
     let (era, work) = batch(&command(&mut engine, 2 * SECOND, 1, Command::TakeOverAcceptingLoss));
     let Work::BeginEra(Order { job: BeginEra { era: begun, .. }, .. }) = work else { panic!("{work:?}") };
     let head = Position { revision: at(begun.epoch, 5), ..position(Epoch::FIRST, 5) };
-    let _ = done(&mut engine, 2 * SECOND + 1, era, Receipt::Era { head, log_floor: Revision::NONE });
+    let _ = done(&mut engine, 2 * SECOND + 1, era, EraReceipt { head, log_floor: Revision::NONE });
     assert!(!engine.links.is_outranked());
 }
 
@@ -173,7 +173,7 @@ fn a_host_that_refuses_what_its_disk_had_lost_is_asked_again() {
     let what = Bulk::Records { after: first, last, durable: last };
     let (append, _) = batch(&engine.handle(now(400), Event::Bulk { link: LINK, bulk: BulkId(1), what, bytes: 10 }));
     let receipt = RecordsReceipt::Rejected { at: last, reason: "no".to_owned() };
-    let actions = done(&mut engine, 500, append, Receipt::Records(receipt));
+    let actions = done(&mut engine, 500, append, receipt);
     assert!(actions.contains(&Action::Close { link: LINK }), "{actions:#?}");
     let actions = engine.handle(now(3 * SECOND), Event::Timer);
     assert!(actions.iter().any(|action| matches!(action, Action::Dial { .. })), "{actions:#?}");

@@ -34,7 +34,7 @@ fn serving_master() -> (Engine, Position) {
     let era = order.job.era.epoch;
     let opened = Position { revision: at(era, 5), ..head() };
     let batch = batch_in_flight(&engine);
-    let _ = done(&mut engine, 400, batch, Receipt::Era { head: opened, log_floor: Revision::NONE });
+    let _ = done(&mut engine, 400, batch, EraReceipt { head: opened, log_floor: Revision::NONE });
     settle(&mut engine, 400);
     let _ = tell(&mut engine, 500, Message::Ack { position: opened, received: 0 });
     settle(&mut engine, 500);
@@ -71,7 +71,7 @@ fn a_master_without_a_witness_is_a_shadow_before_it_hands_over() {
     let Work::StoreState(Order { job: StoreState { state, purpose }, .. }) = work else { panic!("{work:?}") };
     let given = Given { epoch: term, position: opened };
     assert_eq!((purpose, state.role, state.moves.given), (StatePurpose::HandOver, Role::Shadow, Some(given)));
-    let actions = done(&mut engine, 900, stored, Receipt::DurableState);
+    let actions = done(&mut engine, 900, stored, ());
     assert_eq!(steps(&actions), [Switch::HandOver { position: opened, epoch: term, stops: false }]);
     let elsewhere = CommitRefusal::NotMaster { master: Some("there:1".to_owned()) };
     assert_eq!(answers(&actions), [refused_commit(1, elsewhere), answered(9, Ok(()))]);
@@ -92,7 +92,7 @@ fn a_switch_that_is_not_over_in_time_ends_and_what_waited_is_written() {
     assert!(engine.authority().serving && !engine.is_ending());
     let (number, mut work) = batch(&actions);
     if let Work::StoreState(_) = work {
-        actions = done(&mut engine, 2 * SECOND + 700, number, Receipt::DurableState);
+        actions = done(&mut engine, 2 * SECOND + 700, number, ());
         work = batch(&actions).1;
     }
     assert!(matches!(work, Work::AppendGroup(_)), "{work:?}");
@@ -155,7 +155,7 @@ fn a_peer_of_an_older_version_is_sent_nothing_of_it() {
     for _ in 0..4 {
         let pending = batch_in_flight(&engine);
         if pending > 0 {
-            let actions = done(&mut engine, 500, pending, Receipt::DurableState);
+            let actions = done(&mut engine, 500, pending, ());
             assert!(!sent(&actions).iter().any(|message| matches!(message, Message::Modes(_))), "{actions:#?}");
         }
     }
@@ -174,7 +174,7 @@ fn ready_shadow() -> (Engine, Epoch) {
         matches!(&work, Work::StoreState(order) if matches!(order.job.purpose, StatePurpose::NoteTerm { .. })),
         "{work:?}"
     );
-    let actions = done(&mut engine, 500, noted, Receipt::DurableState);
+    let actions = done(&mut engine, 500, noted, ());
     let [Switch::Ready { epoch }] = steps(&actions)[..] else { panic!("{actions:#?}") };
     (engine, epoch)
 }
@@ -239,7 +239,7 @@ fn a_node_that_has_handed_over_does_not_ask_to_have_it_back() {
     let _ = command(&mut engine, 600, 8, Command::SwitchRoles);
     let term = engine.epoch().promoted(5);
     let (stored, _) = batch(&tell(&mut engine, 800, Message::Switch(Switch::Ready { epoch: term })));
-    let _ = done(&mut engine, 900, stored, Receipt::DurableState);
+    let _ = done(&mut engine, 900, stored, ());
     let actions = command(&mut engine, 950, 9, Command::SwitchRoles);
     assert_eq!(answers(&actions), [answered(9, Err(CommandRefusal::SwitchUnderWay))]);
     let actions = tell(&mut engine, 960, Message::Switch(Switch::Refused { why: SwitchObstacle::NotServing }));
@@ -278,14 +278,14 @@ fn two_shadows_of_which_one_has_handed_over_go_on_where_they_were() {
 fn a_frozen_master_refuses_change_sets_and_nothing_else() {
     let mut engine = lone_master();
     let (stored, _) = batch(&command(&mut engine, 20, 1, Command::Freeze(true)));
-    let actions = done(&mut engine, 30, stored, Receipt::DurableState);
+    let actions = done(&mut engine, 30, stored, ());
     assert!(actions.contains(&answered(1, Ok(()))));
     let actions = engine.handle(now(40), Event::Commit { ticket: Ticket(2), bytes: 10 });
-    assert!(actions.contains(&refused_commit(2, CommitRefusal::ReadOnly)));
+    assert!(actions.contains(&refused_commit(2, CommitRefusal::Frozen)));
     assert!(engine.authority().serving && engine.status(Moment(41), 0).modes.frozen.on);
     settle(&mut engine, 45);
     let (stored, _) = batch(&command(&mut engine, 50, 3, Command::Freeze(false)));
-    let _ = done(&mut engine, 60, stored, Receipt::DurableState);
+    let _ = done(&mut engine, 60, stored, ());
     let (_, work) = batch(&engine.handle(now(70), Event::Commit { ticket: Ticket(4), bytes: 10 }));
     assert!(matches!(work, Work::AppendGroup(_)));
 }

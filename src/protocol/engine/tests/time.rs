@@ -112,7 +112,7 @@ fn with_token(started: Now, expires_ms: u64) -> Engine {
     let (mut engine, actions) = Engine::start(started, start);
     let head = Position { revision: at(Epoch::FIRST, 0), digest: Digest::ZERO };
     let (era, _) = batch(&actions);
-    let receipt = Receipt::Era { head, log_floor: Revision::NONE };
+    let receipt = EraReceipt { head, log_floor: Revision::NONE };
     let _ = done(&mut engine, started.at.0, era, receipt);
     settle(&mut engine, started.at.0);
     engine
@@ -162,7 +162,7 @@ fn a_token_from_the_future_ends_within_a_day() {
 fn the_times_of_alerts_move_with_the_clock() {
     for by_ms in [YEAR_MS, -YEAR_MS] {
         let mut engine = lone_master();
-        let stranger = || Event::Unpermitted { from: "there".into(), reason: "no".into(), times: 1 };
+        let stranger = || Event::Unpermitted { from: "there".into(), reason: "no".into(), shown: None, times: 1 };
         let _ = engine.handle(now(SECOND), stranger());
         settle(&mut engine, SECOND);
         let _ = engine.handle(now(61 * SECOND), stranger());
@@ -182,7 +182,7 @@ fn the_times_of_alerts_move_with_the_clock() {
 #[test]
 fn alerts_from_the_future_are_of_now() {
     let mut engine = lone_master();
-    let stranger = Event::Unpermitted { from: "there".into(), reason: "no".into(), times: 1 };
+    let stranger = Event::Unpermitted { from: "there".into(), reason: "no".into(), shown: None, times: 1 };
     let _ = engine.handle(wrong(SECOND, YEAR_MS), stranger);
     let future = engine.status(Moment(SECOND), u64::MAX).alerts;
     let early = engine.status(Moment(SECOND), now(SECOND).wall_ms).alerts;

@@ -93,7 +93,7 @@ pub(super) fn store_state(engine: &mut Engine, at_us: u64, actions: Vec<Action>)
         if batch_in_flight(engine) != batch {
             break;
         }
-        all.extend(done(engine, at_us, batch, Receipt::DurableState));
+        all.extend(done(engine, at_us, batch, ()));
     }
     all
 }
@@ -104,7 +104,7 @@ pub(super) fn settle_state(engine: &mut Engine, at_us: u64) -> Vec<Action> {
     for _ in 0..4 {
         match batch_in_flight(engine) {
             0 => break,
-            batch => all.extend(done(engine, at_us, batch, Receipt::DurableState)),
+            batch => all.extend(done(engine, at_us, batch, ())),
         }
     }
     all
@@ -113,7 +113,7 @@ pub(super) fn settle_state(engine: &mut Engine, at_us: u64) -> Vec<Action> {
 /// Answers the one batch of durable state that is under way.
 pub(super) fn settle_one(engine: &mut Engine, at_us: u64) -> Vec<Action> {
     let batch = batch_in_flight(engine);
-    done(engine, at_us, batch, Receipt::DurableState)
+    done(engine, at_us, batch, ())
 }
 
 /// A master that restarted, was vouched for by the witness because its peer is away, and serves under its lease.
@@ -131,7 +131,7 @@ pub(super) fn witnessed_master(replication: Replication) -> (Engine, Epoch) {
     let (era_batch, work) = batch(&actions);
     let Work::BeginEra(Order { job: BeginEra { era, .. }, .. }) = work else { panic!("{work:?}") };
     let head = Position { revision: at(era.epoch, 5), ..position(Epoch::FIRST, 5) };
-    let actions = done(&mut engine, 30 * MS, era_batch, Receipt::Era { head, log_floor: Revision::NONE });
+    let actions = done(&mut engine, 30 * MS, era_batch, EraReceipt { head, log_floor: Revision::NONE });
     assert!(!engine.authority().serving, "an era is no cover: {actions:#?}");
     let (ask, swapped_in) = swap(&actions);
     // Rule 17: under the new incarnation. Rule 13: the flag is kept.
@@ -158,7 +158,7 @@ fn a_lease_counts_from_when_it_was_asked_for_and_then_nothing_is_acknowledged() 
         time += 500 * MS;
     }
     let verdicts = vec![(Ticket(1), Ok(at(epoch, 6)))];
-    let receipt = Receipt::Commits { verdicts, head: position(epoch, 6), log_floor: Revision::NONE };
+    let receipt = GroupReceipt { verdicts, head: position(epoch, 6), log_floor: Revision::NONE };
     let actions = done(&mut engine, late, commit, receipt);
     assert!(actions.contains(&role(Role::Master, false, epoch, RoleReason::Uncovered)), "{actions:#?}");
     assert!(!actions.iter().any(is_answer), "{actions:#?}");
@@ -196,7 +196,7 @@ fn acknowledged_alone_only_when_the_record_says_that_nobody_is_in_sync() {
     let actions = engine.handle(now(100 * MS), Event::Commit { ticket: Ticket(1), bytes: 3 });
     let (commit, _) = batch(&actions);
     let verdicts = vec![(Ticket(1), Ok(at(epoch, 6)))];
-    let receipt = Receipt::Commits { verdicts, head: position(epoch, 6), log_floor: Revision::NONE };
+    let receipt = GroupReceipt { verdicts, head: position(epoch, 6), log_floor: Revision::NONE };
     let actions = done(&mut engine, 110 * MS, commit, receipt);
     assert!(!actions.iter().any(|action| is_answer(action) || matches!(action, Action::Publish { .. })));
     // The shadow is silent past the timeout of two seconds.
@@ -295,7 +295,7 @@ fn a_takeover_waits_for_promise_and_lease_notes_its_term_and_wins_the_register()
     // Rule 5: its promise of before the restart; rule 4: with the margin; the takeover delay is five seconds.
     let promise_us = micros(waited(Duration::from_millis(3_500)));
     assert!(at_us > promise_us && at_us >= 5 * SECOND, "{at_us}");
-    let mut actions = done(&mut engine, at_us + 20, note, Receipt::DurableState);
+    let mut actions = done(&mut engine, at_us + 20, note, ());
     actions.extend(tell_witness(&mut engine, at_us + 20, ask, holds(value, 1)));
     let (ask, tried) = swap(&actions);
     // Rule 10: the recorded revision is copied.
@@ -309,7 +309,7 @@ fn a_takeover_waits_for_promise_and_lease_notes_its_term_and_wins_the_register()
     assert_eq!(era.epoch, durable_state.tried);
     assert!(!engine.authority().serving, "won, and not yet stored");
     let head = Position { revision: at(era.epoch, 5), ..position(Epoch::FIRST, 5) };
-    let actions = done(&mut engine, at_us + 40, era_batch, Receipt::Era { head, log_floor: Revision::NONE });
+    let actions = done(&mut engine, at_us + 40, era_batch, EraReceipt { head, log_floor: Revision::NONE });
     assert!(actions.contains(&role(Role::Master, true, era.epoch, RoleReason::Takeover)), "{actions:#?}");
     assert!(engine.authority().until <= Moment(at_us + 20 + micros(Options::default().lease())));
 }
@@ -319,7 +319,7 @@ fn a_shadow_is_not_reset_while_its_takeover_is_at_the_witness() {
     let TakeoverUnderWay { mut engine, at_us, ask, note, value, .. } = shadow_taking_over();
     let actions = command(&mut engine, at_us + 5, 9, Command::Reset);
     assert!(actions.contains(&answered(9, Err(CommandRefusal::PeerConnected))), "{actions:#?}");
-    let mut actions = done(&mut engine, at_us + 20, note, Receipt::DurableState);
+    let mut actions = done(&mut engine, at_us + 20, note, ());
     actions.extend(tell_witness(&mut engine, at_us + 20, ask, holds(value, 1)));
     let (ask, _) = swap(&actions);
     let actions = command(&mut engine, at_us + 25, 10, Command::Reset);
@@ -337,7 +337,7 @@ fn a_record_that_is_renewed_while_the_term_is_noted_is_not_taken() {
     let renewed = WitnessRecord { counter: value.counter + 1, ..value };
     let actions = tell_witness(&mut engine, at_us + 15, ask, holds(renewed, 2));
     assert!(!swaps(&actions), "{actions:#?}");
-    let actions = done(&mut engine, at_us + 20, note, Receipt::DurableState);
+    let actions = done(&mut engine, at_us + 20, note, ());
     assert!(!swaps(&actions), "{actions:#?}");
     assert_eq!(engine.node_state(), NodeState::Following);
     // The note stays: rule 7.
@@ -347,7 +347,7 @@ fn a_record_that_is_renewed_while_the_term_is_noted_is_not_taken() {
 #[test]
 fn a_takeover_whose_answer_is_lost_is_none_and_being_named_is_no_mastership() {
     let TakeoverUnderWay { mut engine, at_us, ask, note, durable_state, value } = shadow_taking_over();
-    let mut actions = done(&mut engine, at_us + 20, note, Receipt::DurableState);
+    let mut actions = done(&mut engine, at_us + 20, note, ());
     actions.extend(tell_witness(&mut engine, at_us + 20, ask, holds(value, 1)));
     let (ask, tried) = swap(&actions);
     let actions = tell_witness(&mut engine, at_us + 30, ask, WitnessAnswer::Unknown { reason: "late".to_owned() });
@@ -448,7 +448,7 @@ fn a_promise_is_durable_before_it_is_given() {
         })
     };
     assert_eq!(promise(&engine.handle(now(300), beat(1))), Some(Duration::ZERO));
-    let _ = done(&mut engine, 400, stored, Receipt::DurableState);
+    let _ = done(&mut engine, 400, stored, ());
     assert_eq!(promise(&engine.handle(now(500), beat(2))), Some(Duration::from_millis(3_500)));
 }
 

@@ -1,4 +1,4 @@
-//! Each kind of durable work with its receipt, and the work that orders it.
+//! Each kind of durable work with its receipt.
 
 use super::*;
 
@@ -26,29 +26,6 @@ impl<C> Job for AppendGroup<C> {
     fn completion(tickets: Vec<Ticket>, outcome: Outcome<Self>) -> Completion {
         Completion::GroupAppended(tickets, outcome)
     }
-}
-
-/// A job becomes the work that orders it.
-macro_rules! ordered {
-    ($($job:ty => $work:ident),+ $(,)?) => {
-        $(impl From<$job> for Work {
-            fn from(job: $job) -> Self {
-                Self::$work(Order::new(job))
-            }
-        })+
-    };
-}
-
-ordered! {
-    StoreState => StoreState,
-    AppendGroup<()> => AppendGroup,
-    BeginEra => BeginEra,
-    AppendRecords<BulkId> => AppendRecords,
-    BeginStaging => BeginStaging,
-    StagePieces<BulkId> => StagePieces,
-    FinishStaging => FinishStaging,
-    Quarantine => Quarantine,
-    Reopen => Reopen,
 }
 
 /// A kind whose end needs no more than its receipt.
