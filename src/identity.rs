@@ -32,7 +32,7 @@ mod token;
 
 #[cfg(any(fuzzing, test))]
 pub use certificate::PeerCertificate;
-pub use client_hello::Doors;
+pub use client_hello::OpenEnrolments;
 pub use connection::{Refused, Stream, Unpermitted, refused_by_peer};
 pub use enrol::{
     Credentials, ENROLMENT_CLOSED, EnrolError, EnrolRequest, Enrolled, Enrolling, Enrolment, Shown, TRY_LATER,

@@ -27,7 +27,7 @@ pub(super) enum Protocol {
 
 /// Which ways to enrol are open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Doors {
+pub struct OpenEnrolments {
     /// With a join token.
     pub tokens: bool,
     /// With a user and a password.
@@ -87,7 +87,7 @@ pub(super) async fn read_client_hello<S: Stream>(stream: &mut S) -> Result<Accep
 /// The protocol that a client asks for. A client that gets none is told so by a TLS alert.
 pub(super) async fn choose_protocol<S: Stream>(
     hello: &Accepted,
-    open: Doors,
+    open: OpenEnrolments,
     stream: &mut S,
 ) -> Result<Protocol, Refused> {
     match wanted_protocol(&hello.client_hello(), open) {
@@ -100,7 +100,7 @@ pub(super) async fn choose_protocol<S: Stream>(
 }
 
 /// Which protocol a client asks for, or why it gets none.
-fn wanted_protocol(hello: &ClientHello<'_>, open: Doors) -> Result<Protocol, &'static str> {
+fn wanted_protocol(hello: &ClientHello<'_>, open: OpenEnrolments) -> Result<Protocol, &'static str> {
     let offers = |alpn: &[u8]| hello.alpn().is_some_and(|mut offered| offered.any(|protocol| protocol == alpn));
     match () {
         () if offers(ALPN_LINK) => Ok(Protocol::Link),

@@ -18,10 +18,10 @@ use crate::protocol::wire::golden;
 const PIPE_BYTES: usize = 64 * 1024;
 const SECRET: [u8; 16] = [7; 16];
 /// One may enrol with a token.
-const OPEN: Doors = Doors { tokens: true, users: false };
-const CLOSED: Doors = Doors { tokens: false, users: false };
+const OPEN: OpenEnrolments = OpenEnrolments { tokens: true, users: false };
+const CLOSED: OpenEnrolments = OpenEnrolments { tokens: false, users: false };
 /// One may enrol as a user.
-const USERS: Doors = Doors { tokens: false, users: true };
+const USERS: OpenEnrolments = OpenEnrolments { tokens: false, users: true };
 
 /// One end of a connection: its identity and its pin.
 struct End {
@@ -117,8 +117,8 @@ async fn says(bytes: &[u8], enrol_open: bool) -> (Accepting<DuplexStream>, Vec<u
     master.pins = Pins::new(None);
     let (here, mut there) = duplex(PIPE_BYTES);
     there.write_all(bytes).await.unwrap();
-    let doors = if enrol_open { OPEN } else { CLOSED };
-    let accepted = master.tls.accept(here, doors).await;
+    let open_enrolments = if enrol_open { OPEN } else { CLOSED };
+    let accepted = master.tls.accept(here, open_enrolments).await;
     let mut answer = Vec::new();
     there.read_to_end(&mut answer).await.unwrap();
     (accepted, answer)
@@ -677,11 +677,12 @@ mod enrolment {
     #[tokio::test]
     async fn each_way_to_enrol_has_a_door_of_its_own() {
         let (master, shadow) = (End::new(), End::new());
-        for (doors, credentials) in [(OPEN, master.user()), (USERS, master.token()), (CLOSED, master.user())] {
+        for (open_enrolments, credentials) in [(OPEN, master.user()), (USERS, master.token()), (CLOSED, master.user())]
+        {
             let (here, there) = duplex(PIPE_BYTES);
             let request = request();
             let (accepted, joined): Enrolled2 =
-                tokio::join!(master.tls.accept(here, doors), shadow.tls.enrol(there, &credentials, &request));
+                tokio::join!(master.tls.accept(here, open_enrolments), shadow.tls.enrol(there, &credentials, &request));
             unpermitted(accepted);
             assert!(matches!(joined, Err(EnrolError::Refused(word)) if word == "enrolment_closed"));
         }
@@ -695,7 +696,7 @@ mod enrolment {
         let token =
             EnrolMessage::Request { name: name.clone(), address: address.clone(), takeover_delay_ms, proof: [0; 32] };
         let user = EnrolMessage::Authenticate { name, address, takeover_delay_ms, user, password };
-        for (alpn, doors, message) in [(ALPN_ENROL, OPEN, user), (ALPN_ENROL_USER, USERS, token)] {
+        for (alpn, open_enrolments, message) in [(ALPN_ENROL, OPEN, user), (ALPN_ENROL_USER, USERS, token)] {
             let (master, shadow) = (End::new(), End::new());
             let connector = TlsConnector::from(Arc::new(foreign_client(&[alpn], Some(certified(&shadow)))));
             let (here, there) = duplex(PIPE_BYTES);
@@ -706,7 +707,7 @@ mod enrolment {
                 stream
             };
             let server = async {
-                let mut enrolment = wants_to_enrol(master.tls.accept(here, doors).await).unwrap();
+                let mut enrolment = wants_to_enrol(master.tls.accept(here, open_enrolments).await).unwrap();
                 enrolment.request(&[SECRET]).await
             };
             let (_stream, asked) = tokio::join!(client, server);

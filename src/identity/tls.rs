@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::{StartHandshake, TlsConnector, client, server};
 
 use super::certificate::PeerCertificate;
-use super::client_hello::{Doors, Protocol, choose_protocol, read_client_hello};
+use super::client_hello::{OpenEnrolments, Protocol, choose_protocol, read_client_hello};
 use super::connection::{Refused, Stream};
 use super::enrol::{self, Credentials, EnrolError, EnrolRequest, Enrolling, Enrolment};
 use super::key::{Identity, IdentityError};
@@ -105,7 +105,7 @@ impl Tls {
     /// # Errors
     /// [`Refused::Unpermitted`] if this node refuses the other side, [`Refused::ByPeer`] or
     /// [`Refused::Unproven`] if the other side refuses this node, [`Refused::Broken`] if neither did.
-    pub async fn accept<S: Stream>(&self, mut stream: S, open: Doors) -> Result<Accepted<S>, Refused> {
+    pub async fn accept<S: Stream>(&self, mut stream: S, open: OpenEnrolments) -> Result<Accepted<S>, Refused> {
         // Before the handshake: what is renewed meanwhile was perhaps not shown.
         let own = self.shared.own.load_full();
         let hello = read_client_hello(&mut stream).await?;

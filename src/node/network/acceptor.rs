@@ -82,7 +82,7 @@ impl PendingConnection {
                     return Err(Refused::Unpermitted("too many host names are being looked up".into()));
                 }
             }
-            tls.accept(stream, enrolment.doors()).await
+            tls.accept(stream, enrolment.open_enrolments()).await
         };
         match environment.within(HANDSHAKE_TIMEOUT, handshake).await {
             Some(Ok(Accepted::Link(stream))) => {

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use super::accept_policy::AcceptPolicy;
 use super::address_book::dialable;
 use super::enrolment_limiter::{Attempt, EnrolmentLimiter};
-use crate::identity::{Doors, EnrolError, EnrolRequest, Enrolment, Shown, TRY_LATER};
+use crate::identity::{EnrolError, EnrolRequest, Enrolment, OpenEnrolments, Shown, TRY_LATER};
 use crate::model::limits::{ENROL_TIMEOUT, HANDSHAKE_TIMEOUT};
 use crate::model::{KeyId, PinnedKeys, Revision};
 use crate::node::driver::input::{EnrolmentQuestion, Input, Proved};
@@ -51,9 +51,9 @@ impl EnrolmentServer {
     }
 
     /// Which ways to enrol are open now.
-    pub fn doors(&self) -> Doors {
+    pub fn open_enrolments(&self) -> OpenEnrolments {
         let users = self.authenticator.is_set() && self.policy.is_vacant();
-        Doors { tokens: !self.policy.secrets().is_empty(), users }
+        OpenEnrolments { tokens: !self.policy.secrets().is_empty(), users }
     }
 
     /// Answers one request to enrol. Calls `authenticated` once the shadow has proved to know a token, or to be a user of the host.

@@ -62,7 +62,7 @@ pub enum Transition {
     /// The witness' record names the other node, or a revision that this node lacks.
     Deposed,
     /// The witness' record names this node, and the peer does not answer.
-    WitnessVouches,
+    NamedByWitness,
     /// The quarantine and the role of shadow are durable.
     SteppedDown,
     /// The master was silent for the takeover delay, and no condition prevents a takeover.
@@ -129,7 +129,7 @@ impl NodeState {
 
             (
                 S::CheckingStartup,
-                T::NoPeer | T::PeerFollows | T::PeerSilent | T::WitnessVouches | T::OperatorTakesOver,
+                T::NoPeer | T::PeerFollows | T::PeerSilent | T::NamedByWitness | T::OperatorTakesOver,
             ) => Some(S::OpeningEra),
             (S::CheckingStartup, T::PeerAhead) => Some(S::TakingTail),
             (S::TakingTail, T::PeerFollows | T::OperatorTakesOver) => Some(S::OpeningEra),

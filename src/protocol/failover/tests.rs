@@ -18,7 +18,7 @@ const TRANSITIONS: [Transition; 28] = [
     Transition::Uncovered,
     Transition::Confirmed,
     Transition::Deposed,
-    Transition::WitnessVouches,
+    Transition::NamedByWitness,
     Transition::SteppedDown,
     Transition::Silence,
     Transition::MustAskWitness,

@@ -88,7 +88,7 @@ impl Engine {
         // Where the peer does not answer, a copy of this node may be linked to it: then the record moves.
         let over = !self.may_be_held_by_a_copy(now.at);
         if own && over && !register.is_stale() && !asking && (!waits_for_dial || refused) {
-            self.transition(now, Transition::WitnessVouches, RoleReason::Witness);
+            self.transition(now, Transition::NamedByWitness, RoleReason::Witness);
         }
     }
 }
