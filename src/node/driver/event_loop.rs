@@ -29,7 +29,7 @@ use crate::node::offload::store_executor::StoreReport;
 use crate::node::offload::tail::Tail;
 use crate::protocol::engine::{
     Action, BulkId, Command, CommandAnswer, CommandRefusal, CommitAnswer, CommitRefusal, Completed, Completion,
-    DialFailureKind, DiskFailure, Engine, EnrolProof, Event, LinkId, Notice, Now, Room, StagingReceipt, Ticket,
+    DialFailureKind, DiskFailure, Engine, EnrolProof, Event, LinkId, Moment, Notice, Now, Room, StagingReceipt, Ticket,
 };
 use crate::protocol::wire::Bulk;
 
@@ -93,7 +93,8 @@ impl Driver {
         self.check_certificate();
         self.watch_directory();
         self.update_accept_policy();
-        self.perform(first);
+        let at = self.context.environment.clock.now();
+        self.perform(at, first);
         self.handle_backlog();
         self.after_turn();
         while self.lifecycle != Lifecycle::Stopped {
@@ -186,7 +187,7 @@ impl Driver {
     fn handle(&mut self, event: Event) {
         let now = self.now();
         let actions = self.engine.handle(now, event);
-        self.perform(actions);
+        self.perform(now.at, actions);
     }
 
     /// Tells the engine what came up while actions were performed.
@@ -198,14 +199,13 @@ impl Driver {
 
     /// Performs actions, in order. Mastership is updated first, so that nobody sees an answer under an authority that
     /// has ended.
-    fn perform(&mut self, actions: Vec<Action>) {
+    fn perform(&mut self, at: Moment, actions: Vec<Action>) {
         let reason = actions.iter().find_map(|action| match action {
             Action::Notify(Notice::Role { reason, .. }) => Some(*reason),
             _ => None,
         });
         self.notifier.update_mastership(self.engine.authority(), self.engine.durable_state().epoch, reason);
         self.notifier.mastership.announce(self.engine.is_ending());
-        let at = self.context.environment.clock.now();
         self.notifier.audit.observe(at, &self.engine, &self.enrolments, &actions);
         // A caller that is answered finds the status that goes with the answer.
         if actions.iter().any(|action| matches!(action, Action::AnswerCommit { .. } | Action::AnswerCommand { .. })) {
