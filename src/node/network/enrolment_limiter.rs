@@ -39,6 +39,7 @@ struct Failures {
 pub struct Attempt {
     limiter: EnrolmentLimiter,
     source: IpAddr,
+    counts: bool,
 }
 
 /// The attempt is not judged: there were too many before it, or there are too many now.
@@ -64,7 +65,7 @@ impl EnrolmentLimiter {
         *failures = Failures { count, last: now, paused_until: later(now, pause(count)) };
         attempts.under_way += 1;
         drop(attempts);
-        Ok(Attempt { limiter: self.clone(), source })
+        Ok(Attempt { limiter: self.clone(), source, counts: true })
     }
 
     /// A node from there is enrolled: its failures are forgotten.
@@ -94,7 +95,11 @@ impl Attempts {
 
 impl Attempt {
     /// The proof was right: it is no failure. Those before it still count, so that one user's password buys no guesses at others.
-    pub fn succeeded(&self) {
+    /// A second call does nothing.
+    pub fn succeeded(&mut self) {
+        if !std::mem::take(&mut self.counts) {
+            return;
+        }
         let mut attempts = self.limiter.lock();
         let Attempts { sources, others, .. } = &mut *attempts;
         let failures = sources.get_mut(&self.source).unwrap_or(others);
@@ -165,13 +170,34 @@ mod tests {
     }
 
     #[test]
-    fn attempts_at_the_same_time_count_and_a_success_forgets() {
+    fn attempts_at_the_same_time_count_until_one_succeeds() {
         let limiter = EnrolmentLimiter::default();
         let mut under_way: Vec<_> =
             (0..=ENROL_FREE_FAILURES).map(|_| limiter.begin(source(1), Moment(0)).unwrap()).collect();
         assert!(limiter.begin(source(1), Moment(0)).is_err(), "they have not failed yet, and count");
         under_way.pop().unwrap().succeeded();
         assert!(limiter.begin(source(1), Moment(0)).is_ok());
+    }
+
+    #[test]
+    fn a_right_password_buys_no_guesses_at_other_users() {
+        let limiter = EnrolmentLimiter::default();
+        let right = |at| {
+            let mut attempt = limiter.begin(source(1), Moment(at)).unwrap();
+            attempt.succeeded();
+            attempt.succeeded();
+        };
+        for _ in 0..ENROL_FREE_FAILURES {
+            assert!(fails(&limiter, source(1), 0), "guesses");
+            right(0);
+        }
+        let mut at = 0;
+        for pause_s in [1, 2, 4] {
+            assert!(fails(&limiter, source(1), at), "one guess more");
+            assert!(!fails(&limiter, source(1), at + pause_s * SECOND - 1), "{pause_s} s");
+            at += pause_s * SECOND;
+            right(at);
+        }
     }
 
     #[test]

@@ -71,7 +71,7 @@ impl EnrolmentServer {
             Some(Err(error)) => return Some(error.to_string()),
             None => return Some(format!("no enrolment request within {HANDSHAKE_TIMEOUT:?}")),
         };
-        let Ok(attempt) = self.limiter.begin(from.ip(), environment.clock.now()) else {
+        let Ok(mut attempt) = self.limiter.begin(from.ip(), environment.clock.now()) else {
             // Whether the proof is right is not looked at, so the answer tells nothing of it.
             environment.within(HANDSHAKE_TIMEOUT, enrolment.refuse(TRY_LATER)).await;
             return Some("too many attempts to enrol".into());
@@ -125,7 +125,9 @@ impl EnrolmentServer {
             match verdicts.recv().await {
                 Some(EnrolVerdict::Accepted { pair }) => {
                     // The pinned key proves enough.
-                    attempt.take().inspect(Attempt::succeeded);
+                    if let Some(mut attempt) = attempt.take() {
+                        attempt.succeeded();
+                    }
                     enrolment.accept(pair, &self.name, &self.advertise).await?;
                     drop(self.inputs.send(Input::Engine(Event::EnrolConfirmed { ask })).await);
                 }
