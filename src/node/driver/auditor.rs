@@ -296,17 +296,22 @@ impl Auditor {
 
     /// Records what the peer can cause at will. Strangers use up nothing of that.
     fn record_of_peer(&mut self, at: Moment, entry: AuditEntry) {
-        if let Some(withheld) = self.of_peer.take(at) {
-            let entry = if withheld > 0 { entry.with("withheld", withheld) } else { entry };
-            self.record(entry);
-        }
+        let withheld = self.of_peer.take(at);
+        self.record_allowed(withheld, entry);
     }
 
     /// Records what somebody outside can cause at will.
     fn record_outside(&mut self, at: Moment, entry: AuditEntry) {
-        if let Some(withheld) = self.outside.take(at) {
-            let entry = if withheld > 0 { entry.with("withheld", withheld) } else { entry };
-            self.record(entry);
+        let withheld = self.outside.take(at);
+        self.record_allowed(withheld, entry);
+    }
+
+    /// Records a line for which an allowance was [taken](Allowance::take), and how many were left out before it.
+    fn record_allowed(&self, withheld: Option<u64>, entry: AuditEntry) {
+        match withheld {
+            Some(0) => self.record(entry),
+            Some(withheld) => self.record(entry.with("withheld", withheld)),
+            None => {}
         }
     }
 }
