@@ -74,17 +74,14 @@ fn switch_under_way_is_told_to_a_second_operator_and_the_first_switch_comes_abou
     let mut pair = Pair::enrol(&[PATIENT, &["--grace", "3s"]].concat());
     pair.nodes[0].ok("put k v");
     pair.in_sync();
-    let before = picture(&mut pair);
-    pair.nodes[0].write("switch-roles");
-    pair.nodes[1].until("switch-roles", "the first switch to be under way", |reply| {
-        reply["error"] == "switch_under_way" || reply["ok"] == true
-    });
-    let again = pair.nodes[1].refused("switch-roles", "switch_under_way");
-    assert!(again["message"].as_str().unwrap().contains("switch"), "{again}");
-    let [_, shadow] = &before;
-    assert_eq!(&standing(&mut pair.nodes[1]), shadow, "the second word has changed nothing");
-    let first = pair.nodes[0].answer("switch-roles");
-    pair.nodes[0].check(first["ok"] == true, &format!("the first switch: {first}"));
+    // Two operators, one at each node. Whose word reaches the master first is not known, and does not matter.
+    pair.nodes.iter_mut().for_each(|node| node.write("switch-roles"));
+    let answers = pair.nodes.each_mut().map(|node| node.answer("switch-roles"));
+    let (first, second): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer["ok"] == true);
+    pair.nodes[0].check(first.len() == 1 && second.len() == 1, &format!("one switch, one refusal: {answers:?}"));
+    assert_eq!(second[0]["error"], "switch_under_way");
+    assert!(second[0]["message"].as_str().unwrap().contains("switch"), "{answers:?}");
+    // The second word has changed nothing: the roles were switched once, and can be switched again.
     pair.nodes[1].serving();
     pair.in_sync();
     pair.nodes[1].ok("switch-roles");
