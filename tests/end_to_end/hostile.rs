@@ -1,4 +1,10 @@
-//! Hostile connections: silence, noise, wrong certificates, false enrolment.
+//! Hostile connections: silence, noise, wrong certificates, false enrolment; and in `hostile/` a peer with the right key that says
+//! what it must not.
+
+mod attacker;
+mod malicious_master;
+mod malicious_shadow;
+mod strangers;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -6,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme};
 use serde_json::Value;
 
@@ -140,6 +147,7 @@ pub fn stranger() -> Certificate {
 /// A client of TLS that accepts any certificate.
 pub fn client(certificate: Option<&Certificate>, alpn: &[u8]) -> ClientConnection {
     let provider = Arc::new(provider());
+    let provider_of_keys = provider.key_provider;
     let trusting = Arc::new(Trusting(provider.clone()));
     let builder = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
@@ -147,7 +155,12 @@ pub fn client(certificate: Option<&Certificate>, alpn: &[u8]) -> ClientConnectio
         .dangerous()
         .with_custom_certificate_verifier(trusting);
     let mut config = match certificate {
-        Some((certificate, key)) => builder.with_client_auth_cert(vec![certificate.clone()], key.clone_key()).unwrap(),
+        // Whether key and certificate belong together is for the other side to find out.
+        Some((certificate, key)) => {
+            let key = provider_of_keys.load_private_key(key.clone_key()).unwrap();
+            let shown = CertifiedKey::new(vec![certificate.clone()], key);
+            builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(shown)))
+        }
         None => builder.with_no_client_auth(),
     };
     config.alpn_protocols = vec![alpn.to_vec()];

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -84,11 +85,16 @@ impl Launch {
             }
         });
         let lines_seen = transcript.clone();
-        std::thread::spawn(move || {
-            BufReader::new(err).lines().map_while(Result::ok).for_each(|line| note(&lines_seen, "!", &line));
+        let errors = std::thread::spawn(move || {
+            let lines = BufReader::new(err).lines().map_while(Result::ok);
+            lines.fold(None, |panic, line| {
+                note(&lines_seen, "!", &line);
+                panic.or_else(|| (line.starts_with("thread '") && line.contains(" panicked at ")).then_some(line))
+            })
         });
         let stdin = child.stdin.take();
         Program {
+            errors: Some(errors),
             launch: self.clone(),
             child,
             stdin,
@@ -131,6 +137,8 @@ pub struct Program {
     /// Events that were read and not waited for yet.
     waiting: VecDeque<Value>,
     transcript: Arc<Mutex<Vec<String>>>,
+    /// Reads its log, and ends with the line of a panic in it.
+    errors: Option<JoinHandle<Option<String>>>,
     /// Its first event.
     pub started: Value,
 }
@@ -375,6 +383,12 @@ impl Drop for Program {
     fn drop(&mut self) {
         _ = self.child.kill();
         _ = self.child.wait();
+        // What a wrapper has started may live on and keep the pipe open.
+        let errors = self.errors.take().filter(|_| self.launch.wrapper.is_empty());
+        let panic = errors.and_then(|errors| errors.join().ok().flatten());
+        if let Some(panic) = panic.filter(|_| !std::thread::panicking()) {
+            self.fail(&format!("the program panicked: {panic}"));
+        }
     }
 }
 
