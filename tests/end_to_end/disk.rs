@@ -1,6 +1,6 @@
 //! Full disks.
 
-use crate::harness::{FAST, Launch, Pair, Proxy, SmallDisk, at, content, token, turn};
+use crate::harness::{FAST, Launch, Pair, Proxy, SmallDisk, at, content, lone_master, token, turn};
 
 const DISK_MB: u32 = 96;
 
@@ -51,9 +51,7 @@ fn a_full_disk_on_the_shadow_is_told_on_both_and_passes() {
     let dir = tempfile::tempdir().unwrap();
     let Some(disk) = SmallDisk::at(&dir.path().join("disk")) else { return };
     let wire = Proxy::new();
-    let mut master = at("master", &dir.path().join("master"), &wire, FAST).start();
-    wire.forward_to(&master.listen());
-    master.serving();
+    let mut master = lone_master(&dir.path().join("master"), &wire, FAST);
     let token = token(&mut master);
     let join = ["--listen", "127.0.0.1:0", "--master", &wire.address(), "--token", &token];
     let launch = Launch::new("shadow", &disk.data()).with(join).with(FAST.iter().copied());
@@ -92,9 +90,7 @@ fn a_shadow_with_too_little_room_says_how_much_it_needs() {
     let dir = tempfile::tempdir().unwrap();
     let Some(disk) = SmallDisk::at(&dir.path().join("disk")) else { return };
     let wire = Proxy::new();
-    let mut master = at("master", &dir.path().join("master"), &wire, FAST).start();
-    wire.forward_to(&master.listen());
-    master.serving();
+    let mut master = lone_master(&dir.path().join("master"), &wire, FAST);
     master.ok("load 6000 1000 load/");
     let token = token(&mut master);
     let join = ["--listen", "127.0.0.1:0", "--master", &wire.address(), "--token", &token];

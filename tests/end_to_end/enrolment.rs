@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex};
 use rustls::{ServerConfig, ServerConnection};
 use serde_json::Value;
 
-use crate::harness::{FAST, Launch, Program, Proxy, WAIT_MAX, token, turn};
+use crate::harness::{FAST, Launch, Program, Proxy, WAIT_MAX, lone_master, token, turn};
 use crate::hostile::{client, provider, stranger};
-use crate::refusals::{alone, alone_with, is_refused, join, unpermitted};
+use crate::refusals::{is_refused, join, unpermitted};
 
 const PASSWORD: &str = "correct horse battery staple";
 
@@ -36,7 +36,7 @@ impl Office {
         assert!(!fs::read_to_string(&users).unwrap().contains("horse"));
         let wire = Proxy::new();
         let options = [FAST, &["--users", users.to_str().unwrap()]].concat();
-        let mut master = alone_with(&data, &wire, &options);
+        let mut master = lone_master(&data, &wire, &options);
         master.ok("enable");
         Self { dir, wire, master }
     }
@@ -117,7 +117,7 @@ fn where_no_user_may_enrol_a_node_no_password_is_judged() {
     assert!(one.contains("enrolment_closed"), "{one}");
 
     let wire = Proxy::new();
-    let mut without = alone(&office.path("without"), &wire);
+    let mut without = lone_master(&office.path("without"), &wire, FAST);
     let open = token(&mut without);
     let fingerprint = without.ok("status")["fingerprint"].as_str().unwrap().to_owned();
     let data = office.path("x");
@@ -302,7 +302,7 @@ fn who_has_proved_nothing_does_not_learn_the_state() {
     let _turn = turn();
     let dir = tempfile::tempdir().unwrap();
     let wire = Proxy::new();
-    let mut master = alone(&dir.path().join("a"), &wire);
+    let mut master = lone_master(&dir.path().join("a"), &wire, FAST);
     let (first, second) = (token(&mut master), token(&mut master));
     let mut shadow = join(&wire, &dir.path().join("b"), &first).start();
     shadow.status("the pair to be in sync", |status| status["in_sync"] == true);

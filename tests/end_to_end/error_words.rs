@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::harness::{FAST, Launch, Pair, Program, Proxy, SmallDisk, Witness, at, token, turn};
+use crate::harness::{FAST, Launch, Pair, Program, Proxy, SmallDisk, Witness, lone_master, token, turn};
 
 /// Options with which no node takes over by itself, and a silent link stays up for a minute.
 const PATIENT: &[&str] = &["--heartbeat", "100ms", "--takeover-delay", "60s", "--failover", "manual"];
@@ -27,9 +27,7 @@ fn too_many_tokens_is_over_when_one_has_expired() {
     let _turn = turn();
     let dir = tempfile::tempdir().unwrap();
     let wire = Proxy::new();
-    let mut master = at("master", &dir.path().join("a"), &wire, FAST).start();
-    wire.forward_to(&master.listen());
-    master.serving();
+    let mut master = lone_master(&dir.path().join("a"), &wire, FAST);
     let first = token(&mut master);
     (2..shadowpair::limits::TOKENS_MAX).for_each(|_| _ = master.ok("token"));
     master.ok("token 3s");
@@ -154,9 +152,7 @@ fn disk_failed_is_told_of_the_peers_disk_and_the_switch_comes_about_when_it_has_
     let dir = tempfile::tempdir().unwrap();
     let Some(disk) = SmallDisk::at(&dir.path().join("disk")) else { return };
     let wire = Proxy::new();
-    let mut master = at("master", &dir.path().join("master"), &wire, PATIENT).start();
-    wire.forward_to(&master.listen());
-    master.serving();
+    let mut master = lone_master(&dir.path().join("master"), &wire, PATIENT);
     let token = token(&mut master);
     let join = ["--listen", "127.0.0.1:0", "--master", &wire.address(), "--token", &token];
     let mut shadow = disk.hosts(Launch::new("shadow", &disk.data()).with(join).with(PATIENT), 96).start();

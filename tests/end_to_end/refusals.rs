@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::harness::{FAST, Launch, Pair, Program, Proxy, WAIT_MAX, at, token, turn};
+use crate::harness::{FAST, Launch, Pair, Proxy, WAIT_MAX, at, lone_master, token, turn};
 
 pub fn unpermitted(alerts: &[Value]) -> bool {
     alerts.iter().any(|alert| alert["kind"] == "unpermitted_peer")
@@ -16,19 +16,6 @@ fn joining(pair: &Pair, name: &str, token: &str) -> Launch {
 pub fn join(wire: &Proxy, data: &std::path::Path, token: &str) -> Launch {
     let join = ["--listen", "127.0.0.1:0", "--master", &wire.address(), "--token", token];
     Launch::new("shadow", data).with(join).with(FAST.iter().copied())
-}
-
-/// A master that serves alone behind this proxy.
-pub fn alone(data: &std::path::Path, wire: &Proxy) -> Program {
-    alone_with(data, wire, FAST)
-}
-
-/// The same with these options.
-pub fn alone_with(data: &std::path::Path, wire: &Proxy, options: &[&str]) -> Program {
-    let mut master = at("master", data, wire, options).start();
-    wire.forward_to(&master.listen());
-    master.serving();
-    master
 }
 
 /// A refused first start exits with 1, prints one line that says what to do, and leaves the directory empty. Returns that line.
@@ -69,7 +56,7 @@ fn a_second_shadow_and_bad_tokens_are_refused() {
     let _turn = turn();
     let dir = tempfile::tempdir().unwrap();
     let proxies = [Proxy::new(), Proxy::new()];
-    let mut master = alone(&dir.path().join("a"), &proxies[0]);
+    let mut master = lone_master(&dir.path().join("a"), &proxies[0], FAST);
     master.refused("token", "ha_disabled");
     let expiring = {
         master.ok("enable");
@@ -99,7 +86,7 @@ fn of_those_who_enrol_at_once_one_is_the_shadow() {
     for round in 0..8 {
         let dir = tempfile::tempdir().unwrap();
         let wire = Proxy::new();
-        let mut master = alone(&dir.path().join("a"), &wire);
+        let mut master = lone_master(&dir.path().join("a"), &wire, FAST);
         let first = token(&mut master);
         let second = if round % 2 == 0 { token(&mut master) } else { first.clone() };
         let names = ["b", "c", "d"];
@@ -131,7 +118,7 @@ fn a_wrong_secret_for_the_right_master_is_refused() {
     let _turn = turn();
     let dir = tempfile::tempdir().unwrap();
     let wire = Proxy::new();
-    let mut master = alone(&dir.path().join("a"), &wire);
+    let mut master = lone_master(&dir.path().join("a"), &wire, FAST);
     let good = token(&mut master);
     let join = |name: &str, token: &str| join(&wire, &dir.path().join(name), token);
     let mut secret = secret_of(&good);

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::harness::{FAST, Launch, Pair, Program, Proxy, at, content, kind_is, token, turn};
+use crate::harness::{FAST, Launch, Pair, Program, Proxy, content, kind_is, lone_master, token, turn};
 
 /// `load`, kill -9, takeover, restart with the old command line: twenty times, with alternating roles.
 #[test]
@@ -100,9 +100,7 @@ fn a_shadow_that_never_synced_does_not_take_over_and_says_why() {
     let _turn = turn();
     let dir = tempfile::tempdir().unwrap();
     let wire = Proxy::new();
-    let mut master = at("master", &dir.path().join("a"), &wire, FAST).start();
-    wire.forward_to(&master.listen());
-    master.serving();
+    let mut master = lone_master(&dir.path().join("a"), &wire, FAST);
     master.ok("load 2000 2000");
     let token = token(&mut master);
     // Too slow for the full push to complete, fast enough for heartbeats.

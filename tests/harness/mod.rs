@@ -13,7 +13,7 @@ mod streams;
 mod witness;
 
 pub use loop_disk::LoopDisk;
-pub use pair::{FAST, Pair, at, content, token};
+pub use pair::{FAST, Pair, at, content, lone_master, token};
 pub use process::{Launch, Program, example, kind_is};
 pub use proxy::Proxy;
 pub use random::Random;

@@ -125,6 +125,14 @@ pub fn at(program: &'static str, data: &Path, proxy: &Proxy, options: &[&str]) -
     Launch::new(program, data).with(["--listen", "127.0.0.1:0", "--advertise", &address]).with(options)
 }
 
+/// A master that serves alone, and is dialled through this proxy.
+pub fn lone_master(data: &Path, proxy: &Proxy, options: &[&str]) -> Program {
+    let mut master = at("master", data, proxy, options).start();
+    proxy.forward_to(&master.listen());
+    master.serving();
+    master
+}
+
 /// A fresh join token.
 pub fn token(master: &mut Program) -> String {
     master.ok("enable");

@@ -18,6 +18,17 @@ fn synchronous(seed: u64) -> Pair {
     Pair::builder(seed).options(options).start().unwrap()
 }
 
+/// Short times, so that a history of many moves is soon over.
+fn fast(replication: Replication) -> Options {
+    Options {
+        heartbeat: Duration::from_millis(100),
+        takeover_delay: Duration::from_millis(500),
+        hold_down: Duration::ZERO,
+        replication,
+        ..Options::default()
+    }
+}
+
 async fn put(node: Node, key: &str, value: &str) {
     node.config().commit(ChangeSet::new().put(key, value.to_owned())).await.unwrap();
 }

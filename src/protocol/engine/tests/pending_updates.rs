@@ -36,7 +36,7 @@ fn state_of(actions: &[Action]) -> DurableState {
     }
 }
 
-fn token(secret: u8) -> StoredToken {
+pub(super) fn token(secret: u8) -> StoredToken {
     StoredToken { secret: [secret; 16], expires_ms: u64::MAX }
 }
 
@@ -58,7 +58,7 @@ fn master_with_an_alert() -> Engine {
 }
 
 /// A master that is enabled and has a token alive.
-fn inviting_master() -> Engine {
+pub(super) fn inviting_master() -> Engine {
     let mut engine = lone_master();
     let _ = command(&mut engine, 20, 1, Command::Enable);
     settle(&mut engine, 21);

@@ -1,15 +1,12 @@
 //! Who may enrol, and a shadow that is replaced.
 
+use super::pending_updates::{inviting_master, token};
 use super::witnessed::{question, settle_state, swapped, tell_witness, witnessed_master};
 use super::*;
 use crate::protocol::wire::Bye;
 
 const MS: u64 = 1_000;
 const OTHER: NodeId = NodeId([3; 32]);
-
-fn token(secret: u8) -> StoredToken {
-    StoredToken { secret: [secret; 16], expires_ms: u64::MAX }
-}
 
 fn asks(engine: &mut Engine, at_us: u64, node: NodeId, proof: EnrolProof) -> EnrolVerdict {
     let asked = Event::EnrolAsked {
@@ -31,16 +28,6 @@ fn refused(kind: &'static str) -> EnrolVerdict {
     EnrolVerdict::Refused { kind }
 }
 
-/// A master that serves alone. With high availability enabled, and with a token.
-fn open_master() -> Engine {
-    let mut engine = lone_master();
-    let _ = command(&mut engine, 20, 1, Command::Enable);
-    settle(&mut engine, 21);
-    let _ = command(&mut engine, 30, 2, Command::Token(token(1)));
-    settle(&mut engine, 31);
-    engine
-}
-
 fn of_commands(actions: &[Action]) -> Vec<&Action> {
     actions.iter().filter(|action| is_answer(action)).collect()
 }
@@ -49,9 +36,12 @@ fn of_commands(actions: &[Action]) -> Vec<&Action> {
 #[test]
 fn without_a_proof_there_is_one_answer() {
     let (enrolled, _) = leading_master();
-    for (what, mut engine) in
-        [("disabled", lone_master()), ("open", open_master()), ("enrolled", enrolled), ("shadow", following_shadow())]
-    {
+    for (what, mut engine) in [
+        ("disabled", lone_master()),
+        ("open", inviting_master()),
+        ("enrolled", enrolled),
+        ("shadow", following_shadow()),
+    ] {
         for (at_us, proof) in [(SECOND, EnrolProof::Nothing), (SECOND + 1, EnrolProof::Token(9))] {
             assert_eq!(asks(&mut engine, at_us, OTHER, proof), refused("wrong_proof"), "{what}");
         }
@@ -69,13 +59,13 @@ fn who_has_proved_itself_learns_why_it_is_refused() {
     let welcome = EnrolVerdict::Accepted { pair: PAIR };
     assert_eq!(asks(&mut enrolled, SECOND + 40, SHADOW, EnrolProof::Nothing), welcome);
     assert_eq!(asks(&mut following_shadow(), SECOND, OTHER, EnrolProof::User), refused("not_master"));
-    assert_eq!(asks(&mut open_master(), SECOND, MASTER, EnrolProof::Token(0)), refused("same_node"));
+    assert_eq!(asks(&mut inviting_master(), SECOND, MASTER, EnrolProof::Token(0)), refused("same_node"));
 }
 
 #[test]
 fn a_user_enrols_a_shadow_unless_it_was_forbidden_meanwhile() {
     for forbidden in [false, true] {
-        let mut engine = open_master();
+        let mut engine = inviting_master();
         let welcome = EnrolVerdict::Accepted { pair: PAIR };
         assert_eq!(asks(&mut engine, 100, SHADOW, EnrolProof::User), welcome);
         if forbidden {
@@ -95,7 +85,7 @@ fn a_replacement_is_refused_where_nobody_can_be_replaced() {
         assert_eq!(of_commands(actions), [&answered(7, Err(refusal))]);
         assert_eq!(batch_count(actions), 0, "{actions:#?}");
     };
-    refused(&command(&mut open_master(), 100, 7, replace()), CommandRefusal::NoPeer);
+    refused(&command(&mut inviting_master(), 100, 7, replace()), CommandRefusal::NoPeer);
     refused(&command(&mut lone_master(), 100, 7, replace()), CommandRefusal::Disabled);
     let at_the_master = CommandRefusal::NotMaster { master: Some("there:1".into()) };
     refused(&command(&mut following_shadow(), 350, 7, replace()), at_the_master);

@@ -13,16 +13,6 @@ use crate::store::disk::{Disk, read_file};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 
-fn fast(replication: Replication) -> Options {
-    Options {
-        heartbeat: Duration::from_millis(100),
-        takeover_delay: Duration::from_millis(500),
-        hold_down: Duration::ZERO,
-        replication,
-        ..Options::default()
-    }
-}
-
 fn numbered(number: u64) -> ChangeSet {
     ChangeSet::new().put(format!("change/{number:06}"), number.to_string()).put("last", number.to_string())
 }

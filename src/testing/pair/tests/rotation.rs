@@ -4,16 +4,6 @@ use super::*;
 use crate::node::OperatorError;
 use crate::protocol::engine::OwnKeys;
 
-fn fast(replication: Replication) -> Options {
-    Options {
-        heartbeat: Duration::from_millis(100),
-        takeover_delay: Duration::from_millis(500),
-        hold_down: Duration::ZERO,
-        replication,
-        ..Options::default()
-    }
-}
-
 fn keys(pair: &Pair, side: Side) -> OwnKeys {
     pair.node(side).status().unwrap().keys
 }
