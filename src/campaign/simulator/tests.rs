@@ -141,7 +141,7 @@ fn a_push_that_is_cut_goes_on_where_it_stopped() {
 /// The same histories with operators who switch roles, pause and freeze, and each scenario of a planned move.
 #[test]
 fn histories_with_planned_moves_hold_every_invariant() {
-    let runs = number("SHADOWPAIR_RUNS").unwrap_or(RUNS) / 2;
+    let runs = number("SHADOWPAIR_RUNS").unwrap_or(RUNS) / 4;
     let total = histories_of(runs, OPERATED, |seed| Some(plan(seed)));
     for scenario in Scenario::PLANNED {
         let total = histories_of(runs / 8, 0, |seed| Some(draw_scenario(seed, scenario)));
@@ -154,7 +154,7 @@ fn histories_with_planned_moves_hold_every_invariant() {
 /// The same histories with an operator who replaces the shadow at any time.
 #[test]
 fn histories_with_replaced_shadows_hold_every_invariant() {
-    let runs = number("SHADOWPAIR_RUNS").unwrap_or(RUNS) / 4;
+    let runs = number("SHADOWPAIR_RUNS").unwrap_or(RUNS) / 8;
     let total = histories_of(runs, REPLACED, |seed| Some(plan(seed)));
     assert!(total.faults.get("shadow replaced").copied() > Some(runs / 2), "{total:?}");
 }
