@@ -21,7 +21,7 @@ use crate::model::{DigestKey, KeyId};
 use crate::node::driver::input::Input;
 use crate::node::environment::{BoxStream, Environment, later};
 use crate::node::offload::pusher::{Push, Pusher};
-use crate::protocol::engine::{LinkId, Moment};
+use crate::protocol::engine::{Event, LinkId, Moment};
 use crate::protocol::wire::{Bulk, BulkPrefix, Message, Versions, WireError, encode};
 use crate::store::SnapshotPiece;
 
@@ -208,7 +208,10 @@ impl LinkTask {
                 Err(FrameError::Broken(error)) if crate::identity::refused_by_peer(&error) => {
                     return "refused by peer".into();
                 }
-                Err(error) => return error.to_string(),
+                Err(error) => {
+                    self.report(&error).await;
+                    return error.to_string();
+                }
             };
             let input = match received {
                 Received::Unfinished => {
@@ -233,6 +236,16 @@ impl LinkTask {
             if self.context.inputs.send(input).await.is_err() {
                 return "the node is stopped".into();
             }
+        }
+    }
+
+    /// Raises an alert about a peer that has the right key and sends what is no frame or no message. What can be read and is not
+    /// allowed is the engine's to tell.
+    async fn report(&self, error: &FrameError) {
+        if let FrameError::Protocol(_) = error {
+            let from = self.met.0.ip().to_canonical().to_string();
+            let event = Event::Unpermitted { from, reason: error.to_string(), shown: None, times: 1 };
+            drop(self.context.inputs.send(Input::Engine(event)).await);
         }
     }
 

@@ -1,8 +1,10 @@
 //! Somebody has read the master's disk, and speaks to the shadow as its master. What the shadow holds does not change by what is
 //! not whole and right.
 
+use serde_json::Value;
+
 use super::attacker::{Attacker, CONTROL, Hello, LARGEST, RECORDS, SNAPSHOT, frame, last_checksum, record, stolen};
-use super::malicious_shadow::node_of;
+use super::malicious_shadow::{node_of, refusals};
 use crate::harness::{FAST, Pair, content, turn};
 
 /// The number of a position's epoch and seq, little-endian, as bulk has them.
@@ -32,8 +34,8 @@ fn records(after: [u64; 2], last: [u64; 2], bytes: &[u8]) -> Vec<u8> {
 enum End {
     /// The shadow says that it does not match.
     Mismatch,
-    /// The shadow closes the connection.
-    Closed,
+    /// The shadow closes the connection, and an alert says this of it.
+    Closed(&'static str),
     /// It is dropped or waited for.
     Nothing,
 }
@@ -56,10 +58,26 @@ fn attacks(hello: &Hello, last_checksum: u32) -> Vec<(&'static str, Vec<u8>, End
         ("an era of the last epoch", push(&record(1, u64::MAX, at[1], last_checksum, &[9; 32])), End::Mismatch),
         ("half a record", push(&record(4, at[0], next[1], last_checksum, &change_set)[..50]), End::Nothing),
         ("noise in place of a record", push(&[0xa5; 500]), End::Nothing),
-        ("records of the last epoch", [&incremental[..], &records(at, [u64::MAX, 9], &[1])].concat(), End::Closed),
-        ("a snapshot of the last epoch", full(&[&LARGEST, &LARGEST, digest].concat(), &[0]), End::Closed),
-        ("a snapshot outside its history", full(&[&[1, 1][..], digest].concat(), &[0]), End::Closed),
-        ("the end of a snapshot that never began", [&incremental[..], &frame(CONTROL, &[8, 9])].concat(), End::Closed),
+        (
+            "records of the last epoch",
+            [&incremental[..], &records(at, [u64::MAX, 9], &[1])].concat(),
+            End::Closed("no history leads to"),
+        ),
+        (
+            "a snapshot of the last epoch",
+            full(&[&LARGEST, &LARGEST, digest].concat(), &[0]),
+            End::Closed("no history leads to"),
+        ),
+        (
+            "a snapshot outside its history",
+            full(&[&[1, 1][..], digest].concat(), &[0]),
+            End::Closed("not in its history"),
+        ),
+        (
+            "the end of a snapshot that never began",
+            [&incremental[..], &frame(CONTROL, &[8, 9])].concat(),
+            End::Closed("never began"),
+        ),
         ("a snapshot of 2^64 entries", full(position, &LARGEST), End::Nothing),
         ("a snapshot whose digest lies", full(&lies, &[1]), End::Nothing),
         ("17 MiB of a snapshot that nobody asked for", frame(SNAPSHOT, &[0; 500_000]).repeat(36), End::Nothing),
@@ -85,7 +103,12 @@ fn a_malicious_master_changes_nothing_by_what_is_not_right() {
         attacker.send(&frames);
         let as_expected = match end {
             End::Mismatch => attacker.hears(11),
-            End::Closed => attacker.is_closed(),
+            End::Closed(told) => {
+                let closed = attacker.is_closed();
+                let tells = |reply: &Value| !refusals(reply, told).is_empty();
+                pair.nodes[1].until("alerts", &format!("the alert about {what}: {told}"), tells);
+                closed
+            }
             End::Nothing => true,
         };
         pair.nodes[1].check(as_expected, what);
@@ -100,7 +123,7 @@ fn a_malicious_master_changes_nothing_by_what_is_not_right() {
 }
 
 /// Position and content of the shadow.
-fn what_it_holds(pair: &mut Pair) -> [serde_json::Value; 2] {
+fn what_it_holds(pair: &mut Pair) -> [Value; 2] {
     let mut digest = pair.nodes[1].ok("digest");
     let position = digest["revision"].take();
     [position, content(&digest)]
