@@ -91,8 +91,8 @@ impl Attacker {
         _ = self.stream.write_all(bytes).and_then(|()| self.stream.flush());
     }
 
-    /// Reads until the victim closes.
-    pub fn is_closed(mut self) -> bool {
+    /// Reads until the victim closes. Returns whether it does.
+    pub fn loses_connection(mut self) -> bool {
         let end = Instant::now() + WAIT_MAX;
         let mut heard = vec![0; 64 * 1024];
         self.stream.sock.set_read_timeout(Some(Duration::from_secs(10))).unwrap();

@@ -104,7 +104,7 @@ fn a_malicious_master_changes_nothing_by_what_is_not_right() {
         let as_expected = match end {
             End::Mismatch => attacker.hears(11),
             End::Closed(told) => {
-                let closed = attacker.is_closed();
+                let closed = attacker.loses_connection();
                 let tells = |reply: &Value| !refusals(reply, told).is_empty();
                 pair.nodes[1].until("alerts", &format!("the alert about {what}: {told}"), tells);
                 closed

@@ -173,7 +173,7 @@ fn a_malicious_shadow_loses_the_link_by_whatever_it_must_not_say() {
         let mut attacker = Attacker::link(master, &certificate);
         attacker.send(hello);
         attacker.send(&frame);
-        master.check(attacker.is_closed(), &format!("{what} keeps the connection"));
+        master.check(attacker.loses_connection(), &format!("{what} keeps the connection"));
         let counted = |reply: &Value| {
             refusals(reply, told).into_iter().any(|(id, count)| before.get(&id).is_none_or(|before| count > *before))
         };
