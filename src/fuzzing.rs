@@ -2,7 +2,16 @@
 //!
 //! They are no part of the crate: they are compiled under `cfg(fuzzing)`, which cargo-fuzz sets, and for tests, which run the
 //! corpora of `fuzz/corpus` once.
-#![allow(clippy::expect_used, reason = "a panic here is a finding")]
+#![allow(clippy::expect_used, clippy::panic, reason = "a panic here is a finding")]
+
+mod engine;
+mod hello;
+mod input;
+mod store;
+
+pub use engine::engine;
+pub use hello::hello;
+pub use store::{recovery, state};
 
 use crate::identity::{Identity, JoinToken, PeerCertificate};
 use crate::model::limits::{BULK_FRAME_BYTES_MAX, FRAME_READ_BYTES_MIN};
@@ -124,5 +133,25 @@ mod tests {
     #[test]
     fn credentials() {
         corpus("credentials", super::credentials);
+    }
+
+    #[test]
+    fn engine() {
+        corpus("engine", super::engine);
+    }
+
+    #[test]
+    fn hello() {
+        corpus("hello", super::hello);
+    }
+
+    #[test]
+    fn recovery() {
+        corpus("recovery", super::recovery);
+    }
+
+    #[test]
+    fn state() {
+        corpus("state", super::state);
     }
 }

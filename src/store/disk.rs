@@ -1,6 +1,6 @@
 //! The file system as the store uses it: the real one in production, a simulated one that fails in tests.
 
-#[cfg(any(test, feature = "testing"))]
+#[cfg(any(fuzzing, test, feature = "testing"))]
 #[cfg_attr(not(test), allow(dead_code, reason = "the crash harness, which is a test, breaks it in more ways"))]
 pub mod sim;
 
