@@ -101,7 +101,7 @@ impl FrameDecoder {
     }
 
     /// Whether the stream may end here: it is not in the middle of a frame.
-    #[cfg(any(fuzzing, test))]
+    #[cfg(test)]
     pub fn at_boundary(&self) -> bool {
         self.header.is_none() && self.buffer.is_empty() && self.failed.is_none()
     }
