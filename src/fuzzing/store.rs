@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::input::Input;
 use crate::model::{ChangeSet, Digest, Epoch, Era, NodeId, PairId, Position, Revision};
 use crate::protocol::engine::DurableState;
-use crate::protocol::wire::record::{HEADER_BYTES, Header, Writer};
+use crate::protocol::wire::record::{Header, Writer};
 use crate::protocol::wire::{SnapshotHeader, record};
 use crate::store::disk::Disk;
 use crate::store::disk::sim::SimDisk;
@@ -142,9 +142,10 @@ fn reads(opened: &Opened) -> usize {
 }
 
 /// Records whose checksums are right and whose content is what the input says: a kind, a step of the epoch and of the seq, and the
-/// payload.
+/// payload. The first byte chooses between records as a writer makes them and ones of any kind with any payload.
 fn records(input: &mut Input<'_>, directory: &Directory) -> Vec<u8> {
-    let (mut out, mut writer) = (Vec::new(), Writer::new(directory.chain));
+    let made_by_a_writer = input.u8().is_multiple_of(2);
+    let (mut out, mut writer, mut chain) = (Vec::new(), Writer::new(directory.chain), directory.chain);
     let mut at = Revision::new(Epoch::FIRST, 3);
     while !input.is_over() {
         let kind = input.u8();
@@ -156,18 +157,29 @@ fn records(input: &mut Input<'_>, directory: &Directory) -> Vec<u8> {
         at.seq = at.seq.wrapping_add(u64::from(input.u8() % 4));
         let payload = input.piece();
         match kind % 4 {
+            _ if !made_by_a_writer => chain = any_record(&mut out, kind % 8, at, chain, payload),
             0 => writer.era(&mut out, at, &NODE),
             1 => writer.part(&mut out, at, payload),
             2 => writer.change_set(&mut out, at, &Digest([kind; 32]), payload.len() / 8, payload),
             _ => chunk(&mut writer, &mut out, at, payload),
         }
-        // A payload that no writer makes: the same record with another kind.
-        if kind & 4 != 0 && out.len() > HEADER_BYTES {
-            let last = out.len() - 1;
-            out[last] ^= kind;
-        }
     }
     out
+}
+
+/// A record of this kind with this payload, whether or not they fit. Returns its checksum.
+fn any_record(out: &mut Vec<u8>, kind: u8, at: Revision, chain: u32, payload: &[u8]) -> u32 {
+    let begin = out.len();
+    out.extend(*b"SPLR");
+    out.extend((payload.len() as u32).to_le_bytes());
+    out.extend([kind, 1, 0, 0]);
+    out.extend(at.epoch.as_u64().to_le_bytes());
+    out.extend(at.seq.to_le_bytes());
+    out.extend(chain.to_le_bytes());
+    let checksum = crc32c::crc32c_append(crc32c::crc32c(&out[begin..]), payload);
+    out.extend(checksum.to_le_bytes());
+    out.extend(payload);
+    checksum
 }
 
 fn chunk(writer: &mut Writer, out: &mut Vec<u8>, at: Revision, payload: &[u8]) {
@@ -219,4 +231,17 @@ fn stage(disk: &SimDisk, input: &mut Input<'_>) {
         Verified::Bad { .. } => opened.store.stage_drop(),
     }
     assert_eq!(opened.store.head(), before);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_record_has_a_right_checksum() {
+        let mut out = Vec::new();
+        let checksum = any_record(&mut out, 4, Revision::new(Epoch::FIRST, 9), 7, b"content");
+        let (header, _) = Header::decode(&out).unwrap();
+        assert_eq!((header.crc, header.frame_bytes()), (checksum, out.len()));
+    }
 }

@@ -24,6 +24,7 @@
 mod action;
 mod alerts;
 mod authority;
+mod caller_refusal;
 mod commits;
 mod durable;
 mod enrolments;
@@ -36,7 +37,6 @@ mod mutants;
 mod options;
 mod own_log;
 mod reason;
-mod refusal;
 mod rotation;
 mod router;
 mod session;
@@ -68,13 +68,13 @@ use crate::protocol::wire::Role;
 
 pub use action::*;
 pub use alerts::Undialable;
+pub use caller_refusal::*;
 pub use durable::{DurableState, Given, Peer, StoredToken, decode_durable_state, encode_durable_state};
 pub use event::*;
 pub use id::*;
 pub use mutants::Mutant;
 pub use options::*;
 pub use reason::RoleReason;
-pub use refusal::*;
 pub use rotation::OwnKeys;
 pub use status::*;
 pub use work::*;
@@ -235,6 +235,7 @@ impl Engine {
             Event::Message { link, message } => self.message(now, link, message),
             Event::Bulk { link, bulk, what, bytes } => self.bulk(now, link, bulk, what, bytes),
             Event::Progress { link } => self.links.progressed(link, now.at),
+            Event::Malformed { link, what } => self.malformed(now, link, &what),
             Event::RecordsPushed { link, last, bytes, gone } => self.records_pushed(now, link, last, bytes, gone),
             Event::SnapshotOpened { header } => self.snapshot_opened(now, header),
             Event::SnapshotPushed { transfer, bytes, done } => self.snapshot_pushed(now, transfer, bytes, done),

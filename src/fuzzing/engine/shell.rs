@@ -127,7 +127,7 @@ impl Shell {
 
     /// Lets one thing happen.
     pub(super) fn step(&mut self, input: &mut Input<'_>) {
-        match input.u8() % 20 {
+        match input.u8() % 21 {
             0 => decode(input.piece()).into_iter().for_each(|message| self.say(message)),
             1 => decode_v3(input.piece()).into_iter().for_each(|message| self.say(message)),
             2 => {
@@ -156,6 +156,7 @@ impl Shell {
             16 => self.say(peer::heartbeat_ack(&self.known())),
             17 => self.say(peer::heartbeat(&self.known(), input.u8())),
             18 => self.store.faults = input.u8(),
+            19 => self.on_link(|link| Event::Malformed { link, what: "noise".to_owned() }),
             _ => self.handle(Event::ReadFailed { reason: "a sector".to_owned() }),
         }
     }

@@ -29,10 +29,10 @@ impl CarriedSets {
     pub fn add(&mut self, link: LinkId, id: u64, last: bool, part: &[u8]) -> Result<Option<BytesMut>, &'static str> {
         let (current, bytes) = self.incoming.entry(link).or_insert_with(|| (id, BytesMut::new()));
         if *current != id {
-            return Err("the peer carries two change sets at once");
+            return Err("it carries two change sets at once");
         }
         if bytes.len() + part.len() > CARRIED_BYTES_MAX {
-            return Err("the peer carries too large a change set");
+            return Err("it carries too large a change set");
         }
         bytes.extend_from_slice(part);
         Ok(last.then(|| self.incoming.remove(&link).map(|(_, bytes)| bytes)).flatten())

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use super::event_loop::Driver;
 use crate::model::ChangeSet;
 use crate::model::limits::CARRIED_PART_BYTES;
-use crate::protocol::engine::{CommitAnswer, CommitRefusal, LinkId};
+use crate::protocol::engine::{CommitAnswer, CommitRefusal, Event, LinkId};
 use crate::protocol::wire::{
     Carried, CarriedOutcome, decode_carried, decode_change_set, encode_carried, encode_change_set,
 };
@@ -40,15 +40,15 @@ impl Driver {
             Ok(Carried::Part { id, last, bytes }) => {
                 self.callers.carried.add(link, id, last, &bytes).map(|whole| whole.map(|whole| (id, whole)))
             }
-            Err(_) => Err("the peer breaks the protocol: a carried change set"),
+            Err(_) => Err("a carried change set that does not decode"),
         };
         match taken {
             Ok(None) => {}
             Ok(Some((id, encoded))) => match decode_change_set(&encoded) {
                 Ok(changes) if changes.check().is_ok() => self.commit_carried(link, id, changes),
-                _ => self.drop_link(link, "the peer carries what is no change set"),
+                _ => self.handle(Event::Malformed { link, what: "it carries what is no change set".into() }),
             },
-            Err(reason) => self.drop_link(link, reason),
+            Err(what) => self.handle(Event::Malformed { link, what: what.into() }),
         }
     }
 

@@ -169,7 +169,14 @@ impl Driver {
             Input::Carried { link, payload } if self.links.contains_key(&link) => self.on_carried(link, payload),
             // From a link that this node has closed.
             Input::Progress { link } if self.links.contains_key(&link) => self.handle(Event::Progress { link }),
-            Input::Message { .. } | Input::Bulk { .. } | Input::Carried { .. } | Input::Progress { .. } => {}
+            Input::Malformed { link, what } if self.links.contains_key(&link) => {
+                self.handle(Event::Malformed { link, what });
+            }
+            Input::Message { .. }
+            | Input::Bulk { .. }
+            | Input::Carried { .. }
+            | Input::Progress { .. }
+            | Input::Malformed { .. } => {}
             Input::LinkDown { link, reason } => self.on_link_down(link, reason),
             Input::Dialled(Ok(connection)) => {
                 self.on_connection(connection, true);
@@ -184,7 +191,7 @@ impl Driver {
     }
 
     /// Tells the engine what happened, and performs its actions.
-    fn handle(&mut self, event: Event) {
+    pub(super) fn handle(&mut self, event: Event) {
         let now = self.now();
         let actions = self.engine.handle(now, event);
         self.perform(now.at, actions);

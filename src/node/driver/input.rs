@@ -23,6 +23,8 @@ pub enum Input {
     Carried { link: LinkId, payload: Bytes },
     /// Bytes of a frame came that is not whole yet.
     Progress { link: LinkId },
+    /// The peer sent what is no frame or no message, or more than it may. Nothing more is read from the link.
+    Malformed { link: LinkId, what: String },
     /// A connection is gone.
     LinkDown { link: LinkId, reason: String },
     /// The dial that was asked for is over.

@@ -21,7 +21,7 @@ use crate::model::{DigestKey, KeyId};
 use crate::node::driver::input::Input;
 use crate::node::environment::{BoxStream, Environment, later};
 use crate::node::offload::pusher::{Push, Pusher};
-use crate::protocol::engine::{Event, LinkId, Moment};
+use crate::protocol::engine::{LinkId, Moment};
 use crate::protocol::wire::{Bulk, BulkPrefix, Message, Versions, WireError, encode};
 use crate::store::SnapshotPiece;
 
@@ -208,10 +208,8 @@ impl LinkTask {
                 Err(FrameError::Broken(error)) if crate::identity::refused_by_peer(&error) => {
                     return "refused by peer".into();
                 }
-                Err(error) => {
-                    self.report(&error).await;
-                    return error.to_string();
-                }
+                Err(FrameError::Protocol(error)) => return self.malformed(error.to_string()).await,
+                Err(error) => return error.to_string(),
             };
             let input = match received {
                 Received::Unfinished => {
@@ -229,7 +227,9 @@ impl LinkTask {
                         let piece = self.hashed(&what, joiner.join(&what, bytes)).await;
                         Input::Bulk { link: self.link, what, piece, counted, permit }
                     }
-                    None => return format!("the peer sent more than {LINK_BULK_BYTES_MAX} bytes unasked"),
+                    None => {
+                        return self.malformed(format!("more than {LINK_BULK_BYTES_MAX} bytes of bulk unasked")).await;
+                    }
                 },
             };
             unfinished = None;
@@ -239,14 +239,12 @@ impl LinkTask {
         }
     }
 
-    /// Raises an alert about a peer that has the right key and sends what is no frame or no message. What can be read and is not
-    /// allowed is the engine's to tell.
-    async fn report(&self, error: &FrameError) {
-        if let FrameError::Protocol(_) = error {
-            let from = self.met.0.ip().to_canonical().to_string();
-            let event = Event::Unpermitted { from, reason: error.to_string(), shown: None, times: 1 };
-            drop(self.context.inputs.send(Input::Engine(event)).await);
+    /// The peer sends what is no frame or no message, or more than it may. The driver refuses it, and then closes the link.
+    async fn malformed(&self, what: String) -> String {
+        if self.context.inputs.send(Input::Malformed { link: self.link, what }).await.is_err() {
+            return "the node is stopped".into();
         }
+        std::future::pending().await
     }
 
     /// Hashes the entries of a snapshot, on another thread than the one on which the store loads the pieces before.

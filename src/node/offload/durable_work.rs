@@ -82,6 +82,7 @@ fn append_records(store: &mut Store, job: AppendRecords<Bytes>) -> Outcome<Appen
         Received::Mismatch => Ok(RecordsReceipt::Mismatch { head }),
         Received::Duplicate => Ok(duplicate(store)),
         Received::Pending { candidate } if is_out_of_reach(candidate.revision(), head) => {
+            tracing::warn!(last = %candidate.revision(), "received records begin an era out of reach");
             store.reject()?;
             Ok(RecordsReceipt::Mismatch { head })
         }
@@ -89,8 +90,8 @@ fn append_records(store: &mut Store, job: AppendRecords<Bytes>) -> Outcome<Appen
     }
 }
 
-/// Whether records that lead here from this head begin an era that no history leads to. The engine refuses a frame whose header
-/// says so; these records say it and their header does not.
+/// Whether records that lead here from this head begin an era more than `TERMS_AHEAD_MAX` terms above it. The engine refuses a
+/// frame whose header says so; these records say it and their header does not.
 pub fn is_out_of_reach(candidate: Revision, head: Position) -> bool {
     candidate.epoch.term() > head.revision.epoch.term().saturating_add(TERMS_AHEAD_MAX)
 }

@@ -39,6 +39,7 @@ async fn append_records(
     };
     let at = candidate.revision();
     if is_out_of_reach(at, head) {
+        tracing::warn!(last = %at, "received records begin an era out of reach");
         drop(candidate);
         store.finish(Store::reject).await?;
         return Ok(RecordsReceipt::Mismatch { head });

@@ -65,6 +65,13 @@ pub enum Event {
         /// On this link.
         link: LinkId,
     },
+    /// The peer sent what is no frame or no message, or more than it may. It is refused like one that says what it must not.
+    Malformed {
+        /// On this link.
+        link: LinkId,
+        /// What it sent.
+        what: String,
+    },
     /// The shell read and queued what [`super::Action::PushRecords`] asked for.
     RecordsPushed {
         /// On this link.

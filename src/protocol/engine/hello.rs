@@ -1,4 +1,4 @@
-//! The negotiation: which hello is refused, and which node leads, follows or steps down. A pure function of two hellos. The
+//! Two hellos: which one is refused, and which node leads, follows or steps down. A pure function of both. The
 //! answers of the two sides fit each other.
 
 use super::alerts::texts;

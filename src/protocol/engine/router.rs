@@ -11,11 +11,11 @@
 //! | `rollback.rs` | a disk that turns out to be an older copy |
 //! | `callers.rs` | callers that commit |
 //! | `commands.rs` | operators, shutdown |
-//! | `enrolment.rs` | join tokens, nodes that ask to enrol, a shadow that is replaced |
+//! | `enrolment.rs`, `replacement.rs` | join tokens and nodes that ask to enrol; a shadow that is replaced |
 //! | `startup_check.rs`, `step_down.rs`, `takeover_steps.rs` | a master that starts, one that steps down, a shadow that takes over |
 //! | `switchover_of_master.rs`, `switchover_of_shadow.rs`, `modes.rs` | a planned switch of roles, on the master and on the shadow; pause and freeze |
 //! | `key_renewal.rs` | renewal of this node's key, and of the peer's |
-//! | `promises_and_leases.rs`, `witness.rs` | covers, promises, and answers of the witness |
+//! | `promises_and_leases.rs`, `witness.rs` | leases, promises, and answers of the witness |
 //! | `alert_conditions.rs` | when alerts are raised and when they end |
 //! | `operator_state_conditions.rs` | the states that only a person ends |
 //! | `deadlines.rs`, `status_report.rs` | notices to the host, the timer, and the status of the engine |
@@ -35,6 +35,7 @@ mod modes;
 mod negotiation;
 mod operator_state_conditions;
 mod promises_and_leases;
+mod replacement;
 mod rollback;
 mod session_inputs;
 mod session_outputs;

@@ -1,4 +1,4 @@
-//! The ways in which a peer can break the protocol.
+//! The ways in which a peer can break the protocol by messages that can be read. What cannot be read is `Event::Malformed`.
 
 /// What an authenticated peer did that the protocol does not allow. The link is closed; this node's durable state does not
 /// change.

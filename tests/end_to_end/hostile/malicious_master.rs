@@ -80,7 +80,7 @@ fn attacks(hello: &Hello, last_checksum: u32) -> Vec<(&'static str, Vec<u8>, End
         ),
         ("a snapshot of 2^64 entries", full(position, &LARGEST), End::Nothing),
         ("a snapshot whose digest lies", full(&lies, &[1]), End::Nothing),
-        ("17 MiB of a snapshot that nobody asked for", frame(SNAPSHOT, &[0; 500_000]).repeat(36), End::Nothing),
+        ("17 MiB of a snapshot that nobody asked for", frame(SNAPSHOT, &[0; 500_000]).repeat(36), End::Closed("bulk")),
     ]
 }
 

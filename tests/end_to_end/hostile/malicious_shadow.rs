@@ -150,6 +150,7 @@ fn after_the_hello(hello: &Hello) -> Vec<Attack> {
 pub fn refusals(alerts: &Value, told: &str) -> BTreeMap<u64, u64> {
     let alerts = alerts["alerts"].as_array().unwrap().iter();
     let refused = alerts.filter(|alert| alert["kind"] == "unpermitted_peer" || alert["kind"] == "version_mismatch");
+    let refused = refused.filter(|alert| alert["subject"] == "peer");
     let such = refused.filter(|alert| alert["message"].as_str().unwrap().contains(told));
     such.map(|alert| (alert["id"].as_u64().unwrap(), alert["count"].as_u64().unwrap())).collect()
 }

@@ -164,6 +164,13 @@ impl Engine {
         self.refuse_peer(now, link, RefusalKind::ProtocolError, format!("the peer broke the protocol: {what}"));
     }
 
+    /// The peer sent what cannot be read.
+    pub(in super::super) fn malformed(&mut self, now: Now, link: LinkId, what: &str) {
+        if self.links.connection(link).is_some() {
+            self.refuse_peer(now, link, RefusalKind::ProtocolError, format!("the peer broke the protocol: {what}"));
+        }
+    }
+
     /// Closes a link, with a last message or without.
     pub(super) fn close(&mut self, link: LinkId, word: Option<Bye>) {
         if let Some(bye) = word {

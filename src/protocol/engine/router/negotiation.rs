@@ -1,4 +1,4 @@
-//! Hellos: this node's own, the peer's, and what the two come to.
+//! The negotiation on a link: sends this node's hello, judges the peer's, and does what the two come to.
 
 use crate::model::{Epoch, Relation, Revision};
 use crate::protocol::alerts::{AlertKind, NewAlert};
