@@ -81,11 +81,11 @@ async fn start(dir: PathBuf) -> [Node; 2] {
 /// Lets this process have so many open files. A process without the right to it keeps its bound, and says so by failing.
 fn allow_files(files: u64) {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    if current.is_some_and(|current| current < files) {
+    if let Some(allowed) = current.filter(|allowed| *allowed < files) {
         let maximum = maximum.map(|maximum| maximum.max(files));
         let wanted = Rlimit { current: Some(files), maximum };
         if setrlimit(Resource::Nofile, wanted).is_err() {
-            eprintln!("at most {current:?} files may be open, and {files} are wanted");
+            eprintln!("at most {allowed} files may be open, and {files} are wanted");
         }
     }
 }
