@@ -4,6 +4,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::digest::Digest;
+use super::limits::TERMS_AHEAD_MAX;
 
 /// The fencing token of a mastership. It grows with every mastership of a pair, so that a store outside the pair can refuse
 /// a writer whose epoch is lower than one it has seen.
@@ -59,6 +60,12 @@ impl Epoch {
     /// The incarnation: greater at every restart of the same master within a term.
     pub const fn incarnation(self) -> u64 {
         self.0 & INCARNATION_MAX
+    }
+
+    /// Whether this is more than [`TERMS_AHEAD_MAX`] terms above the epoch of a node: too far ahead to be genuine.
+    #[must_use]
+    pub const fn is_out_of_reach_of(self, node: Self) -> bool {
+        self.term() > node.term().saturating_add(TERMS_AHEAD_MAX)
     }
 
     /// The epoch after a restart of the same master: the incarnation grows by a step of 1 to 2^20 that is drawn from

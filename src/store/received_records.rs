@@ -105,6 +105,11 @@ impl Store {
             let mut at = 0;
             while at < piece.len() {
                 let Ok((header, payload)) = Header::decode(&piece[at..]) else { return Ok(false) };
+                // The engine refuses a frame whose header names such an epoch. Here a record does, and the frame does not.
+                if header.revision.epoch.is_out_of_reach_of(self.tip.summary.revision.epoch) {
+                    tracing::warn!(revision = %header.revision, "a received record is of an epoch out of reach");
+                    return Ok(false);
+                }
                 match assembler.record(base + at as u64, &segment, &header, payload) {
                     Ok(_) => at += header.frame_bytes(),
                     Err(ReplayError::Malformed(why)) => {

@@ -3,7 +3,6 @@
 use bytes::Bytes;
 
 use super::store_access::{StoreAccess, on_store};
-use crate::model::limits::TERMS_AHEAD_MAX;
 use crate::model::{ChangeSet, Era, Position, Revision};
 use crate::node::mutants::{Mutant, made};
 use crate::protocol::engine::{
@@ -81,19 +80,8 @@ fn append_records(store: &mut Store, job: AppendRecords<Bytes>) -> Outcome<Appen
     match received {
         Received::Mismatch => Ok(RecordsReceipt::Mismatch { head }),
         Received::Duplicate => Ok(duplicate(store)),
-        Received::Pending { candidate } if is_out_of_reach(candidate.revision(), head) => {
-            tracing::warn!(last = %candidate.revision(), "received records begin an era out of reach");
-            store.reject()?;
-            Ok(RecordsReceipt::Mismatch { head })
-        }
         Received::Pending { .. } => accept(store, head, durable),
     }
-}
-
-/// Whether records that lead here from this head begin an era more than `TERMS_AHEAD_MAX` terms above it. The engine refuses a
-/// frame whose header says so; these records say it and their header does not.
-pub fn is_out_of_reach(candidate: Revision, head: Position) -> bool {
-    candidate.epoch.term() > head.revision.epoch.term().saturating_add(TERMS_AHEAD_MAX)
 }
 
 /// The receipt of records that the store had already.

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::durable_work::{accept, duplicate, is_out_of_reach, switch};
+use super::durable_work::{accept, duplicate, switch};
 use super::hook_runner::HookRunner;
 use super::store_executor::{Batch, StoreExecutor, StoreReport};
 use crate::protocol::engine::{AppendRecords, FinishStaging, Outcome, RecordsReceipt, StagingReceipt, Work};
@@ -38,12 +38,6 @@ async fn append_records(
         Received::Pending { candidate } => candidate,
     };
     let at = candidate.revision();
-    if is_out_of_reach(at, head) {
-        tracing::warn!(last = %at, "received records begin an era out of reach");
-        drop(candidate);
-        store.finish(Store::reject).await?;
-        return Ok(RecordsReceipt::Mismatch { head });
-    }
     match hooks.validate(candidate).await {
         Ok(()) => store.finish(move |store| accept(store, head, durable)).await,
         Err(reason) => {

@@ -7,7 +7,6 @@ use super::durable::Durable;
 use super::own_log::OwnLog;
 use super::setup::Setup;
 use super::{Epoch, Mutant};
-use crate::model::limits::TERMS_AHEAD_MAX;
 use crate::model::{Relation, WitnessRecord};
 use crate::protocol::failover::{NodeState, outranks};
 use crate::protocol::wire::{Hello, RefusalKind, Role};
@@ -53,7 +52,7 @@ pub(super) struct OwnSide<'a> {
 impl OwnSide<'_> {
     /// Whether this epoch is too far ahead to be genuine.
     pub(super) fn is_out_of_reach(&self, epoch: Epoch) -> bool {
-        epoch.term() > self.epoch.term().saturating_add(TERMS_AHEAD_MAX)
+        epoch.is_out_of_reach_of(self.epoch)
     }
 
     /// Why this hello is refused, independent of the roles.

@@ -1,6 +1,7 @@
 //! Received records: in order, received twice, and records that do not fit.
 
 use super::*;
+use crate::model::limits::TERMS_AHEAD_MAX;
 
 #[test]
 fn records_that_come_twice_are_taken_once() {
@@ -83,4 +84,30 @@ fn received_records_follow_or_nothing_is_left_of_them() {
     let again: Vec<Bytes> =
         pieces(&target.reader, Revision::NONE, head, 1).into_iter().map(|(piece, _)| piece).collect();
     assert_eq!(again, whole);
+}
+
+/// Following it would use up the terms. The last era that is in reach is taken, so that the bound is this one.
+#[test]
+fn an_era_out_of_reach_is_not_taken() {
+    for (ahead, in_reach) in [(TERMS_AHEAD_MAX, true), (TERMS_AHEAD_MAX + 1, false)] {
+        let (_disk, mut source) = master();
+        commit(&mut source, &[put("a", "1")]);
+        let (_disk, mut target) = shadow();
+        follow(&mut target, &source, 1 << 20);
+        let before = target.store.head();
+        source.store.begin_era_only(era(1 + ahead, 2)).unwrap();
+        commit(&mut source, &[put("b", "2")]);
+        let records = pieces(&source.reader, before.revision, source.store.head().revision, 1 << 20);
+        let records: Vec<Bytes> = records.into_iter().map(|(piece, _)| piece).collect();
+        match target.store.receive(&records).unwrap() {
+            Received::Pending { .. } => assert!(in_reach),
+            Received::Mismatch => assert!(!in_reach),
+            Received::Duplicate => panic!("they are new"),
+        }
+        assert_eq!(target.store.head(), before);
+        // What is right is still taken.
+        let (_disk, mut other) = master();
+        commit(&mut other, &[put("a", "1"), put("c", "3")]);
+        follow(&mut target, &other, 1 << 20);
+    }
 }
