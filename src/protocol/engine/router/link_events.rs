@@ -161,13 +161,17 @@ impl Engine {
 
     /// The peer broke the protocol: closes the link. The next one comes after a pause.
     pub(super) fn refuse_misbehaviour(&mut self, now: Now, link: LinkId, what: Misbehaviour) {
+        self.refuse_breach(now, link, &what);
+    }
+
+    fn refuse_breach(&mut self, now: Now, link: LinkId, what: &dyn std::fmt::Display) {
         self.refuse_peer(now, link, RefusalKind::ProtocolError, format!("the peer broke the protocol: {what}"));
     }
 
     /// The peer sent what cannot be read.
     pub(in super::super) fn malformed(&mut self, now: Now, link: LinkId, what: &str) {
         if self.links.connection(link).is_some() {
-            self.refuse_peer(now, link, RefusalKind::ProtocolError, format!("the peer broke the protocol: {what}"));
+            self.refuse_breach(now, link, &what);
         }
     }
 

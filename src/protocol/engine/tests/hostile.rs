@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::model::limits::{MODE_CHANGES_AHEAD_MAX, TERMS_AHEAD_MAX};
-use crate::protocol::wire::{Mode, Modes, ResumePoint, SnapshotHeader, Switch};
+use crate::protocol::wire::{Mode, Modes, Refusal, RefusalKind, ResumePoint, SnapshotHeader, Switch};
 
 fn closes(actions: &[Action]) -> bool {
     actions.contains(&Action::Close { link: LINK })
@@ -98,4 +98,21 @@ fn what_only_a_sink_says_raises_no_alert_on_a_shadow() {
         let alert = actions.iter().any(|action| matches!(action, Action::Notify(Notice::Alert { .. })));
         assert!(!alert, "{message:?}: {actions:#?}");
     }
+}
+
+#[test]
+fn what_cannot_be_read_is_refused_and_told_of() {
+    let mut engine = following_shadow();
+    settle(&mut engine, 350);
+    let noise = |link| Event::Malformed { link, what: "noise".into() };
+    assert_eq!(engine.handle(now(SECOND), noise(LinkId(99))).len(), 1, "a link that is gone: the timer only");
+    let actions = engine.handle(now(SECOND), noise(LINK));
+    let reason = "the peer broke the protocol: noise".to_owned();
+    let refusal = Refusal { kind: RefusalKind::ProtocolError, reason: reason.clone() };
+    let told = Action::Send { link: LINK, message: Message::Refuse(refusal) };
+    assert!(actions.contains(&told) && actions.contains(&Action::Close { link: LINK }), "{actions:#?}");
+    settle(&mut engine, SECOND + 1);
+    let alerts = engine.status(Moment(SECOND + 2), 0).alerts;
+    let alert = alerts.iter().find(|alert| alert.kind == AlertKind::UnpermittedPeer).unwrap();
+    assert_eq!((alert.subject.as_str(), &alert.message), ("peer", &reason));
 }

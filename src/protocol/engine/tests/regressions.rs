@@ -196,23 +196,6 @@ fn a_protocol_error_does_not_forbid_a_takeover() {
 }
 
 #[test]
-fn what_cannot_be_read_is_refused_and_told_of() {
-    let mut engine = following_shadow();
-    settle(&mut engine, 350);
-    let noise = |link| Event::Malformed { link, what: "noise".into() };
-    assert_eq!(engine.handle(now(SECOND), noise(LinkId(99))).len(), 1, "a link that is gone: the timer only");
-    let actions = engine.handle(now(SECOND), noise(LINK));
-    let reason = "the peer broke the protocol: noise".to_owned();
-    let refusal = Refusal { kind: RefusalKind::ProtocolError, reason: reason.clone() };
-    let told = Action::Send { link: LINK, message: Message::Refuse(refusal) };
-    assert!(actions.contains(&told) && actions.contains(&Action::Close { link: LINK }), "{actions:#?}");
-    settle(&mut engine, SECOND + 1);
-    let alerts = engine.status(Moment(SECOND + 2), 0).alerts;
-    let alert = alerts.iter().find(|alert| alert.kind == AlertKind::UnpermittedPeer).unwrap();
-    assert_eq!((alert.subject.as_str(), &alert.message), ("peer", &reason));
-}
-
-#[test]
 fn nothing_is_said_before_the_hello() {
     let mut engine = following_shadow();
     settle(&mut engine, 350);
