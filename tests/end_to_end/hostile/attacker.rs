@@ -3,14 +3,13 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, StreamOwned};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConnection, StreamOwned};
 
-use super::{Certificate, Trusting, provider};
+use super::{Certificate, client};
 use crate::harness::{Program, WAIT_MAX};
 
 /// Kinds of frames.
@@ -35,17 +34,7 @@ pub struct Attacker {
 impl Attacker {
     /// Connects as this node and reads the welcome and the victim's hello.
     pub fn link(node: &Program, certificate: &Certificate) -> Self {
-        let provider = Arc::new(provider());
-        let mut config = ClientConfig::builder_with_provider(provider.clone())
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .unwrap()
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Trusting(provider)))
-            .with_client_auth_cert(vec![certificate.0.clone()], certificate.1.clone_key())
-            .unwrap();
-        config.alpn_protocols = vec![b"shadowpair/1".to_vec()];
-        let name = ServerName::try_from("shadowpair").unwrap();
-        let tls = ClientConnection::new(Arc::new(config), name).unwrap();
+        let tls = client(Some(certificate), b"shadowpair/1");
         let socket = TcpStream::connect(node.listen()).unwrap();
         socket.set_read_timeout(Some(WAIT_MAX)).unwrap();
         let mut attacker = Self { stream: StreamOwned::new(tls, socket), hello: Vec::new() };
