@@ -60,8 +60,8 @@ pub fn messages(bytes: &[u8]) {
     }
     if let Ok(message) = decode_v3(bytes) {
         let frame = encode(&message).expect("what was read can be written");
-        // So are the reasons why a switch is called off.
-        if !matches!(message, Message::Switch(Switch::CallOff { .. })) {
+        // So are the reasons why a switch is called off or refused.
+        if !matches!(message, Message::Switch(Switch::CallOff { .. } | Switch::Refused { .. })) {
             assert_eq!(&frame[HEADER_BYTES..], bytes);
         }
     }
@@ -118,43 +118,14 @@ mod tests {
         assert!(files > 0);
     }
 
-    #[test]
-    fn frames() {
-        corpus("frames", super::frames);
+    macro_rules! corpora {
+        ($($target:ident)+) => {
+            $(#[test]
+            fn $target() {
+                corpus(stringify!($target), super::$target);
+            })+
+        };
     }
 
-    #[test]
-    fn messages() {
-        corpus("messages", super::messages);
-    }
-
-    #[test]
-    fn enrolment() {
-        corpus("enrolment", super::enrolment);
-    }
-
-    #[test]
-    fn credentials() {
-        corpus("credentials", super::credentials);
-    }
-
-    #[test]
-    fn engine() {
-        corpus("engine", super::engine);
-    }
-
-    #[test]
-    fn hello() {
-        corpus("hello", super::hello);
-    }
-
-    #[test]
-    fn recovery() {
-        corpus("recovery", super::recovery);
-    }
-
-    #[test]
-    fn state() {
-        corpus("state", super::state);
-    }
+    corpora! { frames messages enrolment credentials engine hello recovery state }
 }
